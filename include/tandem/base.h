@@ -1,0 +1,115 @@
+/* The small things that every folder uses: memory, log, clock, stop requests, digests, text helpers. */
+#ifndef TANDEM_BASE_H
+#define TANDEM_BASE_H
+
+#include "tandem/status.h"
+
+#include <stdio.h>
+
+#define TDM_VERSION "0.1.0"
+
+/* Zeroed memory, 64-byte aligned (2 MiB aligned with huge pages advised from 4 MiB up); pair with
+ * tdm_free. `what` names the buffer in the error message. bytes = 0 gives a valid pointer. */
+TDM_CHECKED tdm_status tdm_alloc(size_t bytes, const char *what, void **out);
+#define TDM_ALLOC(count, out) tdm_alloc(sizeof(**(out)) * (size_t)(count), #out, (void **)(out))
+void tdm_free(void *pointer); /* NULL is fine */
+
+/* A bump allocator for one step's activations. The address range is reserved once and touched on use, so
+ * the resident size is that of the largest step. Not thread-safe. */
+typedef struct tdm_scratch {
+    unsigned char *base;
+    size_t capacity_bytes;
+    size_t used_bytes;
+    size_t peak_bytes;
+} tdm_scratch;
+TDM_CHECKED tdm_status tdm_scratch_create(size_t capacity_bytes, tdm_scratch *scratch);
+void tdm_scratch_destroy(tdm_scratch *scratch);
+/* 64-byte aligned, not zeroed; valid until the mark is rewound. TDM_E_NOMEM when the range is full. */
+TDM_CHECKED tdm_status tdm_scratch_take(tdm_scratch *scratch, size_t bytes, void **out);
+static inline size_t tdm_scratch_mark(const tdm_scratch *scratch)
+{
+    return scratch->used_bytes;
+}
+static inline void tdm_scratch_rewind(tdm_scratch *scratch, size_t mark)
+{
+    scratch->used_bytes = mark;
+}
+
+/* Log lines go to stderr, from rank 0 only unless the level is TDM_LOG_ALL_RANKS. */
+typedef enum tdm_log_level { TDM_LOG_DEBUG, TDM_LOG_INFO, TDM_LOG_WARN, TDM_LOG_ALL_RANKS } tdm_log_level;
+void tdm_log_set_rank(int rank, int size);
+void tdm_log_set_quiet(bool quiet);
+int tdm_log_rank(void);
+TDM_PRINTF(2, 3) void tdm_log(tdm_log_level level, const char *fmt, ...);
+
+/* A progress line on a terminal ("text" is redrawn in place); nothing otherwise. Rank 0 only. */
+bool tdm_progress_active(void);
+TDM_PRINTF(1, 2) void tdm_progress(const char *fmt, ...);
+void tdm_progress_clear(void);
+
+double tdm_now_s(void);                /* monotonic seconds */
+int64_t tdm_resident_bytes(void);      /* this process's resident set */
+int64_t tdm_peak_resident_bytes(void); /* its largest so far */
+
+/* SIGTERM and SIGUSR1 only set a flag; the training loop agrees on it between steps. */
+void tdm_stop_install(void);
+bool tdm_stop_requested(void);
+void tdm_stop_request(void); /* as if the signal had come (tests, time limit) */
+
+/* SHA-256, hex: 64 characters and a NUL. */
+typedef struct tdm_sha256 tdm_sha256;
+TDM_CHECKED tdm_status tdm_sha256_create(tdm_sha256 **sha);
+void tdm_sha256_update(tdm_sha256 *sha, const void *data, size_t bytes);
+void tdm_sha256_finish(tdm_sha256 **sha, char hex[65]); /* destroys */
+TDM_CHECKED tdm_status tdm_sha256_buffer(const void *data, size_t bytes, char hex[65]);
+TDM_CHECKED tdm_status tdm_sha256_file(const char *path, char hex[65]);
+
+/* Growable byte string, always NUL-terminated. Zero-initialise; tdm_text_free when done. */
+typedef struct tdm_text {
+    char *data;
+    size_t length;
+    size_t capacity;
+} tdm_text;
+TDM_CHECKED tdm_status tdm_text_append(tdm_text *text, const void *data, size_t length);
+TDM_PRINTF(2, 3) TDM_CHECKED tdm_status tdm_text_printf(tdm_text *text, const char *fmt, ...);
+/* Appends `s` with &, <, >, " and ' escaped for HTML. */
+TDM_CHECKED tdm_status tdm_text_html(tdm_text *text, const char *s);
+void tdm_text_free(tdm_text *text);
+
+/* Whole file into memory, NUL-terminated (the NUL is not counted). Caller frees with tdm_text_free. */
+TDM_CHECKED tdm_status tdm_read_file(const char *path, tdm_text *text);
+/* Writes path.tmp, fsyncs and renames: the file is either the old or the new one. */
+TDM_CHECKED tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t bytes);
+/* mkdir -p */
+TDM_CHECKED tdm_status tdm_make_dirs(const char *path);
+TDM_CHECKED tdm_status tdm_fsync_path(const char *path);
+/* rm -r; a missing path is fine. */
+TDM_CHECKED tdm_status tdm_remove_tree(const char *path);
+bool tdm_path_exists(const char *path);
+bool tdm_path_is_dir(const char *path);
+/* "dir/name" into out[bytes]; TDM_E_IO when it does not fit. */
+TDM_CHECKED tdm_status tdm_path_join(char *out, size_t bytes, const char *dir, const char *name);
+
+/* The entry of `names` (count) nearest to `word` in edit distance, or NULL when none is near: "did you
+ * mean …?" */
+const char *tdm_nearest_name(const char *word, const char *const *names, size_t count);
+
+static inline int64_t tdm_min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static inline int64_t tdm_max_i64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+static inline int64_t tdm_round_up(int64_t value, int64_t step)
+{
+    return (value + step - 1) / step * step;
+}
+/* First item of part `part` when `count` items are cut into `parts` contiguous, nearly equal pieces. */
+static inline int64_t tdm_part_begin(int64_t count, int64_t parts, int64_t part)
+{
+    return count / parts * part + tdm_min_i64(part, count % parts);
+}
+
+#endif

@@ -1,0 +1,54 @@
+/* Checkpoints: a directory RUN/checkpoints/step-00001234/ with model.h5 and state.h5; see README, "Files".
+ *
+ * model.h5: root attributes format "tandem.model", version 1, tool_version, config (libconfig text), step;
+ * group /param with one f32 data set per parameter under its open_clip name; /tokenizer u8 bytes of the
+ * merges file. state.h5: format "tandem.state"; groups /m and /v; attributes step, epoch position, elapsed
+ * seconds, best value. All data sets carry Fletcher-32. `RUN/checkpoints/latest` and `best` are text files
+ * with the directory's name, replaced atomically. */
+#ifndef TANDEM_CHECKPOINT_H
+#define TANDEM_CHECKPOINT_H
+
+#include "tandem/comm.h"
+#include "tandem/config.h"
+#include "tandem/optim.h"
+#include "tandem/params.h"
+#include "tandem/tokenizer.h"
+
+typedef struct tdm_train_state {
+    int64_t step;      /* optimiser steps done = global batches consumed */
+    double elapsed_s;  /* training time over all resumes */
+    double best_value; /* of checkpoint.best_metric; NaN before the first */
+    int64_t best_step; /* -1 before the first */
+} tdm_train_state;
+
+/* Collective. Rank 0 writes into a temporary directory, fsyncs, renames, moves `latest`, removes the oldest
+ * beyond `keep` (never the one `best` names). best: also move `best`. On failure (disk full) the temporary
+ * directory is removed, the previous checkpoint stays and all ranks return the error. */
+TDM_CHECKED tdm_status tdm_checkpoint_save(tdm_comm *comm, const char *run_dir, const tdm_config *config,
+                                           const tdm_params *params, const tdm_optim *optim,
+                                           const tdm_tokenizer *tokenizer, const tdm_train_state *state,
+                                           bool best);
+/* Writes only DIR/model.h5 (import). Not collective. */
+TDM_CHECKED tdm_status tdm_checkpoint_write_model(const char *dir, const tdm_config *config,
+                                                  const tdm_params *params, const tdm_tokenizer *tokenizer,
+                                                  int64_t step);
+
+/* Finds a checkpoint directory: PATH itself (holding model.h5, or a model.h5 file),
+ * PATH/checkpoints/{best|latest}, with "auto" semantics when `resume`: latest, or TDM_OK with out[0] = 0 when
+ * there is none. Not collective. */
+TDM_CHECKED tdm_status tdm_checkpoint_find(const char *path, bool prefer_best, char *out, size_t bytes);
+/* The newest whole checkpoint of a run directory, or out[0] = 0. */
+TDM_CHECKED tdm_status tdm_checkpoint_latest(const char *run_dir, char *out, size_t bytes);
+
+/* Reads model.h5's stored configuration into `config` (initialised by the caller) and its tokenizer. */
+TDM_CHECKED tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *config,
+                                                  tdm_tokenizer **tokenizer, int64_t *step);
+/* Fills params->weight. Errors list missing, extra and mis-shaped parameters by name (TDM_E_SHAPE). */
+TDM_CHECKED tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params);
+/* Fills the moments and the state. */
+TDM_CHECKED tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_params *params, tdm_optim *optim,
+                                                 tdm_train_state *state);
+/* Reads everything once (checksums). */
+TDM_CHECKED tdm_status tdm_checkpoint_verify(const char *dir);
+
+#endif

@@ -1,0 +1,70 @@
+/* A group of ranks. The only module that calls MPI, with the gradient reducer beside it (reducer.h).
+ * Every function here is collective unless it says otherwise. */
+#ifndef TANDEM_COMM_H
+#define TANDEM_COMM_H
+
+#include "tandem/status.h"
+
+typedef struct tdm_comm tdm_comm;
+
+/* MPI_Init_thread and the world's communicator. Works without mpirun (one rank). */
+TDM_CHECKED tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm);
+void tdm_comm_destroy(tdm_comm **comm); /* MPI_Finalize */
+
+int tdm_comm_rank(const tdm_comm *comm); /* not collective */
+int tdm_comm_size(const tdm_comm *comm); /* not collective */
+
+/* Phase boundary: when any rank passes a failure, the lowest failing rank's record becomes every rank's
+ * record and all return its code (so that all unwind together). */
+TDM_CHECKED tdm_status tdm_comm_agree(tdm_comm *comm, tdm_status local);
+#define TDM_AGREE(comm, expr) TDM_TRY(tdm_comm_agree((comm), (expr)))
+
+/* Between boundaries: prints this rank's record as one line and MPI_Aborts. Not collective. */
+_Noreturn void tdm_comm_abort(tdm_comm *comm);
+
+/* Prints the agreed record on rank 0 as one line: "tandem: rank 3/16 on cn07: part4.h5: … (data/shard.c:118)"
+ */
+void tdm_comm_report(const tdm_comm *comm); /* not collective; silent elsewhere */
+
+void tdm_comm_barrier(tdm_comm *comm);
+void tdm_comm_sum_f64(tdm_comm *comm, double *value, int64_t count);  /* in place */
+void tdm_comm_sum_i64(tdm_comm *comm, int64_t *value, int64_t count); /* in place */
+void tdm_comm_max_f64(tdm_comm *comm, double *value, int64_t count);  /* in place */
+void tdm_comm_sum_f32(tdm_comm *comm, float *value, int64_t count);   /* in place; any count, also > 2^31 */
+void tdm_comm_broadcast(tdm_comm *comm, void *data, int64_t bytes, int root);
+bool tdm_comm_any(tdm_comm *comm, bool value); /* logical or over the ranks */
+/* True when `data` is the same on every rank. */
+bool tdm_comm_all_equal_u64(tdm_comm *comm, uint64_t value);
+
+/* all [sum of rows][width] <- every rank's local [rows[rank]][width], in rank order. `rows` has one entry
+ * per rank and is the same everywhere. */
+void tdm_comm_gather_rows(tdm_comm *comm, const void *local, void *all, const int64_t *rows,
+                          int64_t row_bytes);
+/* The adjoint for f32: local [rows[rank]][width] = sum over ranks of their all[rows of this rank]. */
+void tdm_comm_reduce_scatter_rows(tdm_comm *comm, const float *all, float *local, const int64_t *rows,
+                                  int64_t width);
+/* One int64 from every rank, in rank order. all[size]. */
+void tdm_comm_gather_i64(tdm_comm *comm, int64_t value, int64_t *all);
+/* Ring shift: sends `bytes` to rank+1 and receives `recv_bytes` from rank-1 (both mod size). */
+void tdm_comm_shift(tdm_comm *comm, const void *send, int64_t send_bytes, void *recv, int64_t recv_bytes);
+/* Variable bytes from every rank to rank 0, in rank order. On rank 0 *all is owned by the caller (tdm_free)
+ * and offset[size+1] filled; elsewhere *all = NULL. */
+TDM_CHECKED tdm_status tdm_comm_collect(tdm_comm *comm, const void *local, int64_t bytes, unsigned char **all,
+                                        int64_t *offset);
+
+/* ---- Bucketed gradient reduction, overlapped with backward ----
+ * The gradient arena is laid out in forward order, backward finishes it from the end. When everything from
+ * `begin` to the end is final, tdm_reducer_ready starts the sums of all buckets that lie wholly there. */
+typedef struct tdm_reducer tdm_reducer;
+/* grad[count] is borrowed. bucket_bytes: size of one non-blocking sum (last one smaller). */
+TDM_CHECKED tdm_status tdm_reducer_create(tdm_comm *comm, float *grad, int64_t count, int64_t bucket_bytes,
+                                          tdm_reducer **reducer);
+void tdm_reducer_destroy(tdm_reducer **reducer);
+/* grad[begin … end of the arena) is final on this rank. begin never grows within a step. */
+void tdm_reducer_ready(tdm_reducer *reducer, int64_t begin);
+/* Drives progress; call between layers. Not collective in effect. */
+void tdm_reducer_poll(tdm_reducer *reducer);
+/* Starts what is left, waits for all; grad holds the sums. *exposed_s: seconds spent waiting here. */
+void tdm_reducer_finish(tdm_reducer *reducer, double *exposed_s);
+
+#endif

@@ -1,0 +1,114 @@
+/* The configuration of a run: one struct, filled from libconfig files through one schema.
+ *
+ * A configuration key is its struct field: `train.batch` is config.train.batch. The rows stand in
+ * src/base/config_schema.c; losses add their own rows (loss.NAME.*, see loss.h). */
+#ifndef TANDEM_CONFIG_H
+#define TANDEM_CONFIG_H
+
+#include "tandem/base.h"
+#include "tandem/option.h"
+
+typedef struct tdm_tower_config {
+    const char *tower; /* "vit" or "text": a row of the tower table */
+    int64_t height_px, width_px, patch_px;
+    double mean[3], std[3];
+    int64_t context_length, vocab_size;
+    int64_t width, layers, heads;
+    double mlp_ratio;
+} tdm_tower_config;
+
+typedef struct tdm_config {
+    int64_t seed;
+    struct {
+        const char *dir; /* packed data set */
+        const char *split;
+        const char *sample; /* "caption": every pair once an epoch; "image": every image once, with one of its
+                               captions */
+        int64_t workers;    /* decode threads per rank */
+        int64_t prefetch;   /* batches decoded ahead */
+    } data;
+    struct {
+        const char *name;
+        int64_t embed_dim;
+        const char *activation;                   /* "quickgelu" or "gelu" */
+        const char *tokenizer;                    /* merges file */
+        double logit_scale_init, logit_scale_max; /* log of the inverse temperature */
+        double dropout;                           /* on the two branch outputs of every block */
+        tdm_tower_config image, text;
+    } model;
+    struct {
+        double crop_min_scale, crop_max_scale, crop_min_ratio, crop_max_ratio;
+        double flip;   /* probability */
+        double jitter; /* probability of colour jitter */
+        double brightness, contrast, saturation, hue;
+        double gray; /* probability */
+    } augment;
+    struct {
+        int64_t batch;         /* global pairs per step */
+        int64_t chunk;         /* pairs embedded at once per rank; 0 = the whole local batch */
+        int64_t epochs, steps; /* steps = 0: epochs decide */
+        const char *precision; /* "auto", "f32", "bf16" */
+        int64_t threads;    /* compute threads per rank; 0 = OMP_NUM_THREADS or the cores this rank may use */
+        int64_t log_every;  /* steps */
+        int64_t bucket_mib; /* gradient bucket */
+        double time_limit_minutes; /* 0 = none; then checkpoint and exit 3 */
+    } train;
+    struct {
+        const char *name; /* "adamw" */
+        double lr, beta1, beta2, eps, weight_decay;
+        const char *schedule; /* "cosine", "linear", "constant" */
+        int64_t warmup_steps;
+        double min_lr_ratio;
+        double clip_norm; /* 0 = no clipping */
+    } optim;
+    struct {
+        int64_t every_steps;
+        double every_minutes;
+        int64_t keep;
+        const char *best_metric; /* key of eval's JSON, e.g. "text_to_image.recall_at_1" */
+    } checkpoint;
+    struct {
+        const char *dir, *split; /* "" = no evaluation while training */
+        int64_t every_epochs;    /* 0 = only at the end */
+        const char *positives;   /* "pair" or "identity" */
+    } eval;
+    /* Everything below is private to src/base/config.c */
+    struct tdm_config_store *store;
+} tdm_config;
+
+/* The schema's rows of everything but the losses. */
+const tdm_option *tdm_config_options(size_t *count);
+
+/* Lets another folder add a group of options, stored in its own struct: the loss table does so at start.
+ * `prefix` "loss.infonce", rows with relative keys, `defaults` a struct of `bytes` bytes is allocated per
+ * config and found again with tdm_config_group. Call before the first tdm_config_load. */
+TDM_CHECKED tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_t count,
+                                           size_t bytes);
+const void *tdm_config_group(const tdm_config *config, const char *prefix);
+void tdm_config_unregister_all(void); /* tests */
+
+/* Defaults only. Pair with tdm_config_destroy, which tolerates a zeroed struct. */
+TDM_CHECKED tdm_status tdm_config_init(tdm_config *config);
+/* Reads `path` (libconfig, with @include relative to the file's folder) over the present values.
+ * Errors: TDM_E_CONFIG names file, line and key; an unknown key names the nearest known one. */
+TDM_CHECKED tdm_status tdm_config_load(tdm_config *config, const char *path);
+/* The same from text (a checkpoint's stored configuration); `name` stands in messages. */
+TDM_CHECKED tdm_status tdm_config_load_text(tdm_config *config, const char *name, const char *text);
+/* Reads a model definition (the content of the `model` group) by name or path: NAME is looked for as
+ * NAME, conf/models/NAME.cfg, $TANDEM_CONF/models/NAME.cfg and in the installed data directory. */
+TDM_CHECKED tdm_status tdm_config_load_model(tdm_config *config, const char *name_or_path);
+/* One `group.key=value`. */
+TDM_CHECKED tdm_status tdm_config_set(tdm_config *config, const char *assignment);
+/* Rules between keys (width divisible by heads, image divisible by patch, …). */
+TDM_CHECKED tdm_status tdm_config_check(const tdm_config *config);
+/* The resolved configuration in libconfig syntax; loading it gives the same values. `group` NULL = all,
+ * else only e.g. "model". */
+TDM_CHECKED tdm_status tdm_config_print(const tdm_config *config, const char *group, tdm_text *text);
+/* Every key with type, default, range, unit and help, for --help and the documentation. */
+TDM_CHECKED tdm_status tdm_config_help(tdm_text *text);
+/* FNV-1a of the printed configuration: equal on all ranks, or something is wrong. */
+TDM_CHECKED tdm_status tdm_config_hash(const tdm_config *config, uint64_t *hash);
+TDM_CHECKED tdm_status tdm_config_copy(const tdm_config *from, tdm_config *to);
+void tdm_config_destroy(tdm_config *config);
+
+#endif

@@ -1,0 +1,58 @@
+/* Batches for training, decoded ahead on threads; and ordered slices for evaluation. */
+#ifndef TANDEM_LOADER_H
+#define TANDEM_LOADER_H
+
+#include "tandem/image.h"
+#include "tandem/shard.h"
+#include "tandem/tokenizer.h"
+#include "tandem/views.h"
+
+typedef struct tdm_text_batch {
+    int32_t *token; /* packed, [seq[n]] */
+    int64_t *seq;   /* [n+1] offsets */
+} tdm_text_batch;
+
+typedef struct tdm_batch {
+    int64_t n; /* local pairs */
+    int64_t epoch;
+    uint8_t *image[TDM_IMAGE_VIEWS];     /* [n][height][width][3] u8, NULL when not asked for */
+    tdm_text_batch text[TDM_TEXT_VIEWS]; /* token NULL when not asked for */
+    int64_t *sample;    /* [n] global sample index (row of the data set): the key of randomness */
+    int64_t *image_row; /* [n] global image row */
+    int64_t *identity;  /* [n] */
+} tdm_batch;
+
+typedef struct tdm_loader_config {
+    int64_t global_batch; /* B */
+    int rank, size;       /* this rank's contiguous piece of every global batch */
+    uint64_t seed;
+    bool sample_images;   /* one sample per image (random caption) instead of one per caption */
+    uint32_t image_views; /* bits 1 << TDM_VIEW_IMAGE_… */
+    uint32_t text_views;
+    int64_t height, width;
+    int64_t context_length;
+    int64_t workers, prefetch;
+    tdm_augment_config augment;
+} tdm_loader_config;
+
+typedef struct tdm_loader tdm_loader;
+/* Borrows dataset and tokenizer; the dataset must not be used elsewhere until destroyed. step: the first
+ * global batch to give (resume). Batch k of the run is samples [k·B, (k+1)·B) of the endless list of epoch
+ * permutations, where each epoch drops its last incomplete batch. TDM_E_DATA when the split has fewer samples
+ * than B. */
+TDM_CHECKED tdm_status tdm_loader_create(tdm_dataset *dataset, const tdm_tokenizer *tokenizer,
+                                         const tdm_loader_config *config, int64_t step, tdm_loader **loader);
+void tdm_loader_destroy(tdm_loader **loader); /* stops and joins its threads */
+int64_t tdm_loader_steps_per_epoch(const tdm_loader *loader);
+/* Next local batch. Collective: no. Blocks until one is decoded; *wait_s is the time it blocked.
+ * batch: borrowed, valid until the next call on this loader. Errors: TDM_E_DATA names the shard and the row.
+ */
+TDM_CHECKED tdm_status tdm_loader_next(tdm_loader *loader, const tdm_batch **batch, double *wait_s);
+
+/* Evaluation: plain views of images [first, first+n) / token rows of captions [first, first+n), decoded on
+ * `workers` threads. image[n][height][width][3] is the caller's; text is filled (tdm_free both members). */
+TDM_CHECKED tdm_status tdm_load_images(tdm_dataset *dataset, int64_t first, int64_t n, int64_t height,
+                                       int64_t width, int64_t workers, uint8_t *image);
+TDM_CHECKED tdm_status tdm_load_captions(tdm_dataset *dataset, const tdm_tokenizer *tokenizer, int64_t first,
+                                         int64_t n, int64_t context_length, tdm_text_batch *text);
+#endif

@@ -1,0 +1,69 @@
+/* CLIP: an image tower, a text tower, logit_scale. Parameters under open_clip's state-dict names. */
+#ifndef TANDEM_MODEL_H
+#define TANDEM_MODEL_H
+
+#include "tandem/config.h"
+#include "tandem/ops.h"
+#include "tandem/params.h"
+
+typedef struct tdm_model tdm_model;
+
+/* Declares the rows in `params` (empty before; owned by the caller and outliving the model): image tower,
+ * text tower, logit_scale. config is read during the call only. max_rows: the most samples that one forward
+ * call will see. train: room for activations and gradients. The caller then allocates params, fills them, and
+ * calls tdm_model_load. Errors: TDM_E_CONFIG names the key. */
+TDM_CHECKED tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, int64_t max_rows,
+                                        tdm_params *params, tdm_model **model);
+void tdm_model_destroy(tdm_model **model);
+int64_t tdm_model_embed_dim(const tdm_model *model);
+
+/* Packs the arena's weights for the matmuls; after every change of params->weight. */
+TDM_CHECKED tdm_status tdm_model_load(tdm_model *model);
+
+typedef enum tdm_modality { TDM_IMAGE, TDM_TEXT, TDM_MODALITIES } tdm_modality;
+
+/* What a tower embeds: n images, or n token rows packed by seq. */
+typedef struct tdm_tower_input {
+    int64_t n;
+    const uint8_t *image;  /* [n][height][width][3] u8, or NULL */
+    const int32_t *token;  /* packed */
+    const int64_t *seq;    /* [n+1]; seq[0] may be > 0 (a slice of a batch): token is indexed by it */
+    const int64_t *sample; /* [n] keys of dropout; may be NULL without dropout */
+} tdm_tower_input;
+/* Dropout is on when train; its masks are keyed by (seed, step, sample). */
+typedef struct tdm_tower_mode {
+    bool train;
+    uint64_t seed, step;
+} tdm_tower_mode;
+
+/* Pooled features before normalisation, f32 [n][embed_dim]; keeps no activations. */
+TDM_CHECKED tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
+                                       const tdm_tower_mode *mode, float *features);
+/* The same and keeps the activations for one tdm_model_backward of the same modality. */
+TDM_CHECKED tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality,
+                                         const tdm_tower_input *input, const tdm_tower_mode *mode,
+                                         float *features);
+/* Adds parameter gradients to params->grad. `final_from`, unless NULL, is told after each layer: the arena
+ * from `begin` to the end of this tower's rows has its final gradient if this was the last chunk. */
+typedef void tdm_final_from(void *context, int64_t begin);
+TDM_CHECKED tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const float *dfeatures,
+                                          tdm_final_from *final_from, void *context);
+
+/* The learned log inverse temperature, as a row of the arena. */
+float *tdm_model_logit_scale(tdm_model *model);
+float *tdm_model_dlogit_scale(tdm_model *model);
+/* Clamps logit_scale to [0, logit_scale_max]. After each optimiser step. */
+void tdm_model_clamp(tdm_model *model);
+
+/* Bytes: parameters with gradients and moments, packed weights, activations of one chunk. For --dry-run. */
+typedef struct tdm_model_memory {
+    int64_t parameters, optimizer, packed, activations;
+} tdm_model_memory;
+TDM_CHECKED tdm_status tdm_model_memory_estimate(const tdm_config *config, tdm_dtype dtype, int64_t rows,
+                                                 int64_t tokens_per_caption, tdm_model_memory *memory);
+/* Matmul FLOP of forward and backward (three times forward) for n pairs whose captions hold `tokens` tokens
+ * in total and sum of squared lengths `tokens_squared` (causal attention counts half). No padding is counted.
+ */
+double tdm_model_step_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared);
+
+#endif

@@ -1,0 +1,177 @@
+/* Layers on oneDNN and fused loops. The only header through which the rest of Tandem computes.
+ *
+ * Activations have the context's dtype ("act": f32 or bf16, as void pointers); the residual stream, the
+ * parameters, their gradients and all statistics are f32. Gradients of parameters are ADDED to their
+ * buffers, gradients of activations are written, unless said otherwise. Token rows [t][width] are the
+ * concatenation of sequences; seq[n+1] holds offsets. Row counts given to tdm_linear_* should be multiples
+ * of TDM_ROW_STEP so that few primitive shapes exist: callers add one dummy sequence whose gradient is zero.
+ * No function allocates after warm-up except to create a primitive of a shape not seen before.
+ * Results do not depend on the number of calls into which rows are cut; they are deterministic for a given
+ * thread count. None is collective. */
+#ifndef TANDEM_OPS_H
+#define TANDEM_OPS_H
+
+#include "tandem/status.h"
+
+#define TDM_ROW_STEP 64
+
+typedef enum tdm_dtype { TDM_F32, TDM_BF16 } tdm_dtype;
+static inline size_t tdm_dtype_bytes(tdm_dtype dtype)
+{
+    return dtype == TDM_BF16 ? 2 : 4;
+}
+
+typedef struct tdm_ops tdm_ops;
+
+/* dtype of activations; threads >= 1. TDM_BF16 on a CPU without native bf16 is refused: ask
+ * tdm_ops_best_dtype first. The environment variable TANDEM_ISA (generic, avx2, avx512) caps the
+ * instruction sets of the fused loops and of oneDNN alike. */
+TDM_CHECKED tdm_status tdm_ops_create(tdm_dtype dtype, int threads, tdm_ops **ops);
+void tdm_ops_destroy(tdm_ops **ops);
+tdm_dtype tdm_ops_dtype(const tdm_ops *ops);
+int tdm_ops_threads(const tdm_ops *ops);
+/* "auto" -> bf16 where AVX512_BF16 or AMX-BF16 exist (and TANDEM_ISA allows), else f32. Refuses "bf16"
+ * elsewhere. */
+TDM_CHECKED tdm_status tdm_ops_resolve_precision(const char *precision, tdm_dtype *dtype);
+/* "avx512+amx", "avx2" …: what the fused loops and matmuls will use. */
+const char *tdm_ops_isa(const tdm_ops *ops);
+/* Peak of a register-resident loop on `threads` threads, GFLOP/s, measured for about 0.2 s; bf16 uses AMX
+ * where present. */
+double tdm_ops_measure_peak_gflops(const tdm_ops *ops);
+
+/* Time and matmul work by kind of operation, for `tandem bench` and the progress line. */
+typedef enum tdm_op_kind {
+    TDM_OP_LINEAR_FORWARD,
+    TDM_OP_LINEAR_DATA,
+    TDM_OP_LINEAR_WEIGHT,
+    TDM_OP_WEIGHT_PACK,
+    TDM_OP_ATTENTION_FORWARD,
+    TDM_OP_ATTENTION_BACKWARD,
+    TDM_OP_LAYERNORM,
+    TDM_OP_ACTIVATION,
+    TDM_OP_EMBEDDING,
+    TDM_OP_LOSS,
+    TDM_OP_OPTIMIZER,
+    TDM_OP_OTHER,
+    TDM_OP_KINDS
+} tdm_op_kind;
+const char *tdm_op_kind_name(tdm_op_kind kind);
+typedef struct tdm_op_stats {
+    double seconds[TDM_OP_KINDS];
+    double flop[TDM_OP_KINDS]; /* 2·M·N·K of linears and attention (causal counted as computed: half) */
+} tdm_op_stats;
+tdm_op_stats *tdm_ops_stats(tdm_ops *ops); /* borrowed; callers may zero it */
+
+/* ---- Conversions ---- */
+void tdm_to_act(tdm_ops *ops, int64_t n, const float *x, void *y);
+void tdm_from_act(tdm_ops *ops, int64_t n, const void *x, float *y);
+void tdm_f32_to_bf16(int64_t n, const float *x, uint16_t *y); /* round to nearest even */
+void tdm_bf16_to_f32(int64_t n, const uint16_t *x, float *y);
+
+/* ---- Linear: y[t][out] = x[t][in] · W^T + bias ----
+ * `weight` is [out][in] (PyTorch's Linear) or, with transposed, [in][out] (CLIP's projections). */
+typedef struct tdm_linear tdm_linear;
+TDM_CHECKED tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bias,
+                                         bool transposed, tdm_linear **linear);
+void tdm_linear_destroy(tdm_linear **linear);
+/* Packs the f32 master weights for forward (and, if with_backward, for the data gradient). Once a step.
+ * `weight` and `bias` are borrowed until the next load. */
+TDM_CHECKED tdm_status tdm_linear_load(tdm_linear *linear, const float *weight, const float *bias,
+                                       bool with_backward);
+TDM_CHECKED tdm_status tdm_linear_forward(tdm_linear *linear, int64_t t, const void *x, void *y);
+/* dx[t][in] = dy[t][out] · W */
+TDM_CHECKED tdm_status tdm_linear_backward_data(tdm_linear *linear, int64_t t, const void *dy, void *dx);
+/* dweight += dy^T · x (in the weight's own layout), dbias += column sums of dy (NULL without bias) */
+TDM_CHECKED tdm_status tdm_linear_backward_weight(tdm_linear *linear, int64_t t, const void *x,
+                                                  const void *dy, float *dweight, float *dbias);
+
+/* ---- LayerNorm on the f32 residual stream ----
+ * forward: x_out = x + branch (branch NULL: x_out is not written, x is used); then, unless y is NULL,
+ *          mean[t], rstd[t], y[t][width] = (x_out - mean)·rstd·gamma + beta, act dtype.   eps = 1e-5
+ * x_out may equal x. */
+void tdm_layernorm_forward(tdm_ops *ops, int64_t t, int64_t width, const float *x, const void *branch,
+                           float *x_out, const float *gamma, const float *beta, void *y, float *mean,
+                           float *rstd);
+/* The same with f32 output and without a branch (ln_pre, whose output is the residual stream; ln_post). */
+void tdm_layernorm_forward_f32(tdm_ops *ops, int64_t t, int64_t width, const float *x, const float *gamma,
+                               const float *beta, float *y, float *mean, float *rstd);
+/* dx[t][width] f32: with add, dx += the gradient through LayerNorm (residual), else it is written.
+ * dx_act, unless NULL, receives the resulting dx in act dtype (input of the branch's backward).
+ * dgamma += , dbeta += . x is the LayerNorm's input. */
+void tdm_layernorm_backward(tdm_ops *ops, int64_t t, int64_t width, const void *dy, const float *x,
+                            const float *mean, const float *rstd, const float *gamma, bool add, float *dx,
+                            void *dx_act, float *dgamma, float *dbeta);
+void tdm_layernorm_backward_f32(tdm_ops *ops, int64_t t, int64_t width, const float *dy, const float *x,
+                                const float *mean, const float *rstd, const float *gamma, float *dx,
+                                float *dgamma, float *dbeta);
+
+/* ---- Activation ---- quickgelu: x·sigmoid(1.702 x); gelu: x·Phi(x) (erf, as torch.nn.GELU()). */
+typedef enum tdm_activation { TDM_QUICKGELU, TDM_GELU } tdm_activation;
+void tdm_activation_forward(tdm_ops *ops, tdm_activation kind, int64_t n, const void *x, void *y);
+/* dx may equal dy. y, unless NULL, receives the recomputed output (so that it need not be kept). */
+void tdm_activation_backward(tdm_ops *ops, tdm_activation kind, int64_t n, const void *x, const void *dy,
+                             void *dx, void *y);
+
+/* ---- Attention, fused per (sequence, head) ----
+ * qkv [t][3·heads·head_dim] (q, k, v thirds, as in nn.MultiheadAttention's in_proj), out [t][heads·head_dim],
+ * lse [heads][t] f32 log-sum-exp of each row's scores. scale = 1/sqrt(head_dim). Any sequence length, also 0.
+ * The S×S matrix is never written to memory beyond a cache-sized block. */
+void tdm_attention_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,
+                           bool causal, const void *qkv, void *out, float *lse);
+void tdm_attention_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,
+                            bool causal, const void *qkv, const void *out, const float *lse, const void *dout,
+                            void *dqkv);
+
+/* ---- Input ends of the towers ---- */
+/* u8 images [n][height][width][3] -> act rows [n·grid_h·grid_w][3·patch·patch] of (u8/255 - mean)/std, in the
+ * order of a conv1.weight row [3][patch][patch]; patches row by row. Height and width divisible by patch. */
+void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t patch, const uint8_t *image,
+                  const double mean[3], const double std[3], void *rows);
+/* x[n][1+patches][width] f32 = [class_token; patch rows] + position[1+patches][width] */
+void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const void *patch_rows,
+                              const float *class_token, const float *position, float *x);
+/* Splits dx: d_patch_rows act [n·patches][width] is written, dclass_token += , dposition += . */
+void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const float *dx,
+                               void *d_patch_rows, float *dclass_token, float *dposition);
+/* x[t][width] f32 = table[token[t]] + position[place in its sequence]. Rows beyond seq[n_seq] are not
+ * touched. */
+void tdm_text_tokens_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,
+                             const int32_t *token, const float *table, const float *position, float *x);
+/* dtable[token] += dx row, dposition += ; summed in a fixed order. No dense vocabulary pass. */
+void tdm_text_tokens_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,
+                              const int32_t *token, const float *dx, float *dtable, float *dposition);
+/* y[n][width] = x[row[i]]; and the adjoint: dx[row[i]] += dy[i] (rows distinct). */
+void tdm_gather_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row, const float *x, float *y);
+void tdm_scatter_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row, const float *dy, float *dx);
+
+/* ---- Dropout on act rows [t][width], in place ----
+ * Kept values are scaled by 1/(1-p). The mask of a row is keyed by (seed, step, sample[sequence of the row],
+ * site, place in the sequence): calling it on the gradient with the same keys replays it. */
+void tdm_dropout(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
+                 const int64_t *seq, const int64_t *sample, int64_t width, void *x);
+
+/* ---- Output end ---- */
+/* y = x / |x| per row (f32); norm[n] kept. Rows of norm < 1e-12 are divided by 1e-12 as torch's normalize. */
+void tdm_l2norm_forward(tdm_ops *ops, int64_t n, int64_t width, const float *x, float *y, float *norm);
+/* dx = (dy - y·(y·dy)) / norm */
+void tdm_l2norm_backward(tdm_ops *ops, int64_t n, int64_t width, const float *y, const float *norm,
+                         const float *dy, float *dx);
+/* C[m][n] = alpha·op(A)·op(B) + beta·C, f32 row-major with leading dimensions. */
+TDM_CHECKED tdm_status tdm_gemm(tdm_ops *ops, bool transpose_a, bool transpose_b, int64_t m, int64_t n,
+                                int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                                int64_t ldb, float beta, float *c, int64_t ldc);
+/* Rows of logits [n][classes] against target rows of the same shape (each sums to 1):
+ * loss[i] = -sum_j target_ij·log_softmax(logits)_ij ; logits become softmax - target. f32, max-subtracted. */
+void tdm_softmax_cross_entropy(tdm_ops *ops, int64_t n, int64_t classes, float *logits, const float *target,
+                               float *loss);
+
+/* ---- Optimiser's inner loops (called by optim/) ---- */
+double tdm_sum_squares(tdm_ops *ops, int64_t n, const float *x); /* in f64, fixed order */
+/* One AdamW update (Loshchilov and Hutter, 2019, as torch.optim.AdamW): g is multiplied by grad_scale first;
+ * w -= lr·decay·w; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g²; w -= lr·(m/c1)/(sqrt(v/c2)+eps),
+ * c1 = 1-b1^step, c2 = 1-b2^step. */
+void tdm_adamw_update(tdm_ops *ops, int64_t n, float *w, const float *g, float *m, float *v,
+                      double grad_scale, double lr, double beta1, double beta2, double eps, double decay,
+                      int64_t step);
+
+#endif

@@ -1,0 +1,34 @@
+/* One row describes one configuration key. The rows are the schema: checking, --help, the documented list
+ * and the resolved configuration are all made from them. */
+#ifndef TANDEM_OPTION_H
+#define TANDEM_OPTION_H
+
+#include "tandem/status.h"
+
+typedef enum tdm_option_type {
+    TDM_OPTION_BOOL,   /* bool */
+    TDM_OPTION_INT,    /* int64_t */
+    TDM_OPTION_FLOAT,  /* double */
+    TDM_OPTION_FLOAT3, /* double[3], written [r, g, b] */
+    TDM_OPTION_STRING, /* const char *, never NULL, owned by the configuration */
+    TDM_OPTION_STRINGS /* tdm_strings, written ["a", "b"] */
+} tdm_option_type;
+
+typedef struct tdm_strings {
+    int64_t count;
+    const char **item;
+} tdm_strings;
+
+typedef struct tdm_option {
+    const char *key; /* full dotted key ("train.batch"), or relative to the owner's group */
+    tdm_option_type type;
+    size_t offset; /* of the field in the owner's struct */
+    const char
+        *default_text;   /* in libconfig syntax without quotes: "0.1", "true", "[0.5, 0.5, 0.5]", "adamw" */
+    double min, max;     /* of numbers, inclusive */
+    const char *choices; /* of strings: "a|b|c", or NULL for any */
+    const char *unit;    /* "px", "pairs", "" … */
+    const char *help;    /* one sentence */
+} tdm_option;
+
+#endif

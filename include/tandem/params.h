@@ -1,0 +1,41 @@
+/* The parameters of a model: rows in one flat f32 arena, in forward order. Optimiser, gradient reduction,
+ * checkpoint, import/export and the golden tests all walk these rows. Names are open_clip's. */
+#ifndef TANDEM_PARAMS_H
+#define TANDEM_PARAMS_H
+
+#include "tandem/status.h"
+
+typedef enum tdm_init { TDM_INIT_ZERO, TDM_INIT_ONE, TDM_INIT_NORMAL, TDM_INIT_CONSTANT } tdm_init;
+
+typedef struct tdm_param {
+    char name[120];
+    int ndim; /* 0 (a scalar) … 4 */
+    int64_t shape[4];
+    int64_t size;   /* product of shape; 1 for a scalar */
+    int64_t offset; /* of the first element in the arena, a multiple of 16 */
+    tdm_init init;
+    double init_value; /* standard deviation, or the constant */
+    bool decay;        /* weight decay applies */
+    double lr_scale;   /* multiplies the learning rate; 0 = frozen */
+} tdm_param;
+
+typedef struct tdm_params {
+    tdm_param *row;
+    int64_t count, capacity;
+    int64_t total; /* elements of the arena, including alignment gaps (zeros) */
+    float *weight; /* [total], NULL until allocated */
+    float *grad;   /* [total], NULL for inference */
+} tdm_params;
+
+/* Appends a row; *index is its place in `row`. Before tdm_params_allocate. Shape is read up to ndim. */
+TDM_CHECKED tdm_status tdm_params_add(tdm_params *params, const char *name, int ndim, const int64_t *shape,
+                                      tdm_init init, double init_value, bool decay, int64_t *index);
+TDM_CHECKED tdm_status tdm_params_allocate(tdm_params *params, bool with_grad);
+/* Fills weight from (seed, row index): the same on every rank. */
+void tdm_params_init(tdm_params *params, uint64_t seed);
+/* NULL when there is none of that name. */
+const tdm_param *tdm_params_find(const tdm_params *params, const char *name);
+int64_t tdm_params_elements(const tdm_params *params); /* without gaps */
+void tdm_params_destroy(tdm_params *params);           /* tolerates a zeroed struct */
+
+#endif

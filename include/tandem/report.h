@@ -1,0 +1,31 @@
+/* Run reports and contact sheets: single HTML files with inline SVG and inline PNG/JPEG, no network, no
+ * script needed to read them. Not collective; rank 0 writes. */
+#ifndef TANDEM_REPORT_H
+#define TANDEM_REPORT_H
+
+#include "tandem/base.h"
+
+/* report.html from RUN/metrics.jsonl, RUN/config.cfg and, if present, RUN/eval.json: curves of loss, learning
+ * rate, logit_scale, gradient norm, pairs/s, data and communication wait; final metrics; configuration. */
+TDM_CHECKED tdm_status tdm_report_write(const char *run_dir);
+
+typedef struct tdm_sheet_item {
+    int64_t row;
+    double score;
+    const char *caption; /* UTF-8 */
+    const char *name;    /* source file */
+    const void *image;   /* encoded bytes (PNG, JPEG, WebP, GIF or BMP), embedded as they are */
+    int64_t image_bytes;
+    bool is_positive; /* framed green (eval's sheets) */
+} tdm_sheet_item;
+typedef struct tdm_sheet_query {
+    const char *text;  /* or NULL */
+    const void *image; /* query image, or NULL */
+    int64_t image_bytes;
+    const tdm_sheet_item *item;
+    int64_t item_count;
+} tdm_sheet_query;
+TDM_CHECKED tdm_status tdm_sheet_write(const char *path, const char *title, const char *subtitle,
+                                       const tdm_sheet_query *query, int64_t query_count);
+
+#endif

@@ -1,0 +1,85 @@
+/* HDF5 shards: encoded images, captions and labels. One thread per process at a time. Not collective unless
+ * said.
+ *
+ * A file `SPLIT-00042.h5`, root attributes: format "tandem.shard", version 1, dataset, split, tool_version,
+ * image_policy ("original" or "resized to N px"), source_digest, images, captions, tokenizer_digest ("" if
+ * unchecked). Data sets, chunked with Fletcher-32:
+ *   /image/bytes u8[…]      /image/offset i64[images+1]   /image/identity i64[images]
+ *   /image/source i64: byte offsets + /image/name_bytes, /image/name_offset: the file each came from
+ *   /image/class u8[images][classes] multi-hot (absent without classes), /class/name_bytes,
+ * /class/name_offset /caption/bytes u8[…]    /caption/offset i64[captions+1]   /caption/image i64[captions]:
+ * row of its image /caption/alternative_bytes, /alternative_offset, /alternative_caption: further wordings
+ * (back-translation) Captions are stored in the order of their images. */
+#ifndef TANDEM_SHARD_H
+#define TANDEM_SHARD_H
+
+#include "tandem/base.h"
+
+/* ---- Writing ---- */
+typedef struct tdm_shard_writer tdm_shard_writer;
+typedef struct tdm_shard_info { /* root attributes; strings borrowed while creating */
+    const char *dataset, *split, *image_policy, *source_digest, *tokenizer_digest;
+    int64_t class_count;
+    const char *const *class_name; /* [class_count] */
+} tdm_shard_info;
+typedef struct tdm_shard_sample { /* one image with its captions; everything borrowed during the call */
+    const void *image;            /* encoded bytes; image_bytes = 0: text without an image is not packed */
+    int64_t image_bytes;
+    const char *name;           /* source file, for messages and contact sheets */
+    int64_t identity;           /* < 0: the image is its own identity (pair); must then be -1 for all */
+    const int64_t *class_index; /* [class_n], may be NULL */
+    int64_t class_n;
+    const char *const *caption; /* [caption_n] UTF-8, NUL-terminated, not empty */
+    int64_t caption_n;
+} tdm_shard_sample;
+/* Writes to path.tmp; finish renames. A writer that is destroyed unfinished removes its file. */
+TDM_CHECKED tdm_status tdm_shard_writer_create(const char *path, const tdm_shard_info *info,
+                                               tdm_shard_writer **writer);
+TDM_CHECKED tdm_status tdm_shard_writer_add(tdm_shard_writer *writer, const tdm_shard_sample *sample);
+TDM_CHECKED tdm_status tdm_shard_writer_finish(tdm_shard_writer **writer, int64_t *images, int64_t *captions,
+                                               char digest[65]);
+void tdm_shard_writer_destroy(tdm_shard_writer **writer);
+
+/* The index of a data directory, `dataset.h5` (format "tandem.dataset"): one row per shard. */
+typedef struct tdm_index_row {
+    char file[64], split[32], digest[65]; /* digest: SHA-256 of the shard file */
+    int64_t images, captions;
+} tdm_index_row;
+/* Replaces the rows of the splits that occur in `row` and keeps other splits' rows. Atomic. */
+TDM_CHECKED tdm_status tdm_index_write(const char *dir, const char *dataset, const tdm_index_row *row,
+                                       int64_t count);
+TDM_CHECKED tdm_status tdm_index_read(const char *dir, tdm_index_row **row,
+                                      int64_t *count); /* *row: tdm_free */
+
+/* ---- Reading ---- a split of a data directory as one list of images and one list of captions ---- */
+typedef struct tdm_dataset tdm_dataset;
+/* Opens the index and every shard of the split; checks presence, format, version, counts and sizes against
+ * the index. Errors name the shard (and what is missing, truncated or different). An unknown split lists the
+ * known ones. */
+TDM_CHECKED tdm_status tdm_dataset_open(const char *dir, const char *split, tdm_dataset **dataset);
+void tdm_dataset_close(tdm_dataset **dataset);
+int64_t tdm_dataset_images(const tdm_dataset *dataset);
+int64_t tdm_dataset_captions(const tdm_dataset *dataset);
+int64_t tdm_dataset_class_count(const tdm_dataset *dataset);
+const char *tdm_dataset_class_name(const tdm_dataset *dataset, int64_t index);
+const char *tdm_dataset_tokenizer_digest(
+    const tdm_dataset *dataset); /* "" when the shards were not checked */
+/* In memory after open, global image rows 0 … images-1: */
+int64_t tdm_dataset_identity(const tdm_dataset *dataset,
+                             int64_t image); /* its own row where the data has none */
+bool tdm_dataset_has_identity(const tdm_dataset *dataset);
+int64_t tdm_dataset_caption_image(const tdm_dataset *dataset, int64_t caption); /* global image row */
+/* captions [first, first + n) belong to this image */
+void tdm_dataset_image_captions(const tdm_dataset *dataset, int64_t image, int64_t *first, int64_t *n);
+/* Class bits of an image into bit[class_count] (0/1). */
+TDM_CHECKED tdm_status tdm_dataset_classes(tdm_dataset *dataset, int64_t image, uint8_t *bit);
+/* Reads into `out` (cleared first). Errors (TDM_E_FORMAT for a checksum) name the shard and the row. */
+TDM_CHECKED tdm_status tdm_dataset_read_image(tdm_dataset *dataset, int64_t image, tdm_text *out);
+TDM_CHECKED tdm_status tdm_dataset_read_caption(tdm_dataset *dataset, int64_t caption, tdm_text *out);
+TDM_CHECKED tdm_status tdm_dataset_read_name(tdm_dataset *dataset, int64_t image, tdm_text *out);
+/* "DIR/train-00001.h5 row 17", for messages; static per thread. */
+const char *tdm_dataset_where(const tdm_dataset *dataset, int64_t image);
+/* Reads every data set of every shard (checksums) and compares the file digests with the index. */
+TDM_CHECKED tdm_status tdm_dataset_verify(tdm_dataset *dataset);
+
+#endif

@@ -1,0 +1,40 @@
+/* Subcommands: one file and one row of command_table.h each. */
+#ifndef TANDEM_APP_COMMAND_H
+#define TANDEM_APP_COMMAND_H
+
+#include "tandem/tandem.h"
+
+/* One command-line option; parsing, checking and --help come from the rows. */
+typedef enum tdm_flag_type {
+    TDM_FLAG_SWITCH,
+    TDM_FLAG_INT,
+    TDM_FLAG_FLOAT,
+    TDM_FLAG_STRING,
+    TDM_FLAG_LIST
+} tdm_flag_type;
+typedef struct tdm_flag {
+    const char *name; /* "--json"; a second spelling may follow after a comma: "-k,--top" */
+    tdm_flag_type type;
+    void *value;              /* bool *, int64_t *, double *, const char **, tdm_strings * (repeatable) */
+    const char *argument;     /* "FILE", "N" … NULL for a switch */
+    const char *default_text; /* NULL = required, "" = none */
+    const char *unit;
+    const char *help;
+    double min, max; /* of numbers */
+} tdm_flag;
+
+typedef struct tdm_command {
+    const char *name;
+    const char *summary;                                      /* one line */
+    bool mpi;                                                 /* may run under mpirun with several ranks */
+    tdm_status (*run)(tdm_comm *comm, int argc, char **argv); /* argv[0] is the command's name */
+} tdm_command;
+
+/* Fills the flags' values (defaults included, already set by the caller) and the positional arguments.
+ * positional->item points into argv; its array is owned by the caller (free). Errors: TDM_E_USAGE, naming the
+ * nearest flag. --help prints usage to stdout and sets *help: the caller returns TDM_OK at once. */
+TDM_CHECKED tdm_status tdm_parse_flags(const char *command, const char *synopsis, const tdm_flag *flags,
+                                       size_t count, int argc, char **argv, tdm_strings *positional,
+                                       bool *help);
+
+#endif
