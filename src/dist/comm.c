@@ -1,0 +1,210 @@
+/* Life of a communicator, agreement on failures, and the collectives on plain values. */
+#include "comm_impl.h"
+
+#include "tandem/base.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
+{
+    *comm = NULL;
+    int up = 0;
+    MPI_Initialized(&up);
+    if (!up) {
+        int provided = MPI_THREAD_SINGLE;
+        const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
+        TDM_REQUIRE(code == MPI_SUCCESS, TDM_E_LIBRARY, "MPI_Init_thread failed with code %d", code);
+        /* Only one thread per rank calls MPI, so FUNNELED suffices; SINGLE would forbid loader threads. */
+        TDM_REQUIRE(provided >= MPI_THREAD_FUNNELED, TDM_E_LIBRARY,
+                    "this MPI library supports no threads (MPI_THREAD_SINGLE)");
+    }
+    tdm_comm *made = NULL;
+    TDM_TRY(TDM_ALLOC(1, &made));
+    made->initialized_here = !up;
+    made->max_count = INT_MAX;
+    if (MPI_Comm_dup(MPI_COMM_WORLD, &made->mpi) != MPI_SUCCESS) {
+        tdm_free(made);
+        TDM_FAIL(TDM_E_LIBRARY, "MPI_Comm_dup failed");
+    }
+    MPI_Comm_rank(made->mpi, &made->rank);
+    MPI_Comm_size(made->mpi, &made->size);
+    if (gethostname(made->host, sizeof made->host - 1) != 0) strcpy(made->host, "?");
+    tdm_log_set_rank(made->rank, made->size);
+    *comm = made;
+    return TDM_OK;
+}
+
+void tdm_comm_destroy(tdm_comm **comm)
+{
+    if (comm == NULL || *comm == NULL) return;
+    const bool finalize = (*comm)->initialized_here;
+    MPI_Comm_free(&(*comm)->mpi);
+    tdm_free(*comm);
+    *comm = NULL;
+    if (finalize) MPI_Finalize();
+}
+
+int tdm_comm_rank(const tdm_comm *comm)
+{
+    return comm->rank;
+}
+
+int tdm_comm_size(const tdm_comm *comm)
+{
+    return comm->size;
+}
+
+void tdm_comm_set_max_count(tdm_comm *comm, int64_t max_count)
+{
+    comm->max_count = max_count;
+}
+
+/* ---- Failures ---- */
+
+/* This thread's record for a failure of `code`, completed with where it happened. A record that another rank
+ * has made (agreed on deeper down) keeps its rank. */
+static tdm_error local_record(const tdm_comm *comm, tdm_status code)
+{
+    tdm_error record = *tdm_error_last();
+    if (record.code != code || record.message[0] == '\0') {
+        memset(&record, 0, sizeof record);
+        record.code = code;
+        record.rank = -1;
+        snprintf(record.message, sizeof record.message, "failed (%s)", tdm_status_name(code));
+    }
+    if (record.rank < 0) {
+        record.rank = comm->rank;
+        memcpy(record.host, comm->host, sizeof record.host);
+    }
+    return record;
+}
+
+tdm_status tdm_comm_agree(tdm_comm *comm, tdm_status local)
+{
+    if (comm->size == 1) {
+        if (local == TDM_OK) return TDM_OK;
+        const tdm_error record = local_record(comm, local);
+        return tdm_error_adopt(&record);
+    }
+    /* MAXLOC takes the lowest index among equal values: the lowest failing rank. */
+    struct {
+        int failed, rank;
+    } worst = {local != TDM_OK, comm->rank};
+    MPI_Allreduce(MPI_IN_PLACE, &worst, 1, MPI_2INT, MPI_MAXLOC, comm->mpi);
+    if (!worst.failed) return TDM_OK;
+
+    tdm_error record;
+    memset(&record, 0, sizeof record);
+    if (comm->rank == worst.rank) record = local_record(comm, local);
+    MPI_Bcast(&record, (int)sizeof record, MPI_BYTE, worst.rank, comm->mpi);
+    return tdm_error_adopt(&record);
+}
+
+static void print_record(const tdm_comm *comm, const tdm_error *record)
+{
+    char where[128] = "", source[96] = "";
+    if (comm->size > 1 && record->rank >= 0) {
+        snprintf(where, sizeof where, "rank %d/%d on %s: ", record->rank, comm->size, record->host);
+    }
+    if (record->file[0] != '\0') {
+        snprintf(source, sizeof source, " (%s:%d)", record->file, record->line);
+    }
+    tdm_progress_clear();
+    fprintf(stderr, "tandem: %s%s%s\n", where, record->message, source); /* one write: lines stay whole */
+    fflush(stderr);
+}
+
+void tdm_comm_report(const tdm_comm *comm)
+{
+    if (comm->rank == 0) print_record(comm, tdm_error_last());
+}
+
+_Noreturn void tdm_comm_abort(tdm_comm *comm)
+{
+    const tdm_status code = tdm_error_last()->code;
+    const tdm_error record = local_record(comm, code == TDM_OK ? TDM_E_LIBRARY : code);
+    print_record(comm, &record);
+    const int exit_code = record.code == TDM_E_USAGE ? 2 : 1;
+    if (comm->size > 1) MPI_Abort(comm->mpi, exit_code);
+    _Exit(exit_code);
+}
+
+/* ---- Values ---- */
+
+void tdm_comm_barrier(tdm_comm *comm)
+{
+    if (comm->size > 1) MPI_Barrier(comm->mpi);
+}
+
+/* In-place Allreduce of any number of elements. */
+static void reduce_all(tdm_comm *comm, void *value, int64_t count, size_t element_bytes, MPI_Datatype type,
+                       MPI_Op op)
+{
+    if (comm->size == 1) return;
+    unsigned char *at = value;
+    while (count > 0) {
+        const int64_t n = tdm_min_i64(count, comm->max_count);
+        MPI_Allreduce(MPI_IN_PLACE, at, (int)n, type, op, comm->mpi);
+        at += (size_t)n * element_bytes;
+        count -= n;
+    }
+}
+
+void tdm_comm_sum_f64(tdm_comm *comm, double *value, int64_t count)
+{
+    reduce_all(comm, value, count, sizeof *value, MPI_DOUBLE, MPI_SUM);
+}
+
+void tdm_comm_sum_i64(tdm_comm *comm, int64_t *value, int64_t count)
+{
+    reduce_all(comm, value, count, sizeof *value, MPI_INT64_T, MPI_SUM);
+}
+
+void tdm_comm_max_f64(tdm_comm *comm, double *value, int64_t count)
+{
+    reduce_all(comm, value, count, sizeof *value, MPI_DOUBLE, MPI_MAX);
+}
+
+void tdm_comm_sum_f32(tdm_comm *comm, float *value, int64_t count)
+{
+    reduce_all(comm, value, count, sizeof *value, MPI_FLOAT, MPI_SUM);
+}
+
+void tdm_comm_broadcast(tdm_comm *comm, void *data, int64_t bytes, int root)
+{
+    if (comm->size == 1) return;
+    unsigned char *at = data;
+    while (bytes > 0) {
+        const int64_t n = tdm_min_i64(bytes, comm->max_count);
+        MPI_Bcast(at, (int)n, MPI_BYTE, root, comm->mpi);
+        at += n;
+        bytes -= n;
+    }
+}
+
+bool tdm_comm_any(tdm_comm *comm, bool value)
+{
+    int any = value;
+    if (comm->size > 1) MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_LOR, comm->mpi);
+    return any != 0;
+}
+
+bool tdm_comm_all_equal_u64(tdm_comm *comm, uint64_t value)
+{
+    if (comm->size == 1) return true;
+    uint64_t least[2] = {value, ~value}; /* the minimum of ~value is ~maximum */
+    MPI_Allreduce(MPI_IN_PLACE, least, 2, MPI_UINT64_T, MPI_MIN, comm->mpi);
+    return least[0] == ~least[1];
+}
+
+void tdm_comm_gather_i64(tdm_comm *comm, int64_t value, int64_t *all)
+{
+    if (comm->size == 1) {
+        all[0] = value;
+        return;
+    }
+    MPI_Allgather(&value, 1, MPI_INT64_T, all, 1, MPI_INT64_T, comm->mpi);
+}

@@ -1,0 +1,307 @@
+/* Collectives on 1-4 ranks, with the ordinary paths and with those of arrays that exceed one MPI call. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tandem/base.h"
+#include "tandem/comm.h"
+
+#include "../../src/dist/comm_impl.h"
+
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+static tdm_comm *comm;
+static int rank, size;
+
+/* Runs `body` with the ordinary limit and with limits that cut every transfer into pieces. */
+static void with_limits(void (*body)(void))
+{
+    const int64_t limits[] = {INT_MAX, 5, 1};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        tdm_comm_set_max_count(comm, limits[i]);
+        body();
+    }
+    tdm_comm_set_max_count(comm, INT_MAX);
+}
+
+static void check_sums(void)
+{
+    enum { N = 17 };
+    double f64[N], high[N];
+    int64_t i64[N];
+    float f32[N];
+    for (int i = 0; i < N; i++) {
+        f64[i] = rank + 0.5 * i;
+        high[i] = rank * i;
+        i64[i] = (int64_t)1 << (40 + rank);
+        f32[i] = (float)(rank + i);
+    }
+    tdm_comm_sum_f64(comm, f64, N);
+    tdm_comm_max_f64(comm, high, N);
+    tdm_comm_sum_i64(comm, i64, N);
+    tdm_comm_sum_f32(comm, f32, N);
+    const double ranks = size * (size - 1) / 2.0;
+    for (int i = 0; i < N; i++) { /* all values are small integers or halves: exact */
+        assert_true(f64[i] == ranks + 0.5 * i * size);
+        assert_true(high[i] == (size - 1) * i);
+        assert_int_equal(i64[i], (((int64_t)1 << size) - 1) << 40);
+        assert_true(f32[i] == (float)(ranks + i * size));
+    }
+}
+
+static void test_sums(void **state)
+{
+    (void)state;
+    with_limits(check_sums);
+}
+
+static void check_broadcast(void)
+{
+    char text[64];
+    for (int root = 0; root < size; root++) {
+        memset(text, 0, sizeof text);
+        if (rank == root) snprintf(text, sizeof text, "a message from rank %d", root);
+        tdm_comm_broadcast(comm, text, sizeof text, root);
+        char want[64];
+        snprintf(want, sizeof want, "a message from rank %d", root);
+        assert_string_equal(text, want);
+    }
+    tdm_comm_broadcast(comm, text, 0, 0);
+}
+
+static void test_broadcast(void **state)
+{
+    (void)state;
+    with_limits(check_broadcast);
+}
+
+static void test_any_and_equal(void **state)
+{
+    (void)state;
+    assert_false(tdm_comm_any(comm, false));
+    for (int r = 0; r < size; r++) assert_true(tdm_comm_any(comm, rank == r));
+    assert_true(tdm_comm_all_equal_u64(comm, 0));
+    assert_true(tdm_comm_all_equal_u64(comm, UINT64_MAX));
+    for (int r = 0; r < size; r++) {
+        const uint64_t value = UINT64_C(0x8000000000000000) + (uint64_t)(rank == r);
+        assert_true(tdm_comm_all_equal_u64(comm, value) == (size == 1));
+    }
+    int64_t all[8];
+    tdm_comm_gather_i64(comm, 100 + rank, all);
+    for (int r = 0; r < size; r++) assert_int_equal(all[r], 100 + r);
+    tdm_comm_barrier(comm);
+}
+
+/* Rank r holds (r * 2) % 5 rows: unequal, and none on rank 0. */
+static int64_t rows_of(int r)
+{
+    return (r * 2 + (size == 1)) % 5;
+}
+
+static void fill_rows(int64_t *rows, int64_t *first, int64_t *total)
+{
+    *total = *first = 0;
+    for (int r = 0; r < size; r++) {
+        rows[r] = rows_of(r);
+        if (r < rank) *first += rows[r];
+        *total += rows[r];
+    }
+}
+
+static void check_gather_rows(void)
+{
+    enum { WIDTH = 3 };
+    int64_t rows[8], first, total;
+    fill_rows(rows, &first, &total);
+    float local[8 * WIDTH], all[32 * WIDTH];
+    for (int64_t i = 0; i < rows[rank] * WIDTH; i++) local[i] = (float)(first * WIDTH + i);
+    memset(all, 0xff, sizeof all);
+    tdm_comm_gather_rows(comm, local, all, rows, WIDTH * sizeof(float));
+    for (int64_t i = 0; i < total * WIDTH; i++) assert_true(all[i] == (float)i);
+
+    /* `local` may already stand at its place */
+    memset(all, 0xff, sizeof all);
+    memcpy(all + first * WIDTH, local, (size_t)(rows[rank] * WIDTH) * sizeof(float));
+    tdm_comm_gather_rows(comm, all + first * WIDTH, all, rows, WIDTH * sizeof(float));
+    for (int64_t i = 0; i < total * WIDTH; i++) assert_true(all[i] == (float)i);
+}
+
+static void check_reduce_scatter(void)
+{
+    enum { WIDTH = 3 };
+    int64_t rows[8], first, total;
+    fill_rows(rows, &first, &total);
+    float all[32 * WIDTH], local[8 * WIDTH];
+    for (int64_t i = 0; i < total * WIDTH; i++) all[i] = (float)(i * (rank + 1));
+    tdm_comm_reduce_scatter_rows(comm, all, local, rows, WIDTH);
+    const int64_t factor = size * (size + 1) / 2;
+    for (int64_t i = 0; i < rows[rank] * WIDTH; i++) {
+        assert_true(local[i] == (float)((first * WIDTH + i) * factor));
+    }
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    with_limits(check_gather_rows);
+    with_limits(check_reduce_scatter);
+}
+
+/* <gather(x), y> = <x, reduce_scatter(y)>: the two are adjoint. */
+static void test_adjoint(void **state)
+{
+    (void)state;
+    enum { WIDTH = 2 };
+    int64_t rows[8], first, total;
+    fill_rows(rows, &first, &total);
+    float x[8 * WIDTH], gathered[32 * WIDTH], y[32 * WIDTH], scattered[8 * WIDTH];
+    for (int64_t i = 0; i < rows[rank] * WIDTH; i++) x[i] = (float)(1 + i + rank);
+    for (int64_t i = 0; i < total * WIDTH; i++) y[i] = (float)((i * 7 + rank * 3) % 11);
+    tdm_comm_gather_rows(comm, x, gathered, rows, WIDTH * sizeof(float));
+    tdm_comm_reduce_scatter_rows(comm, y, scattered, rows, WIDTH);
+    double product[2] = {0, 0};
+    for (int64_t i = 0; i < total * WIDTH; i++) product[0] += (double)gathered[i] * y[i];
+    for (int64_t i = 0; i < rows[rank] * WIDTH; i++) product[1] += (double)x[i] * scattered[i];
+    tdm_comm_sum_f64(comm, product, 2);
+    assert_true(product[0] == product[1]); /* integers: exact */
+}
+
+static void check_shift(void)
+{
+    const int previous = (rank + size - 1) % size;
+    unsigned char send[64], recv[64];
+    memset(send, 'a' + rank, sizeof send);
+    memset(recv, 0, sizeof recv);
+    tdm_comm_shift(comm, send, 7 * rank, recv, 7 * previous);
+    for (int i = 0; i < 7 * previous; i++) assert_int_equal(recv[i], 'a' + previous);
+    assert_int_equal(recv[7 * previous], 0);
+}
+
+static void test_shift(void **state)
+{
+    (void)state;
+    with_limits(check_shift);
+}
+
+static void check_collect(void)
+{
+    char mine[32];
+    snprintf(mine, sizeof mine, "rank %d says hello", rank);
+    const int64_t bytes = rank == 1 ? 0 : (int64_t)strlen(mine);
+    unsigned char *all;
+    int64_t offset[9];
+    assert_int_equal(tdm_comm_collect(comm, mine, bytes, &all, offset), TDM_OK);
+    if (rank != 0) {
+        assert_null(all);
+        return;
+    }
+    assert_int_equal(offset[0], 0);
+    for (int r = 0; r < size; r++) {
+        char want[32];
+        snprintf(want, sizeof want, "rank %d says hello", r);
+        const int64_t n = r == 1 ? 0 : (int64_t)strlen(want);
+        assert_int_equal(offset[r + 1] - offset[r], n);
+        assert_memory_equal(all + offset[r], want, (size_t)n);
+    }
+    tdm_free(all);
+}
+
+static void test_collect(void **state)
+{
+    (void)state;
+    with_limits(check_collect);
+}
+
+static tdm_status fail_on(unsigned failing)
+{
+    if (failing >> rank & 1) TDM_FAIL(TDM_E_DATA + rank, "part%d.h5: images are 256 px", rank);
+    return TDM_OK;
+}
+
+static tdm_status agreed_step(unsigned failing)
+{
+    TDM_AGREE(comm, fail_on(failing));
+    return TDM_OK;
+}
+
+/* Every set of failing ranks: all ranks return the lowest one's code and record. */
+static void test_agree(void **state)
+{
+    (void)state;
+    for (unsigned failing = 0; failing < 1U << size; failing++) {
+        const tdm_status status = agreed_step(failing);
+        if (failing == 0) {
+            assert_int_equal(status, TDM_OK);
+            continue;
+        }
+        const int lowest = __builtin_ctz(failing);
+        char want[64];
+        snprintf(want, sizeof want, "part%d.h5: images are 256 px", lowest);
+        assert_int_equal(status, TDM_E_DATA + lowest);
+        const tdm_error *record = tdm_error_last();
+        assert_string_equal(record->message, want);
+        assert_int_equal(record->rank, lowest);
+        assert_int_equal(record->code, status);
+        assert_true(strlen(record->host) > 0);
+        /* agreed on once more by a caller, the record still names the rank that detected it */
+        assert_int_equal(tdm_comm_agree(comm, status), TDM_E_DATA + lowest);
+        assert_int_equal(tdm_error_last()->rank, lowest);
+        assert_string_equal(tdm_error_last()->message, want);
+    }
+    /* a status without a record still gives a line */
+    assert_int_equal(tdm_comm_agree(comm, rank == size - 1 ? TDM_E_STOPPED : TDM_OK), TDM_E_STOPPED);
+    assert_int_equal(tdm_error_last()->rank, size - 1);
+    assert_true(strlen(tdm_error_last()->message) > 0);
+}
+
+/* What tdm_comm_report prints: one line on rank 0, nothing elsewhere. */
+static void test_report(void **state)
+{
+    (void)state;
+    assert_int_not_equal(agreed_step(1U << (size - 1)), TDM_OK);
+    fflush(stderr);
+    FILE *capture = tmpfile();
+    const int kept = dup(STDERR_FILENO);
+    dup2(fileno(capture), STDERR_FILENO);
+    tdm_comm_report(comm);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    rewind(capture);
+    char line[512] = "";
+    const size_t length = fread(line, 1, sizeof line - 1, capture);
+    fclose(capture);
+    if (rank != 0) {
+        assert_int_equal(length, 0);
+        return;
+    }
+    char begin[128], message[64];
+    snprintf(begin, sizeof begin, "tandem: rank %d/%d on ", size - 1, size);
+    if (size == 1) strcpy(begin, "tandem: part0.h5");
+    snprintf(message, sizeof message, "part%d.h5: images are 256 px (dist/test_comm.c:", size - 1);
+    assert_memory_equal(line, begin, strlen(begin));
+    assert_non_null(strstr(line, message));
+    assert_ptr_equal(strchr(line, '\n'), line + length - 1);
+}
+
+int main(int argc, char **argv)
+{
+    if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
+    rank = tdm_comm_rank(comm);
+    size = tdm_comm_size(comm);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sums),          cmocka_unit_test(test_broadcast),
+        cmocka_unit_test(test_any_and_equal), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_adjoint),       cmocka_unit_test(test_shift),
+        cmocka_unit_test(test_collect),       cmocka_unit_test(test_agree),
+        cmocka_unit_test(test_report),
+    };
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    tdm_comm_destroy(&comm);
+    tdm_comm_destroy(&comm); /* tolerated */
+    return failed;
+}
