@@ -1,0 +1,179 @@
+#include "model_impl.h"
+#include "tower_table.h"
+
+#include <math.h>
+#include <string.h>
+
+struct tdm_model {
+    tdm_params *params;
+    tdm_scratch scratch;
+    tower *tower[TDM_MODALITIES];
+    int64_t embed_dim, logit_scale;
+    double logit_scale_max;
+};
+
+#define DECLARE_ROW(type) extern const tower_type type;
+TOWER_TABLE(DECLARE_ROW)
+#define TABLE_ROW(type) &type,
+static const tower_type *const tower_types[] = {TOWER_TABLE(TABLE_ROW)};
+enum { TOWER_TYPES = sizeof(tower_types) / sizeof(tower_types[0]) };
+
+const tower_type *tower_type_find(const char *name, tdm_modality modality)
+{
+    for (int i = 0; i < TOWER_TYPES; i++)
+        if (tower_types[i]->modality == modality && !strcmp(tower_types[i]->name, name))
+            return tower_types[i];
+    return NULL;
+}
+
+static tdm_status find_towers(const tdm_config *config, const tower_type *found[TDM_MODALITIES])
+{
+    const char *names[TDM_MODALITIES] = {config->model.image.tower, config->model.text.tower};
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        found[m] = tower_type_find(names[m], (tdm_modality)m);
+        if (found[m]) continue;
+        char known[256] = "";
+        for (int i = 0; i < TOWER_TYPES; i++)
+            if ((int)tower_types[i]->modality == m) {
+                strncat(known, " ", sizeof(known) - strlen(known) - 1);
+                strncat(known, tower_types[i]->name, sizeof(known) - strlen(known) - 1);
+            }
+        TDM_FAIL(TDM_E_CONFIG, "model.%s.tower: \"%s\" is unknown; known:%s",
+                 m == TDM_IMAGE ? "image" : "text", names[m], known);
+    }
+    return TDM_OK;
+}
+
+/* Activations of one chunk in bytes: an upper bound, from the longest captions. */
+static int64_t scratch_bytes(const tdm_config *config, tdm_dtype dtype, int64_t n_rows,
+                             int64_t tokens_per_caption, bool train)
+{
+    const tdm_tower_config *image = &config->model.image, *text = &config->model.text;
+    const int64_t patches = (image->height_px / image->patch_px) * (image->width_px / image->patch_px);
+    const int64_t image_t = tdm_round_up(n_rows * (1 + patches), TDM_ROW_STEP);
+    const int64_t text_t = tdm_round_up(n_rows * tokens_per_caption, TDM_ROW_STEP);
+    const int64_t act = (int64_t)tdm_dtype_bytes(dtype);
+    const int64_t image_layers = train ? image->layers : 1, text_layers = train ? text->layers : 1;
+    const int64_t image_mlp = (int64_t)llround((double)image->width * image->mlp_ratio);
+    const int64_t text_mlp = (int64_t)llround((double)text->width * text->mlp_ratio);
+    const int64_t ends = (int64_t)sizeof(float) * 4;
+    return image_t * (transformer_bytes_per_row(image->width, image_layers, image->heads, image_mlp, dtype) +
+                      act * 3 * image->patch_px * image->patch_px + ends * image->width) +
+           text_t * (transformer_bytes_per_row(text->width, text_layers, text->heads, text_mlp, dtype) +
+                     ends * text->width) +
+           n_rows * 4 * ends * (image->width + text->width) + (8 << 20);
+}
+
+tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, int64_t max_rows,
+                            tdm_params *params, tdm_model **model)
+{
+    const tower_type *types[TDM_MODALITIES];
+    *model = NULL;
+    TDM_TRY(find_towers(config, types));
+    TDM_TRY(TDM_ALLOC(1, model));
+    tdm_model *m = *model;
+    m->params = params;
+    m->embed_dim = config->model.embed_dim;
+    m->logit_scale_max = config->model.logit_scale_max;
+    TDM_TRY(tdm_scratch_create(
+        (size_t)scratch_bytes(config, tdm_ops_dtype(ops), max_rows, config->model.text.context_length, train),
+        &m->scratch));
+    const tower_setup setup = {
+        .config = config, .ops = ops, .params = params, .scratch = &m->scratch, .train = train};
+    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(types[i]->create(&setup, &m->tower[i]));
+    return declare(params, &m->logit_scale, TDM_INIT_CONSTANT, config->model.logit_scale_init, 0, NULL, "",
+                   "logit_scale");
+}
+
+void tdm_model_destroy(tdm_model **model)
+{
+    if (!*model) return;
+    for (int i = 0; i < TDM_MODALITIES; i++)
+        if ((*model)->tower[i]) (*model)->tower[i]->type->destroy(&(*model)->tower[i]);
+    tdm_scratch_destroy(&(*model)->scratch);
+    tdm_free(*model);
+    *model = NULL;
+}
+
+int64_t tdm_model_embed_dim(const tdm_model *model)
+{
+    return model->embed_dim;
+}
+
+tdm_status tdm_model_load(tdm_model *model)
+{
+    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(model->tower[i]->type->load(model->tower[i]));
+    return TDM_OK;
+}
+
+tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
+                           const tdm_tower_mode *mode, float *features)
+{
+    tower *self = model->tower[modality];
+    return self->type->forward(self, input, mode, false, features);
+}
+
+tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
+                             const tdm_tower_mode *mode, float *features)
+{
+    tower *self = model->tower[modality];
+    return self->type->forward(self, input, mode, true, features);
+}
+
+tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const float *dfeatures,
+                              tdm_final_from *final_from, void *context)
+{
+    tower *self = model->tower[modality];
+    return self->type->backward(self, dfeatures, final_from, context);
+}
+
+float *tdm_model_logit_scale(tdm_model *model)
+{
+    return weight_of(model->params, model->logit_scale);
+}
+
+float *tdm_model_dlogit_scale(tdm_model *model)
+{
+    return grad_of(model->params, model->logit_scale);
+}
+
+void tdm_model_clamp(tdm_model *model)
+{
+    float *scale = tdm_model_logit_scale(model);
+    if (*scale > (float)model->logit_scale_max) *scale = (float)model->logit_scale_max;
+    if (*scale < 0.0f) *scale = 0.0f;
+}
+
+tdm_status tdm_model_memory_estimate(const tdm_config *config, tdm_dtype dtype, int64_t n_rows,
+                                     int64_t tokens_per_caption, tdm_model_memory *memory)
+{
+    tdm_params params = {0};
+    tdm_ops *ops = NULL;
+    tdm_model *model = NULL;
+    tdm_status status = tdm_ops_create(dtype, 1, &ops);
+    if (status == TDM_OK) status = tdm_model_create(config, ops, true, 1, &params, &model);
+    if (status == TDM_OK) {
+        memory->parameters = 2 * (int64_t)sizeof(float) * params.total;
+        memory->optimizer = 2 * (int64_t)sizeof(float) * params.total;
+        memory->packed = 2 * (int64_t)tdm_dtype_bytes(dtype) * params.total;
+        memory->activations = scratch_bytes(config, dtype, n_rows, tokens_per_caption, true);
+    }
+    tdm_model_destroy(&model);
+    tdm_ops_destroy(&ops);
+    tdm_params_destroy(&params);
+    return status;
+}
+
+double tdm_model_step_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
+{
+    const tower_type *types[TDM_MODALITIES];
+    if (find_towers(config, types) != TDM_OK) return 0.0;
+    double flop = 0.0;
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        int64_t row_count;
+        double forward;
+        types[m]->measure(config, n, tokens, tokens_squared, &row_count, &forward);
+        flop += 3.0 * forward;
+    }
+    return flop;
+}

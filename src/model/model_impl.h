@@ -1,0 +1,98 @@
+/* Private to src/model: what a tower is, and the transformer that both towers share. */
+#ifndef TANDEM_MODEL_IMPL_H
+#define TANDEM_MODEL_IMPL_H
+
+#include "tandem/base.h"
+#include "tandem/model.h"
+
+/* What a tower is built from. Everything is borrowed and outlives the tower. */
+typedef struct tower_setup {
+    const tdm_config *config; /* valid during create only */
+    tdm_ops *ops;
+    tdm_params *params;
+    tdm_scratch *scratch; /* activations and temporaries, a stack */
+    bool train;
+} tower_setup;
+
+typedef struct tower tower;
+
+/* A tower type: one file, one row of tower_table.h. */
+typedef struct tower_type {
+    const char *name;
+    tdm_modality modality;
+    /* Declares its parameters in forward order. */
+    tdm_status (*create)(const tower_setup *setup, tower **out);
+    void (*destroy)(tower **self);
+    tdm_status (*load)(tower *self); /* packs the weights */
+    /* features f32 [n][embed_dim]; keep: leaves its activations on the scratch stack for one backward. */
+    tdm_status (*forward)(tower *self, const tdm_tower_input *input, const tdm_tower_mode *mode, bool keep,
+                          float *features);
+    tdm_status (*backward)(tower *self, const float *dfeatures, tdm_final_from *final_from, void *context);
+    /* Token rows, the width they have, and FLOP, of n samples with `tokens` token rows in all. */
+    void (*measure)(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared,
+                    int64_t *rows, double *forward_flop);
+} tower_type;
+
+struct tower {
+    const tower_type *type;
+};
+
+const tower_type *tower_type_find(const char *name, tdm_modality modality);
+
+/* ---- A stack of pre-LayerNorm residual blocks over packed sequences ---- */
+typedef struct transformer_setup {
+    const tower_setup *tower;
+    const char *prefix; /* "visual.transformer" or "transformer" */
+    int64_t width, layers, heads, mlp_width;
+    tdm_activation activation;
+    bool causal;
+    double dropout;
+    uint32_t dropout_site; /* of the first block's first branch */
+} transformer_setup;
+
+typedef struct transformer transformer;
+tdm_status transformer_create(const transformer_setup *setup, transformer **out);
+void transformer_destroy(transformer **tr);
+tdm_status transformer_load(transformer *tr);
+
+/* Rows of sequences: seq[n_seq+1], seq[0] = 0, seq[n_seq] = t, a multiple of TDM_ROW_STEP: the last sequence
+ * is the filler, whose gradient is zero. sample[n_seq]. Borrowed until the backward. */
+typedef struct packed {
+    int64_t t, n_seq;
+    const int64_t *seq;
+    const int64_t *sample;
+} packed;
+
+/* x [t][width] f32 -> out [t][width] f32 (may equal x unless keep). keep: x stays in use until the backward.
+ */
+tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_tower_mode *mode, bool keep,
+                               float *x, float *out);
+/* dx [t][width]: in the gradient of out, out the gradient of x. */
+tdm_status transformer_backward(transformer *tr, float *dx, tdm_final_from *final_from, void *context);
+
+double transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t tokens,
+                        int64_t tokens_squared, bool causal);
+/* Bytes of activations that one token row keeps for backward, and of temporaries beside them. */
+int64_t transformer_bytes_per_row(int64_t width, int64_t layers, int64_t heads, int64_t mlp_width,
+                                  tdm_dtype dtype);
+
+/* ---- Small helpers ---- */
+/* Declares NAME of up to 4 dimensions; weight decay applies to matrices only, as in open_clip. */
+tdm_status declare(tdm_params *params, int64_t *index, tdm_init init, double init_value, int ndim,
+                   const int64_t *shape, const char *prefix, const char *name);
+/* f32 arrays of a row, by index. */
+static inline float *weight_of(const tdm_params *params, int64_t index)
+{
+    return params->weight + params->row[index].offset;
+}
+static inline float *grad_of(const tdm_params *params, int64_t index)
+{
+    return params->grad + params->row[index].offset;
+}
+/* Typed scratch: TAKE(scratch, count, &pointer) */
+#define TAKE(scratch, count, out)                                                                            \
+    TDM_TRY(tdm_scratch_take((scratch), sizeof(**(out)) * (size_t)(count), (void **)(out)))
+#define TAKE_ACT(scratch, ops, count, out)                                                                   \
+    TDM_TRY(tdm_scratch_take((scratch), tdm_dtype_bytes(tdm_ops_dtype(ops)) * (size_t)(count), (out)))
+
+#endif

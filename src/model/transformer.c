@@ -1,0 +1,298 @@
+/* Pre-LayerNorm residual blocks as in CLIP (Radford et al., "Learning transferable visual models from natural
+ * language supervision", 2021; github openai/CLIP, clip/model.py):
+ *
+ *     x = x + out_proj(attention(qkv(ln_1(x))))
+ *     x = x + c_proj(activation(c_fc(ln_2(x))))
+ *
+ * The residual stream x is f32; what enters and leaves a matmul has the context's activation dtype. Each
+ * residual sum is done by the LayerNorm that reads it next, so a branch is read once. */
+#include "model_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+/* What a block keeps for its backward, on the scratch stack. */
+typedef struct tape {
+    float *x_in, *mean1, *rstd1; /* [t][width], [t], [t] */
+    void *n1, *qkv, *attention;  /* [t][width], [t][3·width], [t][width] */
+    float *lse;                  /* [heads][t] */
+    float *x_mid, *mean2, *rstd2;
+    void *n2, *hidden; /* hidden: before the activation, [t][mlp_width] */
+} tape;
+
+typedef struct block {
+    /* parameter rows */
+    int64_t ln1_weight, ln1_bias, qkv_weight, qkv_bias, out_weight, out_bias;
+    int64_t ln2_weight, ln2_bias, fc_weight, fc_bias, proj_weight, proj_bias;
+    tdm_linear *qkv, *out, *fc, *proj;
+    tape tape;
+} block;
+
+struct transformer {
+    tdm_ops *ops;
+    tdm_params *params;
+    tdm_scratch *scratch;
+    int64_t width, layers, heads, mlp_width;
+    tdm_activation activation;
+    bool causal, train;
+    double dropout;
+    uint32_t dropout_site;
+    block *block;
+    packed kept_rows;
+    tdm_tower_mode kept_mode;
+};
+
+tdm_status declare(tdm_params *params, int64_t *index, tdm_init init, double init_value, int ndim,
+                   const int64_t *shape, const char *prefix, const char *name)
+{
+    char full[256];
+    snprintf(full, sizeof(full), "%s%s%s", prefix, prefix[0] ? "." : "", name);
+    return tdm_params_add(params, full, ndim, shape, init, init_value, ndim >= 2, index);
+}
+
+static tdm_status block_create(transformer *tr, const char *prefix, int64_t layer)
+{
+    block *b = &tr->block[layer];
+    char at[128];
+    snprintf(at, sizeof(at), "%s.resblocks.%lld", prefix, (long long)layer);
+    const int64_t w = tr->width, m = tr->mlp_width;
+    /* standard deviations of CLIP's initialize_parameters */
+    const double attention_std = pow((double)w, -0.5);
+    const double residual_std = attention_std * pow(2.0 * (double)tr->layers, -0.5);
+    const double fc_std = pow(2.0 * (double)w, -0.5);
+
+    tdm_params *p = tr->params;
+    TDM_TRY(declare(p, &b->ln1_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, at, "ln_1.weight"));
+    TDM_TRY(declare(p, &b->ln1_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, at, "ln_1.bias"));
+    TDM_TRY(declare(p, &b->qkv_weight, TDM_INIT_NORMAL, attention_std, 2, (int64_t[]){3 * w, w}, at,
+                    "attn.in_proj_weight"));
+    TDM_TRY(declare(p, &b->qkv_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){3 * w}, at, "attn.in_proj_bias"));
+    TDM_TRY(declare(p, &b->out_weight, TDM_INIT_NORMAL, residual_std, 2, (int64_t[]){w, w}, at,
+                    "attn.out_proj.weight"));
+    TDM_TRY(declare(p, &b->out_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, at, "attn.out_proj.bias"));
+    TDM_TRY(declare(p, &b->ln2_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, at, "ln_2.weight"));
+    TDM_TRY(declare(p, &b->ln2_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, at, "ln_2.bias"));
+    TDM_TRY(declare(p, &b->fc_weight, TDM_INIT_NORMAL, fc_std, 2, (int64_t[]){m, w}, at, "mlp.c_fc.weight"));
+    TDM_TRY(declare(p, &b->fc_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){m}, at, "mlp.c_fc.bias"));
+    TDM_TRY(declare(p, &b->proj_weight, TDM_INIT_NORMAL, residual_std, 2, (int64_t[]){w, m}, at,
+                    "mlp.c_proj.weight"));
+    TDM_TRY(declare(p, &b->proj_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, at, "mlp.c_proj.bias"));
+
+    TDM_TRY(tdm_linear_create(tr->ops, w, 3 * w, true, false, &b->qkv));
+    TDM_TRY(tdm_linear_create(tr->ops, w, w, true, false, &b->out));
+    TDM_TRY(tdm_linear_create(tr->ops, w, m, true, false, &b->fc));
+    TDM_TRY(tdm_linear_create(tr->ops, m, w, true, false, &b->proj));
+    return TDM_OK;
+}
+
+tdm_status transformer_create(const transformer_setup *setup, transformer **out)
+{
+    TDM_TRY(TDM_ALLOC(1, out));
+    transformer *tr = *out;
+    tr->ops = setup->tower->ops;
+    tr->params = setup->tower->params;
+    tr->scratch = setup->tower->scratch;
+    tr->train = setup->tower->train;
+    tr->width = setup->width;
+    tr->layers = setup->layers;
+    tr->heads = setup->heads;
+    tr->mlp_width = setup->mlp_width;
+    tr->activation = setup->activation;
+    tr->causal = setup->causal;
+    tr->dropout = setup->dropout;
+    tr->dropout_site = setup->dropout_site;
+    TDM_TRY(TDM_ALLOC(tr->layers, &tr->block));
+    for (int64_t layer = 0; layer < tr->layers; layer++) TDM_TRY(block_create(tr, setup->prefix, layer));
+    return TDM_OK;
+}
+
+void transformer_destroy(transformer **tr)
+{
+    if (!*tr) return;
+    for (int64_t i = 0; (*tr)->block && i < (*tr)->layers; i++) {
+        block *b = &(*tr)->block[i];
+        tdm_linear_destroy(&b->qkv);
+        tdm_linear_destroy(&b->out);
+        tdm_linear_destroy(&b->fc);
+        tdm_linear_destroy(&b->proj);
+    }
+    tdm_free((*tr)->block);
+    tdm_free(*tr);
+    *tr = NULL;
+}
+
+tdm_status transformer_load(transformer *tr)
+{
+    const tdm_params *p = tr->params;
+    for (int64_t i = 0; i < tr->layers; i++) {
+        block *b = &tr->block[i];
+        TDM_TRY(tdm_linear_load(b->qkv, weight_of(p, b->qkv_weight), weight_of(p, b->qkv_bias), tr->train));
+        TDM_TRY(tdm_linear_load(b->out, weight_of(p, b->out_weight), weight_of(p, b->out_bias), tr->train));
+        TDM_TRY(tdm_linear_load(b->fc, weight_of(p, b->fc_weight), weight_of(p, b->fc_bias), tr->train));
+        TDM_TRY(
+            tdm_linear_load(b->proj, weight_of(p, b->proj_weight), weight_of(p, b->proj_bias), tr->train));
+    }
+    return TDM_OK;
+}
+
+/* Room for what a block leaves behind. */
+static tdm_status tape_take(transformer *tr, int64_t t, tape *k)
+{
+    tdm_scratch *s = tr->scratch;
+    const int64_t w = tr->width;
+    TAKE(s, t * w, &k->x_in);
+    TAKE(s, t, &k->mean1);
+    TAKE(s, t, &k->rstd1);
+    TAKE_ACT(s, tr->ops, t * w, &k->n1);
+    TAKE_ACT(s, tr->ops, t * 3 * w, &k->qkv);
+    TAKE_ACT(s, tr->ops, t * w, &k->attention);
+    TAKE(s, t * tr->heads, &k->lse);
+    TAKE(s, t * w, &k->x_mid);
+    TAKE(s, t, &k->mean2);
+    TAKE(s, t, &k->rstd2);
+    TAKE_ACT(s, tr->ops, t * w, &k->n2);
+    TAKE_ACT(s, tr->ops, t * tr->mlp_width, &k->hidden);
+    return TDM_OK;
+}
+
+static void branch_dropout(transformer *tr, const packed *rows, const tdm_tower_mode *mode, int64_t layer,
+                           int which, void *branch)
+{
+    if (!mode->train || tr->dropout == 0.0) return;
+    tdm_dropout(tr->ops, tr->dropout, mode->seed, mode->step,
+                tr->dropout_site + (uint32_t)(2 * layer + which), rows->n_seq, rows->seq, rows->sample,
+                tr->width, branch);
+}
+
+/* x (+ pending branch of the block before) enters, a new pending branch leaves: x_mid + *branch is the
+ * block's output. `activated` [t][mlp_width] and branch [t][width] are temporaries. */
+static tdm_status block_forward(transformer *tr, int64_t layer, const packed *rows,
+                                const tdm_tower_mode *mode, const float *x, const void *pending,
+                                void *activated, void *branch)
+{
+    block *b = &tr->block[layer];
+    tape *k = &b->tape;
+    const tdm_params *p = tr->params;
+    const int64_t t = rows->t, w = tr->width;
+
+    tdm_layernorm_forward(tr->ops, t, w, x, pending, k->x_in, weight_of(p, b->ln1_weight),
+                          weight_of(p, b->ln1_bias), k->n1, k->mean1, k->rstd1);
+    TDM_TRY(tdm_linear_forward(b->qkv, t, k->n1, k->qkv));
+    tdm_attention_forward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
+                          k->attention, k->lse);
+    TDM_TRY(tdm_linear_forward(b->out, t, k->attention, branch));
+    branch_dropout(tr, rows, mode, layer, 0, branch);
+
+    tdm_layernorm_forward(tr->ops, t, w, pending ? k->x_in : x, branch, k->x_mid, weight_of(p, b->ln2_weight),
+                          weight_of(p, b->ln2_bias), k->n2, k->mean2, k->rstd2);
+    TDM_TRY(tdm_linear_forward(b->fc, t, k->n2, k->hidden));
+    tdm_activation_forward(tr->ops, tr->activation, t * tr->mlp_width, k->hidden, activated);
+    TDM_TRY(tdm_linear_forward(b->proj, t, activated, branch));
+    branch_dropout(tr, rows, mode, layer, 1, branch);
+    return TDM_OK;
+}
+
+tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_tower_mode *mode, bool keep,
+                               float *x, float *out)
+{
+    const size_t entry = tdm_scratch_mark(tr->scratch);
+    const int64_t t = rows->t;
+    void *activated, *branch;
+
+    if (keep) {
+        for (int64_t i = 0; i < tr->layers; i++) TDM_TRY(tape_take(tr, t, &tr->block[i].tape));
+        tr->kept_rows = *rows;
+        tr->kept_mode = *mode;
+    } else { /* every block works in the same room, and the residual stream is summed in place */
+        tape shared;
+        TDM_TRY(tape_take(tr, t, &shared));
+        shared.x_mid = shared.x_in;
+        for (int64_t i = 0; i < tr->layers; i++) tr->block[i].tape = shared;
+    }
+    const size_t kept = tdm_scratch_mark(tr->scratch);
+    TAKE_ACT(tr->scratch, tr->ops, t * tr->mlp_width, &activated);
+    TAKE_ACT(tr->scratch, tr->ops, t * tr->width, &branch);
+
+    const float *stream = x;
+    void *pending = NULL;
+    for (int64_t i = 0; i < tr->layers; i++) {
+        TDM_TRY(block_forward(tr, i, rows, mode, stream, pending, activated, branch));
+        if (keep && i == 0) tr->block[0].tape.x_in = x; /* without a branch the LayerNorm reads x itself */
+        stream = tr->block[i].tape.x_mid;
+        pending = branch;
+    }
+    if (pending)
+        tdm_layernorm_forward(tr->ops, t, tr->width, stream, pending, out, NULL, NULL, NULL, NULL, NULL);
+    else if (out != x)
+        memcpy(out, x, sizeof(float) * (size_t)(t * tr->width));
+    tdm_scratch_rewind(tr->scratch, keep ? kept : entry);
+    return TDM_OK;
+}
+
+tdm_status transformer_backward(transformer *tr, float *dx, tdm_final_from *final_from, void *context)
+{
+    const size_t entry = tdm_scratch_mark(tr->scratch);
+    const tdm_params *p = tr->params;
+    const packed *rows = &tr->kept_rows;
+    const tdm_tower_mode *mode = &tr->kept_mode;
+    const int64_t t = rows->t, w = tr->width, m = tr->mlp_width;
+    void *dbranch, *activated, *dhidden, *dnormed, *dattention, *dqkv;
+    TAKE_ACT(tr->scratch, tr->ops, t * w, &dbranch);
+    TAKE_ACT(tr->scratch, tr->ops, t * m, &activated);
+    TAKE_ACT(tr->scratch, tr->ops, t * m, &dhidden);
+    TAKE_ACT(tr->scratch, tr->ops, t * w, &dnormed);
+    TAKE_ACT(tr->scratch, tr->ops, t * w, &dattention);
+    TAKE_ACT(tr->scratch, tr->ops, t * 3 * w, &dqkv);
+
+    tdm_to_act(tr->ops, t * w, dx, dbranch);
+    for (int64_t i = tr->layers - 1; i >= 0; i--) {
+        block *b = &tr->block[i];
+        const tape *k = &b->tape;
+        /* x_out = x_mid + dropout(c_proj(activation(c_fc(ln_2(x_mid))))) */
+        branch_dropout(tr, rows, mode, i, 1, dbranch);
+        TDM_TRY(tdm_linear_backward_data(b->proj, t, dbranch, dhidden));
+        tdm_activation_backward(tr->ops, tr->activation, t * m, k->hidden, dhidden, dhidden, activated);
+        TDM_TRY(tdm_linear_backward_weight(b->proj, t, activated, dbranch, grad_of(p, b->proj_weight),
+                                           grad_of(p, b->proj_bias)));
+        TDM_TRY(tdm_linear_backward_weight(b->fc, t, k->n2, dhidden, grad_of(p, b->fc_weight),
+                                           grad_of(p, b->fc_bias)));
+        TDM_TRY(tdm_linear_backward_data(b->fc, t, dhidden, dnormed));
+        tdm_layernorm_backward(tr->ops, t, w, dnormed, k->x_mid, k->mean2, k->rstd2,
+                               weight_of(p, b->ln2_weight), true, dx, dbranch, grad_of(p, b->ln2_weight),
+                               grad_of(p, b->ln2_bias));
+        /* x_mid = x_in + dropout(out_proj(attention(qkv(ln_1(x_in))))) */
+        branch_dropout(tr, rows, mode, i, 0, dbranch);
+        TDM_TRY(tdm_linear_backward_weight(b->out, t, k->attention, dbranch, grad_of(p, b->out_weight),
+                                           grad_of(p, b->out_bias)));
+        TDM_TRY(tdm_linear_backward_data(b->out, t, dbranch, dattention));
+        tdm_attention_backward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
+                               k->attention, k->lse, dattention, dqkv);
+        TDM_TRY(tdm_linear_backward_weight(b->qkv, t, k->n1, dqkv, grad_of(p, b->qkv_weight),
+                                           grad_of(p, b->qkv_bias)));
+        TDM_TRY(tdm_linear_backward_data(b->qkv, t, dqkv, dnormed));
+        tdm_layernorm_backward(tr->ops, t, w, dnormed, k->x_in, k->mean1, k->rstd1,
+                               weight_of(p, b->ln1_weight), true, dx, dbranch, grad_of(p, b->ln1_weight),
+                               grad_of(p, b->ln1_bias));
+        if (final_from) final_from(context, p->row[b->ln1_weight].offset);
+    }
+    tdm_scratch_rewind(tr->scratch, entry);
+    return TDM_OK;
+}
+
+double transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t tokens,
+                        int64_t tokens_squared, bool causal)
+{
+    const double w = (double)width;
+    const double linears = 2.0 * (double)tokens * w * w * (4.0 + 2.0 * mlp_ratio);
+    const double attention = 4.0 * (double)tokens_squared * w * (causal ? 0.5 : 1.0);
+    return (double)layers * (linears + attention);
+}
+
+int64_t transformer_bytes_per_row(int64_t width, int64_t layers, int64_t heads, int64_t mlp_width,
+                                  tdm_dtype dtype)
+{
+    const int64_t act = (int64_t)tdm_dtype_bytes(dtype);
+    const int64_t kept = 2 * 4 * width + 4 * 4 + 4 * heads + act * (6 * width + mlp_width);
+    const int64_t backward = act * (6 * width + 2 * mlp_width);
+    return layers * kept + backward + 3 * 4 * width;
+}
