@@ -1,0 +1,147 @@
+/* Symmetric InfoNCE over the global batch (CLIP, Radford et al. 2021, figure 3), with the soft targets of
+ * TBPS-CLIP's N-ITC (arXiv 2308.10045, section 3.2.1) when several rows share an identity:
+ *
+ *     p_ij = softmax_j(s · v_i·t_j),  q_ij = [id_i = id_j] / |{k : id_k = id_i}|,  s = exp(logit_scale)
+ *     L = -1/(2B) sum_i sum_j q_ij log p_ij   (image to text)   + the same with v and t exchanged
+ *
+ * A rank computes rows [row0, row0+b) of both B×B matrices, in blocks, so that memory stays bounded. */
+#include "tandem/loss.h"
+
+#include "tandem/base.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+typedef struct infonce_options {
+    double weight;
+    const char *soft_targets;
+    const char *image_view;
+} infonce_options;
+
+static const tdm_option infonce_rows[] = {
+    {"weight", TDM_OPTION_FLOAT, offsetof(infonce_options, weight), "1.0", 0.0, 1e6, NULL, "",
+     "multiplies the loss; 0 switches it off"},
+    {"soft_targets", TDM_OPTION_STRING, offsetof(infonce_options, soft_targets), "identity", 0, 0,
+     "none|identity", "",
+     "identity: rows of one identity are each other's positives, sharing the target evenly; none: only the "
+     "pair itself"},
+    {"image_view", TDM_OPTION_STRING, offsetof(infonce_options, image_view), "aug_1", 0, 0, "plain|aug_1", "",
+     "which view of the image is compared with the caption"},
+};
+
+static uint32_t infonce_image_views(const void *options)
+{
+    const infonce_options *o = options;
+    return 1u << (strcmp(o->image_view, "plain") ? TDM_VIEW_IMAGE_AUG_1 : TDM_VIEW_IMAGE_PLAIN);
+}
+
+static uint32_t infonce_text_views(const void *options)
+{
+    (void)options;
+    return 1u << TDM_VIEW_TEXT_PLAIN;
+}
+
+static void fill_targets(const tdm_loss_input *in, bool soft, int64_t first, int64_t n, float *target)
+{
+    memset(target, 0, sizeof(float) * (size_t)(n * in->B));
+    for (int64_t i = 0; i < n; i++) {
+        float *row = target + i * in->B;
+        if (!soft) {
+            row[first + i] = 1.0f;
+            continue;
+        }
+        const int64_t id = in->identity[first + i];
+        int64_t same = 0;
+        for (int64_t j = 0; j < in->B; j++) same += in->identity[j] == id;
+        const float share = 1.0f / (float)same;
+        for (int64_t j = 0; j < in->B; j++)
+            if (in->identity[j] == id) row[j] = share;
+    }
+}
+
+typedef struct direction {
+    const float *query, *answer; /* [B][d] */
+    float *dquery, *danswer;     /* [B][d], added to */
+} direction;
+
+/* Rows [first, first+n) of one direction; logits and target are [n][B], row_loss [n], drow [n][d]. */
+static tdm_status infonce_block(tdm_ops *ops, const tdm_loss_input *in, const direction *dir, int64_t first,
+                                int64_t n, float scale, float dscale, float *logits, const float *target,
+                                float *row_loss, float *drow, double *loss, double *dlogit_scale)
+{
+    const int64_t d = in->d, B = in->B;
+    const float *query = dir->query + first * d;
+    TDM_TRY(tdm_gemm(ops, false, true, n, B, d, scale, query, d, dir->answer, d, 0.0f, logits, B));
+    tdm_softmax_cross_entropy(ops, n, B, logits, target, row_loss); /* logits are now p - q */
+    for (int64_t i = 0; i < n; i++) *loss += row_loss[i];
+
+    /* dL/d(query row) = s·(p - q)·answer;  dL/d(logit_scale) = sum (p - q)·logit = sum query·dquery */
+    TDM_TRY(tdm_gemm(ops, false, false, n, d, B, scale, logits, B, dir->answer, d, 0.0f, drow, d));
+    float *dquery = dir->dquery + first * d;
+    double dot = 0.0;
+    for (int64_t k = 0; k < n * d; k++) {
+        dot += (double)drow[k] * query[k];
+        dquery[k] += dscale * drow[k];
+    }
+    *dlogit_scale += dscale * dot;
+    return tdm_gemm(ops, true, false, B, d, n, scale * dscale, logits, B, query, d, 1.0f, dir->danswer, d);
+}
+
+static tdm_status infonce_run(const infonce_options *o, double weight, tdm_ops *ops, const tdm_loss_input *in,
+                              tdm_loss_output *out, int64_t block, float *logits, float *target,
+                              float *row_loss, float *drow)
+{
+    const float scale = expf(in->logit_scale);
+    const float dscale = (float)(weight * 0.5 / (double)in->B);
+    const bool soft = !strcmp(o->soft_targets, "identity");
+    const direction directions[2] = {
+        {in->image, in->text, out->dimage, out->dtext},
+        {in->text, in->image, out->dtext, out->dimage},
+    };
+    for (int64_t first = in->row0; first < in->row0 + in->b; first += block) {
+        const int64_t n = tdm_min_i64(block, in->row0 + in->b - first);
+        fill_targets(in, soft, first, n, target);
+        for (int k = 0; k < 2; k++) {
+            double loss = 0.0;
+            TDM_TRY(infonce_block(ops, in, &directions[k], first, n, scale, dscale, logits, target, row_loss,
+                                  drow, &loss, &out->dlogit_scale));
+            out->term[0] += 0.5 * loss / (double)in->B;
+            out->term[1 + k] += loss / (double)in->B;
+        }
+    }
+    return TDM_OK;
+}
+
+static tdm_status infonce_step(const void *options, double weight, tdm_ops *ops, const tdm_loss_input *in,
+                               tdm_loss_output *out)
+{
+    enum { BLOCK_ELEMENTS = 1 << 22 }; /* 16 MiB of logits at once */
+    const int64_t block = tdm_min_i64(in->b, tdm_max_i64(1, BLOCK_ELEMENTS / in->B));
+    float *logits = NULL, *target = NULL, *row_loss = NULL, *drow = NULL;
+    tdm_status status = TDM_ALLOC(block * in->B, &logits);
+    if (status == TDM_OK) status = TDM_ALLOC(block * in->B, &target);
+    if (status == TDM_OK) status = TDM_ALLOC(block, &row_loss);
+    if (status == TDM_OK) status = TDM_ALLOC(block * in->d, &drow);
+    if (status == TDM_OK)
+        status = infonce_run(options, weight, ops, in, out, block, logits, target, row_loss, drow);
+    tdm_free(logits);
+    tdm_free(target);
+    tdm_free(row_loss);
+    tdm_free(drow);
+    return status;
+}
+
+static const char *const infonce_terms[] = {"infonce", "infonce_image_to_text", "infonce_text_to_image",
+                                            NULL};
+
+const tdm_loss tdm_loss_infonce = {
+    .name = "infonce",
+    .terms = infonce_terms,
+    .options = infonce_rows,
+    .option_count = sizeof(infonce_rows) / sizeof(infonce_rows[0]),
+    .option_bytes = sizeof(infonce_options),
+    .image_views = infonce_image_views,
+    .text_views = infonce_text_views,
+    .step = infonce_step,
+};

@@ -1,0 +1,2 @@
+/* Every objective. A new one is a file with a `const tdm_loss` and a row here. */
+#define TDM_LOSS_TABLE(ROW) ROW(tdm_loss_infonce)

@@ -1,0 +1,14 @@
+/* Private to src/optim. */
+#ifndef TANDEM_OPTIM_IMPL_H
+#define TANDEM_OPTIM_IMPL_H
+
+#include "tandem/optim.h"
+
+typedef struct optimizer {
+    const char *name; /* optim.name */
+    /* Updates one row in place; g is multiplied by grad_scale first; step counts from 1. */
+    void (*update)(const tdm_config *config, tdm_ops *ops, const tdm_param *row, float *w, const float *g,
+                   float *m, float *v, double grad_scale, double lr, int64_t step);
+} optimizer;
+
+#endif
