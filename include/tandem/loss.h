@@ -12,18 +12,18 @@
 #define TDM_LOSS_MAX_TERMS 4
 
 typedef struct tdm_loss_input {
-    int64_t B, row0, b, d;   /* global rows; this rank's rows [row0, row0+b); embedding width */
-    const float *image;      /* [B][d] unit norm */
-    const float *text;       /* [B][d] unit norm */
-    const int64_t *identity; /* [B] */
-    float logit_scale;       /* log of the inverse temperature */
+    int64_t B, row0, b, d;               /* global rows; this rank's rows [row0, row0+b); embedding width */
+    const float *image[TDM_IMAGE_VIEWS]; /* [B][d] unit norm each; NULL where no loss asked for the view */
+    const float *text[TDM_TEXT_VIEWS];   /* [B][d] unit norm */
+    const int64_t *identity;             /* [B] */
+    float logit_scale;                   /* log of the inverse temperature */
 } tdm_loss_input;
 
 typedef struct tdm_loss_output {
     double term[TDM_LOSS_MAX_TERMS]; /* this rank's share; the sum over ranks is the value. term[0] is the
                                         loss */
-    float *dimage;                   /* [B][d], added to, already multiplied by `weight` */
-    float *dtext;                    /* [B][d] */
+    float *dimage[TDM_IMAGE_VIEWS];  /* [B][d], added to, already multiplied by `weight` */
+    float *dtext[TDM_TEXT_VIEWS];    /* [B][d] */
     double dlogit_scale;             /* added to */
 } tdm_loss_output;
 

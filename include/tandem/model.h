@@ -61,9 +61,10 @@ typedef struct tdm_model_memory {
 } tdm_model_memory;
 TDM_CHECKED tdm_status tdm_model_memory_estimate(const tdm_config *config, tdm_dtype dtype, int64_t rows,
                                                  int64_t tokens_per_caption, tdm_model_memory *memory);
-/* Matmul FLOP of forward and backward (three times forward) for n pairs whose captions hold `tokens` tokens
- * in total and sum of squared lengths `tokens_squared` (causal attention counts half). No padding is counted.
- */
-double tdm_model_step_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared);
+/* Matmul FLOP of one forward of n samples; of captions that hold `tokens` tokens in total and have
+ * `tokens_squared` as the sum of their squared lengths (causal attention counts half). No padding is counted.
+ * Backward is twice this. */
+double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int64_t n, int64_t tokens,
+                            int64_t tokens_squared);
 
 #endif

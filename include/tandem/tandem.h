@@ -21,6 +21,7 @@
 #include "tandem/shard.h"
 #include "tandem/status.h"
 #include "tandem/tokenizer.h"
+#include "tandem/train.h"
 #include "tandem/views.h"
 
 #endif

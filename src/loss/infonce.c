@@ -30,10 +30,14 @@ static const tdm_option infonce_rows[] = {
      "which view of the image is compared with the caption"},
 };
 
+static int image_view(const infonce_options *o)
+{
+    return strcmp(o->image_view, "plain") ? TDM_VIEW_IMAGE_AUG_1 : TDM_VIEW_IMAGE_PLAIN;
+}
+
 static uint32_t infonce_image_views(const void *options)
 {
-    const infonce_options *o = options;
-    return 1u << (strcmp(o->image_view, "plain") ? TDM_VIEW_IMAGE_AUG_1 : TDM_VIEW_IMAGE_PLAIN);
+    return 1u << image_view(options);
 }
 
 static uint32_t infonce_text_views(const void *options)
@@ -95,9 +99,10 @@ static tdm_status infonce_run(const infonce_options *o, double weight, tdm_ops *
     const float scale = expf(in->logit_scale);
     const float dscale = (float)(weight * 0.5 / (double)in->B);
     const bool soft = !strcmp(o->soft_targets, "identity");
+    const int v = image_view(o), t = TDM_VIEW_TEXT_PLAIN;
     const direction directions[2] = {
-        {in->image, in->text, out->dimage, out->dtext},
-        {in->text, in->image, out->dtext, out->dimage},
+        {in->image[v], in->text[t], out->dimage[v], out->dtext[t]},
+        {in->text[t], in->image[v], out->dtext[t], out->dimage[v]},
     };
     for (int64_t first = in->row0; first < in->row0 + in->b; first += block) {
         const int64_t n = tdm_min_i64(block, in->row0 + in->b - first);

@@ -164,16 +164,11 @@ tdm_status tdm_model_memory_estimate(const tdm_config *config, tdm_dtype dtype, 
     return status;
 }
 
-double tdm_model_step_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
+double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int64_t n, int64_t tokens,
+                            int64_t tokens_squared)
 {
     const tower_type *types[TDM_MODALITIES];
-    if (find_towers(config, types) != TDM_OK) return 0.0;
-    double flop = 0.0;
-    for (int m = 0; m < TDM_MODALITIES; m++) {
-        int64_t row_count;
-        double forward;
-        types[m]->measure(config, n, tokens, tokens_squared, &row_count, &forward);
-        flop += 3.0 * forward;
-    }
-    return flop;
+    return find_towers(config, types) == TDM_OK
+               ? types[modality]->forward_flop(config, n, tokens, tokens_squared)
+               : 0.0;
 }

@@ -28,9 +28,8 @@ typedef struct tower_type {
     tdm_status (*forward)(tower *self, const tdm_tower_input *input, const tdm_tower_mode *mode, bool keep,
                           float *features);
     tdm_status (*backward)(tower *self, const float *dfeatures, tdm_final_from *final_from, void *context);
-    /* Token rows, the width they have, and FLOP, of n samples with `tokens` token rows in all. */
-    void (*measure)(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared,
-                    int64_t *rows, double *forward_flop);
+    /* FLOP of one forward: see tdm_model_tower_flop. */
+    double (*forward_flop)(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared);
 } tower_type;
 
 struct tower {

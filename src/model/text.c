@@ -130,13 +130,11 @@ static tdm_status text_backward(tower *base, const float *dfeatures, tdm_final_f
     return TDM_OK;
 }
 
-static void text_measure(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared,
-                         int64_t *row_count, double *forward_flop)
+static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
 {
     const tdm_tower_config *c = &config->model.text;
-    *row_count = tokens;
-    *forward_flop = transformer_flop(c->width, c->layers, c->mlp_ratio, tokens, tokens_squared, true) +
-                    2.0 * (double)n * (double)(c->width * config->model.embed_dim);
+    return transformer_flop(c->width, c->layers, c->mlp_ratio, tokens, tokens_squared, true) +
+           2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
 
 static tdm_status text_create(const tower_setup *setup, tower **out);
@@ -149,7 +147,7 @@ const tower_type tower_text = {
     .load = text_load,
     .forward = text_forward,
     .backward = text_backward,
-    .measure = text_measure,
+    .forward_flop = text_forward_flop,
 };
 
 static tdm_status text_build(text *x, const tower_setup *setup)

@@ -164,17 +164,14 @@ static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_fr
     return TDM_OK;
 }
 
-static void vit_measure(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared,
-                        int64_t *row_count, double *forward_flop)
+static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
 {
     (void)tokens, (void)tokens_squared;
     const tdm_tower_config *c = &config->model.image;
     const int64_t patches = (c->height_px / c->patch_px) * (c->width_px / c->patch_px), length = 1 + patches;
-    *row_count = n * length;
-    *forward_flop =
-        transformer_flop(c->width, c->layers, c->mlp_ratio, n * length, n * length * length, false) +
-        2.0 * (double)(n * patches) * 3.0 * (double)(c->patch_px * c->patch_px * c->width) +
-        2.0 * (double)n * (double)(c->width * config->model.embed_dim);
+    return transformer_flop(c->width, c->layers, c->mlp_ratio, n * length, n * length * length, false) +
+           2.0 * (double)(n * patches) * 3.0 * (double)(c->patch_px * c->patch_px * c->width) +
+           2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
 
 const tower_type tower_vit = {
@@ -185,7 +182,7 @@ const tower_type tower_vit = {
     .load = vit_load,
     .forward = vit_forward,
     .backward = vit_backward,
-    .measure = vit_measure,
+    .forward_flop = vit_forward_flop,
 };
 
 static tdm_status vit_build(vit *v, const tower_setup *setup)

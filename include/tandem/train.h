@@ -1,0 +1,45 @@
+/* One optimiser step over the global batch. */
+#ifndef TANDEM_TRAIN_H
+#define TANDEM_TRAIN_H
+
+#include "tandem/comm.h"
+#include "tandem/loader.h"
+#include "tandem/loss.h"
+#include "tandem/model.h"
+#include "tandem/optim.h"
+
+typedef struct tdm_trainer tdm_trainer;
+
+#define TDM_STEP_MAX_TERMS 32
+
+typedef struct tdm_step_report {
+    double loss; /* weighted sum of all objectives over the global batch */
+    int term_count;
+    const char *term_name[TDM_STEP_MAX_TERMS];
+    double term[TDM_STEP_MAX_TERMS]; /* unweighted */
+    double lr, grad_norm, logit_scale;
+    double step_s;  /* of this rank, data wait not included */
+    double comm_s;  /* of it, spent waiting for communication */
+    double flop;    /* matmul FLOP of this rank's pairs */
+    int64_t tokens; /* of this rank's captions */
+} tdm_step_report;
+
+/* Views that the configuration's losses (weight > 0) need, as bit sets. TDM_E_CONFIG when no loss is on. */
+TDM_CHECKED tdm_status tdm_trainer_views(const tdm_config *config, uint32_t *image_views,
+                                         uint32_t *text_views);
+/* The most rows that the model sees at once: train.chunk or the whole local batch. */
+int64_t tdm_trainer_rows(const tdm_config *config, int ranks);
+
+/* Borrows everything; params are allocated with gradients and the model is loaded. Not collective. */
+TDM_CHECKED tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *config,
+                                          tdm_params *params, tdm_model *model, tdm_optim *optim,
+                                          int64_t total_steps, tdm_trainer **trainer);
+void tdm_trainer_destroy(tdm_trainer **trainer);
+/* Forward, loss over the global batch, backward with overlapped gradient sums, update, repacking of the
+ * weights. Collective. batch: this rank's piece, n = its share of train.batch. TDM_E_NUMERIC (loss or
+ * gradient not finite) is returned by all ranks alike and leaves the parameters as they were; after any other
+ * error the peers may be waiting: tdm_comm_abort. */
+TDM_CHECKED tdm_status tdm_trainer_step(tdm_trainer *trainer, const tdm_batch *batch,
+                                        tdm_step_report *report);
+
+#endif

@@ -1,0 +1,362 @@
+/* The training step.
+ *
+ * Each view of a sample passes its tower once. When a tower has one piece of work (one view, the local batch
+ * within train.chunk) its activations are kept from forward to backward. Otherwise the pieces are embedded
+ * without activations, the loss gives gradients on the embeddings, and each piece is run again with its
+ * gradient (GradCache: Gao et al., arXiv 2101.06983); dropout replays because its masks are keyed by sample.
+ *
+ * The features of the global batch are gathered; a rank computes the loss of its own rows only and the
+ * gradient flows back through the gather (reduce-scatter). Parameter gradients are summed over the ranks in
+ * buckets while backward goes on: text tower first, image tower second, which is the arena from its end to
+ * its beginning. */
+#include "tandem/train.h"
+
+#include "tandem/base.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { VIEWS = (int)TDM_IMAGE_VIEWS > (int)TDM_TEXT_VIEWS ? (int)TDM_IMAGE_VIEWS : (int)TDM_TEXT_VIEWS };
+
+/* Features of one view of one modality, local and global. */
+typedef struct view {
+    bool on;
+    float *raw, *unit, *norm; /* local [b][d], [b][d], [b] */
+    float *all;               /* [B][d] */
+    float *dall;              /* [B][d] */
+    float *dunit;             /* local [b][d]; becomes the gradient of raw */
+} view;
+
+struct tdm_trainer {
+    tdm_comm *comm;
+    tdm_ops *ops;
+    const tdm_config *config;
+    tdm_params *params;
+    tdm_model *model;
+    tdm_optim *optim;
+    tdm_reducer *reducer;
+    int64_t total_steps, B, b, row0, d, chunk;
+    int64_t *rows;     /* [ranks] local batch of each */
+    int64_t *identity; /* [B] */
+    view view[TDM_MODALITIES][VIEWS];
+    double comm_s;
+};
+
+static const void *loss_options(const tdm_config *config, const tdm_loss *loss, double *weight)
+{
+    char prefix[80];
+    snprintf(prefix, sizeof(prefix), "loss.%s", loss->name);
+    const void *options = tdm_config_group(config, prefix);
+    *weight = options ? *(const double *)options : 0.0; /* the first row is the weight */
+    return options;
+}
+
+tdm_status tdm_trainer_views(const tdm_config *config, uint32_t *image_views, uint32_t *text_views)
+{
+    size_t count;
+    const tdm_loss *const *table = tdm_loss_table(&count);
+    *image_views = *text_views = 0;
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        double weight;
+        const void *options = loss_options(config, table[i], &weight);
+        if (weight <= 0.0) continue;
+        any = true;
+        *image_views |= table[i]->image_views(options);
+        *text_views |= table[i]->text_views(options);
+    }
+    TDM_REQUIRE(any, TDM_E_CONFIG, "loss: every objective has weight 0; give one a weight above 0");
+    return TDM_OK;
+}
+
+int64_t tdm_trainer_rows(const tdm_config *config, int ranks)
+{
+    const int64_t local = (config->train.batch + ranks - 1) / ranks;
+    return config->train.chunk > 0 ? tdm_min_i64(config->train.chunk, local) : local;
+}
+
+static tdm_status view_create(view *v, int64_t b, int64_t B, int64_t d)
+{
+    v->on = true;
+    TDM_TRY(TDM_ALLOC(b * d, &v->raw));
+    TDM_TRY(TDM_ALLOC(b * d, &v->unit));
+    TDM_TRY(TDM_ALLOC(b, &v->norm));
+    TDM_TRY(TDM_ALLOC(b * d, &v->dunit));
+    TDM_TRY(TDM_ALLOC(B * d, &v->all));
+    return TDM_ALLOC(B * d, &v->dall);
+}
+
+tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *config, tdm_params *params,
+                              tdm_model *model, tdm_optim *optim, int64_t total_steps, tdm_trainer **trainer)
+{
+    const int ranks = tdm_comm_size(comm), rank = tdm_comm_rank(comm);
+    TDM_TRY(TDM_ALLOC(1, trainer));
+    tdm_trainer *tr = *trainer;
+    tr->comm = comm;
+    tr->ops = ops;
+    tr->config = config;
+    tr->params = params;
+    tr->model = model;
+    tr->optim = optim;
+    tr->total_steps = total_steps;
+    tr->B = config->train.batch;
+    TDM_REQUIRE(tr->B >= ranks, TDM_E_CONFIG, "train.batch is %lld, fewer pairs than the %d ranks",
+                (long long)tr->B, ranks);
+    tr->row0 = tdm_part_begin(tr->B, ranks, rank);
+    tr->b = tdm_part_begin(tr->B, ranks, rank + 1) - tr->row0;
+    tr->d = tdm_model_embed_dim(model);
+    tr->chunk = tdm_trainer_rows(config, ranks);
+    TDM_TRY(TDM_ALLOC(ranks, &tr->rows));
+    for (int i = 0; i < ranks; i++)
+        tr->rows[i] = tdm_part_begin(tr->B, ranks, i + 1) - tdm_part_begin(tr->B, ranks, i);
+    TDM_TRY(TDM_ALLOC(tr->B, &tr->identity));
+
+    uint32_t views[TDM_MODALITIES];
+    TDM_TRY(tdm_trainer_views(config, &views[TDM_IMAGE], &views[TDM_TEXT]));
+    for (int m = 0; m < TDM_MODALITIES; m++)
+        for (int k = 0; k < VIEWS; k++)
+            if (views[m] >> k & 1) TDM_TRY(view_create(&tr->view[m][k], tr->b, tr->B, tr->d));
+    return tdm_reducer_create(comm, params->grad, params->total, config->train.bucket_mib << 20,
+                              &tr->reducer);
+}
+
+void tdm_trainer_destroy(tdm_trainer **trainer)
+{
+    tdm_trainer *tr = *trainer;
+    if (!tr) return;
+    for (int m = 0; m < TDM_MODALITIES; m++)
+        for (int k = 0; k < VIEWS; k++) {
+            view *v = &tr->view[m][k];
+            tdm_free(v->raw);
+            tdm_free(v->unit);
+            tdm_free(v->norm);
+            tdm_free(v->all);
+            tdm_free(v->dall);
+            tdm_free(v->dunit);
+        }
+    tdm_reducer_destroy(&tr->reducer);
+    tdm_free(tr->rows);
+    tdm_free(tr->identity);
+    tdm_free(tr);
+    *trainer = NULL;
+}
+
+/* ---- Towers ---- */
+
+/* Rows [first, first+n) of a view, as a tower reads them. */
+static tdm_tower_input piece_input(const tdm_trainer *tr, const tdm_batch *batch, int modality, int k,
+                                   int64_t first, int64_t n)
+{
+    tdm_tower_input input = {.n = n, .sample = batch->sample + first};
+    if (modality == TDM_IMAGE) {
+        const tdm_tower_config *c = &tr->config->model.image;
+        input.image = batch->image[k] + first * c->height_px * c->width_px * 3;
+    } else {
+        input.token = batch->text[k].token;
+        input.seq = batch->text[k].seq + first;
+    }
+    return input;
+}
+
+static tdm_tower_mode training_mode(const tdm_trainer *tr)
+{
+    return (tdm_tower_mode){
+        .train = true, .seed = (uint64_t)tr->config->seed, .step = (uint64_t)tr->optim->step};
+}
+
+/* One view within the chunk: activations stay for the backward. */
+static bool keeps_activations(const tdm_trainer *tr, int modality)
+{
+    int views = 0;
+    for (int k = 0; k < VIEWS; k++) views += tr->view[modality][k].on;
+    return views == 1 && tr->b <= tr->chunk;
+}
+
+static tdm_status forward_tower(tdm_trainer *tr, const tdm_batch *batch, int modality)
+{
+    const tdm_tower_mode mode = training_mode(tr);
+    const bool keep = keeps_activations(tr, modality);
+    for (int k = 0; k < VIEWS; k++) {
+        view *v = &tr->view[modality][k];
+        if (!v->on) continue;
+        for (int64_t first = 0; first < tr->b; first += tr->chunk) {
+            const int64_t n = tdm_min_i64(tr->chunk, tr->b - first);
+            const tdm_tower_input input = piece_input(tr, batch, modality, k, first, n);
+            float *features = v->raw + first * tr->d;
+            TDM_TRY(keep ? tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode, features)
+                         : tdm_model_embed(tr->model, (tdm_modality)modality, &input, &mode, features));
+            tdm_reducer_poll(tr->reducer);
+        }
+    }
+    return TDM_OK;
+}
+
+static void on_final(void *context, int64_t begin)
+{
+    tdm_trainer *tr = context;
+    tdm_reducer_ready(tr->reducer, begin);
+    tdm_reducer_poll(tr->reducer);
+}
+
+static tdm_status backward_tower(tdm_trainer *tr, const tdm_batch *batch, int modality)
+{
+    const tdm_tower_mode mode = training_mode(tr);
+    const bool kept = keeps_activations(tr, modality);
+    int last = -1;
+    for (int k = 0; k < VIEWS; k++)
+        if (tr->view[modality][k].on) last = k;
+    for (int k = 0; k <= last; k++) {
+        view *v = &tr->view[modality][k];
+        if (!v->on) continue;
+        for (int64_t first = 0; first < tr->b; first += tr->chunk) {
+            const int64_t n = tdm_min_i64(tr->chunk, tr->b - first);
+            if (!kept) {
+                const tdm_tower_input input = piece_input(tr, batch, modality, k, first, n);
+                TDM_TRY(tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode,
+                                          v->raw + first * tr->d));
+            }
+            const bool final_piece = k == last && first + n == tr->b;
+            TDM_TRY(tdm_model_backward(tr->model, (tdm_modality)modality, v->dunit + first * tr->d,
+                                       final_piece ? on_final : NULL, tr));
+        }
+    }
+    return TDM_OK;
+}
+
+/* ---- Loss ---- */
+
+static void gather_features(tdm_trainer *tr, const tdm_batch *batch)
+{
+    const double start_s = tdm_now_s();
+    tdm_comm_gather_rows(tr->comm, batch->identity, tr->identity, tr->rows, sizeof(int64_t));
+    for (int m = 0; m < TDM_MODALITIES; m++)
+        for (int k = 0; k < VIEWS; k++) {
+            view *v = &tr->view[m][k];
+            if (!v->on) continue;
+            tdm_l2norm_forward(tr->ops, tr->b, tr->d, v->raw, v->unit, v->norm);
+            tdm_comm_gather_rows(tr->comm, v->unit, v->all, tr->rows, tr->d * (int64_t)sizeof(float));
+            memset(v->dall, 0, sizeof(float) * (size_t)(tr->B * tr->d));
+        }
+    tr->comm_s += tdm_now_s() - start_s;
+}
+
+static void scatter_gradients(tdm_trainer *tr)
+{
+    const double start_s = tdm_now_s();
+    for (int m = 0; m < TDM_MODALITIES; m++)
+        for (int k = 0; k < VIEWS; k++) {
+            view *v = &tr->view[m][k];
+            if (!v->on) continue;
+            tdm_comm_reduce_scatter_rows(tr->comm, v->dall, v->dunit, tr->rows, tr->d);
+            tdm_l2norm_backward(tr->ops, tr->b, tr->d, v->unit, v->norm, v->dunit, v->dunit);
+        }
+    tr->comm_s += tdm_now_s() - start_s;
+}
+
+static tdm_status run_losses(tdm_trainer *tr, tdm_step_report *report, double *dlogit_scale)
+{
+    tdm_loss_input in = {.B = tr->B,
+                         .row0 = tr->row0,
+                         .b = tr->b,
+                         .d = tr->d,
+                         .identity = tr->identity,
+                         .logit_scale = *tdm_model_logit_scale(tr->model)};
+    tdm_loss_output out = {0};
+    for (int k = 0; k < TDM_IMAGE_VIEWS; k++) {
+        in.image[k] = tr->view[TDM_IMAGE][k].all;
+        out.dimage[k] = tr->view[TDM_IMAGE][k].dall;
+    }
+    for (int k = 0; k < TDM_TEXT_VIEWS; k++) {
+        in.text[k] = tr->view[TDM_TEXT][k].all;
+        out.dtext[k] = tr->view[TDM_TEXT][k].dall;
+    }
+
+    size_t count;
+    const tdm_loss *const *table = tdm_loss_table(&count);
+    double total = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        double weight;
+        const void *options = loss_options(tr->config, table[i], &weight);
+        if (weight <= 0.0) continue;
+        memset(out.term, 0, sizeof(out.term));
+        TDM_TRY(table[i]->step(options, weight, tr->ops, &in, &out));
+        total += weight * out.term[0];
+        for (int k = 0; table[i]->terms[k] && report->term_count < TDM_STEP_MAX_TERMS; k++) {
+            report->term_name[report->term_count] = table[i]->terms[k];
+            report->term[report->term_count++] = out.term[k];
+        }
+    }
+    report->loss = total;
+    *dlogit_scale = out.dlogit_scale;
+    return TDM_OK;
+}
+
+static void sum_terms(tdm_trainer *tr, tdm_step_report *report)
+{
+    double value[TDM_STEP_MAX_TERMS + 1];
+    memcpy(value, report->term, sizeof(report->term));
+    value[report->term_count] = report->loss;
+    const double start_s = tdm_now_s();
+    tdm_comm_sum_f64(tr->comm, value, report->term_count + 1);
+    tr->comm_s += tdm_now_s() - start_s;
+    memcpy(report->term, value, sizeof(double) * (size_t)report->term_count);
+    report->loss = value[report->term_count];
+}
+
+static double step_flop(const tdm_trainer *tr, const tdm_batch *batch, int64_t *tokens)
+{
+    *tokens = 0;
+    int image_views = 0, text_views = 0;
+    int64_t squared = 0;
+    for (int k = 0; k < TDM_IMAGE_VIEWS; k++) image_views += tr->view[TDM_IMAGE][k].on;
+    for (int k = 0; k < TDM_TEXT_VIEWS; k++) {
+        if (!tr->view[TDM_TEXT][k].on) continue;
+        text_views++;
+        for (int64_t i = 0; i < batch->n; i++) {
+            const int64_t length = batch->text[k].seq[i + 1] - batch->text[k].seq[i];
+            *tokens += length;
+            squared += length * length;
+        }
+    }
+    const double image_flop = tdm_model_tower_flop(tr->config, TDM_IMAGE, batch->n * image_views, 0, 0);
+    const double text_flop =
+        tdm_model_tower_flop(tr->config, TDM_TEXT, batch->n * text_views, *tokens, squared);
+    return 3.0 * (image_flop + text_flop);
+}
+
+tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_report *report)
+{
+    const double start_s = tdm_now_s();
+    double dlogit_scale = 0.0, exposed_s = 0.0;
+    memset(report, 0, sizeof(*report));
+    tr->comm_s = 0.0;
+    TDM_REQUIRE(batch->n == tr->b, TDM_E_SHAPE, "the batch holds %lld pairs, this rank's share is %lld",
+                (long long)batch->n, (long long)tr->b);
+
+    TDM_TRY(forward_tower(tr, batch, TDM_IMAGE));
+    TDM_TRY(forward_tower(tr, batch, TDM_TEXT));
+
+    gather_features(tr, batch);
+    TDM_TRY(run_losses(tr, report, &dlogit_scale));
+    sum_terms(tr, report);
+    report->logit_scale = *tdm_model_logit_scale(tr->model);
+    TDM_REQUIRE(isfinite(report->loss), TDM_E_NUMERIC, "step %lld: the loss is not finite (%g)",
+                (long long)tr->optim->step, report->loss);
+    scatter_gradients(tr);
+
+    memset(tr->params->grad, 0, sizeof(float) * (size_t)tr->params->total);
+    *tdm_model_dlogit_scale(tr->model) = (float)dlogit_scale;
+    TDM_TRY(backward_tower(tr, batch, TDM_TEXT));
+    TDM_TRY(backward_tower(tr, batch, TDM_IMAGE));
+    tdm_reducer_finish(tr->reducer, &exposed_s);
+
+    report->lr = tdm_learning_rate(tr->config, tr->optim->step, tr->total_steps);
+    TDM_TRY(tdm_optim_update(tr->optim, tr->config, tr->ops, tr->params, report->lr, &report->grad_norm));
+    tdm_model_clamp(tr->model);
+    TDM_TRY(tdm_model_load(tr->model));
+
+    report->flop = step_flop(tr, batch, &report->tokens);
+    report->comm_s = tr->comm_s + exposed_s;
+    report->step_s = tdm_now_s() - start_s;
+    return TDM_OK;
+}
