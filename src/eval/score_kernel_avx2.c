@@ -1,0 +1,18 @@
+/* AVX2 + FMA: 6 × 16 scores in 12 registers. */
+#include "eval_impl.h"
+
+#if defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+
+#define NAME         eval_kernel_avx2
+#define ISA_NAME     "avx2"
+#define VEC          __m256
+#define WIDTH        8
+#define VECS         2
+#define ZERO()       _mm256_setzero_ps()
+#define LOAD(p)      _mm256_loadu_ps(p)
+#define STORE(p, v)  _mm256_storeu_ps(p, v)
+#define BROADCAST(p) _mm256_broadcast_ss(p)
+#define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#include "score_kernel.inc"
+#endif

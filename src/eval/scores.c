@@ -1,0 +1,151 @@
+/* The score kernels' choice, the packing of both sides, and plain score matrices. */
+#include "eval_impl.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+const eval_kernel *eval_kernel_choose(void)
+{
+#if defined(__x86_64__)
+    const char *isa = getenv("TANDEM_ISA");
+    const bool generic = isa != NULL && strcmp(isa, "generic") == 0;
+    const bool only_avx2 = isa != NULL && strcmp(isa, "avx2") == 0;
+    if (!generic && !only_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        return &eval_kernel_avx512;
+    if (!generic && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &eval_kernel_avx2;
+#endif
+    return &eval_kernel_generic;
+}
+
+int eval_threads(const tdm_ops *ops)
+{
+    return ops == NULL ? omp_get_max_threads() : tdm_ops_threads(ops);
+}
+
+void eval_pack_queries(int64_t n, int64_t d, const float *feature, float *out)
+{
+    const int64_t groups = (n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    for (int64_t g = 0; g < groups; g++)
+        for (int64_t r = 0; r < EVAL_TILE_ROWS; r++) {
+            const int64_t q = g * EVAL_TILE_ROWS + r;
+            float *lane = out + g * d * EVAL_TILE_ROWS + r;
+            for (int64_t k = 0; k < d; k++) lane[k * EVAL_TILE_ROWS] = q < n ? feature[q * d + k] : 0.0F;
+        }
+}
+
+/* One panel: column j holds the local row source[j], or zeros where source[j] < 0. */
+static void pack_panel(const eval_gallery *gallery, const float *feature, int64_t panel, float *out)
+{
+    const int64_t columns = gallery->kernel->columns, d = gallery->d;
+    for (int64_t j = 0; j < columns; j++) {
+        const int64_t row = gallery->row[panel * columns + j];
+        const float *item = row < 0 ? NULL : feature + (row - gallery->first) * d;
+        for (int64_t k = 0; k < d; k++) out[k * columns + j] = item == NULL ? 0.0F : item[k];
+    }
+}
+
+typedef struct id_row {
+    int64_t id, row;
+} id_row;
+
+static int compare_id_row(const void *a, const void *b)
+{
+    const id_row *x = a, *y = b;
+    if (x->id != y->id) return x->id < y->id ? -1 : 1;
+    return x->row < y->row ? -1 : x->row > y->row;
+}
+
+/* Fills row, sorted_id and column in the order of (id, row). */
+static tdm_status order_by_id(const tdm_eval_side *side, eval_gallery *gallery)
+{
+    id_row *order = NULL;
+    TDM_TRY(TDM_ALLOC(side->n, &order));
+    tdm_status status = TDM_ALLOC(side->n, &gallery->sorted_id);
+    if (status == TDM_OK) status = TDM_ALLOC(side->n, &gallery->column);
+    if (status == TDM_OK) {
+        for (int64_t i = 0; i < side->n; i++) order[i] = (id_row){side->id[i], i};
+        qsort(order, (size_t)side->n, sizeof *order, compare_id_row);
+        for (int64_t c = 0; c < side->n; c++) {
+            gallery->sorted_id[c] = order[c].id;
+            gallery->row[c] = gallery->first + order[c].row;
+            gallery->column[order[c].row] = c;
+        }
+    }
+    tdm_free(order);
+    return status;
+}
+
+tdm_status eval_gallery_pack(const tdm_eval_side *side, int64_t first, bool by_id, int threads,
+                             eval_gallery *gallery)
+{
+    const eval_kernel *kernel = eval_kernel_choose();
+    const int64_t columns = kernel->columns, panels = (side->n + columns - 1) / columns;
+    *gallery = (eval_gallery){.kernel = kernel,
+                              .n = side->n,
+                              .d = side->d,
+                              .panels = panels,
+                              .first = first,
+                              .labels = side->labels,
+                              .label_words = side->label_words};
+    TDM_TRY(TDM_ALLOC(panels * columns, &gallery->row));
+    TDM_TRY(TDM_ALLOC(panels * columns * side->d, &gallery->packed));
+    for (int64_t c = 0; c < panels * columns; c++) gallery->row[c] = c < side->n ? first + c : -1;
+    if (by_id) TDM_TRY(order_by_id(side, gallery));
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t p = 0; p < panels; p++)
+        pack_panel(gallery, side->feature, p, gallery->packed + p * side->d * columns);
+    return TDM_OK;
+}
+
+void eval_gallery_free(eval_gallery *gallery)
+{
+    tdm_free(gallery->packed);
+    tdm_free(gallery->row);
+    tdm_free(gallery->sorted_id);
+    tdm_free(gallery->column);
+    *gallery = (eval_gallery){0};
+}
+
+void eval_gallery_tile(const eval_gallery *gallery, const float *query_group, int64_t panel, float *tile)
+{
+    const int64_t columns = gallery->kernel->columns;
+    gallery->kernel->tile(gallery->d, query_group, gallery->packed + panel * gallery->d * columns, tile);
+    const int64_t valid = gallery->n - panel * columns;
+    for (int64_t r = 0; valid < columns && r < EVAL_TILE_ROWS; r++)
+        for (int64_t j = valid; j < columns; j++) tile[r * columns + j] = -INFINITY;
+}
+
+tdm_status tdm_eval_scores(int64_t nq, int64_t ng, int64_t d, const float *query, const float *gallery,
+                           float *out)
+{
+    TDM_REQUIRE(nq >= 0 && ng >= 0 && d >= 1, TDM_E_SHAPE, "scores of %lld queries, %lld items of width %lld",
+                (long long)nq, (long long)ng, (long long)d);
+    const tdm_eval_side side = {.n = ng, .d = d, .feature = gallery};
+    const int64_t groups = (nq + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    eval_gallery packed = {0};
+    float *packed_query = NULL;
+    tdm_status status = eval_gallery_pack(&side, 0, false, omp_get_max_threads(), &packed);
+    if (status == TDM_OK) status = TDM_ALLOC(groups * EVAL_TILE_ROWS * d, &packed_query);
+    if (status == TDM_OK) {
+        const int64_t columns = packed.kernel->columns;
+        eval_pack_queries(nq, d, query, packed_query);
+#pragma omp parallel for schedule(static)
+        for (int64_t g = 0; g < groups; g++) {
+            float tile[EVAL_TILE_ROWS * EVAL_MAX_COLUMNS];
+            for (int64_t p = 0; p < packed.panels; p++) {
+                eval_gallery_tile(&packed, packed_query + g * EVAL_TILE_ROWS * d, p, tile);
+                const int64_t rows = tdm_min_i64(EVAL_TILE_ROWS, nq - g * EVAL_TILE_ROWS);
+                const int64_t valid = tdm_min_i64(columns, ng - p * columns);
+                for (int64_t r = 0; r < rows; r++)
+                    memcpy(out + (g * EVAL_TILE_ROWS + r) * ng + p * columns, tile + r * columns,
+                           (size_t)valid * sizeof *tile);
+            }
+        }
+    }
+    tdm_free(packed_query);
+    eval_gallery_free(&packed);
+    return status;
+}

@@ -1,0 +1,141 @@
+/* The score kernels against the definition: one fmaf chain over k, the same bits on every instruction set. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tandem/eval.h"
+#include "tandem/rng.h"
+
+#include "../../src/eval/eval_impl.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const isas[] = {"generic", "avx2", "avx512"};
+
+static float *random_rows(int64_t count, uint64_t sample)
+{
+    float *x = NULL;
+    assert_int_equal(TDM_ALLOC(count, &x), TDM_OK);
+    tdm_rng rng = tdm_rng_at(7, 0, sample, TDM_RNG_TEST);
+    for (int64_t i = 0; i < count; i++) x[i] = (float)tdm_rng_normal(&rng);
+    return x;
+}
+
+static void check_scores(int64_t nq, int64_t ng, int64_t d)
+{
+    float *query = random_rows(nq * d, 1), *gallery = random_rows(ng * d, 2), *want = NULL, *got = NULL;
+    assert_int_equal(TDM_ALLOC(nq * ng, &want), TDM_OK);
+    assert_int_equal(TDM_ALLOC(nq * ng, &got), TDM_OK);
+    for (int64_t q = 0; q < nq; q++)
+        for (int64_t g = 0; g < ng; g++) {
+            float sum = 0;
+            for (int64_t k = 0; k < d; k++) sum = fmaf(query[q * d + k], gallery[g * d + k], sum);
+            want[q * ng + g] = sum;
+        }
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        setenv("TANDEM_ISA", isas[i], 1);
+        for (int threads = 1; threads <= 3; threads += 2) {
+            omp_set_num_threads(threads);
+            memset(got, 0xff, (size_t)(nq * ng) * sizeof *got);
+            assert_int_equal(tdm_eval_scores(nq, ng, d, query, gallery, got), TDM_OK);
+            assert_memory_equal(got, want, (size_t)(nq * ng) * sizeof *got);
+        }
+    }
+    unsetenv("TANDEM_ISA");
+    tdm_free(query);
+    tdm_free(gallery);
+    tdm_free(want);
+    tdm_free(got);
+}
+
+static void test_bits(void **state)
+{
+    (void)state;
+    check_scores(1, 1, 1);
+    check_scores(6, 64, 32); /* exactly one tile */
+    check_scores(7, 65, 33);
+    check_scores(23, 200, 19);
+    check_scores(5, 15, 512);
+    check_scores(0, 10, 4);
+    check_scores(10, 0, 4);
+}
+
+/* A long chain of one large and many small terms: a pairwise or unfused sum gives other bits. */
+static void test_chain_order(void **state)
+{
+    (void)state;
+    enum { D = 64 };
+    float q[D], g[D], out;
+    for (int k = 0; k < D; k++) {
+        q[k] = k == 0 ? 16777216.0F : 1.0F;
+        g[k] = 1.0F;
+    }
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        setenv("TANDEM_ISA", isas[i], 1);
+        assert_int_equal(tdm_eval_scores(1, 1, D, q, g, &out), TDM_OK);
+        assert_true(out == 16777216.0F); /* each + 1 is rounded away; summed beforehand they would not be */
+    }
+    unsetenv("TANDEM_ISA");
+}
+
+static void test_choice(void **state)
+{
+    (void)state;
+    setenv("TANDEM_ISA", "generic", 1);
+    assert_string_equal(eval_kernel_choose()->name, "generic");
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        setenv("TANDEM_ISA", "avx2", 1);
+        assert_string_equal(eval_kernel_choose()->name, "avx2");
+    }
+#endif
+    unsetenv("TANDEM_ISA");
+    assert_true(eval_kernel_choose()->columns <= EVAL_MAX_COLUMNS);
+}
+
+/* The comparisons that the kernels make beside the products. */
+static void test_counting(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
+        setenv("TANDEM_ISA", isas[i], 1);
+        const eval_kernel *kernel = eval_kernel_choose();
+        float score[EVAL_MAX_COLUMNS];
+        for (int64_t j = 0; j < kernel->columns; j++) score[j] = (float)((j * 5) % 16);
+        score[3] = -INFINITY;
+        const float threshold[3] = {14.5F, 7.0F, -1.0F};
+        int64_t above[3] = {100, 0, 0}, want[3] = {100, 0, 0}, ties = 0;
+        int32_t place[EVAL_MAX_COLUMNS + 1];
+        int64_t n = 0;
+        for (int64_t j = 0; j < kernel->columns; j++)
+            for (int t = 0; t < 3; t++) {
+                want[t] += score[j] > threshold[t];
+                ties += score[j] == threshold[t];
+            }
+        assert_int_equal(kernel->count_above(score, 3, threshold, above), ties);
+        assert_memory_equal(above, want, sizeof want);
+        const int64_t selected = kernel->select(score, 7.0F, place);
+        for (int64_t j = 0; j < kernel->columns; j++)
+            if (score[j] >= 7.0F) assert_int_equal(place[n++], j);
+        assert_int_equal(selected, n);
+        assert_int_equal(kernel->select(score, 99.0F, place), 0);
+    }
+    unsetenv("TANDEM_ISA");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_chain_order),
+        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_counting),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

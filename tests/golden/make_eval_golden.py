@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Writes eval_golden.h: retrieval problems with their metrics by NumPy, from the definitions.
+
+    python3 tests/golden/make_eval_golden.py > tests/golden/eval_golden.h
+
+Features are small integers, so that every order of summation gives the same f32 scores and ties are many.
+The metrics come from the full score matrix and a stable sort: nothing is shared with the evaluator.
+"""
+import numpy as np
+
+rng = np.random.default_rng(20240613)
+
+
+def metrics(query, gallery, match, exclude_self):
+    """query [q][d], gallery [g][d] integers, match [q][g] bool."""
+    first, ap, ap_at_r, inp = [], [], [], []
+    without = 0
+    for i in range(len(query)):
+        rows = np.arange(len(gallery))
+        if exclude_self:
+            rows = rows[rows != i]
+        score = gallery[rows] @ query[i]
+        order = np.argsort(-score, kind="stable")  # ties: the lower row first
+        hit = match[i, rows][order]
+        ranks = np.flatnonzero(hit) + 1
+        m = len(ranks)
+        if m == 0:
+            without += 1
+            continue
+        precision = np.arange(1, m + 1) / ranks
+        first.append(ranks[0])
+        ap.append(precision.mean())
+        ap_at_r.append(precision[ranks <= m].sum() / m)
+        inp.append(m / ranks[-1])
+    first = np.array(first)
+    n = len(first)
+    recall = [float((first <= k).mean()) if n else 0.0 for k in (1, 5, 10)]
+    mean = lambda x: float(np.mean(x)) if n else 0.0
+    return (len(query), len(gallery), without, *recall, float(np.median(first)) if n else 0.0, mean(first), mean(ap),
+            mean(ap_at_r), mean(inp))
+
+
+def array(kind, name, values):
+    print(f"static const {kind} {name}[] = {{{', '.join(str(int(v)) for v in np.ravel(values))}}};")
+
+
+cases = []
+
+
+def case(name, query, gallery, query_id=None, gallery_id=None, query_label=None, gallery_label=None,
+         exclude_self=False):
+    labelled = query_label is not None
+    if labelled:
+        match = (query_label[:, None] & gallery_label[None, :]) != 0
+    else:
+        match = query_id[:, None] == gallery_id[None, :]
+    result = metrics(query, gallery, match, exclude_self)
+    array("int16_t", f"{name}_query", query)
+    if gallery is not query:
+        array("int16_t", f"{name}_gallery", gallery)
+    array("int64_t", f"{name}_query_key", query_label if labelled else query_id)
+    if gallery is not query:
+        array("int64_t", f"{name}_gallery_key", gallery_label if labelled else gallery_id)
+    other = "gallery" if gallery is not query else "query"
+    m = ", ".join(repr(x) for x in result)
+    cases.append(f'    {{"{name}", {query.shape[1]}, {str(labelled).lower()}, {str(exclude_self).lower()}, '
+                 f"{name}_query, {name}_query_key, {name}_{other}, {name}_{other}_key,\n     {{{m}}}}},")
+
+
+def noisy(centre, rows, spread, limit):
+    x = centre[rows] + rng.integers(-spread, spread + 1, (len(rows), centre.shape[1]))
+    return np.clip(x, -limit, limit)
+
+
+print("/* Made by make_eval_golden.py; do not edit. */")
+print("#ifndef TANDEM_EVAL_GOLDEN_H\n#define TANDEM_EVAL_GOLDEN_H\n")
+print('#include "tandem/eval.h"\n')
+
+# Pairs: 40 captions of 17 images, one image without a caption; coarse features, hence many ties.
+centre = rng.integers(-3, 4, (17, 6))
+owner = np.sort(rng.integers(0, 16, 40))
+case("pairs", noisy(centre, owner, 2, 4), centre, owner, np.arange(17))
+case("pairs_back", centre, noisy(centre, owner, 2, 4), np.arange(17), owner)
+
+# Identities, unsorted; 8 of 50 queries have an identity that the gallery lacks.
+centre = rng.integers(-200, 201, (14, 8))
+query_id = np.concatenate([rng.integers(0, 10, 42), rng.integers(10, 14, 8)])
+rng.shuffle(query_id)
+gallery_id = rng.integers(0, 10, 70)
+case("identity", noisy(centre, query_id, 400, 900), noisy(centre, gallery_id, 400, 900), query_id - 5, gallery_id - 5)
+
+# Three classes, hence more positives than are compared one by one; and the same without oneself.
+centre = rng.integers(-2, 3, (3, 5))
+label = rng.integers(0, 3, 90)
+x = noisy(centre, label, 3, 5)
+case("classes", x[:45], x[45:], label[:45] * 7, label[45:] * 7)
+case("self", x, x, label, label, exclude_self=True)
+
+# Several labels a row, some rows without any.
+query_label = rng.integers(0, 2, (30, 5)) & rng.integers(0, 2, (30, 5))
+gallery_label = rng.integers(0, 2, (64, 5)) & rng.integers(0, 2, (64, 5))
+weight = 1 << np.array([0, 1, 17, 40, 62])
+direction = rng.integers(-2, 3, (5, 6))
+case("labels", query_label @ direction + rng.integers(-2, 3, (30, 6)),
+     gallery_label @ direction + rng.integers(-2, 3, (64, 6)),
+     query_label=query_label @ weight, gallery_label=gallery_label @ weight)
+
+# All scores equal; and no query with a positive.
+case("equal", np.ones((5, 3), int), np.ones((19, 3), int), np.arange(5) * 4, np.arange(19))
+case("strangers", rng.integers(-2, 3, (4, 3)), rng.integers(-2, 3, (6, 3)), np.arange(4), np.arange(6) + 100)
+
+print("""
+typedef struct eval_golden {
+    const char *name;
+    int64_t d;
+    bool labelled, exclude_self; /* keys are label bits; ids otherwise */
+    const int16_t *query;
+    const int64_t *query_key;
+    const int16_t *gallery;
+    const int64_t *gallery_key;
+    tdm_metrics expected;
+} eval_golden;
+
+static const eval_golden eval_goldens[] = {""")
+print("\n".join(cases))
+print("};\n\n#endif")
