@@ -1,0 +1,348 @@
+/* A configuration's life, registered groups, --set, rules between keys. */
+#include "config_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_GROUPS = 64 };
+
+/* Groups of other folders (the losses); filled before the first configuration is made. */
+typedef struct registered {
+    char prefix[64];
+    const tdm_option *row; /* borrowed, static */
+    size_t count, bytes;
+} registered;
+static registered registry[MOST_GROUPS];
+static size_t registry_count;
+
+typedef struct kept_string {
+    struct kept_string *next;
+    char text[];
+} kept_string;
+
+struct tdm_config_store {
+    void *group[MOST_GROUPS]; /* one struct of each registered group */
+    size_t groups;
+    kept_string *strings;
+};
+
+/* ---- Fields ---- */
+
+bool config_field_at(const tdm_config *config, size_t index, config_field *field)
+{
+    size_t count;
+    const tdm_option *row = tdm_config_options(&count);
+    if (index < count) {
+        snprintf(field->key, sizeof field->key, "%s", row[index].key);
+        field->option = &row[index];
+        field->at = (unsigned char *)config + row[index].offset;
+        return true;
+    }
+    index -= count;
+    for (size_t g = 0; config->store != NULL && g < config->store->groups; g++) {
+        const registered *group = &registry[g];
+        if (index < group->count) {
+            snprintf(field->key, sizeof field->key, "%s.%s", group->prefix, group->row[index].key);
+            field->option = &group->row[index];
+            field->at = (unsigned char *)config->store->group[g] + group->row[index].offset;
+            return true;
+        }
+        index -= group->count;
+    }
+    return false;
+}
+
+bool config_field_find(const tdm_config *config, const char *key, config_field *field)
+{
+    for (size_t i = 0; config_field_at(config, i, field); i++) {
+        if (strcmp(field->key, key) == 0) return true;
+    }
+    return false;
+}
+
+bool config_is_group(const tdm_config *config, const char *path)
+{
+    const size_t n = strlen(path);
+    config_field field;
+    for (size_t i = 0; config_field_at(config, i, &field); i++) {
+        if (strncmp(field.key, path, n) == 0 && field.key[n] == '.') return true;
+    }
+    return false;
+}
+
+/* ---- "Did you mean …?" ---- */
+
+/* All keys and all groups, in `name[count]` (pointing into one buffer). Free both. */
+typedef struct name_list {
+    char (*buffer)[CONFIG_KEY_BYTES];
+    const char **name;
+    size_t count;
+} name_list;
+
+static void add_name(name_list *list, const char *key, size_t length)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (strlen(list->name[i]) == length && memcmp(list->name[i], key, length) == 0) return;
+    }
+    snprintf(list->buffer[list->count], CONFIG_KEY_BYTES, "%.*s", (int)length, key);
+    list->name[list->count] = list->buffer[list->count];
+    list->count++;
+}
+
+static tdm_status list_names(const tdm_config *config, name_list *list)
+{
+    enum { MOST_LEVELS = 5 }; /* a key and the groups around it */
+    memset(list, 0, sizeof *list);
+    size_t fields = 0;
+    config_field field;
+    while (config_field_at(config, fields, &field)) fields++;
+    TDM_TRY(TDM_ALLOC(fields * MOST_LEVELS, &list->buffer));
+    TDM_TRY(TDM_ALLOC(fields * MOST_LEVELS, &list->name));
+    for (size_t i = 0; config_field_at(config, i, &field); i++) {
+        int level = 1;
+        for (const char *dot = strchr(field.key, '.'); dot != NULL && level < MOST_LEVELS; level++) {
+            add_name(list, field.key, (size_t)(dot - field.key));
+            dot = strchr(dot + 1, '.');
+        }
+        add_name(list, field.key, strlen(field.key));
+    }
+    return TDM_OK;
+}
+
+static const char *last_component(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot ? dot + 1 : path;
+}
+
+/* Nearest name in the group of `path`; else the same last word in another group; else the nearest path. */
+static const char *suggest(const name_list *list, const char *path)
+{
+    const char *word = last_component(path);
+    const size_t group = (size_t)(word - path); /* with its point */
+    const char *sibling[512], *near = NULL;
+    size_t siblings = 0;
+    for (size_t i = 0; i < list->count && siblings < 512; i++) {
+        const char *name = list->name[i];
+        if (strncmp(name, path, group) == 0 && strchr(name + group, '.') == NULL) {
+            sibling[siblings++] = name + group;
+        }
+    }
+    near = tdm_nearest_name(word, sibling, siblings);
+    if (near != NULL) return near - group; /* the full path */
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(last_component(list->name[i]), word) == 0) return list->name[i];
+    }
+    return tdm_nearest_name(path, list->name, list->count);
+}
+
+tdm_status config_unknown_key(const tdm_config *config, const char *where, const char *path)
+{
+    name_list list;
+    const tdm_status status = list_names(config, &list);
+    const char *near = status == TDM_OK ? suggest(&list, path) : NULL;
+    tdm_error_set(TDM_E_CONFIG, __FILE__, __LINE__, "%s: unknown key %s%s%s%s", where, path,
+                  near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+    tdm_free(list.buffer);
+    tdm_free(list.name);
+    return TDM_E_CONFIG;
+}
+
+/* ---- Life ---- */
+
+tdm_status config_keep_string(tdm_config *config, const char *string, const char **kept)
+{
+    const size_t length = strlen(string);
+    kept_string *made = malloc(sizeof *made + length + 1);
+    TDM_REQUIRE(made, TDM_E_NOMEM, "out of memory for a configuration value");
+    memcpy(made->text, string, length + 1);
+    made->next = config->store->strings;
+    config->store->strings = made;
+    *kept = made->text;
+    return TDM_OK;
+}
+
+/* The store with a zeroed struct per registered group. */
+static tdm_status create_store(tdm_config *config)
+{
+    memset(config, 0, sizeof *config);
+    TDM_TRY(TDM_ALLOC(1, &config->store));
+    for (size_t g = 0; g < registry_count; g++) {
+        TDM_TRY(tdm_alloc(registry[g].bytes, registry[g].prefix, &config->store->group[g]));
+        config->store->groups++;
+    }
+    return TDM_OK;
+}
+
+tdm_status tdm_config_init(tdm_config *config)
+{
+    tdm_status status = create_store(config);
+    config_field field;
+    for (size_t i = 0; status == TDM_OK && config_field_at(config, i, &field); i++) {
+        status = config_set_text(config, "default", &field, field.option->default_text);
+    }
+    if (status != TDM_OK) tdm_config_destroy(config);
+    return status;
+}
+
+void tdm_config_destroy(tdm_config *config)
+{
+    if (config->store != NULL) {
+        config_field field;
+        for (size_t i = 0; config_field_at(config, i, &field); i++) {
+            if (field.option->type == TDM_OPTION_STRINGS) tdm_free(((tdm_strings *)field.at)->item);
+        }
+        for (size_t g = 0; g < config->store->groups; g++) tdm_free(config->store->group[g]);
+        for (kept_string *at = config->store->strings, *next; at != NULL; at = next) {
+            next = at->next;
+            free(at);
+        }
+        tdm_free(config->store);
+    }
+    memset(config, 0, sizeof *config);
+}
+
+static tdm_status copy_field(tdm_config *to, const config_field *from_field, const config_field *field)
+{
+    const void *from = from_field->at;
+    switch (field->option->type) {
+    case TDM_OPTION_BOOL: *(bool *)field->at = *(const bool *)from; return TDM_OK;
+    case TDM_OPTION_INT: *(int64_t *)field->at = *(const int64_t *)from; return TDM_OK;
+    case TDM_OPTION_FLOAT: *(double *)field->at = *(const double *)from; return TDM_OK;
+    case TDM_OPTION_FLOAT3: memcpy(field->at, from, 3 * sizeof(double)); return TDM_OK;
+    case TDM_OPTION_STRING:
+        return config_keep_string(to, *(const char *const *)from, (const char **)field->at);
+    case TDM_OPTION_STRINGS: {
+        const tdm_strings *strings = from;
+        return config_set_strings(to, "copy", field, strings->item, strings->count);
+    }
+    }
+    return TDM_OK;
+}
+
+tdm_status tdm_config_copy(const tdm_config *from, tdm_config *to)
+{
+    TDM_TRY(tdm_config_init(to));
+    tdm_status status = TDM_OK;
+    config_field source, target;
+    for (size_t i = 0; status == TDM_OK && config_field_at(from, i, &source); i++) {
+        if (config_field_at(to, i, &target)) status = copy_field(to, &source, &target);
+    }
+    if (status != TDM_OK) tdm_config_destroy(to);
+    return status;
+}
+
+/* ---- Registered groups ---- */
+
+/* A row whose default does not fit itself is a slip of the programmer: found at registration. */
+static tdm_status check_defaults(void)
+{
+    tdm_config config = {0};
+    const tdm_status status = tdm_config_init(&config);
+    tdm_config_destroy(&config);
+    return status;
+}
+
+tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_t count, size_t bytes)
+{
+    for (size_t g = 0; g < registry_count; g++) {
+        if (strcmp(registry[g].prefix, prefix) != 0) continue;
+        TDM_REQUIRE(registry[g].row == rows && registry[g].count == count, TDM_E_CONFIG,
+                    "configuration group %s is registered twice", prefix);
+        return TDM_OK;
+    }
+    TDM_REQUIRE(registry_count < MOST_GROUPS, TDM_E_CONFIG, "more than %d configuration groups", MOST_GROUPS);
+    registered *group = &registry[registry_count];
+    const int n = snprintf(group->prefix, sizeof group->prefix, "%s", prefix);
+    TDM_REQUIRE(n < (int)sizeof group->prefix, TDM_E_CONFIG, "name of configuration group %s is too long",
+                prefix);
+    for (size_t i = 0; i < count; i++) {
+        TDM_REQUIRE((size_t)n + strlen(rows[i].key) + 2 < CONFIG_KEY_BYTES, TDM_E_CONFIG,
+                    "name of configuration key %s.%s is too long", prefix, rows[i].key);
+    }
+    group->row = rows;
+    group->count = count;
+    group->bytes = bytes;
+    registry_count++;
+    const tdm_status status = check_defaults();
+    if (status != TDM_OK) registry_count--;
+    return status;
+}
+
+const void *tdm_config_group(const tdm_config *config, const char *prefix)
+{
+    for (size_t g = 0; config->store != NULL && g < config->store->groups; g++) {
+        if (strcmp(registry[g].prefix, prefix) == 0) return config->store->group[g];
+    }
+    return NULL;
+}
+
+void tdm_config_unregister_all(void)
+{
+    registry_count = 0;
+}
+
+/* ---- --set ---- */
+
+tdm_status tdm_config_set(tdm_config *config, const char *assignment)
+{
+    const char *equals = strchr(assignment, '=');
+    TDM_REQUIRE(equals != NULL && equals > assignment, TDM_E_CONFIG, "--set %.200s: expected group.key=value",
+                assignment);
+    char key[CONFIG_KEY_BYTES];
+    const int n = snprintf(key, sizeof key, "%.*s", (int)tdm_min_i64(equals - assignment, 4096), assignment);
+    TDM_REQUIRE(n < (int)sizeof key, TDM_E_CONFIG, "--set: unknown key %.100s…", key);
+    config_field field;
+    if (config_field_find(config, key, &field)) return config_set_text(config, "--set", &field, equals + 1);
+    TDM_REQUIRE(!config_is_group(config, key), TDM_E_CONFIG, "--set: %s is a group of keys; set one of them",
+                key);
+    return config_unknown_key(config, "--set", key);
+}
+
+/* ---- Rules between keys ---- */
+
+static tdm_status check_image_tower(const tdm_tower_config *image)
+{
+    TDM_REQUIRE(image->height_px % image->patch_px == 0 && image->width_px % image->patch_px == 0,
+                TDM_E_CONFIG, "model.image.patch_px = %lld does not divide %lld x %lld px (height x width)",
+                (long long)image->patch_px, (long long)image->height_px, (long long)image->width_px);
+    return TDM_OK;
+}
+
+static tdm_status check_heads(const char *name, const tdm_tower_config *tower)
+{
+    TDM_REQUIRE(tower->width % tower->heads == 0, TDM_E_CONFIG,
+                "model.%s.width = %lld is not divisible by model.%s.heads = %lld", name,
+                (long long)tower->width, name, (long long)tower->heads);
+    const double hidden = (double)tower->width * tower->mlp_ratio;
+    TDM_REQUIRE(hidden >= 1 && hidden == (double)(int64_t)hidden, TDM_E_CONFIG,
+                "model.%s.width x model.%s.mlp_ratio = %g is not a whole number", name, name, hidden);
+    return TDM_OK;
+}
+
+static tdm_status check_order(const char *low_key, double low, const char *high_key, double high)
+{
+    TDM_REQUIRE(low <= high, TDM_E_CONFIG, "%s = %g is larger than %s = %g", low_key, low, high_key, high);
+    return TDM_OK;
+}
+
+tdm_status tdm_config_check(const tdm_config *config)
+{
+    if (strcmp(config->model.image.tower, "vit") == 0) TDM_TRY(check_image_tower(&config->model.image));
+    TDM_TRY(check_heads("image", &config->model.image));
+    TDM_TRY(check_heads("text", &config->model.text));
+    TDM_TRY(check_order("model.logit_scale_init", config->model.logit_scale_init, "model.logit_scale_max",
+                        config->model.logit_scale_max));
+    TDM_TRY(check_order("augment.crop_min_scale", config->augment.crop_min_scale, "augment.crop_max_scale",
+                        config->augment.crop_max_scale));
+    TDM_TRY(check_order("augment.crop_min_ratio", config->augment.crop_min_ratio, "augment.crop_max_ratio",
+                        config->augment.crop_max_ratio));
+    TDM_REQUIRE(config->train.epochs > 0 || config->train.steps > 0, TDM_E_CONFIG,
+                "train.epochs and train.steps are both 0: nothing to train");
+    TDM_REQUIRE(config->train.steps == 0 || config->optim.warmup_steps <= config->train.steps, TDM_E_CONFIG,
+                "optim.warmup_steps = %lld is larger than train.steps = %lld",
+                (long long)config->optim.warmup_steps, (long long)config->train.steps);
+    TDM_REQUIRE(config->eval.dir[0] == '\0' || config->eval.split[0] != '\0', TDM_E_CONFIG,
+                "eval.dir is set, but eval.split is empty");
+    return TDM_OK;
+}

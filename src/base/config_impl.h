@@ -1,0 +1,60 @@
+/* Private to the config*.c files.
+ *
+ *   config.c         the struct's life, registered groups, --set, rules between keys
+ *   config_schema.c  the rows
+ *   config_value.c   one value: from text, from checks, to text
+ *   config_file.c    files: @include, libconfig's tree, model definitions
+ *   config_print.c   the resolved configuration and the documented list */
+#ifndef TANDEM_CONFIG_IMPL_H
+#define TANDEM_CONFIG_IMPL_H
+
+#include "tandem/config.h"
+
+enum {
+    CONFIG_KEY_BYTES = 128,   /* a full dotted key */
+    CONFIG_WHERE_BYTES = 4200 /* "file:line" of a message */
+};
+
+/* One key of one configuration. */
+typedef struct config_field {
+    char key[CONFIG_KEY_BYTES]; /* full dotted key */
+    const tdm_option *option;
+    void *at; /* the value, inside the configuration or one of its groups */
+} config_field;
+
+/* Field number `index` (core rows first, then the registered groups in order); false beyond the last. */
+bool config_field_at(const tdm_config *config, size_t index, config_field *field);
+/* False when there is no such key. */
+bool config_field_find(const tdm_config *config, const char *key, config_field *field);
+/* True when `path` is a group: some key begins with "path.". */
+bool config_is_group(const tdm_config *config, const char *path);
+/* TDM_E_CONFIG: "WHERE: unknown key PATH (did you mean …?)" */
+TDM_CHECKED tdm_status config_unknown_key(const tdm_config *config, const char *where, const char *path);
+
+/* A copy of `string` that lives as long as the configuration. */
+TDM_CHECKED tdm_status config_keep_string(tdm_config *config, const char *string, const char **kept);
+
+/* Setters check range and choices; `where` begins the message ("conf/a.cfg:3"). */
+TDM_CHECKED tdm_status config_set_int(const char *where, const config_field *field, int64_t value);
+TDM_CHECKED tdm_status config_set_float(const char *where, const config_field *field, int element,
+                                        double value);
+TDM_CHECKED tdm_status config_set_string(tdm_config *config, const char *where, const config_field *field,
+                                         const char *value);
+/* item[count] is copied. */
+TDM_CHECKED tdm_status config_set_strings(tdm_config *config, const char *where, const config_field *field,
+                                          const char *const *item, int64_t count);
+/* Any type from text, as in a row's default_text and in --set: strings without quotes, [a, b, c]. */
+TDM_CHECKED tdm_status config_set_text(tdm_config *config, const char *where, const config_field *field,
+                                       const char *text);
+/* TDM_E_CONFIG: "WHERE: KEY: expected an integer in px, got GOT" */
+TDM_CHECKED tdm_status config_type_error(const char *where, const config_field *field, const char *got);
+
+/* The value in libconfig syntax, strings quoted and escaped. */
+TDM_CHECKED tdm_status config_value_print(const config_field *field, tdm_text *text);
+/* Shortest decimal that reads back as `value`, always with a point or an exponent. */
+void config_double_text(double value, char *text, size_t bytes);
+const char *config_type_name(tdm_option_type type);
+/* "" or "1 to 32 px" … */
+void config_range_text(const tdm_option *option, char *text, size_t bytes);
+
+#endif

@@ -1,0 +1,128 @@
+/* The configuration's rows: key, type, default, range, unit, help. A key is the field's path in tdm_config.
+ */
+#include "tandem/config.h"
+
+#include <limits.h>
+
+#define AT(field) offsetof(tdm_config, field)
+#define BOOL(key, def, help)                                                                                 \
+    {                                                                                                        \
+#key, TDM_OPTION_BOOL, AT(key), def, 0, 0, NULL, "", help                                            \
+    }
+#define INT(key, def, low, high, unit, help)                                                                 \
+    {                                                                                                        \
+#key, TDM_OPTION_INT, AT(key), def, low, high, NULL, unit, help                                      \
+    }
+#define FLOAT(key, def, low, high, unit, help)                                                               \
+    {                                                                                                        \
+#key, TDM_OPTION_FLOAT, AT(key), def, low, high, NULL, unit, help                                    \
+    }
+#define FLOAT3(key, def, low, high, unit, help)                                                              \
+    {                                                                                                        \
+#key, TDM_OPTION_FLOAT3, AT(key), def, low, high, NULL, unit, help                                   \
+    }
+#define STRING(key, def, choices, help)                                                                      \
+    {                                                                                                        \
+#key, TDM_OPTION_STRING, AT(key), def, 0, 0, choices, "", help                                       \
+    }
+
+/* Generous upper ends: they catch slips (a batch of 10^12), not ambition. */
+#define MANY 1e9
+
+static const tdm_option rows[] = {
+    INT(seed, "1", 0, 9007199254740992.0, "", "Seed of every random number of the run."),
+
+    STRING(data.dir, "", NULL, "Packed data set: a directory that `tandem pack` wrote."),
+    STRING(data.split, "train", NULL, "Split to train on."),
+    STRING(data.sample, "caption", "caption|image",
+           "What an epoch is made of: every caption once, or every image once with one of its captions."),
+    INT(data.workers, "2", 1, 1024, "threads", "Threads per rank that decode and augment images."),
+    INT(data.prefetch, "2", 1, 64, "batches", "Batches decoded ahead of the step."),
+
+    STRING(model.name, "vit_b_32", NULL, "Name of the model, for reports."),
+    INT(model.embed_dim, "512", 1, 65536, "features", "Width of the common embedding space."),
+    STRING(model.activation, "quickgelu", "quickgelu|gelu", "Activation of every block."),
+    STRING(model.tokenizer, "", NULL, "Merges file of the tokenizer, in CLIP's format."),
+    FLOAT(model.logit_scale_init, "2.6592600", 0, 20, "log", "Initial log of the inverse temperature."),
+    FLOAT(model.logit_scale_max, "4.6051702", 0, 20, "log", "Upper bound of the log inverse temperature."),
+    FLOAT(model.dropout, "0.0", 0, 0.95, "", "Dropout on both branch outputs of every block."),
+
+    STRING(model.image.tower, "vit", NULL, "Kind of image tower."),
+    INT(model.image.height_px, "224", 1, 32768, "px", "Height of the image tower's input."),
+    INT(model.image.width_px, "224", 1, 32768, "px", "Width of the image tower's input."),
+    INT(model.image.patch_px, "32", 1, 32768, "px", "Side of a square patch."),
+    FLOAT3(model.image.mean, "[0.48145466, 0.4578275, 0.40821073]", -10, 10, "",
+           "Mean of red, green and blue (in 0 to 1) that is subtracted."),
+    FLOAT3(model.image.std, "[0.26862954, 0.26130258, 0.27577711]", 1e-6, 10, "",
+           "Standard deviation of red, green and blue that is divided by."),
+    INT(model.image.width, "768", 1, 65536, "features", "Width of the image tower's tokens."),
+    INT(model.image.layers, "12", 1, 1000, "blocks", "Depth of the image tower."),
+    INT(model.image.heads, "12", 1, 1024, "heads", "Attention heads per block of the image tower."),
+    FLOAT(model.image.mlp_ratio, "4.0", 0.01, 64, "", "Width of the image tower's MLPs over its width."),
+
+    STRING(model.text.tower, "text", NULL, "Kind of text tower."),
+    INT(model.text.context_length, "77", 2, 65536, "tokens",
+        "Longest caption, with its start and end tokens; longer ones are cut."),
+    INT(model.text.vocab_size, "49408", 514, 10000000, "tokens", "Size of the tokenizer's vocabulary."),
+    INT(model.text.width, "512", 1, 65536, "features", "Width of the text tower's tokens."),
+    INT(model.text.layers, "12", 1, 1000, "blocks", "Depth of the text tower."),
+    INT(model.text.heads, "8", 1, 1024, "heads", "Attention heads per block of the text tower."),
+    FLOAT(model.text.mlp_ratio, "4.0", 0.01, 64, "", "Width of the text tower's MLPs over its width."),
+
+    FLOAT(augment.crop_min_scale, "0.9", 1e-4, 1, "", "Smallest area of the random crop, of the image's."),
+    FLOAT(augment.crop_max_scale, "1.0", 1e-4, 1, "", "Largest area of the random crop, of the image's."),
+    FLOAT(augment.crop_min_ratio, "0.75", 0.01, 100, "", "Least width over height of the random crop."),
+    FLOAT(augment.crop_max_ratio, "1.3333333333333333", 0.01, 100, "",
+          "Greatest width over height of the random crop."),
+    FLOAT(augment.flip, "0.0", 0, 1, "", "Probability of a horizontal flip."),
+    FLOAT(augment.jitter, "0.0", 0, 1, "", "Probability of colour jitter."),
+    FLOAT(augment.brightness, "0.0", 0, 1, "", "Colour jitter: brightness is scaled by up to 1 ± this."),
+    FLOAT(augment.contrast, "0.0", 0, 1, "", "Colour jitter: contrast is scaled by up to 1 ± this."),
+    FLOAT(augment.saturation, "0.0", 0, 1, "", "Colour jitter: saturation is scaled by up to 1 ± this."),
+    FLOAT(augment.hue, "0.0", 0, 0.5, "turns", "Colour jitter: hue is shifted by up to ± this."),
+    FLOAT(augment.gray, "0.0", 0, 1, "", "Probability of removing the colours."),
+
+    INT(train.batch, "256", 1, MANY, "pairs", "Pairs of one optimiser step, over all ranks."),
+    INT(train.chunk, "0", 0, MANY, "pairs",
+        "Pairs per rank that are embedded at once, which bounds the memory; 0 = the whole local batch."),
+    INT(train.epochs, "32", 0, MANY, "epochs", "Passes over the data."),
+    INT(train.steps, "0", 0, 1e15, "steps", "Optimiser steps of the run; 0 = as many as the epochs hold."),
+    STRING(train.precision, "auto", "auto|f32|bf16",
+           "Activations and matmuls; auto = bf16 where the CPU computes in it, else f32."),
+    INT(train.threads, "0", 0, 4096, "threads",
+        "Compute threads per rank; 0 = OMP_NUM_THREADS, or the cores that the rank may use."),
+    INT(train.log_every, "10", 1, MANY, "steps", "Steps between two lines of the log."),
+    INT(train.bucket_mib, "25", 1, 4096, "MiB", "Size of one gradient sum that overlaps with backward."),
+    FLOAT(train.time_limit_minutes, "0.0", 0, 1e7, "minutes",
+          "After this time a checkpoint is written and the run ends with exit code 3; 0 = no limit."),
+
+    STRING(optim.name, "adamw", "adamw", "Optimiser."),
+    FLOAT(optim.lr, "5e-4", 0, 1000, "", "Learning rate after warm-up."),
+    FLOAT(optim.beta1, "0.9", 0, 0.999999, "", "Decay of the first moment."),
+    FLOAT(optim.beta2, "0.98", 0, 0.99999999, "", "Decay of the second moment."),
+    FLOAT(optim.eps, "1e-6", 1e-15, 1, "", "Added to the root of the second moment."),
+    FLOAT(optim.weight_decay, "0.2", 0, 100, "", "Decoupled weight decay of matrices."),
+    STRING(optim.schedule, "cosine", "cosine|linear|constant", "Learning rate after warm-up."),
+    INT(optim.warmup_steps, "2000", 0, MANY, "steps", "Steps of linear warm-up."),
+    FLOAT(optim.min_lr_ratio, "0.0", 0, 1, "", "Learning rate at the end, over optim.lr."),
+    FLOAT(optim.clip_norm, "0.0", 0, 1e6, "", "Largest global norm of the gradient; 0 = no clipping."),
+
+    INT(checkpoint.every_steps, "0", 0, MANY, "steps", "Steps between checkpoints; 0 = none by steps."),
+    FLOAT(checkpoint.every_minutes, "15.0", 0, 1e7, "minutes",
+          "Minutes between checkpoints; 0 = none by time. The end of a run always writes one."),
+    INT(checkpoint.keep, "3", 1, 1000000, "checkpoints", "Newest checkpoints kept beside the best one."),
+    STRING(checkpoint.best_metric, "text_to_image.recall_at_1", NULL,
+           "Key of the evaluation's JSON that decides which checkpoint is the best."),
+
+    STRING(eval.dir, "", NULL, "Data set to evaluate on while training; empty = none."),
+    STRING(eval.split, "val", NULL, "Its split."),
+    INT(eval.every_epochs, "1", 0, MANY, "epochs", "Epochs between evaluations; 0 = only at the end."),
+    STRING(eval.positives, "pair", "pair|identity",
+           "What counts as an answer: the pair's own partner, or everything of the same identity."),
+};
+
+const tdm_option *tdm_config_options(size_t *count)
+{
+    *count = sizeof rows / sizeof rows[0];
+    return rows;
+}

@@ -1,0 +1,429 @@
+/* Configuration: files with includes, every kind of slip and its message, printing and reading back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tandem/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char dir[256];
+
+/* A group as a loss registers it. */
+typedef struct demo_options {
+    double weight;
+    bool soft;
+    tdm_strings views;
+    const char *mode;
+    int64_t big;
+} demo_options;
+static const tdm_option demo_rows[] = {
+    {"weight", TDM_OPTION_FLOAT, offsetof(demo_options, weight), "1.0", 0, 100, NULL, "", "Weight."},
+    {"soft", TDM_OPTION_BOOL, offsetof(demo_options, soft), "true", 0, 0, NULL, "", "Soft targets."},
+    {"views", TDM_OPTION_STRINGS, offsetof(demo_options, views), "[\"plain\", aug]", 0, 0, NULL, "",
+     "Views."},
+    {"mode", TDM_OPTION_STRING, offsetof(demo_options, mode), "a", 0, 0, "a|b", "", "Mode."},
+    {"big", TDM_OPTION_INT, offsetof(demo_options, big), "0", 0, 0, NULL, "", "Any integer."},
+};
+
+static void write_file(const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static tdm_status load(tdm_config *config, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return tdm_config_load(config, path);
+}
+
+static void assert_message(const char *part)
+{
+    if (strstr(tdm_error_last()->message, part) == NULL) {
+        fail_msg("the message is \"%s\", without \"%s\"", tdm_error_last()->message, part);
+    }
+}
+
+static char *printed(const tdm_config *config)
+{
+    tdm_text text = {0};
+    assert_int_equal(tdm_config_print(config, NULL, &text), TDM_OK);
+    return text.data; /* freed by the caller */
+}
+
+static void assert_same(const tdm_config *a, const tdm_config *b)
+{
+    char *text_a = printed(a), *text_b = printed(b);
+    assert_string_equal(text_a, text_b);
+    free(text_a);
+    free(text_b);
+    uint64_t hash_a, hash_b;
+    assert_int_equal(tdm_config_hash(a, &hash_a), TDM_OK);
+    assert_int_equal(tdm_config_hash(b, &hash_b), TDM_OK);
+    assert_true(hash_a == hash_b);
+}
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    tdm_config config;
+    assert_int_equal(tdm_config_init(&config), TDM_OK);
+    assert_int_equal(tdm_config_check(&config), TDM_OK);
+    assert_int_equal(config.train.batch, 256);
+    assert_string_equal(config.model.activation, "quickgelu");
+    assert_true(config.model.image.std[2] == 0.27577711);
+    assert_true(config.optim.lr == 5e-4);
+    const demo_options *demo = tdm_config_group(&config, "loss.demo");
+    assert_non_null(demo);
+    assert_true(demo->weight == 1 && demo->soft && demo->views.count == 2);
+    assert_string_equal(demo->views.item[0], "plain");
+    assert_string_equal(demo->views.item[1], "aug");
+    assert_null(tdm_config_group(&config, "loss.none"));
+    tdm_config_destroy(&config);
+    tdm_config_destroy(&config); /* zeroed: fine */
+}
+
+static void test_load_and_include(void **state)
+{
+    (void)state;
+    char path[512];
+    snprintf(path, sizeof path, "%s/models", dir);
+    assert_int_equal(tdm_make_dirs(path), TDM_OK);
+    write_file("models/inner.cfg", "width = 96; heads = 4;\n");
+    write_file("models/small.cfg", "embed_dim = 48;\nimage: {\n  @include \"inner.cfg\"\n}\n");
+    write_file("run.cfg", "seed = 9007199254740992; # beyond 32 bits, without a suffix\n"
+                          "/* @include \"nothing.cfg\" */\n"
+                          "data: { dir = \"a \\\"b\\\" @include // #\"; }\n"
+                          "model: { @include \"models/small.cfg\" dropout = 0.5 }\n"
+                          "optim: { lr = 1; eps = 1e-8; }\n"
+                          "augment: { flip = 0x1; }\n"
+                          "loss: { demo: { soft = false; views = (); big = -3000000000; } }\n");
+    tdm_config config;
+    assert_int_equal(tdm_config_init(&config), TDM_OK);
+    if (load(&config, "run.cfg") != TDM_OK) fail_msg("%s", tdm_error_last()->message);
+    assert_true(config.seed == 9007199254740992);
+    assert_string_equal(config.data.dir, "a \"b\" @include // #");
+    assert_int_equal(config.model.embed_dim, 48);
+    assert_int_equal(config.model.image.width, 96);
+    assert_int_equal(config.model.image.heads, 4);
+    assert_true(config.model.dropout == 0.5);
+    assert_true(config.optim.lr == 1.0); /* an integer where a number is expected */
+    assert_true(config.augment.flip == 1.0);
+    const demo_options *demo = tdm_config_group(&config, "loss.demo");
+    assert_false(demo->soft);
+    assert_int_equal(demo->views.count, 0);
+    assert_true(demo->big == -3000000000);
+    assert_int_equal(config.train.batch, 256); /* untouched */
+    tdm_config_destroy(&config);
+}
+
+/* text of a file -> the parts that the message must hold */
+static void test_messages(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *where, *what;
+    } slips[] = {
+        {"train: {\n  bach = 3;\n}", "slip.cfg:2: ", "unknown key train.bach (did you mean train.batch?)"},
+        {"\n\ntrian: { batch = 3; }", "slip.cfg:3: ", "unknown key trian (did you mean train?)"},
+        {"batch = 3;", "slip.cfg:1: ", "unknown key batch (did you mean train.batch?)"},
+        {"model: { image: { layer = 3; } }", "", "did you mean model.image.layers?"},
+        {"model: { image: { qwertyuiop = 3; } }", "", "unknown key model.image.qwertyuiop"},
+        {"loss: { demo: { wieght = 3; } }", "", "did you mean loss.demo.weight?"},
+        {"loss: { dem: { weight = 3; } }", "", "unknown key loss.dem (did you mean loss.demo?)"},
+        {"train: { batch = 0; }", "slip.cfg:1: ", "train.batch = 0 is out of range (1 to 1000000000 pairs)"},
+        {"model: {\ndropout = 1.5; }", "slip.cfg:2: ", "model.dropout = 1.5 is out of range (0 to 0.95)"},
+        {"train: { batch = 3.5; }", "", "train.batch: expected an integer (1 to 1000000000 pairs), got 3.5"},
+        {"train: { batch = \"3\"; }", "", "expected an integer (1 to 1000000000 pairs), got \"3\""},
+        {"train = 3;", "slip.cfg:1: ", "train is a group of keys { … }, got 3"},
+        {"train: { batch: { a = 1; } }", "", "train.batch: expected an integer"},
+        {"optim: { lr = true; }", "", "optim.lr: expected a number"},
+        {"optim: { lr = 1e999; }", "", "optim.lr is not a finite number"},
+        {"seed = 99999999999999999999;", "slip.cfg:1: ", "too large for 64 bits"},
+        {"optim: { schedule = \"cosin\"; }", "",
+         "not one of cosine|linear|constant (did you mean \"cosine\"?)"},
+        {"model: { image: { mean = [0.5, 0.5]; } }", "", "model.image.mean: expected three numbers"},
+        {"model: { image: { mean = [0, 0.5, 1]; } }", "", "write all numbers of an array with a point"},
+        {"model: { image: { std = (0, 0.5, 1); } }", "", "model.image.std = 0 is out of range"},
+        {"loss: { demo: { views = [1, 2]; } }", "", "loss.demo.views: expected strings"},
+        {"loss: { demo: { soft = 1; } }", "", "loss.demo.soft: expected true or false, got 1"},
+        {"seed = 1;\nseed = 2;", "slip.cfg:2: ", "duplicate setting name"},
+        {"seed = 1;\ntrain: {\n", "slip.cfg:", "syntax error"},
+        {"seed = 1;\ndata: { dir = \"open;\n}", "slip.cfg:2: ", "no closing quote"},
+        {"seed = 1;\n\n/* open", "slip.cfg:3: ", "no closing */"},
+        {"@include \"missing.cfg\"", "slip.cfg:1: @include: ", "missing.cfg: cannot open"},
+        {"\n@include missing.cfg", "slip.cfg:2: ", "@include needs a file name in quotes"},
+        {"seed = 1;\n@include \"slip.cfg\"", "slip.cfg:2: ", "files include each other"},
+        {"@include \"models\"", "", "is a directory"},
+    };
+    for (size_t i = 0; i < sizeof slips / sizeof slips[0]; i++) {
+        write_file("slip.cfg", slips[i].text);
+        tdm_config config;
+        assert_int_equal(tdm_config_init(&config), TDM_OK);
+        const tdm_status status = load(&config, "slip.cfg");
+        if (status == TDM_OK) fail_msg("accepted: %s", slips[i].text);
+        assert_message(slips[i].where);
+        assert_message(slips[i].what);
+        tdm_config_destroy(&config);
+    }
+}
+
+/* An error inside an included file names that file, one behind the include the including file. */
+static void test_message_in_include(void **state)
+{
+    (void)state;
+    tdm_config config;
+    assert_int_equal(tdm_config_init(&config), TDM_OK);
+    write_file("models/bad.cfg", "\nwidth = 3;\n\nwidht = 4;\n");
+    write_file("outer.cfg", "# one\nmodel: {\n  text: {\n    @include \"models/bad.cfg\"\n  }\n}\n");
+    assert_int_equal(load(&config, "outer.cfg"), TDM_E_CONFIG);
+    assert_message("models/bad.cfg:4: unknown key model.text.widht (did you mean model.text.width?)");
+    write_file("models/good.cfg", "width = 64;\n\n\n");
+    write_file("outer.cfg", "model: { text: { @include \"models/good.cfg\"\n }; }\nsed = 2;\n");
+    assert_int_equal(load(&config, "outer.cfg"), TDM_E_CONFIG);
+    assert_message("outer.cfg:3: unknown key sed (did you mean seed?)");
+    assert_int_equal(tdm_config_load(&config, "/no/such/file.cfg"), TDM_E_IO);
+    assert_message("/no/such/file.cfg");
+    tdm_config_destroy(&config);
+}
+
+static void test_set(void **state)
+{
+    (void)state;
+    tdm_config config;
+    assert_int_equal(tdm_config_init(&config), TDM_OK);
+    static const char *const good[] = {"train.batch=17",
+                                       "seed=3000000000",
+                                       "optim.lr=1e-3",
+                                       "optim.eps=1e-5",
+                                       "model.image.mean=[0.1, 0.2,0.3]",
+                                       "model.image.std=1,2,3",
+                                       "data.dir=/a b/c=d",
+                                       "data.split=\"quoted\"",
+                                       "loss.demo.soft=false",
+                                       "loss.demo.views=[x, \"y,z\" ]",
+                                       "loss.demo.mode=b"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        if (tdm_config_set(&config, good[i]) != TDM_OK) fail_msg("%s", tdm_error_last()->message);
+    }
+    assert_int_equal(config.train.batch, 17);
+    assert_true(config.seed == 3000000000);
+    assert_true(config.optim.lr == 1e-3 && config.optim.eps == 1e-5);
+    assert_true(config.model.image.mean[2] == 0.3 && config.model.image.std[1] == 2);
+    assert_string_equal(config.data.dir, "/a b/c=d");
+    assert_string_equal(config.data.split, "quoted");
+    const demo_options *demo = tdm_config_group(&config, "loss.demo");
+    assert_false(demo->soft);
+    assert_int_equal(demo->views.count, 2);
+    assert_string_equal(demo->views.item[0], "x");
+    assert_string_equal(demo->views.item[1], "y,z");
+    assert_string_equal(demo->mode, "b");
+
+    static const char *const bad[][2] = {
+        {"train.batch", "expected group.key=value"},
+        {"=3", "expected group.key=value"},
+        {"train.batsh=3", "--set: unknown key train.batsh (did you mean train.batch?)"},
+        {"train=3", "train is a group of keys"},
+        {"train.batch=", "--set: train.batch: expected an integer"},
+        {"train.batch=3x", "got \"3x\""},
+        {"train.batch=-1", "out of range"},
+        {"seed=99999999999999999999", "expected an integer"},
+        {"optim.lr=fast", "expected a number"},
+        {"optim.lr=nan", "not a finite number"},
+        {"model.image.mean=[1,2]", "expected three numbers"},
+        {"model.image.mean=[1,2,3", "expected three numbers"},
+        {"loss.demo.soft=yes", "expected true or false"},
+        {"loss.demo.views=[a", "expected strings"},
+        {"loss.demo.views=[\"a", "expected strings"},
+        {"loss.demo.mode=c", "not one of a|b"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(tdm_config_set(&config, bad[i][0]), TDM_E_CONFIG);
+        assert_message(bad[i][1]);
+    }
+    tdm_config_destroy(&config);
+}
+
+/* What is printed reads back to the same values, whatever they are. */
+static void test_round_trip(void **state)
+{
+    (void)state;
+    tdm_config config, again, copy;
+    assert_int_equal(tdm_config_init(&config), TDM_OK);
+    config.seed = INT64_C(9007199254740991);
+    config.optim.lr = 1.0 / 3;
+    config.optim.eps = 4.9406564584124654e-15;
+    config.model.image.mean[0] = -0.0;
+    config.model.image.mean[1] = 1e-300;
+    config.model.image.std[2] = 3;
+    config.augment.crop_min_ratio = 0.1 + 0.2;
+    config.data.dir = "back\\slash \"quote\" tab\t newline\n bell\a é 漢 x1f\x1f"
+                      "1 @include \"x\" /* # //";
+    demo_options *demo = (demo_options *)(uintptr_t)tdm_config_group(&config, "loss.demo");
+    demo->big = INT64_MIN + 1;
+    const char *items[] = {"", "a\"b", "c, d]"};
+    const tdm_strings kept = demo->views;
+    demo->views = (tdm_strings){3, items};
+
+    char *text = printed(&config);
+    assert_int_equal(tdm_config_init(&again), TDM_OK);
+    if (tdm_config_load_text(&again, "printed", text) != TDM_OK) fail_msg("%s", tdm_error_last()->message);
+    assert_same(&config, &again);
+    assert_true(again.optim.lr == 1.0 / 3);
+    assert_string_equal(again.data.dir, config.data.dir);
+    assert_int_equal(tdm_config_copy(&config, &copy), TDM_OK);
+    assert_same(&config, &copy);
+    assert_ptr_not_equal(copy.data.dir, config.data.dir);
+    copy.train.batch++;
+    uint64_t hash[2];
+    assert_int_equal(tdm_config_hash(&config, &hash[0]), TDM_OK);
+    assert_int_equal(tdm_config_hash(&copy, &hash[1]), TDM_OK);
+    assert_true(hash[0] != hash[1]);
+
+    tdm_text model = {0};
+    assert_int_equal(tdm_config_print(&config, "model", &model), TDM_OK);
+    assert_memory_equal(model.data, "model: {\n", 9);
+    assert_null(strstr(model.data, "optim"));
+    tdm_text_free(&model);
+    demo->views = kept;
+    free(text);
+    tdm_config_destroy(&config);
+    tdm_config_destroy(&again);
+    tdm_config_destroy(&copy);
+}
+
+/* A text from a checkpoint may not open files. */
+static void test_text_without_include(void **state)
+{
+    (void)state;
+    tdm_config config;
+    assert_int_equal(tdm_config_init(&config), TDM_OK);
+    assert_int_equal(tdm_config_load_text(&config, "model.h5", "@include \"/etc/passwd\""), TDM_E_CONFIG);
+    assert_message("model.h5:1: @include is not allowed here");
+    assert_int_equal(tdm_config_load_text(&config, "model.h5", ""), TDM_OK);
+    tdm_config_destroy(&config);
+}
+
+static void test_rules(void **state)
+{
+    (void)state;
+    static const char *const broken[][2] = {
+        {"model.image.patch_px=33", "model.image.patch_px = 33 does not divide 224 x 224 px"},
+        {"model.image.heads=7", "model.image.width = 768 is not divisible by model.image.heads = 7"},
+        {"model.text.heads=7", "model.text.width = 512 is not divisible by model.text.heads = 7"},
+        {"model.text.mlp_ratio=0.333", "not a whole number"},
+        {"model.logit_scale_init=5", "model.logit_scale_init = 5 is larger than model.logit_scale_max"},
+        {"augment.crop_max_scale=0.5", "augment.crop_min_scale = 0.9 is larger than"},
+        {"augment.crop_min_ratio=2", "augment.crop_min_ratio = 2 is larger than"},
+        {"train.epochs=0", "both 0"},
+        {"train.steps=100", "optim.warmup_steps = 2000 is larger than train.steps = 100"},
+    };
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
+        tdm_config config;
+        assert_int_equal(tdm_config_init(&config), TDM_OK);
+        assert_int_equal(tdm_config_set(&config, broken[i][0]), TDM_OK);
+        assert_int_equal(tdm_config_check(&config), TDM_E_CONFIG);
+        assert_message(broken[i][1]);
+        tdm_config_destroy(&config);
+    }
+}
+
+/* The delivered model definitions, found by name. */
+static void test_models(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"vit_b_32", "vit_b_16", "vit_l_14", "emoji_vit"};
+    char conf[512];
+    snprintf(conf, sizeof conf, "%s/conf", getenv("TANDEM_SOURCE_DIR"));
+    setenv("TANDEM_CONF", conf, 1);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        tdm_config config;
+        assert_int_equal(tdm_config_init(&config), TDM_OK);
+        if (tdm_config_load_model(&config, names[i]) != TDM_OK) fail_msg("%s", tdm_error_last()->message);
+        assert_string_equal(config.model.name, names[i]);
+        assert_int_equal(tdm_config_check(&config), TDM_OK);
+        if (i == 2) assert_int_equal(config.model.image.layers, 24);
+        tdm_config_destroy(&config);
+    }
+    tdm_config config, defaults;
+    assert_int_equal(tdm_config_init(&config), TDM_OK);
+    assert_int_equal(tdm_config_init(&defaults), TDM_OK);
+    assert_int_equal(tdm_config_load_model(&config, "vit_b_32"), TDM_OK);
+    assert_same(&config, &defaults); /* the schema's defaults are ViT-B/32 */
+    assert_int_equal(tdm_config_load_model(&config, "vit_b_99"), TDM_E_CONFIG);
+    assert_message("vit_b_99");
+    write_file("own.cfg", "embed_dim = 99;");
+    char path[512];
+    snprintf(path, sizeof path, "%s/own.cfg", dir);
+    assert_int_equal(tdm_config_load_model(&config, path), TDM_OK);
+    assert_int_equal(config.model.embed_dim, 99);
+    tdm_config_destroy(&config);
+    tdm_config_destroy(&defaults);
+}
+
+static void test_help_and_registry(void **state)
+{
+    (void)state;
+    tdm_text text = {0};
+    assert_int_equal(tdm_config_help(&text), TDM_OK);
+    assert_non_null(strstr(text.data, "  train.batch = 256\n      int, 1 to 1000000000 pairs. Pairs of one"));
+    assert_non_null(strstr(text.data, "  loss.demo.weight = 1.0\n"));
+    size_t count;
+    const tdm_option *row = tdm_config_options(&count);
+    for (size_t i = 0; i < count; i++) {
+        assert_non_null(strstr(text.data, row[i].key));
+        assert_true(strlen(row[i].help) > 5 && row[i].help[strlen(row[i].help) - 1] == '.');
+        for (size_t j = 0; j < i; j++) assert_string_not_equal(row[i].key, row[j].key);
+    }
+    tdm_text_free(&text);
+
+    assert_int_equal(tdm_config_register("loss.demo", demo_rows, 5, sizeof(demo_options)), TDM_OK);
+    assert_int_equal(tdm_config_register("loss.demo", demo_rows, 4, sizeof(demo_options)), TDM_E_CONFIG);
+    static const tdm_option wrong[] = {{"weight", TDM_OPTION_FLOAT, 0, "200", 0, 100, NULL, "", "Weight."}};
+    assert_int_equal(tdm_config_register("loss.wrong", wrong, 1, sizeof(double)), TDM_E_CONFIG);
+    assert_message("loss.wrong.weight = 200 is out of range");
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/tandem-config-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    if (mkdtemp(dir) == NULL) return 1;
+    return tdm_config_register("loss.demo", demo_rows, sizeof demo_rows / sizeof demo_rows[0],
+                               sizeof(demo_options)) != TDM_OK;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tdm_config_unregister_all();
+    return tdm_remove_tree(dir) != TDM_OK;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_load_and_include),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_message_in_include),
+        cmocka_unit_test(test_set),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_text_without_include),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_help_and_registry),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
