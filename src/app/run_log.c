@@ -1,0 +1,166 @@
+#include "run_log.h"
+
+#include "tandem/base.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Lines of a step beyond `step`, and a last line cut by a kill, are left out. */
+static tdm_status keep_lines_until(const char *path, int64_t step)
+{
+    tdm_text old = {0}, kept = {0};
+    tdm_status status = tdm_read_file(path, &old);
+    for (char *line = old.data; status == TDM_OK && line && *line;) {
+        char *end = strchr(line, '\n');
+        if (!end) break;
+        json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
+        const json_t *number = json_object_get(object, "step");
+        if (number && json_integer_value(number) <= step)
+            status = tdm_text_append(&kept, line, (size_t)(end - line) + 1);
+        json_decref(object);
+        line = end + 1;
+    }
+    if (status == TDM_OK) status = tdm_write_file_atomic(path, kept.data ? kept.data : "", kept.length);
+    tdm_text_free(&old);
+    tdm_text_free(&kept);
+    return status;
+}
+
+tdm_status run_log_open(run_log *log, const char *run_dir, int64_t step)
+{
+    char path[4096];
+    log->start_s = log->since_s = tdm_now_s();
+    log->start_step = step;
+    if (tdm_log_rank() != 0) return TDM_OK;
+    TDM_TRY(tdm_path_join(path, sizeof(path), run_dir, "metrics.jsonl"));
+    if (tdm_path_exists(path)) TDM_TRY(keep_lines_until(path, step));
+    log->metrics = fopen(path, "a");
+    TDM_REQUIRE(log->metrics, TDM_E_IO, "%s: cannot open: %s", path, strerror(errno));
+    return TDM_OK;
+}
+
+void run_log_close(run_log *log)
+{
+    if (log->metrics) fclose(log->metrics);
+    log->metrics = NULL;
+}
+
+/* One whole line per write, so that a reader never sees half of one. */
+static tdm_status write_line(run_log *log, json_t *object)
+{
+    char *line = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(object);
+    TDM_REQUIRE(line, TDM_E_NOMEM, "metrics.jsonl: cannot build a line");
+    const bool written = fprintf(log->metrics, "%s\n", line) > 0 && fflush(log->metrics) == 0;
+    free(line);
+    TDM_REQUIRE(written, TDM_E_IO, "metrics.jsonl: cannot write: %s", strerror(errno));
+    return TDM_OK;
+}
+
+static void set_real(json_t *object, const char *key, double value)
+{
+    json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null());
+}
+
+static void show_duration(char out[32], double seconds)
+{
+    const int64_t s = (int64_t)(seconds + 0.5);
+    if (s >= 3600)
+        snprintf(out, 32, "%lld h %02lld min", (long long)(s / 3600), (long long)(s / 60 % 60));
+    else
+        snprintf(out, 32, "%lld min %02lld s", (long long)(s / 60), (long long)(s % 60));
+}
+
+static void show_bar(char out[64], double fraction)
+{
+    enum { CELLS = 20 };
+    const int full = (int)(fraction * CELLS);
+    for (int i = 0; i < CELLS; i++) out[i] = i < full ? '#' : '.';
+    out[CELLS] = '\0';
+}
+
+tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *report, double wait_data_s,
+                        double elapsed_s)
+{
+    log->steps++;
+    log->wait_data_s += wait_data_s;
+    log->comm_s += report->comm_s;
+    log->flop += report->flop;
+    if (tdm_log_rank() != 0) return TDM_OK;
+
+    const double now_s = tdm_now_s(), window_s = now_s - log->since_s;
+    const double pairs_per_s = (double)(log->steps * log->batch) / window_s;
+    const double per_step_s = (now_s - log->start_s) / (double)(step - log->start_step);
+    char eta[32], bar[64];
+    show_duration(eta, per_step_s * (double)(log->total_steps - step));
+    show_bar(bar, (double)step / (double)log->total_steps);
+    tdm_progress("%s step %lld/%lld  loss %.4f  %.1f pairs/s  data wait %.1f %%  ETA %s", bar,
+                 (long long)step, (long long)log->total_steps, report->loss, pairs_per_s,
+                 100.0 * log->wait_data_s / window_s, eta);
+
+    if (step % log->log_every != 0 && step != log->total_steps) return TDM_OK;
+    const double epoch = (double)step / (double)log->steps_per_epoch;
+    if (!tdm_progress_active())
+        tdm_log(TDM_LOG_INFO,
+                "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  scale %.2f  |g| %.3g  %.1f pairs/s  data "
+                "wait %.1f %%  "
+                "comm %.1f %%  ETA %s",
+                (long long)step, (long long)log->total_steps, epoch, report->loss, report->lr,
+                exp(report->logit_scale), report->grad_norm, pairs_per_s, 100.0 * log->wait_data_s / window_s,
+                100.0 * log->comm_s / window_s, eta);
+
+    json_t *line = json_object();
+    json_object_set_new(line, "step", json_integer(step));
+    set_real(line, "epoch", epoch);
+    set_real(line, "loss", report->loss);
+    for (int i = 0; i < report->term_count; i++) {
+        char key[96];
+        snprintf(key, sizeof(key), "loss_%s", report->term_name[i]);
+        set_real(line, key, report->term[i]);
+    }
+    set_real(line, "lr", report->lr);
+    set_real(line, "logit_scale", exp(report->logit_scale));
+    set_real(line, "grad_norm", report->grad_norm);
+    set_real(line, "pairs_per_s", pairs_per_s);
+    set_real(line, "gflops", log->flop / window_s * 1e-9);
+    set_real(line, "wait_data_s", log->wait_data_s);
+    set_real(line, "wait_comm_s", log->comm_s);
+    set_real(line, "elapsed_s", elapsed_s);
+    json_object_set_new(line, "rss_bytes", json_integer(tdm_resident_bytes()));
+    log->steps = 0;
+    log->wait_data_s = log->comm_s = log->flop = 0.0;
+    log->since_s = now_s;
+    return write_line(log, line);
+}
+
+static json_t *metrics_object(const tdm_metrics *metrics)
+{
+    tdm_text text = {0};
+    json_t *object = NULL;
+    if (tdm_metrics_json(metrics, &text) == TDM_OK) object = json_loads(text.data, 0, NULL);
+    tdm_text_free(&text);
+    return object ? object : json_null();
+}
+
+tdm_status run_log_eval(run_log *log, int64_t step, const tdm_metrics *text_to_image,
+                        const tdm_metrics *image_to_text)
+{
+    log->since_s = tdm_now_s(); /* its time is not training time */
+    log->steps = 0;
+    if (tdm_log_rank() != 0) return TDM_OK;
+    tdm_log(
+        TDM_LOG_INFO,
+        "evaluation at step %lld: text to image R@1 %.3f R@5 %.3f R@10 %.3f mAP %.3f, image to text R@1 %.3f",
+        (long long)step, text_to_image->recall_at_1, text_to_image->recall_at_5, text_to_image->recall_at_10,
+        text_to_image->map, image_to_text->recall_at_1);
+    json_t *line = json_object(), *eval = json_object();
+    json_object_set_new(eval, "text_to_image", metrics_object(text_to_image));
+    json_object_set_new(eval, "image_to_text", metrics_object(image_to_text));
+    json_object_set_new(line, "step", json_integer(step));
+    set_real(line, "epoch", (double)step / (double)log->steps_per_epoch);
+    json_object_set_new(line, "eval", eval);
+    return write_line(log, line);
+}

@@ -1,0 +1,428 @@
+/* tandem train: a run from configuration to final checkpoint. */
+#include "command.h"
+#include "run_log.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+enum { PATH_BYTES = 4096 };
+
+typedef struct train_options {
+    const char *config, *out, *resume;
+    tdm_strings set;
+    bool dry_run;
+} train_options;
+
+/* Everything that a run owns. */
+typedef struct run {
+    tdm_comm *comm;
+    const train_options *options;
+    tdm_config config;
+    tdm_tokenizer *tokenizer;
+    tdm_dataset *dataset, *eval_dataset;
+    tdm_ops *ops;
+    tdm_params params;
+    tdm_model *model;
+    tdm_optim optim;
+    tdm_loader *loader;
+    tdm_trainer *trainer;
+    tdm_train_state state;
+    run_log log;
+    int64_t total_steps, steps_per_epoch;
+    double start_s, elapsed_before_s; /* of this process, of those before it */
+    double checkpoint_s;              /* when the last checkpoint was written */
+} run;
+
+static void run_destroy(run *r)
+{
+    run_log_close(&r->log);
+    tdm_trainer_destroy(&r->trainer);
+    tdm_loader_destroy(&r->loader);
+    tdm_optim_destroy(&r->optim);
+    tdm_model_destroy(&r->model);
+    tdm_params_destroy(&r->params);
+    tdm_ops_destroy(&r->ops);
+    tdm_dataset_close(&r->eval_dataset);
+    tdm_dataset_close(&r->dataset);
+    tdm_tokenizer_destroy(&r->tokenizer);
+    tdm_config_destroy(&r->config);
+}
+
+/* ---- Setting up, one phase per function ---- */
+
+static tdm_status load_config(run *r)
+{
+    TDM_TRY(tdm_config_init(&r->config));
+    TDM_TRY(tdm_config_load(&r->config, r->options->config));
+    for (int64_t i = 0; i < r->options->set.count; i++)
+        TDM_TRY(tdm_config_set(&r->config, r->options->set.item[i]));
+    TDM_TRY(tdm_config_check(&r->config));
+    TDM_REQUIRE(r->config.data.dir[0], TDM_E_CONFIG, "%s: data.dir is not set", r->options->config);
+    TDM_REQUIRE(r->config.model.tokenizer[0], TDM_E_CONFIG, "%s: model.tokenizer is not set",
+                r->options->config);
+    return TDM_OK;
+}
+
+static tdm_status same_config_everywhere(run *r)
+{
+    uint64_t hash;
+    TDM_AGREE(r->comm, tdm_config_hash(&r->config, &hash));
+    TDM_REQUIRE(tdm_comm_all_equal_u64(r->comm, hash), TDM_E_CONFIG,
+                "%s: the ranks read different configurations; is the file the same on every host?",
+                r->options->config);
+    return TDM_OK;
+}
+
+static tdm_status open_tokenizer(run *r)
+{
+    const tdm_config *c = &r->config;
+    TDM_TRY(tdm_tokenizer_open(c->model.tokenizer, &r->tokenizer));
+    const int64_t size = tdm_tokenizer_vocab_size(r->tokenizer);
+    TDM_REQUIRE(size == c->model.text.vocab_size, TDM_E_CONFIG,
+                "%s: the tokenizer has %lld tokens, model.text.vocab_size is %lld", c->model.tokenizer,
+                (long long)size, (long long)c->model.text.vocab_size);
+    return TDM_OK;
+}
+
+static tdm_status open_data(run *r, const char *dir, const char *split, tdm_dataset **dataset)
+{
+    TDM_TRY(tdm_dataset_open(dir, split, dataset));
+    const char *digest = tdm_dataset_tokenizer_digest(*dataset);
+    TDM_REQUIRE(
+        !digest[0] || !strcmp(digest, tdm_tokenizer_digest(r->tokenizer)), TDM_E_DATA,
+        "%s: split \"%s\" was packed with another tokenizer (%.12s…) than model.tokenizer %s (%.12s…)", dir,
+        split, digest, r->config.model.tokenizer, tdm_tokenizer_digest(r->tokenizer));
+    return TDM_OK;
+}
+
+static tdm_status open_all_data(run *r)
+{
+    TDM_TRY(open_tokenizer(r));
+    TDM_TRY(open_data(r, r->config.data.dir, r->config.data.split, &r->dataset));
+    if (r->config.eval.dir[0])
+        TDM_TRY(open_data(r, r->config.eval.dir, r->config.eval.split, &r->eval_dataset));
+    return TDM_OK;
+}
+
+static tdm_status create_loader(run *r, int64_t step)
+{
+    const tdm_config *c = &r->config;
+    tdm_loader_config loader = {
+        .global_batch = c->train.batch,
+        .rank = tdm_comm_rank(r->comm),
+        .size = tdm_comm_size(r->comm),
+        .seed = (uint64_t)c->seed,
+        .sample_images = !strcmp(c->data.sample, "image"),
+        .height = c->model.image.height_px,
+        .width = c->model.image.width_px,
+        .context_length = c->model.text.context_length,
+        .workers = c->data.workers,
+        .prefetch = c->data.prefetch,
+        .augment = {.crop_min_scale = c->augment.crop_min_scale,
+                    .crop_max_scale = c->augment.crop_max_scale,
+                    .crop_min_ratio = c->augment.crop_min_ratio,
+                    .crop_max_ratio = c->augment.crop_max_ratio,
+                    .flip = c->augment.flip,
+                    .jitter = c->augment.jitter,
+                    .brightness = c->augment.brightness,
+                    .contrast = c->augment.contrast,
+                    .saturation = c->augment.saturation,
+                    .hue = c->augment.hue,
+                    .gray = c->augment.gray},
+    };
+    TDM_TRY(tdm_trainer_views(c, &loader.image_views, &loader.text_views));
+    return tdm_loader_create(r->dataset, r->tokenizer, &loader, step, &r->loader);
+}
+
+static tdm_status create_model(run *r)
+{
+    const tdm_config *c = &r->config;
+    tdm_dtype dtype;
+    TDM_TRY(tdm_ops_resolve_precision(c->train.precision, &dtype));
+    const int threads = c->train.threads > 0 ? (int)c->train.threads : tdm_default_threads();
+    TDM_TRY(tdm_ops_create(dtype, threads, &r->ops));
+    TDM_TRY(tdm_model_create(c, r->ops, true, tdm_trainer_rows(c, tdm_comm_size(r->comm)), &r->params,
+                             &r->model));
+    TDM_TRY(tdm_params_allocate(&r->params, true));
+    tdm_params_init(&r->params, (uint64_t)c->seed);
+    return tdm_optim_create(&r->params, &r->optim);
+}
+
+/* Which checkpoint to go on from, decided by rank 0; "" = start anew. */
+static tdm_status find_resume(run *r, char path[PATH_BYTES])
+{
+    path[0] = '\0';
+    tdm_status status = TDM_OK;
+    if (tdm_comm_rank(r->comm) == 0) {
+        const char *resume = r->options->resume;
+        if (resume[0] && strcmp(resume, "auto")) {
+            status = tdm_checkpoint_find(resume, false, path, PATH_BYTES);
+        } else {
+            status = tdm_checkpoint_latest(r->options->out, path, PATH_BYTES);
+            if (status == TDM_OK && path[0] && !resume[0])
+                status = tdm_error_set(
+                    TDM_E_IO, __FILE__, __LINE__,
+                    "%s: holds a run already; continue it with --resume auto or choose another --out",
+                    r->options->out);
+        }
+    }
+    TDM_AGREE(r->comm, status);
+    tdm_comm_broadcast(r->comm, path, PATH_BYTES, 0);
+    return TDM_OK;
+}
+
+static tdm_status resume_from(run *r, const char *path)
+{
+    TDM_TRY(tdm_checkpoint_read_model(path, &r->params));
+    TDM_TRY(tdm_checkpoint_read_state(path, &r->params, &r->optim, &r->state));
+    r->elapsed_before_s = r->state.elapsed_s;
+    TDM_REQUIRE(r->state.step <= r->total_steps, TDM_E_CONFIG,
+                "%s: the checkpoint is at step %lld, the configuration ends at step %lld", path,
+                (long long)r->state.step, (long long)r->total_steps);
+    return TDM_OK;
+}
+
+static tdm_status write_run_config(run *r)
+{
+    if (tdm_comm_rank(r->comm) != 0) return TDM_OK;
+    char path[PATH_BYTES];
+    tdm_text text = {0};
+    TDM_TRY(tdm_make_dirs(r->options->out));
+    TDM_TRY(tdm_path_join(path, sizeof(path), r->options->out, "config.cfg"));
+    tdm_status status = tdm_config_print(&r->config, NULL, &text);
+    if (status == TDM_OK) status = tdm_write_file_atomic(path, text.data, text.length);
+    if (status == TDM_OK) tdm_log(TDM_LOG_INFO, "# resolved configuration, also in %s\n%s", path, text.data);
+    tdm_text_free(&text);
+    return status;
+}
+
+static void show_plan(const run *r)
+{
+    const tdm_config *c = &r->config;
+    tdm_log(TDM_LOG_INFO, "data: %s, split %s: %lld images, %lld captions", c->data.dir, c->data.split,
+            (long long)tdm_dataset_images(r->dataset), (long long)tdm_dataset_captions(r->dataset));
+    tdm_log(TDM_LOG_INFO, "plan: %lld steps of %lld pairs, %lld steps per epoch, %.1f epochs",
+            (long long)r->total_steps, (long long)c->train.batch, (long long)r->steps_per_epoch,
+            (double)r->total_steps / (double)r->steps_per_epoch);
+    tdm_log(TDM_LOG_INFO, "model: %s, %.2f million parameters; %d ranks of %d threads, %s, %s", c->model.name,
+            (double)tdm_params_elements(&r->params) * 1e-6, tdm_comm_size(r->comm), tdm_ops_threads(r->ops),
+            tdm_ops_dtype(r->ops) == TDM_BF16 ? "bf16" : "f32", tdm_ops_isa(r->ops));
+}
+
+static tdm_status show_memory(const run *r)
+{
+    const double mib = 1.0 / (1 << 20);
+    const int64_t rows = tdm_trainer_rows(&r->config, tdm_comm_size(r->comm));
+    tdm_model_memory memory;
+    TDM_TRY(tdm_model_memory_estimate(&r->config, tdm_ops_dtype(r->ops), rows,
+                                      r->config.model.text.context_length, &memory));
+    tdm_log(TDM_LOG_INFO,
+            "memory per rank: weights and gradients %.0f MiB, optimiser %.0f MiB, packed weights %.0f MiB, "
+            "activations of "
+            "%lld pairs at most %.0f MiB (captions as long as the context)",
+            (double)memory.parameters * mib, (double)memory.optimizer * mib, (double)memory.packed * mib,
+            (long long)rows, (double)memory.activations * mib);
+    return TDM_OK;
+}
+
+static void plan_steps(run *r)
+{
+    r->steps_per_epoch = tdm_loader_steps_per_epoch(r->loader);
+    r->total_steps =
+        r->config.train.steps > 0 ? r->config.train.steps : r->config.train.epochs * r->steps_per_epoch;
+}
+
+/* ---- The run ---- */
+
+static double elapsed_s(const run *r)
+{
+    return r->elapsed_before_s + tdm_now_s() - r->start_s;
+}
+
+static tdm_status save(run *r, bool best)
+{
+    r->state.step = r->optim.step;
+    r->state.elapsed_s = elapsed_s(r);
+    r->checkpoint_s = tdm_now_s();
+    return tdm_checkpoint_save(r->comm, r->options->out, &r->config, &r->params, &r->optim, r->tokenizer,
+                               &r->state, best);
+}
+
+/* "text_to_image.recall_at_1" -> its value; NaN when there is no such metric. */
+static double metric_value(const char *name, const tdm_metrics *text_to_image,
+                           const tdm_metrics *image_to_text)
+{
+    const char *dot = strchr(name, '.');
+    if (!dot) return NAN;
+    const tdm_metrics *metrics = !strncmp(name, "image_to_text.", 14) ? image_to_text : text_to_image;
+    tdm_text text = {0};
+    double value = NAN;
+    if (tdm_metrics_json(metrics, &text) == TDM_OK) {
+        json_t *object = json_loads(text.data, 0, NULL);
+        const json_t *number = json_object_get(object, dot + 1);
+        if (json_is_number(number)) value = json_number_value(number);
+        json_decref(object);
+    }
+    tdm_text_free(&text);
+    return value;
+}
+
+static tdm_status evaluate(run *r, bool *best)
+{
+    const tdm_config *c = &r->config;
+    tdm_embeddings embeddings = {0};
+    tdm_metrics text_to_image, image_to_text;
+    *best = false;
+    tdm_status status = tdm_embed_dataset(r->comm, r->model, r->ops, c, r->eval_dataset, r->tokenizer,
+                                          tdm_min_i64(256, tdm_trainer_rows(c, tdm_comm_size(r->comm))),
+                                          c->data.workers, &embeddings);
+    status = tdm_comm_agree(r->comm, status);
+    if (status == TDM_OK)
+        status = tdm_eval_embeddings(r->comm, r->ops, &embeddings, c->eval.positives, &text_to_image,
+                                     &image_to_text);
+    tdm_embeddings_free(&embeddings);
+    TDM_TRY(status);
+    TDM_TRY(run_log_eval(&r->log, r->optim.step, &text_to_image, &image_to_text));
+
+    if (!c->checkpoint.best_metric[0]) return TDM_OK;
+    const double value = metric_value(c->checkpoint.best_metric, &text_to_image, &image_to_text);
+    TDM_REQUIRE(isfinite(value), TDM_E_CONFIG, "checkpoint.best_metric: there is no metric \"%s\"",
+                c->checkpoint.best_metric);
+    /* ranks come with 1 as the best, everything else grows with quality */
+    const double sign = strstr(c->checkpoint.best_metric, "_rank") ? -1.0 : 1.0;
+    *best = isnan(r->state.best_value) || sign * value > sign * r->state.best_value;
+    if (*best) {
+        r->state.best_value = value;
+        r->state.best_step = r->optim.step;
+    }
+    return TDM_OK;
+}
+
+/* Evaluation and checkpoint as the configuration asks for them; *stop when the run was asked to end early. */
+static tdm_status after_step(run *r, bool *stop)
+{
+    const tdm_config *c = &r->config;
+    const int64_t step = r->optim.step;
+    const bool last = step == r->total_steps;
+    const double minutes = (tdm_now_s() - r->checkpoint_s) / 60.0;
+    const double limit = c->train.time_limit_minutes;
+    double wish[2] = {
+        tdm_stop_requested() || (limit > 0.0 && (tdm_now_s() - r->start_s) / 60.0 >= limit),
+        c->checkpoint.every_minutes > 0.0 && minutes >= c->checkpoint.every_minutes,
+    };
+    tdm_comm_max_f64(r->comm, wish, 2);
+    *stop = wish[0] > 0.0 && !last;
+
+    bool best = false;
+    const int64_t every = c->eval.every_epochs * r->steps_per_epoch;
+    if (r->eval_dataset && !*stop && (last || (every > 0 && step % every == 0))) TDM_TRY(evaluate(r, &best));
+
+    const bool due =
+        (c->checkpoint.every_steps > 0 && step % c->checkpoint.every_steps == 0) || wish[1] > 0.0;
+    if (*stop || last || best || due) TDM_TRY(save(r, best));
+    return TDM_OK;
+}
+
+static tdm_status run_steps(run *r)
+{
+    bool stop = false;
+    while (r->optim.step < r->total_steps && !stop) {
+        const tdm_batch *batch;
+        tdm_step_report report;
+        double wait_s = 0.0;
+        TDM_AGREE(r->comm, tdm_loader_next(r->loader, &batch, &wait_s));
+        const tdm_status status = tdm_trainer_step(r->trainer, batch, &report);
+        if (status == TDM_E_NUMERIC) return status; /* the same on every rank */
+        if (status != TDM_OK) tdm_comm_abort(r->comm);
+        TDM_AGREE(r->comm, run_log_step(&r->log, r->optim.step, &report, wait_s, elapsed_s(r)));
+        TDM_TRY(after_step(r, &stop));
+    }
+    if (stop)
+        TDM_FAIL(TDM_E_STOPPED, "stopped on request at step %lld of %lld; continue with --resume auto",
+                 (long long)r->optim.step, (long long)r->total_steps);
+    return TDM_OK;
+}
+
+static tdm_status run_training(run *r)
+{
+    char resume[PATH_BYTES];
+    TDM_AGREE(r->comm, load_config(r));
+    TDM_TRY(same_config_everywhere(r));
+    TDM_AGREE(r->comm, open_all_data(r));
+    TDM_AGREE(r->comm, create_model(r));
+    TDM_AGREE(r->comm, create_loader(r, 0));
+    plan_steps(r);
+    r->state.best_value = NAN;
+    r->state.best_step = -1;
+    TDM_TRY(find_resume(r, resume));
+    if (resume[0]) {
+        TDM_AGREE(r->comm, resume_from(r, resume));
+        tdm_loader_destroy(&r->loader);
+        TDM_AGREE(r->comm, create_loader(r, r->state.step));
+    }
+    TDM_AGREE(r->comm, tdm_model_load(r->model));
+    TDM_AGREE(r->comm, tdm_trainer_create(r->comm, r->ops, &r->config, &r->params, r->model, &r->optim,
+                                          r->total_steps, &r->trainer));
+    if (!r->options->dry_run) TDM_AGREE(r->comm, write_run_config(r));
+    show_plan(r);
+    if (r->options->dry_run) return show_memory(r);
+
+    if (resume[0]) tdm_log(TDM_LOG_INFO, "resuming from %s at step %lld", resume, (long long)r->state.step);
+    r->log = (run_log){.total_steps = r->total_steps,
+                       .steps_per_epoch = r->steps_per_epoch,
+                       .batch = r->config.train.batch,
+                       .log_every = r->config.train.log_every};
+    TDM_AGREE(r->comm, run_log_open(&r->log, r->options->out, r->state.step));
+    tdm_stop_install();
+    r->start_s = r->checkpoint_s = tdm_now_s();
+    const tdm_status status = run_steps(r);
+    tdm_progress_clear();
+    if (tdm_comm_rank(r->comm) == 0 && tdm_path_exists(r->options->out) &&
+        tdm_report_write(r->options->out) != TDM_OK)
+        tdm_log(TDM_LOG_WARN, "report.html was not written: %s", tdm_error_last()->message);
+    return status;
+}
+
+static tdm_status train_run(tdm_comm *comm, int argc, char **argv)
+{
+    train_options options = {.config = "", .out = "", .resume = ""};
+    const tdm_flag flags[] = {
+        {"--config", TDM_FLAG_STRING, &options.config, "FILE", NULL, "", "the run's libconfig file", 0, 0},
+        {"--set", TDM_FLAG_LIST, &options.set, "GROUP.KEY=VALUE", "", "",
+         "overrides one configuration key; may be repeated", 0, 0},
+        {"--out", TDM_FLAG_STRING, &options.out, "RUN_DIR", NULL, "",
+         "directory for checkpoints, metrics.jsonl and report.html", 0, 0},
+        {"--resume", TDM_FLAG_STRING, &options.resume, "auto|PATH", "", "",
+         "continue from the newest whole checkpoint of RUN_DIR (auto: start anew when there is none) or from "
+         "PATH",
+         0, 0},
+        {"--dry-run", TDM_FLAG_SWITCH, &options.dry_run, NULL, "", "",
+         "check configuration and data, say steps, parameters and memory, and stop", 0, 0},
+    };
+    tdm_strings positional = {0};
+    bool help = false;
+    tdm_status status =
+        tdm_parse_flags("train", "--config FILE [--set group.key=value]… --out RUN_DIR [--resume auto|PATH]",
+                        flags, sizeof(flags) / sizeof(flags[0]), argc, argv, &positional, &help);
+    if (status == TDM_OK && !help && positional.count)
+        status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "train: unexpected argument \"%s\"",
+                               positional.item[0]);
+    free(positional.item);
+    if (status == TDM_OK && !help) {
+        run r = {.comm = comm, .options = &options};
+        status = run_training(&r);
+        const tdm_error kept = *tdm_error_last();
+        run_destroy(&r);
+        if (status != TDM_OK) status = tdm_error_adopt(&kept);
+    }
+    free(options.set.item);
+    return status;
+}
+
+const tdm_command tdm_command_train = {
+    .name = "train",
+    .summary = "train a model from packed shards",
+    .mpi = true,
+    .run = train_run,
+};
