@@ -18,8 +18,9 @@ for group in "${@:-build}"; do
     esac
 done
 
+mapfile -t packages < <(sed 's/#.*//; /^[[:space:]]*$/d' "${lists[@]}")
 missing=()
-for package in $(sed 's/#.*//' "${lists[@]}"); do
+for package in "${packages[@]}"; do
     # a tool that came from elsewhere than its package (an own node, say) serves as well
     if [ "$package" = npm ] && command -v npm >/dev/null; then continue; fi
     if ! dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii'; then
