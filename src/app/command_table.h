@@ -1,0 +1,9 @@
+/* One row per command, in the order of `tandem --help`. A command is one file that defines its row. */
+#ifndef TANDEM_APP_COMMAND_TABLE_H
+#define TANDEM_APP_COMMAND_TABLE_H
+
+#define TDM_COMMAND_TABLE(ROW)                                                                               \
+    ROW(tdm_command_tokenize)                                                                                \
+    ROW(tdm_command_tokenizer)
+
+#endif

@@ -1,0 +1,91 @@
+/* The command line: finds the command, brings the ranks up, runs it, and turns its status into one printed
+ * line and one exit code on every rank. */
+#include "command.h"
+#include "command_table.h"
+
+#include <string.h>
+
+#define DECLARE_COMMAND(command) extern const tdm_command command;
+TDM_COMMAND_TABLE(DECLARE_COMMAND)
+
+#define COMMAND_ADDRESS(command) &command,
+static const tdm_command *const commands[] = {TDM_COMMAND_TABLE(COMMAND_ADDRESS)};
+
+enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 3 };
+
+static int exit_code(tdm_status status)
+{
+    switch (status) {
+    case TDM_OK: return EXIT_DONE;
+    case TDM_E_USAGE: return EXIT_USAGE;
+    case TDM_E_STOPPED: return EXIT_STOPPED;
+    default: return EXIT_FAILED;
+    }
+}
+
+static void print_help(void)
+{
+    puts("usage: tandem COMMAND [option]…\n"
+         "\n"
+         "Trains CLIP on CPU clusters: pictures and captions in one embedding space.\n"
+         "Commands marked * run on one rank or, under mpirun, on many.\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        printf("  %c %-10s %s\n", commands[i]->mpi ? '*' : ' ', commands[i]->name, commands[i]->summary);
+    puts("\n"
+         "  tandem COMMAND --help   the command's options\n"
+         "  tandem --version        the version\n"
+         "\n"
+         "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped on request after a checkpoint.");
+}
+
+static tdm_status find_command(const char *name, const tdm_command **command)
+{
+    const char *names[COMMAND_COUNT];
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        names[i] = commands[i]->name;
+        if (!strcmp(name, commands[i]->name)) {
+            *command = commands[i];
+            return TDM_OK;
+        }
+    }
+    const char *near = tdm_nearest_name(name, names, COMMAND_COUNT);
+    TDM_REQUIRE(near == NULL, TDM_E_USAGE, "unknown command \"%s\"; did you mean %s?", name, near);
+    TDM_FAIL(TDM_E_USAGE, "unknown command \"%s\"; `tandem --help` lists the commands", name);
+}
+
+static tdm_status run_command(tdm_comm *comm, int argc, char **argv)
+{
+    TDM_REQUIRE(argc > 1, TDM_E_USAGE, "which command? `tandem --help` lists them");
+    const tdm_command *command = NULL;
+    TDM_TRY(find_command(argv[1], &command));
+    TDM_REQUIRE(command->mpi || tdm_comm_size(comm) == 1, TDM_E_USAGE,
+                "tandem %s runs on one rank, not on %d: start it without mpirun", command->name,
+                tdm_comm_size(comm));
+    return command->run(comm, argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+        print_help();
+        return EXIT_DONE;
+    }
+    if (argc > 1 && !strcmp(argv[1], "--version")) {
+        puts("tandem " TDM_VERSION);
+        return EXIT_DONE;
+    }
+    tdm_comm *comm = NULL;
+    if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) {
+        fprintf(stderr, "tandem: %s\n", tdm_error_last()->message);
+        return EXIT_FAILED;
+    }
+    tdm_status status = tdm_comm_agree(comm, run_command(comm, argc, argv));
+    if (status == TDM_E_STOPPED)
+        tdm_log(TDM_LOG_INFO, "%s", tdm_error_last()->message);
+    else if (status != TDM_OK)
+        tdm_comm_report(comm);
+    tdm_comm_destroy(&comm);
+    return exit_code(status);
+}

@@ -1,0 +1,86 @@
+/* tandem tokenize: lines of text to lines of token ids. */
+#include "command.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct tokenize_job {
+    tdm_tokenizer *tokenizer;
+    int64_t context;
+    int32_t *token; /* [context] */
+    int64_t lines, cut;
+} tokenize_job;
+
+static tdm_status print_ids(const int32_t *token, int64_t count, FILE *out)
+{
+    int written = 0;
+    for (int64_t i = 0; i < count && written >= 0; i++) written = fprintf(out, i ? " %d" : "%d", token[i]);
+    TDM_REQUIRE(written >= 0 && putc('\n', out) != EOF, TDM_E_IO, "standard output: cannot write: %s",
+                strerror(errno));
+    return TDM_OK;
+}
+
+static tdm_status tokenize_lines(tokenize_job *job, FILE *in, FILE *out)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t length = 0;
+    tdm_status status = TDM_OK;
+    while (status == TDM_OK && (length = getline(&line, &capacity, in)) >= 0) {
+        if (length && line[length - 1] == '\n') line[length - 1] = '\0';
+        int64_t count = 0;
+        bool cut = false;
+        status = tdm_tokenizer_encode(job->tokenizer, line, job->context, job->token, &count, &cut);
+        if (status == TDM_OK) status = print_ids(job->token, count, out);
+        job->lines++;
+        job->cut += cut;
+    }
+    free(line);
+    TDM_TRY(status);
+    TDM_REQUIRE(!ferror(in), TDM_E_IO, "standard input: cannot read: %s", strerror(errno));
+    TDM_REQUIRE(fflush(out) == 0, TDM_E_IO, "standard output: cannot write: %s", strerror(errno));
+    return TDM_OK;
+}
+
+static tdm_status tokenize(const char *path, tokenize_job *job)
+{
+    TDM_TRY(tdm_tokenizer_open(path, &job->tokenizer));
+    TDM_TRY(TDM_ALLOC(job->context, &job->token));
+    TDM_TRY(tokenize_lines(job, stdin, stdout));
+    if (job->cut)
+        tdm_log(TDM_LOG_WARN, "%lld of %lld lines were cut to %lld tokens", (long long)job->cut,
+                (long long)job->lines, (long long)job->context);
+    return TDM_OK;
+}
+
+static tdm_status tokenize_run(tdm_comm *comm, int argc, char **argv)
+{
+    (void)comm;
+    const char *path = "";
+    tokenize_job job = {.context = 77};
+    const tdm_flag flags[] = {
+        {"--tokenizer", TDM_FLAG_STRING, &path, "FILE", NULL, "",
+         "merges file in CLIP's format, plain or gzip", 0, 0},
+        {"--context", TDM_FLAG_INT, &job.context, "N", "77", "tokens",
+         "longest line, start and end tokens included; a longer one is cut and keeps its end token", 2,
+         1 << 24},
+    };
+    tdm_strings positional = {0};
+    bool help = false;
+    TDM_TRY(tdm_parse_flags("tokenize",
+                            "--tokenizer FILE [--context N]  < lines of text  > lines of token ids", flags,
+                            sizeof(flags) / sizeof(flags[0]), argc, argv, &positional, &help));
+    const int64_t extra = positional.count;
+    free((void *)positional.item);
+    if (help) return TDM_OK;
+    TDM_REQUIRE(extra == 0, TDM_E_USAGE,
+                "tandem tokenize: takes no arguments; the text comes from standard input");
+    const tdm_status status = tokenize(path, &job);
+    tdm_free(job.token);
+    tdm_tokenizer_destroy(&job.tokenizer);
+    return status;
+}
+
+const tdm_command tdm_command_tokenize = {
+    .name = "tokenize", .summary = "lines of text to lines of token ids", .mpi = false, .run = tokenize_run};
