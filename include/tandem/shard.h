@@ -3,13 +3,17 @@
  *
  * A file `SPLIT-00042.h5`, root attributes: format "tandem.shard", version 1, dataset, split, tool_version,
  * image_policy ("original" or "resized to N px"), source_digest, images, captions, tokenizer_digest ("" if
- * unchecked). Data sets, chunked with Fletcher-32:
- *   /image/bytes u8[…]      /image/offset i64[images+1]   /image/identity i64[images]
- *   /image/source i64: byte offsets + /image/name_bytes, /image/name_offset: the file each came from
- *   /image/class u8[images][classes] multi-hot (absent without classes), /class/name_bytes,
- * /class/name_offset /caption/bytes u8[…]    /caption/offset i64[captions+1]   /caption/image i64[captions]:
- * row of its image /caption/alternative_bytes, /alternative_offset, /alternative_caption: further wordings
- * (back-translation) Captions are stored in the order of their images. */
+ * unchecked). Data sets, chunked with Fletcher-32; piece i of a `bytes` is [offset[i], offset[i+1]):
+ *   /image/bytes u8[…]       /image/offset i64[images+1]       encoded images
+ *   /image/identity i64[images]                                -1 everywhere: each image its own
+ *   /image/name_bytes u8[…]  /image/name_offset i64[images+1]  the file that each image came from
+ *   /image/class u8[images][classes]                           multi-hot; absent without classes, as are
+ *   /class/name_bytes u8[…]  /class/name_offset i64[classes+1]
+ *   /caption/bytes u8[…]     /caption/offset i64[captions+1]   UTF-8
+ *   /caption/image i64[captions]                               row of its image, not decreasing
+ *   /caption/alternative_bytes, /alternative_offset, /alternative_caption: further wordings, optional
+ * Captions are stored in the order of their images. Equal input gives equal files, byte for byte.
+ */
 #ifndef TANDEM_SHARD_H
 #define TANDEM_SHARD_H
 

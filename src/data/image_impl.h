@@ -1,0 +1,51 @@
+/* What the image files of this folder share. */
+#ifndef TANDEM_IMAGE_IMPL_H
+#define TANDEM_IMAGE_IMPL_H
+
+#include "tandem/image.h"
+
+/* Decoded images may hold at most this many pixels (as Pillow's own limit for suspicious files, about
+ * 13,000 x 13,000): a file of a few hundred bytes could otherwise ask for gigabytes. */
+#define IMAGE_MAX_PIXELS INT64_C(178956970)
+
+/* image_stb.c: JPEG, PNG, BMP, GIF. *pixel [height][width][channels], 1 … 4 channels, malloc'd: free(). */
+TDM_CHECKED tdm_status image_stb_probe(const char *name, const void *data, size_t bytes, int64_t *height,
+                                       int64_t *width);
+TDM_CHECKED tdm_status image_stb_decode(const char *name, const void *data, size_t bytes, int64_t *height,
+                                        int64_t *width, int *channels, uint8_t **pixel);
+
+/* A window of an image: rows are `stride` bytes apart. */
+typedef struct image_window {
+    const uint8_t *pixel;
+    int64_t height, width, stride;
+} image_window;
+
+/* Resamples the box of the window (see tdm_image_resize; filter taps stop at the window's edges) to
+ * full_height × full_width and stores only rows [row, row + out_height), columns [column, column + out_width)
+ * of the result. */
+typedef struct resample_plan {
+    double top, left, box_height, box_width;
+    int64_t full_height, full_width;
+    int64_t row, column, out_height, out_width;
+} resample_plan;
+TDM_CHECKED tdm_status image_resample(const image_window *window, const resample_plan *plan, uint8_t *out);
+
+/* The window of a source image that a random crop chose, in pixels. */
+typedef struct image_box {
+    int64_t top, left, height, width;
+} image_box;
+
+/* One augmentation. A row has one of the two functions; both take all their draws from `rng`. */
+typedef struct image_augment_row {
+    const char *name;
+    /* Narrows the box before the resize. */
+    void (*crop)(const tdm_augment_config *config, tdm_rng *rng, image_box *box);
+    /* Changes pixel[height][width][3] in place after the resize. */
+    void (*apply)(const tdm_augment_config *config, tdm_rng *rng, int64_t height, int64_t width,
+                  uint8_t *pixel);
+} image_augment_row;
+
+extern const image_augment_row image_augment_crop, image_augment_flip, image_augment_jitter,
+    image_augment_gray;
+
+#endif
