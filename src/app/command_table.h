@@ -3,6 +3,8 @@
 #define TANDEM_APP_COMMAND_TABLE_H
 
 #define TDM_COMMAND_TABLE(ROW)                                                                               \
+    ROW(tdm_command_train)                                                                                   \
+    ROW(tdm_command_bench)                                                                                   \
     ROW(tdm_command_tokenize)                                                                                \
     ROW(tdm_command_tokenizer)
 

@@ -81,7 +81,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "tandem: %s\n", tdm_error_last()->message);
         return EXIT_FAILED;
     }
-    tdm_status status = tdm_comm_agree(comm, run_command(comm, argc, argv));
+    tdm_status status = tdm_loss_register(); /* the losses' options join the configuration's schema */
+    if (status == TDM_OK) status = run_command(comm, argc, argv);
+    status = tdm_comm_agree(comm, status);
     if (status == TDM_E_STOPPED)
         tdm_log(TDM_LOG_INFO, "%s", tdm_error_last()->message);
     else if (status != TDM_OK)
