@@ -63,7 +63,7 @@ static const tdm_option rows[] = {
     STRING(model.text.tower, "text", NULL, "Kind of text tower."),
     INT(model.text.context_length, "77", 2, 65536, "tokens",
         "Longest caption, with its start and end tokens; longer ones are cut."),
-    INT(model.text.vocab_size, "49408", 514, 10000000, "tokens", "Size of the tokenizer's vocabulary."),
+    INT(model.text.vocab_size, "49408", 4, 10000000, "tokens", "Size of the tokenizer's vocabulary."),
     INT(model.text.width, "512", 1, 65536, "features", "Width of the text tower's tokens."),
     INT(model.text.layers, "12", 1, 1000, "blocks", "Depth of the text tower."),
     INT(model.text.heads, "8", 1, 1024, "heads", "Attention heads per block of the text tower."),
