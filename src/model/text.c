@@ -107,14 +107,14 @@ static tdm_status text_backward(tower *base, const float *dfeatures, tdm_final_f
     const tdm_params *p = x->params;
     const int64_t n = x->n, w = x->width, e = x->embed_dim, t = x->rows.t;
 
-    float *dnormed, *dx;
+    float *dnormed, *dpooled, *dx;
     TAKE(x->scratch, t * w, &dx);
     TAKE(x->scratch, n * w, &dnormed);
+    TAKE(x->scratch, n * w, &dpooled);
     TDM_TRY(tdm_gemm(x->ops, true, false, w, e, n, 1.0f, x->normed, w, dfeatures, e, 1.0f,
                      grad_of(p, x->projection), e));
     TDM_TRY(tdm_gemm(x->ops, false, true, n, w, e, 1.0f, dfeatures, e, weight_of(p, x->projection), e, 0.0f,
                      dnormed, w));
-    float *dpooled = dnormed;
     tdm_layernorm_backward_f32(x->ops, n, w, dnormed, x->pooled, x->mean, x->rstd,
                                weight_of(p, x->ln_final_weight), dpooled, grad_of(p, x->ln_final_weight),
                                grad_of(p, x->ln_final_bias));

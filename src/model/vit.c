@@ -128,14 +128,14 @@ static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_fr
     const size_t act = tdm_dtype_bytes(tdm_ops_dtype(v->ops));
 
     /* features = ln_post(class token) · proj */
-    float *dnormed, *dx;
+    float *dnormed, *dpooled, *dx;
     TAKE(v->scratch, t * w, &dx);
     TAKE(v->scratch, n * w, &dnormed);
+    TAKE(v->scratch, n * w, &dpooled);
     TDM_TRY(tdm_gemm(v->ops, true, false, w, e, n, 1.0f, v->normed, w, dfeatures, e, 1.0f,
                      grad_of(p, v->proj), e));
     TDM_TRY(tdm_gemm(v->ops, false, true, n, w, e, 1.0f, dfeatures, e, weight_of(p, v->proj), e, 0.0f,
                      dnormed, w));
-    float *dpooled = dnormed;
     tdm_layernorm_backward_f32(v->ops, n, w, dnormed, v->pooled, v->post_mean, v->post_rstd,
                                weight_of(p, v->ln_post_weight), dpooled, grad_of(p, v->ln_post_weight),
                                grad_of(p, v->ln_post_bias));
