@@ -1,0 +1,117 @@
+/* Schedules, clipping, decay groups, frozen rows, non-finite gradients. */
+#include "tandem/loss.h"
+#include "tandem/optim.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define must(expr)                                                                                           \
+    do {                                                                                                     \
+        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
+    } while (0)
+
+static void test_schedule(void **state)
+{
+    (void)state;
+    tdm_config config;
+    must(tdm_config_init(&config));
+    config.optim.lr = 1.0;
+    config.optim.warmup_steps = 4;
+    config.optim.min_lr_ratio = 0.1;
+    config.optim.schedule = "cosine";
+    assert_float_equal(tdm_learning_rate(&config, 0, 104), 0.25, 1e-12);
+    assert_float_equal(tdm_learning_rate(&config, 3, 104), 1.0, 1e-12);
+    assert_float_equal(tdm_learning_rate(&config, 4, 104), 1.0, 1e-12);
+    assert_float_equal(tdm_learning_rate(&config, 54, 104), 0.55, 1e-12); /* half way */
+    assert_float_equal(tdm_learning_rate(&config, 104, 104), 0.1, 1e-12);
+    config.optim.schedule = "linear";
+    assert_float_equal(tdm_learning_rate(&config, 29, 104), 0.775, 1e-12);
+    config.optim.schedule = "constant";
+    assert_float_equal(tdm_learning_rate(&config, 103, 104), 1.0, 1e-12);
+    tdm_config_destroy(&config);
+}
+
+typedef struct setup {
+    tdm_config config;
+    tdm_ops *ops;
+    tdm_params params;
+    tdm_optim optim;
+} setup;
+
+static void set_up(setup *s)
+{
+    memset(s, 0, sizeof(*s));
+    must(tdm_config_init(&s->config));
+    must(tdm_ops_create(TDM_F32, 1, &s->ops));
+    must(tdm_params_add(&s->params, "matrix", 2, (int64_t[]){3, 5}, TDM_INIT_CONSTANT, 1.0, true, NULL));
+    must(tdm_params_add(&s->params, "bias", 1, (int64_t[]){7}, TDM_INIT_CONSTANT, 1.0, false, NULL));
+    must(tdm_params_add(&s->params, "frozen", 1, (int64_t[]){2}, TDM_INIT_CONSTANT, 1.0, true, NULL));
+    s->params.row[2].lr_scale = 0.0;
+    must(tdm_params_allocate(&s->params, true));
+    tdm_params_init(&s->params, 1);
+    must(tdm_optim_create(&s->params, &s->optim));
+}
+
+static void tear_down(setup *s)
+{
+    tdm_optim_destroy(&s->optim);
+    tdm_params_destroy(&s->params);
+    tdm_ops_destroy(&s->ops);
+    tdm_config_destroy(&s->config);
+}
+
+/* A first AdamW step moves each weight by lr·sign(g) (eps apart), whatever the clipping; decay acts on
+ * matrices only. */
+static void test_update(void **state)
+{
+    (void)state;
+    setup s;
+    set_up(&s);
+    s.config.optim.weight_decay = 0.5;
+    s.config.optim.eps = 1e-12;
+    s.config.optim.clip_norm = 0.25;
+    double squares = 0.0, norm;
+    for (int64_t p = 0; p < s.params.count; p++)
+        for (int64_t i = 0; i < s.params.row[p].size; i++) {
+            const float g = i % 2 ? -2.0f : 3.0f;
+            s.params.grad[s.params.row[p].offset + i] = g;
+            squares += (double)g * g;
+        }
+    must(tdm_optim_update(&s.optim, &s.config, s.ops, &s.params, 0.01, &norm));
+    assert_float_equal(norm, sqrt(squares), 1e-6);
+    for (int i = 0; i < 7; i++) {
+        const float move = i % 2 ? 0.01f : -0.01f;
+        assert_float_equal(s.params.weight[s.params.row[0].offset + i], 1.0f - 0.01f * 0.5f + move, 1e-6);
+        assert_float_equal(s.params.weight[s.params.row[1].offset + i], 1.0f + move, 1e-6);
+        /* the first moment holds the clipped gradient */
+        assert_float_equal(s.optim.m[i], 0.1f * (i % 2 ? -2.0f : 3.0f) * 0.25f / (float)sqrt(squares), 1e-6);
+    }
+    assert_float_equal(s.params.weight[s.params.row[2].offset], 1.0f, 0.0);
+    tear_down(&s);
+}
+
+static void test_not_finite(void **state)
+{
+    (void)state;
+    setup s;
+    set_up(&s);
+    s.params.grad[3] = NAN;
+    double norm;
+    assert_int_equal(tdm_optim_update(&s.optim, &s.config, s.ops, &s.params, 0.01, &norm), TDM_E_NUMERIC);
+    assert_float_equal(s.params.weight[0], 1.0f, 0.0);
+    assert_int_equal(s.optim.step, 0);
+    tear_down(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_update),
+        cmocka_unit_test(test_not_finite),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
