@@ -5,8 +5,8 @@
 #include "tandem/eval.h"
 
 /* ---- Score kernels: one per instruction set, equal bits ---- */
-#define EVAL_TILE_ROWS   6  /* queries of one tile */
-#define EVAL_MAX_COLUMNS 64 /* the widest panel of all kernels */
+#define EVAL_TILE_ROWS   12 /* queries of one tile */
+#define EVAL_MAX_COLUMNS 32 /* the widest panel of all kernels */
 
 typedef struct eval_kernel {
     const char *name;
@@ -14,10 +14,12 @@ typedef struct eval_kernel {
     /* out[EVAL_TILE_ROWS][columns]: for each pair one chain fma(q_k, g_k, sum) from k = 0 on, from sum = 0.
      * query [d][EVAL_TILE_ROWS], panel [d][columns]. */
     void (*tile)(int64_t d, const float *query, const float *panel, float *out);
-    /* above[i] += how many of score[columns] are > threshold[i], i < m. Returns how many equal any. */
-    int64_t (*count_above)(const float *score, int64_t m, const float *threshold, int64_t *above);
-    /* Places j of score[columns] with score >= threshold, ascending; returns how many. */
-    int64_t (*select)(const float *score, float threshold, int32_t *place);
+    /* beaten[i] += how many of score[n] (n a multiple of columns), the items in rows item_row[n], rank before
+     * positive i < m: a higher score, or the same and a lower row. */
+    void (*count_beating)(int64_t n, const float *score, const int64_t *item_row, int64_t m,
+                          const float *positive_score, const int64_t *positive_row, int64_t *beaten);
+    /* Places j of score[n] (n a multiple of columns) with score >= threshold, ascending; returns how many. */
+    int64_t (*select)(int64_t n, const float *score, float threshold, int32_t *place);
 } eval_kernel;
 
 extern const eval_kernel eval_kernel_generic;

@@ -50,12 +50,12 @@ static void search_tile(const top_search *search, int64_t group, int64_t panel)
     const int64_t columns = g->kernel->columns, first = group * EVAL_TILE_ROWS;
     const int64_t rows = tdm_min_i64(EVAL_TILE_ROWS, search->n - first);
     float tile[EVAL_TILE_ROWS * EVAL_MAX_COLUMNS];
-    int32_t place[EVAL_MAX_COLUMNS + 1];
+    int32_t place[EVAL_MAX_COLUMNS];
     eval_gallery_tile(g, search->packed_query + first * g->d, panel, tile);
     for (int64_t r = 0; r < rows; r++) {
         candidate *heap = search->best + (first + r) * search->k;
         const float threshold = heap[0].row < 0 ? -INFINITY : heap[0].score;
-        const int64_t n = g->kernel->select(tile + r * columns, threshold, place);
+        const int64_t n = g->kernel->select(columns, tile + r * columns, threshold, place);
         for (int64_t j = 0; j < n; j++) {
             const candidate item = {.row = g->row[panel * columns + place[j]],
                                     .score = tile[r * columns + place[j]]};

@@ -103,28 +103,28 @@ static void test_choice(void **state)
 static void test_counting(void **state)
 {
     (void)state;
+    enum { N = 2 * EVAL_MAX_COLUMNS };
+    const float positive[3] = {14.5F, 7.0F, -1.0F};
+    const int64_t positive_row[3] = {5, 30, 9};
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
         setenv("TANDEM_ISA", isas[i], 1);
         const eval_kernel *kernel = eval_kernel_choose();
-        float score[EVAL_MAX_COLUMNS];
-        for (int64_t j = 0; j < kernel->columns; j++) score[j] = (float)((j * 5) % 16);
-        score[3] = -INFINITY;
-        const float threshold[3] = {14.5F, 7.0F, -1.0F};
-        int64_t above[3] = {100, 0, 0}, want[3] = {100, 0, 0}, ties = 0;
-        int32_t place[EVAL_MAX_COLUMNS + 1];
-        int64_t n = 0;
-        for (int64_t j = 0; j < kernel->columns; j++)
-            for (int t = 0; t < 3; t++) {
-                want[t] += score[j] > threshold[t];
-                ties += score[j] == threshold[t];
-            }
-        assert_int_equal(kernel->count_above(score, 3, threshold, above), ties);
-        assert_memory_equal(above, want, sizeof want);
-        const int64_t selected = kernel->select(score, 7.0F, place);
-        for (int64_t j = 0; j < kernel->columns; j++)
+        float score[N];
+        int64_t row[N], beaten[3] = {100, 0, 0}, want[3] = {100, 0, 0}, n = 0;
+        int32_t place[N];
+        for (int64_t j = 0; j < N; j++) {
+            score[j] = j == 3 ? -INFINITY : (float)((j * 5) % 16);
+            row[j] = N - j;
+            for (int p = 0; p < 3; p++)
+                want[p] += score[j] > positive[p] || (score[j] == positive[p] && row[j] < positive_row[p]);
+        }
+        kernel->count_beating(N, score, row, 3, positive, positive_row, beaten);
+        assert_memory_equal(beaten, want, sizeof want);
+        const int64_t selected = kernel->select(N, score, 7.0F, place);
+        for (int64_t j = 0; j < N; j++)
             if (score[j] >= 7.0F) assert_int_equal(place[n++], j);
         assert_int_equal(selected, n);
-        assert_int_equal(kernel->select(score, 99.0F, place), 0);
+        assert_int_equal(kernel->select(N, score, 99.0F, place), 0);
     }
     unsetenv("TANDEM_ISA");
 }
