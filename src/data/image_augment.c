@@ -166,25 +166,39 @@ static void hue(uint8_t *pixel, int64_t n, double shift)
     }
 }
 
-/* Four adjustments in random order, with factors from [max(0, 1 - x), 1 + x), hue from [-x, x). */
+void image_adjust(image_adjustment kind, double factor, uint8_t *pixel, int64_t n)
+{
+    switch (kind) {
+    case IMAGE_BRIGHTNESS: brightness(pixel, n, factor); break;
+    case IMAGE_CONTRAST: contrast(pixel, n, factor); break;
+    case IMAGE_SATURATION: saturation(pixel, n, factor); break;
+    case IMAGE_HUE: hue(pixel, n, factor); break;
+    case IMAGE_ADJUSTMENTS: break;
+    }
+}
+
+/* All adjustments in random order, with factors from [max(0, 1 - x), 1 + x), hue from [-x, x). */
 static void jitter(const tdm_augment_config *config, tdm_rng *rng, int64_t height, int64_t width,
                    uint8_t *pixel)
 {
     if (tdm_rng_uniform(rng) >= config->jitter) return;
-    void (*const adjust[4])(uint8_t *, int64_t, double) = {brightness, contrast, saturation, hue};
-    const double strength[4] = {config->brightness, config->contrast, config->saturation, config->hue};
-    double factor[4];
-    int order[4] = {0, 1, 2, 3};
-    for (int i = 0; i < 3; i++)
-        factor[i] = tdm_rng_range(rng, strength[i] < 1.0 ? 1.0 - strength[i] : 0.0, 1.0 + strength[i]);
-    factor[3] = tdm_rng_range(rng, -strength[3], strength[3]);
-    for (int i = 3; i > 0; i--) {
+    const double strength[] = {config->brightness, config->contrast, config->saturation, config->hue};
+    double factor[IMAGE_ADJUSTMENTS];
+    int order[IMAGE_ADJUSTMENTS];
+    for (int i = 0; i < IMAGE_ADJUSTMENTS; i++) {
+        double middle = i == IMAGE_HUE ? 0.0 : 1.0;
+        double low = i == IMAGE_HUE ? -strength[i] : fmax(0.0, middle - strength[i]);
+        factor[i] = tdm_rng_range(rng, low, middle + strength[i]);
+        order[i] = i;
+    }
+    for (int i = IMAGE_ADJUSTMENTS - 1; i > 0; i--) {
         int j = (int)tdm_rng_below(rng, i + 1), kept = order[i];
         order[i] = order[j];
         order[j] = kept;
     }
-    for (int i = 0; i < 4; i++)
-        if (strength[order[i]] > 0.0) adjust[order[i]](pixel, height * width, factor[order[i]]);
+    for (int i = 0; i < IMAGE_ADJUSTMENTS; i++)
+        if (strength[order[i]] > 0.0)
+            image_adjust((image_adjustment)order[i], factor[order[i]], pixel, height * width);
 }
 const image_augment_row image_augment_jitter = {.name = "jitter", .apply = jitter};
 

@@ -43,6 +43,16 @@ static uint32_t big_endian(const unsigned char *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
+/* stb answers a PNG that is too large with "unknown image type". */
+static tdm_status png_probe(const char *name, const unsigned char *data, size_t bytes, int64_t *height,
+                            int64_t *width)
+{
+    TDM_REQUIRE(bytes >= 24, TDM_E_DATA, "%s: image is truncated", name);
+    *width = big_endian(data + 16);
+    *height = big_endian(data + 20);
+    return check_size(name, *height, *width);
+}
+
 static bool crc_matches(const unsigned char *type, size_t length)
 {
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
@@ -113,6 +123,7 @@ tdm_status tdm_image_probe(const char *name, const void *data, size_t bytes, int
     bool alpha;
     TDM_REQUIRE(bytes > 0, TDM_E_DATA, "%s: image is empty", name);
     TDM_REQUIRE(bytes <= (size_t)IMAGE_MAX_BYTES, TDM_E_DATA, "%s: image file is larger than 1 GiB", name);
+    if (is_png(data, bytes)) TDM_TRY(png_probe(name, data, bytes, height, width));
     if (is_webp(data, bytes))
         TDM_TRY(webp_probe(name, data, bytes, height, width, &alpha));
     else

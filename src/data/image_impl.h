@@ -30,6 +30,17 @@ typedef struct resample_plan {
 } resample_plan;
 TDM_CHECKED tdm_status image_resample(const image_window *window, const resample_plan *plan, uint8_t *out);
 
+/* Colour adjustments, in place on pixel[n][3]. factor: of hue the turn, -0.5 … 0.5 of the circle; of the
+ * others 1 leaves the image as it is. */
+typedef enum image_adjustment {
+    IMAGE_BRIGHTNESS,
+    IMAGE_CONTRAST,
+    IMAGE_SATURATION,
+    IMAGE_HUE,
+    IMAGE_ADJUSTMENTS
+} image_adjustment;
+void image_adjust(image_adjustment kind, double factor, uint8_t *pixel, int64_t n);
+
 /* The window of a source image that a random crop chose, in pixels. */
 typedef struct image_box {
     int64_t top, left, height, width;

@@ -30,7 +30,8 @@ static unsigned char *compress_png(unsigned char *data, int bytes, int *out_byte
 #define STBI_ONLY_GIF
 #define STBI_NO_HDR
 #define STBI_NO_LINEAR
-#define STBI_MAX_DIMENSIONS TDM_IMAGE_MAX_PX
+/* what a JPEG or GIF can say; tdm_image_probe applies the real limit, with a message that names the size */
+#define STBI_MAX_DIMENSIONS 65535
 #define STBI_ASSERT(x)      ((void)0)
 #include <stb_image.h>
 #define STB_IMAGE_WRITE_IMPLEMENTATION
@@ -84,8 +85,7 @@ static tdm_status failed(const char *name, bool truncated)
 {
     const char *reason = stbi_failure_reason();
     if (!reason) reason = "unknown";
-    if (!strcmp(reason, "too large"))
-        TDM_FAIL(TDM_E_DATA, "%s: image is too large, more than %d px on a side", name, TDM_IMAGE_MAX_PX);
+    if (!strcmp(reason, "too large")) TDM_FAIL(TDM_E_DATA, "%s: image is too large", name);
     if (!strcmp(reason, "outofmem")) TDM_FAIL(TDM_E_NOMEM, "%s: not enough memory to decode it", name);
     if (!strcmp(reason, "unknown image type"))
         TDM_FAIL(TDM_E_DATA, "%s: is not a JPEG, PNG, WebP, GIF or BMP image", name);

@@ -1,0 +1,353 @@
+/* Decoding, resizing and augmentation against Pillow, and what damaged files do. */
+#include "../../src/data/image_impl.h"
+#include "golden/image_golden.h"
+#include "golden/resize_golden.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define assert_ok(expr)                                                                                      \
+    do {                                                                                                     \
+        if ((expr) != TDM_OK) fail_msg("%s: %s", #expr, tdm_error_last()->message);                          \
+    } while (0)
+#define assert_fails(expr, code, part)                                                                       \
+    do {                                                                                                     \
+        assert_int_equal(expr, code);                                                                        \
+        if (!strstr(tdm_error_last()->message, part))                                                        \
+            fail_msg("\"%s\" does not say \"%s\"", tdm_error_last()->message, part);                         \
+    } while (0)
+
+static int largest_difference(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    int largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        int difference = abs((int)a[i] - (int)b[i]);
+        if (difference > largest) largest = difference;
+    }
+    return largest;
+}
+
+/* As synthetic() in tests/golden/make_resize_golden.py. The caller frees. */
+static tdm_image golden_source(int64_t height, int64_t width)
+{
+    tdm_image image = {.height = height, .width = width, .pixel = malloc((size_t)(height * width * 3))};
+    assert_non_null(image.pixel);
+    for (int64_t y = 0; y < height; y++)
+        for (int64_t x = 0; x < width; x++)
+            for (int64_t c = 0; c < 3; c++) {
+                int64_t noise = (x * 73 + y * 151 + c * 37 + x * y * 29) % 61;
+                int64_t edge = (x / (5 + c) + y / 7) % 2 == 0 ? 120 : 20;
+                image.pixel[(y * width + x) * 3 + c] = (uint8_t)((edge + noise + x * (c + 1)) % 256);
+            }
+    return image;
+}
+
+static void resize_equals_pillow(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(GOLDEN_RESIZE); i++) {
+        const struct golden_resize *golden = &GOLDEN_RESIZE[i];
+        tdm_image image = golden_source(golden->height, golden->width);
+        size_t bytes = (size_t)(golden->out_height * golden->out_width * 3);
+        uint8_t *out = malloc(bytes);
+        assert_ok(tdm_image_resize(&image, golden->top, golden->left, golden->box_height, golden->box_width,
+                                   golden->out_height, golden->out_width, out));
+        if (largest_difference(out, golden->pixel, bytes))
+            fail_msg("resize %zu differs by %d", i, largest_difference(out, golden->pixel, bytes));
+        free(out);
+        tdm_image_free(&image);
+    }
+}
+
+static void plain_equals_torchvision(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(GOLDEN_PLAIN); i++) {
+        const struct golden_plain *golden = &GOLDEN_PLAIN[i];
+        tdm_image image = golden_source(golden->height, golden->width);
+        size_t bytes = (size_t)(golden->out_height * golden->out_width * 3);
+        uint8_t *out = malloc(bytes);
+        assert_ok(tdm_image_plain(&image, golden->out_height, golden->out_width, out));
+        if (largest_difference(out, golden->pixel, bytes))
+            fail_msg("plain %zu differs by %d", i, largest_difference(out, golden->pixel, bytes));
+        free(out);
+        tdm_image_free(&image);
+    }
+}
+
+static void colour_equals_pillow(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(GOLDEN_COLOUR); i++) {
+        tdm_image image = golden_source(12, 20);
+        image_adjust(GOLDEN_COLOUR[i].kind, GOLDEN_COLOUR[i].factor, image.pixel, 12 * 20);
+        int difference = largest_difference(image.pixel, GOLDEN_COLOUR[i].pixel, 12 * 20 * 3);
+        if (difference) fail_msg("colour adjustment %zu differs by %d", i, difference);
+        tdm_image_free(&image);
+    }
+    tdm_image image = golden_source(12, 20);
+    tdm_augment_config config = {.gray = 1.0};
+    tdm_rng rng = tdm_rng_at(1, 2, 3, TDM_RNG_TEST);
+    image_augment_gray.apply(&config, &rng, 12, 20, image.pixel);
+    assert_memory_equal(image.pixel, GOLDEN_GRAY, sizeof(GOLDEN_GRAY));
+    tdm_image_free(&image);
+}
+
+static void resize_refuses_bad_boxes(void **state)
+{
+    (void)state;
+    tdm_image image = golden_source(8, 8);
+    uint8_t out[3 * 4];
+    assert_fails(tdm_image_resize(&image, -1, 0, 4, 4, 2, 2, out), TDM_E_SHAPE, "outside");
+    assert_fails(tdm_image_resize(&image, 0, 5, 4, 4, 2, 2, out), TDM_E_SHAPE, "outside");
+    assert_fails(tdm_image_resize(&image, 0, 0, 0, 4, 2, 2, out), TDM_E_SHAPE, "outside");
+    assert_fails(tdm_image_resize(&image, 0, 0, NAN, 4, 2, 2, out), TDM_E_SHAPE, "outside");
+    assert_fails(tdm_image_resize(&image, 0, 0, 8, 8, 0, 2, out), TDM_E_SHAPE, "cannot resize");
+    tdm_image_free(&image);
+}
+
+/* ---- decoding ---- */
+
+static tdm_text golden_file(const char *file)
+{
+    char path[4096];
+    const char *source = getenv("TANDEM_SOURCE_DIR");
+    snprintf(path, sizeof(path), "%s/tests/golden/images/%s", source ? source : ".", file);
+    tdm_text text = {0};
+    assert_ok(tdm_read_file(path, &text));
+    return text;
+}
+
+static void decode_equals_pillow(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(GOLDEN_IMAGE); i++) {
+        const struct golden_image *golden = &GOLDEN_IMAGE[i];
+        tdm_text file = golden_file(golden->file);
+        tdm_image image;
+        int64_t height, width;
+        assert_ok(tdm_image_probe(golden->file, file.data, file.length, &height, &width));
+        assert_int_equal(height, GOLDEN_IMAGE_HEIGHT);
+        assert_int_equal(width, GOLDEN_IMAGE_WIDTH);
+        assert_ok(tdm_image_decode(golden->file, file.data, file.length, &image));
+        assert_int_equal(image.height, height);
+        assert_int_equal(image.width, width);
+        int difference = largest_difference(image.pixel, golden->pixel, (size_t)(height * width * 3));
+        if (difference > golden->tolerance) fail_msg("%s differs by %d levels", golden->file, difference);
+        tdm_image_free(&image);
+        tdm_text_free(&file);
+    }
+}
+
+/* Every prefix of every file is refused: none is taken for a whole image. (What follows the last pixel may be
+ * missing from a GIF or a BMP, as nothing there is needed.) */
+static void truncated_files_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(GOLDEN_IMAGE); i++) {
+        const char *name = GOLDEN_IMAGE[i].file;
+        tdm_text file = golden_file(name);
+        size_t spare = strstr(name, ".gif") || strstr(name, ".bmp") ? 4 : 0;
+        for (size_t bytes = 0; bytes + spare < file.length; bytes++) {
+            tdm_image image;
+            unsigned char *piece = malloc(bytes + 1); /* exact, for the address sanitizer */
+            memcpy(piece, file.data, bytes);
+            piece = realloc(piece, bytes ? bytes : 1);
+            if (tdm_image_decode(name, piece, bytes, &image) != TDM_E_DATA)
+                fail_msg("%s cut to %zu of %zu bytes: not refused", name, bytes, file.length);
+            assert_non_null(strstr(tdm_error_last()->message, name));
+            assert_null(image.pixel);
+            free(piece);
+        }
+        tdm_text_free(&file);
+    }
+}
+
+static void bad_files_have_clear_messages(void **state)
+{
+    (void)state;
+    tdm_image image;
+    assert_fails(tdm_image_decode("a.png", "", 0, &image), TDM_E_DATA, "a.png: image is empty");
+    assert_fails(tdm_image_decode("a.txt", "hello, this is no image", 23, &image), TDM_E_DATA,
+                 "a.txt: is not a JPEG, PNG, WebP, GIF or BMP image");
+    tdm_text file = golden_file("rgb.png");
+    assert_fails(tdm_image_decode("cut.png", file.data, file.length - 20, &image), TDM_E_DATA,
+                 "cut.png: image is truncated");
+    file.data[file.length / 2] ^= 0x10;
+    assert_fails(tdm_image_decode("flipped.png", file.data, file.length, &image), TDM_E_DATA,
+                 "flipped.png: corrupt image (checksum error");
+    tdm_text_free(&file);
+    file = golden_file("baseline.jpg");
+    assert_fails(tdm_image_decode("cut.jpg", file.data, file.length - 30, &image), TDM_E_DATA,
+                 "cut.jpg: image is truncated");
+    tdm_text_free(&file);
+}
+
+static void put_u32(unsigned char *at, uint32_t value)
+{
+    for (int i = 0; i < 4; i++) at[i] = (unsigned char)(value >> (24 - 8 * i));
+}
+
+/* A header that claims 50,000 px, of a PNG and of a JPEG; and one within the sides' limits, with too many
+ * pixels. */
+static void huge_headers_are_refused(void **state)
+{
+    (void)state;
+    tdm_image image;
+    tdm_text file = golden_file("rgb.png");
+    put_u32((unsigned char *)file.data + 16, 50000);
+    assert_fails(tdm_image_decode("wide.png", file.data, file.length, &image), TDM_E_DATA,
+                 "wide.png: image of 50000 x 10 px is too large");
+    put_u32((unsigned char *)file.data + 16, 32000);
+    put_u32((unsigned char *)file.data + 20, 32000);
+    assert_fails(tdm_image_decode("many.png", file.data, file.length, &image), TDM_E_DATA,
+                 "32000 x 32000 px is too large");
+    tdm_text_free(&file);
+    file = golden_file("baseline.jpg");
+    unsigned char *frame = (unsigned char *)file.data;
+    while (!(frame[0] == 0xff && frame[1] == 0xc0)) frame++; /* SOF0 */
+    frame[5] = 50000 >> 8;
+    frame[6] = 50000 & 255;
+    assert_fails(tdm_image_decode("high.jpg", file.data, file.length, &image), TDM_E_DATA,
+                 "high.jpg: image of 13 x 50000 px is too large");
+    tdm_text_free(&file);
+}
+
+static void encoded_images_come_back(void **state)
+{
+    (void)state;
+    tdm_image image = golden_source(37, 53), back;
+    tdm_text file = {0};
+    assert_ok(tdm_image_encode_png(image.pixel, 37, 53, &file));
+    assert_ok(tdm_image_decode("x.png", file.data, file.length, &back));
+    assert_int_equal(back.height, 37);
+    assert_int_equal(back.width, 53);
+    assert_memory_equal(back.pixel, image.pixel, 37 * 53 * 3);
+    tdm_image_free(&back);
+    tdm_text_free(&file);
+    uint8_t flat[24 * 16 * 3];
+    memset(flat, 90, sizeof(flat));
+    assert_ok(tdm_image_encode_jpeg(flat, 24, 16, 95, &file));
+    assert_ok(tdm_image_decode("x.jpg", file.data, file.length, &back));
+    assert_true(largest_difference(back.pixel, flat, sizeof(flat)) <= 2);
+    tdm_image_free(&back);
+    tdm_text_free(&file);
+    tdm_image_free(&image);
+}
+
+/* ---- augmentation ---- */
+
+static const tdm_augment_config MILD = {
+    .crop_min_scale = 0.3, .crop_max_scale = 0.9, .crop_min_ratio = 0.75, .crop_max_ratio = 4.0 / 3.0};
+
+/* Areas and ratios stay in their ranges, the box in the image, and positions reach every corner. */
+static void crops_keep_their_ranges(void **state)
+{
+    (void)state;
+    bool corner[4] = {false};
+    double smallest = 1.0, largest = 0.0;
+    for (uint64_t i = 0; i < 4000; i++) {
+        image_box box = {.height = 200, .width = 300};
+        tdm_rng rng = tdm_rng_at(7, 1, i, TDM_RNG_TEST);
+        image_augment_crop.crop(&MILD, &rng, &box);
+        assert_true(box.top >= 0 && box.left >= 0 && box.height > 0 && box.width > 0);
+        assert_true(box.top + box.height <= 200 && box.left + box.width <= 300);
+        double area = (double)(box.height * box.width) / (200.0 * 300.0);
+        double ratio = (double)box.width / (double)box.height;
+        assert_true(area > 0.29 && area < 0.91); /* sides are rounded */
+        assert_true(ratio > 0.74 && ratio < 1.35);
+        smallest = fmin(smallest, area);
+        largest = fmax(largest, area);
+        int top = box.top + box.height / 2 > 100, left = box.left + box.width / 2 > 150;
+        corner[top * 2 + left] = true;
+    }
+    assert_true(smallest < 0.32 && largest > 0.8);
+    for (int i = 0; i < 4; i++) assert_true(corner[i]);
+}
+
+static void crop_falls_back_to_the_centre(void **state)
+{
+    (void)state;
+    tdm_augment_config whole = MILD;
+    whole.crop_min_scale = whole.crop_max_scale = 1.0;
+    image_box box = {.height = 10, .width = 100}; /* no box of the whole area has an allowed ratio */
+    tdm_rng rng = tdm_rng_at(7, 1, 1, TDM_RNG_TEST);
+    image_augment_crop.crop(&whole, &rng, &box);
+    assert_int_equal(box.height, 10);
+    assert_int_equal(box.width, 13);
+    assert_int_equal(box.top, 0);
+    assert_int_equal(box.left, (100 - 13) / 2);
+}
+
+static void flips_are_mirrors(void **state)
+{
+    (void)state;
+    tdm_augment_config config = {.flip = 1.0};
+    tdm_image image = golden_source(6, 7), twice = golden_source(6, 7);
+    tdm_rng rng = tdm_rng_at(7, 1, 1, TDM_RNG_TEST);
+    image_augment_flip.apply(&config, &rng, 6, 7, twice.pixel);
+    for (int y = 0; y < 6; y++)
+        for (int x = 0; x < 7; x++)
+            assert_memory_equal(twice.pixel + (y * 7 + x) * 3, image.pixel + (y * 7 + 6 - x) * 3, 3);
+    config.flip = 0.0;
+    image_augment_flip.apply(&config, &rng, 6, 7, twice.pixel);
+    config.flip = 1.0;
+    image_augment_flip.apply(&config, &rng, 6, 7, twice.pixel);
+    assert_memory_equal(twice.pixel, image.pixel, 6 * 7 * 3);
+    tdm_image_free(&image);
+    tdm_image_free(&twice);
+}
+
+/* The same stream gives the same bytes; others differ; without any augmentation it is a resize. */
+static void augmentation_depends_on_its_stream_only(void **state)
+{
+    (void)state;
+    tdm_augment_config config = MILD;
+    config.flip = 0.5;
+    config.jitter = 0.8;
+    config.brightness = config.contrast = config.saturation = 0.4;
+    config.hue = 0.1;
+    config.gray = 0.2;
+    tdm_image image = golden_source(47, 61);
+    uint8_t a[16 * 20 * 3], b[16 * 20 * 3], c[16 * 20 * 3];
+    for (uint64_t i = 0; i < 20; i++) {
+        assert_ok(tdm_image_augment(&image, &config, tdm_rng_at(1, 0, i, TDM_RNG_AUGMENT), 16, 20, a));
+        assert_ok(tdm_image_augment(&image, &config, tdm_rng_at(1, 0, i, TDM_RNG_AUGMENT), 16, 20, b));
+        assert_ok(tdm_image_augment(&image, &config, tdm_rng_at(1, 1, i, TDM_RNG_AUGMENT), 16, 20, c));
+        assert_memory_equal(a, b, sizeof(a));
+        assert_memory_not_equal(a, c, sizeof(a));
+    }
+    tdm_augment_config none = {.crop_min_scale = 1,
+                               .crop_max_scale = 1,
+                               .crop_min_ratio = 61.0 / 47.0,
+                               .crop_max_ratio = 61.0 / 47.0};
+    assert_ok(tdm_image_augment(&image, &none, tdm_rng_at(1, 0, 0, TDM_RNG_AUGMENT), 16, 20, a));
+    assert_ok(tdm_image_resize(&image, 0, 0, 47, 61, 16, 20, b));
+    assert_memory_equal(a, b, sizeof(a));
+    tdm_image_free(&image);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(resize_equals_pillow),
+        cmocka_unit_test(plain_equals_torchvision),
+        cmocka_unit_test(colour_equals_pillow),
+        cmocka_unit_test(resize_refuses_bad_boxes),
+        cmocka_unit_test(decode_equals_pillow),
+        cmocka_unit_test(truncated_files_are_refused),
+        cmocka_unit_test(bad_files_have_clear_messages),
+        cmocka_unit_test(huge_headers_are_refused),
+        cmocka_unit_test(encoded_images_come_back),
+        cmocka_unit_test(crops_keep_their_ranges),
+        cmocka_unit_test(crop_falls_back_to_the_centre),
+        cmocka_unit_test(flips_are_mirrors),
+        cmocka_unit_test(augmentation_depends_on_its_stream_only),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
