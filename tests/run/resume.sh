@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# A run that is stopped by a signal and resumed ends with the same bits as one that never stopped, in f32 and in bf16
+# (where the CPU has it) on the same number of ranks; on another number it continues the curve up to rounding.
+. "$(dirname "$0")/common.sh"
+make_data
+
+# stop_after LINES SIGNAL OUT PRECISION RANKS: runs until metrics.jsonl has that many lines, then signals
+stop_after() {
+    local lines=$1 signal=$2 out=$3 precision=$4 n=$5 code=0
+    ranks "$n" train --config "$work/run.cfg" --out "$out" --resume auto --set "train.precision=$precision" \
+        --set train.steps=150 2>"$work/log" &
+    local pid=$!
+    for _ in $(seq 600); do
+        [ "$(wc -l <"$out/metrics.jsonl" 2>/dev/null || echo 0)" -ge "$lines" ] && break
+        kill -0 $pid 2>/dev/null || break
+        sleep 0.05
+    done
+    if [ "$signal" = USR1 ]; then
+        kill -USR1 $pid # mpirun passes it on to every rank
+    else
+        # mpirun itself would end the job: the batch system signals a rank
+        kill -TERM "$(pgrep -P $pid | head -1)"
+    fi
+    wait $pid || code=$?
+    [ $code -eq 3 ] || fail "stopped by $signal: exit code $code, expected 3: $(cat "$work/log")"
+    grep -q "stopped on request at step" "$work/log" || fail "no message: $(cat "$work/log")"
+}
+
+precisions=f32
+ranks 1 train --config "$work/run.cfg" --out "$work/probe" --set train.precision=bf16 --set train.steps=1 2>/dev/null &&
+    precisions="f32 bf16"
+for precision in $precisions; do
+    ranks 2 train --config "$work/run.cfg" --out "$work/whole-$precision" --set "train.precision=$precision" \
+        --set train.steps=150 2>"$work/log" || fail "$(cat "$work/log")"
+    stop_after 20 USR1 "$work/cut-$precision" "$precision" 2
+    stop_after 60 TERM "$work/cut-$precision" "$precision" 2
+    ranks 2 train --config "$work/run.cfg" --out "$work/cut-$precision" --resume auto \
+        --set "train.precision=$precision" --set train.steps=150 2>"$work/log" || fail "$(cat "$work/log")"
+    same_weights "$work/whole-$precision" "$work/cut-$precision"
+    echo "$precision: stopped twice and resumed, same bits; $(compare_curves "$work/whole-$precision" "$work/cut-$precision" 0)"
+done
+
+stop_after 20 USR1 "$work/other" f32 4
+ranks 1 train --config "$work/run.cfg" --out "$work/other" --resume auto --set train.precision=f32 --set train.steps=150 \
+    2>"$work/log" || fail "$(cat "$work/log")"
+echo "4 ranks, then 1, against 2: $(compare_curves "$work/whole-f32" "$work/other" 1e-3)"
+
+# a finished run is left as it is
+ranks 2 train --config "$work/run.cfg" --out "$work/whole-f32" --resume auto --set train.precision=f32 \
+    --set train.steps=150 2>"$work/log" || fail "resuming a finished run: $(cat "$work/log")"
+# and is not overwritten by accident
+if ranks 2 train --config "$work/run.cfg" --out "$work/whole-f32" 2>"$work/log"; then fail "overwrote a run"; fi
+grep -q -- "--resume auto" "$work/log" || fail "no hint: $(cat "$work/log")"
