@@ -1,0 +1,77 @@
+/* Private to src/checkpoint.
+ *
+ *   h5_file.c     HDF5 in Tandem's dialect: writing, reading, messages
+ *   h5_list.c     what a file holds, and reading everything once
+ *   save.c        a run's directory of checkpoints: temporary directory, rename, pointers, keep N
+ *   restore.c     finding and reading */
+#ifndef TANDEM_CHECKPOINT_IMPL_H
+#define TANDEM_CHECKPOINT_IMPL_H
+
+#include "tandem/checkpoint.h"
+
+#include <hdf5.h>
+
+enum { CKPT_PATH_BYTES = 4096, CKPT_VERSION = 1, CKPT_MAX_DIMS = 4 };
+#define CKPT_MODEL_FORMAT "tandem.model"
+#define CKPT_STATE_FORMAT "tandem.state"
+
+/* ---- h5_file.c ---- */
+typedef struct h5_file {
+    hid_t id; /* H5I_INVALID_HID when closed */
+    bool writing;
+    char path[CKPT_PATH_BYTES];
+} h5_file;
+
+/* Switches HDF5's own printing off. */
+void h5_quiet(void);
+/* The innermost reason of HDF5's last failure: "No space left on device", "checksum error" … */
+const char *h5_reason(void);
+
+/* Writing. After a failure the file can only be discarded. */
+TDM_CHECKED tdm_status h5_create(const char *path, const char *format, h5_file *file);
+TDM_CHECKED tdm_status h5_put_text(h5_file *file, const char *attribute, const char *value);
+TDM_CHECKED tdm_status h5_put_i64(h5_file *file, const char *attribute, int64_t value);
+TDM_CHECKED tdm_status h5_put_f64(h5_file *file, const char *attribute, double value);
+TDM_CHECKED tdm_status h5_put_group(h5_file *file, const char *name);
+/* A scalar (ndim 0) is stored as one row of one: only chunked data sets carry checksums. */
+TDM_CHECKED tdm_status h5_put_f32(h5_file *file, const char *group, const char *name, int ndim,
+                                  const int64_t *shape, const float *data);
+TDM_CHECKED tdm_status h5_put_bytes(h5_file *file, const char *name, const void *data, size_t bytes);
+/* Flushes, closes and fsyncs. */
+TDM_CHECKED tdm_status h5_finish(h5_file *file);
+/* Closes without a care for the content; fine on a file that is closed or was never opened. */
+void h5_discard(h5_file *file);
+
+/* Reading. `format` NULL: any. */
+TDM_CHECKED tdm_status h5_open(const char *path, const char *format, h5_file *file);
+/* h5_open without a care for the attributes, for any HDF5 file. */
+TDM_CHECKED tdm_status h5_open_any(const char *path, h5_file *file);
+/* Appends to `text`. */
+TDM_CHECKED tdm_status h5_get_text(const h5_file *file, const char *attribute, tdm_text *text);
+TDM_CHECKED tdm_status h5_get_i64(const h5_file *file, const char *attribute, int64_t *value);
+TDM_CHECKED tdm_status h5_get_f64(const h5_file *file, const char *attribute, double *value);
+TDM_CHECKED tdm_status h5_get_f32(const h5_file *file, const char *group, const char *name, int ndim,
+                                  const int64_t *shape, float *data);
+/* Appends to `text`. */
+TDM_CHECKED tdm_status h5_get_bytes(const h5_file *file, const char *name, tdm_text *text);
+bool h5_has(const h5_file *file, const char *name);
+/* Shape of a data set; false when it is none or has more than CKPT_MAX_DIMS dimensions. */
+bool h5_shape(const h5_file *file, const char *group, const char *name, int *ndim,
+              int64_t shape[CKPT_MAX_DIMS]);
+/* Links of a group, in the order of their names. */
+TDM_CHECKED tdm_status h5_group_size(const h5_file *file, const char *group, int64_t *count);
+TDM_CHECKED tdm_status h5_link_name(const h5_file *file, const char *group, int64_t index, char *name,
+                                    size_t bytes);
+
+/* ---- save.c ---- */
+/* Rank 0's part of tdm_checkpoint_save. */
+TDM_CHECKED tdm_status checkpoint_save_local(const char *run_dir, const tdm_config *config,
+                                             const tdm_params *params, const tdm_optim *optim,
+                                             const tdm_tokenizer *tokenizer, const tdm_train_state *state,
+                                             bool best);
+/* Step of a directory name "step-00001234", or -1. */
+int64_t checkpoint_step_of(const char *name);
+/* Steps of the checkpoint directories in `dir`, newest first; *step is owned by the caller (tdm_free). */
+TDM_CHECKED tdm_status checkpoint_list(const char *dir, int64_t **step, int64_t *count);
+
+#endif

@@ -1,0 +1,266 @@
+/* What an HDF5 file holds, whoever wrote it; and reading everything once, for its checksums. */
+#include "checkpoint_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLAB_BYTES = 16 << 20, DEPTH = 8 };
+
+void tdm_h5_items_free(tdm_h5_items *items)
+{
+    for (int64_t i = 0; i < items->count; i++) {
+        free(items->item[i].name);
+        free(items->item[i].value);
+    }
+    free(items->item);
+    memset(items, 0, sizeof *items);
+}
+
+const tdm_h5_item *tdm_h5_items_find(const tdm_h5_items *items, const char *name)
+{
+    for (int64_t i = 0; i < items->count; i++) {
+        if (strcmp(items->item[i].name, name) == 0) return &items->item[i];
+    }
+    return NULL;
+}
+
+static tdm_status add_item(tdm_h5_items *items, const char *name, tdm_h5_item **item)
+{
+    if (items->count == items->capacity) {
+        const int64_t capacity = items->capacity * 2 + 64;
+        tdm_h5_item *grown = realloc(items->item, (size_t)capacity * sizeof *grown);
+        TDM_REQUIRE(grown, TDM_E_NOMEM, "out of memory for a list of %lld items", (long long)capacity);
+        items->item = grown;
+        items->capacity = capacity;
+    }
+    *item = &items->item[items->count];
+    memset(*item, 0, sizeof **item);
+    (*item)->name = strdup(name);
+    TDM_REQUIRE((*item)->name, TDM_E_NOMEM, "out of memory");
+    items->count++;
+    return TDM_OK;
+}
+
+static const char *type_name(hid_t type)
+{
+    const size_t bytes = H5Tget_size(type);
+    switch (H5Tget_class(type)) {
+    case H5T_FLOAT: return bytes == 4 ? "f32" : bytes == 8 ? "f64" : bytes == 2 ? "f16" : "float";
+    case H5T_STRING: return "string";
+    case H5T_INTEGER: {
+        static const char *const names[2][4] = {{"u8", "u16", "u32", "u64"}, {"i8", "i16", "i32", "i64"}};
+        const int size = bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3;
+        return names[H5Tget_sign(type) != H5T_SGN_NONE][size];
+    }
+    default: return "other";
+    }
+}
+
+/* ---- Attributes of the root ---- */
+
+static tdm_status attribute_value(const h5_file *file, const char *name, const char *type, tdm_text *text)
+{
+    if (strcmp(type, "string") == 0) return h5_get_text(file, name, text);
+    if (type[0] == 'f') {
+        double value;
+        TDM_TRY(h5_get_f64(file, name, &value));
+        return tdm_text_printf(text, "%.17g", value);
+    }
+    int64_t value;
+    TDM_TRY(h5_get_i64(file, name, &value));
+    return tdm_text_printf(text, "%lld", (long long)value);
+}
+
+static tdm_status list_attribute(const h5_file *file, const char *name, tdm_h5_items *items)
+{
+    const hid_t attribute = H5Aopen(file->id, name, H5P_DEFAULT);
+    TDM_REQUIRE(attribute >= 0, TDM_E_FORMAT, "%s: cannot read attribute %s: %s", file->path, name,
+                h5_reason());
+    const hid_t type = H5Aget_type(attribute);
+    const char *kind = type >= 0 ? type_name(type) : "other";
+    if (type >= 0) H5Tclose(type);
+    H5Aclose(attribute);
+    tdm_h5_item *item;
+    TDM_TRY(add_item(items, name, &item));
+    snprintf(item->type, sizeof item->type, "%s", kind);
+    tdm_text text = {0};
+    tdm_status status = tdm_text_append(&text, "", 0);
+    /* An attribute that is no scalar, or of a type that Tandem does not write, is listed without a value. */
+    if (status == TDM_OK && strcmp(kind, "other") != 0) (void)attribute_value(file, name, kind, &text);
+    item->value = text.data;
+    return status;
+}
+
+typedef struct attribute_walk {
+    const h5_file *file;
+    tdm_h5_items *items;
+    tdm_status status;
+} attribute_walk;
+
+static herr_t visit_attribute(hid_t object, const char *name, const H5A_info_t *info, void *context)
+{
+    (void)object;
+    (void)info;
+    attribute_walk *walk = context;
+    walk->status = list_attribute(walk->file, name, walk->items);
+    return walk->status == TDM_OK ? 0 : 1; /* 1 ends the walk */
+}
+
+static tdm_status list_attributes(const h5_file *file, tdm_h5_items *items)
+{
+    attribute_walk walk = {.file = file, .items = items, .status = TDM_OK};
+    const herr_t code = H5Aiterate2(file->id, H5_INDEX_NAME, H5_ITER_INC, NULL, visit_attribute, &walk);
+    TDM_REQUIRE(code >= 0, TDM_E_FORMAT, "%s: cannot read its attributes: %s", file->path, h5_reason());
+    return walk.status;
+}
+
+/* ---- Data sets ---- */
+
+/* What is done with each data set. */
+typedef tdm_status dataset_visitor(const h5_file *file, const char *path, hid_t dataset, void *context);
+
+static tdm_status visit_group(const h5_file *file, const char *path, int depth, dataset_visitor *visit,
+                              void *context);
+
+static tdm_status visit_link(const h5_file *file, const char *path, int depth, dataset_visitor *visit,
+                             void *context)
+{
+    const hid_t object = H5Oopen(file->id, path, H5P_DEFAULT);
+    TDM_REQUIRE(object >= 0, TDM_E_FORMAT, "%s: cannot open %s: %s", file->path, path, h5_reason());
+    tdm_status status = TDM_OK;
+    if (H5Iget_type(object) == H5I_DATASET) {
+        status = visit(file, path, object, context);
+    } else if (H5Iget_type(object) == H5I_GROUP && depth < DEPTH) {
+        status = visit_group(file, path, depth + 1, visit, context);
+    }
+    H5Oclose(object);
+    return status;
+}
+
+static tdm_status visit_group(const h5_file *file, const char *path, int depth, dataset_visitor *visit,
+                              void *context)
+{
+    H5G_info_t info;
+    TDM_REQUIRE(H5Gget_info_by_name(file->id, path[0] ? path : "/", &info, H5P_DEFAULT) >= 0, TDM_E_FORMAT,
+                "%s: cannot list %s: %s", file->path, path, h5_reason());
+    for (hsize_t i = 0; i < info.nlinks; i++) {
+        char name[256], inner[1024];
+        TDM_TRY(h5_link_name(file, path[0] ? path : "/", (int64_t)i, name, sizeof name));
+        const int n = snprintf(inner, sizeof inner, "%s/%s", path, name);
+        TDM_REQUIRE(n < (int)sizeof inner, TDM_E_FORMAT, "%s: name %s/… is too long", file->path, path);
+        TDM_TRY(visit_link(file, inner, depth, visit, context));
+    }
+    return TDM_OK;
+}
+
+static tdm_status list_dataset(const h5_file *file, const char *path, hid_t dataset, void *context)
+{
+    (void)file;
+    tdm_h5_item *item;
+    TDM_TRY(add_item(context, path, &item));
+    const hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
+    hsize_t dims[H5S_MAX_RANK] = {0};
+    const int ndim = space >= 0 ? H5Sget_simple_extent_dims(space, dims, NULL) : 0;
+    item->ndim = (int)tdm_min_i64(tdm_max_i64(ndim, 0), TDM_H5_MAX_DIMS);
+    item->elements = space >= 0 ? (int64_t)H5Sget_simple_extent_npoints(space) : 0;
+    for (int i = 0; i < item->ndim; i++) item->shape[i] = (int64_t)dims[i];
+    snprintf(item->type, sizeof item->type, "%s", type >= 0 ? type_name(type) : "other");
+    if (type >= 0) H5Tclose(type);
+    if (space >= 0) H5Sclose(space);
+    return TDM_OK;
+}
+
+tdm_status tdm_h5_list(const char *path, tdm_h5_items *items)
+{
+    memset(items, 0, sizeof *items);
+    h5_file file;
+    tdm_status status = h5_open_any(path, &file);
+    if (status == TDM_OK) status = list_attributes(&file, items);
+    if (status == TDM_OK) status = visit_group(&file, "", 0, list_dataset, items);
+    h5_discard(&file);
+    if (status != TDM_OK) tdm_h5_items_free(items);
+    return status;
+}
+
+/* ---- Verification ---- */
+
+static tdm_status read_slab(const h5_file *file, const char *path, hid_t dataset, hid_t type, hid_t space,
+                            hid_t memory, void *buffer)
+{
+    TDM_REQUIRE(H5Dread(dataset, type, memory, space, H5P_DEFAULT, buffer) >= 0, TDM_E_FORMAT,
+                "%s: cannot read %s: %s", file->path, path, h5_reason());
+    return TDM_OK;
+}
+
+static tdm_status read_rows(const h5_file *file, const char *path, hid_t dataset, hid_t type, hid_t space,
+                            int ndim, const hsize_t *dims, hsize_t first, hsize_t rows, void *buffer)
+{
+    hsize_t start[H5S_MAX_RANK] = {first}, count[H5S_MAX_RANK];
+    memcpy(count, dims, sizeof count);
+    count[0] = rows;
+    const hid_t memory = H5Screate_simple(ndim, count, NULL);
+    TDM_REQUIRE(memory >= 0, TDM_E_FORMAT, "%s: cannot read %s: %s", file->path, path, h5_reason());
+    H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
+    const tdm_status status = read_slab(file, path, dataset, type, space, memory, buffer);
+    H5Sclose(memory);
+    return status;
+}
+
+/* Rows of the first dimension read at once: about SLAB_BYTES, whole chunks where there are any. */
+static hsize_t slab_rows(hid_t dataset, size_t row_bytes)
+{
+    hsize_t rows = row_bytes >= SLAB_BYTES ? 1 : SLAB_BYTES / row_bytes, chunk[H5S_MAX_RANK];
+    const hid_t list = H5Dget_create_plist(dataset);
+    if (list >= 0 && H5Pget_layout(list) == H5D_CHUNKED && H5Pget_chunk(list, H5S_MAX_RANK, chunk) > 0) {
+        rows = rows > chunk[0] ? rows / chunk[0] * chunk[0] : chunk[0];
+    }
+    if (list >= 0) H5Pclose(list);
+    return rows;
+}
+
+static tdm_status read_all(const h5_file *file, const char *path, hid_t dataset, hid_t type, hid_t space)
+{
+    hsize_t dims[H5S_MAX_RANK] = {1};
+    const int ndim = H5Sget_simple_extent_dims(space, dims, NULL);
+    TDM_REQUIRE(ndim >= 0, TDM_E_FORMAT, "%s: %s has no simple shape", file->path, path);
+    size_t row_bytes = H5Tget_size(type);
+    for (int i = 1; i < ndim; i++) row_bytes *= (size_t)dims[i];
+    if (H5Sget_simple_extent_npoints(space) <= 0) return TDM_OK;
+    const hsize_t total = ndim > 0 ? dims[0] : 1;
+    const hsize_t step = ndim > 0 ? slab_rows(dataset, row_bytes) : 1;
+    void *buffer = NULL;
+    TDM_TRY(tdm_alloc((size_t)(step < total ? step : total) * row_bytes, path, &buffer));
+    tdm_status status = TDM_OK;
+    if (ndim == 0) status = read_slab(file, path, dataset, type, H5S_ALL, H5S_ALL, buffer);
+    for (hsize_t first = 0; ndim > 0 && first < total && status == TDM_OK; first += step) {
+        const hsize_t rows = total - first < step ? total - first : step;
+        status = read_rows(file, path, dataset, type, space, ndim, dims, first, rows, buffer);
+    }
+    tdm_free(buffer);
+    return status;
+}
+
+static tdm_status verify_dataset(const h5_file *file, const char *path, hid_t dataset, void *context)
+{
+    (void)context;
+    const hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
+    tdm_status status = TDM_OK;
+    if (type < 0 || space < 0) {
+        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read %s: %s", file->path, path,
+                               h5_reason());
+    } else if (H5Tdetect_class(type, H5T_VLEN) <= 0 && H5Tis_variable_str(type) <= 0) {
+        status = read_all(file, path, dataset, type, space); /* Tandem writes nothing of variable length */
+    }
+    if (type >= 0) H5Tclose(type);
+    if (space >= 0) H5Sclose(space);
+    return status;
+}
+
+tdm_status tdm_h5_verify(const char *path)
+{
+    h5_file file;
+    tdm_status status = h5_open_any(path, &file);
+    if (status == TDM_OK) status = visit_group(&file, "", 0, verify_dataset, NULL);
+    h5_discard(&file);
+    return status;
+}

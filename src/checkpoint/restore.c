@@ -1,0 +1,303 @@
+/* Finding and reading checkpoints. */
+#include "checkpoint_impl.h"
+
+#include <string.h>
+
+enum { LISTED = 5 }; /* names shown per kind of mismatch */
+
+/* ---- Finding ---- */
+
+static bool holds_model(const char *dir)
+{
+    char path[CKPT_PATH_BYTES];
+    return tdm_path_join(path, sizeof path, dir, "model.h5") == TDM_OK && tdm_path_exists(path);
+}
+
+/* The directory that DIR/latest or DIR/best names, when it holds a model; else out[0] = 0. */
+static void follow_pointer(const char *dir, const char *pointer, char *out, size_t bytes)
+{
+    char path[CKPT_PATH_BYTES];
+    tdm_text text = {0};
+    out[0] = '\0';
+    if (tdm_path_join(path, sizeof path, dir, pointer) != TDM_OK || !tdm_path_exists(path)) return;
+    if (tdm_read_file(path, &text) == TDM_OK) {
+        text.data[strcspn(text.data, "\r\n")] = '\0';
+        if (checkpoint_step_of(text.data) < 0 || tdm_path_join(out, bytes, dir, text.data) != TDM_OK ||
+            !holds_model(out)) {
+            out[0] = '\0';
+        }
+    }
+    tdm_text_free(&text);
+}
+
+static bool opens(const char *dir, const char *name, const char *format)
+{
+    char path[CKPT_PATH_BYTES];
+    h5_file file;
+    if (tdm_path_join(path, sizeof path, dir, name) != TDM_OK) return false;
+    if (h5_open(path, format, &file) != TDM_OK) return false;
+    h5_discard(&file);
+    return true;
+}
+
+static bool is_whole(const char *dir)
+{
+    return opens(dir, "model.h5", CKPT_MODEL_FORMAT) && opens(dir, "state.h5", CKPT_STATE_FORMAT);
+}
+
+/* The newest directory in `dir` that is whole, or out[0] = 0. */
+static tdm_status newest_whole(const char *dir, char *out, size_t bytes)
+{
+    int64_t *step, count;
+    out[0] = '\0';
+    TDM_TRY(checkpoint_list(dir, &step, &count));
+    tdm_status status = TDM_OK;
+    for (int64_t i = 0; i < count && status == TDM_OK && out[0] == '\0'; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "step-%08lld", (long long)step[i]);
+        status = tdm_path_join(out, bytes, dir, name);
+        if (status == TDM_OK && !is_whole(out)) out[0] = '\0';
+    }
+    tdm_free(step);
+    return status;
+}
+
+tdm_status tdm_checkpoint_latest(const char *run_dir, char *out, size_t bytes)
+{
+    char dir[CKPT_PATH_BYTES];
+    TDM_TRY(tdm_path_join(dir, sizeof dir, run_dir, "checkpoints"));
+    follow_pointer(dir, "latest", out, bytes);
+    if (out[0] != '\0') {
+        if (is_whole(out)) return TDM_OK;
+        tdm_log(TDM_LOG_WARN, "%s; looking for an older checkpoint", tdm_error_last()->message);
+    }
+    return newest_whole(dir, out, bytes);
+}
+
+/* `best` or `latest` of a run directory, whichever is preferred and there; out[0] = 0 without any. */
+static tdm_status find_in_run(const char *run_dir, bool prefer_best, char *out, size_t bytes)
+{
+    char dir[CKPT_PATH_BYTES];
+    TDM_TRY(tdm_path_join(dir, sizeof dir, run_dir, "checkpoints"));
+    out[0] = '\0';
+    if (prefer_best) follow_pointer(dir, "best", out, bytes);
+    if (out[0] == '\0') follow_pointer(dir, "latest", out, bytes);
+    return out[0] == '\0' ? newest_whole(dir, out, bytes) : TDM_OK;
+}
+
+tdm_status tdm_checkpoint_find(const char *path, bool prefer_best, char *out, size_t bytes)
+{
+    TDM_REQUIRE(tdm_path_exists(path), TDM_E_IO, "%s: there is no such checkpoint", path);
+    if (tdm_path_is_dir(path)) {
+        if (holds_model(path)) {
+            TDM_REQUIRE(strlen(path) < bytes, TDM_E_IO, "%s: path is too long", path);
+            strcpy(out, path);
+            return TDM_OK;
+        }
+        TDM_TRY(find_in_run(path, prefer_best, out, bytes));
+        TDM_REQUIRE(out[0] != '\0', TDM_E_IO, "%s: holds no checkpoint (neither model.h5 nor checkpoints/)",
+                    path);
+        return TDM_OK;
+    }
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    TDM_REQUIRE(strcmp(name, "model.h5") == 0, TDM_E_IO,
+                "%s: is not a checkpoint (a directory, or its model.h5)", path);
+    const size_t length = slash ? (size_t)(slash - path) : 1;
+    TDM_REQUIRE(length + 2 < bytes, TDM_E_IO, "%s: path is too long", path);
+    snprintf(out, bytes, "%.*s", (int)tdm_max_i64(1, (int64_t)length), slash ? path : ".");
+    return TDM_OK;
+}
+
+/* ---- Reading ---- */
+
+static tdm_status open_in(const char *dir, const char *name, const char *format, h5_file *file)
+{
+    char path[CKPT_PATH_BYTES];
+    file->id = H5I_INVALID_HID;
+    TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
+    return h5_open(path, format, file);
+}
+
+static tdm_status read_tokenizer(const h5_file *file, tdm_tokenizer **tokenizer)
+{
+    TDM_REQUIRE(h5_has(file, "tokenizer"), TDM_E_FORMAT,
+                "%s: holds no tokenizer (import it with --tokenizer)", file->path);
+    tdm_text bytes = {0};
+    tdm_status status = h5_get_bytes(file, "tokenizer", &bytes);
+    if (status == TDM_OK) {
+        status = tdm_tokenizer_open_memory(file->path, bytes.data, bytes.length, tokenizer);
+    }
+    tdm_text_free(&bytes);
+    return status;
+}
+
+static tdm_status read_config(const h5_file *file, tdm_config *config)
+{
+    tdm_text text = {0};
+    tdm_status status = h5_get_text(file, "config", &text);
+    if (status == TDM_OK) status = tdm_config_load_text(config, file->path, text.data);
+    tdm_text_free(&text);
+    return status;
+}
+
+tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *config, tdm_tokenizer **tokenizer,
+                                      int64_t *step)
+{
+    if (tokenizer != NULL) *tokenizer = NULL;
+    h5_file file;
+    tdm_status status = open_in(dir, "model.h5", CKPT_MODEL_FORMAT, &file);
+    if (status == TDM_OK && step != NULL) status = h5_get_i64(&file, "step", step);
+    if (status == TDM_OK) status = read_config(&file, config);
+    if (status == TDM_OK && tokenizer != NULL) status = read_tokenizer(&file, tokenizer);
+    h5_discard(&file);
+    return status;
+}
+
+/* ", a" … and at the end " …" */
+static tdm_status list_name(tdm_text *text, int64_t *count, const char *name)
+{
+    ++*count;
+    if (*count > LISTED + 1) return TDM_OK;
+    if (*count > LISTED) return tdm_text_printf(text, ", …");
+    return tdm_text_printf(text, "%s%s", *count > 1 ? ", " : "", name);
+}
+
+static void shape_text(int ndim, const int64_t *shape, char *text, size_t bytes)
+{
+    size_t at = (size_t)snprintf(text, bytes, "[");
+    for (int i = 0; i < ndim && at < bytes; i++) {
+        at += (size_t)snprintf(text + at, bytes - at, "%s%lld", i > 0 ? ", " : "", (long long)shape[i]);
+    }
+    if (at < bytes) snprintf(text + at, bytes - at, "]");
+}
+
+static tdm_status compare_row(const h5_file *file, const char *group, const tdm_param *row, tdm_text *missing,
+                              int64_t *n_missing, tdm_text *shapes, int64_t *n_shapes)
+{
+    int ndim;
+    int64_t shape[CKPT_MAX_DIMS];
+    if (!h5_shape(file, group, row->name, &ndim, shape)) return list_name(missing, n_missing, row->name);
+    bool same = ndim == row->ndim || (row->ndim == 0 && ndim == 1 && shape[0] == 1);
+    for (int i = 0; same && i < row->ndim; i++) same = shape[i] == row->shape[i];
+    if (same) return TDM_OK;
+    char have[100], want[100], line[360];
+    shape_text(ndim, shape, have, sizeof have);
+    shape_text(row->ndim, row->shape, want, sizeof want);
+    snprintf(line, sizeof line, "%s is %s, expected %s", row->name, have, want);
+    return list_name(shapes, n_shapes, line);
+}
+
+static tdm_status find_unknown(const h5_file *file, const char *group, const tdm_params *params,
+                               tdm_text *unknown, int64_t *n_unknown)
+{
+    int64_t links;
+    TDM_TRY(h5_group_size(file, group, &links));
+    for (int64_t i = 0; i < links; i++) {
+        char name[256];
+        TDM_TRY(h5_link_name(file, group, i, name, sizeof name));
+        if (tdm_params_find(params, name) == NULL) TDM_TRY(list_name(unknown, n_unknown, name));
+    }
+    return TDM_OK;
+}
+
+static const char *or_empty(const tdm_text *text)
+{
+    return text->data ? text->data : "";
+}
+
+/* The group's data sets are exactly the parameters, or one message names what differs. */
+static tdm_status check_same_model(const h5_file *file, const char *group, const tdm_params *params)
+{
+    tdm_text missing = {0}, unknown = {0}, shapes = {0};
+    int64_t n_missing = 0, n_unknown = 0, n_shapes = 0;
+    tdm_status status = find_unknown(file, group, params, &unknown, &n_unknown);
+    for (int64_t i = 0; i < params->count && status == TDM_OK; i++) {
+        status = compare_row(file, group, &params->row[i], &missing, &n_missing, &shapes, &n_shapes);
+    }
+    if (status == TDM_OK && n_missing + n_unknown + n_shapes > 0) {
+        status =
+            tdm_error_set(TDM_E_SHAPE, __FILE__, __LINE__,
+                          "%s: is of another model: /%s: %lld missing (%s), %lld unknown (%s), "
+                          "%lld of another shape (%s)",
+                          file->path, group, (long long)n_missing, or_empty(&missing), (long long)n_unknown,
+                          or_empty(&unknown), (long long)n_shapes, or_empty(&shapes));
+    }
+    tdm_text_free(&missing);
+    tdm_text_free(&unknown);
+    tdm_text_free(&shapes);
+    return status;
+}
+
+static tdm_status read_arena(const h5_file *file, const char *group, const tdm_params *params, float *arena)
+{
+    TDM_TRY(check_same_model(file, group, params));
+    for (int64_t i = 0; i < params->count; i++) {
+        const tdm_param *row = &params->row[i];
+        TDM_TRY(h5_get_f32(file, group, row->name, row->ndim, row->shape, arena + row->offset));
+    }
+    return TDM_OK;
+}
+
+tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params)
+{
+    h5_file file;
+    tdm_status status = open_in(dir, "model.h5", CKPT_MODEL_FORMAT, &file);
+    if (status == TDM_OK) status = read_arena(&file, "param", params, params->weight);
+    h5_discard(&file);
+    return status;
+}
+
+static tdm_status read_state_file(const h5_file *file, const tdm_params *params, tdm_optim *optim,
+                                  tdm_train_state *state)
+{
+    TDM_TRY(h5_get_i64(file, "step", &state->step));
+    TDM_TRY(h5_get_i64(file, "optim_step", &optim->step));
+    TDM_TRY(h5_get_f64(file, "elapsed_s", &state->elapsed_s));
+    TDM_TRY(h5_get_f64(file, "best_value", &state->best_value));
+    TDM_TRY(h5_get_i64(file, "best_step", &state->best_step));
+    TDM_TRY(read_arena(file, "m", params, optim->m));
+    return read_arena(file, "v", params, optim->v);
+}
+
+/* Both files are of the same step: nobody mixed two checkpoints. */
+static tdm_status check_same_step(const char *dir, int64_t step)
+{
+    h5_file file;
+    int64_t model_step = -1;
+    tdm_status status = open_in(dir, "model.h5", CKPT_MODEL_FORMAT, &file);
+    if (status == TDM_OK) status = h5_get_i64(&file, "step", &model_step);
+    h5_discard(&file);
+    TDM_TRY(status);
+    TDM_REQUIRE(model_step == step, TDM_E_FORMAT, "%s: model.h5 is of step %lld, state.h5 of step %lld", dir,
+                (long long)model_step, (long long)step);
+    return TDM_OK;
+}
+
+tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_params *params, tdm_optim *optim,
+                                     tdm_train_state *state)
+{
+    h5_file file;
+    tdm_status status = open_in(dir, "state.h5", CKPT_STATE_FORMAT, &file);
+    if (status == TDM_OK) status = read_state_file(&file, params, optim, state);
+    h5_discard(&file);
+    TDM_TRY(status);
+    return check_same_step(dir, state->step);
+}
+
+tdm_status tdm_checkpoint_verify(const char *dir)
+{
+    static const struct {
+        const char *name, *format;
+    } files[] = {{"model.h5", CKPT_MODEL_FORMAT}, {"state.h5", CKPT_STATE_FORMAT}};
+    for (size_t i = 0; i < 2; i++) {
+        char path[CKPT_PATH_BYTES];
+        TDM_TRY(tdm_path_join(path, sizeof path, dir, files[i].name));
+        if (i == 1 && !tdm_path_exists(path)) continue; /* an imported model has no state */
+        h5_file file;
+        TDM_TRY(h5_open(path, files[i].format, &file));
+        h5_discard(&file);
+        TDM_TRY(tdm_h5_verify(path));
+    }
+    return TDM_OK;
+}
