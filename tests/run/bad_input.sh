@@ -81,7 +81,7 @@ before=$(cat "$work/full/checkpoints/latest")
 code=0
 (trap '' XFSZ && ulimit -f 2000 && OMPI_MCA_btl=tcp,self PMIX_MCA_gds=hash exec timeout "$TIMEOUT" "$MPIEXEC" --oversubscribe \
     -n 2 "$TANDEM" "${full[@]}" --resume auto --set train.steps=4) >"$work/out" 2>"$work/err" || code=$?
-[ $code -ne 0 ] && [ $code -ne 124 ] || fail "disk full: exit code $code"
+if [ $code -eq 0 ] || [ $code -eq 124 ]; then fail "disk full: exit code $code"; fi
 grep -qE '^tandem: .*step-' "$work/err" || fail "disk full: no message: $(cat "$work/err")"
 [ "$(cat "$work/full/checkpoints/latest")" = "$before" ] || fail "disk full: latest moved"
 "$TANDEM" info --verify "$work/full/checkpoints/$before" >/dev/null || fail "disk full: the old checkpoint is damaged"
