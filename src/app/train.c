@@ -384,6 +384,15 @@ static tdm_status run_training(run *r)
     return status;
 }
 
+static tdm_status print_keys(void)
+{
+    tdm_text text = {0};
+    tdm_status status = tdm_config_help(&text);
+    if (status == TDM_OK) printf("\nConfiguration keys (libconfig file, or --set):\n%s", text.data);
+    tdm_text_free(&text);
+    return status;
+}
+
 static tdm_status train_run(tdm_comm *comm, int argc, char **argv)
 {
     train_options options = {.config = "", .out = "", .resume = ""};
@@ -405,6 +414,7 @@ static tdm_status train_run(tdm_comm *comm, int argc, char **argv)
     tdm_status status =
         tdm_parse_flags("train", "--config FILE [--set group.key=value]… --out RUN_DIR [--resume auto|PATH]",
                         flags, sizeof(flags) / sizeof(flags[0]), argc, argv, &positional, &help);
+    if (status == TDM_OK && help) status = print_keys();
     if (status == TDM_OK && !help && positional.count)
         status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "train: unexpected argument \"%s\"",
                                positional.item[0]);

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Builds Tandem and runs its unit and MPI tests in a Debian 13 root (oneDNN 3.7, Open MPI 5.0, HDF5 1.14) made by
+# debootstrap. As root, with the packages debootstrap and mount; about a minute for the root, kept for the next call.
+#   tests/debian13.sh [ROOT_DIR]
+set -euo pipefail
+source=$(cd "$(dirname "$0")/.." && pwd)
+root=${1:-/var/tmp/tandem-debian13}
+[ "$(id -u)" -eq 0 ] || { echo "debian13.sh: needs root for chroot" >&2; exit 1; }
+
+if [ ! -e "$root/.complete" ]; then
+    command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
+    rm -rf "$root"
+    # libdnnl-dev and friends are the same names as in Debian 12
+    packages=$(sed 's/#.*//; /^[[:space:]]*$/d' "$source/scripts/packages.txt" | paste -sd,)
+    debootstrap --variant=minbase --include="$packages,python3,procps,hdf5-tools" trixie "$root" >"$root.log" 2>&1 ||
+        { tail -n 20 "$root.log" >&2; exit 1; }
+    touch "$root/.complete"
+fi
+
+unmount() {
+    umount -l "$root/proc" "$root/dev/shm" "$root/src" 2>/dev/null || true
+}
+trap unmount EXIT
+mkdir -p "$root/src" "$root/dev/shm" "$root/build"
+mount -t proc proc "$root/proc"
+mount -t tmpfs tmpfs "$root/dev/shm"
+mount --bind -o ro "$source" "$root/src"
+
+chroot "$root" /bin/bash -euo pipefail -c '
+    export LC_ALL=C.UTF-8 HOME=/root
+    cmake -S /src -B /build -DTANDEM_WERROR=ON
+    cmake --build /build -j "$(nproc)"
+    ctest --test-dir /build -L "unit|mpi" --output-on-failure'
