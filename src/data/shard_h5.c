@@ -4,6 +4,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* HDF5's exit handler closes again what could not be closed because the disk was full, and crashes in that
+ * (1.10.8, H5F__close_cb). Everything is closed explicitly here, so the handler is not needed; it can only be
+ * declined before HDF5 is first used. */
+__attribute__((constructor)) static void decline_exit_handler(void)
+{
+    H5dont_atexit();
+}
+
 void shard_h5_quiet(void)
 {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
