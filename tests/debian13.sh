@@ -26,6 +26,7 @@ mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/dev/shm"
 mount --bind -o ro "$source" "$root/src"
 
+# shellcheck disable=SC2016 # expanded inside the root
 chroot "$root" /bin/bash -euo pipefail -c '
     export LC_ALL=C.UTF-8 HOME=/root
     cmake -S /src -B /build -DTANDEM_WERROR=ON
