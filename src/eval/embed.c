@@ -1,0 +1,210 @@
+/* Embedding a split: each rank embeds a contiguous piece of the images and one of the captions. */
+#include "eval_impl.h"
+
+#include "tandem/loader.h"
+#include "tandem/model.h"
+
+#include <string.h>
+
+void tdm_embeddings_free(tdm_embeddings *embeddings)
+{
+    if (embeddings == NULL) return;
+    tdm_free(embeddings->image);
+    tdm_free(embeddings->text);
+    tdm_free(embeddings->image_row_of_caption);
+    tdm_free(embeddings->image_identity);
+    tdm_free(embeddings->caption_identity);
+    tdm_free(embeddings->image_labels);
+    tdm_free(embeddings->caption_labels);
+    *embeddings = (tdm_embeddings){0};
+}
+
+typedef struct embedding_job {
+    tdm_model *model;
+    tdm_ops *ops;
+    const tdm_config *config;
+    tdm_dataset *dataset;
+    const tdm_tokenizer *tokenizer;
+    int64_t batch, workers;
+    float *feature; /* [batch][d] before normalisation */
+    float *norm;    /* [batch] */
+    uint8_t *image; /* [batch][height][width][3] */
+} embedding_job;
+
+static const tdm_tower_mode inference = {.train = false};
+
+static tdm_status embed_rows(embedding_job *job, tdm_modality modality, const tdm_tower_input *input,
+                             float *out)
+{
+    TDM_TRY(tdm_model_embed(job->model, modality, input, &inference, job->feature));
+    tdm_l2norm_forward(job->ops, input->n, tdm_model_embed_dim(job->model), job->feature, out, job->norm);
+    return TDM_OK;
+}
+
+static tdm_status embed_images(embedding_job *job, const tdm_embeddings *e)
+{
+    const int64_t height = job->config->model.image.height_px, width = job->config->model.image.width_px;
+    for (int64_t i = 0; i < e->images; i += job->batch) {
+        const int64_t n = tdm_min_i64(job->batch, e->images - i);
+        TDM_TRY(
+            tdm_load_images(job->dataset, e->image_first + i, n, height, width, job->workers, job->image));
+        const tdm_tower_input input = {.n = n, .image = job->image};
+        TDM_TRY(embed_rows(job, TDM_IMAGE, &input, e->image + i * e->d));
+        tdm_progress("embedding images %lld/%lld", (long long)(i + n), (long long)e->images);
+    }
+    return TDM_OK;
+}
+
+static tdm_status embed_captions(embedding_job *job, const tdm_embeddings *e)
+{
+    for (int64_t i = 0; i < e->captions; i += job->batch) {
+        const int64_t n = tdm_min_i64(job->batch, e->captions - i);
+        tdm_text_batch text = {0};
+        tdm_status status = tdm_load_captions(job->dataset, job->tokenizer, e->caption_first + i, n,
+                                              job->config->model.text.context_length, &text);
+        const tdm_tower_input input = {.n = n, .token = text.token, .seq = text.seq};
+        if (status == TDM_OK) status = embed_rows(job, TDM_TEXT, &input, e->text + i * e->d);
+        tdm_free(text.token);
+        tdm_free(text.seq);
+        TDM_TRY(status);
+        tdm_progress("embedding captions %lld/%lld", (long long)(i + n), (long long)e->captions);
+    }
+    return TDM_OK;
+}
+
+/* Bits of one image into words[label_words]; bit[class_count] is room. */
+static tdm_status read_labels(tdm_dataset *dataset, int64_t image, int64_t class_count, int64_t label_words,
+                              uint8_t *bit, uint64_t *words)
+{
+    TDM_TRY(tdm_dataset_classes(dataset, image, bit));
+    memset(words, 0, (size_t)label_words * sizeof *words);
+    for (int64_t c = 0; c < class_count; c++) words[c / 64] |= (uint64_t)(bit[c] != 0) << (c % 64);
+    return TDM_OK;
+}
+
+static tdm_status fill_labels(tdm_dataset *dataset, tdm_embeddings *e)
+{
+    uint8_t *bit = NULL;
+    const int64_t words = e->label_words;
+    TDM_TRY(TDM_ALLOC(e->class_count, &bit));
+    tdm_status status = TDM_ALLOC(e->images * words, &e->image_labels);
+    if (status == TDM_OK) status = TDM_ALLOC(e->captions * words, &e->caption_labels);
+    for (int64_t i = 0; i < e->images && status == TDM_OK; i++)
+        status =
+            read_labels(dataset, e->image_first + i, e->class_count, words, bit, e->image_labels + i * words);
+    for (int64_t c = 0; c < e->captions && status == TDM_OK; c++) {
+        uint64_t *own = e->caption_labels + c * words;
+        if (c > 0 && e->image_row_of_caption[c] == e->image_row_of_caption[c - 1])
+            memcpy(own, own - words, (size_t)words * sizeof *own);
+        else
+            status = read_labels(dataset, e->image_row_of_caption[c], e->class_count, words, bit, own);
+    }
+    tdm_free(bit);
+    return status;
+}
+
+/* Sizes, rows and identities of this rank's piece. */
+static tdm_status describe_piece(tdm_comm *comm, tdm_dataset *dataset, int64_t d, tdm_embeddings *e)
+{
+    const int rank = tdm_comm_rank(comm), size = tdm_comm_size(comm);
+    const int64_t images = tdm_dataset_images(dataset), captions = tdm_dataset_captions(dataset);
+    *e = (tdm_embeddings){.d = d,
+                          .image_first = tdm_part_begin(images, size, rank),
+                          .caption_first = tdm_part_begin(captions, size, rank),
+                          .class_count = tdm_dataset_class_count(dataset)};
+    e->images = tdm_part_begin(images, size, rank + 1) - e->image_first;
+    e->captions = tdm_part_begin(captions, size, rank + 1) - e->caption_first;
+    e->label_words = (e->class_count + 63) / 64;
+    TDM_TRY(TDM_ALLOC(e->images * d, &e->image));
+    TDM_TRY(TDM_ALLOC(e->captions * d, &e->text));
+    TDM_TRY(TDM_ALLOC(e->captions, &e->image_row_of_caption));
+    TDM_TRY(TDM_ALLOC(e->images, &e->image_identity));
+    TDM_TRY(TDM_ALLOC(e->captions, &e->caption_identity));
+    for (int64_t i = 0; i < e->images; i++)
+        e->image_identity[i] = tdm_dataset_identity(dataset, e->image_first + i);
+    for (int64_t c = 0; c < e->captions; c++) {
+        e->image_row_of_caption[c] = tdm_dataset_caption_image(dataset, e->caption_first + c);
+        e->caption_identity[c] = tdm_dataset_identity(dataset, e->image_row_of_caption[c]);
+    }
+    return e->class_count > 0 ? fill_labels(dataset, e) : TDM_OK;
+}
+
+static tdm_status embed_piece(tdm_comm *comm, embedding_job *job, tdm_embeddings *e)
+{
+    const tdm_tower_config *image = &job->config->model.image;
+    const int64_t d = tdm_model_embed_dim(job->model);
+    TDM_TRY(describe_piece(comm, job->dataset, d, e));
+    TDM_TRY(TDM_ALLOC(job->batch * d, &job->feature));
+    TDM_TRY(TDM_ALLOC(job->batch, &job->norm));
+    TDM_TRY(TDM_ALLOC(job->batch * image->height_px * image->width_px * 3, &job->image));
+    TDM_TRY(embed_images(job, e));
+    return embed_captions(job, e);
+}
+
+tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model, tdm_ops *ops,
+                             const struct tdm_config *config, struct tdm_dataset *dataset,
+                             const struct tdm_tokenizer *tokenizer, int64_t batch, int64_t workers,
+                             tdm_embeddings *embeddings)
+{
+    TDM_REQUIRE(batch >= 1 && workers >= 1, TDM_E_USAGE,
+                "embedding in batches of %lld on %lld decode threads", (long long)batch, (long long)workers);
+    embedding_job job = {.model = model,
+                         .ops = ops,
+                         .config = config,
+                         .dataset = dataset,
+                         .tokenizer = tokenizer,
+                         .batch = batch,
+                         .workers = workers};
+    const tdm_status status = embed_piece(comm, &job, embeddings);
+    tdm_progress_clear();
+    tdm_free(job.feature);
+    tdm_free(job.norm);
+    tdm_free(job.image);
+    if (status != TDM_OK) tdm_embeddings_free(embeddings);
+    return status;
+}
+
+/* ---- Metrics of both directions ---- */
+
+/* A block keeps every thread busy for a while and is small beside the gallery. */
+static int64_t block_rows(const tdm_ops *ops)
+{
+    return tdm_max_i64(512, 96 * (int64_t)eval_threads(ops));
+}
+
+tdm_status tdm_eval_embeddings(tdm_comm *comm, tdm_ops *ops, const tdm_embeddings *embeddings,
+                               const char *positives, tdm_metrics *text_to_image, tdm_metrics *image_to_text)
+{
+    const tdm_embeddings *e = embeddings;
+    int64_t *image_row = NULL;
+    tdm_status status = TDM_ALLOC(e->images, &image_row);
+    tdm_eval_side image = {.n = e->images, .d = e->d, .feature = e->image};
+    tdm_eval_side text = {.n = e->captions, .d = e->d, .feature = e->text};
+    if (status != TDM_OK) {
+        /* agreed below */
+    } else if (strcmp(positives, "pair") == 0) {
+        for (int64_t i = 0; i < e->images; i++) image_row[i] = e->image_first + i;
+        image.id = image_row;
+        text.id = e->image_row_of_caption;
+    } else if (strcmp(positives, "identity") == 0) {
+        image.id = e->image_identity;
+        text.id = e->caption_identity;
+    } else if (strcmp(positives, "class") == 0) {
+        image.labels = e->image_labels;
+        text.labels = e->caption_labels;
+        image.label_words = text.label_words = e->label_words;
+        if (e->class_count == 0)
+            status = tdm_error_set(TDM_E_DATA, __FILE__, __LINE__,
+                                   "positives by class: the data set has no classes");
+    } else {
+        status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__,
+                               "positives \"%s\": must be pair, identity or class", positives);
+    }
+    status = tdm_comm_agree(comm, status);
+    if (status == TDM_OK)
+        status = tdm_eval_metrics(comm, ops, &text, &image, false, block_rows(ops), text_to_image);
+    if (status == TDM_OK)
+        status = tdm_eval_metrics(comm, ops, &image, &text, false, block_rows(ops), image_to_text);
+    tdm_free(image_row);
+    return status;
+}

@@ -1,0 +1,49 @@
+/* Private to src/report: the page frame, curves, values as text. */
+#ifndef TANDEM_REPORT_IMPL_H
+#define TANDEM_REPORT_IMPL_H
+
+#include "tandem/report.h"
+
+/* Everything up to and including the heading; style, light and dark, is inline. subtitle may be NULL. */
+TDM_CHECKED tdm_status html_begin(tdm_text *html, const char *title, const char *subtitle);
+TDM_CHECKED tdm_status html_end(tdm_text *html, const char *note);
+/* src="data:…" of an encoded image; nothing, and *known = false, when its type is not one that browsers show.
+ */
+TDM_CHECKED tdm_status html_image_source(tdm_text *html, const void *image, int64_t bytes, bool *known);
+
+/* "12.3k", "0.0415", "3": three significant digits, for people. */
+void show_value(char out[32], double value);
+
+typedef struct chart_series {
+    const char *name;
+    int64_t n;
+    const double *x, *y; /* x ascending; a y that is not finite interrupts the line */
+} chart_series;
+enum { CHART_MAX_SERIES = 8 };
+typedef struct line_chart {
+    const char *title, *unit; /* unit may be "" */
+    const char *x_title;
+    bool from_zero; /* the y axis begins at 0 */
+    int series_count;
+    chart_series series[CHART_MAX_SERIES];
+} line_chart;
+/* A <figure> with title, legend (name and last value) and inline SVG; nothing when no series has a point. */
+TDM_CHECKED tdm_status chart_append(tdm_text *html, const line_chart *chart);
+
+/* One value per step under one name: "loss", "eval.text_to_image.map". */
+typedef struct run_curve {
+    char name[96];
+    int64_t n, capacity;
+    double *x, *y;
+} run_curve;
+typedef struct run_curves {
+    run_curve *item;
+    int64_t count, capacity;
+    double last_step;
+    int64_t bad_lines; /* of metrics.jsonl: not JSON objects with a step, such as a half-written last one */
+} run_curves;
+TDM_CHECKED tdm_status run_curves_read(const char *path, run_curves *curves);
+const run_curve *run_curves_find(const run_curves *curves, const char *name); /* NULL when not there */
+void run_curves_free(run_curves *curves);
+
+#endif

@@ -1,0 +1,322 @@
+/* report.html of a run directory. */
+#include "report_impl.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_BYTES = 4096 };
+
+/* ---- Curves ---- a chart is a row: its title and the keys that it draws ---- */
+
+typedef struct chart_row {
+    const char *title, *unit;
+    bool from_zero;
+    double scale; /* multiplies the values */
+    struct {
+        const char *key, *name;
+    } series[CHART_MAX_SERIES];
+} chart_row;
+
+static const chart_row eval_rows[] = {
+    {"Text to image",
+     "on the evaluation split",
+     true,
+     1,
+     {{"eval.text_to_image.recall_at_1", "Recall@1"},
+      {"eval.text_to_image.recall_at_5", "Recall@5"},
+      {"eval.text_to_image.recall_at_10", "Recall@10"},
+      {"eval.text_to_image.map", "mAP"}}},
+    {"Image to text",
+     "on the evaluation split",
+     true,
+     1,
+     {{"eval.image_to_text.recall_at_1", "Recall@1"},
+      {"eval.image_to_text.recall_at_5", "Recall@5"},
+      {"eval.image_to_text.recall_at_10", "Recall@10"},
+      {"eval.image_to_text.map", "mAP"}}},
+};
+
+static const chart_row run_rows[] = {
+    {"Learning rate", "", true, 1, {{"lr", "learning rate"}}},
+    {"Logit scale", "inverse temperature", false, 1, {{"logit_scale", "logit scale"}}},
+    {"Gradient norm", "before clipping", true, 1, {{"grad_norm", "gradient norm"}}},
+    {"Throughput", "pairs per second", true, 1, {{"pairs_per_s", "pairs/s"}}},
+    {"Waiting",
+     "seconds per log interval",
+     true,
+     1,
+     {{"wait_data_s", "for data"}, {"wait_comm_s", "for communication"}}},
+    {"Memory", "resident MiB of rank 0", true, 1.0 / (1 << 20), {{"rss_bytes", "resident"}}},
+};
+
+static tdm_status append_scaled(tdm_text *html, line_chart *c, double scale)
+{
+    double *scaled[CHART_MAX_SERIES] = {NULL};
+    tdm_status status = TDM_OK;
+    for (int i = 0; i < c->series_count && scale != 1 && status == TDM_OK; i++) {
+        status = TDM_ALLOC(c->series[i].n, &scaled[i]);
+        for (int64_t j = 0; j < c->series[i].n && status == TDM_OK; j++)
+            scaled[i][j] = c->series[i].y[j] * scale;
+        c->series[i].y = scaled[i];
+    }
+    if (status == TDM_OK) status = chart_append(html, c);
+    for (int i = 0; i < CHART_MAX_SERIES; i++) tdm_free(scaled[i]);
+    return status;
+}
+
+static void add_series(line_chart *c, const run_curve *curve, const char *name)
+{
+    if (curve == NULL || curve->n == 0 || c->series_count == CHART_MAX_SERIES) return;
+    c->series[c->series_count++] = (chart_series){.name = name, .n = curve->n, .x = curve->x, .y = curve->y};
+}
+
+static tdm_status append_rows(tdm_text *html, const run_curves *curves, const chart_row *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        line_chart c = {
+            .title = rows[i].title, .unit = rows[i].unit, .x_title = "step", .from_zero = rows[i].from_zero};
+        for (int s = 0; s < CHART_MAX_SERIES && rows[i].series[s].key != NULL; s++)
+            add_series(&c, run_curves_find(curves, rows[i].series[s].key), rows[i].series[s].name);
+        TDM_TRY(append_scaled(html, &c, rows[i].scale));
+    }
+    return TDM_OK;
+}
+
+/* The total and, when there are several, its terms: every key that begins with "loss". */
+static tdm_status append_loss(tdm_text *html, const run_curves *curves)
+{
+    line_chart c = {.title = "Loss", .unit = "", .x_title = "step"};
+    add_series(&c, run_curves_find(curves, "loss"), "total");
+    int64_t terms = 0;
+    for (int64_t i = 0; i < curves->count; i++) terms += strncmp(curves->item[i].name, "loss_", 5) == 0;
+    for (int64_t i = 0; i < curves->count && terms > 1; i++)
+        if (strncmp(curves->item[i].name, "loss_", 5) == 0)
+            add_series(&c, &curves->item[i], curves->item[i].name + 5);
+    return append_scaled(html, &c, 1);
+}
+
+/* ---- Tiles ---- */
+
+static double last_value(const run_curves *curves, const char *name)
+{
+    const run_curve *c = run_curves_find(curves, name);
+    for (int64_t i = c == NULL ? 0 : c->n; i > 0; i--)
+        if (isfinite(c->y[i - 1])) return c->y[i - 1];
+    return NAN;
+}
+
+static double median_value(const run_curves *curves, const char *name);
+
+static tdm_status append_tile(tdm_text *html, const char *value, const char *label)
+{
+    TDM_TRY(tdm_text_printf(html, "<div class=\"tile\"><b>%s</b><span>", value));
+    TDM_TRY(tdm_text_html(html, label));
+    return tdm_text_printf(html, "</span></div>\n");
+}
+
+static tdm_status append_number_tile(tdm_text *html, double value, const char *label)
+{
+    char text[32];
+    if (!isfinite(value)) return TDM_OK;
+    show_value(text, value);
+    return append_tile(html, text, label);
+}
+
+static tdm_status append_time_tile(tdm_text *html, double seconds)
+{
+    char text[48];
+    if (!isfinite(seconds)) return TDM_OK;
+    const int64_t s = (int64_t)(seconds + 0.5);
+    if (s >= 3600)
+        snprintf(text, sizeof text, "%lld h %02lld min", (long long)(s / 3600), (long long)(s / 60 % 60));
+    else
+        snprintf(text, sizeof text, "%lld min %02lld s", (long long)(s / 60), (long long)(s % 60));
+    return append_tile(html, text, "training time");
+}
+
+static int compare_f64(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double median_value(const run_curves *curves, const char *name)
+{
+    const run_curve *c = run_curves_find(curves, name);
+    double *sorted = NULL, median = NAN;
+    if (c == NULL || c->n == 0 || TDM_ALLOC(c->n, &sorted) != TDM_OK) return NAN;
+    int64_t n = 0;
+    for (int64_t i = 0; i < c->n; i++)
+        if (isfinite(c->y[i])) sorted[n++] = c->y[i];
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_f64);
+    if (n > 0) median = sorted[n / 2];
+    tdm_free(sorted);
+    return median;
+}
+
+static tdm_status append_tiles(tdm_text *html, const run_curves *curves)
+{
+    TDM_TRY(tdm_text_printf(html, "<div class=\"tiles\">\n"));
+    if (isfinite(curves->last_step)) TDM_TRY(append_number_tile(html, curves->last_step, "steps"));
+    TDM_TRY(append_number_tile(html, last_value(curves, "epoch"), "epochs"));
+    TDM_TRY(append_time_tile(html, last_value(curves, "elapsed_s")));
+    TDM_TRY(append_number_tile(html, last_value(curves, "loss"), "loss, last"));
+    TDM_TRY(append_number_tile(html, median_value(curves, "pairs_per_s"), "pairs/s, median"));
+    TDM_TRY(append_number_tile(html, last_value(curves, "eval.text_to_image.recall_at_1"),
+                               "text to image Recall@1, last"));
+    return tdm_text_printf(html, "</div>\n");
+}
+
+/* ---- Final metrics ---- */
+
+static const struct {
+    const char *key, *name;
+    bool is_fraction;
+} metric_rows[] = {
+    {"recall_at_1", "Recall@1", true},
+    {"recall_at_5", "Recall@5", true},
+    {"recall_at_10", "Recall@10", true},
+    {"map", "mAP", true},
+    {"map_at_r", "mAP@R", true},
+    {"minp", "mINP", true},
+    {"median_rank", "Median rank of the first positive", false},
+    {"mean_rank", "Mean rank of the first positive", false},
+    {"queries", "Queries", false},
+    {"without_positive", "Queries without a positive (left out)", false},
+    {"gallery", "Gallery", false},
+};
+
+static tdm_status append_cell(tdm_text *html, double value, bool is_fraction)
+{
+    if (!isfinite(value)) return tdm_text_printf(html, "<td>–</td>");
+    if (is_fraction) return tdm_text_printf(html, "<td>%.4f</td>", value);
+    return tdm_text_printf(html, value == rint(value) ? "<td>%.0f</td>" : "<td>%.2f</td>", value);
+}
+
+/* value[2]: of one metric in both directions. */
+static tdm_status append_metric(tdm_text *html, size_t row, const double value[2])
+{
+    if (!isfinite(value[0]) && !isfinite(value[1])) return TDM_OK;
+    TDM_TRY(tdm_text_printf(html, "<tr><td>%s</td>", metric_rows[row].name));
+    for (int i = 0; i < 2; i++) TDM_TRY(append_cell(html, value[i], metric_rows[row].is_fraction));
+    return tdm_text_printf(html, "</tr>\n");
+}
+
+static double json_metric(const json_t *eval, const char *direction, const char *key)
+{
+    const json_t *value = json_object_get(json_object_get(eval, direction), key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static double curve_metric(const run_curves *curves, const char *direction, const char *key)
+{
+    char name[96];
+    snprintf(name, sizeof name, "eval.%s.%s", direction, key);
+    return last_value(curves, name);
+}
+
+static tdm_status append_string(tdm_text *html, const json_t *eval, const char *key, const char *label)
+{
+    const char *value = json_string_value(json_object_get(eval, key));
+    if (value == NULL) return TDM_OK;
+    TDM_TRY(tdm_text_printf(html, "%s", label));
+    TDM_TRY(tdm_text_html(html, value));
+    return TDM_OK;
+}
+
+/* From eval.json where there is one, else from the last evaluation while training. */
+static tdm_status append_metrics(tdm_text *html, const run_curves *curves, const json_t *eval)
+{
+    static const char *const directions[2] = {"text_to_image", "image_to_text"};
+    const bool in_curves = isfinite(curve_metric(curves, directions[0], "recall_at_1"));
+    if (eval == NULL && !in_curves) return TDM_OK;
+    TDM_TRY(tdm_text_printf(html, "<h2>%s</h2>\n", eval != NULL ? "Final metrics" : "Last evaluation"));
+    if (eval != NULL) {
+        TDM_TRY(tdm_text_printf(html, "<p class=\"sub\" style=\"margin-bottom:12px\">"));
+        TDM_TRY(append_string(html, eval, "data", ""));
+        TDM_TRY(append_string(html, eval, "split", ", split "));
+        TDM_TRY(append_string(html, eval, "positives", ", positives by "));
+        TDM_TRY(tdm_text_printf(html, "</p>\n"));
+    }
+    TDM_TRY(tdm_text_printf(html, "<table>\n<tr><th></th><th>text → image</th><th>image → text</th></tr>\n"));
+    for (size_t row = 0; row < sizeof metric_rows / sizeof metric_rows[0]; row++) {
+        double value[2];
+        for (int i = 0; i < 2; i++)
+            value[i] = eval != NULL ? json_metric(eval, directions[i], metric_rows[row].key)
+                                    : curve_metric(curves, directions[i], metric_rows[row].key);
+        TDM_TRY(append_metric(html, row, value));
+    }
+    return tdm_text_printf(html, "</table>\n");
+}
+
+/* ---- The page ---- */
+
+static tdm_status append_config(tdm_text *html, const char *path)
+{
+    tdm_text config = {0};
+    if (!tdm_path_exists(path)) return TDM_OK;
+    tdm_status status = tdm_read_file(path, &config);
+    if (status == TDM_OK)
+        status =
+            tdm_text_printf(html, "<h2>Configuration</h2>\n<details><summary>config.cfg</summary>\n<pre>");
+    if (status == TDM_OK) status = tdm_text_html(html, config.data);
+    if (status == TDM_OK) status = tdm_text_printf(html, "</pre></details>\n");
+    tdm_text_free(&config);
+    return status;
+}
+
+static tdm_status append_page(tdm_text *html, const char *run_dir, const run_curves *curves,
+                              const json_t *eval, const char *config_path)
+{
+    char subtitle[PATH_BYTES + 64], note[256];
+    snprintf(subtitle, sizeof subtitle, "Run %s", run_dir);
+    TDM_TRY(html_begin(html, "Tandem training report", subtitle));
+    TDM_TRY(append_tiles(html, curves));
+    TDM_TRY(append_metrics(html, curves, eval));
+    TDM_TRY(tdm_text_printf(html, "<h2>Curves</h2>\n<div class=\"charts\">\n"));
+    TDM_TRY(append_loss(html, curves));
+    TDM_TRY(append_rows(html, curves, eval_rows, sizeof eval_rows / sizeof eval_rows[0]));
+    TDM_TRY(append_rows(html, curves, run_rows, sizeof run_rows / sizeof run_rows[0]));
+    TDM_TRY(tdm_text_printf(html, "</div>\n"));
+    TDM_TRY(append_config(html, config_path));
+    snprintf(note, sizeof note, "Tandem " TDM_VERSION ". The numbers behind the curves: metrics.jsonl%s",
+             curves->bad_lines > 0 ? ", of which a line that is no JSON object with a step was left out."
+                                   : ".");
+    return html_end(html, note);
+}
+
+/* NULL when there is none; a file that is not JSON counts as none and is reported. */
+static json_t *read_eval(const char *path)
+{
+    if (!tdm_path_exists(path)) return NULL;
+    json_error_t error;
+    json_t *eval = json_load_file(path, 0, &error);
+    if (!json_is_object(eval)) {
+        tdm_log(TDM_LOG_WARN, "%s: left out of the report: %s", path,
+                eval == NULL ? error.text : "not a JSON object");
+        json_decref(eval);
+        return NULL;
+    }
+    return eval;
+}
+
+tdm_status tdm_report_write(const char *run_dir)
+{
+    char metrics_path[PATH_BYTES], config_path[PATH_BYTES], eval_path[PATH_BYTES], report_path[PATH_BYTES];
+    run_curves curves = {0};
+    tdm_text html = {0};
+    TDM_TRY(tdm_path_join(metrics_path, sizeof metrics_path, run_dir, "metrics.jsonl"));
+    TDM_TRY(tdm_path_join(config_path, sizeof config_path, run_dir, "config.cfg"));
+    TDM_TRY(tdm_path_join(eval_path, sizeof eval_path, run_dir, "eval.json"));
+    TDM_TRY(tdm_path_join(report_path, sizeof report_path, run_dir, "report.html"));
+    TDM_TRY(run_curves_read(metrics_path, &curves));
+    json_t *eval = read_eval(eval_path);
+    tdm_status status = append_page(&html, run_dir, &curves, eval, config_path);
+    if (status == TDM_OK) status = tdm_write_file_atomic(report_path, html.data, html.length);
+    json_decref(eval);
+    tdm_text_free(&html);
+    run_curves_free(&curves);
+    return status;
+}
