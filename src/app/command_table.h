@@ -4,6 +4,7 @@
 
 #define TDM_COMMAND_TABLE(ROW)                                                                               \
     ROW(tdm_command_train)                                                                                   \
+    ROW(tdm_command_info)                                                                                    \
     ROW(tdm_command_bench)                                                                                   \
     ROW(tdm_command_tokenize)                                                                                \
     ROW(tdm_command_tokenizer)

@@ -117,8 +117,9 @@ static const tdm_option rows[] = {
     STRING(eval.dir, "", NULL, "Data set to evaluate on while training; empty = none."),
     STRING(eval.split, "val", NULL, "Its split."),
     INT(eval.every_epochs, "1", 0, MANY, "epochs", "Epochs between evaluations; 0 = only at the end."),
-    STRING(eval.positives, "pair", "pair|identity",
-           "What counts as an answer: the pair's own partner, or everything of the same identity."),
+    STRING(eval.positives, "pair", "pair|identity|class",
+           "What counts as an answer: the pair's own partner, everything of the same identity, or of a "
+           "common class."),
 };
 
 const tdm_option *tdm_config_options(size_t *count)

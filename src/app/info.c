@@ -1,0 +1,538 @@
+/* tandem info: what a shard, a data directory, a checkpoint, a run or an embedding file holds.
+ *
+ * Everything is gathered as one JSON value, which --json writes and which is printed for people by one
+ * generic printer: so both say the same. */
+#include "command.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_BYTES = 4096 };
+
+typedef struct info_options {
+    const char *json;
+    bool verify, params, config;
+} info_options;
+
+static tdm_status out_of_memory(void)
+{
+    TDM_FAIL(TDM_E_NOMEM, "tandem info: out of memory");
+}
+
+/* Takes `value`; a NULL value (out of memory) is an error. */
+static tdm_status put(json_t *object, const char *key, json_t *value)
+{
+    return json_object_set_new(object, key, value) == 0 ? TDM_OK : out_of_memory();
+}
+
+static tdm_status append(json_t *array, json_t *value)
+{
+    return json_array_append_new(array, value) == 0 ? TDM_OK : out_of_memory();
+}
+
+/* Text of a file need not be UTF-8; JSON's is. */
+static json_t *text_value(const char *text)
+{
+    json_t *value = json_string(text);
+    return value ? value : json_string("(not UTF-8)");
+}
+
+static bool is_directory_with(const char *dir, const char *name)
+{
+    char path[PATH_BYTES];
+    return tdm_path_join(path, sizeof path, dir, name) == TDM_OK && tdm_path_exists(path);
+}
+
+/* ---- One HDF5 file ---- */
+
+/* "tandem.shard" -> "shard"; anything else is plain "hdf5". */
+static const char *kind_of(const tdm_h5_items *items)
+{
+    const tdm_h5_item *format = tdm_h5_items_find(items, "format");
+    if (format == NULL || format->value == NULL || strncmp(format->value, "tandem.", 7) != 0) return "hdf5";
+    return format->value + 7;
+}
+
+static json_t *attribute_value(const tdm_h5_item *item)
+{
+    if (item->type[0] == 'i' || item->type[0] == 'u') return json_integer(strtoll(item->value, NULL, 10));
+    if (item->type[0] == 'f') {
+        json_t *number = json_real(strtod(item->value, NULL));
+        return number ? number : json_null(); /* JSON has no NaN */
+    }
+    return text_value(item->value);
+}
+
+/* All but the configuration, which is a page of text. */
+static tdm_status put_attributes(json_t *object, const tdm_h5_items *items)
+{
+    for (int64_t i = 0; i < items->count; i++) {
+        const tdm_h5_item *item = &items->item[i];
+        if (item->value == NULL || strcmp(item->name, "config") == 0) continue;
+        TDM_TRY(put(object, item->name, attribute_value(item)));
+    }
+    return TDM_OK;
+}
+
+static json_t *shape_value(const tdm_h5_item *item)
+{
+    json_t *shape = json_array();
+    for (int i = 0; shape != NULL && i < item->ndim; i++) {
+        (void)json_array_append_new(shape, json_integer(item->shape[i]));
+    }
+    return shape;
+}
+
+static tdm_status append_dataset(json_t *array, const tdm_h5_item *item, const char *name)
+{
+    json_t *row = json_object();
+    TDM_TRY(append(array, row));
+    TDM_TRY(put(row, "name", text_value(name)));
+    TDM_TRY(put(row, "type", json_string(item->type)));
+    return put(row, "shape", shape_value(item));
+}
+
+/* Data sets whose path begins with `prefix`, which is left out of their names. */
+static tdm_status put_datasets(json_t *object, const char *key, const tdm_h5_items *items, const char *prefix)
+{
+    json_t *array = json_array();
+    TDM_TRY(put(object, key, array));
+    for (int64_t i = 0; i < items->count; i++) {
+        const tdm_h5_item *item = &items->item[i];
+        if (item->value != NULL || strncmp(item->name, prefix, strlen(prefix)) != 0) continue;
+        TDM_TRY(append_dataset(array, item, item->name + strlen(prefix)));
+    }
+    return TDM_OK;
+}
+
+static tdm_status put_model(json_t *object, const tdm_h5_items *items, const info_options *options)
+{
+    int64_t tensors = 0, elements = 0;
+    for (int64_t i = 0; i < items->count; i++) {
+        const tdm_h5_item *item = &items->item[i];
+        if (item->value != NULL || strncmp(item->name, "/param/", 7) != 0) continue;
+        tensors++;
+        elements += item->elements;
+    }
+    const tdm_h5_item *tokenizer = tdm_h5_items_find(items, "/tokenizer");
+    TDM_TRY(put(object, "parameters", json_integer(elements)));
+    TDM_TRY(put(object, "tensors", json_integer(tensors)));
+    TDM_TRY(put(object, "tokenizer_bytes", json_integer(tokenizer ? tokenizer->elements : 0)));
+    if (options->params) TDM_TRY(put_datasets(object, "param", items, "/param/"));
+    const tdm_h5_item *config = tdm_h5_items_find(items, "config");
+    if (!options->config || config == NULL || config->value == NULL) return TDM_OK;
+    return put(object, "config", text_value(config->value));
+}
+
+static tdm_status fill_file(json_t *object, const char *path, const tdm_h5_items *items,
+                            const info_options *options)
+{
+    const char *kind = kind_of(items);
+    TDM_TRY(put(object, "path", text_value(path)));
+    TDM_TRY(put(object, "kind", text_value(kind)));
+    TDM_TRY(put_attributes(object, items));
+    if (strcmp(kind, "model") == 0) return put_model(object, items, options);
+    if (strcmp(kind, "state") == 0) return TDM_OK; /* its tensors are the model's, twice */
+    return put_datasets(object, "datasets", items, "");
+}
+
+static tdm_status describe_file(const char *path, const info_options *options, json_t *object)
+{
+    tdm_h5_items items;
+    TDM_TRY(tdm_h5_list(path, &items));
+    tdm_status status = fill_file(object, path, &items, options);
+    tdm_h5_items_free(&items);
+    if (status == TDM_OK && options->verify) status = tdm_h5_verify(path);
+    if (status == TDM_OK && options->verify) status = put(object, "verified", json_true());
+    return status;
+}
+
+/* DIR/NAME described under `key`. */
+static tdm_status describe_member(const char *dir, const char *name, const info_options *options,
+                                  json_t *object, const char *key)
+{
+    char path[PATH_BYTES];
+    TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
+    json_t *member = json_object();
+    TDM_TRY(put(object, key, member));
+    return describe_file(path, options, member);
+}
+
+/* ---- Checkpoint and run ---- */
+
+static tdm_status describe_checkpoint(const char *dir, const info_options *options, json_t *object)
+{
+    TDM_TRY(put(object, "path", text_value(dir)));
+    TDM_TRY(put(object, "kind", json_string("checkpoint")));
+    TDM_TRY(describe_member(dir, "model.h5", options, object, "model"));
+    if (!is_directory_with(dir, "state.h5")) return TDM_OK;
+    return describe_member(dir, "state.h5", options, object, "state");
+}
+
+/* The name in a pointer file, or null. */
+static json_t *pointer_value(const char *dir, const char *pointer)
+{
+    char path[PATH_BYTES];
+    tdm_text text = {0};
+    json_t *value = NULL;
+    if (tdm_path_join(path, sizeof path, dir, pointer) == TDM_OK && tdm_path_exists(path) &&
+        tdm_read_file(path, &text) == TDM_OK) {
+        text.data[strcspn(text.data, "\n")] = '\0';
+        value = text_value(text.data);
+    }
+    tdm_text_free(&text);
+    return value ? value : json_null();
+}
+
+static int is_checkpoint_name(const struct dirent *entry)
+{
+    return strncmp(entry->d_name, "step-", 5) == 0 && strspn(entry->d_name + 5, "0123456789") >= 8 &&
+           strspn(entry->d_name + 5, "0123456789") == strlen(entry->d_name + 5);
+}
+
+static int is_h5_name(const struct dirent *entry)
+{
+    const size_t n = strlen(entry->d_name);
+    return n > 3 && strcmp(entry->d_name + n - 3, ".h5") == 0;
+}
+
+/* What is done with one entry of a directory. */
+typedef tdm_status entry_visitor(const char *dir, const char *name, const info_options *options,
+                                 json_t *array);
+
+static tdm_status for_each(const char *dir, int (*wanted)(const struct dirent *), entry_visitor *visit,
+                           const info_options *options, json_t *array)
+{
+    struct dirent **entry;
+    const int count = scandir(dir, &entry, wanted, alphasort);
+    TDM_REQUIRE(count >= 0, TDM_E_IO, "%s: cannot list: %s", dir, strerror(errno));
+    tdm_status status = TDM_OK;
+    for (int i = 0; i < count; i++) {
+        if (status == TDM_OK) status = visit(dir, entry[i]->d_name, options, array);
+        free(entry[i]);
+    }
+    free(entry);
+    return status;
+}
+
+static tdm_status visit_checkpoint(const char *dir, const char *name, const info_options *options,
+                                   json_t *array)
+{
+    char path[PATH_BYTES];
+    TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
+    json_t *row = json_object();
+    TDM_TRY(append(array, row));
+    TDM_TRY(put(row, "name", text_value(name)));
+    if (options->verify) TDM_TRY(tdm_checkpoint_verify(path));
+    return options->verify ? put(row, "verified", json_true()) : TDM_OK;
+}
+
+static tdm_status describe_run(const char *run, const info_options *options, json_t *object)
+{
+    char dir[PATH_BYTES], latest[PATH_BYTES];
+    TDM_TRY(tdm_path_join(dir, sizeof dir, run, "checkpoints"));
+    TDM_TRY(put(object, "path", text_value(run)));
+    TDM_TRY(put(object, "kind", json_string("run")));
+    TDM_TRY(put(object, "latest", pointer_value(dir, "latest")));
+    TDM_TRY(put(object, "best", pointer_value(dir, "best")));
+    json_t *array = json_array();
+    TDM_TRY(put(object, "checkpoints", array));
+    TDM_TRY(for_each(dir, is_checkpoint_name, visit_checkpoint, options, array));
+    TDM_TRY(tdm_checkpoint_latest(run, latest, sizeof latest));
+    if (latest[0] == '\0') return TDM_OK;
+    const info_options shown = {.params = options->params, .config = options->config};
+    json_t *member = json_object();
+    TDM_TRY(put(object, "latest_checkpoint", member));
+    return describe_checkpoint(latest, &shown, member);
+}
+
+/* ---- Data directory ---- */
+
+static json_t *find_split(json_t *splits, const char *name)
+{
+    size_t i;
+    json_t *split;
+    json_array_foreach(splits, i, split)
+    {
+        if (strcmp(json_string_value(json_object_get(split, "split")), name) == 0) return split;
+    }
+    return NULL;
+}
+
+static tdm_status add_count(json_t *object, const char *key, int64_t count)
+{
+    return put(object, key, json_integer(json_integer_value(json_object_get(object, key)) + count));
+}
+
+static tdm_status add_shard(json_t *splits, json_t *shards, const tdm_index_row *row)
+{
+    json_t *split = find_split(splits, row->split), *shard = json_object();
+    if (split == NULL) {
+        split = json_object();
+        TDM_TRY(append(splits, split));
+        TDM_TRY(put(split, "split", text_value(row->split)));
+    }
+    TDM_TRY(add_count(split, "shards", 1));
+    TDM_TRY(add_count(split, "images", row->images));
+    TDM_TRY(add_count(split, "captions", row->captions));
+    TDM_TRY(append(shards, shard));
+    TDM_TRY(put(shard, "file", text_value(row->file)));
+    TDM_TRY(put(shard, "images", json_integer(row->images)));
+    TDM_TRY(put(shard, "captions", json_integer(row->captions)));
+    return put(shard, "sha256", text_value(row->digest));
+}
+
+/* What the shards themselves say: identities, classes, tokenizer; with --verify every byte is read. */
+static tdm_status open_split(const char *dir, json_t *split, const info_options *options)
+{
+    tdm_dataset *dataset = NULL;
+    TDM_TRY(tdm_dataset_open(dir, json_string_value(json_object_get(split, "split")), &dataset));
+    tdm_status status = put(split, "identities", json_boolean(tdm_dataset_has_identity(dataset)));
+    if (status == TDM_OK) status = put(split, "classes", json_integer(tdm_dataset_class_count(dataset)));
+    if (status == TDM_OK && options->verify) status = tdm_dataset_verify(dataset);
+    if (status == TDM_OK && options->verify) status = put(split, "verified", json_true());
+    tdm_dataset_close(&dataset);
+    return status;
+}
+
+static tdm_status describe_data(const char *dir, const info_options *options, json_t *object)
+{
+    TDM_TRY(put(object, "path", text_value(dir)));
+    TDM_TRY(put(object, "kind", json_string("data")));
+    json_t *splits = json_array(), *shards = json_array();
+    TDM_TRY(put(object, "splits", splits));
+    TDM_TRY(put(object, "shards", shards));
+    tdm_index_row *row = NULL;
+    int64_t count;
+    TDM_TRY(tdm_index_read(dir, &row, &count));
+    tdm_status status = TDM_OK;
+    for (int64_t i = 0; i < count && status == TDM_OK; i++) status = add_shard(splits, shards, &row[i]);
+    tdm_free(row);
+    for (size_t i = 0; i < json_array_size(splits) && status == TDM_OK; i++) {
+        status = open_split(dir, json_array_get(splits, i), options);
+    }
+    return status;
+}
+
+/* ---- Any path ---- */
+
+static tdm_status visit_file(const char *dir, const char *name, const info_options *options, json_t *array)
+{
+    char path[PATH_BYTES];
+    TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
+    json_t *member = json_object();
+    TDM_TRY(append(array, member));
+    return describe_file(path, options, member);
+}
+
+static tdm_status describe_files(const char *dir, const info_options *options, json_t *object)
+{
+    TDM_TRY(put(object, "path", text_value(dir)));
+    TDM_TRY(put(object, "kind", json_string("directory")));
+    json_t *array = json_array();
+    TDM_TRY(put(object, "files", array));
+    TDM_TRY(for_each(dir, is_h5_name, visit_file, options, array));
+    TDM_REQUIRE(json_array_size(array) > 0, TDM_E_IO,
+                "%s: holds neither dataset.h5, model.h5, checkpoints/ nor any other .h5 file", dir);
+    return TDM_OK;
+}
+
+static tdm_status describe(const char *path, const info_options *options, json_t *object)
+{
+    TDM_REQUIRE(tdm_path_exists(path), TDM_E_IO, "%s: there is no such file or directory", path);
+    if (!tdm_path_is_dir(path)) return describe_file(path, options, object);
+    if (is_directory_with(path, "dataset.h5")) return describe_data(path, options, object);
+    if (is_directory_with(path, "model.h5")) return describe_checkpoint(path, options, object);
+    if (is_directory_with(path, "checkpoints")) return describe_run(path, options, object);
+    return describe_files(path, options, object);
+}
+
+/* ---- For people ---- */
+
+/* A number, a word, or [1, 2]; the caller frees. */
+static char *plain_text(const json_t *value)
+{
+    if (json_is_string(value)) return strdup(json_string_value(value));
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    if (text != NULL && json_is_array(value)) { /* [1,2] -> 1 x 2 */
+        tdm_text shown = {0};
+        for (const char *at = text; *at != '\0'; at++) {
+            const char *as = *at == ',' ? " x " : *at == '[' || *at == ']' ? "" : NULL;
+            if (tdm_text_append(&shown, as ? as : at, as ? strlen(as) : 1) != TDM_OK) break;
+        }
+        free(text);
+        return shown.data;
+    }
+    return text;
+}
+
+static bool is_table(const json_t *value)
+{
+    return json_is_array(value) && json_is_object(json_array_get(value, 0));
+}
+
+/* True when no value of the rows holds further objects: one line per row. */
+static bool is_flat(const json_t *table)
+{
+    size_t i;
+    const char *key;
+    json_t *row, *value;
+    json_array_foreach(table, i, row)
+    {
+        json_object_foreach(row, key, value)
+        {
+            if (json_is_object(value) || is_table(value)) return false;
+        }
+    }
+    return true;
+}
+
+static void print_cell(const json_t *value, int width, bool last)
+{
+    char *text = plain_text(value);
+    printf("%-*s%s", last ? 0 : width, text ? text : "", last ? "\n" : "  ");
+    free(text);
+}
+
+/* Widest text of a column; the header counts. */
+static int column_width(const json_t *table, const char *key)
+{
+    size_t i, width = strlen(key);
+    json_t *row;
+    json_array_foreach(table, i, row)
+    {
+        char *text = plain_text(json_object_get(row, key));
+        if (text != NULL && strlen(text) > width) width = strlen(text);
+        free(text);
+    }
+    return (int)width;
+}
+
+static void print_table(const json_t *table, int indent)
+{
+    enum { MOST_COLUMNS = 16 };
+    const char *key, *column[MOST_COLUMNS];
+    int width[MOST_COLUMNS], columns = 0;
+    json_t *value, *row, *first = json_array_get(table, 0);
+    json_object_foreach(first, key, value)
+    {
+        if (columns == MOST_COLUMNS) break;
+        column[columns] = key;
+        width[columns++] = column_width(table, key);
+    }
+    printf("%*s", indent, "");
+    for (int c = 0; c < columns; c++) {
+        if (c + 1 < columns) printf("%-*s  ", width[c], column[c]);
+    }
+    puts(columns > 0 ? column[columns - 1] : "");
+    size_t i;
+    json_array_foreach(table, i, row)
+    {
+        printf("%*s", indent, "");
+        for (int c = 0; c < columns; c++) {
+            print_cell(json_object_get(row, column[c]), width[c], c + 1 == columns);
+        }
+    }
+}
+
+static void print_object(const json_t *object, int indent);
+
+static void print_list(const json_t *list, int indent)
+{
+    size_t i;
+    json_t *row;
+    if (is_flat(list)) {
+        print_table(list, indent);
+        return;
+    }
+    json_array_foreach(list, i, row)
+    {
+        if (i > 0) puts("");
+        print_object(row, indent);
+    }
+}
+
+static void print_member(const char *key, const json_t *value, int indent)
+{
+    if (json_is_object(value)) {
+        printf("%*s%s\n", indent, "", key);
+        print_object(value, indent + 2);
+    } else if (is_table(value)) {
+        printf("%*s%s\n", indent, "", key);
+        print_list(value, indent + 2);
+    } else if (json_is_string(value) && strchr(json_string_value(value), '\n') != NULL) {
+        printf("%*s%s\n%s", indent, "", key, json_string_value(value));
+    } else {
+        char *text = plain_text(value);
+        printf("%*s%-18s%s\n", indent, "", key, text ? text : "");
+        free(text);
+    }
+}
+
+static void print_object(const json_t *object, int indent)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value) print_member(key, value, indent);
+}
+
+/* ---- The command ---- */
+
+static tdm_status write_json(const json_t *object, const char *path)
+{
+    char *text = json_dumps(object, JSON_INDENT(2));
+    if (text == NULL) return out_of_memory();
+    const tdm_status status = tdm_write_file_atomic(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+static tdm_status info(const char *path, const info_options *options)
+{
+    json_t *object = json_object();
+    if (object == NULL) return out_of_memory();
+    tdm_status status = describe(path, options, object);
+    if (status == TDM_OK) print_object(object, 0);
+    if (status == TDM_OK && (fflush(stdout) != 0 || ferror(stdout))) {
+        status =
+            tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "standard output: cannot write: %s", strerror(errno));
+    }
+    if (status == TDM_OK && options->json[0] != '\0') status = write_json(object, options->json);
+    json_decref(object);
+    return status;
+}
+
+static tdm_status info_run(tdm_comm *comm, int argc, char **argv)
+{
+    (void)comm;
+    info_options options = {.json = ""};
+    const tdm_flag flags[] = {
+        {"--verify", TDM_FLAG_SWITCH, &options.verify, NULL, "", "",
+         "read every byte and check it against the stored checksums", 0, 0},
+        {"--params", TDM_FLAG_SWITCH, &options.params, NULL, "", "",
+         "of a checkpoint: list every parameter with its shape", 0, 0},
+        {"--config", TDM_FLAG_SWITCH, &options.config, NULL, "", "",
+         "of a checkpoint: print the configuration it was trained with", 0, 0},
+        {"--json", TDM_FLAG_STRING, &options.json, "FILE", "", "", "write the same as JSON", 0, 0},
+    };
+    tdm_strings positional = {0};
+    bool help = false;
+    TDM_TRY(tdm_parse_flags("info", "FILE.h5 | DIR [--verify] [--params] [--config] [--json FILE]", flags,
+                            sizeof flags / sizeof flags[0], argc, argv, &positional, &help));
+    const int64_t count = positional.count;
+    const char *path = count > 0 ? positional.item[0] : "";
+    free((void *)positional.item);
+    if (help) return TDM_OK;
+    TDM_REQUIRE(count == 1, TDM_E_USAGE, "tandem info: expected one file or directory, got %lld",
+                (long long)count);
+    return info(path, &options);
+}
+
+const tdm_command tdm_command_info = {
+    .name = "info",
+    .summary = "what a shard, data set, checkpoint, run or embedding file holds; --verify checks it",
+    .mpi = false,
+    .run = info_run};

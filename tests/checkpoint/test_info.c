@@ -1,0 +1,166 @@
+/* tandem info on checkpoints, runs, files of other kinds, damaged and missing ones. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "checkpoint_case.h"
+
+#include "../../src/checkpoint/checkpoint_impl.h"
+
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char run[256];
+static tdm_text output; /* of the last command, both streams */
+
+/* Runs `tandem info ARGUMENTS` in the run's parent directory; returns the exit code. */
+static int info(const char *arguments)
+{
+    char command[1024];
+    snprintf(command, sizeof command, "cd '%s' && '%s/tandem' info %s 2>&1", run, getenv("TANDEM_BINARY_DIR"),
+             arguments);
+    tdm_text_free(&output);
+    assert_int_equal(tdm_text_append(&output, "", 0), TDM_OK);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    char block[4096];
+    for (size_t n; (n = fread(block, 1, sizeof block, pipe)) > 0;) {
+        assert_int_equal(tdm_text_append(&output, block, n), TDM_OK);
+    }
+    const int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void assert_output(const char *part)
+{
+    if (strstr(output.data, part) == NULL)
+        fail_msg("the output is \"%s\", without \"%s\"", output.data, part);
+}
+
+static void test_checkpoint_and_run(void **state)
+{
+    (void)state;
+    assert_int_equal(info(". --verify"), 0);
+    assert_output("latest            step-00000020\n");
+    assert_output("best              step-00000010\n");
+    assert_output("  step-00000010  true\n  step-00000020  true\n");
+    assert_output("    parameters        420086\n    tensors           5\n");
+    assert_int_equal(info("checkpoints/step-00000020 --params"), 0);
+    assert_output("    token_embedding.weight  f32   700 x 600\n");
+    assert_output("elapsed_s         30.0\n");
+    assert_null(strstr(output.data, "embed_dim"));
+    assert_int_equal(info("checkpoints/step-00000020/model.h5 --config --verify --json out.json"), 0);
+    assert_output("\n  embed_dim = 512;\n");
+    assert_output("verified          true\n");
+
+    char path[512];
+    snprintf(path, sizeof path, "%s/out.json", run);
+    tdm_text json = {0};
+    assert_int_equal(tdm_read_file(path, &json), TDM_OK);
+    assert_non_null(strstr(json.data, "\"kind\": \"model\""));
+    assert_non_null(strstr(json.data, "\"parameters\": 420086"));
+    assert_non_null(strstr(json.data, "\"verified\": true"));
+    tdm_text_free(&json);
+}
+
+static void test_any_hdf5(void **state)
+{
+    (void)state;
+    char path[600];
+    snprintf(path, sizeof path, "'%s/tests/golden/clip_golden.h5' --verify", getenv("TANDEM_SOURCE_DIR"));
+    assert_int_equal(info(path), 0);
+    assert_output("kind              hdf5\n");
+    assert_output("verified          true\n");
+    assert_int_equal(info("checkpoints/step-00000010/state.h5"), 0);
+    assert_output("kind              state\n");
+    assert_output("best_value        null\n");
+    assert_int_equal(info("checkpoints/step-00000010"), 0);
+    assert_output("kind              checkpoint\n");
+}
+
+/* One line on standard error, exit code 1 or 2. */
+static void test_bad_input(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *arguments, *message;
+        int code;
+    } cases[] = {
+        {"nothing", "tandem: nothing: there is no such file or directory", 1},
+        {"checkpoints/latest", "checkpoints/latest: cannot open as HDF5", 1},
+        {"empty.h5", "empty.h5: is empty", 1},
+        {"folder", "folder: holds neither dataset.h5, model.h5, checkpoints/ nor any other .h5 file", 1},
+        {"", "expected one file or directory, got 0", 2},
+        {"a b", "expected one file or directory, got 2", 2},
+        {"--verfy .", "did you mean --verify?", 2},
+        {"checkpoints/step-00000010 --json no/such/dir/x.json", "no/such/dir/x.json", 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const int code = info(cases[i].arguments);
+        assert_output(cases[i].message);
+        assert_int_equal(code, cases[i].code);
+    }
+}
+
+static void test_damaged(void **state)
+{
+    (void)state;
+    char path[512];
+    snprintf(path, sizeof path, "%s/checkpoints/step-00000020/model.h5", run);
+    FILE *file = fopen(path, "r+b");
+    fseek(file, 1 << 20, SEEK_SET);
+    const int byte = fgetc(file);
+    fseek(file, 1 << 20, SEEK_SET);
+    fputc(byte ^ 1, file);
+    fclose(file);
+    assert_int_equal(info("checkpoints/step-00000020"), 0); /* metadata are fine */
+    assert_int_equal(info("checkpoints/step-00000020 --verify"), 1);
+    assert_output("tandem: checkpoints/step-00000020/model.h5: cannot read /param/token_embedding.weight: "
+                  "checksum error");
+    assert_int_equal(info(". --verify"), 1);
+    assert_output("step-00000020/model.h5: cannot read /param/token_embedding.weight: checksum error");
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(run, sizeof run, "%s/tandem-info-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    if (mkdtemp(run) == NULL) return 1;
+    checkpoint_case one;
+    if (checkpoint_case_create(&one) != TDM_OK) return 1;
+    tdm_status status = TDM_OK;
+    for (int64_t step = 10; step <= 20 && status == TDM_OK; step += 10) {
+        checkpoint_case_fill(&one, step);
+        status = checkpoint_save_local(run, &one.config, &one.params, &one.optim, one.tokenizer, &one.state,
+                                       step == 10);
+    }
+    checkpoint_case_destroy(&one);
+    char path[512];
+    snprintf(path, sizeof path, "%s/folder", run);
+    if (status == TDM_OK) status = tdm_make_dirs(path);
+    snprintf(path, sizeof path, "%s/empty.h5", run);
+    if (status == TDM_OK) status = tdm_write_file_atomic(path, "", 0);
+    return status != TDM_OK;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tdm_text_free(&output);
+    return tdm_remove_tree(run) != TDM_OK;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_checkpoint_and_run),
+        cmocka_unit_test(test_any_hdf5),
+        cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_damaged),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
