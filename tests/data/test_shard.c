@@ -166,7 +166,7 @@ static void many_shards_and_large_images(void **state)
         assert_ok(tdm_shard_writer_create(path, &info, &writer));
         for (int i = 0; i < (s == 7 ? 3 : 2); i++) { /* s * 10 + i tells the image */
             const tdm_shard_sample sample = {.image = bytes + s * 10 + i,
-                                             .image_bytes = s == 7 ? 1000000 * (i + 1) - 40 : 50,
+                                             .image_bytes = s == 7 ? 1000000 * (i + 1) - 100 : 50,
                                              .identity = -1,
                                              .caption = &caption,
                                              .caption_n = 1};
@@ -182,7 +182,7 @@ static void many_shards_and_large_images(void **state)
         for (int s = SHARDS - 1; s >= 0; s--) {
             int64_t image = 2 * s + (s > 7) + 1;
             assert_ok(tdm_dataset_read_image(dataset, image, &text));
-            assert_int_equal(text.length, s == 7 ? 2000000 - 40 : 50);
+            assert_int_equal(text.length, s == 7 ? 2000000 - 100 : 50);
             assert_memory_equal(text.data, bytes + s * 10 + 1, text.length);
         }
     assert_ok(tdm_dataset_verify(dataset));
