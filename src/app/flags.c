@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HELP_COLUMN = 28 };
+enum { HELP_COLUMN = 28, HELP_WIDTH = 100 };
 
 /* "-k,--top": does `word` (of `length`) spell one of the row's names? */
 static bool row_has_name(const tdm_flag *flag, const char *word, size_t length)
@@ -45,10 +45,9 @@ static tdm_status unknown_flag(const char *command, const tdm_flag *flags, size_
     names[count] = "--help";
     near = tdm_nearest_name(typed, names, count + 1);
     tdm_free((void *)names);
-    TDM_REQUIRE(near == NULL, TDM_E_USAGE, "tandem %s: unknown option %s; did you mean %s?", command, typed,
-                near);
-    TDM_FAIL(TDM_E_USAGE, "tandem %s: unknown option %s; `tandem %s --help` lists the options", command,
-             typed, command);
+    TDM_REQUIRE(near == NULL, TDM_E_USAGE, "%s: unknown option %s; did you mean %s?", command, typed, near);
+    TDM_FAIL(TDM_E_USAGE, "%s: unknown option %s; `tandem %s --help` lists the options", command, typed,
+             command);
 }
 
 static bool has_range(const tdm_flag *flag)
@@ -59,8 +58,8 @@ static bool has_range(const tdm_flag *flag)
 static tdm_status check_range(const char *command, const tdm_flag *flag, double value, const char *text)
 {
     const bool inside = !has_range(flag) || (value >= flag->min && value <= flag->max);
-    TDM_REQUIRE(inside, TDM_E_USAGE, "tandem %s: %s %s: must be from %.15g to %.15g%s%s", command,
-                shown_name(flag), text, flag->min, flag->max, flag->unit && *flag->unit ? " " : "",
+    TDM_REQUIRE(inside, TDM_E_USAGE, "%s: %s %s: must be from %.15g to %.15g%s%s", command, shown_name(flag),
+                text, flag->min, flag->max, flag->unit && *flag->unit ? " " : "",
                 flag->unit ? flag->unit : "");
     return TDM_OK;
 }
@@ -86,7 +85,7 @@ static tdm_status set_value(const char *command, const tdm_flag *flag, const cha
     case TDM_FLAG_INT: {
         const long long value = strtoll(text, &end, 10);
         TDM_REQUIRE(end != text && !*end && !errno && !isspace((unsigned char)*text), TDM_E_USAGE,
-                    "tandem %s: %s %s: is not a whole number", command, shown_name(flag), text);
+                    "%s: %s %s: is not a whole number", command, shown_name(flag), text);
         TDM_TRY(check_range(command, flag, (double)value, text));
         *(int64_t *)flag->value = value;
         return TDM_OK;
@@ -94,7 +93,7 @@ static tdm_status set_value(const char *command, const tdm_flag *flag, const cha
     case TDM_FLAG_FLOAT: {
         const double value = strtod(text, &end);
         TDM_REQUIRE(end != text && !*end && value - value == 0 && !isspace((unsigned char)*text), TDM_E_USAGE,
-                    "tandem %s: %s %s: is not a number", command, shown_name(flag), text);
+                    "%s: %s %s: is not a number", command, shown_name(flag), text);
         TDM_TRY(check_range(command, flag, value, text));
         *(double *)flag->value = value;
         return TDM_OK;
@@ -105,11 +104,41 @@ static tdm_status set_value(const char *command, const tdm_flag *flag, const cha
 
 /* ---- --help ---- */
 
+/* How many columns the first `bytes` of UTF-8 text take. */
+static int columns(const char *text, size_t bytes)
+{
+    int n = 0;
+    for (size_t i = 0; i < bytes; i++) n += ((unsigned char)text[i] & 0xC0) != 0x80;
+    return n;
+}
+
+/* `text` from HELP_COLUMN on, broken at blanks. */
+static void print_wrapped(const char *text)
+{
+    int used = 0;
+    while (*text) {
+        const size_t word = strcspn(text, " ");
+        const int width = columns(text, word);
+        if (used && HELP_COLUMN + used + 1 + width > HELP_WIDTH) {
+            printf("\n%*s", HELP_COLUMN, "");
+            used = 0;
+        }
+        printf("%s%.*s", used ? " " : "", (int)word, text);
+        used += width + (used > 0);
+        text += word;
+        while (*text == ' ') text++;
+    }
+    putchar('\n');
+}
+
 static void print_row(const char *left, const char *help, const char *note)
 {
-    printf("  %-*s", HELP_COLUMN - 2, left);
-    if (strlen(left) > HELP_COLUMN - 4) printf("\n%*s", HELP_COLUMN, "");
-    printf("%s%s\n", help, note);
+    char text[1024];
+    snprintf(text, sizeof text, "%s%s", help, note);
+    const int width = columns(left, strlen(left));
+    printf("  %s%*s", left, width > HELP_COLUMN - 4 ? 0 : HELP_COLUMN - 2 - width, "");
+    if (width > HELP_COLUMN - 4) printf("\n%*s", HELP_COLUMN, "");
+    print_wrapped(text);
 }
 
 /* " [unit] (required, from 1 to 8, default 4)", as far as the row says. */
@@ -173,11 +202,11 @@ static tdm_status parse_flag(const char *command, const tdm_flag *flags, size_t 
 
     const char *value = word[length] == '=' ? word + length + 1 : NULL;
     if (flag->type == TDM_FLAG_SWITCH) {
-        TDM_REQUIRE(value == NULL, TDM_E_USAGE, "tandem %s: %s takes no value", command, shown_name(flag));
+        TDM_REQUIRE(value == NULL, TDM_E_USAGE, "%s: %s takes no value", command, shown_name(flag));
     } else if (value == NULL) {
         const char *next = *at + 1 < argc ? argv[*at + 1] : NULL;
         const bool flag_follows = next && next[0] == '-' && find_flag(flags, count, next, strcspn(next, "="));
-        TDM_REQUIRE(next && !flag_follows, TDM_E_USAGE, "tandem %s: %s needs a value (%s)", command,
+        TDM_REQUIRE(next && !flag_follows, TDM_E_USAGE, "%s: %s needs a value (%s)", command,
                     shown_name(flag), flag->argument ? flag->argument : "VALUE");
         value = next;
         ++*at;
@@ -199,7 +228,7 @@ static tdm_status parse_all(const char *command, const tdm_flag *flags, size_t c
     }
     for (size_t i = 0; i < count; i++) {
         TDM_REQUIRE(seen[i] || flags[i].default_text, TDM_E_USAGE,
-                    "tandem %s: %s %s is missing; see `tandem %s --help`", command, shown_name(&flags[i]),
+                    "%s: %s %s is missing; see `tandem %s --help`", command, shown_name(&flags[i]),
                     flags[i].argument ? flags[i].argument : "VALUE", command);
     }
     return TDM_OK;

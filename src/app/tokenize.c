@@ -74,8 +74,7 @@ static tdm_status tokenize_run(tdm_comm *comm, int argc, char **argv)
     const int64_t extra = positional.count;
     free((void *)positional.item);
     if (help) return TDM_OK;
-    TDM_REQUIRE(extra == 0, TDM_E_USAGE,
-                "tandem tokenize: takes no arguments; the text comes from standard input");
+    TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tokenize: takes no arguments; the text comes from standard input");
     const tdm_status status = tokenize(path, &job);
     tdm_free(job.token);
     tdm_tokenizer_destroy(&job.tokenizer);

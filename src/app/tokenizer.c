@@ -70,9 +70,9 @@ static tdm_status train_tokenizer(tdm_bpe_trainer *trainer, const tokenizer_opti
 
 static tdm_status checked_train(const tokenizer_options *options, const tdm_strings *sources)
 {
-    TDM_REQUIRE(options->train, TDM_E_USAGE, "tandem tokenizer: say --train (the only thing it does)");
+    TDM_REQUIRE(options->train, TDM_E_USAGE, "tokenizer: say --train (the only thing it does)");
     TDM_REQUIRE(sources->count > 0, TDM_E_USAGE,
-                "tandem tokenizer: name a SOURCE: text files with one caption a line, or data directories");
+                "tokenizer: name a SOURCE: text files with one caption a line, or data directories");
     tdm_bpe_trainer *trainer = NULL;
     TDM_TRY(tdm_bpe_trainer_create(&trainer));
     const tdm_status status = train_tokenizer(trainer, options, sources);
