@@ -1,0 +1,142 @@
+/* Attention: heads of sequences over threads. Each head writes its own columns of its own rows, so the order
+ * in which threads take heads does not show in the result. */
+#include "ops_impl.h"
+
+#include <math.h>
+#include <omp.h>
+
+size_t tdm_attention_scratch_bytes(int64_t length, int64_t head_dim)
+{
+    int64_t step = tdm_round_up(head_dim, TDM_VECTOR_PAD), kt_step = tdm_round_up(length, TDM_VECTOR_PAD);
+    int64_t floats = 4 * length * step        /* q, k, dout, dq */
+                     + 2 * head_dim * kt_step /* transposed k, v */
+                     + kt_step                /* delta */
+                     + 2 * TDM_ATTENTION_KEYS * step + 2 * TDM_ATTENTION_QUERIES * step +
+                     2 * TDM_ATTENTION_QUERIES * TDM_ATTENTION_KEYS + 16 * TDM_VECTOR_PAD;
+    return sizeof(float) * (size_t)floats;
+}
+
+static int64_t longest_sequence(int64_t n_seq, const int64_t *seq)
+{
+    int64_t longest = 0;
+    for (int64_t i = 0; i < n_seq; i++) longest = tdm_max_i64(longest, seq[i + 1] - seq[i]);
+    return longest;
+}
+
+/* Products of scores that are computed, times 2·head_dim, for one of the matmuls of attention. */
+static double score_flop(int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim, bool causal)
+{
+    double scores = 0.0;
+    for (int64_t i = 0; i < n_seq; i++) {
+        double length = (double)(seq[i + 1] - seq[i]);
+        scores += causal ? length * (length + 1.0) / 2.0 : length * length;
+    }
+    return 2.0 * scores * (double)heads * (double)head_dim;
+}
+
+typedef struct attention_rows {
+    int64_t heads, head_dim;
+    bool causal;
+    const void *qkv, *dout;
+    void *out, *dqkv; /* dqkv NULL: forward */
+    float *lse;
+    int64_t t; /* rows: the step of lse */
+} attention_rows;
+
+/* The head's view of the rows. */
+static tdm_attention_head head_of(const tdm_ops *ops, const attention_rows *rows, int64_t begin,
+                                  int64_t length, int64_t head)
+{
+    int64_t width = rows->heads * rows->head_dim, column = head * rows->head_dim;
+    int64_t at = begin * 3 * width + column;
+    tdm_dtype dtype = ops->dtype;
+    tdm_attention_head view = {
+        .dtype = dtype,
+        .length = length,
+        .head_dim = rows->head_dim,
+        .qkv_step = 3 * width,
+        .out_step = width,
+        .causal = rows->causal,
+        .scale = (float)(1.0 / sqrt((double)rows->head_dim)),
+        .q = tdm_act_at(dtype, rows->qkv, at),
+        .k = tdm_act_at(dtype, rows->qkv, at + width),
+        .v = tdm_act_at(dtype, rows->qkv, at + 2 * width),
+        .out = tdm_act_at_mutable(dtype, rows->out, begin * width + column),
+        .lse = rows->lse + head * rows->t + begin,
+    };
+    if (rows->dqkv) {
+        view.dout = tdm_act_at(dtype, rows->dout, begin * width + column);
+        view.dq = tdm_act_at_mutable(dtype, rows->dqkv, at);
+        view.dk = tdm_act_at_mutable(dtype, rows->dqkv, at + width);
+        view.dv = tdm_act_at_mutable(dtype, rows->dqkv, at + 2 * width);
+    }
+    return view;
+}
+
+static void run_heads(tdm_ops *ops, const attention_rows *rows, int64_t n_seq, const int64_t *seq)
+{
+    int64_t jobs = n_seq * rows->heads;
+    int threads = tdm_ops_threads_for(ops, jobs, 1 << 16);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 2)
+    for (int64_t job = 0; job < jobs; job++) {
+        int64_t i = job / rows->heads, head = job % rows->heads;
+        int64_t length = seq[i + 1] - seq[i];
+        if (length == 0) continue;
+        tdm_attention_head view = head_of(ops, rows, seq[i], length, head);
+        void *scratch = ops->scratch[omp_get_thread_num()].base;
+        if (rows->dqkv)
+            ops->kernels->attention_backward(&view, scratch);
+        else
+            ops->kernels->attention_forward(&view, scratch);
+    }
+}
+
+static bool fits_scratch(const tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t head_dim)
+{
+    return tdm_ops_scratch(ops, 0, tdm_attention_scratch_bytes(longest_sequence(n_seq, seq), head_dim));
+}
+
+void tdm_attention_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,
+                           bool causal, const void *qkv, void *out, float *lse)
+{
+    double start = tdm_op_begin();
+    if (fits_scratch(ops, n_seq, seq, head_dim)) {
+        attention_rows rows = {.heads = heads,
+                               .head_dim = head_dim,
+                               .causal = causal,
+                               .qkv = qkv,
+                               .out = out,
+                               .lse = lse,
+                               .t = seq[n_seq]};
+        run_heads(ops, &rows, n_seq, seq);
+    } else { /* a hundred thousand tokens in one sequence: slow, but right */
+        tdm_attention_forward_ref(ops->dtype, n_seq, seq, heads, head_dim, causal, qkv, out, lse);
+    }
+    tdm_op_end(ops, TDM_OP_ATTENTION_FORWARD, start, 2.0 * score_flop(n_seq, seq, heads, head_dim, causal));
+}
+
+void tdm_attention_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,
+                            bool causal, const void *qkv, const void *out, const float *lse, const void *dout,
+                            void *dqkv)
+{
+    double start = tdm_op_begin();
+    if (fits_scratch(ops, n_seq, seq, head_dim)) {
+        /* `out` and `lse` are only read by the backward kernel; the head's view has one type for both ways.
+         */
+        attention_rows rows = {.heads = heads,
+                               .head_dim = head_dim,
+                               .causal = causal,
+                               .qkv = qkv,
+                               .out = (void *)(uintptr_t)out,
+                               .lse = (float *)(uintptr_t)lse,
+                               .dout = dout,
+                               .dqkv = dqkv,
+                               .t = seq[n_seq]};
+        run_heads(ops, &rows, n_seq, seq);
+    } else {
+        tdm_attention_backward_ref(ops->dtype, n_seq, seq, heads, head_dim, causal, qkv, out, lse, dout,
+                                   dqkv);
+    }
+    /* Counted as twice the forward pass: dq, dk, dv and dp; the recomputed scores are not counted. */
+    tdm_op_end(ops, TDM_OP_ATTENTION_BACKWARD, start, 4.0 * score_flop(n_seq, seq, heads, head_dim, causal));
+}

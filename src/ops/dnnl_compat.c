@@ -1,0 +1,191 @@
+#include "dnnl_compat.h"
+
+tdm_status tdm_dnnl_check(dnnl_status_t status, const char *what)
+{
+    TDM_REQUIRE(status == dnnl_success, status == dnnl_out_of_memory ? TDM_E_NOMEM : TDM_E_LIBRARY,
+                "oneDNN: %s: status %d", what, (int)status);
+    return TDM_OK;
+}
+
+/* Later calls and CPUs without a choice are refused by oneDNN, which is fine: the first call counts. */
+void tdm_dnnl_cap_isa(const tdm_cpu *cpu)
+{
+#if defined(__x86_64__)
+    if (cpu->amx_bf16) return;
+    dnnl_cpu_isa_t isa = dnnl_cpu_isa_sse41;
+    if (cpu->isa == TDM_ISA_AVX2) isa = dnnl_cpu_isa_avx2;
+    if (cpu->isa == TDM_ISA_AVX512)
+        isa = cpu->avx512_bf16 ? dnnl_cpu_isa_avx512_core_bf16 : dnnl_cpu_isa_avx512_core;
+    (void)dnnl_set_max_cpu_isa(isa);
+#else
+    (void)cpu;
+#endif
+}
+
+#if DNNL_VERSION_MAJOR >= 3
+
+tdm_status tdm_md_strided(tdm_md *md, int64_t rows, int64_t columns, int64_t row_stride,
+                          int64_t column_stride, dnnl_data_type_t type)
+{
+    const dnnl_dims_t dims = {rows, columns}, strides = {row_stride, column_stride};
+    TDM_TRY(tdm_dnnl_check(dnnl_memory_desc_create_with_strides(&md->md, 2, dims, type, strides), "layout"));
+    md->set = true;
+    return TDM_OK;
+}
+
+tdm_status tdm_md_any(tdm_md *md, int64_t rows, int64_t columns, dnnl_data_type_t type)
+{
+    const dnnl_dims_t dims = {rows, columns};
+    TDM_TRY(tdm_dnnl_check(dnnl_memory_desc_create_with_tag(&md->md, 2, dims, type, dnnl_format_tag_any),
+                           "layout"));
+    md->set = true;
+    return TDM_OK;
+}
+
+size_t tdm_md_bytes(const tdm_md *md)
+{
+    return dnnl_memory_desc_get_size(md->md);
+}
+
+void tdm_md_destroy(tdm_md *md)
+{
+    if (md->set) dnnl_memory_desc_destroy(md->md);
+    md->set = false;
+}
+
+tdm_status tdm_dnnl_memory(dnnl_engine_t engine, const tdm_md *md, void *handle, dnnl_memory_t *memory)
+{
+    return tdm_dnnl_check(dnnl_memory_create(memory, md->md, engine, handle), "memory");
+}
+
+static dnnl_status_t matmul_desc(dnnl_engine_t engine, const tdm_md *src, const tdm_md *weights,
+                                 const tdm_md *bias, const tdm_md *dst, const_dnnl_primitive_attr_t attr,
+                                 dnnl_primitive_desc_t *desc)
+{
+    return dnnl_matmul_primitive_desc_create(desc, engine, src->md, weights->md, bias ? bias->md : NULL,
+                                             dst->md, attr);
+}
+
+static dnnl_status_t append_sum(dnnl_post_ops_t ops)
+{
+    return dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef);
+}
+
+static tdm_status copy_weights_layout(const_dnnl_primitive_desc_t desc, tdm_md *to)
+{
+    const_dnnl_memory_desc_t md = dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0);
+    TDM_TRY(tdm_dnnl_check(dnnl_memory_desc_clone(&to->md, md), "layout of the weights"));
+    to->set = true;
+    return TDM_OK;
+}
+
+static dnnl_status_t reorder_desc(dnnl_engine_t engine, const tdm_md *from, const tdm_md *to,
+                                  dnnl_primitive_desc_t *desc)
+{
+    return dnnl_reorder_primitive_desc_create(desc, from->md, engine, to->md, engine, NULL);
+}
+
+#else
+
+tdm_status tdm_md_strided(tdm_md *md, int64_t rows, int64_t columns, int64_t row_stride,
+                          int64_t column_stride, dnnl_data_type_t type)
+{
+    const dnnl_dims_t dims = {rows, columns}, strides = {row_stride, column_stride};
+    TDM_TRY(tdm_dnnl_check(dnnl_memory_desc_init_by_strides(&md->md, 2, dims, type, strides), "layout"));
+    md->set = true;
+    return TDM_OK;
+}
+
+tdm_status tdm_md_any(tdm_md *md, int64_t rows, int64_t columns, dnnl_data_type_t type)
+{
+    const dnnl_dims_t dims = {rows, columns};
+    TDM_TRY(
+        tdm_dnnl_check(dnnl_memory_desc_init_by_tag(&md->md, 2, dims, type, dnnl_format_tag_any), "layout"));
+    md->set = true;
+    return TDM_OK;
+}
+
+size_t tdm_md_bytes(const tdm_md *md)
+{
+    return dnnl_memory_desc_get_size(&md->md);
+}
+
+void tdm_md_destroy(tdm_md *md)
+{
+    md->set = false;
+}
+
+tdm_status tdm_dnnl_memory(dnnl_engine_t engine, const tdm_md *md, void *handle, dnnl_memory_t *memory)
+{
+    return tdm_dnnl_check(dnnl_memory_create(memory, &md->md, engine, handle), "memory");
+}
+
+static dnnl_status_t matmul_desc(dnnl_engine_t engine, const tdm_md *src, const tdm_md *weights,
+                                 const tdm_md *bias, const tdm_md *dst, const_dnnl_primitive_attr_t attr,
+                                 dnnl_primitive_desc_t *desc)
+{
+    dnnl_matmul_desc_t op;
+    dnnl_status_t status =
+        dnnl_matmul_desc_init(&op, &src->md, &weights->md, bias ? &bias->md : NULL, &dst->md);
+    if (status != dnnl_success) return status;
+    return dnnl_primitive_desc_create(desc, &op, attr, engine, NULL);
+}
+
+static dnnl_status_t append_sum(dnnl_post_ops_t ops)
+{
+    return dnnl_post_ops_append_sum(ops, 1.0f);
+}
+
+static tdm_status copy_weights_layout(const_dnnl_primitive_desc_t desc, tdm_md *to)
+{
+    const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0);
+    TDM_REQUIRE(md, TDM_E_LIBRARY, "oneDNN: a matmul does not tell the layout of its weights");
+    to->md = *md;
+    to->set = true;
+    return TDM_OK;
+}
+
+static dnnl_status_t reorder_desc(dnnl_engine_t engine, const tdm_md *from, const tdm_md *to,
+                                  dnnl_primitive_desc_t *desc)
+{
+    return dnnl_reorder_primitive_desc_create(desc, &from->md, engine, &to->md, engine, NULL);
+}
+
+#endif
+
+static dnnl_status_t accumulating_attr(dnnl_primitive_attr_t *attr)
+{
+    dnnl_status_t status = dnnl_primitive_attr_create(attr);
+    if (status != dnnl_success) return status;
+    dnnl_post_ops_t ops = NULL;
+    status = dnnl_post_ops_create(&ops);
+    if (status == dnnl_success) status = append_sum(ops);
+    if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(*attr, ops);
+    if (ops) dnnl_post_ops_destroy(ops);
+    return status;
+}
+
+tdm_status tdm_dnnl_matmul(dnnl_engine_t engine, const tdm_md *src, const tdm_md *weights, const tdm_md *bias,
+                           const tdm_md *dst, bool accumulate, dnnl_primitive_t *primitive, tdm_md *chosen)
+{
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t desc = NULL;
+    dnnl_status_t status = accumulate ? accumulating_attr(&attr) : dnnl_success;
+    if (status == dnnl_success) status = matmul_desc(engine, src, weights, bias, dst, attr, &desc);
+    if (status == dnnl_success) status = dnnl_primitive_create(primitive, desc);
+    tdm_status result = tdm_dnnl_check(status, "matmul");
+    if (result == TDM_OK && chosen) result = copy_weights_layout(desc, chosen);
+    if (desc) dnnl_primitive_desc_destroy(desc);
+    if (attr) dnnl_primitive_attr_destroy(attr);
+    return result;
+}
+
+tdm_status tdm_dnnl_reorder(dnnl_engine_t engine, const tdm_md *from, const tdm_md *to,
+                            dnnl_primitive_t *primitive)
+{
+    dnnl_primitive_desc_t desc = NULL;
+    dnnl_status_t status = reorder_desc(engine, from, to, &desc);
+    if (status == dnnl_success) status = dnnl_primitive_create(primitive, desc);
+    if (desc) dnnl_primitive_desc_destroy(desc);
+    return tdm_dnnl_check(status, "reorder");
+}

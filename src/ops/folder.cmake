@@ -1,0 +1,30 @@
+# kernels_body.h and attention_body.h are compiled once per instruction set; the table of function pointers is chosen
+# at run time. Contraction to FMA is wanted; reordering of sums is only where the source asks for it (omp simd).
+set(kernel_flags -O3 -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math)
+set_source_files_properties(${root}/src/ops/kernels_generic.c PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  set_source_files_properties(${root}/src/ops/kernels_avx2.c PROPERTIES COMPILE_OPTIONS
+                              "${kernel_flags};-march=x86-64-v3;-mprefer-vector-width=256")
+  set_source_files_properties(${root}/src/ops/kernels_avx512.c PROPERTIES COMPILE_OPTIONS
+                              "${kernel_flags};-march=x86-64-v4;-mprefer-vector-width=512")
+else()
+  set_source_files_properties(${root}/src/ops/kernels_avx2.c ${root}/src/ops/kernels_avx512.c PROPERTIES
+                              HEADER_FILE_ONLY TRUE)
+endif()
+
+# Matrix products on AMX tiles: compiled where the compiler knows the instructions, used where the CPU has them.
+include(CheckCSourceCompiles)
+set(amx_flags -mamx-tile -mamx-bf16 -mavx512f -mavx512bw -mavx512vl -mavx512bf16)
+string(REPLACE ";" " " CMAKE_REQUIRED_FLAGS "${amx_flags}")
+check_c_source_compiles("#include <immintrin.h>
+#ifndef __x86_64__
+#error
+#endif
+int main(void) { _tile_dpbf16ps(0, 1, 2); return 0; }" TANDEM_HAVE_AMX)
+unset(CMAKE_REQUIRED_FLAGS)
+if(TANDEM_HAVE_AMX)
+  set_source_files_properties(${root}/src/ops/amx_gemm.c PROPERTIES COMPILE_OPTIONS "${amx_flags}")
+  target_compile_definitions(tandem_ops_objects PUBLIC TANDEM_HAVE_AMX)
+else()
+  set_source_files_properties(${root}/src/ops/amx_gemm.c PROPERTIES HEADER_FILE_ONLY TRUE)
+endif()

@@ -1,0 +1,492 @@
+/* The fused loops. Included once per instruction set by kernels_*.c, which define KERNEL_TABLE, KERNEL_NAME
+ * and KERNEL_VECTOR_BYTES. Plain C that the compiler vectorises; `dtype` is a constant after inlining.
+ * The contracts of the functions stand at struct tdm_kernels and in tandem/ops.h. */
+#include "ops_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+/* Calls `call` with DTYPE a compile-time constant. */
+#define BY_DTYPE(dtype, call)                                                                                \
+    do {                                                                                                     \
+        if ((dtype) == TDM_BF16) {                                                                           \
+            enum { DTYPE = TDM_BF16 };                                                                       \
+            call;                                                                                            \
+        } else {                                                                                             \
+            enum { DTYPE = TDM_F32 };                                                                        \
+            call;                                                                                            \
+        }                                                                                                    \
+    } while (0)
+
+INLINE uint32_t float_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    return bits;
+}
+
+INLINE float bits_float(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+/* Round to nearest even; a NaN stays a (quiet) NaN. */
+INLINE uint16_t bf16_round(float x)
+{
+    uint32_t bits = float_bits(x);
+    uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+    uint32_t nan = bits | 0x400000u;
+    return (uint16_t)(((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded) >> 16);
+}
+
+INLINE float bf16_value(uint16_t x)
+{
+    return bits_float((uint32_t)x << 16);
+}
+
+INLINE float act_get(int dtype, const void *x, int64_t i)
+{
+    return dtype == TDM_BF16 ? bf16_value(((const uint16_t *)x)[i]) : ((const float *)x)[i];
+}
+
+INLINE void act_set(int dtype, void *x, int64_t i, float value)
+{
+    if (dtype == TDM_BF16)
+        ((uint16_t *)x)[i] = bf16_round(value);
+    else
+        ((float *)x)[i] = value;
+}
+
+/* exp(x), relative error below 2e-7; 0 below -87.3, constant above 88.3. Cody-Waite reduction to
+ * |r| <= ln2/2, then a polynomial fitted by weighted least squares (max. relative error 3e-9). */
+INLINE float fast_exp(float x)
+{
+    float clamped = x < -87.3f ? -87.3f : x;
+    clamped = clamped > 88.3f ? 88.3f : clamped;
+    const float shift = 12582912.0f; /* 1.5·2^23: the sum's low mantissa bits are round(x / ln2) */
+    float shifted = clamped * 1.44269504f + shift;
+    float n = shifted - shift;
+    float r = clamped - n * 0.693359375f; /* ln2 = 0.693359375 - 2.12194440e-4, the first part is exact */
+    r = r + n * 2.12194440e-4f;
+    float p = 1.381446658e-3f;
+    p = p * r + 8.368780618e-3f;
+    p = p * r + 4.166839423e-2f;
+    p = p * r + 1.666652011e-1f;
+    p = p * r + 4.999999341e-1f;
+    p = p * r * r + r + 1.0f;
+    float y = p * bits_float((float_bits(shifted) << 23) + 0x3f800000u); /* p·2^n */
+    return x < -87.3f ? 0.0f : y;
+}
+
+/* Phi(x) = erfc(-x/sqrt2)/2 and *density = exp(-x²/2)/sqrt(2 pi). erfc(z) exp(z²) = t Q(t) with
+ * t = 1/(1 + 0.48 z), Q fitted by weighted least squares on 0 <= z <= 8 (max. relative error 1.4e-8). */
+INLINE float normal_cdf(float x, float *density)
+{
+    float z = fabsf(x) * 0.70710678f;
+    float t = 1.0f / (1.0f + 0.48f * z);
+    float q = -5.461046072e-2f;
+    q = q * t + 2.913013904e-1f;
+    q = q * t - 5.740965002e-1f;
+    q = q * t + 4.383183754e-1f;
+    q = q * t - 1.114913942e-1f;
+    q = q * t + 2.399193737e-1f;
+    q = q * t + 2.278528598e-1f;
+    q = q * t + 2.720515986e-1f;
+    q = q * t + 2.707547642e-1f;
+    float gauss = fast_exp(-0.5f * x * x);
+    float tail = 0.5f * gauss * t * q;
+    *density = gauss * 0.39894228f;
+    return x < 0.0f ? tail : 1.0f - tail;
+}
+
+static void f32_to_bf16(int64_t n, const float *x, uint16_t *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = bf16_round(x[i]);
+}
+
+static void bf16_to_f32(int64_t n, const uint16_t *x, float *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = bf16_value(x[i]);
+}
+
+static void add(int64_t n, const float *a, const float *b, float *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+}
+
+INLINE void add_act_typed(int dtype, int64_t n, const void *a, const float *b, float *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = act_get(dtype, a, i) + b[i];
+}
+
+static void add_act(tdm_dtype dtype, int64_t n, const void *a, const float *b, float *y)
+{
+    BY_DTYPE(dtype, add_act_typed(DTYPE, n, a, b, y));
+}
+
+/* ---- LayerNorm ---- */
+INLINE float residual_sum(int dtype, int64_t width, const float *x, const void *branch, float *x_out)
+{
+    float sum = 0.0f;
+    if (branch) {
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < width; i++) {
+            float value = x[i] + act_get(dtype, branch, i);
+            x_out[i] = value;
+            sum += value;
+        }
+    } else {
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < width; i++) sum += x[i];
+    }
+    return sum;
+}
+
+INLINE void layernorm_forward_row(int dtype, int64_t width, const float *x, float mean_value,
+                                  const float *gamma, const float *beta, void *y, float *rstd)
+{
+    float squares = 0.0f;
+#pragma omp simd reduction(+ : squares)
+    for (int64_t i = 0; i < width; i++) {
+        float centred = x[i] - mean_value;
+        squares += centred * centred;
+    }
+    float scale = 1.0f / sqrtf(squares / (float)width + 1e-5f);
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++)
+        act_set(dtype, y, i, (x[i] - mean_value) * scale * gamma[i] + beta[i]);
+    *rstd = scale;
+}
+
+INLINE void layernorm_forward_typed(int dtype, int64_t rows, int64_t width, const float *x,
+                                    const void *branch, float *x_out, const float *gamma, const float *beta,
+                                    void *y, float *mean, float *rstd)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t at = row * width;
+        float *sum_row = branch ? x_out + at : NULL;
+        float sum =
+            residual_sum(dtype, width, x + at, branch ? tdm_act_at(dtype, branch, at) : NULL, sum_row);
+        if (!y) continue;
+        mean[row] = sum / (float)width;
+        layernorm_forward_row(dtype, width, branch ? sum_row : x + at, mean[row], gamma, beta,
+                              tdm_act_at_mutable(dtype, y, at), rstd + row);
+    }
+}
+
+static void layernorm_forward(tdm_dtype dtype, int64_t rows, int64_t width, const float *x,
+                              const void *branch, float *x_out, const float *gamma, const float *beta,
+                              void *y, float *mean, float *rstd)
+{
+    BY_DTYPE(dtype,
+             layernorm_forward_typed(DTYPE, rows, width, x, branch, x_out, gamma, beta, y, mean, rstd));
+}
+
+/* With g = dy·gamma and h = (x - mean)·rstd: dx = rstd·(g - mean(g) - h·mean(g·h)). */
+INLINE void layernorm_backward_row(int dtype, int64_t width, const void *dy, const float *x, float mean,
+                                   float rstd, const float *gamma, bool add_to_dx, float *dx, void *dx_act,
+                                   float *dgamma, float *dbeta)
+{
+    float sum_g = 0.0f, sum_gh = 0.0f;
+#pragma omp simd reduction(+ : sum_g, sum_gh)
+    for (int64_t i = 0; i < width; i++) {
+        float d = act_get(dtype, dy, i);
+        float h = (x[i] - mean) * rstd;
+        float g = d * gamma[i];
+        sum_g += g;
+        sum_gh += g * h;
+        dgamma[i] += d * h;
+        dbeta[i] += d;
+    }
+    float mean_g = sum_g / (float)width, mean_gh = sum_gh / (float)width;
+    float keep = add_to_dx ? 1.0f : 0.0f;
+    if (!add_to_dx) memset(dx, 0, sizeof(float) * (size_t)width);
+    if (dx_act) {
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) {
+            float h = (x[i] - mean) * rstd;
+            float value = dx[i] * keep + rstd * (act_get(dtype, dy, i) * gamma[i] - mean_g - h * mean_gh);
+            dx[i] = value;
+            act_set(dtype, dx_act, i, value);
+        }
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) {
+            float h = (x[i] - mean) * rstd;
+            dx[i] = dx[i] * keep + rstd * (act_get(dtype, dy, i) * gamma[i] - mean_g - h * mean_gh);
+        }
+    }
+}
+
+INLINE void layernorm_backward_typed(int dtype, int64_t rows, int64_t width, const void *dy, const float *x,
+                                     const float *mean, const float *rstd, const float *gamma, bool add_to_dx,
+                                     float *dx, void *dx_act, float *dgamma, float *dbeta)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t at = row * width;
+        layernorm_backward_row(dtype, width, tdm_act_at(dtype, dy, at), x + at, mean[row], rstd[row], gamma,
+                               add_to_dx, dx + at, dx_act ? tdm_act_at_mutable(dtype, dx_act, at) : NULL,
+                               dgamma, dbeta);
+    }
+}
+
+static void layernorm_backward(tdm_dtype dtype, int64_t rows, int64_t width, const void *dy, const float *x,
+                               const float *mean, const float *rstd, const float *gamma, bool add_to_dx,
+                               float *dx, void *dx_act, float *dgamma, float *dbeta)
+{
+    BY_DTYPE(dtype, layernorm_backward_typed(DTYPE, rows, width, dy, x, mean, rstd, gamma, add_to_dx, dx,
+                                             dx_act, dgamma, dbeta));
+}
+
+/* ---- Activation ---- */
+INLINE float sigmoid(float x)
+{
+    return 1.0f / (1.0f + fast_exp(-x));
+}
+
+INLINE float activation_value(int kind, float x, float *slope)
+{
+    if (kind == TDM_QUICKGELU) {
+        float s = sigmoid(1.702f * x);
+        *slope = s * (1.0f + 1.702f * x * (1.0f - s));
+        return x * s;
+    }
+    float density;
+    float cdf = normal_cdf(x, &density);
+    *slope = cdf + x * density;
+    return x * cdf;
+}
+
+INLINE void activation_forward_typed(int kind, int dtype, int64_t n, const void *x, void *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float slope;
+        act_set(dtype, y, i, activation_value(kind, act_get(dtype, x, i), &slope));
+    }
+}
+
+static void activation_forward(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, void *y)
+{
+    if (kind == TDM_QUICKGELU)
+        BY_DTYPE(dtype, activation_forward_typed(TDM_QUICKGELU, DTYPE, n, x, y));
+    else
+        BY_DTYPE(dtype, activation_forward_typed(TDM_GELU, DTYPE, n, x, y));
+}
+
+INLINE void activation_backward_typed(int kind, int dtype, int64_t n, const void *x, const void *dy, void *dx,
+                                      void *y)
+{
+    if (y) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            float slope;
+            float value = activation_value(kind, act_get(dtype, x, i), &slope);
+            act_set(dtype, dx, i, act_get(dtype, dy, i) * slope);
+            act_set(dtype, y, i, value);
+        }
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            float slope;
+            (void)activation_value(kind, act_get(dtype, x, i), &slope);
+            act_set(dtype, dx, i, act_get(dtype, dy, i) * slope);
+        }
+    }
+}
+
+static void activation_backward(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x,
+                                const void *dy, void *dx, void *y)
+{
+    if (kind == TDM_QUICKGELU)
+        BY_DTYPE(dtype, activation_backward_typed(TDM_QUICKGELU, DTYPE, n, x, dy, dx, y));
+    else
+        BY_DTYPE(dtype, activation_backward_typed(TDM_GELU, DTYPE, n, x, dy, dx, y));
+}
+
+INLINE void column_sums_typed(int dtype, int64_t rows, int64_t width, const void *x, float *sums)
+{
+    int64_t row = 0;
+    for (; row + 4 <= rows; row += 4) { /* four rows a pass: a quarter of the traffic on `sums` */
+        int64_t at = row * width;
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++)
+            sums[i] += (act_get(dtype, x, at + i) + act_get(dtype, x, at + width + i)) +
+                       (act_get(dtype, x, at + 2 * width + i) + act_get(dtype, x, at + 3 * width + i));
+    }
+    for (; row < rows; row++) {
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) sums[i] += act_get(dtype, x, row * width + i);
+    }
+}
+
+static void column_sums(tdm_dtype dtype, int64_t rows, int64_t width, const void *x, float *sums)
+{
+    BY_DTYPE(dtype, column_sums_typed(DTYPE, rows, width, x, sums));
+}
+
+/* ---- Dropout ---- one Philox4x32-10 block (see tandem/rng.h) in a form that vectorises. */
+INLINE void philox_block(uint32_t c0, const uint32_t counter[4], const uint32_t key[2], uint32_t *w0,
+                         uint32_t *w1, uint32_t *w2, uint32_t *w3)
+{
+    uint32_t c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
+    for (int round = 0; round < 10; round++) {
+        uint64_t p0 = (uint64_t)0xD2511F53u * c0;
+        uint64_t p1 = (uint64_t)0xCD9E8D57u * c2;
+        uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+        uint32_t n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c1 = (uint32_t)p1;
+        c3 = (uint32_t)p0;
+        c0 = n0;
+        c2 = n2;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    *w0 = c0;
+    *w1 = c1;
+    *w2 = c2;
+    *w3 = c3;
+}
+
+INLINE void dropout_typed(int dtype, int64_t width, const uint32_t key[2], const uint32_t counter[4],
+                          uint32_t threshold, float scale, void *x)
+{
+    enum { BLOCK = 64 };
+    int64_t quarter = (width + 3) / 4;
+    for (int64_t begin = 0; begin < quarter; begin += BLOCK) {
+        uint32_t word[4][BLOCK];
+#pragma omp simd
+        for (int lane = 0; lane < BLOCK; lane++)
+            philox_block((uint32_t)begin + (uint32_t)lane, counter, key, &word[0][lane], &word[1][lane],
+                         &word[2][lane], &word[3][lane]);
+        int64_t count = tdm_min_i64(BLOCK, quarter - begin);
+        for (int part = 0; part < 4; part++) {
+            int64_t at = part * quarter + begin;
+            int64_t valid = tdm_min_i64(count, width - at);
+#pragma omp simd
+            for (int64_t i = 0; i < valid; i++)
+                act_set(dtype, x, at + i,
+                        act_get(dtype, x, at + i) * (word[part][i] >= threshold ? scale : 0.0f));
+        }
+    }
+}
+
+static void dropout(tdm_dtype dtype, int64_t width, const uint32_t key[2], const uint32_t counter[4],
+                    uint32_t threshold, float scale, void *x)
+{
+    BY_DTYPE(dtype, dropout_typed(DTYPE, width, key, counter, threshold, scale, x));
+}
+
+/* ---- Output end ---- */
+INLINE float dot(int64_t n, const float *a, const float *b)
+{
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+static void l2norm_forward(int64_t rows, int64_t width, const float *x, float *y, float *norm)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        const float *x_row = x + row * width;
+        float *y_row = y + row * width;
+        float length = sqrtf(dot(width, x_row, x_row));
+        norm[row] = length < 1e-12f ? 1e-12f : length;
+        float scale = 1.0f / norm[row];
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) y_row[i] = x_row[i] * scale;
+    }
+}
+
+static void l2norm_backward(int64_t rows, int64_t width, const float *y, const float *norm, const float *dy,
+                            float *dx)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t at = row * width;
+        float along = dot(width, y + at, dy + at);
+        float scale = 1.0f / norm[row];
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) dx[at + i] = (dy[at + i] - y[at + i] * along) * scale;
+    }
+}
+
+/* loss = -sum_j t_j (x_j - max - log sum_j exp(x_j - max)), with sum_j t_j = 1 */
+INLINE float softmax_cross_entropy_row(int64_t classes, float *logits, const float *target)
+{
+    float largest = logits[0];
+#pragma omp simd reduction(max : largest)
+    for (int64_t i = 0; i < classes; i++) largest = logits[i] > largest ? logits[i] : largest;
+    float sum = 0.0f, agreement = 0.0f;
+#pragma omp simd reduction(+ : sum, agreement)
+    for (int64_t i = 0; i < classes; i++) {
+        float centred = logits[i] - largest;
+        float power = fast_exp(centred);
+        agreement += target[i] * centred;
+        sum += power;
+        logits[i] = power;
+    }
+    float scale = 1.0f / sum;
+#pragma omp simd
+    for (int64_t i = 0; i < classes; i++) logits[i] = logits[i] * scale - target[i];
+    return logf(sum) - agreement;
+}
+
+static void softmax_cross_entropy(int64_t rows, int64_t classes, float *logits, const float *target,
+                                  float *loss)
+{
+    for (int64_t row = 0; row < rows; row++)
+        loss[row] = softmax_cross_entropy_row(classes, logits + row * classes, target + row * classes);
+}
+
+static double sum_squares(int64_t n, const float *x)
+{
+    double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
+static void adamw(int64_t n, float *w, const float *g, float *m, float *v, const tdm_adamw_step *step)
+{
+    const tdm_adamw_step s = *step;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float gradient = g[i] * s.grad_scale;
+        float first = s.beta1 * m[i] + s.rest1 * gradient;
+        float second = s.beta2 * v[i] + s.rest2 * gradient * gradient;
+        m[i] = first;
+        v[i] = second;
+        w[i] = w[i] * s.keep - s.step_size * first / (sqrtf(second) * s.rsqrt_c2 + s.eps);
+    }
+}
+
+#include "attention_body.h"
+
+const tdm_kernels KERNEL_TABLE = {
+    .name = KERNEL_NAME,
+    .f32_to_bf16 = f32_to_bf16,
+    .bf16_to_f32 = bf16_to_f32,
+    .add = add,
+    .add_act = add_act,
+    .layernorm_forward = layernorm_forward,
+    .layernorm_backward = layernorm_backward,
+    .activation_forward = activation_forward,
+    .activation_backward = activation_backward,
+    .column_sums = column_sums,
+    .attention_forward = attention_forward,
+    .attention_backward = attention_backward,
+    .dropout = dropout,
+    .l2norm_forward = l2norm_forward,
+    .l2norm_backward = l2norm_backward,
+    .softmax_cross_entropy = softmax_cross_entropy,
+    .sum_squares = sum_squares,
+    .adamw = adamw,
+};

@@ -1,0 +1,80 @@
+/* Linear layers: dispatch to a backend, bias gradient, bookkeeping. */
+#include "linear_impl.h"
+
+struct tdm_linear {
+    tdm_ops *ops;
+    linear_shape shape;
+    const linear_backend *backend;
+    void *state;
+};
+
+/* The first that supports the layer serves it; the last supports everything. */
+static const linear_backend *const backends[] = {&linear_dnnl};
+
+tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bias, bool transposed,
+                             tdm_linear **linear)
+{
+    *linear = NULL;
+    TDM_REQUIRE(in > 0 && out > 0, TDM_E_SHAPE, "a linear layer of %lld inputs and %lld outputs",
+                (long long)in, (long long)out);
+    TDM_TRY(TDM_ALLOC(1, linear));
+    tdm_linear *l = *linear;
+    l->ops = ops;
+    l->shape = (linear_shape){.in = in, .out = out, .has_bias = has_bias, .transposed = transposed};
+    for (size_t i = 0; !l->backend && i < sizeof(backends) / sizeof(*backends); i++)
+        if (backends[i]->supports(ops, &l->shape)) l->backend = backends[i];
+    TDM_REQUIRE(l->backend, TDM_E_SHAPE, "no way to compute a linear layer of %lld inputs and %lld outputs",
+                (long long)in, (long long)out);
+    return l->backend->create(ops, &l->shape, &l->state);
+}
+
+void tdm_linear_destroy(tdm_linear **linear)
+{
+    if (!*linear) return;
+    if ((*linear)->backend) (*linear)->backend->destroy(&(*linear)->state);
+    tdm_free(*linear);
+    *linear = NULL;
+}
+
+static double linear_flop(const tdm_linear *l, int64_t t)
+{
+    return 2.0 * (double)t * (double)l->shape.in * (double)l->shape.out;
+}
+
+tdm_status tdm_linear_load(tdm_linear *l, const float *weight, const float *bias, bool with_backward)
+{
+    TDM_REQUIRE(!l->shape.has_bias || bias, TDM_E_SHAPE, "a linear layer with bias is loaded without one");
+    double start = tdm_op_begin();
+    TDM_TRY(l->backend->pack(l->state, weight, l->shape.has_bias ? bias : NULL, with_backward));
+    tdm_op_end(l->ops, TDM_OP_WEIGHT_PACK, start, 0.0);
+    return TDM_OK;
+}
+
+tdm_status tdm_linear_forward(tdm_linear *l, int64_t t, const void *x, void *y)
+{
+    if (t == 0) return TDM_OK;
+    double start = tdm_op_begin();
+    TDM_TRY(l->backend->forward(l->state, t, x, y));
+    tdm_op_end(l->ops, TDM_OP_LINEAR_FORWARD, start, linear_flop(l, t));
+    return TDM_OK;
+}
+
+tdm_status tdm_linear_backward_data(tdm_linear *l, int64_t t, const void *dy, void *dx)
+{
+    if (t == 0) return TDM_OK;
+    double start = tdm_op_begin();
+    TDM_TRY(l->backend->backward_data(l->state, t, dy, dx));
+    tdm_op_end(l->ops, TDM_OP_LINEAR_DATA, start, linear_flop(l, t));
+    return TDM_OK;
+}
+
+tdm_status tdm_linear_backward_weight(tdm_linear *l, int64_t t, const void *x, const void *dy, float *dweight,
+                                      float *dbias)
+{
+    if (t == 0) return TDM_OK;
+    double start = tdm_op_begin();
+    TDM_TRY(l->backend->backward_weight(l->state, t, x, dy, dweight));
+    if (dbias) tdm_column_sums(l->ops, t, l->shape.out, dy, dbias);
+    tdm_op_end(l->ops, TDM_OP_LINEAR_WEIGHT, start, linear_flop(l, t));
+    return TDM_OK;
+}

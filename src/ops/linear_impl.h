@@ -1,0 +1,31 @@
+/* How a linear layer computes: one struct per way, tried in the order of the table in linear.c. */
+#ifndef TANDEM_OPS_LINEAR_IMPL_H
+#define TANDEM_OPS_LINEAR_IMPL_H
+
+#include "ops_impl.h"
+
+typedef struct linear_shape {
+    int64_t in, out;
+    bool has_bias;
+    bool transposed; /* the weight is [in][out], not [out][in] */
+} linear_shape;
+
+/* Activations have ops->dtype. `state` is what create made; owned by the layer, passed to every function. */
+typedef struct linear_backend {
+    const char *name;
+    bool (*supports)(const tdm_ops *ops, const linear_shape *shape);
+    tdm_status (*create)(tdm_ops *ops, const linear_shape *shape, void **state);
+    void (*destroy)(void **state); /* accepts NULL and half-built states */
+    /* Packs the f32 weight; bias (NULL without one) is borrowed until the next pack. */
+    tdm_status (*pack)(void *state, const float *weight, const float *bias, bool with_backward);
+    /* y[t][out] = x[t][in]·W^T + bias */
+    tdm_status (*forward)(void *state, int64_t t, const void *x, void *y);
+    /* dx[t][in] = dy[t][out]·W */
+    tdm_status (*backward_data)(void *state, int64_t t, const void *dy, void *dx);
+    /* dweight += dy^T·x in the weight's own layout; dbias is the layer's business */
+    tdm_status (*backward_weight)(void *state, int64_t t, const void *x, const void *dy, float *dweight);
+} linear_backend;
+
+extern const linear_backend linear_dnnl; /* every dtype and shape */
+
+#endif

@@ -1,0 +1,186 @@
+/* The context: instruction set, threads, scratch, bookkeeping, conversions. */
+#include "ops_dnnl.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Address space reserved per thread; only what is touched becomes resident. */
+#define THREAD_SCRATCH_BYTES ((size_t)256 << 20)
+
+static bool has_bf16(const tdm_cpu *cpu)
+{
+    return cpu->avx512_bf16 || cpu->amx_bf16;
+}
+
+static void name_isa(tdm_ops *ops)
+{
+    static const char *const names[] = {"generic", "avx2", "avx512"};
+    const char *matmul = ops->cpu.amx_bf16 ? "+amx" : ops->cpu.avx512_bf16 ? "+bf16" : "";
+    snprintf(ops->isa_name, sizeof(ops->isa_name), "%s%s", names[ops->cpu.isa], matmul);
+}
+
+tdm_status tdm_ops_create(tdm_dtype dtype, int threads, tdm_ops **out)
+{
+    *out = NULL;
+    tdm_cpu cpu;
+    TDM_TRY(tdm_cpu_detect(&cpu));
+    TDM_REQUIRE(threads >= 1, TDM_E_CONFIG, "threads is %d, must be at least 1", threads);
+    TDM_REQUIRE(dtype == TDM_F32 || has_bf16(&cpu), TDM_E_CONFIG,
+                "precision: this CPU has neither AVX512_BF16 nor AMX-BF16, use f32 or auto");
+    TDM_TRY(TDM_ALLOC(1, out));
+    tdm_ops *ops = *out;
+    ops->dtype = dtype;
+    ops->threads = threads;
+    ops->cpu = cpu;
+    ops->kernels = tdm_kernels_for(&cpu);
+    name_isa(ops);
+    TDM_TRY(TDM_ALLOC(threads, &ops->scratch));
+    for (int thread = 0; thread < threads; thread++)
+        TDM_TRY(tdm_scratch_create(THREAD_SCRATCH_BYTES, &ops->scratch[thread]));
+    return tdm_dnnl_create(&cpu, &ops->dnnl);
+}
+
+void tdm_ops_destroy(tdm_ops **ops)
+{
+    if (!*ops) return;
+    tdm_dnnl_destroy(&(*ops)->dnnl);
+    if ((*ops)->scratch)
+        for (int thread = 0; thread < (*ops)->threads; thread++)
+            tdm_scratch_destroy(&(*ops)->scratch[thread]);
+    tdm_free((*ops)->scratch);
+    tdm_free(*ops);
+    *ops = NULL;
+}
+
+tdm_dtype tdm_ops_dtype(const tdm_ops *ops)
+{
+    return ops->dtype;
+}
+
+int tdm_ops_threads(const tdm_ops *ops)
+{
+    return ops->threads;
+}
+
+const char *tdm_ops_isa(const tdm_ops *ops)
+{
+    return ops->isa_name;
+}
+
+tdm_op_stats *tdm_ops_stats(tdm_ops *ops)
+{
+    return &ops->stats;
+}
+
+tdm_status tdm_ops_resolve_precision(const char *precision, tdm_dtype *dtype)
+{
+    tdm_cpu cpu;
+    TDM_TRY(tdm_cpu_detect(&cpu));
+    *dtype = TDM_F32;
+    if (!strcmp(precision, "f32")) return TDM_OK;
+    bool automatic = !strcmp(precision, "auto");
+    TDM_REQUIRE(automatic || !strcmp(precision, "bf16"), TDM_E_CONFIG,
+                "precision is \"%s\", not one of auto, f32, bf16", precision);
+    TDM_REQUIRE(automatic || has_bf16(&cpu), TDM_E_CONFIG,
+                "precision is bf16, but this CPU has neither AVX512_BF16 nor AMX-BF16; use f32 or auto");
+    if (has_bf16(&cpu)) *dtype = TDM_BF16;
+    return TDM_OK;
+}
+
+const char *tdm_op_kind_name(tdm_op_kind kind)
+{
+    static const char *const names[TDM_OP_KINDS] = {
+        [TDM_OP_LINEAR_FORWARD] = "linear_forward",
+        [TDM_OP_LINEAR_DATA] = "linear_data",
+        [TDM_OP_LINEAR_WEIGHT] = "linear_weight",
+        [TDM_OP_WEIGHT_PACK] = "weight_pack",
+        [TDM_OP_ATTENTION_FORWARD] = "attention_forward",
+        [TDM_OP_ATTENTION_BACKWARD] = "attention_backward",
+        [TDM_OP_LAYERNORM] = "layernorm",
+        [TDM_OP_ACTIVATION] = "activation",
+        [TDM_OP_EMBEDDING] = "embedding",
+        [TDM_OP_LOSS] = "loss",
+        [TDM_OP_OPTIMIZER] = "optimizer",
+        [TDM_OP_OTHER] = "other",
+    };
+    return kind >= 0 && kind < TDM_OP_KINDS ? names[kind] : "unknown";
+}
+
+void *tdm_ops_scratch(const tdm_ops *ops, int thread, size_t bytes)
+{
+    const tdm_scratch *scratch = &ops->scratch[thread];
+    return bytes <= scratch->capacity_bytes ? scratch->base : NULL;
+}
+
+int tdm_ops_threads_for(const tdm_ops *ops, int64_t items, int64_t item_work)
+{
+    enum { WORTH_A_THREAD = 32768 }; /* bytes or flop: a fork and join takes some microseconds */
+    int64_t wanted = items * item_work / WORTH_A_THREAD;
+    int64_t threads = tdm_min_i64(tdm_min_i64(ops->threads, items), wanted);
+    return (int)tdm_max_i64(1, threads);
+}
+
+/* ---- Conversions ---- */
+/* The context-free ones choose their kernels at first use; every thread would choose the same. */
+static const tdm_kernels *default_kernels(void)
+{
+    static const tdm_kernels *chosen;
+    const tdm_kernels *kernels = __atomic_load_n(&chosen, __ATOMIC_ACQUIRE);
+    if (kernels) return kernels;
+    tdm_cpu cpu = {.isa = TDM_ISA_GENERIC};
+    if (tdm_cpu_detect(&cpu) != TDM_OK) cpu.isa = TDM_ISA_GENERIC;
+    kernels = tdm_kernels_for(&cpu);
+    __atomic_store_n(&chosen, kernels, __ATOMIC_RELEASE);
+    return kernels;
+}
+
+void tdm_f32_to_bf16(int64_t n, const float *x, uint16_t *y)
+{
+    default_kernels()->f32_to_bf16(n, x, y);
+}
+
+void tdm_bf16_to_f32(int64_t n, const uint16_t *x, float *y)
+{
+    default_kernels()->bf16_to_f32(n, x, y);
+}
+
+static void to_act_part(const tdm_ops *ops, int64_t n, const float *x, void *y)
+{
+    if (ops->dtype == TDM_BF16)
+        ops->kernels->f32_to_bf16(n, x, y);
+    else
+        memcpy(y, x, sizeof(float) * (size_t)n);
+}
+
+static void from_act_part(const tdm_ops *ops, int64_t n, const void *x, float *y)
+{
+    if (ops->dtype == TDM_BF16)
+        ops->kernels->bf16_to_f32(n, x, y);
+    else
+        memcpy(y, x, sizeof(float) * (size_t)n);
+}
+
+void tdm_to_act(tdm_ops *ops, int64_t n, const float *x, void *y)
+{
+    double start = tdm_op_begin();
+    int threads = tdm_ops_threads_for(ops, n, 6);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int part = 0; part < threads; part++) {
+        int64_t begin = tdm_part_begin(n, threads, part), end = tdm_part_begin(n, threads, part + 1);
+        to_act_part(ops, end - begin, x + begin, tdm_act_at_mutable(ops->dtype, y, begin));
+    }
+    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+}
+
+void tdm_from_act(tdm_ops *ops, int64_t n, const void *x, float *y)
+{
+    double start = tdm_op_begin();
+    int threads = tdm_ops_threads_for(ops, n, 6);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int part = 0; part < threads; part++) {
+        int64_t begin = tdm_part_begin(n, threads, part), end = tdm_part_begin(n, threads, part + 1);
+        from_act_part(ops, end - begin, tdm_act_at(ops->dtype, x, begin), y + begin);
+    }
+    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+}

@@ -1,0 +1,185 @@
+/* Private to src/ops: the context, the table of fused loops and their plain reference twins. */
+#ifndef TANDEM_OPS_IMPL_H
+#define TANDEM_OPS_IMPL_H
+
+#include "tandem/base.h"
+#include "tandem/ops.h"
+
+/* ---- CPU ---- */
+typedef enum tdm_isa { TDM_ISA_GENERIC, TDM_ISA_AVX2, TDM_ISA_AVX512 } tdm_isa;
+typedef struct tdm_cpu {
+    tdm_isa isa;      /* of the fused loops */
+    bool avx512_bf16; /* dot product of bf16 pairs */
+    bool amx_bf16;    /* tiles, and the kernel lets this process use them */
+} tdm_cpu;
+/* What this CPU has and TANDEM_ISA allows ("avx512" allows AVX512_BF16 but no tiles).
+ * Errors: TDM_E_CONFIG for an unknown value of TANDEM_ISA. */
+TDM_CHECKED tdm_status tdm_cpu_detect(tdm_cpu *cpu);
+
+/* ---- Fused loops: one serial function per kernel, compiled for several instruction sets ----
+ * Rows are dense; "act" pointers have type dtype. Sums are added to their buffers. */
+typedef struct tdm_attention_head {
+    tdm_dtype dtype;
+    int64_t length;   /* S: rows of the sequence */
+    int64_t head_dim; /* hd */
+    int64_t qkv_step; /* elements between rows of q, k, v and of their gradients */
+    int64_t out_step; /* elements between rows of out and dout */
+    bool causal;
+    float scale;
+    const void *q, *k, *v; /* act [S][hd] */
+    void *out;             /* act [S][hd]; written by forward, read by backward */
+    float *lse;            /* [S]; written by forward, read by backward */
+    const void *dout;      /* act [S][hd]; backward only, and so on */
+    void *dq, *dk, *dv;
+} tdm_attention_head;
+
+typedef struct tdm_adamw_step {
+    float grad_scale, keep;           /* keep = 1 - lr·decay */
+    float beta1, rest1, beta2, rest2; /* rest = 1 - beta, rounded once */
+    float step_size, rsqrt_c2, eps;   /* lr / c1, 1 / sqrt(c2) */
+} tdm_adamw_step;
+
+typedef struct tdm_kernels {
+    const char *name;
+    void (*f32_to_bf16)(int64_t n, const float *x, uint16_t *y);
+    void (*bf16_to_f32)(int64_t n, const uint16_t *x, float *y);
+    /* y = a + b; y may be a or b */
+    void (*add)(int64_t n, const float *a, const float *b, float *y);
+    void (*add_act)(tdm_dtype dtype, int64_t n, const void *a, const float *b, float *y);
+    void (*layernorm_forward)(tdm_dtype dtype, int64_t rows, int64_t width, const float *x,
+                              const void *branch, float *x_out, const float *gamma, const float *beta,
+                              void *y, float *mean, float *rstd);
+    void (*layernorm_backward)(tdm_dtype dtype, int64_t rows, int64_t width, const void *dy, const float *x,
+                               const float *mean, const float *rstd, const float *gamma, bool add, float *dx,
+                               void *dx_act, float *dgamma, float *dbeta);
+    void (*activation_forward)(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, void *y);
+    void (*activation_backward)(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x,
+                                const void *dy, void *dx, void *y);
+    /* sums[width] += x[rows][width] summed over rows */
+    void (*column_sums)(tdm_dtype dtype, int64_t rows, int64_t width, const void *x, float *sums);
+    /* scratch: tdm_attention_scratch_bytes, 64-byte aligned */
+    void (*attention_forward)(const tdm_attention_head *head, void *scratch);
+    void (*attention_backward)(const tdm_attention_head *head, void *scratch);
+    /* One row, in place. Element e takes word e / quarter of the Philox block with counter
+     * {e % quarter, counter[1], counter[2], counter[3]}, quarter = (width + 3) / 4, and is kept, times
+     * `scale`, where the word is >= threshold. */
+    void (*dropout)(tdm_dtype dtype, int64_t width, const uint32_t key[2], const uint32_t counter[4],
+                    uint32_t threshold, float scale, void *x);
+    void (*l2norm_forward)(int64_t rows, int64_t width, const float *x, float *y, float *norm);
+    void (*l2norm_backward)(int64_t rows, int64_t width, const float *y, const float *norm, const float *dy,
+                            float *dx);
+    void (*softmax_cross_entropy)(int64_t rows, int64_t classes, float *logits, const float *target,
+                                  float *loss);
+    double (*sum_squares)(int64_t n, const float *x);
+    void (*adamw)(int64_t n, float *w, const float *g, float *m, float *v, const tdm_adamw_step *step);
+} tdm_kernels;
+
+extern const tdm_kernels tdm_kernels_generic;
+#if defined(__x86_64__)
+extern const tdm_kernels tdm_kernels_avx2;
+extern const tdm_kernels tdm_kernels_avx512;
+#endif
+const tdm_kernels *tdm_kernels_for(const tdm_cpu *cpu);
+
+/* Scratch of one head; the same for every instruction set. */
+size_t tdm_attention_scratch_bytes(int64_t length, int64_t head_dim);
+/* Key and query rows of one block of scores. */
+#define TDM_ATTENTION_KEYS    256
+#define TDM_ATTENTION_QUERIES 48
+/* Floats to which scratch rows are padded: the widest vector. */
+#define TDM_VECTOR_PAD 16
+
+/* ---- Context ---- */
+struct tdm_dnnl;
+struct tdm_ops {
+    tdm_dtype dtype;
+    int threads;
+    tdm_cpu cpu;
+    const tdm_kernels *kernels;
+    char isa_name[32];
+    struct tdm_dnnl *dnnl;
+    tdm_op_stats stats;
+    tdm_scratch *scratch; /* [threads], memory that only a thread of a parallel region uses */
+};
+
+/* At least `bytes` of the thread's scratch, 64-byte aligned, contents undefined; NULL when it does not fit.
+ */
+void *tdm_ops_scratch(const tdm_ops *ops, int thread, size_t bytes);
+/* Threads worth starting for `items` independent items of `item_work` bytes or flop each. */
+int tdm_ops_threads_for(const tdm_ops *ops, int64_t items, int64_t item_work);
+
+/* ---- Time by kind: double start = tdm_op_begin(); …; tdm_op_end(ops, kind, start, flop); ---- */
+static inline double tdm_op_begin(void)
+{
+    return tdm_now_s();
+}
+static inline void tdm_op_end(tdm_ops *ops, tdm_op_kind kind, double start, double flop)
+{
+    ops->stats.seconds[kind] += tdm_now_s() - start;
+    ops->stats.flop[kind] += flop;
+}
+
+static inline const void *tdm_act_at(tdm_dtype dtype, const void *x, int64_t i)
+{
+    return (const unsigned char *)x + (size_t)i * tdm_dtype_bytes(dtype);
+}
+static inline void *tdm_act_at_mutable(tdm_dtype dtype, void *x, int64_t i)
+{
+    return (unsigned char *)x + (size_t)i * tdm_dtype_bytes(dtype);
+}
+
+/* sums[width] += column sums of x[t][width]; partial sums of the threads are added in thread order. */
+void tdm_column_sums(tdm_ops *ops, int64_t t, int64_t width, const void *x, float *sums);
+
+/* ---- Reference twins: plain loops, accumulating in double, one thread, no blocking ---- */
+float tdm_bf16_value_ref(uint16_t x);
+uint16_t tdm_bf16_round_ref(float x);
+float tdm_act_get_ref(tdm_dtype dtype, const void *x, int64_t i);
+void tdm_act_set_ref(tdm_dtype dtype, void *x, int64_t i, double value);
+void tdm_linear_forward_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
+                            const float *weight, const float *bias, const void *x, void *y);
+void tdm_linear_backward_data_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
+                                  const float *weight, const void *dy, void *dx);
+void tdm_linear_backward_weight_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
+                                    const void *x, const void *dy, float *dweight, float *dbias);
+void tdm_layernorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const float *x, const void *branch,
+                               float *x_out, const float *gamma, const float *beta, void *y, float *mean,
+                               float *rstd);
+void tdm_layernorm_backward_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *dy, const float *x,
+                                const float *mean, const float *rstd, const float *gamma, bool add, float *dx,
+                                void *dx_act, float *dgamma, float *dbeta);
+void tdm_activation_forward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, void *y);
+void tdm_activation_backward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x,
+                                 const void *dy, void *dx, void *y);
+void tdm_attention_forward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
+                               int64_t head_dim, bool causal, const void *qkv, void *out, float *lse);
+void tdm_attention_backward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
+                                int64_t head_dim, bool causal, const void *qkv, const void *out,
+                                const float *lse, const void *dout, void *dqkv);
+void tdm_patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t patch,
+                      const uint8_t *image, const double mean[3], const double std[3], void *rows);
+void tdm_image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,
+                                  const void *patch_rows, const float *class_token, const float *position,
+                                  float *x);
+void tdm_image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,
+                                   const float *dx, void *d_patch_rows, float *dclass_token,
+                                   float *dposition);
+void tdm_text_tokens_forward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
+                                 const float *table, const float *position, float *x);
+void tdm_text_tokens_backward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
+                                  const float *dx, float *dtable, float *dposition);
+void tdm_dropout_ref(tdm_dtype dtype, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
+                     const int64_t *seq, const int64_t *sample, int64_t width, void *x);
+void tdm_l2norm_forward_ref(int64_t n, int64_t width, const float *x, float *y, float *norm);
+void tdm_l2norm_backward_ref(int64_t n, int64_t width, const float *y, const float *norm, const float *dy,
+                             float *dx);
+void tdm_gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                  int64_t ldc);
+void tdm_softmax_cross_entropy_ref(int64_t n, int64_t classes, float *logits, const float *target,
+                                   float *loss);
+double tdm_sum_squares_ref(int64_t n, const float *x);
+void tdm_adamw_update_ref(int64_t n, float *w, const float *g, float *m, float *v, double grad_scale,
+                          double lr, double beta1, double beta2, double eps, double decay, int64_t step);
+
+#endif

@@ -1,0 +1,88 @@
+/* Output end of the towers, the loss's inner loop and the optimiser's inner loops. */
+#include "ops_impl.h"
+
+#include <math.h>
+
+enum { CHUNK = 1 << 16 }; /* elements of one partial sum: the same whatever the threads */
+
+void tdm_l2norm_forward(tdm_ops *ops, int64_t n, int64_t width, const float *x, float *y, float *norm)
+{
+    double start = tdm_op_begin();
+    int threads = tdm_ops_threads_for(ops, n, width * 12);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < n; row++)
+        ops->kernels->l2norm_forward(1, width, x + row * width, y + row * width, norm + row);
+    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+}
+
+void tdm_l2norm_backward(tdm_ops *ops, int64_t n, int64_t width, const float *y, const float *norm,
+                         const float *dy, float *dx)
+{
+    double start = tdm_op_begin();
+    int threads = tdm_ops_threads_for(ops, n, width * 16);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < n; row++)
+        ops->kernels->l2norm_backward(1, width, y + row * width, norm + row, dy + row * width,
+                                      dx + row * width);
+    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+}
+
+void tdm_softmax_cross_entropy(tdm_ops *ops, int64_t n, int64_t classes, float *logits, const float *target,
+                               float *loss)
+{
+    double start = tdm_op_begin();
+    int threads = tdm_ops_threads_for(ops, n, classes * 32);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < n; row++)
+        ops->kernels->softmax_cross_entropy(1, classes, logits + row * classes, target + row * classes,
+                                            loss + row);
+    tdm_op_end(ops, TDM_OP_LOSS, start, 0.0);
+}
+
+/* Partial sums of chunks go through the first thread's scratch, GROUP of them at a time. */
+double tdm_sum_squares(tdm_ops *ops, int64_t n, const float *x)
+{
+    enum { GROUP = 4096 };
+    double start = tdm_op_begin();
+    double *partial = tdm_ops_scratch(ops, 0, sizeof(double) * GROUP);
+    double total = 0.0;
+    int threads = tdm_ops_threads_for(ops, n, 4);
+    int64_t chunks = (n + CHUNK - 1) / CHUNK;
+    for (int64_t first = 0; first < chunks; first += GROUP) {
+        int64_t count = tdm_min_i64(GROUP, chunks - first);
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int64_t i = 0; i < count; i++) {
+            int64_t begin = (first + i) * CHUNK;
+            partial[i] = ops->kernels->sum_squares(tdm_min_i64(CHUNK, n - begin), x + begin);
+        }
+        for (int64_t i = 0; i < count; i++) total += partial[i];
+    }
+    tdm_op_end(ops, TDM_OP_OPTIMIZER, start, 0.0);
+    return total;
+}
+
+void tdm_adamw_update(tdm_ops *ops, int64_t n, float *w, const float *g, float *m, float *v,
+                      double grad_scale, double lr, double beta1, double beta2, double eps, double decay,
+                      int64_t step)
+{
+    double start = tdm_op_begin();
+    double c1 = 1.0 - pow(beta1, (double)step), c2 = 1.0 - pow(beta2, (double)step);
+    const tdm_adamw_step constants = {
+        .grad_scale = (float)grad_scale,
+        .keep = (float)(1.0 - lr * decay),
+        .beta1 = (float)beta1,
+        .rest1 = (float)(1.0 - beta1),
+        .beta2 = (float)beta2,
+        .rest2 = (float)(1.0 - beta2),
+        .step_size = (float)(lr / c1),
+        .rsqrt_c2 = (float)(1.0 / sqrt(c2)),
+        .eps = (float)eps,
+    };
+    int threads = tdm_ops_threads_for(ops, n, 28);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int part = 0; part < threads; part++) {
+        int64_t begin = tdm_part_begin(n, threads, part), end = tdm_part_begin(n, threads, part + 1);
+        ops->kernels->adamw(end - begin, w + begin, g + begin, m + begin, v + begin, &constants);
+    }
+    tdm_op_end(ops, TDM_OP_OPTIMIZER, start, 0.0);
+}

@@ -1,0 +1,140 @@
+/* Peak arithmetic of this machine: independent accumulators in registers, nothing from memory. */
+#include "ops_impl.h"
+
+#include <string.h>
+
+/* Runs `rounds` rounds and returns the flop done; the result is used so that nothing is optimised away. */
+typedef double (*peak_loop)(int64_t rounds, float *sink);
+
+#define UNROLLED _Pragma("GCC unroll 32")
+
+static double loop_generic(int64_t rounds, float *sink)
+{
+    typedef float vec4 __attribute__((vector_size(16)));
+    enum { CHAINS = 12 };
+    vec4 sum[CHAINS], a = {0.999f, 0.998f, 0.997f, 0.996f}, b = {0.001f, 0.002f, 0.003f, 0.004f};
+    UNROLLED for (int i = 0; i < CHAINS; i++) sum[i] = a * (float)i;
+    for (int64_t round = 0; round < rounds; round++) {
+        UNROLLED for (int i = 0; i < CHAINS; i++) sum[i] = sum[i] * a + b;
+    }
+    for (int i = 0; i < CHAINS; i++) *sink += sum[i][0];
+    return 2.0 * 4 * CHAINS * (double)rounds;
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+__attribute__((target("avx2,fma"))) static double loop_avx2(int64_t rounds, float *sink)
+{
+    enum { CHAINS = 12 };
+    __m256 sum[CHAINS], a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
+    UNROLLED for (int i = 0; i < CHAINS; i++) sum[i] = _mm256_set1_ps((float)i);
+    for (int64_t round = 0; round < rounds; round++) {
+        UNROLLED for (int i = 0; i < CHAINS; i++) sum[i] = _mm256_fmadd_ps(sum[i], a, b);
+    }
+    for (int i = 0; i < CHAINS; i++) *sink += _mm256_cvtss_f32(sum[i]);
+    return 2.0 * 8 * CHAINS * (double)rounds;
+}
+
+__attribute__((target("avx512f"))) static double loop_avx512(int64_t rounds, float *sink)
+{
+    enum { CHAINS = 24 };
+    __m512 sum[CHAINS], a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
+    UNROLLED for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_set1_ps((float)i);
+    for (int64_t round = 0; round < rounds; round++) {
+        UNROLLED for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_fmadd_ps(sum[i], a, b);
+    }
+    for (int i = 0; i < CHAINS; i++) *sink += _mm512_cvtss_f32(sum[i]);
+    return 2.0 * 16 * CHAINS * (double)rounds;
+}
+
+__attribute__((target("avx512f,avx512bf16"))) static double loop_dpbf16(int64_t rounds, float *sink)
+{
+    enum { CHAINS = 24 };
+    __m512 sum[CHAINS], small = _mm512_set1_ps(0.001f);
+    __m512bh a = _mm512_cvtne2ps_pbh(small, small);
+    UNROLLED for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_set1_ps((float)i);
+    for (int64_t round = 0; round < rounds; round++) {
+        UNROLLED for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_dpbf16_ps(sum[i], a, a);
+    }
+    for (int i = 0; i < CHAINS; i++) *sink += _mm512_cvtss_f32(sum[i]);
+    return 2.0 * 32 * CHAINS * (double)rounds;
+}
+
+/* Four accumulator tiles of 16 x 16 f32, each round 16 x 16 x 32 multiply-adds per tile. */
+__attribute__((target("amx-tile,amx-bf16"))) static double loop_amx(int64_t rounds, float *sink)
+{
+    struct tile_config { /* Intel SDM vol. 1, 18.2: palette 1 */
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } config;
+    memset(&config, 0, sizeof(config));
+    config.palette = 1;
+    for (int i = 0; i < 8; i++) {
+        config.row_bytes[i] = 64;
+        config.rows[i] = 16;
+    }
+    _tile_loadconfig(&config);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    _tile_zero(6);
+    _tile_zero(7);
+    for (int64_t round = 0; round < rounds; round++) {
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    float result[256];
+    _tile_stored(0, result, 64);
+    _tile_release();
+    *sink += result[0];
+    return 2.0 * 4 * 16 * 16 * 32 * (double)rounds;
+}
+#endif
+
+/* GFLOP/s of `loop` on all threads: the best of several short runs, so that a pause of one thread does not
+ * count. Each run is as long as the slowest thread. */
+static double measure(const tdm_ops *ops, peak_loop loop)
+{
+    enum { RUNS = 5 };
+    float sink = 0.0f;
+    int64_t rounds = 1000;
+    double best = 0.0, elapsed = 0.0;
+    do { /* 5 to 10 ms a run */
+        rounds *= 2;
+        double start = tdm_now_s();
+        (void)loop(rounds, &sink);
+        elapsed = tdm_now_s() - start;
+    } while (elapsed < 0.005);
+    for (int run = 0; run < RUNS; run++) {
+        double flop = 0.0, start = tdm_now_s();
+#pragma omp parallel num_threads(ops->threads) reduction(+ : flop, sink)
+        flop += loop(rounds, &sink);
+        double rate = flop / (tdm_now_s() - start);
+        if (rate > best) best = rate;
+    }
+    volatile float used = sink;
+    (void)used;
+    return best * 1e-9;
+}
+
+double tdm_ops_measure_peak_gflops(const tdm_ops *ops)
+{
+#if defined(__x86_64__)
+    if (ops->dtype == TDM_BF16) {
+        double peak = 0.0;
+        if (ops->cpu.avx512_bf16) peak = measure(ops, loop_dpbf16);
+        double tiles = ops->cpu.amx_bf16 ? measure(ops, loop_amx) : 0.0;
+        return tiles > peak ? tiles : peak;
+    }
+    if (ops->cpu.isa == TDM_ISA_AVX512) return measure(ops, loop_avx512);
+    if (ops->cpu.isa == TDM_ISA_AVX2) return measure(ops, loop_avx2);
+#endif
+    return measure(ops, loop_generic);
+}

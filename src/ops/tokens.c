@@ -1,0 +1,164 @@
+/* Input ends of the towers: patches, class token, positions, token table, row gather and scatter. Sums over
+ * samples are made by column ranges or token ownership, in sample order: the same for any thread count. */
+#include "ops_impl.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* (u8/255 - mean)/std for each channel and byte. */
+typedef struct pixel_table {
+    float f32[3][256];
+    uint16_t bf16[3][256];
+} pixel_table;
+
+static void fill_pixel_table(const tdm_ops *ops, const double mean[3], const double std[3],
+                             pixel_table *table)
+{
+    for (int channel = 0; channel < 3; channel++)
+        for (int value = 0; value < 256; value++)
+            table->f32[channel][value] = (float)((value / 255.0 - mean[channel]) / std[channel]);
+    ops->kernels->f32_to_bf16(3 * 256, table->f32[0], table->bf16[0]);
+}
+
+/* One patch: `image` at its first pixel, row_bytes between rows of the image -> row[3][patch][patch]. */
+static void patch_row_bf16(const pixel_table *table, int64_t patch, int64_t row_bytes, const uint8_t *image,
+                           uint16_t *row)
+{
+    for (int64_t y = 0; y < patch; y++)
+        for (int channel = 0; channel < 3; channel++) {
+            const uint8_t *pixel = image + y * row_bytes + channel;
+            uint16_t *to = row + (channel * patch + y) * patch;
+            for (int64_t x = 0; x < patch; x++) to[x] = table->bf16[channel][pixel[3 * x]];
+        }
+}
+
+static void patch_row_f32(const pixel_table *table, int64_t patch, int64_t row_bytes, const uint8_t *image,
+                          float *row)
+{
+    for (int64_t y = 0; y < patch; y++)
+        for (int channel = 0; channel < 3; channel++) {
+            const uint8_t *pixel = image + y * row_bytes + channel;
+            float *to = row + (channel * patch + y) * patch;
+            for (int64_t x = 0; x < patch; x++) to[x] = table->f32[channel][pixel[3 * x]];
+        }
+}
+
+void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t patch, const uint8_t *image,
+                  const double mean[3], const double std[3], void *rows)
+{
+    double start = tdm_op_begin();
+    pixel_table table;
+    fill_pixel_table(ops, mean, std, &table);
+    int64_t grid_h = height / patch, grid_w = width / patch, elements = 3 * patch * patch;
+    int64_t row_bytes = 3 * width;
+    int threads = tdm_ops_threads_for(ops, n * grid_h, grid_w * elements);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t strip = 0; strip < n * grid_h; strip++) { /* one row of patches */
+        const uint8_t *first = image + strip * patch * row_bytes;
+        for (int64_t column = 0; column < grid_w; column++) {
+            void *row = tdm_act_at_mutable(ops->dtype, rows, (strip * grid_w + column) * elements);
+            const uint8_t *pixels = first + column * patch * 3;
+            if (ops->dtype == TDM_BF16)
+                patch_row_bf16(&table, patch, row_bytes, pixels, row);
+            else
+                patch_row_f32(&table, patch, row_bytes, pixels, row);
+        }
+    }
+    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+}
+
+void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const void *patch_rows,
+                              const float *class_token, const float *position, float *x)
+{
+    double start = tdm_op_begin();
+    const tdm_kernels *kernels = ops->kernels;
+    int threads = tdm_ops_threads_for(ops, n, patches * width * 10);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        float *rows = x + i * (1 + patches) * width;
+        kernels->add(width, class_token, position, rows);
+        kernels->add_act(ops->dtype, patches * width, tdm_act_at(ops->dtype, patch_rows, i * patches * width),
+                         position + width, rows + width);
+    }
+    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+}
+
+void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const float *dx,
+                               void *d_patch_rows, float *dclass_token, float *dposition)
+{
+    double start = tdm_op_begin();
+    const tdm_kernels *kernels = ops->kernels;
+    int64_t image = (1 + patches) * width; /* elements of one image */
+    int threads = tdm_ops_threads_for(ops, n, image * 10);
+#pragma omp parallel num_threads(threads)
+    {
+        int parts = omp_get_num_threads(), part = omp_get_thread_num();
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n; i++) {
+            const float *from = dx + i * image + width;
+            void *to = tdm_act_at_mutable(ops->dtype, d_patch_rows, i * patches * width);
+            if (ops->dtype == TDM_BF16)
+                kernels->f32_to_bf16(patches * width, from, to);
+            else
+                memcpy(to, from, sizeof(float) * (size_t)(patches * width));
+        }
+        int64_t begin = tdm_part_begin(image, parts, part), end = tdm_part_begin(image, parts, part + 1);
+        int64_t class_end = tdm_min_i64(end, width);
+        for (int64_t i = 0; i < n; i++) {
+            const float *from = dx + i * image;
+            kernels->add(end - begin, dposition + begin, from + begin, dposition + begin);
+            if (begin < class_end)
+                kernels->add(class_end - begin, dclass_token + begin, from + begin, dclass_token + begin);
+        }
+    }
+    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+}
+
+void tdm_text_tokens_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,
+                             const int32_t *token, const float *table, const float *position, float *x)
+{
+    double start = tdm_op_begin();
+    int threads = tdm_ops_threads_for(ops, n_seq, n_seq ? seq[n_seq] / n_seq * width * 12 : 0);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n_seq; i++)
+        for (int64_t row = seq[i]; row < seq[i + 1]; row++)
+            ops->kernels->add(width, table + (int64_t)token[row] * width, position + (row - seq[i]) * width,
+                              x + row * width);
+    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+}
+
+/* A thread owns the tokens t with t % parts == part, and the positions likewise. */
+void tdm_text_tokens_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,
+                              const int32_t *token, const float *dx, float *dtable, float *dposition)
+{
+    double start = tdm_op_begin();
+    const tdm_kernels *kernels = ops->kernels;
+    int threads = tdm_ops_threads_for(ops, n_seq, n_seq ? seq[n_seq] / n_seq * width * 24 : 0);
+#pragma omp parallel num_threads(threads)
+    {
+        int parts = omp_get_num_threads(), part = omp_get_thread_num();
+        for (int64_t i = 0; i < n_seq; i++)
+            for (int64_t row = seq[i]; row < seq[i + 1]; row++) {
+                float *entry = dtable + (int64_t)token[row] * width;
+                float *place = dposition + (row - seq[i]) * width;
+                if (token[row] % parts == part) kernels->add(width, entry, dx + row * width, entry);
+                if ((row - seq[i]) % parts == part) kernels->add(width, place, dx + row * width, place);
+            }
+    }
+    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+}
+
+void tdm_gather_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row, const float *x, float *y)
+{
+    double start = tdm_op_begin();
+    for (int64_t i = 0; i < n; i++) memcpy(y + i * width, x + row[i] * width, sizeof(float) * (size_t)width);
+    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+}
+
+void tdm_scatter_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row, const float *dy, float *dx)
+{
+    double start = tdm_op_begin();
+    for (int64_t i = 0; i < n; i++)
+        ops->kernels->add(width, dx + row[i] * width, dy + i * width, dx + row[i] * width);
+    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+}

@@ -1,0 +1,126 @@
+/* Attention against plain loops: sequence lengths around the block sizes, causal and not, packed batches. */
+#include "ops_test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct attention_case {
+    int64_t heads, head_dim;
+    int64_t n_seq, lengths[8];
+} attention_case;
+
+static const attention_case cases[] = {
+    {1, 1, 1, {1}},
+    {2, 3, 4, {0, 1, 10, 7}},
+    {2, 64, 5, {10, 0, 77, 1, 50}},
+    {1, 80, 2, {197, 48}},
+    {3, 16, 6, {63, 64, 65, 127, 49, 47}},
+    {1, 32, 3, {255, 257, 300}},
+};
+/* 600 keys: three blocks. The plain loops take length² head_dim², hence one small head. */
+static const attention_case long_case = {1, 8, 2, {600, 5}};
+
+static void check_attention(tdm_ops *ops, const attention_case *c, bool causal, double spread)
+{
+    tdm_dtype dtype = tdm_ops_dtype(ops);
+    int64_t seq[9], t = fill_offsets(c->n_seq, c->lengths, seq), width = c->heads * c->head_dim;
+    void *qkv = random_act(dtype, t * 3 * width, 1, spread), *dout = random_act(dtype, t * width, 2, 1.0);
+    void *out = random_act(dtype, t * width, 3, 1.0), *out_ref = random_act(dtype, t * width, 3, 1.0);
+    void *dqkv = random_act(dtype, t * 3 * width, 4, 1.0),
+         *dqkv_ref = random_act(dtype, t * 3 * width, 4, 1.0);
+    float *lse = random_f32(c->heads * t, 5, 1.0), *lse_ref = random_f32(c->heads * t, 5, 1.0);
+    tdm_attention_forward(ops, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out, lse);
+    tdm_attention_forward_ref(dtype, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref);
+    check_act("attention out", TOL_ATTENTION, dtype, t * width, out, out_ref);
+    check_f32("attention lse", TOL_ATTENTION, TDM_F32, c->heads * t, lse, lse_ref);
+    /* backward of both from the same stored forward pass */
+    tdm_attention_backward(ops, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref, dout,
+                           dqkv);
+    tdm_attention_backward_ref(dtype, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref,
+                               dout, dqkv_ref);
+    check_act("attention dqkv", TOL_ATTENTION, dtype, t * 3 * width, dqkv, dqkv_ref);
+    free(qkv), free(dout), free(out), free(out_ref), free(dqkv), free(dqkv_ref), free(lse), free(lse_ref);
+}
+
+static void all_cases(tdm_ops *ops)
+{
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        for (int causal = 0; causal < 2; causal++) check_attention(ops, &cases[i], causal, 1.0);
+}
+
+static void test_cases(void **state)
+{
+    (void)state;
+    for_each_context(all_cases);
+}
+
+static void long_sequence(tdm_ops *ops)
+{
+    for (int causal = 0; causal < 2; causal++) check_attention(ops, &long_case, causal, 1.0);
+}
+
+static void test_long_sequence(void **state)
+{
+    (void)state;
+    for_each_context(long_sequence);
+}
+
+/* Scores in the hundreds: the maximum must be subtracted, or exp overflows. */
+static void large_scores(tdm_ops *ops)
+{
+    const attention_case c = {2, 16, 2, {90, 20}};
+    int64_t seq[3], t = fill_offsets(c.n_seq, c.lengths, seq), width = c.heads * c.head_dim;
+    tdm_dtype dtype = tdm_ops_dtype(ops);
+    void *qkv = random_act(dtype, t * 3 * width, 1, 12.0), *out = random_act(dtype, t * width, 2, 1.0);
+    void *out_ref = random_act(dtype, t * width, 2, 1.0);
+    float *lse = random_f32(c.heads * t, 5, 1.0), *lse_ref = random_f32(c.heads * t, 5, 1.0);
+    tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, false, qkv, out, lse);
+    tdm_attention_forward_ref(dtype, c.n_seq, seq, c.heads, c.head_dim, false, qkv, out_ref, lse_ref);
+    for (int64_t i = 0; i < t * width; i++) assert_true(isfinite(tdm_act_get_ref(dtype, out, i)));
+    check_f32("large lse", TOL_ATTENTION, TDM_F32, c.heads * t, lse, lse_ref);
+    free(qkv), free(out), free(out_ref), free(lse), free(lse_ref);
+}
+
+static void test_large_scores(void **state)
+{
+    (void)state;
+    for_each_context(large_scores);
+}
+
+/* Packed in one call or alone: bit for bit the same, whatever its neighbours. */
+static void packing(tdm_ops *ops)
+{
+    const attention_case c = {3, 24, 4, {19, 77, 5, 33}};
+    int64_t seq[5], t = fill_offsets(c.n_seq, c.lengths, seq), width = c.heads * c.head_dim;
+    tdm_dtype dtype = tdm_ops_dtype(ops);
+    void *qkv = random_act(dtype, t * 3 * width, 1, 1.0), *out = random_act(dtype, t * width, 2, 1.0);
+    void *alone = random_act(dtype, t * width, 3, 1.0);
+    float *lse = random_f32(c.heads * t, 5, 1.0), *lse_alone = random_f32(c.heads * t, 6, 1.0);
+    tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, true, qkv, out, lse);
+    for (int64_t i = 0; i < c.n_seq; i++) {
+        const int64_t one[2] = {0, c.lengths[i]};
+        tdm_attention_forward(ops, 1, one, c.heads, c.head_dim, true,
+                              tdm_act_at(dtype, qkv, seq[i] * 3 * width),
+                              tdm_act_at_mutable(dtype, alone, seq[i] * width), lse_alone);
+    }
+    assert_memory_equal(out, alone, tdm_dtype_bytes(dtype) * (size_t)(t * width));
+    free(qkv), free(out), free(alone), free(lse), free(lse_alone);
+}
+
+static void test_packing(void **state)
+{
+    (void)state;
+    for_each_context(packing);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cases),
+        cmocka_unit_test(test_long_sequence),
+        cmocka_unit_test(test_large_scores),
+        cmocka_unit_test(test_packing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
