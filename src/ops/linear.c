@@ -1,4 +1,4 @@
-/* Linear layers: dispatch to a backend, bias gradient, bookkeeping. */
+/* Linear layers: dispatch to a backend, bookkeeping. */
 #include "linear_impl.h"
 
 struct tdm_linear {
@@ -9,7 +9,12 @@ struct tdm_linear {
 };
 
 /* The first that supports the layer serves it; the last supports everything. */
-static const linear_backend *const backends[] = {&linear_dnnl};
+static const linear_backend *const backends[] = {
+#if defined(TANDEM_HAVE_AMX)
+    &linear_amx,
+#endif
+    &linear_dnnl,
+};
 
 tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bias, bool transposed,
                              tdm_linear **linear)
@@ -73,8 +78,7 @@ tdm_status tdm_linear_backward_weight(tdm_linear *l, int64_t t, const void *x, c
 {
     if (t == 0) return TDM_OK;
     double start = tdm_op_begin();
-    TDM_TRY(l->backend->backward_weight(l->state, t, x, dy, dweight));
-    if (dbias) tdm_column_sums(l->ops, t, l->shape.out, dy, dbias);
+    TDM_TRY(l->backend->backward_weight(l->state, t, x, dy, dweight, dbias));
     tdm_op_end(l->ops, TDM_OP_LINEAR_WEIGHT, start, linear_flop(l, t));
     return TDM_OK;
 }

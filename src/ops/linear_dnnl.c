@@ -278,7 +278,8 @@ static tdm_status run_weight_gradient(dnnl_linear *l, int64_t t, int64_t rows, i
     return execute(l, entry->primitive, 3, arguments, "weight gradient");
 }
 
-static tdm_status backward_weight(void *state, int64_t t, const void *x, const void *dy, float *dweight)
+static tdm_status backward_weight(void *state, int64_t t, const void *x, const void *dy, float *dweight,
+                                  float *dbias)
 {
     dnnl_linear *l = state;
     const linear_shape *s = &l->shape;
@@ -286,6 +287,7 @@ static tdm_status backward_weight(void *state, int64_t t, const void *x, const v
     tdm_status status = s->transposed ? run_weight_gradient(l, t, s->in, s->out, x, dy, dweight)
                                       : run_weight_gradient(l, t, s->out, s->in, dy, x, dweight);
     tdm_dnnl_leave(saved);
+    if (status == TDM_OK && dbias) tdm_column_sums(l->ops, t, s->out, dy, dbias);
     return status;
 }
 

@@ -22,10 +22,14 @@ typedef struct linear_backend {
     tdm_status (*forward)(void *state, int64_t t, const void *x, void *y);
     /* dx[t][in] = dy[t][out]·W */
     tdm_status (*backward_data)(void *state, int64_t t, const void *dy, void *dx);
-    /* dweight += dy^T·x in the weight's own layout; dbias is the layer's business */
-    tdm_status (*backward_weight)(void *state, int64_t t, const void *x, const void *dy, float *dweight);
+    /* dweight += dy^T·x in the weight's own layout; dbias (NULL: not wanted) += column sums of dy */
+    tdm_status (*backward_weight)(void *state, int64_t t, const void *x, const void *dy, float *dweight,
+                                  float *dbias);
 } linear_backend;
 
+#if defined(TANDEM_HAVE_AMX)
+extern const linear_backend linear_amx; /* bf16 on CPUs with AMX-BF16 */
+#endif
 extern const linear_backend linear_dnnl; /* every dtype and shape */
 
 #endif

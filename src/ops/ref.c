@@ -211,6 +211,9 @@ static int64_t key_end(const head_ref *h, int64_t row)
     return h->causal ? row + 1 : h->length;
 }
 
+/* Columns summed at a time: bounds the stack, whatever head_dim is. */
+enum { COLUMNS = 64 };
+
 static void attention_forward_head(const head_ref *h, const void *qkv, void *out, float *lse)
 {
     for (int64_t row = 0; row < h->length; row++) {
@@ -220,12 +223,16 @@ static void attention_forward_head(const head_ref *h, const void *qkv, void *out
         for (int64_t key = 0; key < key_end(h, row); key++) sum += exp(score_ref(h, qkv, row, key) - largest);
         double log_sum = largest + log(sum);
         lse[row] = (float)log_sum;
-        for (int64_t i = 0; i < h->head_dim; i++) {
-            double value = 0.0;
-            for (int64_t key = 0; key < key_end(h, row); key++)
-                value += exp(score_ref(h, qkv, row, key) - log_sum) *
-                         tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 2, key, i));
-            tdm_act_set_ref(h->dtype, out, out_index(h, row, i), value);
+        for (int64_t first = 0; first < h->head_dim; first += COLUMNS) {
+            double value[COLUMNS] = {0};
+            int64_t count = tdm_min_i64(COLUMNS, h->head_dim - first);
+            for (int64_t key = 0; key < key_end(h, row); key++) {
+                double p = exp(score_ref(h, qkv, row, key) - log_sum);
+                for (int64_t i = 0; i < count; i++)
+                    value[i] += p * tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 2, key, first + i));
+            }
+            for (int64_t i = 0; i < count; i++)
+                tdm_act_set_ref(h->dtype, out, out_index(h, row, first + i), value[i]);
         }
     }
 }
@@ -244,26 +251,38 @@ static void score_gradient_ref(const head_ref *h, const void *qkv, const void *o
     *ds = *p * (dp - delta);
 }
 
+/* Gradients of the columns [first, first + count) of q, k and v at place `here`. */
+static void attention_backward_columns(const head_ref *h, const void *qkv, const void *out, const float *lse,
+                                       const void *dout, int64_t here, int64_t first, int64_t count,
+                                       void *dqkv)
+{
+    double dq[COLUMNS] = {0}, dk[COLUMNS] = {0}, dv[COLUMNS] = {0}, p, ds;
+    for (int64_t key = 0; key < key_end(h, here); key++) {
+        score_gradient_ref(h, qkv, out, lse, dout, here, key, &p, &ds);
+        for (int64_t i = 0; i < count; i++)
+            dq[i] += ds * tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 1, key, first + i));
+    }
+    for (int64_t row = h->causal ? here : 0; row < h->length; row++) {
+        score_gradient_ref(h, qkv, out, lse, dout, row, here, &p, &ds);
+        for (int64_t i = 0; i < count; i++) {
+            dk[i] += ds * tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 0, row, first + i));
+            dv[i] += p * tdm_act_get_ref(h->dtype, dout, out_index(h, row, first + i));
+        }
+    }
+    for (int64_t i = 0; i < count; i++) {
+        tdm_act_set_ref(h->dtype, dqkv, qkv_index(h, 0, here, first + i), dq[i] * h->scale);
+        tdm_act_set_ref(h->dtype, dqkv, qkv_index(h, 1, here, first + i), dk[i] * h->scale);
+        tdm_act_set_ref(h->dtype, dqkv, qkv_index(h, 2, here, first + i), dv[i]);
+    }
+}
+
 static void attention_backward_head(const head_ref *h, const void *qkv, const void *out, const float *lse,
                                     const void *dout, void *dqkv)
 {
-    double p, ds;
     for (int64_t here = 0; here < h->length; here++)
-        for (int64_t i = 0; i < h->head_dim; i++) {
-            double dq = 0.0, dk = 0.0, dv = 0.0;
-            for (int64_t key = 0; key < key_end(h, here); key++) {
-                score_gradient_ref(h, qkv, out, lse, dout, here, key, &p, &ds);
-                dq += ds * tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 1, key, i));
-            }
-            for (int64_t row = h->causal ? here : 0; row < h->length; row++) {
-                score_gradient_ref(h, qkv, out, lse, dout, row, here, &p, &ds);
-                dk += ds * tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 0, row, i));
-                dv += p * tdm_act_get_ref(h->dtype, dout, out_index(h, row, i));
-            }
-            tdm_act_set_ref(h->dtype, dqkv, qkv_index(h, 0, here, i), dq * h->scale);
-            tdm_act_set_ref(h->dtype, dqkv, qkv_index(h, 1, here, i), dk * h->scale);
-            tdm_act_set_ref(h->dtype, dqkv, qkv_index(h, 2, here, i), dv);
-        }
+        for (int64_t first = 0; first < h->head_dim; first += COLUMNS)
+            attention_backward_columns(h, qkv, out, lse, dout, here, first,
+                                       tdm_min_i64(COLUMNS, h->head_dim - first), dqkv);
 }
 
 static head_ref head_of(tdm_dtype dtype, const int64_t *seq, int64_t i, int64_t heads, int64_t head_dim,
