@@ -4,6 +4,9 @@
 
 #define TDM_COMMAND_TABLE(ROW)                                                                               \
     ROW(tdm_command_train)                                                                                   \
+    ROW(tdm_command_eval)                                                                                    \
+    ROW(tdm_command_embed)                                                                                   \
+    ROW(tdm_command_search)                                                                                  \
     ROW(tdm_command_info)                                                                                    \
     ROW(tdm_command_bench)                                                                                   \
     ROW(tdm_command_tokenize)                                                                                \

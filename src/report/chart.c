@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDTH = 560, HEIGHT = 260, LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 40, MAX_TICKS = 12 };
+enum { WIDTH = 560, HEIGHT = 260, LEFT = 58, RIGHT = 26, TOP = 12, BOTTOM = 40, MAX_TICKS = 12 };
 
 typedef struct axis {
     double low, high, step;

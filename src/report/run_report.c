@@ -19,6 +19,10 @@ typedef struct chart_row {
     } series[CHART_MAX_SERIES];
 } chart_row;
 
+static const chart_row rate_rows[] = {
+    {"Learning rate", "", true, 1, {{"lr", "learning rate"}}},
+};
+
 static const chart_row eval_rows[] = {
     {"Text to image",
      "on the evaluation split",
@@ -39,7 +43,6 @@ static const chart_row eval_rows[] = {
 };
 
 static const chart_row run_rows[] = {
-    {"Learning rate", "", true, 1, {{"lr", "learning rate"}}},
     {"Logit scale", "inverse temperature", false, 1, {{"logit_scale", "logit scale"}}},
     {"Gradient norm", "before clipping", true, 1, {{"grad_norm", "gradient norm"}}},
     {"Throughput", "pairs per second", true, 1, {{"pairs_per_s", "pairs/s"}}},
@@ -277,6 +280,7 @@ static tdm_status append_page(tdm_text *html, const char *run_dir, const run_cur
     TDM_TRY(append_metrics(html, curves, eval));
     TDM_TRY(tdm_text_printf(html, "<h2>Curves</h2>\n<div class=\"charts\">\n"));
     TDM_TRY(append_loss(html, curves));
+    TDM_TRY(append_rows(html, curves, rate_rows, sizeof rate_rows / sizeof rate_rows[0]));
     TDM_TRY(append_rows(html, curves, eval_rows, sizeof eval_rows / sizeof eval_rows[0]));
     TDM_TRY(append_rows(html, curves, run_rows, sizeof run_rows / sizeof run_rows[0]));
     TDM_TRY(tdm_text_printf(html, "</div>\n"));

@@ -1,0 +1,72 @@
+/* A checkpoint opened for inference: configuration, tokenizer, weights, model. */
+#ifndef TANDEM_APP_BUNDLE_H
+#define TANDEM_APP_BUNDLE_H
+
+#include "command.h"
+
+enum { BUNDLE_PATH_BYTES = 4096 };
+
+typedef struct bundle {
+    char dir[BUNDLE_PATH_BYTES]; /* of the checkpoint */
+    char digest[65];             /* SHA-256 of its model.h5; "" unless asked for */
+    int64_t step;
+    tdm_config config;
+    tdm_tokenizer *tokenizer;
+    tdm_ops *ops;
+    tdm_params params;
+    tdm_model *model;
+} bundle;
+
+typedef struct bundle_options { /* of the command line, see BUNDLE_FLAGS */
+    const char *model;          /* checkpoint, run directory (best, else latest) or model.h5 */
+    const char *precision;      /* "" = as in the checkpoint's configuration */
+    int64_t threads, batch, workers;
+} bundle_options;
+#define BUNDLE_DEFAULTS                                                                                      \
+    {                                                                                                        \
+        .model = "", .precision = "", .threads = 0, .batch = 128, .workers = 2                               \
+    }
+#define BUNDLE_FLAGS(options)                                                                                \
+    {"--model",                                                                                              \
+     TDM_FLAG_STRING,                                                                                        \
+     &(options).model,                                                                                       \
+     "CKPT",                                                                                                 \
+     NULL,                                                                                                   \
+     "",                                                                                                     \
+     "checkpoint, model.h5, or a run directory (its best checkpoint, else its latest)",                      \
+     0,                                                                                                      \
+     0},                                                                                                     \
+        {"--precision",                                                                                      \
+         TDM_FLAG_STRING,                                                                                    \
+         &(options).precision,                                                                               \
+         "auto|f32|bf16",                                                                                    \
+         "",                                                                                                 \
+         "",                                                                                                 \
+         "of the model; unset: as it was trained",                                                           \
+         0,                                                                                                  \
+         0},                                                                                                 \
+        {"--threads",                                                                                        \
+         TDM_FLAG_INT,                                                                                       \
+         &(options).threads,                                                                                 \
+         "N",                                                                                                \
+         "0",                                                                                                \
+         "",                                                                                                 \
+         "compute threads per rank; 0: OMP_NUM_THREADS, else this rank's cores",                             \
+         0,                                                                                                  \
+         4096},                                                                                              \
+        {"--batch", TDM_FLAG_INT, &(options).batch, "N", "128", "rows", "embedded at once per rank",         \
+         1,         1 << 20},                                                                                \
+    {                                                                                                        \
+        "--workers", TDM_FLAG_INT, &(options).workers, "N", "2", "threads", "that decode images, per rank",  \
+            1, 1024                                                                                          \
+    }
+
+/* Collective: every rank opens the checkpoint, all return the same status. */
+TDM_CHECKED tdm_status bundle_open(tdm_comm *comm, const bundle_options *options, bool with_digest,
+                                   bundle *b);
+void bundle_close(bundle *b);
+/* Opens a split and checks that it was not packed with another tokenizer. Not collective. */
+TDM_CHECKED tdm_status bundle_open_data(const bundle *b, const char *dir, const char *split,
+                                        tdm_dataset **dataset);
+
+#endif

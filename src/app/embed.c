@@ -1,0 +1,77 @@
+/* tandem embed: the embeddings of a split as HDF5 files, one per rank. */
+#include "bundle.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct embed_options {
+    bundle_options bundle;
+    const char *data, *split, *out, *dtype;
+} embed_options;
+
+static tdm_status describe(const bundle *b, const embed_options *options, tdm_embedding_info *info)
+{
+    char absolute[PATH_MAX];
+    TDM_REQUIRE(realpath(options->data, absolute) != NULL, TDM_E_IO, "%s: cannot resolve the path",
+                options->data);
+    TDM_REQUIRE(strlen(absolute) < sizeof info->source, TDM_E_IO, "%.200s…: path is too long", absolute);
+    snprintf(info->source, sizeof info->source, "%s", absolute);
+    snprintf(info->split, sizeof info->split, "%s", options->split);
+    snprintf(info->model, sizeof info->model, "%.1023s", b->dir);
+    memcpy(info->model_digest, b->digest, sizeof info->model_digest);
+    return TDM_OK;
+}
+
+static tdm_status embed(tdm_comm *comm, const embed_options *options, bundle *b, tdm_dataset **dataset,
+                        tdm_embeddings *embeddings)
+{
+    tdm_embedding_info info = {0};
+    TDM_TRY(bundle_open(comm, &options->bundle, true, b));
+    TDM_AGREE(comm, bundle_open_data(b, options->data, options->split, dataset));
+    TDM_AGREE(comm, describe(b, options, &info));
+    const double begin_s = tdm_now_s();
+    TDM_AGREE(comm, tdm_embed_dataset(comm, b->model, b->ops, &b->config, *dataset, b->tokenizer,
+                                      options->bundle.batch, options->bundle.workers, embeddings));
+    const double took_s = tdm_now_s() - begin_s;
+    const tdm_dtype dtype = strcmp(options->dtype, "bf16") == 0 ? TDM_BF16 : TDM_F32;
+    TDM_TRY(tdm_embeddings_write(comm, options->out, &info, dtype, embeddings));
+    tdm_log(TDM_LOG_INFO, "%lld images and %lld captions of %s, split %s, embedded in %.1f s: %s",
+            (long long)tdm_dataset_images(*dataset), (long long)tdm_dataset_captions(*dataset), options->data,
+            options->split, took_s, options->out);
+    return TDM_OK;
+}
+
+static tdm_status embed_run(tdm_comm *comm, int argc, char **argv)
+{
+    embed_options options = {.bundle = BUNDLE_DEFAULTS, .data = "", .split = "", .out = "", .dtype = "f32"};
+    const tdm_flag flags[] = {
+        {"--data", TDM_FLAG_STRING, &options.data, "DIR", NULL, "", "packed data directory", 0, 0},
+        {"--split", TDM_FLAG_STRING, &options.split, "NAME", NULL, "", "its split", 0, 0},
+        {"--out", TDM_FLAG_STRING, &options.out, "DIR", NULL, "",
+         "where SPLIT-00000.h5 … are written, one file per rank", 0, 0},
+        {"--dtype", TDM_FLAG_STRING, &options.dtype, "f32|bf16", "f32", "", "of the stored rows", 0, 0},
+        BUNDLE_FLAGS(options.bundle),
+    };
+    tdm_strings positional = {0};
+    bool help = false;
+    TDM_TRY(tdm_parse_flags("embed", "--model CKPT --data DIR --split NAME --out DIR", flags,
+                            sizeof flags / sizeof flags[0], argc, argv, &positional, &help));
+    const int64_t extra = positional.count;
+    free((void *)positional.item);
+    if (help) return TDM_OK;
+    TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tandem embed: takes options only");
+    TDM_REQUIRE(strcmp(options.dtype, "f32") == 0 || strcmp(options.dtype, "bf16") == 0, TDM_E_USAGE,
+                "tandem embed: --dtype %s: must be f32 or bf16", options.dtype);
+    bundle b = {0};
+    tdm_dataset *dataset = NULL;
+    tdm_embeddings embeddings = {0};
+    const tdm_status status = embed(comm, &options, &b, &dataset, &embeddings);
+    tdm_embeddings_free(&embeddings);
+    tdm_dataset_close(&dataset);
+    bundle_close(&b);
+    return status;
+}
+
+const tdm_command tdm_command_embed = {
+    .name = "embed", .summary = "embeddings of a split as HDF5 files", .mpi = true, .run = embed_run};

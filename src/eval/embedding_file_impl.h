@@ -1,0 +1,52 @@
+/* Private to src/eval: what the writer and the reader of embedding files share. */
+#ifndef TANDEM_EMBEDDING_FILE_IMPL_H
+#define TANDEM_EMBEDDING_FILE_IMPL_H
+
+#include "eval_impl.h"
+
+#include <hdf5.h>
+
+#define EMBEDDING_FORMAT "tandem.embedding"
+enum { EMBEDDING_VERSION = 1, EMBEDDING_PATH_BYTES = 4096 };
+
+typedef struct embedding_file {
+    char path[EMBEDDING_PATH_BYTES];
+    hid_t id;
+} embedding_file;
+
+/* What the attributes of one part say. */
+typedef struct part_info {
+    tdm_embedding_info info;
+    tdm_dtype dtype;
+    int64_t d, parts, part, images_total, captions_total, image_first, caption_first, classes;
+    int64_t images, captions; /* rows of its data sets */
+} part_info;
+
+/* DIR/SPLIT-00007.h5 */
+TDM_CHECKED tdm_status embedding_part_path(char out[EMBEDDING_PATH_BYTES], const char *dir, const char *split,
+                                           int64_t part);
+
+/* Records what the last HDF5 call complained about: "PATH: cannot DOING NAME: …". */
+TDM_CHECKED tdm_status embedding_fail(tdm_status code, const embedding_file *file, const char *doing,
+                                      const char *name);
+/* Closes a file of which a write has failed. */
+void embedding_discard(embedding_file *file);
+
+TDM_CHECKED tdm_status embedding_put_text(embedding_file *file, const char *name, const char *value);
+TDM_CHECKED tdm_status embedding_put_i64(embedding_file *file, const char *name, int64_t value);
+/* data[rows][width] as a chunked data set with Fletcher-32; width 0: one dimension. */
+TDM_CHECKED tdm_status embedding_put_rows(embedding_file *file, const char *name, hid_t file_type,
+                                          hid_t memory_type, int64_t rows, int64_t width, const void *data);
+
+TDM_CHECKED tdm_status embedding_get_text(const embedding_file *file, const char *name, char *out,
+                                          size_t bytes);
+TDM_CHECKED tdm_status embedding_get_i64(const embedding_file *file, const char *name,
+                                         int64_t *value); /* >= 0 */
+/* Opens a data set that must be [*rows][width], width 0: one dimension. The caller closes with H5Dclose. */
+TDM_CHECKED tdm_status embedding_open_rows(const embedding_file *file, const char *name, int64_t width,
+                                           hid_t *set, int64_t *rows);
+/* Rows [first, first + n) of a data set of `rows` rows into out. */
+TDM_CHECKED tdm_status embedding_get_rows(const embedding_file *file, const char *name, hid_t memory_type,
+                                          int64_t rows, int64_t width, int64_t first, int64_t n, void *out);
+
+#endif
