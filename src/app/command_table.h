@@ -3,6 +3,7 @@
 #define TANDEM_APP_COMMAND_TABLE_H
 
 #define TDM_COMMAND_TABLE(ROW)                                                                               \
+    ROW(tdm_command_pack)                                                                                    \
     ROW(tdm_command_train)                                                                                   \
     ROW(tdm_command_eval)                                                                                    \
     ROW(tdm_command_embed)                                                                                   \

@@ -1,0 +1,72 @@
+/* The demo set that fetch_emoji.sh makes: SOURCE/emoji.json and one folder of PNGs per artist. A concept is
+ * an identity, its subgroup a class, an artist a split of its own: --split
+ * train=google+twitter+openmoji,test=fluent. The pictures of the artist "fluent" carry their label only,
+ * since it is the query of the test; the others' first caption is the label, the second the label with its
+ * tags. */
+#include "pack_impl.h"
+
+#include <string.h>
+
+enum { PATH_BYTES = 4096 };
+
+static tdm_status add_tags(const json_t *concept, const char *label, tdm_pack_item *item)
+{
+    const json_t *tags = json_object_get(concept, "tags");
+    if (!json_array_size(tags)) return TDM_OK;
+    tdm_text text = {0};
+    tdm_status status = tdm_text_printf(&text, "%s: ", label);
+    for (size_t i = 0; status == TDM_OK && i < json_array_size(tags); i++) {
+        const char *tag = json_string_value(json_array_get(tags, i));
+        status = tdm_text_printf(&text, "%s%s", i ? ", " : "", tag ? tag : "");
+    }
+    if (status == TDM_OK) status = pack_item_caption(item, text.data, text.length);
+    tdm_text_free(&text);
+    return status;
+}
+
+static tdm_status add_image(const char *source, const char *index_path, size_t i, const json_t *image,
+                            const json_t *concepts, tdm_pack_list *list)
+{
+    char path[PATH_BYTES];
+    const char *file = json_string_value(json_object_get(image, "file"));
+    const char *artist = json_string_value(json_object_get(image, "artist"));
+    const json_int_t number = json_integer_value(json_object_get(image, "concept"));
+    const json_t *concept = number >= 0 ? json_array_get(concepts, (size_t)number) : NULL;
+    const char *label = json_string_value(json_object_get(concept, "label"));
+    const char *subgroup = json_string_value(json_object_get(concept, "subgroup"));
+    TDM_REQUIRE(file && artist && label && subgroup, TDM_E_FORMAT, "%s: images[%zu] is incomplete",
+                index_path, i);
+
+    tdm_pack_item *item;
+    TDM_TRY(tdm_path_join(path, sizeof(path), source, file));
+    TDM_TRY(pack_list_add(list, file, path, 0, -1, artist, &item));
+    item->identity = number;
+    TDM_TRY(pack_item_class(list, item, subgroup));
+    TDM_TRY(pack_item_caption(item, label, strlen(label)));
+    return strcmp(artist, "fluent") ? add_tags(concept, label, item) : TDM_OK;
+}
+
+static tdm_status emoji_list(const char *source, tdm_pack_list *list)
+{
+    char index_path[PATH_BYTES];
+    json_t *document;
+    TDM_TRY(tdm_path_join(index_path, sizeof(index_path), source, "emoji.json"));
+    TDM_TRY(pack_read_json(index_path, &document));
+    const json_t *concepts = json_object_get(document, "concepts"),
+                 *images = json_object_get(document, "images");
+    tdm_status status = TDM_OK;
+    if (!json_is_array(concepts) || !json_is_array(images))
+        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: has no \"concepts\" or no \"images\"",
+                               index_path);
+    for (size_t i = 0; status == TDM_OK && i < json_array_size(images); i++)
+        status = add_image(source, index_path, i, json_array_get(images, i), concepts, list);
+    json_decref(document);
+    return status;
+}
+
+const tdm_pack_format pack_format_emoji = {
+    .name = "emoji",
+    .help = "the demo set made by data_prep/fetch_emoji.sh; its splits are the artists google, twitter, "
+            "openmoji, fluent",
+    .list = emoji_list,
+};

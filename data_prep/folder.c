@@ -1,0 +1,70 @@
+/* A folder of images, searched recursively in sorted order; the captions of NAME.jpg are the lines of
+ * NAME.txt. */
+#include "pack_impl.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_BYTES = 4096, DEEPEST = 64 };
+
+static tdm_status read_captions(const char *image_path, tdm_pack_item *item)
+{
+    char path[PATH_BYTES];
+    const size_t stem = (size_t)(strrchr(image_path, '.') - image_path);
+    const int written = snprintf(path, sizeof(path), "%.*s.txt", (int)stem, image_path);
+    TDM_REQUIRE(written > 0 && (size_t)written < sizeof(path), TDM_E_IO, "%s: path is too long", image_path);
+    TDM_REQUIRE(tdm_path_exists(path), TDM_E_IO, "%s: the captions' file %s is missing", image_path, path);
+    tdm_text text = {0};
+    tdm_status status = tdm_read_file(path, &text);
+    for (char *line = text.data; status == TDM_OK && line && *line;) {
+        const size_t length = strcspn(line, "\n");
+        if (strspn(line, " \t\r") < length) status = pack_item_caption(item, line, length);
+        line += length + (line[length] == '\n');
+    }
+    tdm_text_free(&text);
+    return status;
+}
+
+static tdm_status add_image(const char *root, const char *path, tdm_pack_list *list)
+{
+    const char *name = path + strlen(root);
+    while (*name == '/') name++;
+    tdm_pack_item *item;
+    TDM_TRY(pack_list_add(list, name, path, 0, -1, "", &item));
+    return read_captions(path, item);
+}
+
+static tdm_status visit(const char *root, const char *dir, int depth, tdm_pack_list *list)
+{
+    TDM_REQUIRE(depth < DEEPEST, TDM_E_IO, "%s: folders are nested more than %d deep", dir, DEEPEST);
+    struct dirent **entry = NULL;
+    const int count = scandir(dir, &entry, NULL, alphasort);
+    TDM_REQUIRE(count >= 0, TDM_E_IO, "%s: cannot list: %s", dir, strerror(errno));
+    tdm_status status = TDM_OK;
+    for (int i = 0; i < count; i++) {
+        char path[PATH_BYTES];
+        if (status == TDM_OK && entry[i]->d_name[0] != '.') {
+            status = tdm_path_join(path, sizeof(path), dir, entry[i]->d_name);
+            if (status == TDM_OK && tdm_path_is_dir(path))
+                status = visit(root, path, depth + 1, list);
+            else if (status == TDM_OK && pack_is_image(path))
+                status = add_image(root, path, list);
+        }
+        free(entry[i]);
+    }
+    free(entry);
+    return status;
+}
+
+static tdm_status folder_list(const char *source, tdm_pack_list *list)
+{
+    return visit(source, source, 0, list);
+}
+
+const tdm_pack_format pack_format_folder = {
+    .name = "folder",
+    .help = "a folder of images (searched recursively); the captions of NAME.jpg are the lines of NAME.txt",
+    .list = folder_list,
+};

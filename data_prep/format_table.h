@@ -1,0 +1,7 @@
+/* Every raw data set format. A new one is a file with a `const tdm_pack_format` and a row here. */
+#define TDM_PACK_FORMAT_TABLE(ROW)                                                                           \
+    ROW(pack_format_folder)                                                                                  \
+    ROW(pack_format_csv)                                                                                     \
+    ROW(pack_format_karpathy)                                                                                \
+    ROW(pack_format_webdataset)                                                                              \
+    ROW(pack_format_emoji)

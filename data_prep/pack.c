@@ -1,0 +1,418 @@
+/* The packer: list on every rank alike, cut into shards, each shard written by one rank. */
+#include "pack_impl.h"
+#include "splits.h"
+
+#include "tandem/image.h"
+#include "tandem/tokenizer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PATH_BYTES = 4096 };
+
+/* Items [first, first+n) of `order` become one file. Bad items are left out of it, so that it holds n or
+ * fewer. */
+typedef struct shard_plan {
+    int split;
+    int64_t number, first, n;
+} shard_plan;
+
+typedef struct packer {
+    tdm_comm *comm;
+    const tdm_pack_options *options;
+    const tdm_pack_format *format;
+    tdm_tokenizer *tokenizer;
+    tdm_pack_list list;
+    split_rules rules;
+    int64_t *order; /* item indices, split by split */
+    shard_plan *shard;
+    int64_t shards;
+    bool has_identity;
+    char digest[65]; /* of the list */
+    /* this rank's work */
+    tdm_index_row *row; /* [rows] of the shards it wrote */
+    int64_t rows;
+    tdm_text bad; /* JSON objects, one a line */
+    int64_t bad_count, truncated;
+    int32_t *token; /* [context] */
+} packer;
+
+static void packer_free(packer *p)
+{
+    tdm_tokenizer_destroy(&p->tokenizer);
+    tdm_pack_list_free(&p->list);
+    free(p->order);
+    free(p->shard);
+    tdm_free(p->row);
+    tdm_free(p->token);
+    tdm_text_free(&p->bad);
+}
+
+/* ---- Listing and planning: the same on every rank ---- */
+
+static tdm_status find_format(packer *p)
+{
+    size_t count;
+    const tdm_pack_format *const *formats = tdm_pack_formats(&count);
+    char known[256] = "";
+    for (size_t i = 0; i < count; i++) {
+        if (!strcmp(formats[i]->name, p->options->format)) p->format = formats[i];
+        snprintf(known + strlen(known), sizeof(known) - strlen(known), " %s", formats[i]->name);
+    }
+    TDM_REQUIRE(p->format, TDM_E_USAGE, "--format %s: unknown; known:%s", p->options->format, known);
+    return TDM_OK;
+}
+
+static tdm_status list_sources(packer *p)
+{
+    TDM_REQUIRE(p->options->source_count > 0, TDM_E_USAGE, "no SOURCE to pack");
+    for (int64_t i = 0; i < p->options->source_count; i++) {
+        const int64_t before = p->list.count;
+        TDM_TRY(p->format->list(p->options->source[i], &p->list));
+        TDM_REQUIRE(p->list.count > before, TDM_E_DATA, "%s: holds no images", p->options->source[i]);
+    }
+    p->has_identity = p->list.item[0].identity >= 0;
+    for (int64_t i = 0; i < p->list.count; i++)
+        TDM_REQUIRE((p->list.item[i].identity >= 0) == p->has_identity, TDM_E_FORMAT,
+                    "%s: some images have an identity and some have none", p->list.item[i].name);
+    return TDM_OK;
+}
+
+static void hash_text(tdm_sha256 *sha, const char *text)
+{
+    tdm_sha256_update(sha, text, strlen(text) + 1);
+}
+
+/* The digest of what was listed: names, captions, identities; not the images' bytes, which the shards' own
+ * digests cover. */
+static tdm_status digest_list(packer *p)
+{
+    tdm_sha256 *sha;
+    TDM_TRY(tdm_sha256_create(&sha));
+    hash_text(sha, p->format->name);
+    for (int64_t i = 0; i < p->list.count; i++) {
+        const tdm_pack_item *item = &p->list.item[i];
+        hash_text(sha, item->name);
+        tdm_sha256_update(sha, &item->identity, sizeof(item->identity));
+        for (int64_t k = 0; k < item->caption_n; k++) hash_text(sha, item->caption[k]);
+    }
+    tdm_sha256_finish(&sha, p->digest);
+    return TDM_OK;
+}
+
+static tdm_status plan_shards(packer *p)
+{
+    TDM_TRY(split_rules_parse(p->options->split, &p->rules));
+    int *split = malloc(sizeof(*split) * (size_t)p->list.count);
+    p->order = malloc(sizeof(*p->order) * (size_t)p->list.count);
+    p->shard = malloc(sizeof(*p->shard) * (size_t)(p->list.count / p->options->shard_size + MOST_SPLITS + 1));
+    tdm_status status = TDM_OK;
+    if (!split || !p->order || !p->shard)
+        status = tdm_error_set(TDM_E_NOMEM, __FILE__, __LINE__, "no memory for %lld items",
+                               (long long)p->list.count);
+    for (int64_t i = 0; status == TDM_OK && i < p->list.count; i++)
+        status = split_rules_apply(&p->rules, &p->list.item[i], p->options->seed, &split[i]);
+    int64_t placed = 0;
+    for (int s = 0; status == TDM_OK && s < p->rules.count; s++) {
+        const int64_t begin = placed;
+        for (int64_t i = 0; i < p->list.count; i++)
+            if (split[i] == s) p->order[placed++] = i;
+        if (placed == begin)
+            status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "--split %s: no image goes into \"%s\"",
+                                   p->options->split, p->rules.rule[s].name);
+        for (int64_t first = begin, number = 0; first < placed; first += p->options->shard_size, number++)
+            p->shard[p->shards++] = (shard_plan){.split = s,
+                                                 .number = number,
+                                                 .first = first,
+                                                 .n = tdm_min_i64(p->options->shard_size, placed - first)};
+    }
+    free(split);
+    return status;
+}
+
+static tdm_status prepare(packer *p)
+{
+    const tdm_pack_options *o = p->options;
+    TDM_REQUIRE(o->shard_size > 0, TDM_E_USAGE, "--shard-size must be at least 1");
+    TDM_TRY(find_format(p));
+    if (o->tokenizer) {
+        TDM_TRY(tdm_tokenizer_open(o->tokenizer, &p->tokenizer));
+        TDM_TRY(TDM_ALLOC(o->context_length, &p->token));
+    }
+    TDM_TRY(list_sources(p));
+    TDM_TRY(digest_list(p));
+    TDM_TRY(plan_shards(p));
+    return TDM_ALLOC(p->shards + 1, &p->row);
+}
+
+/* ---- Writing: shard s by rank s mod size ---- */
+
+static tdm_status read_image_bytes(const tdm_pack_item *item, tdm_text *bytes)
+{
+    bytes->length = 0;
+    if (item->bytes < 0) return tdm_read_file(item->path, bytes);
+    FILE *file = fopen(item->path, "rb");
+    TDM_REQUIRE(file, TDM_E_IO, "%s: cannot open: %s", item->path, strerror(errno));
+    void *data = NULL;
+    tdm_status status = tdm_alloc((size_t)item->bytes, item->name, &data);
+    if (status == TDM_OK && (fseeko(file, (off_t)item->offset, SEEK_SET) ||
+                             fread(data, 1, (size_t)item->bytes, file) != (size_t)item->bytes))
+        status =
+            tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: %s is cut short", item->path, item->name);
+    if (status == TDM_OK) status = tdm_text_append(bytes, data, (size_t)item->bytes);
+    tdm_free(data);
+    fclose(file);
+    return status;
+}
+
+static bool is_jpeg(const tdm_text *bytes)
+{
+    return bytes->length > 2 && !memcmp(bytes->data, "\xff\xd8", 2);
+}
+
+/* Decodes the image, which proves it whole, and with --image-size replaces `bytes` by a smaller encoding. */
+static tdm_status check_image(const packer *p, const tdm_pack_item *item, tdm_text *bytes)
+{
+    tdm_image image = {0};
+    TDM_TRY(tdm_image_decode(item->name, bytes->data, bytes->length, &image));
+    const int64_t px = p->options->image_px, shorter = tdm_min_i64(image.height, image.width);
+    tdm_status status = TDM_OK;
+    if (px > 0 && shorter > px) {
+        const int64_t height = tdm_max_i64(px, (image.height * px + shorter / 2) / shorter);
+        const int64_t width = tdm_max_i64(px, (image.width * px + shorter / 2) / shorter);
+        uint8_t *small = NULL;
+        status = TDM_ALLOC(height * width * 3, &small);
+        if (status == TDM_OK)
+            status = tdm_image_resize(&image, 0, 0, (double)image.height, (double)image.width, height, width,
+                                      small);
+        const bool jpeg = is_jpeg(bytes);
+        bytes->length = 0;
+        if (status == TDM_OK)
+            status = jpeg ? tdm_image_encode_jpeg(small, height, width, 95, bytes)
+                          : tdm_image_encode_png(small, height, width, bytes);
+        tdm_free(small);
+    }
+    tdm_image_free(&image);
+    return status;
+}
+
+static tdm_status check_captions(packer *p, const tdm_pack_item *item)
+{
+    TDM_REQUIRE(item->caption_n > 0, TDM_E_DATA, "%s: has no caption", item->name);
+    for (int64_t k = 0; k < item->caption_n; k++) {
+        TDM_REQUIRE(item->caption[k][0], TDM_E_DATA, "%s: caption %lld is empty", item->name, (long long)k);
+        if (!p->tokenizer) continue;
+        int64_t count;
+        bool truncated;
+        TDM_TRY(tdm_tokenizer_encode(p->tokenizer, item->caption[k], p->options->context_length, p->token,
+                                     &count, &truncated));
+        p->truncated += truncated;
+    }
+    return TDM_OK;
+}
+
+static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_text *bytes, tdm_shard_writer *writer)
+{
+    TDM_TRY(check_captions(p, item));
+    TDM_TRY(read_image_bytes(item, bytes));
+    TDM_TRY(check_image(p, item, bytes));
+    const tdm_shard_sample sample = {
+        .image = bytes->data,
+        .image_bytes = (int64_t)bytes->length,
+        .name = item->name,
+        .identity = item->identity,
+        .class_index = item->class_index,
+        .class_n = item->class_n,
+        .caption = (const char *const *)item->caption,
+        .caption_n = item->caption_n,
+    };
+    return tdm_shard_writer_add(writer, &sample);
+}
+
+static tdm_status note_bad(packer *p, const tdm_pack_item *item)
+{
+    json_t *object = json_pack("{s:s, s:s, s:s}", "name", item->name, "path", item->path, "error",
+                               tdm_error_last()->message);
+    char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    json_decref(object);
+    tdm_status status = TDM_OK;
+    if (line)
+        status = tdm_text_printf(&p->bad, "%s\n", line);
+    else /* the name is no UTF-8 */
+        status = tdm_text_printf(
+            &p->bad, "{\"name\":null,\"path\":null,\"error\":\"an image whose name is not UTF-8\"}\n");
+    free(line);
+    p->bad_count++;
+    return status;
+}
+
+static tdm_status fill_shard(packer *p, const shard_plan *plan, tdm_shard_writer *writer, int64_t *written)
+{
+    tdm_text bytes = {0};
+    tdm_status status = TDM_OK;
+    *written = 0;
+    for (int64_t i = 0; status == TDM_OK && i < plan->n; i++) {
+        const tdm_pack_item *item = &p->list.item[p->order[plan->first + i]];
+        status = add_item(p, item, &bytes, writer);
+        *written += status == TDM_OK;
+        const bool bad_sample = status == TDM_E_DATA || status == TDM_E_IO || status == TDM_E_FORMAT;
+        if (bad_sample && p->options->skip_bad) status = note_bad(p, item);
+        tdm_progress("packing %s shard %lld: %lld of %lld images", p->rules.rule[plan->split].name,
+                     (long long)plan->number, (long long)(i + 1), (long long)plan->n);
+    }
+    tdm_text_free(&bytes);
+    return status;
+}
+
+static tdm_status write_shard(packer *p, const shard_plan *plan)
+{
+    const tdm_pack_options *o = p->options;
+    const char *split = p->rules.rule[plan->split].name;
+    char policy[64] = "original", path[PATH_BYTES];
+    if (o->image_px > 0) snprintf(policy, sizeof(policy), "resized to %lld px", (long long)o->image_px);
+    tdm_index_row *row = &p->row[p->rows];
+    memset(row, 0, sizeof(*row));
+    snprintf(row->split, sizeof(row->split), "%s", split);
+    snprintf(row->file, sizeof(row->file), "%s-%05lld.h5", split, (long long)plan->number);
+    TDM_TRY(tdm_path_join(path, sizeof(path), o->out_dir, row->file));
+
+    const tdm_shard_info info = {
+        .dataset = o->dataset_name,
+        .split = split,
+        .image_policy = policy,
+        .source_digest = p->digest,
+        .tokenizer_digest = p->tokenizer ? tdm_tokenizer_digest(p->tokenizer) : "",
+        .class_count = p->list.class_count,
+        .class_name = (const char *const *)p->list.class_name,
+    };
+    tdm_shard_writer *writer = NULL;
+    int64_t written = 0;
+    tdm_status status = tdm_shard_writer_create(path, &info, &writer);
+    if (status == TDM_OK) status = fill_shard(p, plan, writer, &written);
+    if (status == TDM_OK && written > 0) {
+        status = tdm_shard_writer_finish(&writer, &row->images, &row->captions, row->digest);
+        p->rows += status == TDM_OK;
+    }
+    const tdm_error kept = *tdm_error_last();
+    tdm_shard_writer_destroy(&writer); /* of an unfinished file: removed */
+    return status == TDM_OK ? TDM_OK : tdm_error_adopt(&kept);
+}
+
+static tdm_status write_own_shards(packer *p)
+{
+    const int rank = tdm_comm_rank(p->comm), size = tdm_comm_size(p->comm);
+    for (int64_t s = rank; s < p->shards; s += size) TDM_TRY(write_shard(p, &p->shard[s]));
+    return TDM_OK;
+}
+
+/* ---- Index and report: rank 0 ---- */
+
+static int compare_rows(const void *a, const void *b)
+{
+    return strcmp(((const tdm_index_row *)a)->file, ((const tdm_index_row *)b)->file);
+}
+
+/* Files of an earlier packing of the same splits that this one did not write again. */
+static tdm_status remove_stale(const packer *p, const tdm_index_row *row, int64_t rows)
+{
+    char path[PATH_BYTES];
+    TDM_TRY(tdm_path_join(path, sizeof(path), p->options->out_dir, "dataset.h5"));
+    if (!tdm_path_exists(path)) return TDM_OK;
+    tdm_index_row *old = NULL;
+    int64_t olds = 0;
+    TDM_TRY(tdm_index_read(p->options->out_dir, &old, &olds));
+    tdm_status status = TDM_OK;
+    for (int64_t i = 0; status == TDM_OK && i < olds; i++) {
+        bool replaced = false, present = false;
+        for (int s = 0; s < p->rules.count; s++) replaced |= !strcmp(old[i].split, p->rules.rule[s].name);
+        for (int64_t k = 0; k < rows; k++) present |= !strcmp(old[i].file, row[k].file);
+        if (!replaced || present) continue;
+        status = tdm_path_join(path, sizeof(path), p->options->out_dir, old[i].file);
+        if (status == TDM_OK) (void)unlink(path);
+    }
+    tdm_free(old);
+    return status;
+}
+
+static tdm_status write_report(const packer *p, const tdm_pack_result *result, const char *bad_lines,
+                               size_t bytes)
+{
+    char path[PATH_BYTES];
+    json_t *bad = json_array();
+    for (const char *line = bad_lines, *end; (end = memchr(line, '\n', bytes - (size_t)(line - bad_lines)));
+         line = end + 1)
+        json_array_append_new(bad, json_loadb(line, (size_t)(end - line), 0, NULL));
+    json_t *report = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "dataset", p->options->dataset_name,
+                               "format", p->format->name, "images", (json_int_t)result->images, "captions",
+                               (json_int_t)result->captions, "shards", (json_int_t)result->shards,
+                               "truncated_captions", (json_int_t)result->truncated_captions, "bad", bad);
+    char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
+    json_decref(report);
+    TDM_REQUIRE(text, TDM_E_NOMEM, "pack-report.json: cannot be built");
+    tdm_status status = tdm_path_join(path, sizeof(path), p->options->out_dir, "pack-report.json");
+    if (status == TDM_OK) status = tdm_write_file_atomic(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+static tdm_status finish(packer *p, tdm_pack_result *result)
+{
+    int64_t sums[5] = {0, 0, p->rows, p->bad_count, p->truncated};
+    for (int64_t i = 0; i < p->rows; i++) {
+        sums[0] += p->row[i].images;
+        sums[1] += p->row[i].captions;
+    }
+    tdm_comm_sum_i64(p->comm, sums, 5);
+    *result = (tdm_pack_result){.images = sums[0],
+                                .captions = sums[1],
+                                .shards = sums[2],
+                                .bad = sums[3],
+                                .truncated_captions = sums[4]};
+
+    const int size = tdm_comm_size(p->comm);
+    unsigned char *rows = NULL, *bad = NULL;
+    int64_t *offset;
+    TDM_AGREE(p->comm, TDM_ALLOC(size + 1, &offset));
+    tdm_status status = tdm_comm_collect(p->comm, p->row, p->rows * (int64_t)sizeof(*p->row), &rows, offset);
+    if (status == TDM_OK)
+        status =
+            tdm_comm_collect(p->comm, p->bad.data ? p->bad.data : "", (int64_t)p->bad.length, &bad, offset);
+    if (status == TDM_OK && tdm_comm_rank(p->comm) == 0) {
+        tdm_index_row *all = (tdm_index_row *)(void *)rows;
+        qsort(all, (size_t)result->shards, sizeof(*all), compare_rows);
+        status = remove_stale(p, all, result->shards);
+        if (status == TDM_OK) status = write_report(p, result, (const char *)bad, (size_t)offset[size]);
+        if (status == TDM_OK && result->images == 0)
+            status = tdm_error_set(TDM_E_DATA, __FILE__, __LINE__,
+                                   "%s: every image is bad; see %s/pack-report.json", p->options->source[0],
+                                   p->options->out_dir);
+        if (status == TDM_OK)
+            status = tdm_index_write(p->options->out_dir, p->options->dataset_name, all, result->shards);
+    }
+    tdm_free(rows);
+    tdm_free(bad);
+    tdm_free(offset);
+    return tdm_comm_agree(p->comm, status);
+}
+
+static tdm_status pack_all(packer *p, tdm_pack_result *result)
+{
+    TDM_AGREE(p->comm, prepare(p));
+    TDM_AGREE(p->comm, tdm_comm_rank(p->comm) == 0 ? tdm_make_dirs(p->options->out_dir) : TDM_OK);
+    const tdm_status status = write_own_shards(p);
+    tdm_progress_clear();
+    TDM_AGREE(p->comm, status);
+    return finish(p, result);
+}
+
+tdm_status tdm_pack(tdm_comm *comm, const tdm_pack_options *options, tdm_pack_result *result)
+{
+    packer p = {.comm = comm, .options = options};
+    memset(result, 0, sizeof(*result));
+    const tdm_status status = pack_all(&p, result);
+    const tdm_error kept = *tdm_error_last();
+    packer_free(&p);
+    return status == TDM_OK ? TDM_OK : tdm_error_adopt(&kept);
+}
