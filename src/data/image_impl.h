@@ -14,6 +14,19 @@ TDM_CHECKED tdm_status image_stb_probe(const char *name, const void *data, size_
 TDM_CHECKED tdm_status image_stb_decode(const char *name, const void *data, size_t bytes, int64_t *height,
                                         int64_t *width, int *channels, uint8_t **pixel);
 
+/* Sides and pixels within the limits, else TDM_E_DATA. */
+TDM_CHECKED tdm_status image_check_size(const char *name, int64_t height, int64_t width);
+
+/* image_check.c: what stb does not look at before it decodes. PNG: size (stb answers one that is too large
+ * with "unknown image type"), every chunk up to IEND there, checksums of the critical ones. JPEG: every
+ * segment up to EOI there, Huffman tables of a size that stb can hold and defined before a scan uses them. */
+bool image_is_png(const unsigned char *data, size_t bytes);
+TDM_CHECKED tdm_status image_png_probe(const char *name, const unsigned char *data, size_t bytes,
+                                       int64_t *height, int64_t *width);
+TDM_CHECKED tdm_status image_check_png(const char *name, const unsigned char *data, size_t bytes);
+bool image_is_jpeg(const unsigned char *data, size_t bytes);
+TDM_CHECKED tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t bytes);
+
 /* A window of an image: rows are `stride` bytes apart. */
 typedef struct image_window {
     const uint8_t *pixel;

@@ -87,8 +87,6 @@ static tdm_status failed(const char *name, bool truncated)
     if (!reason) reason = "unknown";
     if (!strcmp(reason, "too large")) TDM_FAIL(TDM_E_DATA, "%s: image is too large", name);
     if (!strcmp(reason, "outofmem")) TDM_FAIL(TDM_E_NOMEM, "%s: not enough memory to decode it", name);
-    if (!strcmp(reason, "unknown image type"))
-        TDM_FAIL(TDM_E_DATA, "%s: is not a JPEG, PNG, WebP, GIF or BMP image", name);
     if (truncated) TDM_FAIL(TDM_E_DATA, "%s: image is truncated", name);
     TDM_FAIL(TDM_E_DATA, "%s: corrupt or unsupported image (%s)", name, reason);
 }

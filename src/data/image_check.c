@@ -1,0 +1,154 @@
+/* What stb_image does not check before it decodes. */
+#include "image_impl.h"
+
+#include <string.h>
+#include <zlib.h>
+
+/* ---- PNG ---- (W3C, Portable Network Graphics, second edition, section 5) */
+
+bool image_is_png(const unsigned char *data, size_t bytes)
+{
+    static const unsigned char signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+    return bytes >= sizeof(signature) && !memcmp(data, signature, sizeof(signature));
+}
+
+static uint32_t big_endian(const unsigned char *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* stb answers a PNG that is too large with "unknown image type". */
+tdm_status image_png_probe(const char *name, const unsigned char *data, size_t bytes, int64_t *height,
+                           int64_t *width)
+{
+    TDM_REQUIRE(bytes >= 24, TDM_E_DATA, "%s: image is truncated", name);
+    *width = big_endian(data + 16);
+    *height = big_endian(data + 20);
+    return image_check_size(name, *height, *width);
+}
+
+static bool crc_matches(const unsigned char *type, size_t length)
+{
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    (void)type;
+    (void)length;
+    return true; /* else hardly any mutated file would come farther */
+#else
+    return crc32(0, type, (uInt)(length + 4)) == big_endian(type + 4 + length);
+#endif
+}
+
+tdm_status image_check_png(const char *name, const unsigned char *data, size_t bytes)
+{
+    size_t at = 8; /* after the signature */
+    for (;;) {
+        TDM_REQUIRE(bytes - at >= 12, TDM_E_DATA, "%s: image is truncated", name);
+        const unsigned char *type = data + at + 4;
+        size_t length = big_endian(data + at);
+        TDM_REQUIRE(length <= bytes - at - 12, TDM_E_DATA, "%s: image is truncated", name);
+        bool critical = !(type[0] & 0x20);
+        TDM_REQUIRE(!critical || crc_matches(type, length), TDM_E_DATA,
+                    "%s: corrupt image (checksum error in a PNG chunk)", name);
+        if (!memcmp(type, "IEND", 4)) return TDM_OK;
+        at += length + 12;
+    }
+}
+
+/* ---- JPEG ---- (ITU-T T.81, annex B) */
+
+enum {
+    JPEG_SOI = 0xd8,
+    JPEG_EOI = 0xd9,
+    JPEG_SOS = 0xda,
+    JPEG_DHT = 0xc4,
+    JPEG_SOF2 = 0xc2,
+    JPEG_RST0 = 0xd0,
+    JPEG_RST7 = 0xd7
+};
+
+bool image_is_jpeg(const unsigned char *data, size_t bytes)
+{
+    return bytes >= 2 && data[0] == 0xff && data[1] == JPEG_SOI;
+}
+
+/* What of a JPEG file has been seen so far. */
+typedef struct jpeg_state {
+    bool progressive;
+    unsigned dc_tables, ac_tables; /* bit i: Huffman table i is defined */
+} jpeg_state;
+
+/* DHT. stb_image before 2.28 writes past its table when one has more than 256 codes. */
+static bool read_huffman_tables(jpeg_state *state, const unsigned char *segment, size_t length)
+{
+    enum { HEAD = 17, MOST = 256 };
+    while (length >= HEAD) {
+        size_t codes = 0;
+        unsigned table = segment[0] & 15u;
+        for (int i = 1; i < HEAD; i++) codes += segment[i];
+        if (table > 3 || codes > MOST || codes > length - HEAD) return false;
+        if (segment[0] >> 4)
+            state->ac_tables |= 1u << table;
+        else
+            state->dc_tables |= 1u << table;
+        segment += HEAD + codes;
+        length -= HEAD + codes;
+    }
+    return length == 0;
+}
+
+/* SOS: every table that the scan uses must be there. */
+static bool has_scan_tables(const jpeg_state *state, const unsigned char *segment, size_t length)
+{
+    size_t components = length ? segment[0] : 0;
+    if (components < 1 || components > 4 || length != 4 + 2 * components) return false;
+    bool first_is_dc = segment[1 + 2 * components] == 0;
+    bool refines = segment[3 + 2 * components] >> 4 != 0; /* of DC: single bits, no code */
+    bool uses_dc = first_is_dc && !(state->progressive && refines),
+         uses_ac = !state->progressive || !first_is_dc;
+    for (size_t i = 0; i < components; i++) {
+        unsigned tables = segment[2 + 2 * i];
+        if (uses_dc && !(state->dc_tables >> (tables >> 4) & 1u)) return false;
+        if (uses_ac && !(state->ac_tables >> (tables & 15u) & 1u)) return false;
+    }
+    return true;
+}
+
+/* Position of the next marker's code at or after `at`: the byte behind 0xff that is neither a fill byte nor,
+ * in coded data, a stuffed zero or a restart. `bytes` when there is none. */
+static size_t next_marker(const unsigned char *data, size_t bytes, size_t at, bool coded)
+{
+    while (at + 1 < bytes) {
+        const unsigned char *found = memchr(data + at, 0xff, bytes - at - 1);
+        if (!found) return bytes;
+        at = (size_t)(found - data) + 1;
+        unsigned char code = data[at];
+        if (code == 0xff || (coded && (code == 0 || (code >= JPEG_RST0 && code <= JPEG_RST7)))) continue;
+        return at;
+    }
+    return bytes;
+}
+
+tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t bytes)
+{
+    jpeg_state state = {0};
+    size_t at = 2; /* after SOI */
+    bool coded = false;
+    for (;;) {
+        at = next_marker(data, bytes, at, coded);
+        TDM_REQUIRE(at < bytes, TDM_E_DATA, "%s: image is truncated", name);
+        unsigned char code = data[at++];
+        if (code == JPEG_EOI) return TDM_OK;
+        TDM_REQUIRE(bytes - at >= 2, TDM_E_DATA, "%s: image is truncated", name);
+        size_t length = (size_t)data[at] << 8 | data[at + 1]; /* counts itself */
+        TDM_REQUIRE(length >= 2, TDM_E_DATA, "%s: corrupt image (length of a JPEG segment)", name);
+        TDM_REQUIRE(length <= bytes - at, TDM_E_DATA, "%s: image is truncated", name);
+        const unsigned char *segment = data + at + 2;
+        if (code == JPEG_SOF2) state.progressive = true;
+        TDM_REQUIRE(code != JPEG_DHT || read_huffman_tables(&state, segment, length - 2), TDM_E_DATA,
+                    "%s: corrupt image (Huffman table)", name);
+        TDM_REQUIRE(code != JPEG_SOS || has_scan_tables(&state, segment, length - 2), TDM_E_DATA,
+                    "%s: corrupt image (a scan without its Huffman table)", name);
+        at += length;
+        coded = code == JPEG_SOS;
+    }
+}
