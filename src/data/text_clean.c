@@ -93,9 +93,10 @@ static tdm_status append_point(tdm_text *text, int32_t point)
 
 tdm_status text_append_repaired(tdm_text *text, const void *data, size_t bytes)
 {
+    if (bytes == 0) return tdm_text_append(text, "", 0); /* data may be NULL then */
     const char *at = data, *end = at + bytes;
     while (at < end) TDM_TRY(append_point(text, text_decode_point(at, end, &at)));
-    return tdm_text_append(text, "", 0);
+    return TDM_OK;
 }
 
 static tdm_status decode_utf8(const char *text, size_t bytes, points *out)

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# tandem tokenize and tandem tokenizer --train against the golden files, and what they say about bad input.
+# shellcheck disable=SC1091,SC2154 # the file beside this one; it sets $work
+. "$(dirname "$0")/common.sh"
+golden=$TANDEM_SOURCE_DIR/tests/golden/tokenizer
+
+run 0 tokenize --tokenizer "$golden/merges.bpe" --context 4096 <"$golden/lines.txt"
+cmp "$work/out" "$golden/merges.ids" || fail "ids differ"
+[ ! -s "$work/err" ] || fail "tokenize says: $(cat "$work/err")"
+
+run 0 tokenizer --train --vocab-size 1024 --out "$work/own.bpe" "$golden/lines.txt"
+cmp "$work/own.bpe" "$golden/merges.bpe" || fail "merges differ"
+has "$work/err" 'own\.bpe: a vocabulary of 1024 tokens from 503 captions$'
+
+# the same from two files and a gzip of the result
+head -200 "$golden/lines.txt" >"$work/a.txt"
+tail -n +201 "$golden/lines.txt" >"$work/b.txt"
+run 0 tokenizer --train --vocab-size 1024 --out "$work/two.bpe" "$work/b.txt" "$work/a.txt"
+cmp "$work/two.bpe" "$golden/merges.bpe" || fail "merges of two files differ"
+gzip -k "$work/two.bpe"
+run 0 tokenize --tokenizer "$work/two.bpe.gz" --context 4096 <"$golden/lines.txt"
+cmp "$work/out" "$golden/merges.ids" || fail "ids with the gzip file differ"
+
+# fewer merges than asked for: what there is, and a warning
+printf 'ab ab\n' >"$work/few.txt"
+run 0 tokenizer --train --vocab-size 9000 --out "$work/few.bpe" "$work/few.txt"
+has "$work/err" 'warning: .*few\.bpe: the text yields a vocabulary of 515 tokens, not 9000'
+[ "$(cat "$work/few.bpe")" = "$(printf '#version: 0.2\na b</w>')" ] || fail "few.bpe: $(cat "$work/few.bpe")"
+
+# cut lines keep their end token and are counted; a last line without newline, an empty line, broken UTF-8
+printf 'a b c d\n\nx\377' >"$work/in"
+run 0 tokenize --tokenizer "$work/few.bpe" --context 4 <"$work/in"
+[ "$(cat "$work/out")" = "$(printf '513 320 321 514\n513 514\n513 343 171 514')" ] || fail "ids: $(cat "$work/out")"
+has "$work/err" 'warning: 2 of 3 lines were cut to 4 tokens'
+
+printf '{"not": "merges"}\n' >"$work/json"
+refuse 1 'json: not a merges file' tokenize --tokenizer "$work/json"
+printf '#version: 0.2\na b\nxy z\n' >"$work/unknown.bpe"
+refuse 1 'unknown\.bpe: line 3: "xy" is neither' tokenize --tokenizer "$work/unknown.bpe"
+head -c 500 "$work/two.bpe.gz" >"$work/cut.gz"
+refuse 1 'cut\.gz: the gzip data end too early' tokenize --tokenizer "$work/cut.gz"
+refuse 1 'cannot (open|read)' tokenize --tokenizer "$work"
+
+refuse 2 'tokenizer: say --train' tokenizer --vocab-size 600 --out "$work/x" "$work/a.txt"
+refuse 2 'tokenizer: name a SOURCE' tokenizer --train --vocab-size 600 --out "$work/x"
+refuse 2 '--vocab-size 513: must be from 514' tokenizer --train --vocab-size 513 --out "$work/x" "$work/a.txt"
+refuse 1 'absent\.txt: cannot open' tokenizer --train --vocab-size 600 --out "$work/x" "$work/absent.txt"
+refuse 1 'missing/x' tokenizer --train --vocab-size 600 --out "$work/missing/x" "$work/a.txt"
+refuse 1 'dataset\.h5' tokenizer --train --vocab-size 600 --out "$work/x" "$work"
+: >"$work/empty.txt"
+refuse 1 'empty\.txt: no caption' tokenizer --train --vocab-size 600 --out "$work/x" "$work/empty.txt"
+[ ! -e "$work/x" ] || fail "a failed training left a file"
+
+if [ -c /dev/full ]; then
+    code=0
+    "$TANDEM" tokenize --tokenizer "$work/few.bpe" <"$golden/lines.txt" >/dev/full 2>"$work/err" || code=$?
+    [ "$code" -eq 1 ] || fail "a full disk: exit code $code"
+    has "$work/err" 'standard output: cannot write'
+fi
