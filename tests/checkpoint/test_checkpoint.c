@@ -418,11 +418,15 @@ static void test_killed(void **state)
     tdm_rng rng = tdm_rng_at(11, 0, 0, TDM_RNG_TEST);
     int64_t step = 0;
     int interrupted = 0;
+    const double begin_s = tdm_now_s();
+    must(save(++step, false));
+    must(save(++step, false));
+    const double two_saves_s = tdm_now_s() - begin_s; /* the kills come within about as long */
     for (int round = 0; round < 25; round++) {
         const pid_t child = fork();
         assert_true(child >= 0);
         if (child == 0) save_forever(step + 1);
-        usleep((useconds_t)(1000 * (1 + tdm_rng_below(&rng, 120))));
+        usleep((useconds_t)(1e6 * two_saves_s * tdm_rng_range(&rng, 0.05, 1.25)));
         kill(child, SIGKILL);
         int status;
         assert_int_equal(waitpid(child, &status, 0), child);
@@ -430,10 +434,7 @@ static void test_killed(void **state)
 
         char dir[512];
         must(tdm_checkpoint_latest(run, dir, sizeof dir));
-        if (dir[0] == '\0') {
-            assert_int_equal(step, 0); /* killed before the very first one was whole */
-            continue;
-        }
+        assert_true(dir[0] != '\0');
         interrupted += count_leftovers() > 0;
         const int64_t found = checkpoint_step_of(strrchr(dir, '/') + 1);
         assert_true(found >= step);
@@ -441,7 +442,7 @@ static void test_killed(void **state)
         tdm_text latest = {0};
         must(tdm_read_file(in_run("checkpoints/latest"), &latest));
         latest.data[strcspn(latest.data, "\n")] = '\0';
-        /* the pointer itself is whole, and at most one step behind what is found */
+        /* the pointer is never dangling */
         const int64_t pointed = checkpoint_step_of(latest.data);
         tdm_text_free(&latest);
         assert_true(pointed == step);
@@ -449,7 +450,7 @@ static void test_killed(void **state)
         checkpoint_case_fill(&one, step);
         assert_holds(dir, &one);
     }
-    assert_true(step > 0);
+    assert_true(step > 2 && interrupted > 0); /* some saves were finished, some were met half done */
     must(save(step + 1, false));
     assert_int_equal(count_leftovers(), 0);
     int64_t *list, count;
