@@ -339,9 +339,6 @@ tdm_status tdm_config_check(const tdm_config *config)
                         config->augment.crop_max_ratio));
     TDM_REQUIRE(config->train.epochs > 0 || config->train.steps > 0, TDM_E_CONFIG,
                 "train.epochs and train.steps are both 0: nothing to train");
-    TDM_REQUIRE(config->train.steps == 0 || config->optim.warmup_steps <= config->train.steps, TDM_E_CONFIG,
-                "optim.warmup_steps = %lld is larger than train.steps = %lld",
-                (long long)config->optim.warmup_steps, (long long)config->train.steps);
     TDM_REQUIRE(config->eval.dir[0] == '\0' || config->eval.split[0] != '\0', TDM_E_CONFIG,
                 "eval.dir is set, but eval.split is empty");
     return TDM_OK;
