@@ -25,7 +25,10 @@ const char *tdm_tokenizer_digest(const tdm_tokenizer *tokenizer);
 const void *tdm_tokenizer_file(const tdm_tokenizer *tokenizer, size_t *bytes);
 
 /* start, tokens, end: at most `context` ids; a longer text is cut and keeps its end token. token[context] is
- * caller's; *count is filled (>= 2), *truncated unless NULL. Thread-safe: the tokenizer is only read. */
+ * caller's; *count is filled (>= 2), *truncated unless NULL. Thread-safe: the tokenizer is only read. The
+ * text is cleaned as in the original, but for ftfy's guesses at wrongly decoded text ("Ã©" stays); bytes that
+ * are not UTF-8 become U+FFFD. Errors: TDM_E_SHAPE for a context below 2, TDM_E_DATA beyond 16 MiB of text.
+ */
 TDM_CHECKED tdm_status tdm_tokenizer_encode(const tdm_tokenizer *tokenizer, const char *text, int64_t context,
                                             int32_t *token, int64_t *count, bool *truncated);
 /* UTF-8 of ids, start and end left out; appended to `text`. */
@@ -33,7 +36,8 @@ TDM_CHECKED tdm_status tdm_tokenizer_decode(const tdm_tokenizer *tokenizer, cons
                                             int64_t count, tdm_text *text);
 
 /* Trainer: feed lines, then write a merges file of a vocabulary of vocab_size (>= 514). Ties between pair
- * counts go to the pair that is smaller byte-wise, so the file depends only on the text. */
+ * counts go to the pair that is smaller byte-wise, so the file depends only on the text. Pairs that occur
+ * once and words beyond 1,024 bytes are not learnt; a text that yields fewer merges is warned about. */
 typedef struct tdm_bpe_trainer tdm_bpe_trainer;
 TDM_CHECKED tdm_status tdm_bpe_trainer_create(tdm_bpe_trainer **trainer);
 void tdm_bpe_trainer_destroy(tdm_bpe_trainer **trainer);
