@@ -9,20 +9,25 @@
  *
  * Everything below is one micro kernel: 32 x 32 sums, held in four tiles, plus a panel of 32 rows times a
  * panel of 32 columns. Of the eight tiles, four hold sums and two hold each operand; per step of 32 k it
- * loads four tiles (4 KB) and multiplies four times (64 cycles). From the L1 cache the loads keep up (about
- * 97 % of the multiplier's speed); with both panels coming from L2 they do not (about 65 %).
+ * loads four tiles (4 KB) and multiplies four times (64 cycles). Around it, in words:
  *
- * Hence the blocking. k is cut into blocks of at most K_BLOCK_STEPS steps, so that one panel's block is 16
- * KB: the right block stays in L1 while left blocks of the same k stream past it from L2, and the 32 x 32
- * sums of each go to memory in between. In words:
+ *     product           for each block of rows (its left operand stays in L2)
+ *                           for each panel of 32 columns
+ *                               for each panel of 32 rows: micro kernel over all of k
+ *                               every second panel of columns: round two tiles of sums, store rows of 64 bf16
+ *     weight gradient   for each block of the gradient (its sums stay in L2), k being tokens
+ *                           for each chunk of tokens
+ *                               pack the block's part of both operands into panels
+ *                               for each panel of columns, of rows: micro kernel over the chunk
+ *                           add the sums to the gradient
  *
- *     product           for each block of rows (its left operand and its sums fit L2)
- *                           for each panel of 32 columns, for each block of k
- *                               for each panel of 32 rows: micro kernel; after the last k round, store
- *     weight gradient   for each chunk of tokens (k)
- *                           pack the chunk of both operands into panels, all threads together
- *                           for each block of the gradient (it fits L2), for each block of k
- *                               for each panel of columns, of rows: micro kernel, sums in place
+ * What decides the speed (measured on a Xeon with AMX, cycles of the micro kernel per step, ideal 64):
+ * operands in L1 67; one panel from L2 75 to 83; both from L2 86 to 98, where the 48 bytes a cycle between L2
+ * and L1 are the limit. Cutting k so that one panel stays in L1 gains there what it loses on storing and
+ * reloading sums, hence no such cut; prefetching into L1 or L2 by software gained nothing either. Memory
+ * comes next: 64-byte pieces of rows written through the caches reach 2.4 GB/s, streaming stores of pairs of
+ * lines 15 GB/s. And the weight gradient is one third faster with its operands packed again for every block
+ * than with a packed copy shared through memory.
  */
 #include "amx_gemm.h"
 
@@ -34,15 +39,16 @@
 #include <unistd.h>
 
 enum {
-    TILE = 16,            /* rows of a tile, columns of a tile of sums */
-    PANEL = 32,           /* rows or columns of the micro kernel */
-    STEP = 32,            /* k of one step of the micro kernel */
-    BLOCK = PANEL * STEP, /* elements of one step of one panel; also sums of the micro kernel */
-    K_BLOCK_STEPS = 8,    /* steps of a block of k */
-    LEFT_BYTES = 1 << 20, /* left operand of a block of rows, aimed at */
-    ROW_PANELS = 16,      /* panels of a block of rows at most: their sums are 64 KB */
-    CHUNK_STEPS = 32,     /* steps of a chunk of tokens: 1024 tokens */
-    GRADIENT_PANELS = 16  /* panels of a block of the gradient, in each direction at most: 1 MB of sums */
+    TILE = 16,              /* rows of a tile, columns of a tile of sums */
+    PANEL = 32,             /* rows or columns of the micro kernel */
+    STEP = 32,              /* k of one step of the micro kernel */
+    BLOCK = PANEL * STEP,   /* elements of one step of one panel; also sums of the micro kernel */
+    LEFT_BYTES = 1 << 20,   /* left operand of a block of rows, aimed at */
+    STREAM_BYTES = 1 << 20, /* a thread's part of a larger result leaves its L2 before it is read */
+    ROW_PANELS = 16,        /* panels of a block of rows at most: their sums are 64 KB */
+    BLOCK_TILES = 256,      /* tiles of 32 x 32 sums of a block of the gradient at most: 1 MB */
+    BLOCK_PANELS = 24,      /* its panels in each direction at most */
+    CHUNK_STEPS = 8         /* steps of a chunk of tokens, packed at once */
 };
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -159,12 +165,6 @@ static inline void multiply_panels(int64_t steps, left_panel left, const uint16_
     }
 }
 
-/* Cuts k into blocks of nearly equal length, K_BLOCK_STEPS at most. */
-static inline int64_t k_blocks(int64_t steps)
-{
-    return ceil_div(steps, K_BLOCK_STEPS);
-}
-
 /* ---- Who computes what ----
  * Threads form a grid over the panels of rows and columns. */
 typedef struct share {
@@ -224,41 +224,58 @@ static inline void transpose_dwords(__m512i r[16])
     for (int i = 0; i < 16; i++) r[i] = s[i];
 }
 
-/* Rows `even`, `odd` of 32 elements each -> pairs of columns 0 to 15 and of columns 16 to 31. */
-static inline void pair_rows(const uint16_t *even, const uint16_t *odd, __m512i *low, __m512i *high)
+/* 32 x 32 elements [k][n] -> one step of a right panel, [2][16 k/2][16 n][2]. Interleaving works within
+ * 128-bit lanes: in order, quadwords 0 to 3 are first put in the lanes' low halves and 4 to 7 in the high
+ * ones. Without it, the columns of the two tiles are 0-3 8-11 16-19 24-27 and 4-7 12-15 20-23 28-31. */
+static inline void pack_right(const uint16_t *x, int64_t row_step, bool in_order, uint16_t *panel)
 {
-    /* unpack works within 128-bit lanes: put quadwords 0 to 3 in the lanes' low halves, 4 to 7 in the high */
     const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-    __m512i e = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(even));
-    __m512i o = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(odd));
-    *low = _mm512_unpacklo_epi16(e, o);
-    *high = _mm512_unpackhi_epi16(e, o);
-}
-
-/* 32 x 32 elements [k][n] -> one step of a right panel, [2][16 k/2][16 n][2] */
-static inline void pack_right(const uint16_t *x, int64_t row_step, uint16_t *panel)
-{
     for (int p = 0; p < TILE; p++) {
-        __m512i low, high;
-        pair_rows(x + 2 * p * row_step, x + (2 * p + 1) * row_step, &low, &high);
-        _mm512_store_si512(panel + p * 32, low);
-        _mm512_store_si512(panel + BLOCK / 2 + p * 32, high);
+        __m512i even = _mm512_loadu_si512(x + 2 * p * row_step);
+        __m512i odd = _mm512_loadu_si512(x + (2 * p + 1) * row_step);
+        if (in_order) {
+            even = _mm512_permutexvar_epi64(order, even);
+            odd = _mm512_permutexvar_epi64(order, odd);
+        }
+        _mm512_store_si512(panel + p * 32, _mm512_unpacklo_epi16(even, odd));
+        _mm512_store_si512(panel + BLOCK / 2 + p * 32, _mm512_unpackhi_epi16(even, odd));
     }
 }
 
-/* 32 x 32 elements [k][m] -> one step of a left panel, [32 m][32 k] */
+/* Four 8-element pieces of rows 8 apart, one per lane. */
+static inline __m512i load_lanes(const uint16_t *x, int64_t row_step)
+{
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)x));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(x + 8 * row_step)), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(x + 16 * row_step)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(x + 24 * row_step)), 3);
+}
+
+/* 32 x 32 elements [k][m] -> one step of a left panel, [32 m][32 k]. Eight columns at a time: lane l of
+ * register i holds row 8 l + i, so that transposing 8 x 8 within lanes gives whole rows of the panel. */
 static inline void pack_left(const uint16_t *x, int64_t row_step, uint16_t *panel)
 {
-    __m512i low[TILE], high[TILE];
-#pragma GCC unroll 16
-    for (int p = 0; p < TILE; p++)
-        pair_rows(x + 2 * p * row_step, x + (2 * p + 1) * row_step, &low[p], &high[p]);
-    transpose_dwords(low);
-#pragma GCC unroll 16
-    for (int m = 0; m < TILE; m++) _mm512_store_si512(panel + m * 32, low[m]);
-    transpose_dwords(high);
-#pragma GCC unroll 16
-    for (int m = 0; m < TILE; m++) _mm512_store_si512(panel + (TILE + m) * 32, high[m]);
+    for (int g = 0; g < 4; g++) {
+        __m512i r[8], s[8];
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) r[i] = load_lanes(x + g * 8 + i * row_step, row_step);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) { /* rows 2i, 2i + 1: columns 0 to 3 | 4 to 7 */
+            s[i] = _mm512_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+            s[4 + i] = _mm512_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) { /* rows 0 to 3 | 4 to 7, columns 2i, 2i + 1 */
+            const __m512i *a = s + i / 2 * 4;
+            r[i] = i % 2 ? _mm512_unpackhi_epi32(a[0], a[1]) : _mm512_unpacklo_epi32(a[0], a[1]);
+            r[4 + i] = i % 2 ? _mm512_unpackhi_epi32(a[2], a[3]) : _mm512_unpacklo_epi32(a[2], a[3]);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            _mm512_store_si512(panel + (g * 8 + 2 * i) * 32, _mm512_unpacklo_epi64(r[i], r[4 + i]));
+            _mm512_store_si512(panel + (g * 8 + 2 * i + 1) * 32, _mm512_unpackhi_epi64(r[i], r[4 + i]));
+        }
+    }
 }
 
 /* 32 x 32 elements [n][k] -> one step of a right panel, [2][16 k/2][16 n][2] */
@@ -311,7 +328,7 @@ void amx_pack_weight(int threads, int64_t rows, int64_t cols, const float *w, ui
             convert_block(w + i * 32 * cols + j * 32, cols, smaller(32, rows - i * 32),
                           smaller(32, cols - j * 32), block);
             if (along_cols) pack_right_transposed(block, 32, along_cols + (i * col_blocks + j) * BLOCK);
-            if (along_rows) pack_right(block, 32, along_rows + (j * row_blocks + i) * BLOCK);
+            if (along_rows) pack_right(block, 32, true, along_rows + (j * row_blocks + i) * BLOCK);
         }
 }
 
@@ -322,12 +339,14 @@ typedef struct product {
     const uint16_t *x, *weight;
     const float *bias;
     uint16_t *y;
+    bool stream; /* y goes to memory past the caches */
 } product;
 
 /* What one thread works in. */
 typedef struct product_scratch {
-    float *sums;    /* [ROW_PANELS][32][32], kept between blocks of k */
-    float *done[2]; /* [32][32] finished sums: one being rounded while the next is made */
+    float
+        *even; /* [ROW_PANELS][32][32] finished sums of an even panel of columns, until its neighbour's are */
+    float *odd[2];  /* [32][32] finished sums of an odd panel: one being rounded while the next is made */
     float *bias;    /* [32] of the current panel, padded */
     uint16_t *left; /* [rows of a block][steps · 32], where x cannot be read in place */
 } product_scratch;
@@ -348,30 +367,46 @@ static size_t product_scratch_bytes(int64_t steps)
 static product_scratch carve_product_scratch(unsigned char *memory)
 {
     product_scratch s;
-    s.sums = (float *)memory;
-    s.done[0] = s.sums + ROW_PANELS * BLOCK;
-    s.done[1] = s.done[0] + BLOCK;
-    s.bias = s.done[1] + BLOCK;
+    s.even = (float *)memory;
+    s.odd[0] = s.even + ROW_PANELS * BLOCK;
+    s.odd[1] = s.odd[0] + BLOCK;
+    s.bias = s.odd[1] + BLOCK;
     s.left = (uint16_t *)(s.bias + PANEL);
     return s;
 }
 
-/* A finished 32 x 32 tile of sums on its way to y. */
+/* Finished sums of 32 rows and two panels of columns on their way to y. */
 typedef struct rounding {
-    const float *sums; /* NULL: none */
+    const float *even, *odd; /* NULL: none */
     uint16_t *y;
     int64_t rows, cols;
 } rounding;
 
+static inline __m512i round_row(const float *sums)
+{
+    return (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(sums + TILE), _mm512_load_ps(sums));
+}
+static inline __mmask32 first_of_32(int64_t count)
+{
+    return count >= 32 ? 0xffffffffu : count <= 0 ? 0 : (1u << count) - 1;
+}
+
 /* Rounds to bf16 and stores. Called one micro kernel late: its vector instructions then run beside the tile
  * multiplications, which the processor has queued by that time. */
-static inline void round_sums(rounding r, int64_t row_step)
+static inline void round_sums(rounding r, const product *p)
 {
-    if (!r.sums) return;
-    __mmask32 keep = r.cols < 32 ? (1u << r.cols) - 1 : 0xffffffffu;
+    if (!r.even) return;
+    if (p->stream && r.cols == 2 * PANEL) {
+        for (int64_t i = 0; i < r.rows; i++) {
+            _mm512_stream_si512((void *)(r.y + i * p->n), round_row(r.even + i * PANEL));
+            _mm512_stream_si512((void *)(r.y + i * p->n + PANEL), round_row(r.odd + i * PANEL));
+        }
+        return;
+    }
+    __mmask32 even = first_of_32(r.cols), odd = first_of_32(r.cols - PANEL);
     for (int64_t i = 0; i < r.rows; i++) {
-        __m512 low = _mm512_load_ps(r.sums + i * PANEL), high = _mm512_load_ps(r.sums + i * PANEL + TILE);
-        _mm512_mask_storeu_epi16(r.y + i * row_step, keep, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+        _mm512_mask_storeu_epi16(r.y + i * p->n, even, round_row(r.even + i * PANEL));
+        if (odd) _mm512_mask_storeu_epi16(r.y + i * p->n + PANEL, odd, round_row(r.odd + i * PANEL));
     }
 }
 
@@ -401,47 +436,57 @@ static const float *bias_of_panel(const product *p, int64_t col, float *copy)
     return copy;
 }
 
+/* One panel of columns of a block of rows: leaves finished sums of row panel i where sums_of(i) says, and
+ * rounds what waits. */
+typedef struct position {
+    int64_t row, rows; /* of the block */
+    int64_t j;         /* panel of columns */
+    bool even, last;   /* first of a pair of panels; without an odd neighbour */
+} position;
+
+static void multiply_panel(const product *p, position at, left_panel block, product_scratch s,
+                           rounding *waiting)
+{
+    const float *bias = bias_of_panel(p, at.j * PANEL, s.bias);
+    const uint16_t *right = p->weight + at.j * p->steps * BLOCK;
+    for (int64_t i = 0; i < ceil_div(at.rows, PANEL); i++) {
+        left_panel left = block;
+        left.at += i * PANEL * left.row_step;
+        start_sums(bias);
+        multiply_panels(p->steps, left, right);
+        round_sums(*waiting, p);
+        float *even = s.even + i * BLOCK, *odd = at.even ? NULL : s.odd[i % 2];
+        store_sums(at.even ? even : odd, PANEL);
+        waiting->even = NULL;
+        if (at.even && !at.last) continue;
+        int64_t col = (at.j - !at.even) * PANEL;
+        *waiting = (rounding){.even = even,
+                              .odd = odd,
+                              .y = p->y + (at.row + i * PANEL) * p->n + col,
+                              .rows = smaller(PANEL, at.rows - i * PANEL),
+                              .cols = smaller(at.even ? PANEL : 2 * PANEL, p->n - col)};
+    }
+}
+
 /* Rows [row, row + rows), panels of columns [col_begin, col_end). */
 static void multiply_block(const product *p, int64_t row, int64_t rows, int64_t col_begin, int64_t col_end,
                            product_scratch s)
 {
     left_panel block = left_of_block(p, row, rows, s.left);
-    int64_t row_panels = ceil_div(rows, PANEL), blocks = k_blocks(p->steps);
     rounding waiting = {0};
-    int turn = 0;
     for (int64_t j = col_begin; j < col_end; j++) {
-        const float *bias = bias_of_panel(p, j * PANEL, s.bias);
-        for (int64_t kb = 0; kb < blocks; kb++) {
-            int64_t first = part_begin(p->steps, blocks, kb), end = part_begin(p->steps, blocks, kb + 1);
-            const uint16_t *right = p->weight + (j * p->steps + first) * BLOCK;
-            for (int64_t i = 0; i < row_panels; i++) {
-                left_panel left = block;
-                left.at += i * PANEL * left.row_step + first * left.next_step;
-                if (kb == 0)
-                    start_sums(bias);
-                else
-                    load_sums(s.sums + i * BLOCK, PANEL);
-                multiply_panels(end - first, left, right);
-                if (kb < blocks - 1) {
-                    store_sums(s.sums + i * BLOCK, PANEL);
-                    continue;
-                }
-                round_sums(waiting, p->n);
-                waiting = (rounding){.sums = s.done[turn],
-                                     .y = p->y + (row + i * PANEL) * p->n + j * PANEL,
-                                     .rows = smaller(PANEL, rows - i * PANEL),
-                                     .cols = smaller(PANEL, p->n - j * PANEL)};
-                store_sums(s.done[turn], PANEL);
-                turn = !turn;
-            }
+        position at = {
+            .row = row, .rows = rows, .j = j, .even = (j - col_begin) % 2 == 0, .last = j == col_end - 1};
+        multiply_panel(p, at, block, s, &waiting);
+        if (!at.even || at.last) {
+            round_sums(waiting, p);
+            waiting.even = NULL;
         }
     }
-    round_sums(waiting, p->n);
 }
 
-size_t amx_multiply_workspace_bytes(int threads, int64_t k, int64_t n)
+size_t amx_multiply_workspace_bytes(int threads, int64_t k)
 {
-    (void)n;
     return (size_t)threads * round_to_line(product_scratch_bytes(ceil_div(k, STEP)));
 }
 
@@ -465,165 +510,173 @@ void amx_multiply(int threads, int64_t t, int64_t k, int64_t n, const uint16_t *
             multiply_block(&p, begin, end - begin, mine.col_begin, mine.col_end, scratch);
         }
         _tile_release();
+        _mm_sfence(); /* streaming stores are seen after it */
     }
 }
 
 /* ---- c += a^T · b ---- */
 
 typedef struct gradient {
-    int64_t t, rows, cols, row_panels, col_panels;
+    int64_t t, rows, cols;
     const uint16_t *a, *b;
     float *c, *a_sums, *b_sums;
-    uint16_t *left;   /* packed chunk of a: [row_panels][CHUNK_STEPS][32 m][32 k] */
-    uint16_t *right;  /* packed chunk of b: [col_panels][CHUNK_STEPS][2][16 k/2][16 n][2] */
-    float *a_partial; /* [CHUNK_STEPS][row_panels · 32] column sums of each step of a */
-    float *b_partial; /* [CHUNK_STEPS][col_panels · 32] */
 } gradient;
 
-/* Column sums of 32 rows of 32 elements. */
-static void sum_columns(const uint16_t *x, int64_t row_step, float *sums)
+/* What one thread works in. */
+typedef struct gradient_scratch {
+    float *sums;     /* [panels of columns][panels of rows][32][32] of a block, BLOCK_TILES at most */
+    uint16_t *left;  /* chunk of a: [panels of rows][steps][32 m][32 k] */
+    uint16_t *right; /* chunk of b: [panels of columns][steps][2][16 k/2][16 n][2] */
+} gradient_scratch;
+
+static const size_t gradient_scratch_bytes =
+    (size_t)BLOCK * (BLOCK_TILES * sizeof(float) + 2 * BLOCK_PANELS * CHUNK_STEPS * sizeof(uint16_t));
+
+/* sums[cols] += column sums of 32 rows of 32 elements */
+static inline void add_column_sums(const uint16_t *x, int64_t row_step, int64_t cols, float *sums)
 {
     const __m512i odd_mask = _mm512_set1_epi32((int)0xffff0000u);
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
     for (int i = 0; i < 32; i++) {
         __m512i v = _mm512_loadu_si512(x + i * row_step);
         even = _mm512_add_ps(even, _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)));
         odd = _mm512_add_ps(odd, _mm512_castsi512_ps(_mm512_and_si512(v, odd_mask)));
     }
-    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    _mm512_storeu_ps(sums, _mm512_permutex2var_ps(even, low, odd));
-    _mm512_storeu_ps(sums + 16, _mm512_permutex2var_ps(even, high, odd));
+    __mmask16 keep[2] = {(__mmask16)first_of_32(cols), (__mmask16)(first_of_32(cols) >> 16)};
+    __m512 added[2] = {_mm512_permutex2var_ps(even, low, odd), _mm512_permutex2var_ps(even, high, odd)};
+    for (int h = 0; h < 2; h++) {
+        __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(keep[h], sums + h * 16), added[h]);
+        _mm512_mask_storeu_ps(sums + h * 16, keep[h], sum);
+    }
 }
 
-/* Packs step `step` (32 tokens from `token` on) of x[t][width] into every panel. partial: NULL or column
- * sums. */
-static inline void pack_step(bool is_left, const uint16_t *x, int64_t t, int64_t width, int64_t token,
-                             int64_t step, uint16_t *packed, float *partial)
+static inline void prefetch_rows(const uint16_t *x, int64_t rows, int64_t row_step)
 {
-    int64_t panels = ceil_div(width, PANEL), rows = smaller(STEP, t - token);
+    for (int64_t i = 0; i < rows; i++) _mm_prefetch((const char *)(x + i * row_step), _MM_HINT_T0);
+}
+
+/* Packs `steps` steps of 32 tokens, from `token` on, of panels [begin, end) of x[t][width].
+ * sums: [width], to which the panels' column sums are added, or NULL. */
+static inline void pack_chunk(bool is_left, const uint16_t *x, int64_t t, int64_t width, int64_t token,
+                              int64_t steps, int64_t begin, int64_t end, uint16_t *packed, float *sums)
+{
     uint16_t padded[BLOCK] __attribute__((aligned(64)));
-    for (int64_t j = 0; j < panels; j++) {
-        const uint16_t *block = x + token * width + j * PANEL;
-        int64_t row_step = width, cols = smaller(PANEL, width - j * PANEL);
-        if (rows < STEP || cols < PANEL) {
-            copy_padded(block, width, rows, cols, padded);
-            block = padded;
-            row_step = PANEL;
+    for (int64_t s = 0; s < steps; s++)
+        for (int64_t j = begin; j < end; j++) {
+            int64_t first = token + s * STEP, row_step = width;
+            int64_t rows = smaller(STEP, t - first), cols = smaller(PANEL, width - j * PANEL);
+            const uint16_t *block = x + first * width + j * PANEL;
+            if (s + 1 < steps) prefetch_rows(block + STEP * width, smaller(STEP, t - first - STEP), width);
+            if (rows < STEP || cols < PANEL) {
+                copy_padded(block, width, rows, cols, padded);
+                block = padded;
+                row_step = PANEL;
+            }
+            uint16_t *panel = packed + ((j - begin) * CHUNK_STEPS + s) * BLOCK;
+            if (is_left)
+                pack_left(block, row_step, panel);
+            else
+                pack_right(block, row_step, false, panel);
+            if (sums) add_column_sums(block, row_step, cols, sums + j * PANEL);
         }
-        uint16_t *panel = packed + (j * CHUNK_STEPS + step) * BLOCK;
-        if (is_left)
-            pack_left(block, row_step, panel);
-        else
-            pack_right(block, row_step, panel);
-        if (partial) sum_columns(block, row_step, partial + (step * panels + j) * PANEL);
-    }
-}
-
-/* sums[width] += partial[steps][panels · 32], for this thread's part of the columns */
-static void add_partial_sums(int thread, int threads, int64_t steps, int64_t width, const float *partial,
-                             float *sums)
-{
-    int64_t row = ceil_div(width, PANEL) * PANEL, end = part_begin(width, threads, thread + 1);
-    for (int64_t j = part_begin(width, threads, thread); j < end; j++) {
-        float sum = 0.0f;
-        for (int64_t s = 0; s < steps; s++) sum += partial[s * row + j];
-        sums[j] += sum;
-    }
-}
-
-/* One micro kernel on c itself, or on a copy where the tile is not full. */
-static inline void update_tile(const gradient *g, int64_t i, int64_t j, int64_t steps, left_panel left,
-                               const uint16_t *right)
-{
-    int64_t rows = smaller(PANEL, g->rows - i * PANEL), cols = smaller(PANEL, g->cols - j * PANEL);
-    float *c = g->c + i * PANEL * g->cols + j * PANEL;
-    if (rows == PANEL && cols == PANEL) {
-        load_sums(c, g->cols);
-        multiply_panels(steps, left, right);
-        store_sums(c, g->cols);
-        return;
-    }
-    float copy[BLOCK] __attribute__((aligned(64))) = {0};
-    for (int64_t r = 0; r < rows; r++) memcpy(copy + r * PANEL, c + r * g->cols, (size_t)cols * 4);
     finish_stores();
-    load_sums(copy, PANEL);
-    multiply_panels(steps, left, right);
-    store_sums(copy, PANEL);
-    for (int64_t r = 0; r < rows; r++) memcpy(c + r * g->cols, copy + r * PANEL, (size_t)cols * 4);
 }
 
-/* A block of the gradient, over all of the packed chunk. */
-static void update_block(const gradient *g, share block, int64_t steps)
+/* c += the finished sums of one tile, whose columns pack_right left in another order */
+static void add_tile(const gradient *g, int64_t i, int64_t j, const float *sums)
 {
-    int64_t blocks = k_blocks(steps);
-    for (int64_t kb = 0; kb < blocks; kb++) {
-        int64_t first = part_begin(steps, blocks, kb), end = part_begin(steps, blocks, kb + 1);
-        for (int64_t j = block.col_begin; j < block.col_end; j++)
-            for (int64_t i = block.row_begin; i < block.row_end; i++) {
+    const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    const __m512i high = _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+    int64_t rows = smaller(PANEL, g->rows - i * PANEL), cols = g->cols - j * PANEL;
+    __mmask16 keep_low = (__mmask16)first_of_32(cols), keep_high = (__mmask16)(first_of_32(cols) >> 16);
+    float *c = g->c + i * PANEL * g->cols + j * PANEL;
+    for (int64_t r = 0; r < rows; r++, c += g->cols, sums += PANEL) {
+        __m512 a = _mm512_load_ps(sums), b = _mm512_load_ps(sums + TILE);
+        __m512 x = _mm512_add_ps(_mm512_maskz_loadu_ps(keep_low, c), _mm512_permutex2var_ps(a, low, b));
+        __m512 y =
+            _mm512_add_ps(_mm512_maskz_loadu_ps(keep_high, c + 16), _mm512_permutex2var_ps(a, high, b));
+        _mm512_mask_storeu_ps(c, keep_low, x);
+        _mm512_mask_storeu_ps(c + 16, keep_high, y);
+    }
+}
+
+/* One block of the gradient over all tokens. */
+static void update_block(const gradient *g, share block, gradient_scratch s)
+{
+    int64_t rows = block.row_end - block.row_begin, cols = block.col_end - block.col_begin;
+    float *a_sums = block.col_begin == 0 ? g->a_sums : NULL,
+          *b_sums = block.row_begin == 0 ? g->b_sums : NULL;
+    for (int64_t token = 0; token < g->t; token += CHUNK_STEPS * STEP) {
+        int64_t steps = smaller(CHUNK_STEPS, ceil_div(g->t - token, STEP));
+        pack_chunk(true, g->a, g->t, g->rows, token, steps, block.row_begin, block.row_end, s.left, a_sums);
+        pack_chunk(false, g->b, g->t, g->cols, token, steps, block.col_begin, block.col_end, s.right, b_sums);
+        for (int64_t j = 0; j < cols; j++)
+            for (int64_t i = 0; i < rows; i++) {
+                float *sums = s.sums + (j * rows + i) * BLOCK;
                 left_panel left = {
-                    .at = g->left + (i * CHUNK_STEPS + first) * BLOCK, .row_step = STEP, .next_step = BLOCK};
-                update_tile(g, i, j, end - first, left, g->right + (j * CHUNK_STEPS + first) * BLOCK);
+                    .at = s.left + i * CHUNK_STEPS * BLOCK, .row_step = STEP, .next_step = BLOCK};
+                if (token == 0)
+                    start_sums(NULL);
+                else
+                    load_sums(sums, PANEL);
+                multiply_panels(steps, left, s.right + j * CHUNK_STEPS * BLOCK);
+                store_sums(sums, PANEL);
             }
     }
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++)
+            add_tile(g, block.row_begin + i, block.col_begin + j, s.sums + (j * rows + i) * BLOCK);
 }
 
-/* This thread's share of the gradient, in blocks of nearly equal size. */
-static void update_share(const gradient *g, share mine, int64_t steps)
+/* Into how many parts to cut rows and columns of a share so that each block fits the scratch and the
+ * operands, which are packed anew for every block, are packed as rarely as can be. */
+static void cut_share(int64_t rows, int64_t cols, int64_t *row_parts, int64_t *col_parts)
 {
-    int64_t rows = mine.row_end - mine.row_begin, cols = mine.col_end - mine.col_begin;
-    int64_t row_blocks = ceil_div(rows, GRADIENT_PANELS), col_blocks = ceil_div(cols, GRADIENT_PANELS);
-    for (int64_t i = 0; i < row_blocks; i++)
-        for (int64_t j = 0; j < col_blocks; j++) {
-            share block = {.row_begin = mine.row_begin + part_begin(rows, row_blocks, i),
-                           .row_end = mine.row_begin + part_begin(rows, row_blocks, i + 1),
-                           .col_begin = mine.col_begin + part_begin(cols, col_blocks, j),
-                           .col_end = mine.col_begin + part_begin(cols, col_blocks, j + 1)};
-            update_block(g, block, steps);
-        }
+    int64_t best = INT64_MAX;
+    *row_parts = *col_parts = 0;
+    if (rows == 0 || cols == 0) return;
+    for (int64_t p = ceil_div(rows, BLOCK_PANELS); p <= rows; p++) {
+        int64_t q = ceil_div(cols, smaller(BLOCK_PANELS, BLOCK_TILES / ceil_div(rows, p)));
+        int64_t packed = q * rows + p * cols;
+        if (packed >= best) continue;
+        best = packed;
+        *row_parts = p;
+        *col_parts = q;
+    }
 }
 
-size_t amx_backward_weight_workspace_bytes(int threads, int64_t rows, int64_t cols)
+size_t amx_backward_weight_workspace_bytes(int threads)
 {
-    (void)threads;
-    size_t panels = (size_t)(ceil_div(rows, PANEL) + ceil_div(cols, PANEL));
-    return panels * CHUNK_STEPS * (BLOCK * sizeof(uint16_t) + PANEL * sizeof(float));
+    return (size_t)threads * gradient_scratch_bytes;
 }
 
 void amx_backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const uint16_t *a,
                          const uint16_t *b, float *c, float *a_sums, float *b_sums, void *workspace)
 {
-    gradient g = {.t = t,
-                  .rows = rows,
-                  .cols = cols,
-                  .row_panels = ceil_div(rows, PANEL),
-                  .col_panels = ceil_div(cols, PANEL),
-                  .a = a,
-                  .b = b,
-                  .c = c,
-                  .a_sums = a_sums,
-                  .b_sums = b_sums,
-                  .left = workspace};
-    g.right = g.left + g.row_panels * CHUNK_STEPS * BLOCK;
-    g.a_partial = (float *)(g.right + g.col_panels * CHUNK_STEPS * BLOCK);
-    g.b_partial = g.a_partial + g.row_panels * CHUNK_STEPS * PANEL;
+    const gradient g = {
+        .t = t, .rows = rows, .cols = cols, .a = a, .b = b, .c = c, .a_sums = a_sums, .b_sums = b_sums};
 #pragma omp parallel num_threads(threads)
     {
         int thread = omp_get_thread_num(), team = omp_get_num_threads();
-        share mine = share_of(thread, team, g.row_panels, g.col_panels);
+        gradient_scratch s;
+        s.sums = (float *)((unsigned char *)workspace + (size_t)thread * gradient_scratch_bytes);
+        s.left = (uint16_t *)(s.sums + BLOCK_TILES * BLOCK);
+        s.right = s.left + BLOCK_PANELS * CHUNK_STEPS * BLOCK;
+        share mine = share_of(thread, team, ceil_div(rows, PANEL), ceil_div(cols, PANEL));
+        int64_t row_panels = mine.row_end - mine.row_begin, col_panels = mine.col_end - mine.col_begin;
+        int64_t row_parts, col_parts;
+        cut_share(row_panels, col_panels, &row_parts, &col_parts);
         configure_tiles();
-        for (int64_t token = 0; token < t; token += CHUNK_STEPS * STEP) {
-            int64_t steps = smaller(CHUNK_STEPS, ceil_div(t - token, STEP));
-            for (int64_t s = part_begin(steps, team, thread); s < part_begin(steps, team, thread + 1); s++) {
-                pack_step(true, a, t, rows, token + s * STEP, s, g.left, a_sums ? g.a_partial : NULL);
-                pack_step(false, b, t, cols, token + s * STEP, s, g.right, b_sums ? g.b_partial : NULL);
+        for (int64_t i = 0; i < row_parts; i++)
+            for (int64_t j = 0; j < col_parts; j++) {
+                share block = {.row_begin = mine.row_begin + part_begin(row_panels, row_parts, i),
+                               .row_end = mine.row_begin + part_begin(row_panels, row_parts, i + 1),
+                               .col_begin = mine.col_begin + part_begin(col_panels, col_parts, j),
+                               .col_end = mine.col_begin + part_begin(col_panels, col_parts, j + 1)};
+                update_block(&g, block, s);
             }
-#pragma omp barrier
-            if (a_sums) add_partial_sums(thread, team, steps, rows, g.a_partial, a_sums);
-            if (b_sums) add_partial_sums(thread, team, steps, cols, g.b_partial, b_sums);
-            update_share(&g, mine, steps);
-#pragma omp barrier
-        }
         _tile_release();
     }
 }

@@ -34,14 +34,15 @@ void amx_pack_weight(int threads, int64_t rows, int64_t cols, const float *w, ui
 /* ---- Products ----
  * `workspace` is 64-byte aligned memory of the size that the function beside says, contents undefined. */
 
-/* y[t][n] = x[t][k] · weight + bias[n]; x, y bf16; bias f32 or NULL. Forward and data gradient alike. */
-size_t amx_multiply_workspace_bytes(int threads, int64_t k, int64_t n);
+/* y[t][n] = x[t][k] · weight + bias[n]; x, y bf16; bias f32 or NULL. Forward and data gradient alike.
+ * A y too large for the caches is written past them. */
+size_t amx_multiply_workspace_bytes(int threads, int64_t k);
 void amx_multiply(int threads, int64_t t, int64_t k, int64_t n, const uint16_t *x, const uint16_t *weight,
                   const float *bias, uint16_t *y, void *workspace);
 
 /* The weight gradient: c[rows][cols] += a[t][rows]^T · b[t][cols]; a, b bf16, c f32.
  * a_sums[rows] += column sums of a, b_sums[cols] += column sums of b; either may be NULL. */
-size_t amx_backward_weight_workspace_bytes(int threads, int64_t rows, int64_t cols);
+size_t amx_backward_weight_workspace_bytes(int threads);
 void amx_backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const uint16_t *a,
                          const uint16_t *b, float *c, float *a_sums, float *b_sums, void *workspace);
 

@@ -1,6 +1,9 @@
 /* Linear layers: dispatch to a backend, bookkeeping. */
 #include "linear_impl.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 struct tdm_linear {
     tdm_ops *ops;
     linear_shape shape;
@@ -16,6 +19,22 @@ static const linear_backend *const backends[] = {
     &linear_dnnl,
 };
 
+/* The environment variable TANDEM_MATMUL set to "dnnl" leaves only oneDNN; "amx" or nothing is the table's
+ * order. */
+static tdm_status choose_backend(tdm_linear *l)
+{
+    const char *wish = getenv("TANDEM_MATMUL");
+    bool any = !wish || !*wish || !strcmp(wish, "amx");
+    TDM_REQUIRE(any || !strcmp(wish, "dnnl"), TDM_E_CONFIG,
+                "environment: TANDEM_MATMUL is \"%s\", not one of amx, dnnl", wish);
+    for (size_t i = 0; !l->backend && i < sizeof(backends) / sizeof(*backends); i++)
+        if ((any || backends[i] == &linear_dnnl) && backends[i]->supports(l->ops, &l->shape))
+            l->backend = backends[i];
+    TDM_REQUIRE(l->backend, TDM_E_SHAPE, "no way to compute a linear layer of %lld inputs and %lld outputs",
+                (long long)l->shape.in, (long long)l->shape.out);
+    return TDM_OK;
+}
+
 tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bias, bool transposed,
                              tdm_linear **linear)
 {
@@ -26,10 +45,7 @@ tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bia
     tdm_linear *l = *linear;
     l->ops = ops;
     l->shape = (linear_shape){.in = in, .out = out, .has_bias = has_bias, .transposed = transposed};
-    for (size_t i = 0; !l->backend && i < sizeof(backends) / sizeof(*backends); i++)
-        if (backends[i]->supports(ops, &l->shape)) l->backend = backends[i];
-    TDM_REQUIRE(l->backend, TDM_E_SHAPE, "no way to compute a linear layer of %lld inputs and %lld outputs",
-                (long long)in, (long long)out);
+    TDM_TRY(choose_backend(l));
     return l->backend->create(ops, &l->shape, &l->state);
 }
 

@@ -68,7 +68,7 @@ static tdm_status multiply(amx_linear *l, int64_t t, int64_t k, int64_t n, const
                            const uint16_t *weight, const float *bias, void *y)
 {
     void *space;
-    TDM_TRY(workspace(l, amx_multiply_workspace_bytes(l->ops->threads, k, n), &space));
+    TDM_TRY(workspace(l, amx_multiply_workspace_bytes(l->ops->threads, k), &space));
     amx_multiply(l->ops->threads, t, k, n, x, weight, bias, y, space);
     return TDM_OK;
 }
@@ -93,7 +93,7 @@ static tdm_status backward_weight(void *state, int64_t t, const void *x, const v
     const linear_shape *s = &l->shape;
     int64_t rows = s->transposed ? s->in : s->out, cols = s->transposed ? s->out : s->in;
     void *space;
-    TDM_TRY(workspace(l, amx_backward_weight_workspace_bytes(l->ops->threads, rows, cols), &space));
+    TDM_TRY(workspace(l, amx_backward_weight_workspace_bytes(l->ops->threads), &space));
     amx_backward_weight(l->ops->threads, t, rows, cols, s->transposed ? x : dy, s->transposed ? dy : x,
                         dweight, s->transposed ? NULL : dbias, s->transposed ? dbias : NULL, space);
     return TDM_OK;
