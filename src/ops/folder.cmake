@@ -28,3 +28,7 @@ if(TANDEM_HAVE_AMX)
 else()
   set_source_files_properties(${root}/src/ops/amx_gemm.c PROPERTIES HEADER_FILE_ONLY TRUE)
 endif()
+
+# Not part of `all`: make ops_bench
+add_executable(ops_bench EXCLUDE_FROM_ALL ${root}/bench/ops_bench.c)
+target_link_libraries(ops_bench PRIVATE tandem_ops)

@@ -19,6 +19,7 @@ static const struct tolerance_row {
     [TOL_REDUCTION] = {"reduction", 5e-6, 0.0079},
     [TOL_MATMUL] = {"matmul", 1e-5, 0.0079},
     [TOL_ATTENTION] = {"attention", 1e-5, 0.0079},
+    [TOL_CHAIN] = {"chain", 1e-5, 0.024},
 };
 
 static double worst_error(int64_t n, const float *got, const float *want, int64_t *where)

@@ -18,6 +18,7 @@ typedef enum tolerance {
     TOL_REDUCTION,  /* a row's or a column's sum */
     TOL_MATMUL,     /* sums over a matmul's inner dimension */
     TOL_ATTENTION,  /* two matmuls with an exponential between them */
+    TOL_CHAIN,      /* several operations, each rounding its result */
     TOL_KINDS
 } tolerance;
 

@@ -1,0 +1,246 @@
+/* Speed of every operation at the shapes of CLIP's ViT-B/32 (or others): the best of some runs, as GFLOP/s
+ * for matmuls and as GB/s of the memory that must move for the rest.
+ *
+ *   ops_bench [batch] [threads] [f32|bf16] [image|text|both|b16]     defaults: 32 1 auto both
+ */
+#include "tandem/base.h"
+#include "tandem/ops.h"
+#include "tandem/rng.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct tower {
+    const char *name;
+    int64_t batch, length, width, heads, mlp;
+    bool causal;
+} tower;
+
+typedef struct bench {
+    tdm_ops *ops;
+    tower tower;
+    int64_t t, *seq; /* rows, offsets */
+    /* act [t][mlp] or smaller */
+    void *act_a, *act_b, *act_c, *act_d;
+    float *f32_a, *f32_b;   /* [t][width] */
+    float *row_a, *row_b;   /* [t·heads] */
+    float *vector, *weight; /* [mlp], [mlp][width] */
+    float *gradient;        /* [mlp][width] */
+    tdm_linear *linear;
+    int64_t in, out;
+} bench;
+
+enum { RUNS = 7 };
+
+static void fail_if(tdm_status status)
+{
+    if (status == TDM_OK) return;
+    fprintf(stderr, "ops_bench: %s\n", tdm_error_last()->message);
+    exit(1);
+}
+
+/* On one thread the process's own time, which other processes on the machine do not lengthen. */
+static double clock_s(const tdm_ops *ops)
+{
+    struct timespec time;
+    clock_gettime(tdm_ops_threads(ops) == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* One line: name, best milliseconds, GFLOP/s or GB/s. */
+static void measure(const char *name, bench *b, double flop, double bytes, void (*run)(bench *b))
+{
+    double best = 1e30;
+    run(b);
+    for (int i = 0; i < RUNS; i++) {
+        double start = clock_s(b->ops);
+        run(b);
+        double elapsed = clock_s(b->ops) - start;
+        if (elapsed < best) best = elapsed;
+    }
+    printf("  %-28s %9.3f ms", name, best * 1e3);
+    if (flop > 0.0) printf(" %9.1f GFLOP/s", flop / best * 1e-9);
+    if (bytes > 0.0) printf(" %9.1f GB/s", bytes / best * 1e-9);
+    printf("\n");
+}
+
+static void run_load(bench *b)
+{
+    fail_if(tdm_linear_load(b->linear, b->weight, b->vector, true));
+}
+static void run_forward(bench *b)
+{
+    fail_if(tdm_linear_forward(b->linear, b->t, b->act_a, b->act_b));
+}
+static void run_data(bench *b)
+{
+    fail_if(tdm_linear_backward_data(b->linear, b->t, b->act_a, b->act_b));
+}
+static void run_weight(bench *b)
+{
+    fail_if(tdm_linear_backward_weight(b->linear, b->t, b->act_a, b->act_b, b->gradient, b->vector));
+}
+static void run_layernorm(bench *b)
+{
+    tdm_layernorm_forward(b->ops, b->t, b->tower.width, b->f32_a, b->act_a, b->f32_b, b->vector, b->vector,
+                          b->act_b, b->row_a, b->row_b);
+}
+static void run_layernorm_backward(bench *b)
+{
+    tdm_layernorm_backward(b->ops, b->t, b->tower.width, b->act_a, b->f32_a, b->row_a, b->row_b, b->vector,
+                           true, b->f32_b, b->act_b, b->gradient, b->gradient + b->tower.width);
+}
+static void run_activation(bench *b)
+{
+    tdm_activation_forward(b->ops, TDM_QUICKGELU, b->t * b->tower.mlp, b->act_a, b->act_b);
+}
+static void run_activation_backward(bench *b)
+{
+    tdm_activation_backward(b->ops, TDM_QUICKGELU, b->t * b->tower.mlp, b->act_a, b->act_b, b->act_b,
+                            b->act_c);
+}
+static void run_gelu(bench *b)
+{
+    tdm_activation_forward(b->ops, TDM_GELU, b->t * b->tower.mlp, b->act_a, b->act_b);
+}
+static void run_gelu_backward(bench *b)
+{
+    tdm_activation_backward(b->ops, TDM_GELU, b->t * b->tower.mlp, b->act_a, b->act_b, b->act_b, b->act_c);
+}
+static void run_attention(bench *b)
+{
+    tdm_attention_forward(b->ops, b->tower.batch, b->seq, b->tower.heads, b->tower.width / b->tower.heads,
+                          b->tower.causal, b->act_a, b->act_b, b->row_a);
+}
+static void run_attention_backward(bench *b)
+{
+    tdm_attention_backward(b->ops, b->tower.batch, b->seq, b->tower.heads, b->tower.width / b->tower.heads,
+                           b->tower.causal, b->act_a, b->act_b, b->row_a, b->act_c, b->act_d);
+}
+static void run_dropout(bench *b)
+{
+    int64_t sample = 1;
+    const int64_t one[2] = {0, b->t};
+    tdm_dropout(b->ops, 0.1, 1, 2, 3, 1, one, &sample, b->tower.width, b->act_a);
+}
+static void run_sum_squares(bench *b)
+{
+    volatile double sum = tdm_sum_squares(b->ops, b->tower.mlp * b->tower.width, b->weight);
+    (void)sum;
+}
+/* On arrays of one big layer: the moments are the f32 activations' buffers. */
+static void run_adamw(bench *b)
+{
+    int64_t n = tdm_min_i64(b->t * b->tower.width, b->tower.mlp * b->tower.width);
+    tdm_adamw_update(b->ops, n, b->weight, b->gradient, b->f32_a, b->f32_b, 1.0, 1e-9, 0.9, 0.98, 1e-6, 0.1,
+                     10);
+}
+static void run_gemm(bench *b)
+{
+    int64_t n = b->tower.batch;
+    fail_if(tdm_gemm(b->ops, false, true, n, n, b->tower.width, 1.0f, b->f32_a, b->tower.width, b->f32_b,
+                     b->tower.width, 0.0f, b->gradient, n));
+}
+
+static void *allocate_act(bench *b, int64_t n, uint64_t seed)
+{
+    float *values;
+    void *act;
+    fail_if(TDM_ALLOC(n, &values));
+    fail_if(tdm_alloc((size_t)n * tdm_dtype_bytes(tdm_ops_dtype(b->ops)), "activations", &act));
+    tdm_rng rng = tdm_rng_at(seed, 0, 0, TDM_RNG_TEST);
+    for (int64_t i = 0; i < n; i++) values[i] = (float)tdm_rng_range(&rng, -1.0, 1.0);
+    tdm_to_act(b->ops, n, values, act);
+    tdm_free(values);
+    return act;
+}
+
+static float *allocate_f32(int64_t n)
+{
+    float *values;
+    fail_if(TDM_ALLOC(n, &values));
+    for (int64_t i = 0; i < n; i++) values[i] = 0.5f + 0.001f * (float)(i % 997);
+    return values;
+}
+
+static void bench_linear(bench *b, const char *what, int64_t in, int64_t out)
+{
+    char name[64];
+    double flop = 2.0 * (double)b->t * (double)in * (double)out;
+    b->in = in;
+    b->out = out;
+    fail_if(tdm_linear_create(b->ops, in, out, true, false, &b->linear));
+    snprintf(name, sizeof(name), "%s pack", what);
+    measure(name, b, 0.0, (double)(in * out) * 8.0, run_load);
+    snprintf(name, sizeof(name), "%s forward", what);
+    measure(name, b, flop, 0.0, run_forward);
+    snprintf(name, sizeof(name), "%s data", what);
+    measure(name, b, flop, 0.0, run_data);
+    snprintf(name, sizeof(name), "%s weight", what);
+    measure(name, b, flop, 0.0, run_weight);
+    tdm_linear_destroy(&b->linear);
+}
+
+static void bench_tower(tdm_ops *ops, tower shape)
+{
+    bench b = {.ops = ops, .tower = shape, .t = tdm_round_up(shape.batch * shape.length, TDM_ROW_STEP)};
+    double act = (double)tdm_dtype_bytes(tdm_ops_dtype(ops));
+    double rows = (double)b.t * (double)shape.width, hidden = (double)b.t * (double)shape.mlp;
+    double length = (double)shape.length;
+    double scores = (double)shape.batch * (shape.causal ? length * (length + 1.0) / 2.0 : length * length);
+    fail_if(TDM_ALLOC(shape.batch + 1, &b.seq));
+    for (int64_t i = 0; i <= shape.batch; i++) b.seq[i] = i * shape.length;
+    b.act_a = allocate_act(&b, b.t * shape.mlp, 1);
+    b.act_b = allocate_act(&b, b.t * shape.mlp, 2);
+    b.act_c = allocate_act(&b, b.t * shape.mlp, 3);
+    b.act_d = allocate_act(&b, b.t * shape.mlp, 4);
+    b.f32_a = allocate_f32(b.t * shape.width);
+    b.f32_b = allocate_f32(b.t * shape.width);
+    b.row_a = allocate_f32(b.t * shape.heads);
+    b.row_b = allocate_f32(b.t * shape.heads);
+    b.vector = allocate_f32(shape.mlp);
+    b.weight = allocate_f32(shape.mlp * shape.width);
+    b.gradient = allocate_f32(shape.mlp * shape.width + 2 * shape.width);
+    printf("%s: %lld sequences of %lld, width %lld\n", shape.name, (long long)shape.batch,
+           (long long)shape.length, (long long)shape.width);
+    bench_linear(&b, "qkv", shape.width, 3 * shape.width);
+    bench_linear(&b, "out", shape.width, shape.width);
+    bench_linear(&b, "fc", shape.width, shape.mlp);
+    bench_linear(&b, "proj", shape.mlp, shape.width);
+    measure("layernorm forward", &b, 0.0, rows * (8.0 + 2.0 * act), run_layernorm);
+    measure("layernorm backward", &b, 0.0, rows * (12.0 + 2.0 * act), run_layernorm_backward);
+    measure("quickgelu forward", &b, 0.0, hidden * 2.0 * act, run_activation);
+    measure("quickgelu backward", &b, 0.0, hidden * 4.0 * act, run_activation_backward);
+    measure("gelu forward", &b, 0.0, hidden * 2.0 * act, run_gelu);
+    measure("gelu backward", &b, 0.0, hidden * 4.0 * act, run_gelu_backward);
+    measure("attention forward", &b, 4.0 * scores * (double)shape.width, 0.0, run_attention);
+    measure("attention backward", &b, 8.0 * scores * (double)shape.width, 0.0, run_attention_backward);
+    measure("dropout", &b, 0.0, rows * 2.0 * act, run_dropout);
+    measure("sum of squares", &b, 0.0, (double)(shape.mlp * shape.width) * 4.0, run_sum_squares);
+    double updated = (double)tdm_min_i64(b.t * shape.width, shape.mlp * shape.width);
+    measure("adamw", &b, 0.0, updated * 28.0, run_adamw);
+    measure("gemm f32", &b, 2.0 * (double)(shape.batch * shape.batch * shape.width), 0.0, run_gemm);
+    void *buffers[] = {b.seq,   b.act_a, b.act_b, b.act_c,  b.act_d,  b.f32_a,
+                       b.f32_b, b.row_a, b.row_b, b.vector, b.weight, b.gradient};
+    for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++) tdm_free(buffers[i]);
+}
+
+int main(int argc, char **argv)
+{
+    int64_t batch = argc > 1 ? atoll(argv[1]) : 32;
+    int threads = argc > 2 ? atoi(argv[2]) : 1;
+    const char *which = argc > 4 ? argv[4] : "both";
+    tdm_dtype dtype;
+    tdm_ops *ops;
+    fail_if(tdm_ops_resolve_precision(argc > 3 ? argv[3] : "auto", &dtype));
+    fail_if(tdm_ops_create(dtype, threads, &ops));
+    printf("%s, %s, %d thread(s), peak %.0f GFLOP/s\n", tdm_ops_isa(ops), dtype == TDM_BF16 ? "bf16" : "f32",
+           threads, tdm_ops_measure_peak_gflops(ops));
+    if (strcmp(which, "text")) bench_tower(ops, (tower){"image ViT-B/32", batch, 50, 768, 12, 3072, false});
+    if (strcmp(which, "image")) bench_tower(ops, (tower){"text", batch, 19, 512, 8, 2048, true});
+    if (!strcmp(which, "b16")) bench_tower(ops, (tower){"image ViT-B/16", batch, 197, 768, 12, 3072, false});
+    tdm_ops_destroy(&ops);
+    return 0;
+}
