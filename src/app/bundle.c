@@ -30,13 +30,15 @@ static tdm_status open_local(const bundle_options *options, bool with_digest, bu
 
 tdm_status bundle_open(tdm_comm *comm, const bundle_options *options, bool with_digest, bundle *b)
 {
-    const tdm_status status = tdm_comm_agree(comm, open_local(options, with_digest, b));
-    if (status != TDM_OK) return status;
+    return tdm_comm_agree(comm, open_local(options, with_digest, b));
+}
+
+void bundle_show(const tdm_comm *comm, const bundle *b)
+{
+    const int ranks = tdm_comm_size(comm), threads = tdm_ops_threads(b->ops);
     tdm_log(TDM_LOG_INFO, "model: %s, step %lld, %s; %d rank%s of %d thread%s, %s", b->dir,
-            (long long)b->step, tdm_ops_dtype(b->ops) == TDM_BF16 ? "bf16" : "f32", tdm_comm_size(comm),
-            tdm_comm_size(comm) == 1 ? "" : "s", tdm_ops_threads(b->ops),
-            tdm_ops_threads(b->ops) == 1 ? "" : "s", tdm_ops_isa(b->ops));
-    return TDM_OK;
+            (long long)b->step, tdm_ops_dtype(b->ops) == TDM_BF16 ? "bf16" : "f32", ranks,
+            ranks == 1 ? "" : "s", threads, threads == 1 ? "" : "s", tdm_ops_isa(b->ops));
 }
 
 void bundle_close(bundle *b)

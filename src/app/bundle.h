@@ -64,6 +64,8 @@ typedef struct bundle_options { /* of the command line, see BUNDLE_FLAGS */
 /* Collective: every rank opens the checkpoint, all return the same status. */
 TDM_CHECKED tdm_status bundle_open(tdm_comm *comm, const bundle_options *options, bool with_digest,
                                    bundle *b);
+/* One log line on what was opened, once nothing can be refused any more. */
+void bundle_show(const tdm_comm *comm, const bundle *b);
 void bundle_close(bundle *b);
 /* Opens a split and checks that it was not packed with another tokenizer. Not collective. */
 TDM_CHECKED tdm_status bundle_open_data(const bundle *b, const char *dir, const char *split,

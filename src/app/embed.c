@@ -13,6 +13,11 @@ typedef struct embed_options {
 static tdm_status describe(const bundle *b, const embed_options *options, tdm_embedding_info *info)
 {
     char absolute[PATH_MAX];
+    TDM_TRY(tdm_path_join(absolute, sizeof absolute, options->out, "dataset.h5"));
+    TDM_REQUIRE(
+        !tdm_path_exists(absolute), TDM_E_USAGE,
+        "tandem embed: --out %s holds a packed data set, whose shards have the names of embedding files",
+        options->out);
     TDM_REQUIRE(realpath(options->data, absolute) != NULL, TDM_E_IO, "%s: cannot resolve the path",
                 options->data);
     TDM_REQUIRE(strlen(absolute) < sizeof info->source, TDM_E_IO, "%.200s…: path is too long", absolute);
@@ -30,6 +35,7 @@ static tdm_status embed(tdm_comm *comm, const embed_options *options, bundle *b,
     TDM_TRY(bundle_open(comm, &options->bundle, true, b));
     TDM_AGREE(comm, bundle_open_data(b, options->data, options->split, dataset));
     TDM_AGREE(comm, describe(b, options, &info));
+    bundle_show(comm, b);
     const double begin_s = tdm_now_s();
     TDM_AGREE(comm, tdm_embed_dataset(comm, b->model, b->ops, &b->config, *dataset, b->tokenizer,
                                       options->bundle.batch, options->bundle.workers, embeddings));

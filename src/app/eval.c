@@ -224,12 +224,22 @@ static tdm_status make_sheet(const evaluation *e)
 
 /* ---- The command ---- */
 
+static tdm_status check_positives(const evaluation *e)
+{
+    static const char *const known[] = {"pair", "identity", "class"};
+    for (size_t i = 0; i < 3; i++)
+        if (strcmp(e->positives, known[i]) == 0) return TDM_OK;
+    TDM_FAIL(TDM_E_USAGE, "tandem eval: --positives %s: must be pair, identity or class", e->positives);
+}
+
 static tdm_status evaluate(evaluation *e)
 {
     const eval_options *o = e->options;
     TDM_TRY(bundle_open(e->comm, &o->bundle, false, &e->bundle));
     e->positives = o->positives[0] != '\0' ? o->positives : e->bundle.config.eval.positives;
     TDM_AGREE(e->comm, bundle_open_data(&e->bundle, o->data, o->split, &e->dataset));
+    TDM_AGREE(e->comm, check_positives(e));
+    bundle_show(e->comm, &e->bundle);
     double begin_s = tdm_now_s();
     TDM_AGREE(e->comm,
               tdm_embed_dataset(e->comm, e->bundle.model, e->bundle.ops, &e->bundle.config, e->dataset,

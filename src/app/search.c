@@ -278,6 +278,7 @@ static tdm_status run_search(search *s)
     TDM_TRY(embed_query(s));
     TDM_TRY(load_gallery(s));
     TDM_TRY(find_best(s));
+    bundle_show(s->comm, &s->bundle);
     TDM_TRY(print_table(s));
     if (s->options->json[0] != '\0') TDM_TRY(write_json(s));
     return s->options->html[0] != '\0' ? write_html(s) : TDM_OK;

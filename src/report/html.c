@@ -59,7 +59,7 @@ static const char style[] =
     "var(--line);border-radius:10px;overflow:hidden;display:flex;"
     "flex-direction:column}\n"
     ".item.match{border-color:var(--good);box-shadow:0 0 0 2px var(--good)}\n"
-    ".thumb{height:140px;background:#fff;display:flex;align-items:center;justify-content:center;color:#"
+    ".thumb{aspect-ratio:1;background:#fff;display:flex;align-items:center;justify-content:center;color:#"
     "5b6470;"
     "font-size:13px}\n"
     ".thumb img{width:100%;height:100%;object-fit:contain}\n"

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# tandem eval, embed and search on a small trained model: the same results on 1 to 4 ranks, from a data set or from
+# stored embeddings; and one line for each bad input.
+set -euo pipefail
+: "${TANDEM:?path of the tandem binary}"
+: "${MAKE_SHAPES:?path of make_shapes}"
+: "${MPIEXEC:=mpirun}"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+ranks() {
+    local n=$1
+    shift
+    "$MPIEXEC" --oversubscribe -n "$n" "$TANDEM" "$@"
+}
+# refuse PATTERN CODE ARG…: exit code CODE and exactly one line on standard error, which holds PATTERN
+refuse() {
+    local pattern=$1 want=$2 code=0
+    shift 2
+    "$TANDEM" "$@" >out 2>err || code=$?
+    [ "$code" -eq "$want" ] || fail "tandem $*: exit code $code: $(cat err)"
+    [ "$(wc -l <err)" -eq 1 ] || fail "tandem $*: not one line: $(cat err)"
+    grep -qF -- "$pattern" err || fail "tandem $*: no \"$pattern\" in: $(cat err)"
+}
+has() {
+    grep -qF -- "$2" "$1" || fail "$1 does not hold \"$2\": $(head -c 2000 "$1")"
+}
+
+"$MAKE_SHAPES" data
+"$TANDEM" tokenizer --train --vocab-size 560 --out bpe.txt data 2>log || fail "tokenizer: $(cat log)"
+cat >run.cfg <<CFG
+seed = 5;
+data: { dir = "data"; split = "train"; workers = 1; };
+model: {
+  name = "tiny"; embed_dim = 32; activation = "gelu"; tokenizer = "bpe.txt";
+  image: { height_px = 32; width_px = 32; patch_px = 8; width = 32; layers = 1; heads = 2; };
+  text: { context_length = 16; vocab_size = $(($(grep -vc '^#' bpe.txt) + 514)); width = 32; layers = 1; heads = 2; };
+};
+train: { batch = 64; steps = 60; precision = "f32"; log_every = 20; };
+optim: { lr = 3e-3; warmup_steps = 10; };
+eval: { positives = "identity"; };
+checkpoint: { every_minutes = 0.0; };
+CFG
+"$TANDEM" train --config run.cfg --out run 2>log || fail "train: $(tail -3 log)"
+has run/report.html "<svg"
+
+# Metrics and contact sheets do not depend on the ranks.
+for n in 1 2 3 4; do
+    ranks "$n" eval --model run --data data --split test --json "eval$n.json" --html "eval$n.html" --queries 5 -k 6 2>log ||
+        fail "eval on $n ranks: $(tail -3 log)"
+    sed '/"ranks"/d' "eval$n.json" >"same$n.json"
+    cmp same1.json "same$n.json" || fail "eval.json on $n ranks differs"
+    cmp eval1.html "eval$n.html" || fail "contact sheet on $n ranks differs"
+    has "eval$n.json" "\"ranks\": $n"
+done
+for key in model data split text_to_image image_to_text queries gallery without_positive recall_at_1 recall_at_5 recall_at_10 \
+    median_rank mean_rank map map_at_r minp; do
+    has eval1.json "\"$key\":"
+done
+has eval1.json '"positives": "identity"'
+[ "$(grep -o '<img' eval1.html | wc -l)" -eq 30 ] || fail "the sheet does not hold 5 × 6 thumbnails"
+! grep -q 'https\?://' eval1.html || fail "the sheet refers to the network"
+# Chance is 2 in 64 for the first image; 60 steps are far above it.
+python3 - <<'PY' || fail "the trained model is no better than chance: $(cat eval1.json)"
+import json, sys
+m = json.load(open("eval1.json"))["text_to_image"]
+sys.exit(not (m["recall_at_5"] > 0.4 and m["queries"] == 128 and m["gallery"] == 64))
+PY
+"$TANDEM" eval --model run --data data --split test --positives class >class.json 2>log || fail "eval by class: $(cat log)"
+has class.json '"positives": "class"'
+
+# The same answers from stored embeddings, of any number of ranks, and from the data set itself.
+for n in 1 3; do
+    ranks "$n" embed --model run --data data --split test --out "emb$n" 2>log || fail "embed on $n ranks: $(tail -3 log)"
+    "$TANDEM" search --model run --gallery "emb$n" -k 7 --json "found$n.json" --html "found$n.html" "a red disc" >"found$n.txt" 2>log ||
+        fail "search: $(cat log)"
+done
+[ -e emb3/test-00002.h5 ] || fail "embed on 3 ranks did not write three files"
+cmp found1.txt found3.txt || fail "search depends on how many ranks embedded"
+"$TANDEM" search --model run --gallery data --split test -k 7 "a red disc" >found0.txt 2>log || fail "search in data: $(cat log)"
+cmp found1.txt found0.txt || fail "search in a data set differs from search in its embeddings"
+[ "$(wc -l <found1.txt)" -eq 8 ] || fail "not seven results: $(cat found1.txt)"
+has found1.html "a red disc"
+has found1.json '"rank": 7'
+# An image finds itself; captions can be looked for as well.
+python3 - <<'PY'
+import base64, re
+page = open("found1.html").read()
+open("query.png", "wb").write(base64.b64decode(re.search(r'<img alt="" src="data:image/png;base64,([^"]*)"', page)[1]))
+PY
+"$TANDEM" search --model run --gallery emb1 -k 1 --image query.png --html image.html >image.txt 2>log || fail "search by image: $(cat log)"
+has image.txt " 1.0000 "
+"$TANDEM" search --model run --gallery emb1 -k 3 --find captions "a red disc" >caption.txt 2>log || fail "search of captions: $(cat log)"
+has caption.txt " 1.0000 "
+has caption.txt "a red disc"
+# Without the source the rows are still found.
+mv data gone
+"$TANDEM" search --model run --gallery emb1 -k 2 "a red disc" >bare.txt 2>log || fail "search without source: $(cat log)"
+has log "no captions, names and thumbnails"
+[ "$(cut -c1-24 bare.txt)" = "$(head -3 found1.txt | cut -c1-24)" ] || fail "other rows without the source"
+mv gone data
+
+# Bad input.
+refuse "must be pair, identity or class" 2 eval --model run --data data --split test --positives friend
+refuse "nosuch" 1 eval --model nosuch --data data --split test
+refuse "train, test" 1 eval --model run --data data --split val
+refuse "--split" 2 search --model run --gallery data "a red disc"
+refuse "either one text or --image" 2 search --model run --gallery emb1
+refuse "the text is empty" 2 search --model run --gallery emb1 "  "
+refuse "run.cfg" 1 search --model run --gallery emb1 --image run.cfg
+refuse "neither embeddings" 1 search --model run --gallery run "a red disc"
+refuse "packed data set" 2 embed --model run --data data --split test --out data
+head -c 3000 emb3/test-00001.h5 >short && mv short emb3/test-00001.h5
+refuse "emb3/test-00001.h5" 1 search --model run --gallery emb3 "a red disc"
+sed 's/seed = 5/seed = 6/; s/steps = 60/steps = 1/' run.cfg >other.cfg
+"$TANDEM" train --config other.cfg --out other 2>log || fail "train: $(tail -3 log)"
+refuse "another model" 1 search --model other --gallery emb1 "a red disc"
+echo "eval, embed and search agree"

@@ -1,0 +1,196 @@
+/* Embedding a split: pieces, normalisation, rows and labels, against one row at a time through the model. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tandem/config.h"
+#include "tandem/eval.h"
+#include "tandem/loader.h"
+#include "tandem/model.h"
+
+#include "shapes.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static tdm_comm *comm;
+static int rank, size;
+static char dir[64];
+
+static const char merges[] = "#version: 0.2\nr e\nre d</w>\nd i\n";
+static const char model_text[] =
+    "model: { name = \"tiny\"; embed_dim = 20; activation = \"gelu\"; tokenizer = \"memory\";"
+    "image: { height_px = 32; width_px = 32; patch_px = 8; width = 32; layers = 1; heads = 2; };"
+    "text: { context_length = 24; vocab_size = 517; width = 32; layers = 1; heads = 2; }; };";
+
+typedef struct fixture {
+    tdm_config config;
+    tdm_tokenizer *tokenizer;
+    tdm_dataset *dataset;
+    tdm_ops *ops;
+    tdm_params params;
+    tdm_model *model;
+} fixture;
+
+static tdm_status open_fixture(fixture *f)
+{
+    TDM_TRY(tdm_config_init(&f->config));
+    TDM_TRY(tdm_config_load_text(&f->config, "model", model_text));
+    TDM_TRY(tdm_tokenizer_open_memory("merges", merges, sizeof merges - 1, &f->tokenizer));
+    TDM_TRY(tdm_dataset_open(dir, "test", &f->dataset));
+    TDM_TRY(tdm_ops_create(TDM_F32, 1, &f->ops));
+    TDM_TRY(tdm_model_create(&f->config, f->ops, false, 16, &f->params, &f->model));
+    TDM_TRY(tdm_params_allocate(&f->params, false));
+    tdm_params_init(&f->params, 3);
+    return tdm_model_load(f->model);
+}
+
+static void close_fixture(fixture *f)
+{
+    tdm_model_destroy(&f->model);
+    tdm_params_destroy(&f->params);
+    tdm_ops_destroy(&f->ops);
+    tdm_dataset_close(&f->dataset);
+    tdm_tokenizer_destroy(&f->tokenizer);
+    tdm_config_destroy(&f->config);
+}
+
+static void normalise(const float *feature, int64_t d, float *out)
+{
+    double square = 0;
+    for (int64_t k = 0; k < d; k++) square += (double)feature[k] * (double)feature[k];
+    for (int64_t k = 0; k < d; k++) out[k] = (float)((double)feature[k] / sqrt(square));
+}
+
+/* f32 rounding of two ways to sum a norm: a few units of the last place of values below 1 */
+static void assert_near(const float *got, const float *want, int64_t d)
+{
+    for (int64_t k = 0; k < d; k++) assert_true(fabs((double)got[k] - (double)want[k]) < 2e-6);
+}
+
+static void check_image(fixture *f, const tdm_embeddings *e, int64_t i)
+{
+    uint8_t pixel[32 * 32 * 3];
+    float feature[20], want[20];
+    assert_int_equal(tdm_load_images(f->dataset, e->image_first + i, 1, 32, 32, 1, pixel), TDM_OK);
+    const tdm_tower_input input = {.n = 1, .image = pixel};
+    assert_int_equal(tdm_model_embed(f->model, TDM_IMAGE, &input, &(tdm_tower_mode){0}, feature), TDM_OK);
+    normalise(feature, 20, want);
+    assert_near(e->image + i * 20, want, 20);
+}
+
+static void check_caption(fixture *f, const tdm_embeddings *e, int64_t c)
+{
+    float feature[20], want[20];
+    tdm_text_batch text = {0};
+    assert_int_equal(tdm_load_captions(f->dataset, f->tokenizer, e->caption_first + c, 1, 24, &text), TDM_OK);
+    const tdm_tower_input input = {.n = 1, .token = text.token, .seq = text.seq};
+    assert_int_equal(tdm_model_embed(f->model, TDM_TEXT, &input, &(tdm_tower_mode){0}, feature), TDM_OK);
+    normalise(feature, 20, want);
+    assert_near(e->text + c * 20, want, 20);
+    tdm_free(text.token);
+    tdm_free(text.seq);
+}
+
+static void test_pieces(void **state)
+{
+    fixture *f = *state;
+    tdm_embeddings e;
+    /* a batch that divides nothing evenly */
+    assert_int_equal(
+        tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 7, 2, &e), TDM_OK);
+    int64_t total[2] = {e.images, e.captions};
+    tdm_comm_sum_i64(comm, total, 2);
+    assert_int_equal(total[0], 64);
+    assert_int_equal(total[1], 128);
+    assert_int_equal(e.image_first, tdm_part_begin(64, size, rank));
+    assert_int_equal(e.d, 20);
+    for (int64_t i = 0; i < e.images; i++) {
+        check_image(f, &e, i);
+        assert_int_equal(e.image_identity[i], (e.image_first + i) % 32);
+        assert_int_equal(e.image_labels[i], 1 << (e.image_first + i) / 8 % 4);
+    }
+    for (int64_t c = 0; c < e.captions; c++) {
+        const int64_t image = (e.caption_first + c) / 2;
+        check_caption(f, &e, c);
+        assert_int_equal(e.image_row_of_caption[c], image);
+        assert_int_equal(e.caption_identity[c], image % 32);
+        assert_int_equal(e.caption_labels[c], 1 << image / 8 % 4);
+    }
+    tdm_embeddings_free(&e);
+}
+
+/* How many positives there are shows in mINP's and R@k's inputs: pairs have 1 or 2, identities 2 or 4,
+ * classes 16 or 32. Perfect embeddings (one-hot of the identity) must be found wherever the definition says
+ * so. */
+static void test_positives(void **state)
+{
+    fixture *f = *state;
+    tdm_embeddings e;
+    tdm_metrics t, i;
+    assert_int_equal(
+        tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 16, 1, &e), TDM_OK);
+    float *image = NULL, *text = NULL;
+    assert_int_equal(TDM_ALLOC(e.images * 32, &image), TDM_OK);
+    assert_int_equal(TDM_ALLOC(e.captions * 32, &text), TDM_OK);
+    for (int64_t r = 0; r < e.images; r++) image[r * 32 + e.image_identity[r]] = 1;
+    for (int64_t r = 0; r < e.captions; r++) text[r * 32 + e.caption_identity[r]] = 1;
+    tdm_embeddings perfect = e;
+    perfect.d = 32;
+    perfect.image = image;
+    perfect.text = text;
+
+    assert_int_equal(tdm_eval_embeddings(comm, f->ops, &perfect, "identity", &t, &i), TDM_OK);
+    assert_true(t.map == 1 && t.map_at_r == 1 && t.minp == 1 && i.map == 1 && i.recall_at_1 == 1);
+    assert_int_equal(t.queries, 128);
+    assert_int_equal(t.gallery, 64);
+    assert_int_equal(i.queries, 64);
+
+    /* two images per identity tie; the lower row wins: half of the captions find their own first, half second
+     */
+    assert_int_equal(tdm_eval_embeddings(comm, f->ops, &perfect, "pair", &t, &i), TDM_OK);
+    assert_true(t.recall_at_1 == 0.5 && t.recall_at_5 == 1 && t.mean_rank == 1.5 && t.median_rank == 1.5);
+
+    assert_int_equal(tdm_eval_embeddings(comm, f->ops, &perfect, "class", &t, &i), TDM_OK);
+    assert_true(t.recall_at_1 == 1 && t.map < 1 && t.without_positive == 0);
+
+    assert_int_equal(tdm_eval_embeddings(comm, f->ops, &perfect, "colour", &t, &i), TDM_E_USAGE);
+    perfect.class_count = 0;
+    assert_int_equal(tdm_eval_embeddings(comm, f->ops, &perfect, "class", &t, &i), TDM_E_DATA);
+    tdm_free(image);
+    tdm_free(text);
+    tdm_embeddings_free(&e);
+}
+
+int main(int argc, char **argv)
+{
+    fixture f = {0};
+    if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
+    rank = tdm_comm_rank(comm);
+    size = tdm_comm_size(comm);
+    snprintf(dir, sizeof dir, "/tmp/tandem-embed-XXXXXX");
+    tdm_status status = TDM_OK;
+    if (rank == 0 && mkdtemp(dir) != NULL) status = make_shapes(dir);
+    tdm_comm_broadcast(comm, dir, sizeof dir, 0);
+    status = tdm_comm_agree(comm, status);
+    if (status == TDM_OK) status = tdm_comm_agree(comm, open_fixture(&f));
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(test_pieces, &f),
+        cmocka_unit_test_prestate(test_positives, &f),
+    };
+    int failed = 1;
+    if (status == TDM_OK)
+        failed = cmocka_run_group_tests(tests, NULL, NULL);
+    else
+        tdm_comm_report(comm);
+    close_fixture(&f);
+    tdm_comm_barrier(comm);
+    if (rank == 0 && tdm_remove_tree(dir) != TDM_OK) failed = 1;
+    tdm_comm_destroy(&comm);
+    return failed;
+}

@@ -1,0 +1,250 @@
+/* Embedding files on 1-4 ranks: what is written comes back, and what is broken is named. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tandem/comm.h"
+#include "tandem/eval.h"
+#include "tandem/rng.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { IMAGES = 41, CAPTIONS = 97, D = 24, CLASSES = 70, WORDS = 2 };
+
+static tdm_comm *comm;
+static int rank, size;
+static char dir[64];
+
+static const tdm_embedding_info info = {.source = "/data/somewhere",
+                                        .split = "val",
+                                        .model = "run/checkpoints/step-1",
+                                        .model_digest = "0123abcd"};
+
+/* Every value follows from its global row, so that any piece can be checked anywhere. */
+static float feature_at(int64_t row, int64_t k, bool is_image)
+{
+    return sinf((float)(row * 131 + k * 7 + (is_image ? 3 : 0)));
+}
+
+static uint64_t labels_of(int64_t image, int64_t word)
+{
+    return word == 0 ? (uint64_t)image * 0x9e3779b97f4a7c15ULL : (uint64_t)image % 64;
+}
+
+static void allocate(tdm_embeddings *e)
+{
+    assert_int_equal(TDM_ALLOC(e->images * D, &e->image), TDM_OK);
+    assert_int_equal(TDM_ALLOC(e->captions * D, &e->text), TDM_OK);
+    assert_int_equal(TDM_ALLOC(e->captions, &e->image_row_of_caption), TDM_OK);
+    assert_int_equal(TDM_ALLOC(e->images, &e->image_identity), TDM_OK);
+    assert_int_equal(TDM_ALLOC(e->captions, &e->caption_identity), TDM_OK);
+    if (e->class_count == 0) return;
+    assert_int_equal(TDM_ALLOC(e->images * WORDS, &e->image_labels), TDM_OK);
+    assert_int_equal(TDM_ALLOC(e->captions * WORDS, &e->caption_labels), TDM_OK);
+}
+
+static tdm_embeddings make_piece(bool with_classes)
+{
+    tdm_embeddings e = {.d = D,
+                        .image_first = tdm_part_begin(IMAGES, size, rank),
+                        .caption_first = tdm_part_begin(CAPTIONS, size, rank),
+                        .class_count = with_classes ? CLASSES : 0,
+                        .label_words = with_classes ? WORDS : 0};
+    e.images = tdm_part_begin(IMAGES, size, rank + 1) - e.image_first;
+    e.captions = tdm_part_begin(CAPTIONS, size, rank + 1) - e.caption_first;
+    allocate(&e);
+    for (int64_t i = 0; i < e.images; i++) {
+        const int64_t row = e.image_first + i;
+        for (int64_t k = 0; k < D; k++) e.image[i * D + k] = feature_at(row, k, true);
+        e.image_identity[i] = row / 2;
+        for (int64_t w = 0; w < e.label_words; w++) e.image_labels[i * WORDS + w] = labels_of(row, w);
+    }
+    for (int64_t c = 0; c < e.captions; c++) {
+        const int64_t row = e.caption_first + c, image = row * IMAGES / CAPTIONS;
+        for (int64_t k = 0; k < D; k++) e.text[c * D + k] = feature_at(row, k, false);
+        e.image_row_of_caption[c] = image;
+        e.caption_identity[c] = image / 2;
+        for (int64_t w = 0; w < e.label_words; w++) e.caption_labels[c * WORDS + w] = labels_of(image, w);
+    }
+    return e;
+}
+
+static void write_piece(tdm_dtype dtype, bool with_classes)
+{
+    tdm_embeddings e = make_piece(with_classes);
+    assert_int_equal(tdm_embeddings_write(comm, dir, &info, dtype, &e), TDM_OK);
+    tdm_embeddings_free(&e);
+}
+
+/* tolerance relative to 1: 0 for f32; bf16 keeps 8 bits, half of the last is 2^-9 */
+static void check_read(double tolerance, bool with_classes)
+{
+    tdm_embeddings want = make_piece(with_classes), got;
+    tdm_embedding_info found;
+    assert_int_equal(tdm_embeddings_read(comm, dir, "val", &found, &got), TDM_OK);
+    assert_string_equal(found.source, info.source);
+    assert_string_equal(found.model, info.model);
+    assert_string_equal(found.model_digest, info.model_digest);
+    assert_int_equal(got.d, D);
+    assert_int_equal(got.images, want.images);
+    assert_int_equal(got.image_first, want.image_first);
+    assert_int_equal(got.captions, want.captions);
+    assert_int_equal(got.class_count, want.class_count);
+    for (int64_t i = 0; i < want.images * D; i++)
+        assert_true(fabs((double)got.image[i] - (double)want.image[i]) <= tolerance);
+    for (int64_t i = 0; i < want.captions * D; i++)
+        assert_true(fabs((double)got.text[i] - (double)want.text[i]) <= tolerance);
+    assert_memory_equal(got.image_identity, want.image_identity, (size_t)want.images * 8);
+    assert_memory_equal(got.caption_identity, want.caption_identity, (size_t)want.captions * 8);
+    assert_memory_equal(got.image_row_of_caption, want.image_row_of_caption, (size_t)want.captions * 8);
+    for (int64_t i = 0; i < want.captions * want.label_words; i++) {
+        const uint64_t mask = i % WORDS == 1 ? (UINT64_C(1) << (CLASSES - 64)) - 1 : UINT64_MAX;
+        assert_true(got.caption_labels[i] == (want.caption_labels[i] & mask));
+    }
+    tdm_embeddings_free(&got);
+    tdm_embeddings_free(&want);
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    write_piece(TDM_F32, true);
+    check_read(0, true);
+    write_piece(TDM_BF16, false);
+    check_read(1.0 / 512, false);
+    assert_int_equal(tdm_embeddings_read(comm, dir, "test", &(tdm_embedding_info){0}, &(tdm_embeddings){0}),
+                     TDM_E_IO);
+}
+
+static void part(char path[128], int number)
+{
+    snprintf(path, 128, "%s/val-%05d.h5", dir, number);
+}
+
+/* Files of an earlier run on more ranks would else be taken for parts of this one. */
+static void test_old_parts_go(void **state)
+{
+    (void)state;
+    char old[128], older[128], own[128];
+    part(own, 0);
+    part(old, size);
+    part(older, size + 1);
+    write_piece(TDM_F32, false);
+    if (rank == 0) {
+        tdm_text bytes = {0};
+        assert_int_equal(tdm_read_file(own, &bytes), TDM_OK);
+        assert_int_equal(tdm_write_file_atomic(old, bytes.data, bytes.length), TDM_OK);
+        assert_int_equal(tdm_write_file_atomic(older, bytes.data, bytes.length), TDM_OK);
+        tdm_text_free(&bytes);
+    }
+    write_piece(TDM_F32, false);
+    assert_false(tdm_path_exists(old));
+    assert_false(tdm_path_exists(older));
+    check_read(0, false);
+}
+
+static void refuse(tdm_status code, const char *message)
+{
+    tdm_embedding_info found;
+    tdm_embeddings got;
+    tdm_comm_barrier(comm);
+    assert_int_equal(tdm_embeddings_read(comm, dir, "val", &found, &got), code);
+    if (strstr(tdm_error_last()->message, message) == NULL)
+        fail_msg("\"%s\" is not in \"%s\"", message, tdm_error_last()->message);
+    tdm_comm_barrier(comm);
+}
+
+/* Rank 0 breaks the last part in one way after another. */
+static void test_broken_files(void **state)
+{
+    (void)state;
+    char path[128];
+    part(path, size - 1);
+    write_piece(TDM_F32, false);
+    tdm_text whole = {0};
+    assert_int_equal(tdm_read_file(path, &whole), TDM_OK);
+    tdm_comm_barrier(comm);
+
+    if (rank == 0) assert_int_equal(tdm_write_file_atomic(path, whole.data, whole.length / 2), TDM_OK);
+    refuse(TDM_E_FORMAT, "truncated");
+
+    if (rank == 0) assert_int_equal(tdm_write_file_atomic(path, "no HDF5", 7), TDM_OK);
+    refuse(TDM_E_FORMAT, path);
+
+    /* a value of the image embeddings, found by its bytes */
+    const float value = feature_at(tdm_part_begin(IMAGES, size, size - 1), 3, true);
+    char *at = memmem(whole.data, whole.length, &value, sizeof value);
+    assert_non_null(at);
+    at[1] ^= 0x10;
+    if (rank == 0) assert_int_equal(tdm_write_file_atomic(path, whole.data, whole.length), TDM_OK);
+    refuse(TDM_E_FORMAT, "image/embedding: checksum error");
+    at[1] ^= 0x10;
+
+    char *format = memmem(whole.data, whole.length, "tandem.embedding", 16);
+    assert_non_null(format);
+    memcpy(format, "tandem.embroider", 16);
+    if (rank == 0) assert_int_equal(tdm_write_file_atomic(path, whole.data, whole.length), TDM_OK);
+    refuse(TDM_E_FORMAT, "tandem.embroider");
+
+    if (rank == 0) assert_int_equal(unlink(path), 0);
+    refuse(TDM_E_IO, "there is no such file");
+    tdm_text_free(&whole);
+}
+
+static void test_find_split(void **state)
+{
+    (void)state;
+    char split[32] = "";
+    write_piece(TDM_F32, false);
+    assert_int_equal(tdm_embeddings_find_split(dir, split, sizeof split), TDM_OK);
+    assert_string_equal(split, "val");
+    assert_int_equal(tdm_embeddings_find_split(dir, split, sizeof split), TDM_OK);
+    snprintf(split, sizeof split, "test");
+    assert_int_equal(tdm_embeddings_find_split(dir, split, sizeof split), TDM_E_USAGE);
+    assert_non_null(strstr(tdm_error_last()->message, "it has val"));
+    assert_int_equal(tdm_embeddings_find_split("/nowhere", split, sizeof split), TDM_E_IO);
+}
+
+/* Shards and embedding files have the same names. */
+static void test_data_directory_is_refused(void **state)
+{
+    (void)state;
+    char index[128];
+    snprintf(index, sizeof index, "%s/dataset.h5", dir);
+    if (rank == 0) assert_int_equal(tdm_write_file_atomic(index, "x", 1), TDM_OK);
+    tdm_comm_barrier(comm);
+    tdm_embeddings e = make_piece(false);
+    assert_int_equal(tdm_embeddings_write(comm, dir, &info, TDM_F32, &e), TDM_E_USAGE);
+    tdm_embeddings_free(&e);
+    tdm_comm_barrier(comm);
+    if (rank == 0) assert_int_equal(unlink(index), 0);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_old_parts_go),
+        cmocka_unit_test(test_broken_files),
+        cmocka_unit_test(test_find_split),
+        cmocka_unit_test(test_data_directory_is_refused),
+    };
+    if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
+    rank = tdm_comm_rank(comm);
+    size = tdm_comm_size(comm);
+    snprintf(dir, sizeof dir, "/tmp/tandem-embedding-XXXXXX");
+    if (rank == 0 && mkdtemp(dir) == NULL) tdm_comm_abort(comm);
+    tdm_comm_broadcast(comm, dir, sizeof dir, 0);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    tdm_comm_barrier(comm);
+    const tdm_status removed = rank == 0 ? tdm_remove_tree(dir) : TDM_OK;
+    tdm_comm_destroy(&comm);
+    return failed != 0 || removed != TDM_OK;
+}
