@@ -1,0 +1,259 @@
+/* Run reports and contact sheets: what stands in them, and what must not. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tandem/report.h"
+
+#include "../../src/report/report_impl.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char dir[] = "/tmp/tandem-report-XXXXXX";
+
+static void write_text(const char *name, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(tdm_write_file_atomic(path, text, strlen(text)), TDM_OK);
+}
+
+static tdm_text read_page(const char *name)
+{
+    char path[128];
+    tdm_text page = {0};
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(tdm_read_file(path, &page), TDM_OK);
+    return page;
+}
+
+static int count(const char *page, const char *what)
+{
+    int n = 0;
+    for (const char *at = strstr(page, what); at != NULL; at = strstr(at + 1, what)) n++;
+    return n;
+}
+
+static void assert_holds(const char *page, const char *what)
+{
+    if (strstr(page, what) == NULL) fail_msg("the page does not hold \"%s\"", what);
+}
+
+/* A page that opens from a file, anywhere: well-nested, and nothing is fetched or executed. */
+static void assert_self_contained(const char *page)
+{
+    assert_null(strstr(page, "http:"));
+    assert_null(strstr(page, "https:"));
+    assert_null(strstr(page, "<script"));
+    assert_null(strstr(page, "url("));
+    assert_null(strstr(page, "nan"));
+    static const char *const elements[] = {"div", "figure",  "svg", "table",   "tr",
+                                           "td",  "details", "pre", "section", "h2"};
+    for (size_t i = 0; i < sizeof elements / sizeof elements[0]; i++) {
+        char open[16], open_attribute[16], close[16];
+        snprintf(open, sizeof open, "<%s>", elements[i]);
+        snprintf(open_attribute, sizeof open_attribute, "<%s ", elements[i]);
+        snprintf(close, sizeof close, "</%s>", elements[i]);
+        assert_int_equal(count(page, open) + count(page, open_attribute), count(page, close));
+    }
+    assert_holds(page, "prefers-color-scheme:dark");
+    assert_holds(page, "</html>");
+}
+
+static void report(tdm_text *page)
+{
+    assert_int_equal(tdm_report_write(dir), TDM_OK);
+    *page = read_page("report.html");
+    assert_self_contained(page->data);
+}
+
+static void test_curves(void **state)
+{
+    (void)state;
+    char path[128];
+    run_curves curves;
+    write_text(
+        "metrics.jsonl",
+        "{\"step\": 10, \"loss\": 2.5, \"eval\": {\"text_to_image\": {\"map\": 0.5}}, \"name\": \"x\"}\n"
+        "{\"step\": 20, \"loss\": null}\n"
+        "not json\n"
+        "{\"loss\": 3}\n"
+        "{\"step\": 30, \"loss\": 1.5}\n"
+        "{\"step\": 20, \"loss\": 2.0}\n" /* resumed from step 10 */
+        "{\"step\": 40, \"lo");
+    snprintf(path, sizeof path, "%s/metrics.jsonl", dir);
+    assert_int_equal(run_curves_read(path, &curves), TDM_OK);
+    const run_curve *loss = run_curves_find(&curves, "loss");
+    assert_non_null(loss);
+    assert_int_equal(loss->n, 2);
+    assert_true(loss->x[0] == 10 && loss->y[0] == 2.5 && loss->x[1] == 20 && loss->y[1] == 2.0);
+    assert_true(run_curves_find(&curves, "eval.text_to_image.map")->y[0] == 0.5);
+    assert_null(run_curves_find(&curves, "name"));
+    assert_int_equal(curves.bad_lines, 3);
+    run_curves_free(&curves);
+}
+
+static void test_report_of_a_run(void **state)
+{
+    (void)state;
+    tdm_text lines = {0}, page;
+    for (int step = 1; step <= 3000; step++)
+        assert_int_equal(
+            tdm_text_printf(&lines,
+                            "{\"step\": %d, \"epoch\": %.2f, \"loss\": %s, \"loss_infonce\": %.4f, "
+                            "\"loss_mim\": 0.5, \"lr\": 0.001, \"logit_scale\": 14.3, \"grad_norm\": %.3f, "
+                            "\"pairs_per_s\": 640.5, \"wait_data_s\": 0.01, \"wait_comm_s\": 0.02, "
+                            "\"rss_bytes\": 1073741824, \"elapsed_s\": %d}\n",
+                            step, step / 100.0, step == 1500 ? "null" : "1.25", 3.0 / step, 1.0 / step,
+                            step + 7200),
+            TDM_OK);
+    assert_int_equal(
+        tdm_text_printf(&lines, "{\"step\": 3000, \"eval\": {\"text_to_image\": {\"recall_at_1\": 0.4321}, "
+                                "\"image_to_text\": {\"recall_at_1\": 0.3}}}\n{\"step\": 30"),
+        TDM_OK);
+    write_text("metrics.jsonl", lines.data);
+    write_text("config.cfg", "model: { name = \"<a & b>\"; };\n");
+    report(&page);
+    assert_holds(page.data, "Last evaluation");
+    assert_holds(page.data, "0.4321");
+    assert_holds(page.data, "<b>3000</b><span>steps</span>");
+    assert_holds(page.data, "2 h 50 min");
+    assert_holds(page.data, "&lt;a &amp; b&gt;");
+    static const char *const titles[] = {"Loss",          "Learning rate", "Text to image",
+                                         "Image to text", "Logit scale",   "Gradient norm",
+                                         "Throughput",    "Waiting",       "Memory"};
+    for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) {
+        char caption[64];
+        snprintf(caption, sizeof caption, "<figcaption>%s", titles[i]);
+        assert_holds(page.data, caption);
+    }
+    assert_int_equal(count(page.data, "<svg"), 9);
+    assert_holds(page.data, "infonce <b>0.00100</b>"); /* terms beside the total, in the legend */
+    assert_holds(page.data, "resident <b>1024</b>");
+    assert_true(page.length < 400000); /* 3000 steps are thinned to pixels */
+    tdm_text_free(&page);
+
+    write_text("eval.json",
+               "{\"data\": \"d<1>\", \"split\": \"test\", \"text_to_image\": {\"recall_at_1\": 0.25, "
+               "\"median_rank\": 3.5, \"queries\": 1542}, \"image_to_text\": {}}");
+    report(&page);
+    assert_holds(page.data, "Final metrics");
+    assert_holds(page.data, "d&lt;1&gt;");
+    assert_holds(page.data, "<td>0.2500</td>");
+    assert_holds(page.data, "<td>3.50</td>");
+    assert_holds(page.data, "<td>1542</td>");
+    tdm_text_free(&page);
+
+    write_text("eval.json", "{\"data\": ");
+    report(&page);
+    assert_holds(page.data, "Last evaluation"); /* the broken file is left out */
+    tdm_text_free(&page);
+    tdm_text_free(&lines);
+}
+
+static void test_short_runs(void **state)
+{
+    (void)state;
+    static const char *const runs[] = {"",
+                                       "\n\n",
+                                       "{\"step\": 1, \"loss\": 3.5",
+                                       "{\"step\": 1, \"loss\": 3.5}\n",
+                                       "{\"step\": 1, \"loss\": 0}\n",
+                                       "{\"step\": 1, \"loss\": null}\n{\"step\": 2, \"loss\": null}\n",
+                                       "{\"step\": 1, \"loss\": 1e300, \"lr\": -1e-300}\n",
+                                       "[1, 2]\n7\n\"x\"\n"};
+    for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
+        tdm_text page;
+        write_text("metrics.jsonl", runs[i]);
+        report(&page);
+        tdm_text_free(&page);
+    }
+    assert_int_equal(tdm_report_write("/nowhere"), TDM_E_IO);
+}
+
+static void test_values(void **state)
+{
+    (void)state;
+    const struct {
+        double value;
+        const char *text;
+    } cases[] = {{0, "0"},           {3, "3"},        {0.25, "0.250"},  {0.0415, "0.0415"},
+                 {12.34, "12.3"},    {123.4, "123"},  {12345, "12.3k"}, {2.5e6, "2.50M"},
+                 {1e-5, "1.00e-05"}, {-2.5, "-2.50"}, {INFINITY, "–"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[32];
+        show_value(text, cases[i].value);
+        assert_string_equal(text, cases[i].text);
+    }
+}
+
+static void test_sheet(void **state)
+{
+    (void)state;
+    char path[128];
+    static const unsigned char png[] = "\x89PNG\r\n\x1a\n\x01";
+    static const unsigned char jpeg[] = "\xff\xd8\xff\xe0x";
+    const tdm_sheet_item items[] = {
+        {.row = 4,
+         .score = 0.5,
+         .caption = "a <b>",
+         .name = "x&y.png",
+         .image = png,
+         .image_bytes = 9,
+         .is_positive = true},
+        {.row = 2, .score = 0.25, .image = jpeg, .image_bytes = 5},
+        {.row = 1, .score = -0.125, .caption = "no image"},
+        {.row = 0, .score = -1, .caption = "text", .image = "hello", .image_bytes = 5},
+    };
+    const tdm_sheet_query queries[] = {{.text = "\"red\" <dog>", .item = items, .item_count = 4},
+                                       {.image = png, .image_bytes = 9, .item = items, .item_count = 0}};
+    snprintf(path, sizeof path, "%s/sheet.html", dir);
+    assert_int_equal(tdm_sheet_write(path, "T<itle", "sub", queries, 2), TDM_OK);
+    tdm_text page = read_page("sheet.html");
+    assert_self_contained(page.data);
+    assert_holds(page.data, "T&lt;itle");
+    assert_holds(page.data, "&lt;dog&gt;");
+    assert_holds(page.data, "a &lt;b&gt;");
+    assert_holds(page.data, "x&amp;y.png");
+    assert_holds(page.data, "0.5000");
+    assert_holds(page.data, "src=\"data:image/png;base64,iVBORw0KGgoB\""); /* 9 bytes */
+    assert_holds(page.data, "src=\"data:image/jpeg;base64,/9j/4Hg=\"");    /* 5 bytes */
+    assert_int_equal(count(page.data, "<img"), 3);
+    assert_int_equal(count(page.data, "no thumbnail"), 2);
+    assert_int_equal(count(page.data, "class=\"item match\""), 1);
+    tdm_text_free(&page);
+    assert_int_equal(tdm_sheet_write("/nowhere/sheet.html", "t", NULL, queries, 1), TDM_E_IO);
+}
+
+static void test_base64_of_all_lengths(void **state)
+{
+    (void)state;
+    static const char *const tail[] = {"iVBORw0KGgo=", "iVBORw0KGgoA",
+                                       "iVBORw0KGgoAAQ==", "iVBORw0KGgoAAQI="};
+    unsigned char image[16] = "\x89PNG\r\n\x1a\n\x00\x01\x02";
+    for (int i = 0; i < 4; i++) {
+        bool known = false;
+        tdm_text text = {0};
+        assert_int_equal(html_image_source(&text, image, 8 + i, &known), TDM_OK);
+        assert_true(known);
+        assert_holds(text.data, tail[i]);
+        tdm_text_free(&text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_curves),     cmocka_unit_test(test_report_of_a_run),
+        cmocka_unit_test(test_short_runs), cmocka_unit_test(test_values),
+        cmocka_unit_test(test_sheet),      cmocka_unit_test(test_base64_of_all_lengths),
+    };
+    if (mkdtemp(dir) == NULL) return 1;
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    return tdm_remove_tree(dir) != TDM_OK || failed;
+}
