@@ -35,5 +35,6 @@ done
 $clang $cflags -fsanitize=fuzzer "$here/fuzz_$target.c" $objects -o "$build/fuzz_$target" -lpthread -lm \
   $(pkg-config --libs $hdf5 libwebp libutf8proc libpcre2-8 libconfig jansson zlib libcrypto)
 cd "$build"
+export LSAN_OPTIONS="suppressions=$here/lsan.supp:print_suppressions=0"
 exec "./fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 "$@" \
   corpus "$seeds"
