@@ -68,7 +68,8 @@ static int find_column(const csv *c, int count, const char *name)
     return -1;
 }
 
-/* Items by path, so that further rows of an image find it: open addressing over item indices + 1. */
+/* Items by path, so that further rows of an image find it: open addressing over item indices + 1. It holds
+ * the items of earlier sources too. */
 typedef struct path_table {
     int64_t *slot;
     size_t size;
@@ -81,10 +82,10 @@ static size_t path_hash(const char *path)
     return (size_t)hash;
 }
 
-static int64_t *path_slot(const path_table *table, const tdm_pack_list *list, const char *name)
+static int64_t *path_slot(const path_table *table, const tdm_pack_list *list, const char *path)
 {
-    size_t at = path_hash(name) & (table->size - 1);
-    while (table->slot[at] && strcmp(list->item[table->slot[at] - 1].name, name))
+    size_t at = path_hash(path) & (table->size - 1);
+    while (table->slot[at] && strcmp(list->item[table->slot[at] - 1].path, path))
         at = (at + 1) & (table->size - 1);
     return &table->slot[at];
 }
@@ -97,25 +98,24 @@ static tdm_status path_table_grow(path_table *table, const tdm_pack_list *list)
     while (table->size <= (size_t)list->count * 2) table->size *= 2;
     table->slot = calloc(table->size, sizeof(*table->slot));
     TDM_REQUIRE(table->slot, TDM_E_NOMEM, "no memory for %lld paths", (long long)list->count);
-    for (int64_t i = 0; i < list->count; i++) *path_slot(table, list, list->item[i].name) = i + 1;
+    for (int64_t i = 0; i < list->count; i++) *path_slot(table, list, list->item[i].path) = i + 1;
     return TDM_OK;
 }
 
 static tdm_status add_row(csv *c, const char *folder, const char *name, const tdm_text *caption,
                           path_table *table, tdm_pack_list *list)
 {
+    char path[PATH_BYTES];
+    const int length = name[0] == '/' ? snprintf(path, sizeof(path), "%s", name)
+                                      : snprintf(path, sizeof(path), "%s/%s", folder, name);
+    TDM_REQUIRE(length >= 0 && length < PATH_BYTES, TDM_E_FORMAT, "%s: line %lld: path is too long", c->path,
+                (long long)c->line);
     TDM_TRY(path_table_grow(table, list));
-    int64_t *slot = path_slot(table, list, name);
+    int64_t *slot = path_slot(table, list, path);
     tdm_pack_item *item;
     if (*slot) {
         item = &list->item[*slot - 1];
     } else {
-        char path[PATH_BYTES];
-        if (name[0] == '/')
-            TDM_REQUIRE(snprintf(path, sizeof(path), "%s", name) < PATH_BYTES, TDM_E_IO,
-                        "%s: line %lld: path is too long", c->path, (long long)c->line);
-        else
-            TDM_TRY(tdm_path_join(path, sizeof(path), folder, name));
         TDM_TRY(pack_list_add(list, name, path, 0, -1, "", &item));
         *slot = list->count;
     }

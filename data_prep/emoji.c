@@ -1,8 +1,7 @@
 /* The demo set that fetch_emoji.sh makes: SOURCE/emoji.json and one folder of PNGs per artist. A concept is
- * an identity, its subgroup a class, an artist a split of its own: --split
- * train=google+twitter+openmoji,test=fluent. The pictures of the artist "fluent" carry their label only,
- * since it is the query of the test; the others' first caption is the label, the second the label with its
- * tags. */
+ * an identity, its subgroup a class, an artist a split of its own. The pictures of the artist "fluent" carry
+ * their label only, since it is the query of the test; the others' first caption is the label, the second the
+ * label with its tags. */
 #include "pack_impl.h"
 
 #include <string.h>
@@ -68,5 +67,6 @@ const tdm_pack_format pack_format_emoji = {
     .name = "emoji",
     .help = "the demo set made by data_prep/fetch_emoji.sh; its splits are the artists google, twitter, "
             "openmoji, fluent",
+    .split = "train=google+twitter+openmoji,test=fluent",
     .list = emoji_list,
 };

@@ -47,21 +47,27 @@ draw() {
     while IFS=$'\t' read -r source target; do
         [ -s "$target" ] && continue
         case $source in
-        *.png) cp "$source" "$target" ;;
-        *) rsvg-convert -w 64 -h 64 --keep-aspect-ratio -o "$target.tmp" "$source" && mv "$target.tmp" "$target" ;;
-        esac
+        *.png) cp "$source" "$target.tmp" ;;
+        *) rsvg-convert -w 64 -h 64 --keep-aspect-ratio -o "$target.tmp" "$source" ;;
+        esac && mv "$target.tmp" "$target" || exit 255 # xargs stops at once
     done
 }
 export -f draw
 xargs -a "$out/draw.tsv" -d '\n' -n 64 -P "$(nproc)" bash -c 'printf "%s\n" "$@" | draw' _
 
-cat >"$out/LICENSES" <<EOF
+{
+    cat <<EOF
 google    Noto Emoji, Google; npm emoji-datasource-google 16.0.0; images Apache 2.0 / SIL OFL 1.1
 twitter   Twemoji, Twitter and contributors; npm emoji-datasource-twitter 16.0.0; images CC-BY 4.0
 openmoji  OpenMoji, HfG Schwaebisch Gmuend; npm openmoji 17.0.0; CC BY-SA 4.0
 fluent    Fluent Emoji, Microsoft; npm fluentui-emoji 1.3.0; MIT
 labels    emojibase-data 17.0.0, Miles Johnson; MIT
 EOF
+    for folder in google twitter openmoji fluent emojibase; do
+        printf '\n==== the licence file of the package for "%s" (of its code, where the list above says otherwise) ====\n\n' "$folder"
+        cat "$cache/$folder"/LICENSE*
+    done
+} >"$out/LICENSES"
 rm "$out/draw.tsv"
 mv "$out/emoji.json.tmp" "$out/emoji.json"
 rm -rf "$cache"

@@ -15,7 +15,7 @@ static tdm_status read_captions(const char *image_path, tdm_pack_item *item)
     const size_t stem = (size_t)(strrchr(image_path, '.') - image_path);
     const int written = snprintf(path, sizeof(path), "%.*s.txt", (int)stem, image_path);
     TDM_REQUIRE(written > 0 && (size_t)written < sizeof(path), TDM_E_IO, "%s: path is too long", image_path);
-    TDM_REQUIRE(tdm_path_exists(path), TDM_E_IO, "%s: the captions' file %s is missing", image_path, path);
+    if (!tdm_path_exists(path)) return TDM_OK; /* no captions: the packer reports the image */
     tdm_text text = {0};
     tdm_status status = tdm_read_file(path, &text);
     for (char *line = text.data; status == TDM_OK && line && *line;) {
@@ -36,11 +36,16 @@ static tdm_status add_image(const char *root, const char *path, tdm_pack_list *l
     return read_captions(path, item);
 }
 
+static int by_bytes(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name); /* in no locale's order: every rank sorts alike */
+}
+
 static tdm_status visit(const char *root, const char *dir, int depth, tdm_pack_list *list)
 {
     TDM_REQUIRE(depth < DEEPEST, TDM_E_IO, "%s: folders are nested more than %d deep", dir, DEEPEST);
     struct dirent **entry = NULL;
-    const int count = scandir(dir, &entry, NULL, alphasort);
+    const int count = scandir(dir, &entry, NULL, by_bytes);
     TDM_REQUIRE(count >= 0, TDM_E_IO, "%s: cannot list: %s", dir, strerror(errno));
     tdm_status status = TDM_OK;
     for (int i = 0; i < count; i++) {

@@ -34,9 +34,10 @@ typedef struct packer {
     /* this rank's work */
     tdm_index_row *row; /* [rows] of the shards it wrote */
     int64_t rows;
-    tdm_text bad; /* JSON objects, one a line */
+    tdm_text bad; /* a line each: the item's place in `order`, its report as JSON */
     int64_t bad_count, truncated;
-    int32_t *token; /* [context] */
+    int64_t failed_at; /* place in `order` of what made this rank stop, INT64_MAX: nothing */
+    int32_t *token;    /* [context] */
 } packer;
 
 static void packer_free(packer *p)
@@ -104,7 +105,8 @@ static tdm_status digest_list(packer *p)
 
 static tdm_status plan_shards(packer *p)
 {
-    TDM_TRY(split_rules_parse(p->options->split, &p->rules));
+    const char *spec = p->options->split[0] || !p->format->split ? p->options->split : p->format->split;
+    TDM_TRY(split_rules_parse(spec, &p->rules));
     int *split = malloc(sizeof(*split) * (size_t)p->list.count);
     p->order = malloc(sizeof(*p->order) * (size_t)p->list.count);
     p->shard = malloc(sizeof(*p->shard) * (size_t)(p->list.count / p->options->shard_size + MOST_SPLITS + 1));
@@ -121,7 +123,7 @@ static tdm_status plan_shards(packer *p)
             if (split[i] == s) p->order[placed++] = i;
         if (placed == begin)
             status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "--split %s: no image goes into \"%s\"",
-                                   p->options->split, p->rules.rule[s].name);
+                                   spec, p->rules.rule[s].name);
         for (int64_t first = begin, number = 0; first < placed; first += p->options->shard_size, number++)
             p->shard[p->shards++] = (shard_plan){.split = s,
                                                  .number = number,
@@ -198,26 +200,39 @@ static tdm_status check_image(const packer *p, const tdm_pack_item *item, tdm_te
     return status;
 }
 
-static tdm_status check_captions(packer *p, const tdm_pack_item *item)
+static tdm_status check_captions(const packer *p, const tdm_pack_item *item, int64_t *truncated_n)
 {
+    *truncated_n = 0;
     TDM_REQUIRE(item->caption_n > 0, TDM_E_DATA, "%s: has no caption", item->name);
     for (int64_t k = 0; k < item->caption_n; k++) {
-        TDM_REQUIRE(item->caption[k][0], TDM_E_DATA, "%s: caption %lld is empty", item->name, (long long)k);
+        TDM_REQUIRE(item->caption[k][0], TDM_E_DATA, "%s: caption %lld is empty", item->name,
+                    (long long)k + 1);
         if (!p->tokenizer) continue;
         int64_t count;
         bool truncated;
         TDM_TRY(tdm_tokenizer_encode(p->tokenizer, item->caption[k], p->options->context_length, p->token,
                                      &count, &truncated));
-        p->truncated += truncated;
+        *truncated_n += truncated;
     }
     return TDM_OK;
 }
 
-static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_text *bytes, tdm_shard_writer *writer)
+static tdm_status check_item(const packer *p, const tdm_pack_item *item, tdm_text *bytes,
+                             int64_t *truncated_n)
 {
-    TDM_TRY(check_captions(p, item));
+    TDM_TRY(check_captions(p, item, truncated_n));
     TDM_TRY(read_image_bytes(item, bytes));
-    TDM_TRY(check_image(p, item, bytes));
+    return check_image(p, item, bytes);
+}
+
+/* *bad: the error is the sample's own, not the disk's or the machine's, so that one may go on without it. */
+static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_text *bytes, tdm_shard_writer *writer,
+                           bool *bad)
+{
+    int64_t truncated_n;
+    tdm_status status = check_item(p, item, bytes, &truncated_n);
+    *bad = status == TDM_E_DATA || status == TDM_E_IO || status == TDM_E_FORMAT;
+    if (status != TDM_OK) return status;
     const tdm_shard_sample sample = {
         .image = bytes->data,
         .image_bytes = (int64_t)bytes->length,
@@ -228,21 +243,22 @@ static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_text *bytes
         .caption = (const char *const *)item->caption,
         .caption_n = item->caption_n,
     };
-    return tdm_shard_writer_add(writer, &sample);
+    status = tdm_shard_writer_add(writer, &sample);
+    *bad = status == TDM_E_DATA;
+    if (status == TDM_OK) p->truncated += truncated_n;
+    return status;
 }
 
-static tdm_status note_bad(packer *p, const tdm_pack_item *item)
+static tdm_status note_bad(packer *p, const tdm_pack_item *item, int64_t place)
 {
-    json_t *object = json_pack("{s:s, s:s, s:s}", "name", item->name, "path", item->path, "error",
-                               tdm_error_last()->message);
+    const char *message = tdm_error_last()->message;
+    json_t *object = json_pack("{s:s, s:s, s:s}", "name", item->name, "path", item->path, "error", message);
+    if (!object) /* the name is no UTF-8 */
+        object = json_pack("{s:n, s:n, s:s}", "name", "path", "error", "an image whose name is not UTF-8");
     char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
     json_decref(object);
-    tdm_status status = TDM_OK;
-    if (line)
-        status = tdm_text_printf(&p->bad, "%s\n", line);
-    else /* the name is no UTF-8 */
-        status = tdm_text_printf(
-            &p->bad, "{\"name\":null,\"path\":null,\"error\":\"an image whose name is not UTF-8\"}\n");
+    TDM_REQUIRE(line, TDM_E_NOMEM, "no memory for the report on bad images");
+    const tdm_status status = tdm_text_printf(&p->bad, "%016llx %s\n", (unsigned long long)place, line);
     free(line);
     p->bad_count++;
     return status;
@@ -255,10 +271,11 @@ static tdm_status fill_shard(packer *p, const shard_plan *plan, tdm_shard_writer
     *written = 0;
     for (int64_t i = 0; status == TDM_OK && i < plan->n; i++) {
         const tdm_pack_item *item = &p->list.item[p->order[plan->first + i]];
-        status = add_item(p, item, &bytes, writer);
+        bool bad;
+        status = add_item(p, item, &bytes, writer, &bad);
         *written += status == TDM_OK;
-        const bool bad_sample = status == TDM_E_DATA || status == TDM_E_IO || status == TDM_E_FORMAT;
-        if (bad_sample && p->options->skip_bad) status = note_bad(p, item);
+        if (bad && p->options->skip_bad) status = note_bad(p, item, plan->first + i);
+        if (status != TDM_OK) p->failed_at = plan->first + i;
         tdm_progress("packing %s shard %lld: %lld of %lld images", p->rules.rule[plan->split].name,
                      (long long)plan->number, (long long)(i + 1), (long long)plan->n);
     }
@@ -303,8 +320,28 @@ static tdm_status write_shard(packer *p, const shard_plan *plan)
 static tdm_status write_own_shards(packer *p)
 {
     const int rank = tdm_comm_rank(p->comm), size = tdm_comm_size(p->comm);
-    for (int64_t s = rank; s < p->shards; s += size) TDM_TRY(write_shard(p, &p->shard[s]));
+    p->failed_at = INT64_MAX;
+    for (int64_t s = rank; s < p->shards; s += size) {
+        const tdm_status status = write_shard(p, &p->shard[s]);
+        if (status == TDM_OK) continue;
+        if (p->failed_at == INT64_MAX) p->failed_at = p->shard[s].first;
+        return status;
+    }
     return TDM_OK;
+}
+
+/* Every rank has stopped at its first error or is done. The error of all is the one that stands first in the
+ * list, whichever rank met it. */
+static tdm_status agree_on_first(packer *p, tdm_status status)
+{
+    const int size = tdm_comm_size(p->comm);
+    int64_t *failed_at;
+    TDM_AGREE(p->comm, TDM_ALLOC(size, &failed_at));
+    tdm_comm_gather_i64(p->comm, p->failed_at, failed_at);
+    int64_t first = INT64_MAX;
+    for (int r = 0; r < size; r++) first = tdm_min_i64(first, failed_at[r]);
+    tdm_free(failed_at);
+    return tdm_comm_agree(p->comm, p->failed_at == first ? status : TDM_OK);
 }
 
 /* ---- Index and report: rank 0 ---- */
@@ -336,14 +373,43 @@ static tdm_status remove_stale(const packer *p, const tdm_index_row *row, int64_
     return status;
 }
 
+static int compare_lines(const void *a, const void *b)
+{
+    return memcmp(*(const char *const *)a, *(const char *const *)b,
+                  16); /* the place, 16 hexadecimal digits */
+}
+
+/* The lines of note_bad of all ranks as one array in the order of the list. *bad is owned by the caller. */
+static tdm_status sort_bad(const char *lines, size_t bytes, int64_t count, json_t **bad)
+{
+    const char **line = malloc(sizeof(*line) * (size_t)(count + 1));
+    *bad = json_array();
+    if (!line || !*bad) {
+        free(line);
+        json_decref(*bad);
+        TDM_FAIL(TDM_E_NOMEM, "no memory for the report on bad images");
+    }
+    const char *const end = lines + bytes;
+    int64_t n = 0;
+    for (const char *at = lines; at < end && n < count;
+         at = (const char *)memchr(at, '\n', (size_t)(end - at)) + 1)
+        line[n++] = at;
+    qsort(line, (size_t)n, sizeof(*line), compare_lines);
+    for (int64_t i = 0; i < n; i++) {
+        const char *json = line[i] + 17;
+        const size_t length = (size_t)((const char *)memchr(json, '\n', (size_t)(end - json)) - json);
+        json_array_append_new(*bad, json_loadb(json, length, 0, NULL));
+    }
+    free(line);
+    return TDM_OK;
+}
+
 static tdm_status write_report(const packer *p, const tdm_pack_result *result, const char *bad_lines,
                                size_t bytes)
 {
     char path[PATH_BYTES];
-    json_t *bad = json_array();
-    for (const char *line = bad_lines, *end; (end = memchr(line, '\n', bytes - (size_t)(line - bad_lines)));
-         line = end + 1)
-        json_array_append_new(bad, json_loadb(line, (size_t)(end - line), 0, NULL));
+    json_t *bad = NULL;
+    TDM_TRY(sort_bad(bad_lines, bytes, result->bad, &bad));
     json_t *report = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "dataset", p->options->dataset_name,
                                "format", p->format->name, "images", (json_int_t)result->images, "captions",
                                (json_int_t)result->captions, "shards", (json_int_t)result->shards,
@@ -403,7 +469,7 @@ static tdm_status pack_all(packer *p, tdm_pack_result *result)
     TDM_AGREE(p->comm, tdm_comm_rank(p->comm) == 0 ? tdm_make_dirs(p->options->out_dir) : TDM_OK);
     const tdm_status status = write_own_shards(p);
     tdm_progress_clear();
-    TDM_AGREE(p->comm, status);
+    TDM_TRY(agree_on_first(p, status));
     return finish(p, result);
 }
 

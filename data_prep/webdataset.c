@@ -26,12 +26,9 @@ static void sample_clear(sample *s)
 static tdm_status finish_sample(const char *tar, sample *s, tdm_pack_list *list)
 {
     if (s->has_image) {
-        TDM_REQUIRE(s->has_text, TDM_E_FORMAT,
-                    "%s: %s has no caption (.txt, or .json with \"caption\" or \"text\")", tar,
-                    s->image_name.data);
         tdm_pack_item *item;
         TDM_TRY(pack_list_add(list, s->image_name.data, tar, s->offset, s->bytes, "", &item));
-        TDM_TRY(pack_item_caption(item, s->caption.data, s->caption.length));
+        if (s->has_text) TDM_TRY(pack_item_caption(item, s->caption.data, s->caption.length));
     }
     sample_clear(s);
     return TDM_OK;
@@ -95,12 +92,14 @@ static tdm_status take_member(struct archive *archive, const char *tar, const ch
     return TDM_OK;
 }
 
-/* The key is the path up to the first dot of the file's name. */
+/* The key is the path up to the first dot of the file's name; 0 for a file that is no part of a sample:
+ * without an ending, or hidden (".DS_Store", "._cat.jpg"). */
 static size_t key_length(const char *name)
 {
     const char *slash = strrchr(name, '/');
     const char *base = slash ? slash + 1 : name;
-    return (size_t)(base - name) + strcspn(base, ".");
+    const size_t stem = strcspn(base, ".");
+    return stem && base[stem] ? (size_t)(base - name) + stem : 0;
 }
 
 static tdm_status list_members(struct archive *archive, const char *tar, sample *s, tdm_pack_list *list)
@@ -115,7 +114,7 @@ static tdm_status list_members(struct archive *archive, const char *tar, sample 
         TDM_REQUIRE(name, TDM_E_FORMAT, "%s: a member's name cannot be read", tar);
         if (archive_entry_filetype(entry) != AE_IFREG) continue;
         const size_t length = key_length(name);
-        if (!name[length]) continue; /* no ending: no part of a sample */
+        if (!length) continue;
         if (s->key.length != length || memcmp(s->key.data, name, length)) {
             TDM_TRY(finish_sample(tar, s, list));
             TDM_TRY(tdm_text_append(&s->key, name, length));

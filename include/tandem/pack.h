@@ -29,8 +29,11 @@ void tdm_pack_list_free(tdm_pack_list *list);
 typedef struct tdm_pack_format {
     const char *name; /* --format NAME */
     const char *help; /* one line: what SOURCE is */
+    const char
+        *split; /* what --split is when it is not given, or NULL: the items' own splits, else "train" */
     /* Appends every sample of `source` in a fixed order; reads metadata and captions, no image bytes. Runs on
-     * every rank alike. Errors name file and line or key. */
+     * every rank alike. Errors name file and line or key. An image without captions is listed all the same:
+     * the packer reports it as bad. */
     tdm_status (*list)(const char *source, tdm_pack_list *list);
 } tdm_pack_format;
 const tdm_pack_format *const *tdm_pack_formats(size_t *count);
@@ -53,9 +56,10 @@ typedef struct tdm_pack_options {
 typedef struct tdm_pack_result {
     int64_t images, captions, bad, shards, truncated_captions;
 } tdm_pack_result;
-/* Collective. The shards do not depend on the number of ranks: shard s of a split is written by rank s mod
- * size. Writes out_dir/pack-report.json (bad images with their errors). Without skip_bad the first bad image
- * is the error. */
+/* Collective. Shards and report do not depend on the number of ranks: images are cut into shards before they
+ * are read (so that a shard with bad images is smaller), shard s of the list is written by rank s mod size.
+ * Writes out_dir/pack-report.json (bad images with their errors). Without skip_bad the first bad image of the
+ * list is the error, and neither index nor report is written. */
 TDM_CHECKED tdm_status tdm_pack(tdm_comm *comm, const tdm_pack_options *options, tdm_pack_result *result);
 
 #endif
