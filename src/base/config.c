@@ -11,6 +11,7 @@ typedef struct registered {
     char prefix[64];
     const tdm_option *row; /* borrowed, static */
     size_t count, bytes;
+    char (*key)[CONFIG_KEY_BYTES]; /* [count] full keys */
 } registered;
 static registered registry[MOST_GROUPS];
 static size_t registry_count;
@@ -33,7 +34,7 @@ bool config_field_at(const tdm_config *config, size_t index, config_field *field
     size_t count;
     const tdm_option *row = tdm_config_options(&count);
     if (index < count) {
-        snprintf(field->key, sizeof field->key, "%s", row[index].key);
+        field->key = row[index].key;
         field->option = &row[index];
         field->at = (unsigned char *)config + row[index].offset;
         return true;
@@ -42,7 +43,7 @@ bool config_field_at(const tdm_config *config, size_t index, config_field *field
     for (size_t g = 0; config->store != NULL && g < config->store->groups; g++) {
         const registered *group = &registry[g];
         if (index < group->count) {
-            snprintf(field->key, sizeof field->key, "%s.%s", group->prefix, group->row[index].key);
+            field->key = group->key[index];
             field->option = &group->row[index];
             field->at = (unsigned char *)config->store->group[g] + group->row[index].offset;
             return true;
@@ -243,6 +244,17 @@ static tdm_status check_defaults(void)
     return status;
 }
 
+static tdm_status make_keys(registered *group)
+{
+    TDM_TRY(TDM_ALLOC(group->count, &group->key));
+    for (size_t i = 0; i < group->count; i++) {
+        const int n = snprintf(group->key[i], CONFIG_KEY_BYTES, "%s.%s", group->prefix, group->row[i].key);
+        TDM_REQUIRE(n < CONFIG_KEY_BYTES, TDM_E_CONFIG, "name of configuration key %s… is too long",
+                    group->key[i]);
+    }
+    return TDM_OK;
+}
+
 tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_t count, size_t bytes)
 {
     for (size_t g = 0; g < registry_count; g++) {
@@ -256,16 +268,16 @@ tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_
     const int n = snprintf(group->prefix, sizeof group->prefix, "%s", prefix);
     TDM_REQUIRE(n < (int)sizeof group->prefix, TDM_E_CONFIG, "name of configuration group %s is too long",
                 prefix);
-    for (size_t i = 0; i < count; i++) {
-        TDM_REQUIRE((size_t)n + strlen(rows[i].key) + 2 < CONFIG_KEY_BYTES, TDM_E_CONFIG,
-                    "name of configuration key %s.%s is too long", prefix, rows[i].key);
-    }
     group->row = rows;
     group->count = count;
     group->bytes = bytes;
+    tdm_status status = make_keys(group);
     registry_count++;
-    const tdm_status status = check_defaults();
-    if (status != TDM_OK) registry_count--;
+    if (status == TDM_OK) status = check_defaults();
+    if (status != TDM_OK) {
+        tdm_free(group->key);
+        registry_count--;
+    }
     return status;
 }
 
@@ -279,6 +291,7 @@ const void *tdm_config_group(const tdm_config *config, const char *prefix)
 
 void tdm_config_unregister_all(void)
 {
+    for (size_t g = 0; g < registry_count; g++) tdm_free(registry[g].key);
     registry_count = 0;
 }
 

@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { INCLUDE_DEPTH = 16, MAX_TEXT_BYTES = 8 << 20, PATH_BYTES = 4096 };
 
@@ -208,7 +209,9 @@ static tdm_status assemble_file(source *src, const char *path, int depth, const 
 {
     char origin[PATH_BYTES + 64] = "";
     if (from != NULL) snprintf(origin, sizeof origin, "%s:%d: @include: ", from, from_line);
-    TDM_REQUIRE(!tdm_path_is_dir(path), TDM_E_CONFIG, "%s%s: is a directory", origin, path);
+    struct stat info; /* a device or a pipe might never end */
+    TDM_REQUIRE(stat(path, &info) != 0 || S_ISREG(info.st_mode), TDM_E_CONFIG, "%s%s: is not a file", origin,
+                path);
     tdm_text file = {0};
     tdm_status status = tdm_read_file(path, &file);
     if (status == TDM_OK) {

@@ -17,7 +17,7 @@ enum {
 
 /* One key of one configuration. */
 typedef struct config_field {
-    char key[CONFIG_KEY_BYTES]; /* full dotted key */
+    const char *key; /* full dotted key, at most CONFIG_KEY_BYTES with its NUL */
     const tdm_option *option;
     void *at; /* the value, inside the configuration or one of its groups */
 } config_field;

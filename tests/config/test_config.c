@@ -165,7 +165,8 @@ static void test_messages(void **state)
         {"@include \"missing.cfg\"", "slip.cfg:1: @include: ", "missing.cfg: cannot open"},
         {"\n@include missing.cfg", "slip.cfg:2: ", "@include needs a file name in quotes"},
         {"seed = 1;\n@include \"slip.cfg\"", "slip.cfg:2: ", "files include each other"},
-        {"@include \"models\"", "", "is a directory"},
+        {"@include \"models\"", "", "models: is not a file"},
+        {"@include \"/dev/zero\"", "slip.cfg:1: ", "/dev/zero: is not a file"},
     };
     for (size_t i = 0; i < sizeof slips / sizeof slips[0]; i++) {
         write_file("slip.cfg", slips[i].text);
