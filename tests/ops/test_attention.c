@@ -13,13 +13,13 @@ typedef struct attention_case {
 static const attention_case cases[] = {
     {1, 1, 1, {1}},
     {2, 3, 4, {0, 1, 10, 7}},
-    {2, 64, 5, {10, 0, 77, 1, 50}},
-    {1, 80, 2, {197, 48}},
-    {3, 16, 6, {63, 64, 65, 127, 49, 47}},
-    {1, 32, 3, {255, 257, 300}},
+    {2, 64, 5, {10, 0, 33, 1, 50}},
+    {1, 20, 2, {197, 48}},
+    {2, 9, 6, {63, 64, 65, 127, 49, 47}},
+    {1, 5, 3, {255, 257, 300}},
 };
 /* 600 keys: three blocks. The plain loops take length² head_dim², hence one small head. */
-static const attention_case long_case = {1, 8, 2, {600, 5}};
+static const attention_case long_case = {1, 3, 2, {600, 5}};
 
 static void check_attention(tdm_ops *ops, const attention_case *c, bool causal, double spread)
 {
