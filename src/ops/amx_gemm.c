@@ -44,7 +44,7 @@ enum {
     STEP = 32,              /* k of one step of the micro kernel */
     BLOCK = PANEL * STEP,   /* elements of one step of one panel; also sums of the micro kernel */
     LEFT_BYTES = 1 << 20,   /* left operand of a block of rows, aimed at */
-    STREAM_BYTES = 1 << 20, /* a thread's part of a larger result leaves its L2 before it is read */
+    STREAM_BYTES = 1 << 18, /* a thread's part of a larger result is streamed: most results are cold */
     ROW_PANELS = 16,        /* panels of a block of rows at most: their sums are 64 KB */
     BLOCK_TILES = 256,      /* tiles of 32 x 32 sums of a block of the gradient at most: 1 MB */
     BLOCK_PANELS = 24,      /* its panels in each direction at most */
@@ -493,8 +493,16 @@ size_t amx_multiply_workspace_bytes(int threads, int64_t k)
 void amx_multiply(int threads, int64_t t, int64_t k, int64_t n, const uint16_t *x, const uint16_t *weight,
                   const float *bias, uint16_t *y, void *workspace)
 {
-    const product p = {
-        .t = t, .k = k, .n = n, .steps = ceil_div(k, STEP), .x = x, .weight = weight, .bias = bias, .y = y};
+    bool aligned = n % PANEL == 0 && (uintptr_t)y % 64 == 0;
+    const product p = {.t = t,
+                       .k = k,
+                       .n = n,
+                       .steps = ceil_div(k, STEP),
+                       .x = x,
+                       .weight = weight,
+                       .bias = bias,
+                       .y = y,
+                       .stream = aligned && t * n * 2 / threads > STREAM_BYTES};
     size_t scratch_bytes = round_to_line(product_scratch_bytes(p.steps));
 #pragma omp parallel num_threads(threads)
     {

@@ -32,3 +32,9 @@ endif()
 # Not part of `all`: make ops_bench
 add_executable(ops_bench EXCLUDE_FROM_ALL ${root}/bench/ops_bench.c)
 target_link_libraries(ops_bench PRIVATE tandem_ops)
+if(TANDEM_HAVE_AMX) # make amx_gemm_bench
+  add_executable(amx_gemm_bench EXCLUDE_FROM_ALL ${root}/bench/amx_gemm_bench.c)
+  target_include_directories(amx_gemm_bench PRIVATE ${root}/src/ops)
+  target_compile_definitions(amx_gemm_bench PRIVATE TANDEM_HAVE_AMX)
+  target_link_libraries(amx_gemm_bench PRIVATE tandem_ops)
+endif()

@@ -1,0 +1,116 @@
+/* Linear layers on AMX tiles against oneDNN, interleaved: best GFLOP/s of each over many short runs, and the
+ * fraction of the peak of tile multiplications in registers.
+ *
+ *   amx_gemm_bench [threads] [seconds per shape] [part of a shape's name]        defaults: 1 4 (all)
+ *
+ * Activations rotate through 128 MB, so that they come from memory as in a training step. */
+#include "linear_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct shape {
+    const char *name;
+    int64_t t, in, out;
+} shape;
+
+/* tokens of a batch of 16 images or 64 captions: short runs see quiet moments of a shared machine */
+static const shape shapes[] = {
+    {"ViT-B/32 qkv", 800, 768, 2304},  {"ViT-B/32 out", 800, 768, 768},   {"ViT-B/32 fc", 800, 768, 3072},
+    {"ViT-B/32 proj", 800, 3072, 768}, {"text qkv", 1216, 512, 1536},     {"text fc", 1216, 512, 2048},
+    {"text proj", 1216, 2048, 512},    {"demo qkv", 4096, 192, 576},      {"demo fc", 4096, 192, 768},
+    {"demo proj", 4096, 768, 192},     {"ViT-L/14 fc", 1024, 1024, 4096}, {"ViT-L/14 proj", 1024, 4096, 1024},
+};
+
+enum { WAYS = 3, BACKENDS = 2, ROTATE_BYTES = 128 << 20 };
+static const char *const way_names[WAYS] = {"forward", "data", "weight"};
+static const linear_backend *const backends[BACKENDS] = {&linear_amx, &linear_dnnl};
+
+static void fail_if(tdm_status status)
+{
+    if (status == TDM_OK) return;
+    fprintf(stderr, "amx_gemm_bench: %s\n", tdm_error_last()->message);
+    exit(1);
+}
+
+/* bf16 numbers of magnitude 2^-7 to 2^-5, both signs */
+static uint16_t *random_bf16(int64_t n)
+{
+    uint16_t *x = NULL;
+    uint32_t state = 1;
+    fail_if(TDM_ALLOC(n, &x));
+    for (int64_t i = 0; i < n; i++) {
+        state = state * 1664525u + 1013904223u;
+        x[i] = (uint16_t)(0x3c00u | (state >> 31 << 15) | (state >> 16 & 0xffu));
+    }
+    return x;
+}
+
+static tdm_status run(const linear_backend *backend, void *state, int way, int64_t t, uint16_t *x,
+                      uint16_t *y, float *dw, float *db)
+{
+    if (way == 0) return backend->forward(state, t, x, y);
+    if (way == 1) return backend->backward_data(state, t, y, x);
+    return backend->backward_weight(state, t, x, y, dw, db);
+}
+
+static void bench_shape(tdm_ops *ops, shape s, double seconds, double *peak)
+{
+    int64_t rotate = tdm_max_i64(2, ROTATE_BYTES / ((s.in + s.out) * s.t * 2));
+    uint16_t *x = random_bf16(s.t * s.in * rotate), *y = random_bf16(s.t * s.out * rotate);
+    float *w = NULL, *dw = NULL, *bias = NULL;
+    fail_if(TDM_ALLOC(s.in * s.out, &w));
+    fail_if(TDM_ALLOC(s.in * s.out, &dw));
+    fail_if(TDM_ALLOC(s.out, &bias));
+    for (int64_t i = 0; i < s.in * s.out; i++) w[i] = (float)(i % 61 - 30) * 1e-3f;
+    const linear_shape linear = {.in = s.in, .out = s.out, .has_bias = true};
+    void *state[BACKENDS];
+    double best[BACKENDS][WAYS], end = tdm_now_s() + seconds;
+    for (int b = 0; b < BACKENDS; b++) {
+        fail_if(backends[b]->create(ops, &linear, &state[b]));
+        fail_if(backends[b]->pack(state[b], w, bias, true));
+        for (int way = 0; way < WAYS; way++) best[b][way] = 1e9;
+    }
+    for (int64_t turn = 0; tdm_now_s() < end; turn = (turn + 1) % rotate) {
+        for (int way = 0; way < WAYS; way++)
+            for (int b = 0; b < BACKENDS; b++) {
+                double start = tdm_now_s();
+                fail_if(run(backends[b], state[b], way, s.t, x + turn * s.t * s.in, y + turn * s.t * s.out,
+                            dw, bias));
+                double elapsed = tdm_now_s() - start;
+                if (elapsed < best[b][way]) best[b][way] = elapsed;
+            }
+        double now = turn == 0 ? tdm_ops_measure_peak_gflops(ops) : 0.0;
+        if (now > *peak) *peak = now;
+    }
+    double flop = 2e-9 * (double)(s.t * s.in * s.out);
+    printf("%-14s %5lld %5lld %5lld", s.name, (long long)s.t, (long long)s.in, (long long)s.out);
+    for (int way = 0; way < WAYS; way++)
+        printf("  %7s %5.0f %3.0f%% / %5.0f %3.0f%%", way_names[way], flop / best[0][way],
+               100.0 * flop / best[0][way] / *peak, flop / best[1][way], 100.0 * flop / best[1][way] / *peak);
+    printf("\n");
+    fflush(stdout);
+    for (int b = 0; b < BACKENDS; b++) backends[b]->destroy(&state[b]);
+    tdm_free(x), tdm_free(y), tdm_free(w), tdm_free(dw), tdm_free(bias);
+}
+
+int main(int argc, char **argv)
+{
+    int threads = argc > 1 ? atoi(argv[1]) : 1;
+    double seconds = argc > 2 ? atof(argv[2]) : 4.0, peak = 0.0;
+    tdm_ops *ops = NULL;
+    fail_if(tdm_ops_create(TDM_BF16, threads, &ops));
+    if (!ops->cpu.amx_bf16) {
+        fprintf(stderr, "amx_gemm_bench: no AMX-BF16 here, or TANDEM_ISA forbids it\n");
+        return 1;
+    }
+    peak = tdm_ops_measure_peak_gflops(ops);
+    printf("GFLOP/s and fraction of the peak, AMX products / oneDNN, %d threads; columns t in out\n",
+           threads);
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+        if (argc <= 3 || strstr(shapes[i].name, argv[3])) bench_shape(ops, shapes[i], seconds, &peak);
+    printf("peak %.0f GFLOP/s\n", peak);
+    tdm_ops_destroy(&ops);
+    return 0;
+}
