@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the named lists ask for, those that are missing only.
-#   scripts/install.sh [build] [check] [demo]
+#   scripts/install.sh [build] [check] [demo] [fuzz]
 # Works as root, or as a user with sudo. Does nothing, and needs no network, when everything is there.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -9,10 +9,9 @@ lists=()
 for group in "${@:-build}"; do
     case $group in
     build) lists+=(packages.txt) ;;
-    check) lists+=(packages-check.txt) ;;
-    demo) lists+=(packages-demo.txt) ;;
+    check | demo | fuzz) lists+=("packages-$group.txt") ;;
     *)
-        echo "install.sh: unknown group \"$group\" (build, check, demo)" >&2
+        echo "install.sh: unknown group \"$group\" (build, check, demo, fuzz)" >&2
         exit 2
         ;;
     esac

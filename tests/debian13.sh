@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds Tandem and runs its unit and MPI tests in a Debian 13 root (oneDNN 3.7, Open MPI 5.0, HDF5 1.14) made by
-# debootstrap. As root, with the packages debootstrap and mount; about a minute for the root, kept for the next call.
+# debootstrap. As root, with the packages debootstrap and mount; the root takes a few minutes and is kept for the next call.
 #   tests/debian13.sh [ROOT_DIR]
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,16 +9,17 @@ root=${1:-/var/tmp/tandem-debian13}
 
 if [ ! -e "$root/.complete" ]; then
     command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
-    rm -rf "$root"
-    # libdnnl-dev and friends are the same names as in Debian 12
-    packages=$(sed 's/#.*//; /^[[:space:]]*$/d' "$source/scripts/packages.txt" | paste -sd,)
-    debootstrap --variant=minbase --include="$packages,python3,procps,hdf5-tools" trixie "$root" >"$root.log" 2>&1 ||
-        { tail -n 20 "$root.log" >&2; exit 1; }
+    [ ! -e "$root" ] || rm -rf --one-file-system "$root"
+    # Only the base system: debootstrap cannot resolve the virtual packages that Open MPI's dependencies name.
+    debootstrap --variant=minbase trixie "$root" >"$root.log" 2>&1 || { tail -n 20 "$root.log" >&2; exit 1; }
+    cp -L /etc/resolv.conf "$root/etc/resolv.conf"
     touch "$root/.complete"
 fi
 
 unmount() {
-    umount -l "$root/proc" "$root/dev/shm" "$root/src" 2>/dev/null || true
+    for mounted in proc dev/shm src; do
+        ! mountpoint -q "$root/$mounted" || umount -l "$root/$mounted"
+    done
 }
 trap unmount EXIT
 mkdir -p "$root/src" "$root/dev/shm" "$root/build"
@@ -29,6 +30,8 @@ mount --bind -o ro "$source" "$root/src"
 # shellcheck disable=SC2016 # expanded inside the root
 chroot "$root" /bin/bash -euo pipefail -c '
     export LC_ALL=C.UTF-8 HOME=/root
+    /src/scripts/install.sh build
+    apt-get install -y -qq --no-install-recommends procps python3 hdf5-tools >/dev/null
     cmake -S /src -B /build -DTANDEM_WERROR=ON
-    cmake --build /build -j "$(nproc)"
+    cmake --build /build -j "$(nproc)" -- --quiet
     ctest --test-dir /build -L "unit|mpi" --output-on-failure'
