@@ -9,7 +9,7 @@ enum { OPEN_SHARDS = 32, CACHE_SLOTS = 10007 };
 #define CACHE_BYTES (INT64_C(64) << 20) /* of image chunks, shared by the open shards */
 
 typedef struct shard {
-    char path[SHARD_PATH_BYTES];
+    char *path;
     int64_t first_image, first_caption; /* global rows */
     int64_t images, captions, file_bytes;
     int64_t *image_offset, *caption_offset; /* [images+1], [captions+1] */
@@ -284,7 +284,9 @@ static tdm_status take_rows(tdm_dataset *dataset, const index_row *row, int64_t 
         if (strcmp(row[i].row.split, dataset->split)) continue;
         shard *it = &dataset->shard[dataset->shard_count++];
         it->file = it->image_bytes = it->caption_bytes = H5I_INVALID_HID;
-        TDM_TRY(tdm_path_join(it->path, sizeof(it->path), dataset->dir, row[i].row.file));
+        size_t path_bytes = strlen(dataset->dir) + sizeof(row[i].row.file) + 2;
+        TDM_TRY(TDM_ALLOC(path_bytes, &it->path));
+        TDM_TRY(tdm_path_join(it->path, path_bytes, dataset->dir, row[i].row.file));
         memcpy(it->digest, row[i].row.digest, sizeof(it->digest));
         it->images = row[i].row.images;
         it->captions = row[i].row.captions;
@@ -340,6 +342,7 @@ void tdm_dataset_close(tdm_dataset **dataset)
     for (int64_t i = 0; i < dying->shard_count; i++) {
         shard *it = &dying->shard[i];
         close_shard(dying, it);
+        tdm_free(it->path);
         tdm_free(it->image_offset);
         tdm_free(it->caption_offset);
         tdm_free(it->identity);

@@ -113,6 +113,11 @@ static inline uint8_t clip_int(int value)
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
+static inline uint8_t round_positive(double value)
+{
+    return clip_int((int)(value + 0.5));
+}
+
 /* 8-bit hue, saturation, value as Pillow's convert("HSV"). */
 static void to_hsv(const uint8_t *p, uint8_t *hsv)
 {
@@ -131,7 +136,8 @@ static void to_hsv(const uint8_t *p, uint8_t *hsv)
         h = (float)(2.0 + rc - bc);
     else
         h = (float)(4.0 + gc - rc);
-    h = (float)fmod(h / 6.0 + 1.0, 1.0);
+    double turns = h / 6.0 + 1.0; /* 5/6 … 11/6 */
+    h = (float)(turns >= 1.0 ? turns - 1.0 : turns);
     hsv[0] = clip_int((int)(h * 255.0));
     hsv[1] = clip_int((int)(s * 255.0));
 }
@@ -144,11 +150,11 @@ static void from_hsv(const uint8_t *hsv, uint8_t *p)
         return;
     }
     float fs = (float)(hsv[1] / 255.0), h = (float)(hsv[0] * 6.0 / 255.0);
-    int sector = (int)floorf(h);
+    int sector = (int)h;
     float f = h - (float)sector;
-    uint8_t low = clip_int((int)round((double)v * (1.0 - fs)));
-    uint8_t falling = clip_int((int)round((double)v * (1.0 - fs * f)));
-    uint8_t rising = clip_int((int)round((double)v * (1.0 - fs * (1.0 - f))));
+    uint8_t low = round_positive((double)v * (1.0 - fs));
+    uint8_t falling = round_positive((double)v * (1.0 - fs * f));
+    uint8_t rising = round_positive((double)v * (1.0 - fs * (1.0 - f)));
     const uint8_t rgb[6][3] = {{v, rising, low},  {falling, v, low}, {low, v, rising},
                                {low, falling, v}, {rising, low, v},  {v, low, falling}};
     memcpy(p, rgb[sector % 6], 3);
@@ -159,10 +165,14 @@ static void hue(uint8_t *pixel, int64_t n, double shift)
 {
     uint8_t turn = (uint8_t)(int)(shift * 255.0);
     for (int64_t i = 0; i < n; i++) {
-        uint8_t hsv[3];
-        to_hsv(pixel + CHANNELS * i, hsv);
+        uint8_t hsv[CHANNELS], before[CHANNELS], *p = pixel + CHANNELS * i;
+        memcpy(before, p, CHANNELS);
+        to_hsv(p, hsv);
         hsv[0] = (uint8_t)(hsv[0] + turn);
-        from_hsv(hsv, pixel + CHANNELS * i);
+        from_hsv(hsv, p);
+        /* flat areas are common in drawings */
+        for (; i + 1 < n && !memcmp(p + CHANNELS, before, CHANNELS); i++, p += CHANNELS)
+            memcpy(p + CHANNELS, p, CHANNELS);
     }
 }
 

@@ -137,6 +137,13 @@ static bool fits(double begin, double length, int64_t size)
     return begin >= 0 && length > 0 && begin + length <= (double)size;
 }
 
+/* The whole window at its own size: every weight would be 1 or 0. */
+static bool is_copy(const image_window *window, const resample_plan *plan)
+{
+    return plan->box_height == (double)window->height && plan->box_width == (double)window->width &&
+           plan->full_height == window->height && plan->full_width == window->width;
+}
+
 tdm_status image_resample(const image_window *window, const resample_plan *plan, uint8_t *out)
 {
     TDM_REQUIRE(plan->out_height > 0 && plan->out_width > 0 && plan->full_height <= TDM_IMAGE_MAX_PX &&
@@ -147,6 +154,13 @@ tdm_status image_resample(const image_window *window, const resample_plan *plan,
         fits(plan->top, plan->box_height, window->height) && fits(plan->left, plan->box_width, window->width),
         TDM_E_SHAPE, "resize: box %g+%g, %g+%g is outside the image of %lld x %lld px", plan->top,
         plan->box_height, plan->left, plan->box_width, (long long)window->height, (long long)window->width);
+    if (is_copy(window, plan)) {
+        const uint8_t *from = window->pixel + plan->row * window->stride + plan->column * CHANNELS;
+        for (int64_t i = 0; i < plan->out_height; i++)
+            memcpy(out + i * plan->out_width * CHANNELS, from + i * window->stride,
+                   (size_t)(plan->out_width * CHANNELS));
+        return TDM_OK;
+    }
     taps x = {0}, y = {0};
     tdm_status status = taps_create(window->width, plan->left, plan->box_width, plan->full_width,
                                     plan->column, plan->out_width, &x);

@@ -188,6 +188,30 @@ static void bad_files_have_clear_messages(void **state)
     tdm_text_free(&file);
 }
 
+/* Tables of more codes than there can be, and a scan without its table: both led old versions of stb astray.
+ */
+static void bad_huffman_tables_are_refused(void **state)
+{
+    (void)state;
+    tdm_image image;
+    tdm_text file = golden_file("baseline.jpg");
+    unsigned char *table = (unsigned char *)file.data;
+    while (!(table[0] == 0xff && table[1] == 0xc4)) table++; /* DHT */
+    unsigned char kept[16];
+    memcpy(kept, table + 5, sizeof(kept));
+    memset(table + 5, 0xff, sizeof(kept));
+    assert_fails(tdm_image_decode("codes.jpg", file.data, file.length, &image), TDM_E_DATA,
+                 "codes.jpg: corrupt image (Huffman table)");
+    memcpy(table + 5, kept, sizeof(kept));
+    table[4] ^= 3; /* another number for the first table */
+    assert_fails(tdm_image_decode("missing.jpg", file.data, file.length, &image), TDM_E_DATA,
+                 "missing.jpg: corrupt image (a scan without its Huffman table)");
+    table[4] ^= 3;
+    assert_ok(tdm_image_decode("good.jpg", file.data, file.length, &image));
+    tdm_image_free(&image);
+    tdm_text_free(&file);
+}
+
 static void put_u32(unsigned char *at, uint32_t value)
 {
     for (int i = 0; i < 4; i++) at[i] = (unsigned char)(value >> (24 - 8 * i));
@@ -342,6 +366,7 @@ int main(void)
         cmocka_unit_test(decode_equals_pillow),
         cmocka_unit_test(truncated_files_are_refused),
         cmocka_unit_test(bad_files_have_clear_messages),
+        cmocka_unit_test(bad_huffman_tables_are_refused),
         cmocka_unit_test(huge_headers_are_refused),
         cmocka_unit_test(encoded_images_come_back),
         cmocka_unit_test(crops_keep_their_ranges),
