@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { PATH_BYTES = 4096, DEEPEST = 64 };
 
@@ -41,9 +42,30 @@ static int by_bytes(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name); /* in no locale's order: every rank sorts alike */
 }
 
-static tdm_status visit(const char *root, const char *dir, int depth, tdm_pack_list *list)
+/* A folder and those it stands in: a link that leads back to one of them would list its images again. */
+typedef struct chain {
+    const struct chain *up;
+    dev_t device;
+    ino_t inode;
+} chain;
+
+static tdm_status enter(const char *dir, const chain *up, chain *here)
 {
+    struct stat info;
+    int depth = 0;
+    TDM_REQUIRE(stat(dir, &info) == 0, TDM_E_IO, "%s: cannot list: %s", dir, strerror(errno));
+    *here = (chain){.up = up, .device = info.st_dev, .inode = info.st_ino};
+    for (; up; up = up->up, depth++)
+        TDM_REQUIRE(up->device != here->device || up->inode != here->inode, TDM_E_IO,
+                    "%s: is a link to a folder that it stands in", dir);
     TDM_REQUIRE(depth < DEEPEST, TDM_E_IO, "%s: folders are nested more than %d deep", dir, DEEPEST);
+    return TDM_OK;
+}
+
+static tdm_status visit(const char *root, const char *dir, const chain *up, tdm_pack_list *list)
+{
+    chain here;
+    TDM_TRY(enter(dir, up, &here));
     struct dirent **entry = NULL;
     const int count = scandir(dir, &entry, NULL, by_bytes);
     TDM_REQUIRE(count >= 0, TDM_E_IO, "%s: cannot list: %s", dir, strerror(errno));
@@ -53,7 +75,7 @@ static tdm_status visit(const char *root, const char *dir, int depth, tdm_pack_l
         if (status == TDM_OK && entry[i]->d_name[0] != '.') {
             status = tdm_path_join(path, sizeof(path), dir, entry[i]->d_name);
             if (status == TDM_OK && tdm_path_is_dir(path))
-                status = visit(root, path, depth + 1, list);
+                status = visit(root, path, &here, list);
             else if (status == TDM_OK && pack_is_image(path))
                 status = add_image(root, path, list);
         }
@@ -65,7 +87,7 @@ static tdm_status visit(const char *root, const char *dir, int depth, tdm_pack_l
 
 static tdm_status folder_list(const char *source, tdm_pack_list *list)
 {
-    return visit(source, source, 0, list);
+    return visit(source, source, NULL, list);
 }
 
 const tdm_pack_format pack_format_folder = {

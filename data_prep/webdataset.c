@@ -5,6 +5,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,14 +103,19 @@ static size_t key_length(const char *name)
     return stem && base[stem] ? (size_t)(base - name) + stem : 0;
 }
 
+static tdm_status not_a_tar(struct archive *archive, const char *tar)
+{
+    const char *why = archive_error_string(archive);
+    TDM_FAIL(TDM_E_FORMAT, "%s: not an uncompressed tar file, or damaged: %s", tar, why ? why : "unreadable");
+}
+
 static tdm_status list_members(struct archive *archive, const char *tar, sample *s, tdm_pack_list *list)
 {
     struct archive_entry *entry;
     for (;;) {
         const int code = archive_read_next_header(archive, &entry);
         if (code == ARCHIVE_EOF) return finish_sample(tar, s, list);
-        TDM_REQUIRE(code == ARCHIVE_OK || code == ARCHIVE_WARN, TDM_E_FORMAT,
-                    "%s: not an uncompressed tar file, or damaged: %s", tar, archive_error_string(archive));
+        if (code != ARCHIVE_OK && code != ARCHIVE_WARN) return not_a_tar(archive, tar);
         const char *name = archive_entry_pathname(entry);
         TDM_REQUIRE(name, TDM_E_FORMAT, "%s: a member's name cannot be read", tar);
         if (archive_entry_filetype(entry) != AE_IFREG) continue;
@@ -125,13 +131,16 @@ static tdm_status list_members(struct archive *archive, const char *tar, sample 
 
 static tdm_status webdataset_list(const char *source, tdm_pack_list *list)
 {
+    FILE *file = fopen(source, "rb"); /* libarchive does not tell a missing file from a damaged one */
+    TDM_REQUIRE(file, TDM_E_IO, "%s: cannot open: %s", source, strerror(errno));
+    fclose(file);
     struct archive *archive = archive_read_new();
     TDM_REQUIRE(archive, TDM_E_NOMEM, "%s: no memory to read it", source);
     archive_read_support_format_tar(archive);
     sample s = {0};
     tdm_status status;
     if (archive_read_open_filename(archive, source, 1 << 16) != ARCHIVE_OK)
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: %s", source, archive_error_string(archive));
+        status = not_a_tar(archive, source);
     else
         status = list_members(archive, source, &s, list);
     archive_read_free(archive);

@@ -1,0 +1,480 @@
+/* The readers of raw data sets: what they list, and what they refuse. No image is decoded here. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "data/toy.h"
+#include "tandem/pack.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <sys/stat.h>
+
+static char dir[64];
+static tdm_pack_list list;
+
+static int set_up(void **state)
+{
+    (void)state;
+    toy_dir(dir);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    tdm_pack_list_free(&list);
+    return tdm_remove_tree(dir) == TDM_OK ? 0 : 1;
+}
+
+/* DIR/name, in one of a few rotating buffers. */
+static const char *at(const char *name)
+{
+    static char path[8][512];
+    static int next;
+    char *out = path[next++ % 8];
+    assert_ok(tdm_path_join(out, sizeof(path[0]), dir, name));
+    return out;
+}
+
+static void put_bytes(const char *name, const void *data, size_t bytes)
+{
+    char folder[512];
+    snprintf(folder, sizeof(folder), "%s", at(name));
+    *strrchr(folder, '/') = '\0';
+    assert_ok(tdm_make_dirs(folder));
+    assert_ok(tdm_write_file_atomic(at(name), data, bytes));
+}
+
+static void put(const char *name, const char *text)
+{
+    put_bytes(name, text, strlen(text));
+}
+
+static const tdm_pack_format *format_named(const char *name)
+{
+    size_t count;
+    const tdm_pack_format *const *formats = tdm_pack_formats(&count);
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(formats[i]->name, name)) return formats[i];
+    fail_msg("no format \"%s\"", name);
+    return NULL;
+}
+
+static tdm_status list_again(const char *format, const char *source)
+{
+    tdm_pack_list_free(&list);
+    return format_named(format)->list(source, &list);
+}
+
+/* Item i is called `name` and has these captions (NULL ends them). */
+static void expect(int64_t i, const char *name, const char *const *caption)
+{
+    assert_true(i < list.count);
+    const tdm_pack_item *item = &list.item[i];
+    assert_string_equal(item->name, name);
+    int64_t k = 0;
+    for (; caption[k]; k++) {
+        assert_true(k < item->caption_n);
+        assert_string_equal(item->caption[k], caption[k]);
+    }
+    assert_int_equal(item->caption_n, k);
+}
+#define EXPECT(i, name, ...)       expect((i), (name), (const char *const[]){__VA_ARGS__, NULL})
+#define EXPECT_NO_CAPTION(i, name) expect((i), (name), (const char *const[]){NULL})
+
+/* ---- csv ---- */
+
+static void csv_commas_and_quotes(void **state)
+{
+    (void)state;
+    put("a/pairs.csv", "id,title,filepath\n"
+                       "1,\"a cat, \"\"sleeping\"\"\",img/1.png\n"
+                       "2,\"two\nlines\",img/2.png\n"
+                       "\n"
+                       "3, padded ,/absolute/3.png\n"
+                       "4,a second caption,img/1.png"); /* no newline at the end */
+    assert_ok(list_again("csv", at("a/pairs.csv")));
+    assert_int_equal(list.count, 3);
+    EXPECT(0, "img/1.png", "a cat, \"sleeping\"", "a second caption");
+    EXPECT(1, "img/2.png", "two\nlines");
+    EXPECT(2, "/absolute/3.png", "padded");
+    assert_string_equal(list.item[0].path, at("a/img/1.png"));
+    assert_string_equal(list.item[2].path, "/absolute/3.png");
+    assert_int_equal(list.item[0].bytes, -1);
+    assert_int_equal(list.item[0].identity, -1);
+    assert_string_equal(list.item[0].split, "");
+}
+
+static void csv_tabs_byte_order_mark_and_windows_lines(void **state)
+{
+    (void)state;
+    put("pairs.tsv", "\xef\xbb\xbf"
+                     "filepath\ttitle\r\nb.png\ta, with a comma\r\nc.png\t\xc3\xa9t\xc3\xa9\r\nd.png\t\r\n");
+    assert_ok(list_again("csv", at("pairs.tsv")));
+    assert_int_equal(list.count, 3);
+    EXPECT(0, "b.png", "a, with a comma");
+    EXPECT(1, "c.png", "\xc3\xa9t\xc3\xa9");
+    EXPECT(2, "d.png", ""); /* kept, for the packer to report */
+}
+
+static void csv_same_name_in_two_folders(void **state)
+{
+    (void)state;
+    put("a/x.csv", "filepath,title\n1.png,of a\n");
+    put("b/x.csv", "filepath,title\n1.png,of b\n");
+    assert_ok(list_again("csv", at("a/x.csv")));
+    assert_ok(format_named("csv")->list(at("b/x.csv"), &list));
+    assert_int_equal(list.count, 2);
+    EXPECT(0, "1.png", "of a");
+    EXPECT(1, "1.png", "of b");
+}
+
+static void csv_many_rows_of_few_images(void **state)
+{
+    (void)state;
+    tdm_text text = {0};
+    assert_ok(tdm_text_printf(&text, "filepath,title\n"));
+    for (int i = 0; i < 9000; i++) assert_ok(tdm_text_printf(&text, "%d.png,caption %d\n", i % 3000, i));
+    put_bytes("x.csv", text.data, text.length);
+    tdm_text_free(&text);
+    assert_ok(list_again("csv", at("x.csv")));
+    assert_int_equal(list.count, 3000);
+    EXPECT(2999, "2999.png", "caption 2999", "caption 5999", "caption 8999");
+}
+
+static void csv_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } wrong[] = {
+        {"", "filepath"},
+        {"\n\n", "filepath"},
+        {"path,title\na,b\n", "\"filepath\""},
+        {"filepath;title\na;b\n", "\"filepath\""},
+        {"filepath,caption\na,b\n", "\"title\""},
+        {"filepath,title\na.png,b\nc.png\n", "line 3 has 1 fields, the header 2"},
+        {"filepath,title\na.png,\"x\ny\"\nb.png,1,2\n", "line 4 has 3 fields"},
+        {"filepath,title\na.png,\"never closed\n", "line 2: a quoted field is not closed"},
+        {"filepath,title\na.png,\"x\"y\n", "line 2: text after a closing quote"},
+        {"filepath,title\n,x\n", "line 2: filepath is empty"},
+    };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        put("wrong.csv", wrong[i].text);
+        assert_fails(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "wrong.csv", wrong[i].says);
+    }
+    assert_fails(list_again("csv", at("absent.csv")), TDM_E_IO, "absent.csv", "");
+
+    tdm_text text = {0};
+    for (int i = 0; i < 5000; i++) assert_ok(tdm_text_printf(&text, "%s", i ? "x" : "filepath,title\n"));
+    assert_ok(tdm_text_printf(&text, ",y\n"));
+    put_bytes("wrong.csv", text.data, text.length);
+    assert_fails(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "line 2", "path is too long");
+    text.length = 0;
+    for (int i = 0; i < 300; i++) assert_ok(tdm_text_printf(&text, "filepath,title,"));
+    put_bytes("wrong.csv", text.data, text.length);
+    assert_fails(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "line 1", "columns");
+    tdm_text_free(&text);
+}
+
+/* ---- folder ---- */
+
+static void folder_is_sorted_and_recursive(void **state)
+{
+    (void)state;
+    put("raw/b.png", "image");
+    put("raw/b.txt", "first\n\n  second  \r\n\t\nthird");
+    put("raw/a/z.JPG", "image");
+    put("raw/a/z.txt", "in a folder\n");
+    put("raw/B.webp", "image"); /* upper case sorts first, in every locale */
+    put("raw/B.txt", "capital");
+    put("raw/a.b.png", "image");
+    put("raw/a.b.txt", "two dots");
+    put("raw/lonely.png", "image");
+    put("raw/notes.md", "no image");
+    put("raw/.hidden.png", "image");
+    assert_ok(list_again("folder", at("raw")));
+    assert_int_equal(list.count, 5);
+    EXPECT(0, "B.webp", "capital");
+    EXPECT(1, "a/z.JPG", "in a folder");
+    EXPECT(2, "a.b.png", "two dots");
+    EXPECT(3, "b.png", "first", "second", "third");
+    EXPECT_NO_CAPTION(4, "lonely.png");
+    assert_string_equal(list.item[1].path, at("raw/a/z.JPG"));
+}
+
+static void folder_refusals(void **state)
+{
+    (void)state;
+    assert_fails(list_again("folder", at("absent")), TDM_E_IO, "absent", "");
+    put("file", "no folder");
+    assert_fails(list_again("folder", at("file")), TDM_E_IO, "file", "");
+    assert_ok(tdm_make_dirs(at("loop")));
+    assert_int_equal(symlink(".", at("loop/again")), 0); /* ends, and says why */
+    assert_fails(list_again("folder", at("loop")), TDM_E_IO, "loop", "");
+}
+
+/* ---- karpathy ---- */
+
+static const char karpathy[] =
+    "{\"dataset\": \"coco\", \"images\": [\n"
+    "{\"filepath\": \"val2014\", \"filename\": \"1.jpg\", \"split\": \"test\", \"cocoid\": 391895,\n"
+    " \"sentences\": [{\"raw\": \"A man.\", \"tokens\": [\"a\", \"man\"]}, {\"raw\": \" A rider. \"}]},\n"
+    "{\"filename\": \"2.jpg\", \"split\": \"restval\", \"sentences\": [{\"raw\": \"caf\\u00e9\"}]},\n"
+    "{\"filename\": \"3.jpg\", \"split\": \"train\", \"sentences\": []}]}";
+
+static void karpathy_images_and_roots(void **state)
+{
+    (void)state;
+    put("set/dataset_coco.json", karpathy);
+    char source[600];
+
+    assert_ok(list_again("karpathy", at("set/dataset_coco.json"))); /* beside the file */
+    assert_int_equal(list.count, 3);
+    EXPECT(0, "val2014/1.jpg", "A man.", "A rider.");
+    EXPECT(1, "2.jpg", "caf\xc3\xa9");
+    EXPECT_NO_CAPTION(2, "3.jpg");
+    assert_string_equal(list.item[0].split, "test");
+    assert_string_equal(list.item[1].split, "restval");
+    assert_string_equal(list.item[0].path, at("set/val2014/1.jpg"));
+
+    assert_ok(tdm_make_dirs(at("set/images")));
+    assert_ok(list_again("karpathy", at("set/dataset_coco.json")));
+    assert_string_equal(list.item[0].path, at("set/images/val2014/1.jpg"));
+
+    snprintf(source, sizeof(source), "%s:/pictures", at("set/dataset_coco.json"));
+    assert_ok(list_again("karpathy", source));
+    assert_string_equal(list.item[1].path, "/pictures/2.jpg");
+}
+
+static void karpathy_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } wrong[] = {
+        {"", "line 1"},
+        {"{\"images\": [\n{\"filename\": \"1.jpg\",,}]}", "line 2"},
+        {"[]", "\"images\""},
+        {"{\"images\": 3}", "\"images\""},
+        {"{\"images\": [3]}", "images[0] has no \"filename\""},
+        {"{\"images\": [{\"filename\": \"1.jpg\", \"sentences\": []}]}", "images[0] has no \"split\""},
+        {"{\"images\": [{\"filename\": \"1.jpg\", \"split\": \"a\"}]}", "images[0] has no \"sentences\""},
+        {"{\"images\": [{\"filename\": \"1.jpg\", \"split\": \"a\", \"sentences\": [{\"raw\": \"x\"}, {}]}]}",
+         "images[0].sentences[1] has no \"raw\""},
+    };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        put("wrong.json", wrong[i].text);
+        assert_fails(list_again("karpathy", at("wrong.json")), TDM_E_FORMAT, "wrong.json", wrong[i].says);
+    }
+    assert_fails(list_again("karpathy", at("absent.json")), TDM_E_IO, "absent.json", "");
+}
+
+/* ---- webdataset ---- */
+
+static struct archive *tar;
+
+static void tar_open(const char *name, int (*format)(struct archive *))
+{
+    tar = archive_write_new();
+    assert_int_equal(format(tar), ARCHIVE_OK);
+    assert_int_equal(archive_write_open_filename(tar, at(name)), ARCHIVE_OK);
+}
+
+static void tar_put(const char *name, const char *text)
+{
+    struct archive_entry *entry = archive_entry_new();
+    archive_entry_set_pathname(entry, name);
+    archive_entry_set_size(entry, (la_int64_t)strlen(text));
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_perm(entry, 0644);
+    assert_true(archive_write_header(tar, entry) >= ARCHIVE_WARN);
+    assert_int_equal(archive_write_data(tar, text, strlen(text)), strlen(text));
+    archive_entry_free(entry);
+}
+
+static void tar_close(void)
+{
+    assert_int_equal(archive_write_close(tar), ARCHIVE_OK);
+    archive_write_free(tar);
+}
+
+/* The item's piece of its file is `text`. */
+static void expect_piece(int64_t i, const char *text)
+{
+    const tdm_pack_item *item = &list.item[i];
+    tdm_text file = {0};
+    assert_int_equal(item->bytes, strlen(text));
+    assert_ok(tdm_read_file(item->path, &file));
+    assert_true(item->offset > 0 && item->offset + item->bytes <= (int64_t)file.length);
+    assert_memory_equal(file.data + item->offset, text, strlen(text));
+    tdm_text_free(&file);
+}
+
+static void webdataset_samples(void **state)
+{
+    (void)state;
+    int (*const format[])(struct archive *) = {archive_write_set_format_ustar, archive_write_set_format_pax,
+                                               archive_write_set_format_gnutar};
+    char deep[256] = "";
+    for (int i = 0; i < 8; i++)
+        strcat(deep, "a-folder-with-a-name/"); /* needs a header of its own in gnutar */
+    for (size_t i = 0; i < sizeof(format) / sizeof(format[0]); i++) {
+        char image[300], caption[300];
+        tar_open("set.tar", format[i]);
+        tar_put("000.jpg", "the first image");
+        tar_put("000.txt", "a caption\n");
+        tar_put("._001.png", "a file manager's shadow of the next");
+        tar_put("001.json", "{\"text\": \"of json\", \"id\": 7}");
+        tar_put("001.png",
+                "image two, longer than one block of a tar file: ................................"
+                "..................................................................................."
+                "..................................................................................."
+                "..................................................................................."
+                "..................................................................................."
+                "...................................................................................");
+        tar_put("001.cls", "3");
+        tar_put("README", "no part of a sample");
+        tar_put("x.y/002.caption.txt", "no image of this key");
+        tar_put("x.y/003.webp", "three");
+        tar_put("x.y/003.json", "{\"caption\": \"text beats json\"}");
+        tar_put("x.y/003.txt", "text");
+        snprintf(image, sizeof(image), "%s004.jpeg", deep);
+        snprintf(caption, sizeof(caption), "%s004.txt", deep);
+        tar_put(image, "four");
+        tar_put(caption, "deep");
+        tar_put("5.jpg", "five");
+        tar_put("5.json", "{\"width\": 3}");
+        tar_close();
+
+        assert_ok(list_again("webdataset", at("set.tar")));
+        assert_int_equal(list.count, 5);
+        EXPECT(0, "000.jpg", "a caption");
+        EXPECT(1, "001.png", "of json");
+        EXPECT(2, "x.y/003.webp", "text");
+        EXPECT(3, image, "deep");
+        EXPECT_NO_CAPTION(4, "5.jpg");
+        expect_piece(0, "the first image");
+        expect_piece(2, "three");
+        expect_piece(3, "four");
+        expect_piece(4, "five");
+    }
+}
+
+static void webdataset_names_beyond_ascii(void **state)
+{
+    (void)state;
+    tar_open("set.tar", archive_write_set_format_ustar);
+    tar_put("caf\xc3\xa9.jpg", "image");
+    tar_put("caf\xc3\xa9.txt", "coffee");
+    tar_close();
+    assert_ok(list_again("webdataset", at("set.tar")));
+    assert_int_equal(list.count, 1);
+    EXPECT(0, "caf\xc3\xa9.jpg", "coffee");
+}
+
+static void webdataset_refusals(void **state)
+{
+    (void)state;
+    put("text.tar", "this is no tar file, but long enough to be looked at by a reader of tar files");
+    assert_fails(list_again("webdataset", at("text.tar")), TDM_E_FORMAT, "text.tar", "tar");
+    assert_fails(list_again("webdataset", at("absent.tar")), TDM_E_IO, "absent.tar", "");
+
+    tar_open("set.tar", archive_write_set_format_ustar);
+    tar_put("1.jpg", "a");
+    tar_put("1.png", "b");
+    tar_close();
+    assert_fails(list_again("webdataset", at("set.tar")), TDM_E_FORMAT, "set.tar: 1.png", "second image");
+
+    tar_open("set.tar", archive_write_set_format_ustar);
+    tar_put("1.jpg", "a");
+    tar_put("1.json", "{\"caption\": ");
+    tar_close();
+    assert_fails(list_again("webdataset", at("set.tar")), TDM_E_FORMAT, "set.tar: 1.json", "line 1");
+
+    /* cut inside the second image's data */
+    char image[4000];
+    memset(image, 'x', sizeof(image) - 1);
+    image[sizeof(image) - 1] = '\0';
+    tar_open("set.tar", archive_write_set_format_ustar);
+    tar_put("1.jpg", "a");
+    tar_put("1.txt", "a");
+    tar_put("2.jpg", image);
+    tar_put("2.txt", "b");
+    tar_close();
+    tdm_text file = {0};
+    assert_ok(tdm_read_file(at("set.tar"), &file));
+    put_bytes("cut.tar", file.data, 2048 + 1000);
+    tdm_text_free(&file);
+    assert_fails(list_again("webdataset", at("cut.tar")), TDM_E_FORMAT, "cut.tar", "");
+}
+
+static void webdataset_compressed_is_refused(void **state)
+{
+    (void)state;
+    tar = archive_write_new();
+    archive_write_set_format_ustar(tar);
+    assert_int_equal(archive_write_add_filter_gzip(tar), ARCHIVE_OK);
+    assert_int_equal(archive_write_open_filename(tar, at("set.tar.gz")), ARCHIVE_OK);
+    tar_put("1.jpg", "a");
+    tar_put("1.txt", "a");
+    tar_close();
+    assert_fails(list_again("webdataset", at("set.tar.gz")), TDM_E_FORMAT, "set.tar.gz", "uncompressed");
+}
+
+/* ---- emoji ---- */
+
+static void emoji_artists_are_splits(void **state)
+{
+    (void)state;
+    put("emoji.json",
+        "{\"concepts\": [{\"label\": \"hot dog\", \"tags\": [\"food\", \"sausage\"], \"subgroup\": \"food\"},"
+        "{\"label\": \"cat\", \"tags\": [], \"subgroup\": \"animal\"}],"
+        "\"images\": [{\"file\": \"google/1.png\", \"artist\": \"google\", \"concept\": 1},"
+        "{\"file\": \"google/0.png\", \"artist\": \"google\", \"concept\": 0},"
+        "{\"file\": \"fluent/0.png\", \"artist\": \"fluent\", \"concept\": 0}]}");
+    assert_ok(list_again("emoji", dir));
+    assert_int_equal(list.count, 3);
+    EXPECT(0, "google/1.png", "cat");
+    EXPECT(1, "google/0.png", "hot dog", "hot dog: food, sausage");
+    EXPECT(2, "fluent/0.png", "hot dog"); /* the test's query is the label alone */
+    assert_string_equal(list.item[2].split, "fluent");
+    assert_int_equal(list.item[0].identity, 1);
+    assert_int_equal(list.item[2].identity, 0);
+    assert_int_equal(list.class_count, 2);
+    assert_string_equal(list.class_name[list.item[2].class_index[0]], "food");
+    assert_string_equal(format_named("emoji")->split, "train=google+twitter+openmoji,test=fluent");
+
+    put("emoji.json",
+        "{\"concepts\": [], \"images\": [{\"file\": \"a\", \"artist\": \"b\", \"concept\": 0}]}");
+    assert_fails(list_again("emoji", dir), TDM_E_FORMAT, "emoji.json", "images[0] is incomplete");
+    put("emoji.json", "{\"concepts\": []}");
+    assert_fails(list_again("emoji", dir), TDM_E_FORMAT, "emoji.json", "\"images\"");
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(csv_commas_and_quotes),
+        CASE(csv_tabs_byte_order_mark_and_windows_lines),
+        CASE(csv_same_name_in_two_folders),
+        CASE(csv_many_rows_of_few_images),
+        CASE(csv_refusals),
+        CASE(folder_is_sorted_and_recursive),
+        CASE(folder_refusals),
+        CASE(karpathy_images_and_roots),
+        CASE(karpathy_refusals),
+        CASE(webdataset_samples),
+        CASE(webdataset_names_beyond_ascii),
+        CASE(webdataset_refusals),
+        CASE(webdataset_compressed_is_refused),
+        CASE(emoji_artists_are_splits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
