@@ -73,6 +73,7 @@ def parse_arguments():
 def load_file(name, path):
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # torch.compile looks it up
     spec.loader.exec_module(module)
     return module
 
