@@ -24,7 +24,7 @@ data_prep/fetch_emoji.sh demo/emoji
 
 step "pack"
 if [ ! -e demo/shards/dataset.h5 ]; then
-    "$tandem" pack --format emoji --out demo/shards demo/emoji
+    "$tandem" pack --format emoji --split train=google+twitter+openmoji,test=fluent --out demo/shards demo/emoji
 fi
 [ -e demo/emoji.bpe.txt ] || "$tandem" tokenizer --train --vocab-size 2048 --out demo/emoji.bpe.txt demo/shards
 
