@@ -52,10 +52,18 @@ INLINE float act_get(int dtype, const void *x, int64_t i)
     return dtype == TDM_BF16 ? bf16_value(((const uint16_t *)x)[i]) : ((const float *)x)[i];
 }
 
+/* The same for values that arithmetic made: their NaNs have few mantissa bits and cannot overflow in
+ * rounding. */
+INLINE uint16_t bf16_round_computed(float x)
+{
+    uint32_t bits = float_bits(x);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
 INLINE void act_set(int dtype, void *x, int64_t i, float value)
 {
     if (dtype == TDM_BF16)
-        ((uint16_t *)x)[i] = bf16_round(value);
+        ((uint16_t *)x)[i] = bf16_round_computed(value);
     else
         ((float *)x)[i] = value;
 }
@@ -81,12 +89,41 @@ INLINE float fast_exp(float x)
     return x < -87.3f ? 0.0f : y;
 }
 
+/* exp(x) for results that are rounded to bf16: relative error below 1e-5; x clamped to +-80. */
+INLINE float rough_exp(float x)
+{
+    float t = x * 1.44269504f;
+    t = t < -115.0f ? -115.0f : t;
+    t = t > 115.0f ? 115.0f : t;
+    const float shift = 12582912.0f;
+    float shifted = t + shift;
+    float r = t - (shifted - shift);
+    float p = 9.582776798e-3f; /* 2^r on |r| <= 1/2, fitted by weighted least squares */
+    p = p * r + 5.590721608e-2f;
+    p = p * r + 2.402410453e-1f;
+    p = p * r + 6.931241045e-1f;
+    p = p * r + 1.0f;
+    return p * bits_float((float_bits(shifted) << 23) + 0x3f800000u);
+}
+
+/* 1/x for 1 <= x < 2^125: a guess from the exponent and mantissa bits (relative error 0.12), then Newton's
+ * steps r (2 - x r), each squaring the error; wide divisions take longer than this. */
+INLINE float reciprocal(float x, int steps)
+{
+    float r = bits_float(0x7ef311c7u - float_bits(x));
+    for (int i = 0; i < steps; i++) r = r * (2.0f - x * r);
+    return r;
+}
+
+enum { STEPS_BF16 = 2, STEPS_F32 = 3 }; /* errors below 3e-4 and 1e-7 */
+
 /* Phi(x) = erfc(-x/sqrt2)/2 and *density = exp(-x²/2)/sqrt(2 pi). erfc(z) exp(z²) = t Q(t) with
  * t = 1/(1 + 0.48 z), Q fitted by weighted least squares on 0 <= z <= 8 (max. relative error 1.4e-8). */
-INLINE float normal_cdf(float x, float *density)
+INLINE float normal_cdf(int dtype, float x, float *density)
 {
     float z = fabsf(x) * 0.70710678f;
-    float t = 1.0f / (1.0f + 0.48f * z);
+    z = z > 1e9f ? 1e9f : z;
+    float t = reciprocal(1.0f + 0.48f * z, dtype == TDM_BF16 ? STEPS_BF16 : STEPS_F32);
     float q = -5.461046072e-2f;
     q = q * t + 2.913013904e-1f;
     q = q * t - 5.740965002e-1f;
@@ -96,7 +133,7 @@ INLINE float normal_cdf(float x, float *density)
     q = q * t + 2.278528598e-1f;
     q = q * t + 2.720515986e-1f;
     q = q * t + 2.707547642e-1f;
-    float gauss = fast_exp(-0.5f * x * x);
+    float gauss = dtype == TDM_BF16 ? rough_exp(-0.5f * x * x) : fast_exp(-0.5f * x * x);
     float tail = 0.5f * gauss * t * q;
     *density = gauss * 0.39894228f;
     return x < 0.0f ? tail : 1.0f - tail;
@@ -246,20 +283,21 @@ static void layernorm_backward(tdm_dtype dtype, int64_t rows, int64_t width, con
 }
 
 /* ---- Activation ---- */
-INLINE float sigmoid(float x)
+INLINE float sigmoid(int dtype, float x)
 {
-    return 1.0f / (1.0f + fast_exp(-x));
+    if (dtype == TDM_BF16) return reciprocal(1.0f + rough_exp(-x), STEPS_BF16);
+    return reciprocal(1.0f + fast_exp(-x < 80.0f ? -x : 80.0f), STEPS_F32);
 }
 
-INLINE float activation_value(int kind, float x, float *slope)
+INLINE float activation_value(int kind, int dtype, float x, float *slope)
 {
     if (kind == TDM_QUICKGELU) {
-        float s = sigmoid(1.702f * x);
+        float s = sigmoid(dtype, 1.702f * x);
         *slope = s * (1.0f + 1.702f * x * (1.0f - s));
         return x * s;
     }
     float density;
-    float cdf = normal_cdf(x, &density);
+    float cdf = normal_cdf(dtype, x, &density);
     *slope = cdf + x * density;
     return x * cdf;
 }
@@ -269,7 +307,7 @@ INLINE void activation_forward_typed(int kind, int dtype, int64_t n, const void 
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float slope;
-        act_set(dtype, y, i, activation_value(kind, act_get(dtype, x, i), &slope));
+        act_set(dtype, y, i, activation_value(kind, dtype, act_get(dtype, x, i), &slope));
     }
 }
 
@@ -288,7 +326,7 @@ INLINE void activation_backward_typed(int kind, int dtype, int64_t n, const void
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) {
             float slope;
-            float value = activation_value(kind, act_get(dtype, x, i), &slope);
+            float value = activation_value(kind, dtype, act_get(dtype, x, i), &slope);
             act_set(dtype, dx, i, act_get(dtype, dy, i) * slope);
             act_set(dtype, y, i, value);
         }
@@ -296,7 +334,7 @@ INLINE void activation_backward_typed(int kind, int dtype, int64_t n, const void
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) {
             float slope;
-            (void)activation_value(kind, act_get(dtype, x, i), &slope);
+            (void)activation_value(kind, dtype, act_get(dtype, x, i), &slope);
             act_set(dtype, dx, i, act_get(dtype, dy, i) * slope);
         }
     }
