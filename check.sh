@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds without warnings, runs every test, and the unit tests again under
-# AddressSanitizer and UndefinedBehaviorSanitizer. Needs no network when the packages are there.
+# Installs what is missing, builds without warnings, runs every test, the unit tests and the fuzz corpora again under
+# AddressSanitizer and UndefinedBehaviorSanitizer, and what computes once more on AVX2. Needs no network when the
+# packages are there.
 set -euo pipefail
 cd "$(dirname "$0")"
 jobs=$(nproc)
@@ -9,23 +10,39 @@ scripts/install.sh build check
 
 echo "== layout of the sources"
 if command -v clang-format-14 >/dev/null; then
-    git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror
+    find bench data_prep include src tests \( -name '*.c' -o -name '*.h' \) -print0 |
+        xargs -0 clang-format-14 --dry-run -Werror
+else
+    echo "no clang-format-14: not checked"
 fi
-git ls-files '*.sh' .ci/run cluster | while read -r file; do
-    case $(head -c 32 "$file") in '#!'*sh*) echo "$file" ;; esac
-done | xargs shellcheck
+find . \( -path './build*' -o -path ./runs -o -path ./demo -o -path ./.git \) -prune -o -type f -print0 |
+    xargs -0 grep -lE --null '^#!.*[ /](ba)?sh$' | xargs -0 shellcheck
+
+# build DIR OPTION…
+build() {
+    local dir=$1
+    shift
+    cmake -S . -B "$dir" -DTANDEM_WERROR=ON "$@" >"$dir.log" 2>&1 || {
+        cat "$dir.log"
+        exit 1
+    }
+    rm -f "$dir.log"
+    cmake --build "$dir" -j "$jobs" -- --quiet
+}
 
 echo "== build"
-cmake -S . -B build -DTANDEM_WERROR=ON >build-configure.log 2>&1 || { cat build-configure.log; exit 1; }
-rm -f build-configure.log
-cmake --build build -j "$jobs" -- --quiet
-
+build build
 echo "== build with sanitizers"
-cmake -S . -B build-sanitize -DTANDEM_WERROR=ON -DTANDEM_ASAN=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
-cmake --build build-sanitize -j "$jobs" -- --quiet
+build build-sanitize -DTANDEM_ASAN=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
 
-echo "== unit tests with sanitizers"
-ctest --test-dir build-sanitize -L unit -LE unsanitized -j "$jobs" --output-on-failure
+echo "== unit tests and fuzz corpora with sanitizers"
+ctest --test-dir build-sanitize -L 'unit|fuzz' -LE unsanitized -j "$jobs" --output-on-failure
+
+if [ "$(uname -m)" = x86_64 ]; then
+    echo "== computing tests as on a CPU without AVX-512"
+    TANDEM_ISA=avx2 ctest --test-dir build -R 'test_(clip_golden|gradients|optim|trainer|scores|metrics|embed)' -E '_(generic|avx2|avx512)$' \
+        -j "$jobs" --output-on-failure
+fi
 
 echo "== all tests"
 ctest --test-dir build -j "$jobs" --output-on-failure

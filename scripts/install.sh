@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the named lists ask for, those that are missing only.
+# Installs the Debian packages that the named lists ask for, those that are missing only. A line of a list is a package,
+# or a package and the only release that has it.
 #   scripts/install.sh [build] [check] [demo] [fuzz]
 # Works as root, or as a user with sudo. Does nothing, and needs no network, when everything is there.
 set -euo pipefail
@@ -17,7 +18,8 @@ for group in "${@:-build}"; do
     esac
 done
 
-mapfile -t packages < <(sed 's/#.*//; /^[[:space:]]*$/d' "${lists[@]}")
+release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+mapfile -t packages < <(sed 's/#.*//' "${lists[@]}" | awk -v release="$release" 'NF && (NF == 1 || $2 == release) { print $1 }')
 missing=()
 for package in "${packages[@]}"; do
     # a tool that came from elsewhere than its package (an own node, say) serves as well

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # The frame of the command line: help, version, unknown commands and options, exit codes, ranks.
-# shellcheck disable=SC1091,SC2154 # the file beside this one; it sets $work
 . "$(dirname "$0")/common.sh"
 
 run 0 --version

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # tandem tokenize and tandem tokenizer --train against the golden files, and what they say about bad input.
-# shellcheck disable=SC1091,SC2154 # the file beside this one; it sets $work
 . "$(dirname "$0")/common.sh"
 golden=$TANDEM_SOURCE_DIR/tests/golden/tokenizer
 
