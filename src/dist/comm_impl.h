@@ -6,12 +6,14 @@
 
 #include <mpi.h>
 
+enum { COMM_MAX_COUNT = 1 << 28 }; /* well below int, so that no byte count inside MPI overflows one */
+
 struct tdm_comm {
     MPI_Comm mpi; /* a duplicate of the world: nobody else's messages can meet ours */
     int rank, size;
     char host[64];
     bool initialized_here; /* then destroy finalizes MPI */
-    int64_t max_count;     /* elements (or bytes) given to one MPI call; MPI's counts are int */
+    int64_t max_count;     /* elements (or bytes) given to one MPI call */
 };
 
 /* Lowers max_count so that tests walk the paths of arrays beyond 2^31 elements with small ones. Must be the

@@ -11,7 +11,6 @@
 
 #include "../../src/dist/comm_impl.h"
 
-#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,12 +20,12 @@ static int rank, size;
 /* Runs `body` with the ordinary limit and with limits that cut every transfer into pieces. */
 static void with_limits(void (*body)(void))
 {
-    const int64_t limits[] = {INT_MAX, 5, 1};
+    const int64_t limits[] = {COMM_MAX_COUNT, 5, 1};
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         tdm_comm_set_max_count(comm, limits[i]);
         body();
     }
-    tdm_comm_set_max_count(comm, INT_MAX);
+    tdm_comm_set_max_count(comm, COMM_MAX_COUNT);
 }
 
 static void check_sums(void)
