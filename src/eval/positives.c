@@ -1,0 +1,201 @@
+/* The positives of a block of queries: collected on the first round, sorted at home. */
+#include "metrics_impl.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct found_positive { /* one record of the tail of the first round */
+    int64_t row;
+    float score;
+    int32_t query; /* place in the block */
+} found_positive;
+
+static bool share_bit(const uint64_t *a, const uint64_t *b, int64_t words)
+{
+    for (int64_t w = 0; w < words; w++)
+        if (a[w] & b[w]) return true;
+    return false;
+}
+
+static bool is_answer(const evaluation *eval, const eval_queries *queries, int64_t i, int64_t column)
+{
+    const eval_gallery *g = &eval->gallery;
+    const int64_t row = g->row[column];
+    if (eval->exclude_self && row == queries->row[i]) return false;
+    if (g->sorted_id != NULL) return g->sorted_id[column] == queries->id[i];
+    const int64_t words = eval->ring.label_words;
+    return share_bit(queries->labels + i * words, g->labels + (row - g->first) * words, words);
+}
+
+/* First column whose id is >= id. */
+static int64_t lower_bound(const int64_t *sorted, int64_t n, int64_t id)
+{
+    int64_t low = 0;
+    while (n > 0) {
+        const int64_t half = n / 2;
+        if (sorted[low + half] < id) {
+            low += half + 1;
+            n -= half + 1;
+        } else {
+            n = half;
+        }
+    }
+    return low;
+}
+
+/* The columns among which the positives of query i lie: its id's, or all with labels. */
+static void candidate_columns(const evaluation *eval, const eval_queries *queries, int64_t i, int64_t *begin,
+                              int64_t *end)
+{
+    const eval_gallery *g = &eval->gallery;
+    *begin = 0;
+    *end = g->n;
+    if (g->sorted_id == NULL) return;
+    const int64_t id = queries->id[i];
+    *begin = lower_bound(g->sorted_id, g->n, id);
+    if (id < INT64_MAX) *end = lower_bound(g->sorted_id, g->n, id + 1);
+}
+
+static int64_t count_positives(const evaluation *eval, const eval_queries *queries, int64_t i)
+{
+    int64_t begin, end, count = 0;
+    candidate_columns(eval, queries, i, &begin, &end);
+    for (int64_t c = begin; c < end; c++) count += is_answer(eval, queries, i, c);
+    return count;
+}
+
+/* Writes the positives of the queries [first, first + rows) of one tile that lie in panel p. */
+static void collect_tile(const evaluation *eval, const eval_queries *queries, int64_t first, int64_t rows,
+                         int64_t p, const bool *wanted, found_positive **cursor)
+{
+    const eval_gallery *g = &eval->gallery;
+    const int64_t columns = g->kernel->columns;
+    const int64_t end = tdm_min_i64(g->n, (p + 1) * columns);
+    float tile[EVAL_TILE_ROWS * EVAL_MAX_COLUMNS];
+    bool computed = false;
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t c = p * columns; wanted[r] && c < end; c++) {
+            if (!is_answer(eval, queries, first + r, c)) continue;
+            if (!computed) eval_gallery_tile(g, eval->packed_query + first * g->d, p, tile);
+            computed = true;
+            *cursor[r]++ = (found_positive){.row = g->row[c],
+                                            .score = tile[r * columns + c - p * columns],
+                                            .query = (int32_t)(first + r)};
+        }
+    }
+}
+
+/* All positives of one group of queries; out[i - first] is where query i's records go. Queries of the group
+ * with the same id share their tiles. */
+static void collect_group(const evaluation *eval, const eval_queries *queries, int64_t first, int64_t rows,
+                          found_positive **cursor)
+{
+    const int64_t columns = eval->gallery.kernel->columns;
+    bool done[EVAL_TILE_ROWS] = {false};
+    for (int64_t r = 0; r < rows; r++) {
+        if (done[r]) continue;
+        int64_t begin, end;
+        candidate_columns(eval, queries, first + r, &begin, &end);
+        bool wanted[EVAL_TILE_ROWS] = {false};
+        for (int64_t s = r; s < rows; s++) {
+            wanted[s] = !done[s] &&
+                        (eval->gallery.sorted_id == NULL || queries->id[first + s] == queries->id[first + r]);
+            done[s] |= wanted[s];
+        }
+        for (int64_t p = begin / columns; p * columns < end; p++)
+            collect_tile(eval, queries, first, rows, p, wanted, cursor);
+    }
+}
+
+tdm_status metrics_collect(evaluation *eval)
+{
+    const eval_queries queries = eval_ring_queries(&eval->ring);
+    const int64_t n = queries.n, groups = (n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    int64_t *begin = NULL;
+    TDM_TRY(TDM_ALLOC(n + 1, &begin));
+#pragma omp parallel for num_threads(eval->threads) schedule(dynamic, 16)
+    for (int64_t i = 0; i < n; i++) begin[i + 1] = count_positives(eval, &queries, i);
+    for (int64_t i = 0; i < n; i++) begin[i + 1] += begin[i];
+    const int64_t before = eval->ring.tail.bytes;
+    const int64_t added = begin[n] * (int64_t)sizeof(found_positive);
+    tdm_status status = eval_buffer_resize(&eval->ring.tail, before + added);
+    if (status == TDM_OK && added > 0) {
+        found_positive *out = (found_positive *)(void *)(eval->ring.tail.data + before);
+#pragma omp parallel for num_threads(eval->threads) schedule(dynamic, 4)
+        for (int64_t g = 0; g < groups; g++) {
+            const int64_t first = g * EVAL_TILE_ROWS, rows = tdm_min_i64(EVAL_TILE_ROWS, n - first);
+            found_positive *cursor[EVAL_TILE_ROWS];
+            for (int64_t r = 0; r < rows; r++) cursor[r] = out + begin[first + r];
+            collect_group(eval, &queries, first, rows, cursor);
+        }
+    }
+    tdm_free(begin);
+    return status;
+}
+
+/* ---- At home: sort ---- */
+
+static int64_t positives_bytes(int64_t n, int64_t total)
+{
+    return 8 * (n + 1 + 2 * total) + 4 * total;
+}
+
+static int compare_positive(const void *a, const void *b)
+{
+    const found_positive *x = a, *y = b;
+    if (x->query != y->query) return x->query < y->query ? -1 : 1;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return x->row < y->row ? -1 : x->row > y->row;
+}
+
+tdm_status metrics_arrange(evaluation *eval)
+{
+    const int64_t n = eval_ring_queries(&eval->ring).n;
+    const int64_t total = eval->ring.tail.bytes / (int64_t)sizeof(found_positive);
+    const found_positive *found = (const found_positive *)(const void *)eval->ring.tail.data;
+    found_positive *sorted = NULL;
+    int64_t *cursor = NULL;
+    eval_buffer arranged = {0};
+    tdm_status status = TDM_ALLOC(total, &sorted);
+    if (status == TDM_OK) status = TDM_ALLOC(n + 1, &cursor);
+    if (status == TDM_OK) status = eval_buffer_resize(&arranged, positives_bytes(n, total));
+    for (int64_t i = 0; i < total && status == TDM_OK; i++)
+        if (!isfinite(found[i].score))
+            status = tdm_error_set(TDM_E_NUMERIC, __FILE__, __LINE__,
+                                   "the score of a query and gallery row %lld is not finite",
+                                   (long long)found[i].row);
+    if (status == TDM_OK) {
+        int64_t *offset = (int64_t *)(void *)arranged.data;
+        for (int64_t i = 0; i < total; i++) cursor[found[i].query + 1]++;
+        for (int64_t i = 0; i < n; i++) cursor[i + 1] += cursor[i];
+        memcpy(offset, cursor, (size_t)(n + 1) * sizeof *offset);
+        for (int64_t i = 0; i < total; i++) sorted[cursor[found[i].query]++] = found[i];
+#pragma omp parallel for num_threads(eval->threads) schedule(dynamic, 16)
+        for (int64_t i = 0; i < n; i++)
+            qsort(sorted + offset[i], (size_t)(offset[i + 1] - offset[i]), sizeof *sorted, compare_positive);
+        tdm_free(eval->ring.tail.data);
+        eval->ring.tail = arranged;
+        const positives p = metrics_positives(&eval->ring, n);
+        for (int64_t i = 0; i < total; i++) {
+            p.row[i] = sorted[i].row;
+            p.score[i] = sorted[i].score;
+            p.beaten[i] = 0;
+        }
+    } else {
+        tdm_free(arranged.data);
+    }
+    tdm_free(sorted);
+    tdm_free(cursor);
+    return status;
+}
+
+positives metrics_positives(const eval_ring *ring, int64_t n)
+{
+    positives p = {.offset = (int64_t *)(void *)ring->tail.data};
+    p.total = p.offset[n];
+    p.row = p.offset + n + 1;
+    p.beaten = p.row + p.total;
+    p.score = (float *)(p.beaten + p.total);
+    return p;
+}
