@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# tandem pack under mpirun: shards, index and report are the same bytes, and errors the same line, on 1 to 4 ranks.
+# shellcheck source=../cli/common.sh
+. "$(dirname "$0")/../cli/common.sh"
+export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+
+python3 "$TANDEM_SOURCE_DIR/tests/run/make_pairs.py" "$work/raw" 61
+python3 - "$work" <<'EOF'
+"""The same pairs as CSV, Karpathy JSON, two tar files and an emoji set."""
+import json, pathlib, sys, tarfile
+work = pathlib.Path(sys.argv[1])
+pairs = [(png, png.with_suffix(".txt").read_text().split("\n")[0]) for png in sorted((work / "raw").glob("*.png"))]
+with open(work / "raw/pairs.csv", "w") as out:
+    out.write("filepath\ttitle\n")
+    for png, caption in pairs:
+        out.write(f'{png.name}\t{caption}\n{png.name}\t"again: {caption}"\n')
+splits = ["train", "restval", "val", "test"]
+(work / "raw/set.json").write_text(json.dumps({"images": [
+    {"filename": png.name, "split": splits[i % 4], "sentences": [{"raw": caption}]}
+    for i, (png, caption) in enumerate(pairs)]}))
+(work / "raw/emoji.json").write_text(json.dumps({
+    "concepts": [{"label": caption, "tags": ["tag"], "subgroup": caption.split()[-1]} for _, caption in pairs],
+    "images": [{"file": png.name, "artist": ["google", "twitter", "openmoji", "fluent"][i % 4], "concept": i // 4}
+               for i, (png, _) in enumerate(pairs)]}))
+for part, form in ((0, tarfile.PAX_FORMAT), (1, tarfile.GNU_FORMAT)):
+    with tarfile.open(work / f"{part}.tar", "w", format=form) as tar:
+        for png, _ in pairs[part::2]:
+            tar.add(png, png.name)
+            tar.add(png.with_suffix(".txt"), png.with_suffix(".txt").name)
+EOF
+
+# packed N FORMAT ARG…: on N ranks into $work/N; its digests to stdout
+packed() {
+    local n=$1 format=$2
+    shift 2
+    rm -rf "${work:?}/$n"
+    timeout 120 "$MPIEXEC" --oversubscribe -n "$n" "$TANDEM" pack --format "$format" --out "$work/$n" --shard-size 7 "$@" \
+        >"$work/out" 2>"$work/err" || fail "pack $format on $n ranks: $(cat "$work/err")"
+    (cd "$work/$n" && sha256sum -- *)
+}
+
+# same RANKS WANTED_FILES FORMAT ARG…: as on one rank
+same() {
+    local ranks=$1 want=$2 format=$3 n
+    shift 3
+    packed 1 "$format" "$@" >"$work/digests"
+    [ "$(wc -l <"$work/digests")" -eq "$want" ] || fail "$format: not $want files: $(cat "$work/digests")"
+    for n in $ranks; do
+        packed "$n" "$format" "$@" >"$work/others"
+        cmp "$work/digests" "$work/others" >&2 || fail "$format: other files on $n ranks than on one: $(cat "$work/others")"
+    done
+    "$TANDEM" info --verify "$work/$n" >"$work/out" 2>&1 || fail "$format: info --verify: $(cat "$work/out")"
+}
+
+# 61 images in shards of 7: 9 shards, index, report
+same "2 3 4" 11 folder "$work/raw"
+same 2 11 csv --split train "$work/raw/pairs.csv"
+same 3 11 csv --split train=0.8,val=0.2 --seed 3 --image-size 16 "$work/raw/pairs.csv"
+same 4 10 karpathy --split train=train+restval,test "$work/raw/set.json"
+same 3 11 webdataset "$work/0.tar" "$work/1.tar"
+same 2 12 emoji "$work/raw"
+
+# bad images: the same report, the same error from whichever rank
+echo "no image" >"$work/raw/0020.png"
+echo "no image" >"$work/raw/0008.png"
+: >"$work/raw/0055.txt"
+same "2 3 4" 11 folder --skip-bad "$work/raw"
+jq -e '[.bad[].name] == ["0008.png", "0020.png", "0055.png"] and .images == 58' "$work/4/pack-report.json" >/dev/null ||
+    fail "the report: $(cat "$work/4/pack-report.json")"
+for n in 1 4; do
+    code=0
+    rm -rf "${work:?}/$n"
+    timeout 60 "$MPIEXEC" --oversubscribe -n "$n" "$TANDEM" pack --format folder --out "$work/$n" --shard-size 7 \
+        "$work/raw" >"$work/out" 2>"$work/err" || code=$?
+    [ "$code" -eq 1 ] || fail "a bad image on $n ranks: exit code $code: $(cat "$work/err")"
+    [ "$(grep -c '^tandem: ' "$work/err")" -eq 1 ] || fail "a bad image on $n ranks: not one line: $(cat "$work/err")"
+    has "$work/err" '^tandem: .*0008\.png'
+    [ ! -e "$work/$n/dataset.h5" ] || fail "a failed packing left an index"
+done
+refuse 2 'format' pack --format foldr --out "$work/x" "$work/raw"
+refuse 2 'skip-bad' pack --format folder --out "$work/x" --skip-bda "$work/raw"
