@@ -1,6 +1,6 @@
 /* Attention: heads of sequences over threads. Each head writes its own columns of its own rows, so the order
  * in which threads take heads does not show in the result. */
-#include "ops_impl.h"
+#include "attention_amx.h"
 
 #include <math.h>
 #include <omp.h>
@@ -73,6 +73,26 @@ static tdm_attention_head head_of(const tdm_ops *ops, const attention_rows *rows
     return view;
 }
 
+/* The way for one length: tiles where they exist and the sequence is short enough, else the table's kernels.
+ */
+typedef void (*head_kernel)(const tdm_attention_head *head, void *scratch);
+typedef struct head_way {
+    head_kernel forward, backward;
+    size_t scratch_bytes;
+} head_way;
+
+static head_way choose_way(const tdm_ops *ops, int64_t length, int64_t head_dim)
+{
+#if defined(TANDEM_HAVE_AMX)
+    if (ops->dtype == TDM_BF16 && ops->cpu.amx_bf16 && ops->cpu.avx512_bf16 && length <= TDM_AMX_MAX_LENGTH &&
+        head_dim <= TDM_AMX_MAX_HEAD_DIM)
+        return (head_way){tdm_attention_amx_forward, tdm_attention_amx_backward,
+                          tdm_attention_amx_scratch_bytes(length, head_dim)};
+#endif
+    return (head_way){ops->kernels->attention_forward, ops->kernels->attention_backward,
+                      tdm_attention_scratch_bytes(length, head_dim)};
+}
+
 static void run_heads(tdm_ops *ops, const attention_rows *rows, int64_t n_seq, const int64_t *seq)
 {
     int64_t jobs = n_seq * rows->heads;
@@ -83,17 +103,15 @@ static void run_heads(tdm_ops *ops, const attention_rows *rows, int64_t n_seq, c
         int64_t length = seq[i + 1] - seq[i];
         if (length == 0) continue;
         tdm_attention_head view = head_of(ops, rows, seq[i], length, head);
-        void *scratch = ops->scratch[omp_get_thread_num()].base;
-        if (rows->dqkv)
-            ops->kernels->attention_backward(&view, scratch);
-        else
-            ops->kernels->attention_forward(&view, scratch);
+        head_way way = choose_way(ops, length, rows->head_dim);
+        (rows->dqkv ? way.backward : way.forward)(&view, ops->scratch[omp_get_thread_num()].base);
     }
 }
 
 static bool fits_scratch(const tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t head_dim)
 {
-    return tdm_ops_scratch(ops, 0, tdm_attention_scratch_bytes(longest_sequence(n_seq, seq), head_dim));
+    head_way way = choose_way(ops, longest_sequence(n_seq, seq), head_dim);
+    return tdm_ops_scratch(ops, 0, way.scratch_bytes) != NULL;
 }
 
 void tdm_attention_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,

@@ -24,9 +24,11 @@ int main(void) { _tile_dpbf16ps(0, 1, 2); return 0; }" TANDEM_HAVE_AMX)
 unset(CMAKE_REQUIRED_FLAGS)
 if(TANDEM_HAVE_AMX)
   set_source_files_properties(${root}/src/ops/amx_gemm.c PROPERTIES COMPILE_OPTIONS "${amx_flags}")
+  set_source_files_properties(${root}/src/ops/attention_amx.c PROPERTIES COMPILE_OPTIONS "-O3;${amx_flags}")
   target_compile_definitions(tandem_ops_objects PUBLIC TANDEM_HAVE_AMX)
 else()
-  set_source_files_properties(${root}/src/ops/amx_gemm.c PROPERTIES HEADER_FILE_ONLY TRUE)
+  set_source_files_properties(${root}/src/ops/amx_gemm.c ${root}/src/ops/attention_amx.c PROPERTIES
+                              HEADER_FILE_ONLY TRUE)
 endif()
 
 # Not part of `all`: make ops_bench

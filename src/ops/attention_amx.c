@@ -1,0 +1,466 @@
+/* Attention on AMX tiles. Instructions: Intel 64 SDM vol. 2, TDPBF16PS, TILELOADD, LDTILECFG.
+ *
+ * TDPBF16PS multiplies a left tile, 16 rows of 32 contiguous k, with a right tile, 16 pairs of k by 16
+ * columns. A right operand therefore consists of 32-bit words that hold two neighbours in k:
+ *
+ *     product           left operand (rows as they are)     right operand (words)
+ *     S  = Q K^T        Q  [query][dim]                     K^T  [dim pair][key]     K's words transposed
+ *     dP = dO V^T       dO [query][dim]                     V^T  [dim pair][key]     V's words transposed
+ *     O  = P V          P  [query][key]                     V    [key pair][dim]     two rows interleaved
+ *     dQ = dS K         dS [query][key]                     K    [key pair][dim]     two rows interleaved
+ *     dV = P^T dO       P^T  [key][query]                   dO   [query pair][dim]   two rows interleaved
+ *     dK = dS^T Q       dS^T [key][query]                   Q    [query pair][dim]   two rows interleaved
+ *
+ * P^T and dS^T are made by interleaving two rows of queries into words and transposing the words. All sizes
+ * are padded with zeros to multiples of 32. Queries go in blocks of 32. */
+#include "attention_amx.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+enum {
+    TILE = 16,
+    BLOCK = 32 /* rows and columns of the micro kernel, and k of one step */
+};
+
+static void configure_tiles(void)
+{
+    struct tile_config { /* Intel SDM vol. 1, 18.2: palette 1 */
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } config;
+    memset(&config, 0, sizeof(config));
+    config.palette = 1;
+    for (int i = 0; i < 8; i++) {
+        config.row_bytes[i] = 64;
+        config.rows[i] = TILE;
+    }
+    _tile_loadconfig(&config);
+}
+
+/* A left operand: bf16 rows of `step` elements; a right one: rows of `step` words, one row per pair of k. */
+typedef struct left_rows {
+    const uint16_t *at;
+    int64_t step;
+} left_rows;
+typedef struct right_words {
+    const uint32_t *at;
+    int64_t step;
+} right_words;
+
+/* c[32][c_step] = A[32][k_begin … k_end) · B[k_begin … k_end)[32]; k in multiples of 32 */
+static inline void multiply_block(left_rows left, right_words right, int64_t k_begin, int64_t k_end, float *c,
+                                  int64_t c_step)
+{
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = k_begin; k < k_end; k += BLOCK) {
+        const uint16_t *a = left.at + k;
+        const uint32_t *b = right.at + k / 2 * right.step;
+        _tile_loadd(4, a, left.step * 2);
+        _tile_loadd(6, b, right.step * 4);
+        _tile_loadd(7, b + TILE, right.step * 4);
+        _tile_loadd(5, a + TILE * left.step, left.step * 2);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, c, c_step * 4);
+    _tile_stored(1, c + TILE, c_step * 4);
+    _tile_stored(2, c + TILE * c_step, c_step * 4);
+    _tile_stored(3, c + TILE * c_step + TILE, c_step * 4);
+}
+
+/* c[32][columns] = A[32][k] · B[k][columns] */
+static void multiply(left_rows left, right_words right, int64_t k_begin, int64_t k_end, int64_t columns,
+                     float *c, int64_t c_step)
+{
+    for (int64_t column = 0; column < columns; column += BLOCK) {
+        right_words part = {right.at + column, right.step};
+        multiply_block(left, part, k_begin, k_end, c + column, c_step);
+    }
+}
+
+/* 32 elements of a row of `width`, those beyond it zero. */
+static inline __m512i load_part(const uint16_t *row, int64_t column, int64_t width)
+{
+    int64_t left = width - column;
+    __mmask32 mask = left >= 32 ? 0xffffffffu : (1u << left) - 1u;
+    return _mm512_maskz_loadu_epi16(mask, row + column);
+}
+
+/* to[padded rows][step] = from[rows][from_step], zero beyond. */
+static void copy_rows(int64_t rows, int64_t width, const uint16_t *from, int64_t from_step, int64_t padded,
+                      int64_t step, uint16_t *to)
+{
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t column = 0; column < step; column += 32)
+            _mm512_store_si512(to + row * step + column, load_part(from + row * from_step, column, width));
+    memset(to + rows * step, 0, sizeof(*to) * (size_t)((padded - rows) * step));
+}
+
+/* words[padded/2][step]: element (2i, c) in the low and (2i + 1, c) in the high half. */
+static void interleave_rows(int64_t rows, int64_t width, const uint16_t *from, int64_t from_step,
+                            int64_t padded, int64_t step, uint32_t *words)
+{
+    const __m512i low =
+        _mm512_set_epi32(0x2f000f, 0x2e000e, 0x2d000d, 0x2c000c, 0x2b000b, 0x2a000a, 0x290009, 0x280008,
+                         0x270007, 0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
+    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    int64_t pairs = (rows + 1) / 2;
+    for (int64_t pair = 0; pair < pairs; pair++) {
+        const uint16_t *even = from + 2 * pair * from_step;
+        bool has_odd = 2 * pair + 1 < rows;
+        for (int64_t column = 0; column < step; column += 32) {
+            __m512i a = load_part(even, column, width);
+            __m512i b = has_odd ? load_part(even + from_step, column, width) : _mm512_setzero_si512();
+            uint32_t *to = words + pair * step + column;
+            _mm512_store_si512(to, _mm512_permutex2var_epi16(a, low, b));
+            _mm512_store_si512(to + 16, _mm512_permutex2var_epi16(a, high, b));
+        }
+    }
+    memset(words + pairs * step, 0, sizeof(*words) * (size_t)((padded / 2 - pairs) * step));
+}
+
+/* Transposes a 16 x 16 block of words in registers. */
+static inline void transpose_words(__m512i r[16])
+{
+    __m512i t[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) { /* r[4i + j]: column j of each lane, rows 4i … 4i + 3 */
+        r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+        r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) { /* lanes 0, 2 and lanes 1, 3 of two groups of rows */
+        t[j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88);
+        t[4 + j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
+        t[8 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
+        t[12 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        r[j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0x88);
+        r[4 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0x88);
+        r[8 + j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0xdd);
+        r[12 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0xdd);
+    }
+}
+
+/* words[step/2][padded]: word (d, row) = elements (2d, 2d + 1) of the row; zero beyond rows and width. */
+static void transpose_rows(int64_t rows, int64_t width, const uint16_t *from, int64_t from_step,
+                           int64_t padded, int64_t step, uint32_t *words)
+{
+    for (int64_t row = 0; row < padded; row += TILE)
+        for (int64_t column = 0; column < step; column += 32) {
+            __m512i block[16];
+#pragma GCC unroll 16
+            for (int i = 0; i < TILE; i++)
+                block[i] = row + i < rows ? load_part(from + (row + i) * from_step, column, width)
+                                          : _mm512_setzero_si512();
+            transpose_words(block);
+            uint32_t *to = words + column / 2 * padded + row;
+#pragma GCC unroll 16
+            for (int i = 0; i < TILE; i++) _mm512_store_si512(to + i * padded, block[i]);
+        }
+}
+
+/* 2^x for x <= about 0, relative error 3e-6; 0 below -126. */
+static inline __m512 exp2_vector(__m512 x)
+{
+    x = _mm512_max_ps(x, _mm512_set1_ps(-150.0f));
+    __m512 n = _mm512_roundscale_ps(x, 0);
+    __m512 r = _mm512_sub_ps(x, n);
+    __m512 p = _mm512_set1_ps(9.582776798e-3f); /* as rough_exp in kernels_body.h */
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.590721608e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.402410453e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.931241045e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+static const float LOG2_E = 1.44269504f;
+
+/* Keys among the 16 from `key` that are below `seen`. */
+static inline __mmask16 seen_mask(int64_t seen, int64_t key)
+{
+    int64_t left = seen - key;
+    return left >= 16 ? 0xffffu : left <= 0 ? 0u : (__mmask16)((1u << left) - 1u);
+}
+
+/* to[width] = from·scale as bf16 */
+static void store_row(int64_t width, const float *from, float scale, uint16_t *to)
+{
+    __m512 factor = _mm512_set1_ps(scale);
+    for (int64_t i = 0; i < width; i += 16) {
+        __m512 value = _mm512_mul_ps(_mm512_load_ps(from + i), factor);
+        _mm256_mask_storeu_epi16(to + i, seen_mask(width, i), (__m256i)_mm512_cvtneps_pbh(value));
+    }
+}
+
+/* p[width] = exp(scale·(score - max)) as bf16, zero from `seen` on; returns the sum (of the unrounded values)
+ * and *log_sum = log of the sum of exp(scale·score). */
+static float softmax_row(int64_t seen, int64_t width, float scale, const float *score, uint16_t *p,
+                         float *log_sum)
+{
+    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    __m512 largest = lowest, sum = _mm512_setzero_ps();
+    for (int64_t key = 0; key < seen; key += 16)
+        largest = _mm512_mask_max_ps(largest, seen_mask(seen, key), largest, _mm512_load_ps(score + key));
+    float shift = _mm512_reduce_max_ps(largest) * scale;
+    __m512 factor = _mm512_set1_ps(scale * LOG2_E), offset = _mm512_set1_ps(shift * LOG2_E);
+    int64_t key = 0;
+    for (; key < seen; key += 16) {
+        __m512 value = exp2_vector(_mm512_fmsub_ps(_mm512_load_ps(score + key), factor, offset));
+        value = _mm512_maskz_mov_ps(seen_mask(seen, key), value);
+        sum = _mm512_add_ps(sum, value);
+        _mm256_store_si256((__m256i *)(p + key), (__m256i)_mm512_cvtneps_pbh(value));
+    }
+    for (; key < width; key += 16) _mm256_store_si256((__m256i *)(p + key), _mm256_setzero_si256());
+    float total = _mm512_reduce_add_ps(sum);
+    *log_sum = shift + logf(total);
+    return total;
+}
+
+static int64_t pad(int64_t n)
+{
+    return tdm_round_up(n, BLOCK);
+}
+
+/* Keys, rounded up to blocks, that the block of queries from `query` sees; and one query's, not rounded. */
+static int64_t block_keys(const tdm_attention_head *head, int64_t query)
+{
+    return head->causal ? tdm_min_i64(query + BLOCK, pad(head->length)) : pad(head->length);
+}
+static int64_t query_keys(const tdm_attention_head *head, int64_t query)
+{
+    return head->causal ? query + 1 : head->length;
+}
+
+/* Memory is taken in pieces of 64 bytes. */
+static void *take(unsigned char **at, int64_t bytes)
+{
+    void *taken = *at;
+    *at += tdm_round_up(bytes, 64);
+    return taken;
+}
+
+size_t tdm_attention_amx_scratch_bytes(int64_t length, int64_t head_dim)
+{
+    int64_t rows = pad(length), width = pad(head_dim);
+    int64_t operands = 7 * rows * width * 2; /* q, dout; transposed k, v; interleaved k, q, dout */
+    int64_t blocks = BLOCK * (rows * 4 * 2 + rows * 2 * 3 + width * 4);
+    int64_t squares = 2 * rows * rows * 2; /* P^T, dS^T */
+    return (size_t)(operands + blocks + squares + rows * 4 + 32 * 64);
+}
+
+/* Rows of the block of queries from `query` that exist. */
+static int64_t block_rows(const tdm_attention_head *head, int64_t query)
+{
+    return tdm_min_i64(BLOCK, head->length - query);
+}
+
+void tdm_attention_amx_forward(const tdm_attention_head *head, void *scratch)
+{
+    int64_t length = head->length, dim = head->head_dim, rows = pad(length), width = pad(dim);
+    unsigned char *at = scratch;
+    uint16_t *q = take(&at, rows * width * 2), *p = take(&at, BLOCK * rows * 2);
+    uint32_t *kt = take(&at, rows * width * 2), *v = take(&at, rows * width * 2);
+    float *scores = take(&at, BLOCK * rows * 4), *out = take(&at, BLOCK * width * 4);
+    copy_rows(length, dim, head->q, head->qkv_step, rows, width, q);
+    transpose_rows(length, dim, head->k, head->qkv_step, rows, width, kt);
+    interleave_rows(length, dim, head->v, head->qkv_step, rows, width, v);
+    configure_tiles();
+    for (int64_t query = 0; query < length; query += BLOCK) {
+        int64_t keys = block_keys(head, query);
+        float sum[BLOCK];
+        multiply((left_rows){q + query * width, width}, (right_words){kt, rows}, 0, width, keys, scores,
+                 rows);
+        for (int64_t row = 0; row < block_rows(head, query); row++)
+            sum[row] = softmax_row(query_keys(head, query + row), keys, head->scale, scores + row * rows,
+                                   p + row * rows, head->lse + query + row);
+        multiply((left_rows){p, rows}, (right_words){v, width}, 0, keys, width, out, width);
+        for (int64_t row = 0; row < block_rows(head, query); row++)
+            store_row(dim, out + row * width, 1.0f / sum[row],
+                      (uint16_t *)head->out + (query + row) * head->out_step);
+    }
+    _tile_release();
+}
+
+typedef struct backward_operands {
+    int64_t rows, width;                /* padded length and head_dim */
+    uint16_t *q, *dout;                 /* [rows][width] */
+    uint32_t *kt, *vt;                  /* [width/2][rows] */
+    uint32_t *k, *q_pairs, *dout_pairs; /* [rows/2][width] */
+    float *delta;                       /* [length]: dout·out */
+    float *scores, *dp;                 /* [32][rows] */
+    uint16_t *ds;                       /* [32][rows] */
+    uint32_t *p_pairs, *ds_pairs;       /* [16][rows]: two queries to a word */
+    uint16_t *pt, *dst;                 /* [rows of keys][rows of queries] */
+    float *block;                       /* [32][width] */
+} backward_operands;
+
+static void take_backward(const tdm_attention_head *head, void *scratch, backward_operands *o)
+{
+    int64_t rows = o->rows = pad(head->length), width = o->width = pad(head->head_dim);
+    unsigned char *at = scratch;
+    o->q = take(&at, rows * width * 2);
+    o->dout = take(&at, rows * width * 2);
+    o->kt = take(&at, rows * width * 2);
+    o->vt = take(&at, rows * width * 2);
+    o->k = take(&at, rows * width * 2);
+    o->q_pairs = take(&at, rows * width * 2);
+    o->dout_pairs = take(&at, rows * width * 2);
+    o->delta = take(&at, rows * 4);
+    o->scores = take(&at, BLOCK * rows * 4);
+    o->dp = take(&at, BLOCK * rows * 4);
+    o->ds = take(&at, BLOCK * rows * 2);
+    o->p_pairs = take(&at, BLOCK * rows * 2);
+    o->ds_pairs = take(&at, BLOCK * rows * 2);
+    o->pt = take(&at, rows * rows * 2);
+    o->dst = take(&at, rows * rows * 2);
+    o->block = take(&at, BLOCK * width * 4);
+}
+
+static inline __m512 to_f32(__m256i x)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
+
+static void load_backward(const tdm_attention_head *head, backward_operands *o)
+{
+    int64_t length = head->length, dim = head->head_dim, rows = o->rows, width = o->width;
+    copy_rows(length, dim, head->q, head->qkv_step, rows, width, o->q);
+    copy_rows(length, dim, head->dout, head->out_step, rows, width, o->dout);
+    transpose_rows(length, dim, head->k, head->qkv_step, rows, width, o->kt);
+    transpose_rows(length, dim, head->v, head->qkv_step, rows, width, o->vt);
+    interleave_rows(length, dim, head->k, head->qkv_step, rows, width, o->k);
+    interleave_rows(rows, width, o->q, width, rows, width, o->q_pairs);
+    interleave_rows(rows, width, o->dout, width, rows, width, o->dout_pairs);
+    for (int64_t row = 0; row < length; row++) {
+        const uint16_t *out = (const uint16_t *)head->out + row * head->out_step;
+        __m512 sum = _mm512_setzero_ps();
+        for (int64_t i = 0; i < dim; i += 16) {
+            __m512 a = to_f32(_mm256_maskz_loadu_epi16(seen_mask(dim, i), out + i));
+            __m512 b = to_f32(_mm256_load_si256((const __m256i *)(o->dout + row * width + i)));
+            sum = _mm512_fmadd_ps(a, b, sum);
+        }
+        o->delta[row] = _mm512_reduce_add_ps(sum);
+    }
+}
+
+/* What the probabilities of one query are made from; a query that does not exist sees no key. */
+typedef struct query_row {
+    int64_t seen;
+    __m512 offset, delta; /* lse·log2(e) */
+    const float *scores, *dp;
+} query_row;
+
+static query_row row_of(const tdm_attention_head *head, const backward_operands *o, int64_t query,
+                        int64_t row)
+{
+    bool exists = query + row < head->length;
+    return (query_row){
+        .seen = exists ? query_keys(head, query + row) : 0,
+        .offset = _mm512_set1_ps(exists ? head->lse[query + row] * LOG2_E : 0.0f),
+        .delta = _mm512_set1_ps(exists ? o->delta[query + row] : 0.0f),
+        .scores = o->scores + row * o->rows,
+        .dp = o->dp + row * o->rows,
+    };
+}
+
+/* p = exp(scale·score - lse), ds = p (dp - delta) for 16 keys */
+static inline void probabilities(const query_row *row, __m512 factor, int64_t key, __m512 *p, __m512 *ds)
+{
+    __m512 value = exp2_vector(_mm512_fmsub_ps(_mm512_load_ps(row->scores + key), factor, row->offset));
+    *p = _mm512_maskz_mov_ps(seen_mask(row->seen, key), value);
+    *ds = _mm512_mul_ps(*p, _mm512_sub_ps(_mm512_load_ps(row->dp + key), row->delta));
+}
+
+/* Two queries at a time: rows of ds, and words of two queries of p and ds. */
+static void probability_rows(const tdm_attention_head *head, backward_operands *o, int64_t query,
+                             int64_t keys)
+{
+    const __m512i interleave =
+        _mm512_set_epi32(0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008,
+                         0x170007, 0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
+    const __m512 factor = _mm512_set1_ps(head->scale * LOG2_E);
+    for (int64_t pair = 0; pair < BLOCK / 2; pair++) {
+        query_row even = row_of(head, o, query, 2 * pair), odd = row_of(head, o, query, 2 * pair + 1);
+        uint16_t *ds_row = o->ds + 2 * pair * o->rows;
+        for (int64_t key = 0; key < keys; key += 16) {
+            __m512 p0, p1, ds0, ds1;
+            probabilities(&even, factor, key, &p0, &ds0);
+            probabilities(&odd, factor, key, &p1, &ds1);
+            __m512i p = (__m512i)_mm512_cvtne2ps_pbh(p1, p0), ds = (__m512i)_mm512_cvtne2ps_pbh(ds1, ds0);
+            _mm256_store_si256((__m256i *)(ds_row + key), _mm512_castsi512_si256(ds));
+            _mm256_store_si256((__m256i *)(ds_row + o->rows + key), _mm512_extracti64x4_epi64(ds, 1));
+            _mm512_store_si512(o->p_pairs + pair * o->rows + key, _mm512_permutexvar_epi16(interleave, p));
+            _mm512_store_si512(o->ds_pairs + pair * o->rows + key, _mm512_permutexvar_epi16(interleave, ds));
+        }
+    }
+}
+
+/* The block's words [16 pairs of queries][keys] -> to[keys][rows] at the block's queries. */
+static void transpose_block(const backward_operands *o, int64_t query, int64_t keys, const uint32_t *words,
+                            uint16_t *to)
+{
+    for (int64_t key = 0; key < keys; key += TILE) {
+        __m512i block[16];
+#pragma GCC unroll 16
+        for (int i = 0; i < TILE; i++) block[i] = _mm512_load_si512(words + i * o->rows + key);
+        transpose_words(block);
+#pragma GCC unroll 16
+        for (int i = 0; i < TILE; i++) _mm512_store_si512(to + (key + i) * o->rows + query, block[i]);
+    }
+}
+
+/* gradient[32 keys] = left[32 keys][queries] · right[queries][width], times scale, as bf16 rows */
+static void key_gradient(const tdm_attention_head *head, const backward_operands *o, int64_t key,
+                         const uint16_t *left, const uint32_t *right, float scale, uint16_t *gradient)
+{
+    int64_t first = head->causal ? key : 0; /* earlier queries do not see these keys */
+    multiply((left_rows){left + key * o->rows, o->rows}, (right_words){right, o->width}, first, o->rows,
+             o->width, o->block, o->width);
+    for (int64_t row = 0; row < block_rows(head, key); row++)
+        store_row(head->head_dim, o->block + row * o->width, scale, gradient + (key + row) * head->qkv_step);
+}
+
+void tdm_attention_amx_backward(const tdm_attention_head *head, void *scratch)
+{
+    backward_operands o;
+    take_backward(head, scratch, &o);
+    load_backward(head, &o);
+    configure_tiles();
+    for (int64_t query = 0; query < head->length; query += BLOCK) {
+        int64_t keys = block_keys(head, query);
+        multiply((left_rows){o.q + query * o.width, o.width}, (right_words){o.kt, o.rows}, 0, o.width, keys,
+                 o.scores, o.rows);
+        multiply((left_rows){o.dout + query * o.width, o.width}, (right_words){o.vt, o.rows}, 0, o.width,
+                 keys, o.dp, o.rows);
+        probability_rows(head, &o, query, keys);
+        transpose_block(&o, query, keys, o.p_pairs, o.pt);
+        transpose_block(&o, query, keys, o.ds_pairs, o.dst);
+        multiply((left_rows){o.ds, o.rows}, (right_words){o.k, o.width}, 0, keys, o.width, o.block, o.width);
+        for (int64_t row = 0; row < block_rows(head, query); row++)
+            store_row(head->head_dim, o.block + row * o.width, head->scale,
+                      (uint16_t *)head->dq + (query + row) * head->qkv_step);
+    }
+    for (int64_t key = 0; key < head->length; key += BLOCK) {
+        key_gradient(head, &o, key, o.pt, o.dout_pairs, 1.0f, head->dv);
+        key_gradient(head, &o, key, o.dst, o.q_pairs, head->scale, head->dk);
+    }
+    _tile_release();
+}
