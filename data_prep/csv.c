@@ -150,6 +150,9 @@ static tdm_status csv_list(const char *source, tdm_pack_list *list)
     tdm_text text = {0};
     path_table table = {0};
     tdm_status status = tdm_read_file(source, &text);
+    if (status == TDM_OK && memchr(text.data, '\0', text.length))
+        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__,
+                               "%s: holds a zero byte: not a CSV in UTF-8 (UTF-16, perhaps)", source);
     if (status == TDM_OK) {
         csv c = {.path = source, .at = text.data, .end = text.data + text.length, .next_line = 1};
         if (text.length >= 3 && !memcmp(c.at, "\xef\xbb\xbf", 3)) c.at += 3; /* byte order mark */

@@ -33,7 +33,7 @@ static tdm_status add_image(const char *source, const char *index_path, size_t i
     const json_t *concept = number >= 0 ? json_array_get(concepts, (size_t)number) : NULL;
     const char *label = json_string_value(json_object_get(concept, "label"));
     const char *subgroup = json_string_value(json_object_get(concept, "subgroup"));
-    TDM_REQUIRE(file && artist && label && subgroup, TDM_E_FORMAT, "%s: images[%zu] is incomplete",
+    TDM_REQUIRE(file && file[0] && artist && label && subgroup, TDM_E_FORMAT, "%s: images[%zu] is incomplete",
                 index_path, i);
 
     tdm_pack_item *item;

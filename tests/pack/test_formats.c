@@ -173,6 +173,9 @@ static void csv_refusals(void **state)
     }
     assert_fails(list_again("csv", at("absent.csv")), TDM_E_IO, "absent.csv", "");
 
+    put_bytes("wrong.csv", "f\0i\0l\0e\0", 8); /* UTF-16 */
+    assert_fails(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "wrong.csv", "UTF-16");
+
     tdm_text text = {0};
     for (int i = 0; i < 5000; i++) assert_ok(tdm_text_printf(&text, "%s", i ? "x" : "filepath,title\n"));
     assert_ok(tdm_text_printf(&text, ",y\n"));
