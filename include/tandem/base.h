@@ -51,8 +51,9 @@ double tdm_now_s(void);                /* monotonic seconds */
 int64_t tdm_resident_bytes(void);      /* this process's resident set */
 int64_t tdm_peak_resident_bytes(void); /* its largest so far */
 
-/* Compute threads for this process when nothing else says so: OMP_NUM_THREADS, else the cores it is bound to; when
- * it is bound to all, they are shared out among the ranks that the launcher started on this host. At least 1. */
+/* Compute threads for this process when nothing else says so: OMP_NUM_THREADS, else the cores it is bound to;
+ * when it is bound to all, they are shared out among the ranks that the launcher started on this host. At
+ * least 1. */
 int tdm_default_threads(void);
 
 /* SIGTERM and SIGUSR1 only set a flag; the training loop agrees on it between steps. */

@@ -72,19 +72,23 @@ TDM_CHECKED tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model
                                          const struct tdm_config *config, struct tdm_dataset *dataset,
                                          const struct tdm_tokenizer *tokenizer, int64_t batch,
                                          int64_t workers, tdm_embeddings *embeddings);
-/* Both directions with positives "pair" (an image and its own captions), "identity" or "class" (a shared class
- * bit). Collective. */
+/* Both directions with positives "pair" (an image and its own captions), "identity" or "class" (a shared
+ * class bit). Collective. */
 TDM_CHECKED tdm_status tdm_eval_embeddings(tdm_comm *comm, tdm_ops *ops, const tdm_embeddings *embeddings,
                                            const char *positives, tdm_metrics *text_to_image,
                                            tdm_metrics *image_to_text);
 
 /* ---- Embedding files: DIR/SPLIT-00000.h5, one per rank ----
- * Root attributes: format "tandem.embedding", version 1, tool_version, the strings of tdm_embedding_info, dtype
- * ("f32" or "bf16"), embed_dim, parts, part, images_total, captions_total, image_first, caption_first, classes.
- * Data sets, chunked with Fletcher-32; bf16 is stored as the upper half of an f32, u16:
- *   /image/embedding [n][embed_dim] unit norm   /image/row i64: image of the source split   /image/identity i64
- *   /text/embedding [c][embed_dim]   /text/row i64: caption of the source split   /text/image i64: its image
- *   /text/identity i64   /image/class u8[n][classes] multi-hot (absent without classes)
+ * Root attributes: format "tandem.embedding", version 1, tool_version, the strings of tdm_embedding_info,
+ * dtype ("f32" or "bf16"), embed_dim, parts, part, images_total, captions_total, image_first, caption_first,
+ * classes. Data sets, chunked with Fletcher-32; bf16 is stored as the upper half of an f32, u16:
+ *
+ *     /image/embedding [n][embed_dim]     unit norm
+ *     /image/row [n], /image/identity [n] i64, image of the source split and its identity
+ *     /image/class [n][classes]           u8, multi-hot, absent without classes
+ *     /text/embedding [c][embed_dim]
+ *     /text/row [c], /text/image [c], /text/identity [c]   i64, caption of the source split and its image
+ *
  * Thumbnails and captions are not copied: the rows lead to them in the source directory. */
 typedef struct tdm_embedding_info {
     char source[1024]; /* packed data directory */
@@ -95,8 +99,8 @@ typedef struct tdm_embedding_info {
 /* Each rank writes its piece; files of an earlier, larger group of ranks are removed. Collective. */
 TDM_CHECKED tdm_status tdm_embeddings_write(tdm_comm *comm, const char *dir, const tdm_embedding_info *info,
                                             tdm_dtype dtype, const tdm_embeddings *embeddings);
-/* This rank's contiguous piece, however many ranks wrote. bf16 rows are widened. Collective. Errors name the file:
- * missing part, wrong format, checksum. */
+/* This rank's contiguous piece, however many ranks wrote. bf16 rows are widened. Collective. Errors name the
+ * file: missing part, wrong format, checksum. */
 TDM_CHECKED tdm_status tdm_embeddings_read(tdm_comm *comm, const char *dir, const char *split,
                                            tdm_embedding_info *info, tdm_embeddings *embeddings);
 /* Is DIR/SPLIT-00000.h5 there for any split? split[bytes], unless it is set already, receives the only one.

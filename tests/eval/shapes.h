@@ -1,5 +1,5 @@
-/* A small packed data set: 32 × 32 px pictures of coloured shapes, two captions each, the 32 kinds as identities,
- * the 4 shapes as classes. Splits "train" (320 images) and "test" (64). */
+/* A small packed data set: 32 × 32 px pictures of coloured shapes, two captions each, the 32 kinds as
+ * identities, the 4 shapes as classes. Splits "train" (320 images) and "test" (64). */
 #ifndef TANDEM_TESTS_SHAPES_H
 #define TANDEM_TESTS_SHAPES_H
 

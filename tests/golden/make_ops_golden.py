@@ -47,7 +47,7 @@ def attention(qkv, lengths, heads, causal):
     return torch.cat(rows)
 
 
-print("/* Written by make_ops_golden.py with PyTorch; see there. */")
+print("/* Written by make_ops_golden.py with PyTorch; see there. */\n// clang-format off")
 print("#ifndef TANDEM_OPS_GOLDEN_H\n#define TANDEM_OPS_GOLDEN_H\n")
 
 x, w, b = inputs(1, 6, 10), inputs(2, 8, 10), inputs(3, 8)

@@ -1,4 +1,5 @@
 /* Written by make_ops_golden.py with PyTorch; see there. */
+// clang-format off
 #ifndef TANDEM_OPS_GOLDEN_H
 #define TANDEM_OPS_GOLDEN_H
 

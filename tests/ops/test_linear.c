@@ -8,9 +8,9 @@ typedef struct linear_case {
     int64_t t, in, out;
 } linear_case;
 
-static const linear_case cases[] = {{1, 1, 1},       {7, 5, 3},     {64, 64, 64},  {63, 65, 127},
+static const linear_case cases[] = {{1, 1, 1},      {7, 5, 3},     {64, 64, 64},  {63, 65, 127},
                                     {128, 64, 192}, {65, 96, 24},  {192, 48, 80}, {320, 64, 33},
-                                    {1, 512, 64},    {200, 32, 128}};
+                                    {1, 512, 64},   {200, 32, 128}};
 
 static void check_linear(tdm_ops *ops, linear_case c, bool bias, bool transposed)
 {
