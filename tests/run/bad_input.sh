@@ -5,7 +5,7 @@ make_data
 export TIMEOUT=${TIMEOUT:-120}
 
 # mpirun kills the other ranks when one ends with an error: told not to, each has to end by itself
-export OMPI_MCA_orte_abort_on_non_zero_status=0 PRTE_MCA_prte_abort_on_non_zero_status=0
+go_on=(OMPI_MCA_orte_abort_on_non_zero_status=0 PRTE_MCA_prte_abort_on_non_zero_status=0)
 cat >"$work/recorded" <<'EOF'
 #!/bin/sh
 "$TANDEM" "$@"
@@ -21,7 +21,8 @@ refuse() {
     local name=$1 pattern=$2 n=$3 code=0
     shift 3
     rm -rf "$CODES" && mkdir "$CODES"
-    timeout "$TIMEOUT" "$MPIEXEC" --oversubscribe -n "$n" "$work/recorded" "$@" >"$work/out" 2>"$work/err" || code=$?
+    env "${go_on[@]}" timeout "$TIMEOUT" "$MPIEXEC" --oversubscribe -n "$n" "$work/recorded" "$@" \
+        >"$work/out" 2>"$work/err" || code=$?
     [ $code -ne 124 ] || fail "$name: hangs"
     cat "$CODES"/* 2>/dev/null | sort | uniq -c >"$work/counts"
     grep -qE "^ *$n [1-9][0-9]*\$" "$work/counts" || fail "$name: not one exit code on $n ranks: $(cat "$work/counts" "$work/err")"
