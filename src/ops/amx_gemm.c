@@ -335,7 +335,7 @@ void amx_pack_weight(int threads, int64_t rows, int64_t cols, const float *w, ui
 /* ---- y = x · weight + bias ---- */
 
 typedef struct product {
-    int64_t t, k, n, steps; /* steps = ceil(k / 32) */
+    int64_t k, n, steps; /* steps = ceil(k / 32) */
     const uint16_t *x, *weight;
     const float *bias;
     uint16_t *y;
@@ -344,8 +344,7 @@ typedef struct product {
 
 /* What one thread works in. */
 typedef struct product_scratch {
-    float
-        *even; /* [ROW_PANELS][32][32] finished sums of an even panel of columns, until its neighbour's are */
+    float *even; /* [ROW_PANELS][32][32] finished sums of an even panel of columns, kept for its neighbour */
     float *odd[2];  /* [32][32] finished sums of an odd panel: one being rounded while the next is made */
     float *bias;    /* [32] of the current panel, padded */
     uint16_t *left; /* [rows of a block][steps · 32], where x cannot be read in place */
@@ -436,14 +435,14 @@ static const float *bias_of_panel(const product *p, int64_t col, float *copy)
     return copy;
 }
 
-/* One panel of columns of a block of rows: leaves finished sums of row panel i where sums_of(i) says, and
- * rounds what waits. */
 typedef struct position {
     int64_t row, rows; /* of the block */
     int64_t j;         /* panel of columns */
-    bool even, last;   /* first of a pair of panels; without an odd neighbour */
+    bool even, last;   /* first of a pair of panels; the block's last */
 } position;
 
+/* One panel of columns of a block of rows. Two panels are rounded together, panel i of the rows while the
+ * processor multiplies panel i + 1; the last one is left in `waiting`. */
 static void multiply_panel(const product *p, position at, left_panel block, product_scratch s,
                            rounding *waiting)
 {
@@ -494,8 +493,7 @@ void amx_multiply(int threads, int64_t t, int64_t k, int64_t n, const uint16_t *
                   const float *bias, uint16_t *y, void *workspace)
 {
     bool aligned = n % PANEL == 0 && (uintptr_t)y % 64 == 0;
-    const product p = {.t = t,
-                       .k = k,
+    const product p = {.k = k,
                        .n = n,
                        .steps = ceil_div(k, STEP),
                        .x = x,
