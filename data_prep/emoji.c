@@ -1,27 +1,10 @@
 /* The demo set that fetch_emoji.sh makes: SOURCE/emoji.json and one folder of PNGs per artist. A concept is
- * an identity, its subgroup a class, an artist a split of its own. The pictures of the artist "fluent" carry
- * their label only, since it is the query of the test; the others' first caption is the label, the second the
- * label with its tags. */
+ * an identity, its subgroup a class, an artist a split of its own, the label a picture's caption. */
 #include "pack_impl.h"
 
 #include <string.h>
 
 enum { PATH_BYTES = 4096 };
-
-static tdm_status add_tags(const json_t *concept, const char *label, tdm_pack_item *item)
-{
-    const json_t *tags = json_object_get(concept, "tags");
-    if (!json_array_size(tags)) return TDM_OK;
-    tdm_text text = {0};
-    tdm_status status = tdm_text_printf(&text, "%s: ", label);
-    for (size_t i = 0; status == TDM_OK && i < json_array_size(tags); i++) {
-        const char *tag = json_string_value(json_array_get(tags, i));
-        status = tdm_text_printf(&text, "%s%s", i ? ", " : "", tag ? tag : "");
-    }
-    if (status == TDM_OK) status = pack_item_caption(item, text.data, text.length);
-    tdm_text_free(&text);
-    return status;
-}
 
 static tdm_status add_image(const char *source, const char *index_path, size_t i, const json_t *image,
                             const json_t *concepts, tdm_pack_list *list)
@@ -41,8 +24,7 @@ static tdm_status add_image(const char *source, const char *index_path, size_t i
     TDM_TRY(pack_list_add(list, file, path, 0, -1, artist, &item));
     item->identity = number;
     TDM_TRY(pack_item_class(list, item, subgroup));
-    TDM_TRY(pack_item_caption(item, label, strlen(label)));
-    return strcmp(artist, "fluent") ? add_tags(concept, label, item) : TDM_OK;
+    return pack_item_caption(item, label, strlen(label));
 }
 
 static tdm_status emoji_list(const char *source, tdm_pack_list *list)
