@@ -37,6 +37,7 @@ static void configure_tiles(void)
         config.row_bytes[i] = 64;
         config.rows[i] = TILE;
     }
+    __asm__ volatile("" ::: "memory"); /* GCC 12 thinks that the next reads 8 bytes only */
     _tile_loadconfig(&config);
 }
 

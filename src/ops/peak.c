@@ -75,6 +75,7 @@ __attribute__((target("amx-tile,amx-bf16"))) static double loop_amx(int64_t roun
         config.row_bytes[i] = 64;
         config.rows[i] = 16;
     }
+    __asm__ volatile("" ::: "memory"); /* GCC 12 thinks that the next reads 8 bytes only */
     _tile_loadconfig(&config);
     _tile_zero(0);
     _tile_zero(1);
