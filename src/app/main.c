@@ -3,6 +3,7 @@
 #include "command.h"
 #include "command_table.h"
 
+#include <signal.h>
 #include <string.h>
 
 #define DECLARE_COMMAND(command) extern const tdm_command command;
@@ -76,6 +77,7 @@ int main(int argc, char **argv)
         puts("tandem " TDM_VERSION);
         return EXIT_DONE;
     }
+    signal(SIGXFSZ, SIG_IGN); /* a file at its size limit is an error of write(), which names the file */
     tdm_comm *comm = NULL;
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) {
         fprintf(stderr, "tandem: %s\n", tdm_error_last()->message);
