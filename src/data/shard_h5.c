@@ -28,7 +28,8 @@ static herr_t reason_visit(unsigned n, const H5E_error2_t *entry, void *client)
     const char *text = entry->desc ? entry->desc : "unknown HDF5 error";
     if (n == 0) snprintf(found->text, sizeof(found->text), "%s", text);
     /* HDF5 1.10 names the filter, 1.14 only says that one failed; Fletcher-32 is the only one here */
-    if (strstr(text, "Fletcher32") || strstr(text, "filter returned failure during read")) found->checksum = true;
+    if (strstr(text, "Fletcher32") || strstr(text, "filter returned failure during read"))
+        found->checksum = true;
     return 0;
 }
 
