@@ -62,7 +62,8 @@ refuse "wrong format attribute" 'train-00001\.h5' 2 "${train[@]}" "${bad[@]}"
 copy && python3 - "$work/bad/train-00001.h5" <<'EOF'
 import sys
 data = bytearray(open(sys.argv[1], "rb").read())
-at = data.find(b"IDAT", len(data) // 3)
+at = data.rfind(b"IDAT")
+assert at > 0
 data[at + 8] ^= 0xff
 open(sys.argv[1], "wb").write(data)
 EOF

@@ -23,6 +23,20 @@ ranks() {
     "$MPIEXEC" --oversubscribe -n "$n" "$TANDEM" "$@"
 }
 
+# lines of a run's metrics.jsonl, 0 when there is none yet
+lines_of() {
+    if [ -e "$1/metrics.jsonl" ]; then wc -l <"$1/metrics.jsonl"; else echo 0; fi
+}
+
+# start N ARG…: the same in the background; $pid is mpirun itself, whose children are the ranks
+start() {
+    local n=$1
+    shift
+    "$MPIEXEC" --oversubscribe -n "$n" "$TANDEM" "$@" 2>"$work/log" &
+    # shellcheck disable=SC2034 # read by the caller
+    pid=$!
+}
+
 # 120 pairs in three shards, a tokenizer made from their captions, and a small model
 make_data() {
     python3 "$here/make_pairs.py" "$work/raw" 120

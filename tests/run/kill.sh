@@ -9,13 +9,11 @@ settings=(--config "$work/run.cfg" --set checkpoint.every_steps=2 --set train.st
 ranks 2 train "${settings[@]}" --out "$work/whole" 2>"$work/log" || fail "$(cat "$work/log")"
 during=0
 for i in $(seq "$kills"); do
-    ranks 2 train "${settings[@]}" --out "$work/killed" --resume auto 2>"$work/log" &
-    pid=$!
-    lines=$(wc -l <"$work/killed/metrics.jsonl" 2>/dev/null || echo 0)
+    lines=$(lines_of "$work/killed")
+    start 2 train "${settings[@]}" --out "$work/killed" --resume auto
     for _ in $(seq 600); do # until the run has gone on for a few steps
-        now=$(wc -l <"$work/killed/metrics.jsonl" 2>/dev/null || echo 0)
-        [ "$now" -ge $((lines + 4)) ] && break
-        kill -0 $pid 2>/dev/null || fail "ended before it was killed: $(cat "$work/log")"
+        [ "$(lines_of "$work/killed")" -ge $((lines + 4)) ] && break
+        kill -0 "$pid" 2>/dev/null || fail "ended before it was killed: $(cat "$work/log")"
         sleep 0.02
     done
     sleep "0.0$((RANDOM % 100))"
@@ -25,10 +23,10 @@ for i in $(seq "$kills"); do
         done
     fi
     compgen -G "$work/killed/checkpoints/*tmp*" >/dev/null && during=$((during + 1))
-    mapfile -t children < <(pgrep -P $pid)
+    mapfile -t children < <(pgrep -P "$pid")
     kill -KILL "${children[$((RANDOM % ${#children[@]}))]}"
     code=0
-    wait $pid || code=$?
+    wait "$pid" || code=$?
     [ $code -ne 0 ] || fail "a killed job ended with 0"
     "$TANDEM" info --verify "$work/killed/checkpoints/$(cat "$work/killed/checkpoints/latest")" >/dev/null ||
         fail "the latest checkpoint is not whole"

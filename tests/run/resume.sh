@@ -7,11 +7,10 @@ make_data
 # stop_after LINES SIGNAL OUT PRECISION RANKS: runs until metrics.jsonl has that many lines, then signals
 stop_after() {
     local lines=$1 signal=$2 out=$3 precision=$4 n=$5 code=0
-    ranks "$n" train --config "$work/run.cfg" --out "$out" --resume auto --set "train.precision=$precision" \
-        --set train.steps=150 2>"$work/log" &
-    local pid=$!
+    start "$n" train --config "$work/run.cfg" --out "$out" --resume auto --set "train.precision=$precision" \
+        --set train.steps=150
     for _ in $(seq 600); do
-        [ "$(wc -l <"$out/metrics.jsonl" 2>/dev/null || echo 0)" -ge "$lines" ] && break
+        [ "$(lines_of "$out")" -ge "$lines" ] && break
         kill -0 $pid 2>/dev/null || break
         sleep 0.05
     done
