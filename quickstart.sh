@@ -36,7 +36,7 @@ mpirun -n "$ranks" --oversubscribe "$tandem" eval --model "$run" --data demo/sha
     --json "$run/eval.json" --html "$run/eval.html"
 
 step "search the unseen artist's pictures for a text"
-"$tandem" search --model "$run" --gallery demo/shards --split test -k 12 --html "$run/search.html" "a smiling cat"
+"$tandem" search --model "$run" --gallery demo/shards --split test -k 12 --html "$run/search.html" "grinning cat"
 
 step "done"
 cat "$run/eval.json"
