@@ -29,6 +29,9 @@ TDM_CHECKED tdm_status embedding_part_path(char out[EMBEDDING_PATH_BYTES], const
 /* Records what the last HDF5 call complained about: "PATH: cannot DOING NAME: …". */
 TDM_CHECKED tdm_status embedding_fail(tdm_status code, const embedding_file *file, const char *doing,
                                       const char *name);
+/* The caller closes with H5Pclose. No locks, which some cluster file systems refuse; the version bound puts
+ * checksums on HDF5's own metadata; closing a file closes what is open in it. */
+hid_t embedding_access(void);
 /* Closes a file of which a write has failed. */
 void embedding_discard(embedding_file *file);
 
@@ -48,5 +51,12 @@ TDM_CHECKED tdm_status embedding_open_rows(const embedding_file *file, const cha
 /* Rows [first, first + n) of a data set of `rows` rows into out. */
 TDM_CHECKED tdm_status embedding_get_rows(const embedding_file *file, const char *name, hid_t memory_type,
                                           int64_t rows, int64_t width, int64_t first, int64_t n, void *out);
+
+/* One whole file, through path.tmp. */
+TDM_CHECKED tdm_status embedding_write_part(const char *path, const part_info *p, const tdm_embeddings *e);
+/* Rank `rank` of `size`'s piece out of all parts, without class bits of the captions; `first` describes part
+ * 0. On failure the caller frees what `e` holds. */
+TDM_CHECKED tdm_status embedding_read_piece(int rank, int size, const char *dir, const char *split,
+                                            part_info *first, tdm_embeddings *e);
 
 #endif

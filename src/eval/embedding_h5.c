@@ -30,6 +30,17 @@ tdm_status embedding_fail(tdm_status code, const embedding_file *file, const cha
     TDM_FAIL(code, "%s: cannot %s%s: %s", file->path, doing, name, reason.text);
 }
 
+hid_t embedding_access(void)
+{
+    const hid_t list = H5Pcreate(H5P_FILE_ACCESS);
+    if (list < 0) return list;
+    if (H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) >= 0 && H5Pset_file_locking(list, false, true) >= 0 &&
+        H5Pset_libver_bounds(list, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0)
+        return list;
+    H5Pclose(list);
+    return H5I_INVALID_HID;
+}
+
 /* After a failed write (disk full) HDF5 still wants to write its last blocks when the file is closed; give it
  * memory to write them to, or it crashes at exit. */
 void embedding_discard(embedding_file *file)
@@ -93,13 +104,21 @@ tdm_status embedding_put_rows(embedding_file *file, const char *name, hid_t file
     return status;
 }
 
+static bool is_scalar(hid_t attribute)
+{
+    const hid_t space = H5Aget_space(attribute);
+    const bool one = space >= 0 && H5Sget_simple_extent_npoints(space) == 1;
+    if (space >= 0) H5Sclose(space);
+    return one;
+}
+
 tdm_status embedding_get_text(const embedding_file *file, const char *name, char *out, size_t bytes)
 {
     const hid_t attribute = H5Aopen(file->id, name, H5P_DEFAULT);
     if (attribute < 0) return embedding_fail(TDM_E_FORMAT, file, "read attribute ", name);
     const hid_t type = H5Aget_type(attribute);
     tdm_status status = TDM_OK;
-    if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) > 0)
+    if (!is_scalar(attribute) || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) > 0)
         status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: attribute %s is not a string",
                                file->path, name);
     const size_t size = H5Tget_size(type);
@@ -118,7 +137,7 @@ tdm_status embedding_get_i64(const embedding_file *file, const char *name, int64
 {
     const hid_t attribute = H5Aopen(file->id, name, H5P_DEFAULT);
     if (attribute < 0) return embedding_fail(TDM_E_FORMAT, file, "read attribute ", name);
-    const bool read = H5Aread(attribute, H5T_NATIVE_INT64, value) >= 0;
+    const bool read = is_scalar(attribute) && H5Aread(attribute, H5T_NATIVE_INT64, value) >= 0;
     const tdm_status status = read ? TDM_OK : embedding_fail(TDM_E_FORMAT, file, "read attribute ", name);
     H5Aclose(attribute);
     TDM_TRY(status);
@@ -126,22 +145,32 @@ tdm_status embedding_get_i64(const embedding_file *file, const char *name, int64
     return TDM_OK;
 }
 
+/* A chunked data set may claim rows that nobody wrote, which would be read as zeros, for a long time. */
+static bool is_written(hid_t set, int64_t rows, int64_t width)
+{
+    const hid_t type = H5Dget_type(set);
+    const uint64_t row_bytes = (uint64_t)H5Tget_size(type) * (uint64_t)tdm_max_i64(1, width);
+    H5Tclose(type);
+    return rows >= 0 && row_bytes > 0 && (uint64_t)rows <= H5Dget_storage_size(set) / row_bytes;
+}
+
 tdm_status embedding_open_rows(const embedding_file *file, const char *name, int64_t width, hid_t *set,
                                int64_t *rows)
 {
     hsize_t dims[2] = {0, 0};
+    const int want = width > 0 ? 2 : 1;
     *set = H5Dopen2(file->id, name, H5P_DEFAULT);
     if (*set < 0) return embedding_fail(TDM_E_FORMAT, file, "open ", name);
     const hid_t space = H5Dget_space(*set);
-    const int ndim = H5Sget_simple_extent_ndims(space);
-    if (ndim >= 1 && ndim <= 2) H5Sget_simple_extent_dims(space, dims, NULL);
+    const bool fits = H5Sget_simple_extent_ndims(space) == want &&
+                      H5Sget_simple_extent_dims(space, dims, NULL) == want &&
+                      (width == 0 || dims[1] == (hsize_t)width);
     H5Sclose(space);
-    if (ndim != (width > 0 ? 2 : 1) || (width > 0 && dims[1] != (hsize_t)width)) {
-        H5Dclose(*set);
-        TDM_FAIL(TDM_E_FORMAT, "%s: /%s has another shape than the attributes say", file->path, name);
-    }
     *rows = (int64_t)dims[0];
-    return TDM_OK;
+    if (fits && is_written(*set, *rows, width)) return TDM_OK;
+    H5Dclose(*set);
+    TDM_FAIL(TDM_E_FORMAT, "%s: /%s %s", file->path, name,
+             fits ? "claims more rows than were written" : "has another shape than the attributes say");
 }
 
 tdm_status embedding_get_rows(const embedding_file *file, const char *name, hid_t memory_type, int64_t rows,

@@ -34,7 +34,10 @@ static tdm_status read_attributes(const embedding_file *file, part_info *p)
     TDM_TRY(embedding_get_i64(file, "captions_total", &p->captions_total));
     TDM_TRY(embedding_get_i64(file, "image_first", &p->image_first));
     TDM_TRY(embedding_get_i64(file, "caption_first", &p->caption_first));
-    return embedding_get_i64(file, "classes", &p->classes);
+    TDM_TRY(embedding_get_i64(file, "classes", &p->classes));
+    TDM_REQUIRE(p->classes <= 1 << 24, TDM_E_FORMAT, "%s: classes is %lld", file->path,
+                (long long)p->classes);
+    return TDM_OK;
 }
 
 static tdm_status open_part(const char *dir, const char *split, int64_t part, embedding_file *file,
@@ -45,14 +48,18 @@ static tdm_status open_part(const char *dir, const char *split, int64_t part, em
     TDM_TRY(embedding_part_path(file->path, dir, split, part));
     TDM_REQUIRE(tdm_path_exists(file->path), TDM_E_IO, "%s: there is no such file", file->path);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    file->id = H5Fopen(file->path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (file->id < 0) return embedding_fail(TDM_E_FORMAT, file, "open", "");
+    const hid_t access = embedding_access();
+    file->id = H5Fopen(file->path, H5F_ACC_RDONLY, access);
+    const tdm_status opened = file->id < 0 ? embedding_fail(TDM_E_FORMAT, file, "open", "") : TDM_OK;
+    H5Pclose(access);
+    TDM_TRY(opened);
     TDM_TRY(read_attributes(file, p));
     TDM_TRY(embedding_open_rows(file, "image/embedding", p->d, &set, &p->images));
     H5Dclose(set);
     TDM_TRY(embedding_open_rows(file, "text/embedding", p->d, &set, &p->captions));
     H5Dclose(set);
-    TDM_REQUIRE(p->part == part && p->image_first <= p->images_total - p->images &&
+    TDM_REQUIRE(p->part == part && part < p->parts && p->images <= p->images_total &&
+                    p->captions <= p->captions_total && p->image_first <= p->images_total - p->images &&
                     p->caption_first <= p->captions_total - p->captions,
                 TDM_E_FORMAT, "%s: part, image_first or caption_first is wrong", file->path);
     return TDM_OK;
@@ -121,9 +128,8 @@ static tdm_status read_part(const embedding_file *file, const part_info *p, tdm_
                               e->caption_identity + text.to);
 }
 
-static tdm_status allocate_piece(tdm_comm *comm, const part_info *p, tdm_embeddings *e)
+static tdm_status allocate_piece(int rank, int size, const part_info *p, tdm_embeddings *e)
 {
-    const int rank = tdm_comm_rank(comm), size = tdm_comm_size(comm);
     *e = (tdm_embeddings){.d = p->d,
                           .image_first = tdm_part_begin(p->images_total, size, rank),
                           .caption_first = tdm_part_begin(p->captions_total, size, rank),
@@ -148,39 +154,30 @@ static bool same_set(const part_info *a, const part_info *b)
            strcmp(a->info.source, b->info.source) == 0;
 }
 
-/* All parts in turn; they must follow each other without a gap. */
-static tdm_status read_parts(tdm_comm *comm, const char *dir, const char *split, tdm_embedding_info *info,
-                             tdm_embeddings *e)
+/* Opens all parts in turn; they must follow each other without a gap. first: of part 0. */
+static tdm_status check_parts(const char *dir, const char *split, part_info *first)
 {
-    part_info first = {0};
-    int64_t parts = 1, next_image = 0, next_caption = 0;
-    for (int64_t part = 0; part < parts; part++) {
+    int64_t next_image = 0, next_caption = 0;
+    *first = (part_info){.parts = 1};
+    for (int64_t part = 0; part < first->parts; part++) {
         embedding_file file;
         part_info p;
         tdm_status status = open_part(dir, split, part, &file, &p);
-        if (status == TDM_OK && part == 0) {
-            first = p;
-            parts = p.parts;
-            *info = p.info;
-            status = allocate_piece(comm, &p, e);
-        }
-        if (status == TDM_OK &&
-            (!same_set(&p, &first) || p.image_first != next_image || p.caption_first != next_caption))
-            status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__,
-                                   "%s: does not belong to part 0: other model, source or sizes", file.path);
-        if (status == TDM_OK) status = read_part(&file, &p, e);
         close_part(&file);
         TDM_TRY(status);
+        if (part == 0) *first = p;
+        TDM_REQUIRE(same_set(&p, first) && p.image_first == next_image && p.caption_first == next_caption,
+                    TDM_E_FORMAT, "%s: does not belong to part 0: other model, source or sizes", file.path);
         next_image += p.images;
         next_caption += p.captions;
     }
-    TDM_REQUIRE(next_image == first.images_total && next_caption == first.captions_total, TDM_E_FORMAT,
-                "%s: the parts of split \"%s\" hold %lld of %lld images", dir, split, (long long)next_image,
-                (long long)first.images_total);
+    TDM_REQUIRE(next_image == first->images_total && next_caption == first->captions_total, TDM_E_FORMAT,
+                "%s: the parts of split \"%s\" hold %lld of %lld images and %lld of %lld captions", dir,
+                split, (long long)next_image, (long long)first->images_total, (long long)next_caption,
+                (long long)first->captions_total);
     return TDM_OK;
 }
 
-/* Class bits of the captions: their images may lie on another rank, whose bits are then read again. */
 static tdm_status check_captions(const tdm_embeddings *e, const char *dir, int64_t images_total)
 {
     for (int64_t c = 0; c < e->captions; c++)
@@ -191,6 +188,25 @@ static tdm_status check_captions(const tdm_embeddings *e, const char *dir, int64
     return TDM_OK;
 }
 
+tdm_status embedding_read_piece(int rank, int size, const char *dir, const char *split, part_info *first,
+                                tdm_embeddings *e)
+{
+    TDM_TRY(check_parts(dir, split, first));
+    TDM_TRY(allocate_piece(rank, size, first, e));
+    for (int64_t part = 0; part < first->parts; part++) {
+        embedding_file file;
+        part_info p;
+        tdm_status status = open_part(dir, split, part, &file, &p);
+        if (status == TDM_OK && !same_set(&p, first))
+            status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: was replaced meanwhile", file.path);
+        if (status == TDM_OK) status = read_part(&file, &p, e);
+        close_part(&file);
+        TDM_TRY(status);
+    }
+    return check_captions(e, dir, first->images_total);
+}
+
+/* Class bits of the captions: their images may lie on any rank. */
 static tdm_status gather_caption_labels(tdm_comm *comm, int64_t images_total, tdm_embeddings *e)
 {
     const int size = tdm_comm_size(comm);
@@ -215,13 +231,13 @@ static tdm_status gather_caption_labels(tdm_comm *comm, int64_t images_total, td
 tdm_status tdm_embeddings_read(tdm_comm *comm, const char *dir, const char *split, tdm_embedding_info *info,
                                tdm_embeddings *embeddings)
 {
+    part_info first;
     *embeddings = (tdm_embeddings){0};
-    tdm_status status = tdm_comm_agree(comm, read_parts(comm, dir, split, info, embeddings));
-    int64_t images = embeddings->images;
-    tdm_comm_sum_i64(comm, &images, 1);
-    if (status == TDM_OK) status = tdm_comm_agree(comm, check_captions(embeddings, dir, images));
+    tdm_status status = tdm_comm_agree(
+        comm, embedding_read_piece(tdm_comm_rank(comm), tdm_comm_size(comm), dir, split, &first, embeddings));
+    if (status == TDM_OK) *info = first.info;
     if (status == TDM_OK && embeddings->class_count > 0)
-        status = gather_caption_labels(comm, images, embeddings);
+        status = gather_caption_labels(comm, first.images_total, embeddings);
     if (status != TDM_OK) tdm_embeddings_free(embeddings);
     return status;
 }

@@ -100,16 +100,18 @@ static tdm_status put_all(embedding_file *file, const part_info *p, const tdm_em
                               e->caption_identity);
 }
 
-/* Into path.tmp, then renamed. */
-static tdm_status write_part(const char *path, const part_info *p, const tdm_embeddings *e)
+tdm_status embedding_write_part(const char *path, const part_info *p, const tdm_embeddings *e)
 {
     embedding_file file = {.id = H5I_INVALID_HID};
     const int length = snprintf(file.path, sizeof file.path, "%s.tmp", path);
     TDM_REQUIRE(length < (int)sizeof file.path, TDM_E_IO, "%.200s…: path is too long", path);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    file.id = H5Fcreate(file.path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    if (file.id < 0) return embedding_fail(TDM_E_IO, &file, "create", "");
-    tdm_status status = put_all(&file, p, e);
+    const hid_t access = embedding_access();
+    file.id = H5Fcreate(file.path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    tdm_status status = file.id < 0 ? embedding_fail(TDM_E_IO, &file, "create", "") : TDM_OK;
+    H5Pclose(access);
+    TDM_TRY(status);
+    status = put_all(&file, p, e);
     if (status == TDM_OK && H5Fflush(file.id, H5F_SCOPE_GLOBAL) < 0)
         status = embedding_fail(TDM_E_IO, &file, "write", "");
     if (status != TDM_OK) {
@@ -139,7 +141,7 @@ static tdm_status write_own_part(tdm_comm *comm, const char *dir, part_info *p, 
                 dir);
     TDM_TRY(tdm_make_dirs(dir));
     TDM_TRY(embedding_part_path(path, dir, p->info.split, p->part));
-    return write_part(path, p, e);
+    return embedding_write_part(path, p, e);
 }
 
 static tdm_status remove_further_parts(const char *dir, const char *split, int64_t part)
