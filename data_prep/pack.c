@@ -140,7 +140,7 @@ static tdm_status prepare(packer *p)
     TDM_REQUIRE(o->shard_size > 0, TDM_E_USAGE, "--shard-size must be at least 1");
     TDM_TRY(find_format(p));
     if (o->tokenizer) {
-        TDM_TRY(tdm_tokenizer_open(o->tokenizer, &p->tokenizer));
+        TDM_TRY(tdm_tokenizer_open_variant(o->tokenizer, o->tokenizer_mask, &p->tokenizer));
         TDM_TRY(TDM_ALLOC(o->context_length, &p->token));
     }
     TDM_TRY(list_sources(p));

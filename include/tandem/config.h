@@ -31,7 +31,8 @@ typedef struct tdm_config {
         const char *name;
         int64_t embed_dim;
         const char *activation;                   /* "quickgelu" or "gelu" */
-        const char *tokenizer;                    /* merges file */
+        const char *tokenizer;                    /* see tdm_tokenizer_open */
+        bool tokenizer_mask;                      /* the variant with <|mask|> */
         double logit_scale_init, logit_scale_max; /* log of the inverse temperature */
         double dropout;                           /* on the two branch outputs of every block */
         tdm_tower_config image, text;

@@ -40,10 +40,11 @@ const tdm_pack_format *const *tdm_pack_formats(size_t *count);
 
 typedef struct tdm_pack_options {
     const char *format, *out_dir, *dataset_name;
-    const char *split; /* "train", or "train=0.9,val=0.1" fractions, or names of the format's own splits
-                          "train=train+restval" */
-    const char
-        *tokenizer; /* NULL, or a merges file whose digest the shards record and whose captions are checked */
+    const char *split;      /* "train", or "train=0.9,val=0.1" fractions, or names of the format's own splits
+                               "train=train+restval" */
+    const char *tokenizer;  /* NULL, or a tokenizer (tdm_tokenizer_open) whose digest the shards record and
+                               that checks the captions */
+    bool tokenizer_mask;    /* the variant with <|mask|> */
     int64_t context_length; /* with tokenizer: how many captions would be cut is reported */
     int64_t image_px;   /* 0 = original bytes; else shorter side resized to this (never enlarged), JPEG 95 or
                            PNG as the source */

@@ -41,6 +41,8 @@ static tdm_status pack_run(tdm_comm *comm, int argc, char **argv)
          0, 0},
         {"--tokenizer", TDM_FLAG_STRING, &tokenizer, "FILE", "", "",
          "record this tokenizer in the shards and count the captions that it would cut", 0, 0},
+        {"--mask-token", TDM_FLAG_SWITCH, &o.tokenizer_mask, NULL, "", "",
+         "the tokenizer's variant with <|mask|>, see model.tokenizer_mask", 0, 0},
         {"--context", TDM_FLAG_INT, &o.context_length, "N", "77", "tokens", "context length for that count",
          2, 65536},
         {"--name", TDM_FLAG_STRING, &o.dataset_name, "NAME", "", "",

@@ -43,9 +43,9 @@ static tdm_status tokenize_lines(tokenize_job *job, FILE *in, FILE *out)
     return TDM_OK;
 }
 
-static tdm_status tokenize(const char *path, tokenize_job *job)
+static tdm_status tokenize(const char *path, bool mask, tokenize_job *job)
 {
-    TDM_TRY(tdm_tokenizer_open(path, &job->tokenizer));
+    TDM_TRY(tdm_tokenizer_open_variant(path, mask, &job->tokenizer));
     TDM_TRY(TDM_ALLOC(job->context, &job->token));
     TDM_TRY(tokenize_lines(job, stdin, stdout));
     if (job->cut)
@@ -58,24 +58,29 @@ static tdm_status tokenize_run(tdm_comm *comm, int argc, char **argv)
 {
     (void)comm;
     const char *path = "";
+    bool mask = false;
     tokenize_job job = {.context = 77};
     const tdm_flag flags[] = {
         {"--tokenizer", TDM_FLAG_STRING, &path, "FILE", NULL, "",
-         "merges file in CLIP's format, plain or gzip", 0, 0},
+         "merges file in CLIP's format; or Hugging Face's vocab.json (with merges.txt beside it), "
+         "tokenizer.json, or the folder of either; plain or gzip",
+         0, 0},
+        {"--mask-token", TDM_FLAG_SWITCH, &mask, NULL, "", "",
+         "the variant whose last merge gives its id to <|mask|>, as in TBPS-CLIP", 0, 0},
         {"--context", TDM_FLAG_INT, &job.context, "N", "77", "tokens",
          "longest line, start and end tokens included; a longer one is cut and keeps its end token", 2,
          1 << 24},
     };
     tdm_strings positional = {0};
     bool help = false;
-    TDM_TRY(tdm_parse_flags("tokenize",
-                            "--tokenizer FILE [--context N]  < lines of text  > lines of token ids", flags,
-                            sizeof(flags) / sizeof(flags[0]), argc, argv, &positional, &help));
+    TDM_TRY(tdm_parse_flags(
+        "tokenize", "--tokenizer FILE [--mask-token] [--context N]  < lines of text  > lines of token ids",
+        flags, sizeof(flags) / sizeof(flags[0]), argc, argv, &positional, &help));
     const int64_t extra = positional.count;
     free((void *)positional.item);
     if (help) return TDM_OK;
     TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tokenize: takes no arguments; the text comes from standard input");
-    const tdm_status status = tokenize(path, &job);
+    const tdm_status status = tokenize(path, mask, &job);
     tdm_free(job.token);
     tdm_tokenizer_destroy(&job.tokenizer);
     return status;

@@ -77,7 +77,7 @@ static tdm_status same_config_everywhere(run *r)
 static tdm_status open_tokenizer(run *r)
 {
     const tdm_config *c = &r->config;
-    TDM_TRY(tdm_tokenizer_open(c->model.tokenizer, &r->tokenizer));
+    TDM_TRY(tdm_tokenizer_open_variant(c->model.tokenizer, c->model.tokenizer_mask, &r->tokenizer));
     const int64_t size = tdm_tokenizer_vocab_size(r->tokenizer);
     TDM_REQUIRE(size == c->model.text.vocab_size, TDM_E_CONFIG,
                 "%s: the tokenizer has %lld tokens, model.text.vocab_size is %lld", c->model.tokenizer,

@@ -42,7 +42,12 @@ static const tdm_option rows[] = {
     STRING(model.name, "vit_b_32", NULL, "Name of the model, for reports."),
     INT(model.embed_dim, "512", 1, 65536, "features", "Width of the common embedding space."),
     STRING(model.activation, "quickgelu", "quickgelu|gelu", "Activation of every block."),
-    STRING(model.tokenizer, "", NULL, "Merges file of the tokenizer, in CLIP's format."),
+    STRING(model.tokenizer, "", NULL,
+           "Tokenizer: a merges file in CLIP's format; or Hugging Face's vocab.json (with merges.txt beside "
+           "it), "
+           "tokenizer.json, or the folder of either."),
+    BOOL(model.tokenizer_mask, "false",
+         "The tokenizer gives its last merge's id to <|mask|>, as in TBPS-CLIP (49405 with CLIP's file)."),
     FLOAT(model.logit_scale_init, "2.6592600", 0, 20, "log", "Initial log of the inverse temperature."),
     FLOAT(model.logit_scale_max, "4.6051702", 0, 20, "log", "Upper bound of the log inverse temperature."),
     FLOAT(model.dropout, "0.0", 0, 0.95, "", "Dropout on both branch outputs of every block."),

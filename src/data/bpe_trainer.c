@@ -98,23 +98,26 @@ void tdm_bpe_trainer_destroy(tdm_bpe_trainer **trainer)
     *trainer = NULL;
 }
 
-static bool is_special(const char *data, size_t bytes)
+static bool is_special(const text_word *found)
 {
-    return (bytes == strlen(START_OF_TEXT) && !memcmp(data, START_OF_TEXT, bytes)) ||
-           (bytes == strlen(END_OF_TEXT) && !memcmp(data, END_OF_TEXT, bytes));
+    const char *special[] = {START_OF_TEXT, END_OF_TEXT};
+    for (size_t i = 0; i < 2; i++)
+        if (found->bytes == strlen(special[i]) && !memcmp(found->begin, special[i], found->bytes))
+            return true;
+    return false;
 }
 
 tdm_status tdm_bpe_trainer_add(tdm_bpe_trainer *trainer, const char *line)
 {
-    TDM_TRY(text_clean(line, &trainer->clean));
-    const char *at = trainer->clean.data, *end = at + trainer->clean.length, *data = NULL;
-    size_t bytes = 0;
-    while (text_next_word(&at, end, &data, &bytes)) {
-        if (is_special(data, bytes)) continue;
-        if (bytes > WORD_BYTES_MAX)
+    TDM_TRY(text_clean(TEXT_OPENAI, line, strlen(line), &trainer->clean));
+    const char *at = trainer->clean.data, *end = at + trainer->clean.length;
+    text_word found;
+    while (text_next_word(WORDS_OPENAI, &at, end, &found)) {
+        if (is_special(&found)) continue;
+        if (found.bytes > WORD_BYTES_MAX)
             trainer->skipped++;
         else
-            TDM_TRY(count_word(trainer, data, bytes));
+            TDM_TRY(count_word(trainer, found.begin, found.bytes));
     }
     return TDM_OK;
 }

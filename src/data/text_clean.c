@@ -1,6 +1,7 @@
 /* The text side of CLIP's tokenizer: clip/simple_tokenizer.py (github openai/CLIP) calls ftfy.fix_text
- * (github rspeer/python-ftfy, 6.x), html.unescape and str.lower (Python) and a pattern of the `regex` module.
- * The steps here follow their documented behaviour on code points; tables of Unicode come from utf8proc. */
+ * (github rspeer/python-ftfy, 6.x), html.unescape and str.lower (Python); Transformers' CLIPTokenizerFast the
+ * normalizers NFC, Replace and Lowercase of github huggingface/tokenizers. The steps here follow their
+ * documented behaviour on code points; tables of Unicode come from utf8proc. */
 #include "text_clean.h"
 
 #include <stdlib.h>
@@ -527,8 +528,7 @@ static tdm_status fix_text(cleaner *w, const points *raw)
     return TDM_OK;
 }
 
-/* The property White_Space, and what str.strip() counts besides (U+001C … U+001F never get here). */
-static bool is_space(int32_t c)
+bool text_is_space(int32_t c)
 {
     return (c >= 0x09 && c <= 0x0D) || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 ||
            (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
@@ -541,7 +541,7 @@ static void collapse_space(points *p)
     bool pending = false;
     for (size_t i = 0; i < p->count; i++) {
         const int32_t c = p->item[i];
-        if (is_space(c)) {
+        if (text_is_space(c)) {
             pending = kept > 0;
             continue;
         }
@@ -610,7 +610,8 @@ static bool is_final_sigma(const points *p, size_t at)
     return i == p->count || !is_cased(p->item[i]);
 }
 
-static tdm_status lower(const points *in, points *out)
+/* context: of final sigma, which Python looks at and Rust's char::to_lowercase cannot. */
+static tdm_status lower(const points *in, bool context, points *out)
 {
     out->count = 0;
     TDM_TRY(points_reserve(out, in->count * 2));
@@ -619,7 +620,7 @@ static tdm_status lower(const points *in, points *out)
         if (c == 0x130) { /* İ, the only letter whose small form is two (SpecialCasing.txt) */
             points_push(out, 'i');
             points_push(out, 0x307);
-        } else if (c == 0x3A3) {
+        } else if (c == 0x3A3 && context) {
             points_push(out, is_final_sigma(in, i) ? 0x3C2 : 0x3C3);
         } else {
             points_push(out, utf8proc_tolower(c));
@@ -642,7 +643,7 @@ static tdm_status encode_utf8(const points *in, tdm_text *out)
     return tdm_text_append(out, block, used);
 }
 
-static tdm_status clean(cleaner *w, const char *text, size_t bytes, tdm_text *out)
+static tdm_status clean_as_openai(cleaner *w, const char *text, size_t bytes, tdm_text *out)
 {
     TDM_TRY(decode_utf8(text, bytes, &w->c));
     points raw = w->c;
@@ -653,95 +654,31 @@ static tdm_status clean(cleaner *w, const char *text, size_t bytes, tdm_text *ou
     TDM_TRY(unescape(&w->text, &w->a));
     TDM_TRY(unescape(&w->a, &w->b));
     collapse_space(&w->b);
-    TDM_TRY(lower(&w->b, &w->a));
+    TDM_TRY(lower(&w->b, true, &w->a));
     return encode_utf8(&w->a, out);
 }
 
-tdm_status text_clean(const char *text, tdm_text *out)
+/* White space at the ends is dropped here, which changes nothing: it belongs to no word. */
+static tdm_status clean_as_hugging_face(cleaner *w, const char *text, size_t bytes, tdm_text *out)
 {
-    const size_t bytes = strlen(text);
+    TDM_TRY(decode_utf8(text, bytes, &w->a));
+    TDM_TRY(compose(&w->a, &w->b));
+    collapse_space(&w->b);
+    TDM_TRY(lower(&w->b, false, &w->a));
+    return encode_utf8(&w->a, out);
+}
+
+tdm_status text_clean(text_policy policy, const char *text, size_t bytes, tdm_text *out)
+{
     TDM_REQUIRE(bytes <= TEXT_BYTES_MAX, TDM_E_DATA, "a text of %zu bytes is longer than %d bytes", bytes,
                 (int)TEXT_BYTES_MAX);
     out->length = 0;
     cleaner w = {0};
-    const tdm_status status = clean(&w, text, bytes, out);
+    const tdm_status status = policy == TEXT_OPENAI ? clean_as_openai(&w, text, bytes, out)
+                                                    : clean_as_hugging_face(&w, text, bytes, out);
     points_free(&w.text);
     points_free(&w.a);
     points_free(&w.b);
     points_free(&w.c);
     return status;
-}
-
-/* ---- Words ---- */
-
-typedef enum point_class { POINT_SPACE, POINT_LETTER, POINT_NUMBER, POINT_OTHER } point_class;
-
-static point_class classify(int32_t c)
-{
-    if (c >= 'a' && c <= 'z') return POINT_LETTER;
-    if (is_space(c)) return POINT_SPACE;
-    /* Under IGNORECASE the `regex` module takes U+0345 for its capital, the letter iota, where the negated
-     * class excludes letters, and for itself, a mark, elsewhere: nothing matches it. */
-    if (c == 0x345) return POINT_SPACE;
-    switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: return POINT_LETTER;
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO: return POINT_NUMBER;
-    default: return POINT_OTHER;
-    }
-}
-
-/* The end of `literal` at `at`, where case does not matter: of the letters in small only s has another small
- * form, the long s. NULL: not there. */
-static const char *match_literal(const char *at, const char *end, const char *literal)
-{
-    for (; *literal; literal++) {
-        if (at == end) return NULL;
-        int32_t c = text_decode_point(at, end, &at);
-        if (c == 0x17F) c = 's';
-        if (c != (unsigned char)*literal) return NULL;
-    }
-    return at;
-}
-
-static const char *match_any_literal(const char *at, const char *end)
-{
-    static const char *const literals[] = {
-        "<|startoftext|>", "<|endoftext|>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
-    if (*at != '<' && *at != '\'') return NULL;
-    for (size_t i = 0; i < sizeof literals / sizeof literals[0]; i++) {
-        const char *after = match_literal(at, end, literals[i]);
-        if (after) return after;
-    }
-    return NULL;
-}
-
-bool text_next_word(const char **at, const char *end, const char **word, size_t *bytes)
-{
-    const char *begin = *at, *after = NULL;
-    point_class kind = POINT_SPACE;
-    for (; begin < end; begin = after) {
-        kind = classify(text_decode_point(begin, end, &after));
-        if (kind != POINT_SPACE) break;
-    }
-    if (begin >= end) {
-        *at = end;
-        return false;
-    }
-    const char *literal = match_any_literal(begin, end);
-    if (literal) {
-        after = literal;
-    } else if (kind != POINT_NUMBER) {
-        const char *next = after;
-        while (after < end && classify(text_decode_point(after, end, &next)) == kind) after = next;
-    }
-    *word = begin;
-    *bytes = (size_t)(after - begin);
-    *at = after;
-    return true;
 }

@@ -1,29 +1,19 @@
-/* CLIP's byte-level BPE, the encoder: reads a merges file, turns text into ids and ids into text. */
+/* A tokenizer's files: found, unpacked, told apart; and what is known of one that is open. */
 #include "tokenizer_impl.h"
-#include "text_clean.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
 enum {
-    FILE_BYTES_MAX = 256 << 20, /* uncompressed: what a merges file cannot need */
-    CLIP_MERGES = 49152 - 256 - 2,
-    SHORT_WORD = 64 /* bytes; longer words take their workspace from the heap */
+    FILE_BYTES_MAX = 256 << 20, /* uncompressed: what a tokenizer's file cannot need */
+    PATH_BYTES = 4096,
+    HEAD_BYTES = 128
 };
-static const char clip_header[] = "\"bpe_simple_vocab_16e6.txt#version: 0.2";
+/* The first line of a file that holds several parts. */
+#define PARTS_HEAD "#tandem tokenizer 1:"
 
-struct tdm_tokenizer {
-    tdm_text file; /* uncompressed */
-    char digest[65];
-    symbol_set symbols; /* ids, without the two special ones */
-    pair_map rank;      /* of identities, to the merge's number */
-    int32_t *result;    /* [merges] identity of what the merge makes */
-    int32_t *emitted; /* [symbols] the id of an identity: the last one of that spelling, as in the original */
-    int32_t start, end;
-};
-
-/* ---- Opening ---- */
+/* ---- Reading ---- */
 
 static bool is_gzip(const unsigned char *data, size_t bytes)
 {
@@ -34,6 +24,7 @@ static bool is_gzip(const unsigned char *data, size_t bytes)
 static tdm_status inflate_all(const char *name, z_stream *stream, tdm_text *out)
 {
     char block[65536];
+    const size_t before = out->length;
     for (;;) {
         stream->next_out = (unsigned char *)block;
         stream->avail_out = sizeof block;
@@ -41,112 +32,88 @@ static tdm_status inflate_all(const char *name, z_stream *stream, tdm_text *out)
         TDM_REQUIRE(code == Z_OK || code == Z_STREAM_END, TDM_E_FORMAT, "%s: %s", name,
                     code == Z_BUF_ERROR ? "the gzip data end too early" : "the gzip data are damaged");
         TDM_TRY(tdm_text_append(out, block, sizeof block - stream->avail_out));
-        TDM_REQUIRE(out->length <= FILE_BYTES_MAX, TDM_E_FORMAT, "%s: larger than %d MiB: not a merges file",
-                    name, FILE_BYTES_MAX >> 20);
+        TDM_REQUIRE(out->length - before <= FILE_BYTES_MAX, TDM_E_FORMAT,
+                    "%s: larger than %d MiB: not a tokenizer's file", name, FILE_BYTES_MAX >> 20);
         if (code != Z_STREAM_END) continue;
         if (stream->avail_in == 0) return TDM_OK;
         TDM_REQUIRE(inflateReset(stream) == Z_OK, TDM_E_LIBRARY, "%s: zlib cannot go on", name);
     }
 }
 
-static tdm_status load_file(tdm_tokenizer *t, const char *name, const void *data, size_t bytes)
+/* Appends the file's uncompressed bytes. */
+static tdm_status unpack(const char *name, const void *data, size_t bytes, tdm_text *out)
 {
-    TDM_REQUIRE(bytes <= FILE_BYTES_MAX, TDM_E_FORMAT, "%s: larger than %d MiB: not a merges file", name,
+    TDM_REQUIRE(bytes <= FILE_BYTES_MAX, TDM_E_FORMAT, "%s: larger than %d MiB: not a tokenizer's file", name,
                 FILE_BYTES_MAX >> 20);
-    if (is_gzip(data, bytes)) {
-        z_stream stream = {.next_in = (unsigned char *)(uintptr_t)data, .avail_in = (unsigned)bytes};
-        TDM_REQUIRE(inflateInit2(&stream, 15 + 16) == Z_OK, TDM_E_LIBRARY, "%s: zlib cannot start", name);
-        const tdm_status status = inflate_all(name, &stream, &t->file);
-        inflateEnd(&stream);
-        TDM_TRY(status);
-    } else {
-        TDM_TRY(tdm_text_append(&t->file, data, bytes));
+    if (!is_gzip(data, bytes)) return tdm_text_append(out, data, bytes);
+    z_stream stream = {.next_in = (unsigned char *)(uintptr_t)data, .avail_in = (unsigned)bytes};
+    TDM_REQUIRE(inflateInit2(&stream, 15 + 16) == Z_OK, TDM_E_LIBRARY, "%s: zlib cannot start", name);
+    const tdm_status status = inflate_all(name, &stream, out);
+    inflateEnd(&stream);
+    return status;
+}
+
+/* ---- Telling apart ---- */
+
+/* "#tandem tokenizer 1: vocab 12 merges 34" or "… mask merges 34"; the parts follow. */
+static tdm_status read_parts(tdm_tokenizer *t, const char *name)
+{
+    char head[HEAD_BYTES];
+    const char *end = t->file.data + t->file.length, *newline = memchr(t->file.data, '\n', t->file.length);
+    const size_t length = newline ? (size_t)(newline - t->file.data) : sizeof head;
+    TDM_REQUIRE(length < sizeof head, TDM_E_FORMAT, "%s: the first line is damaged", name);
+    memcpy(head, t->file.data, length);
+    head[length] = '\0';
+    unsigned long long vocab = 0, merges = 0;
+    int used = 0;
+    const bool pair =
+        sscanf(head, PARTS_HEAD " vocab %9llu merges %9llu%n", &vocab, &merges, &used) == 2 && !head[used];
+    if (!pair) {
+        used = 0;
+        vocab = 0;
+        TDM_REQUIRE(sscanf(head, PARTS_HEAD " mask merges %9llu%n", &merges, &used) == 1 && !head[used],
+                    TDM_E_FORMAT, "%s: the first line is damaged", name);
     }
-    return tdm_sha256_buffer(t->file.data, t->file.length, t->digest);
+    TDM_REQUIRE(vocab + merges == (size_t)(end - newline - 1), TDM_E_FORMAT,
+                "%s: %lld bytes follow the first line, not %llu", name, (long long)(end - newline - 1),
+                vocab + merges);
+    if (pair) return tokenizer_read_pair(t, name, newline + 1, vocab, newline + 1 + vocab, merges);
+    TDM_TRY(tokenizer_read_merges(t, name, newline + 1, merges, true));
+    TDM_REQUIRE(t->merges > 0, TDM_E_FORMAT, "%s: has no merge that could make room for %s", name, MASK);
+    return tokenizer_number_merges(t, true);
 }
 
-/* One line "left right". Both must be known by now, so that every merge can be reached. */
-static tdm_status add_merge(tdm_tokenizer *t, const char *name, int64_t line, const char *text, size_t bytes)
+static bool begins_with(const tdm_text *text, const char *part)
 {
-    const char *blank = memchr(text, ' ', bytes);
-    const char *end = text + bytes;
-    TDM_REQUIRE(blank && blank > text && blank + 1 < end &&
-                    !memchr(blank + 1, ' ', (size_t)(end - blank - 1)) && !memchr(text, '\0', bytes),
-                TDM_E_FORMAT, "%s: line %lld: a merge is two symbols with a blank between", name,
-                (long long)line);
-    const int32_t left = symbol_set_find(&t->symbols, text, (size_t)(blank - text));
-    const int32_t right = symbol_set_find(&t->symbols, blank + 1, (size_t)(end - blank - 1));
-    const bool left_known = left >= 0;
-    const char *unknown = left_known ? blank + 1 : text;
-    TDM_REQUIRE(left_known && right >= 0, TDM_E_FORMAT,
-                "%s: line %lld: \"%.*s\" is neither a byte nor made by an earlier line", name,
-                (long long)line, (int)tdm_min_i64((left_known ? end : blank) - unknown, 80), unknown);
-
-    const int32_t number = (int32_t)(t->symbols.count - BASE_SYMBOLS);
-    int32_t *known = NULL, made = 0;
-    TDM_TRY(pair_map_insert(&t->rank, left, right, number, &known));
-    TDM_REQUIRE(*known == number, TDM_E_FORMAT, "%s: line %lld: the same merge as line %lld", name,
-                (long long)line, (long long)*known + 2);
-    TDM_TRY(symbol_set_add_joined(&t->symbols, left, right, &made));
-    t->result[number] = made;
-    return TDM_OK;
+    return text->length >= strlen(part) && !memcmp(text->data, part, strlen(part));
 }
 
-/* Calls add_merge on each line after the header. */
-static tdm_status read_merges(tdm_tokenizer *t, const char *name)
+static bool is_json(const tdm_text *text)
 {
-    const char *at = t->file.data, *end = at + t->file.length;
-    const char *header_end = memchr(at, '\n', t->file.length);
-    size_t header = header_end ? (size_t)(header_end - at) : t->file.length;
-    if (header && at[header - 1] == '\r') header--;
-    TDM_REQUIRE(memmem(at, header, "#version", 8), TDM_E_FORMAT,
-                "%s: not a merges file: the first line is not \"%s\"", name, MERGES_VERSION);
-    const bool clip = header == strlen(clip_header) && !memcmp(at, clip_header, header);
-    const int64_t most = clip ? CLIP_MERGES : INT32_MAX;
-
-    int64_t lines = 0;
-    for (const char *c = at; c < end; c++) lines += *c == '\n';
-    TDM_TRY(TDM_ALLOC(lines + 1, &t->result));
-
-    int64_t line = 1;
-    for (at = header_end ? header_end + 1 : end; at < end && line <= most; line++) {
-        const char *newline = memchr(at, '\n', (size_t)(end - at));
-        const char *stop = newline ? newline : end;
-        const char *next = newline ? newline + 1 : end;
-        if (stop > at && stop[-1] == '\r') stop--;
-        if (stop > at)
-            TDM_TRY(add_merge(t, name, line + 1, at, (size_t)(stop - at)));
-        else
-            TDM_REQUIRE(next == end, TDM_E_FORMAT, "%s: line %lld: empty", name, (long long)line + 1);
-        at = next;
-    }
-    return TDM_OK;
+    const size_t blank = strspn(text->data, " \t\r\n");
+    return text->data[blank] == '{';
 }
 
-static tdm_status open_memory(tdm_tokenizer *t, const char *name, const void *data, size_t bytes)
+/* t->file is there. */
+static tdm_status read_file(tdm_tokenizer *t, const char *name)
 {
-    TDM_TRY(load_file(t, name, data, bytes));
+    TDM_TRY(tdm_sha256_buffer(t->file.data, t->file.length, t->digest));
     TDM_TRY(symbol_set_init(&t->symbols));
-    TDM_TRY(read_merges(t, name));
-    const int64_t count = t->symbols.count;
-    TDM_TRY(TDM_ALLOC(count, &t->emitted));
-    for (int32_t id = 0; id < count; id++) {
-        const int32_t first = id < BASE_SYMBOLS ? id : t->result[id - BASE_SYMBOLS];
-        t->emitted[id] = id;
-        t->emitted[first] = id;
-    }
-    t->start = (int32_t)count;
-    t->end = t->start + 1;
-    return TDM_OK;
+    if (begins_with(&t->file, PARTS_HEAD)) return read_parts(t, name);
+    if (is_json(&t->file)) return tokenizer_read_json(t, name, t->file.data, t->file.length);
+    TDM_TRY(tokenizer_read_merges(t, name, t->file.data, t->file.length, false));
+    return tokenizer_number_merges(t, false);
 }
 
-tdm_status tdm_tokenizer_open_memory(const char *name, const void *data, size_t bytes,
-                                     tdm_tokenizer **tokenizer)
+/* Takes the bytes of `file`. */
+static tdm_status create(const char *name, tdm_text *file, tdm_tokenizer **tokenizer)
 {
-    *tokenizer = NULL;
     tdm_tokenizer *made = NULL;
     TDM_TRY(TDM_ALLOC(1, &made));
-    const tdm_status status = open_memory(made, name, data, bytes);
+    made->file = *file;
+    memset(file, 0, sizeof *file);
+    made->start = made->end = made->mask = -1;
+    const tdm_status status = read_file(made, name);
     if (status != TDM_OK)
         tdm_tokenizer_destroy(&made);
     else
@@ -154,14 +121,115 @@ tdm_status tdm_tokenizer_open_memory(const char *name, const void *data, size_t 
     return status;
 }
 
-tdm_status tdm_tokenizer_open(const char *path, tdm_tokenizer **tokenizer)
+tdm_status tdm_tokenizer_open_memory(const char *name, const void *data, size_t bytes,
+                                     tdm_tokenizer **tokenizer)
 {
     *tokenizer = NULL;
+    tdm_text file = {0};
+    tdm_status status = unpack(name, data, bytes, &file);
+    if (status == TDM_OK) status = create(name, &file, tokenizer);
+    tdm_text_free(&file);
+    return status;
+}
+
+/* ---- Files ---- */
+
+static tdm_status read_unpacked(const char *path, tdm_text *out)
+{
     tdm_text raw = {0};
     tdm_status status = tdm_read_file(path, &raw);
-    if (status == TDM_OK) status = tdm_tokenizer_open_memory(path, raw.data, raw.length, tokenizer);
+    if (status == TDM_OK) status = unpack(path, raw.data, raw.length, out);
     tdm_text_free(&raw);
     return status;
+}
+
+/* vocab.json and merges.txt of one folder as one file of two parts. */
+static tdm_status read_both(const char *vocab_path, const char *merges_path, tdm_text *out)
+{
+    tdm_text vocab = {0}, merges = {0};
+    tdm_status status = read_unpacked(vocab_path, &vocab);
+    if (status == TDM_OK) status = read_unpacked(merges_path, &merges);
+    if (status == TDM_OK)
+        status = tdm_text_printf(out, PARTS_HEAD " vocab %zu merges %zu\n", vocab.length, merges.length);
+    if (status == TDM_OK) status = tdm_text_append(out, vocab.data, vocab.length);
+    if (status == TDM_OK) status = tdm_text_append(out, merges.data, merges.length);
+    tdm_text_free(&vocab);
+    tdm_text_free(&merges);
+    return status;
+}
+
+/* `name` in the folder of `path` (or in it, when it is a folder), when it exists. */
+static bool find_beside(const char *path, const char *name, char out[PATH_BYTES])
+{
+    char folder[PATH_BYTES];
+    const char *slash = strrchr(path, '/');
+    if (tdm_path_is_dir(path))
+        snprintf(folder, sizeof folder, "%s", path);
+    else
+        snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    return tdm_path_join(out, PATH_BYTES, folder, name) == TDM_OK && tdm_path_exists(out);
+}
+
+static tdm_status read_path(const char *path, tdm_text *out)
+{
+    char vocab[PATH_BYTES], merges[PATH_BYTES], json[PATH_BYTES];
+    TDM_REQUIRE(strlen(path) < PATH_BYTES, TDM_E_IO, "%.80s…: the path is too long", path);
+    const bool has_vocab = find_beside(path, "vocab.json", vocab);
+    const bool has_merges = find_beside(path, "merges.txt", merges);
+    if (tdm_path_is_dir(path)) {
+        if (find_beside(path, "tokenizer.json", json)) return read_unpacked(json, out);
+        TDM_REQUIRE(has_vocab && has_merges, TDM_E_IO,
+                    "%s: cannot read a tokenizer: the folder holds neither tokenizer.json nor vocab.json and "
+                    "merges.txt",
+                    path);
+        return read_both(vocab, merges, out);
+    }
+    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
+    TDM_REQUIRE(strcmp(file, "vocab.json") || has_merges || !has_vocab, TDM_E_IO,
+                "%s: there is no merges.txt beside it", path);
+    if ((!strcmp(file, "vocab.json") || !strcmp(file, "merges.txt")) && has_vocab && has_merges)
+        return read_both(vocab, merges, out);
+    return read_unpacked(path, out);
+}
+
+/* The variant with a mask of a merges file, whose bytes are in `file`. */
+static tdm_status add_mask_head(tdm_text *file)
+{
+    tdm_text headed = {0};
+    tdm_status status = tdm_text_printf(&headed, PARTS_HEAD " mask merges %zu\n", file->length);
+    if (status == TDM_OK) status = tdm_text_append(&headed, file->data, file->length);
+    if (status != TDM_OK) {
+        tdm_text_free(&headed);
+        return status;
+    }
+    tdm_text_free(file);
+    *file = headed;
+    return TDM_OK;
+}
+
+static tdm_status open_variant(const char *path, bool mask, tdm_text *file, tdm_tokenizer **tokenizer)
+{
+    TDM_TRY(read_path(path, file));
+    const bool of_merges = !begins_with(file, PARTS_HEAD) && !is_json(file);
+    if (mask && of_merges) TDM_TRY(add_mask_head(file));
+    TDM_TRY(create(path, file, tokenizer));
+    if (!mask || (*tokenizer)->mask >= 0) return TDM_OK;
+    tdm_tokenizer_destroy(tokenizer);
+    TDM_FAIL(TDM_E_FORMAT, "%s: the vocabulary has no %s", path, MASK);
+}
+
+tdm_status tdm_tokenizer_open_variant(const char *path, bool mask, tdm_tokenizer **tokenizer)
+{
+    *tokenizer = NULL;
+    tdm_text file = {0};
+    const tdm_status status = open_variant(path, mask, &file, tokenizer);
+    tdm_text_free(&file);
+    return status;
+}
+
+tdm_status tdm_tokenizer_open(const char *path, tdm_tokenizer **tokenizer)
+{
+    return tdm_tokenizer_open_variant(path, false, tokenizer);
 }
 
 void tdm_tokenizer_destroy(tdm_tokenizer **tokenizer)
@@ -171,15 +239,21 @@ void tdm_tokenizer_destroy(tdm_tokenizer **tokenizer)
     tdm_text_free(&t->file);
     symbol_set_free(&t->symbols);
     pair_map_free(&t->rank);
-    tdm_free(t->result);
+    free(t->result);
     tdm_free(t->emitted);
+    tdm_text_free(&t->spellings);
+    tdm_free(t->spelling);
+    for (int64_t i = 0; i < t->added_count; i++) tdm_text_free(&t->added[i].content);
+    tdm_free(t->added);
     tdm_free(t);
     *tokenizer = NULL;
 }
 
+/* ---- What it is ---- */
+
 int64_t tdm_tokenizer_vocab_size(const tdm_tokenizer *tokenizer)
 {
-    return tokenizer->symbols.count + SPECIAL_SYMBOLS;
+    return tokenizer->vocab_size;
 }
 
 int32_t tdm_tokenizer_start(const tdm_tokenizer *tokenizer)
@@ -190,6 +264,11 @@ int32_t tdm_tokenizer_start(const tdm_tokenizer *tokenizer)
 int32_t tdm_tokenizer_end(const tdm_tokenizer *tokenizer)
 {
     return tokenizer->end;
+}
+
+int32_t tdm_tokenizer_mask(const tdm_tokenizer *tokenizer)
+{
+    return tokenizer->mask;
 }
 
 const char *tdm_tokenizer_digest(const tdm_tokenizer *tokenizer)
@@ -203,207 +282,63 @@ const void *tdm_tokenizer_file(const tdm_tokenizer *tokenizer, size_t *bytes)
     return tokenizer->file.data;
 }
 
-/* ---- Merging one word ----
- *
- * The original merges all occurrences of the pair with the lowest rank, left to right, until no pair is
- * known. Here the word is a linked list, and a heap holds its known pairs by (rank, place): n log n for a
- * word of n bytes, however long. Pairs that a merge makes enter the heap only when its rank is done with. */
+/* ---- Hugging Face's files ---- */
 
-typedef struct piece {
-    int32_t symbol; /* identity; -1: merged into the piece before */
-    int32_t before, after;
-} piece;
-
-typedef struct candidate {
-    int32_t rank, at, left, right;
-} candidate;
-
-typedef struct word_space {
-    piece *piece;         /* [n] */
-    candidate *candidate; /* heap [3 n]: n - 1 at first, two for each merge */
-    int32_t *merged;      /* [n] */
-    int64_t candidates;
-} word_space;
-
-static bool comes_before(const candidate *a, const candidate *b)
+const char *tdm_tokenizer_token(const tdm_tokenizer *tokenizer, int32_t id)
 {
-    return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
+    const tdm_tokenizer *t = tokenizer;
+    if (id < 0 || id >= t->vocab_size || !t->spelling[id]) return NULL;
+    const char *spelling = t->spellings.data + t->spelling[id] - 1;
+    /* of two ids with one spelling only that which is given has a token */
+    const int32_t symbol = symbol_set_find(&t->symbols, spelling, strlen(spelling));
+    return symbol < 0 || t->emitted[symbol] == id ? spelling : NULL;
 }
 
-static void push_candidate(word_space *w, candidate c)
+static tdm_status append_quoted(tdm_text *text, const char *string)
 {
-    int64_t at = w->candidates++;
-    for (int64_t up; at > 0 && comes_before(&c, &w->candidate[up = (at - 1) / 2]); at = up)
-        w->candidate[at] = w->candidate[up];
-    w->candidate[at] = c;
-}
-
-static candidate pop_candidate(word_space *w)
-{
-    candidate *heap = w->candidate;
-    const candidate top = heap[0], last = heap[--w->candidates];
-    int64_t at = 0;
-    for (int64_t down; (down = 2 * at + 1) < w->candidates; at = down) {
-        if (down + 1 < w->candidates && comes_before(&heap[down + 1], &heap[down])) down++;
-        if (!comes_before(&heap[down], &last)) break;
-        heap[at] = heap[down];
-    }
-    heap[at] = last;
-    return top;
-}
-
-/* The pair that begins at piece `at`, when there is a merge for it. */
-static void consider(const tdm_tokenizer *t, word_space *w, int32_t at)
-{
-    if (at < 0 || w->piece[at].after < 0) return;
-    const int32_t left = w->piece[at].symbol, right = w->piece[w->piece[at].after].symbol;
-    const int32_t rank = pair_map_find(&t->rank, left, right);
-    if (rank >= 0) push_candidate(w, (candidate){rank, at, left, right});
-}
-
-/* Joins the pair of `c` when it still stands there. */
-static bool merge_pair(const tdm_tokenizer *t, word_space *w, const candidate *c)
-{
-    piece *left = &w->piece[c->at];
-    if (left->symbol != c->left || left->after < 0) return false;
-    piece *right = &w->piece[left->after];
-    if (right->symbol != c->right) return false;
-    left->symbol = t->result[c->rank];
-    right->symbol = -1;
-    left->after = right->after;
-    if (left->after >= 0) w->piece[left->after].before = c->at;
-    return true;
-}
-
-static void merge_word(const tdm_tokenizer *t, word_space *w, const unsigned char *byte, int32_t n)
-{
-    for (int32_t i = 0; i < n; i++)
-        w->piece[i] = (piece){byte_symbol(byte[i], i + 1 == n), i - 1, i + 1 < n ? i + 1 : -1};
-    w->candidates = 0;
-    for (int32_t i = 0; i < n; i++) consider(t, w, i);
-    while (w->candidates) {
-        const int32_t rank = w->candidate[0].rank;
-        int32_t merged = 0;
-        while (w->candidates && w->candidate[0].rank == rank) {
-            const candidate c = pop_candidate(w);
-            if (merge_pair(t, w, &c)) w->merged[merged++] = c.at;
-        }
-        for (int32_t i = 0; i < merged; i++) {
-            consider(t, w, w->piece[w->merged[i]].before);
-            consider(t, w, w->merged[i]);
-        }
-    }
-}
-
-/* Where the ids go: room for `context`, of which the last is the end token's. */
-typedef struct id_sink {
-    int32_t *token;
-    int64_t context, count;
-    bool full; /* something did not fit */
-} id_sink;
-
-static void put_id(id_sink *sink, int32_t id)
-{
-    if (sink->count + 1 < sink->context)
-        sink->token[sink->count++] = id;
-    else
-        sink->full = true;
-}
-
-static tdm_status encode_word(const tdm_tokenizer *t, const char *word, size_t bytes, id_sink *sink)
-{
-    piece short_piece[SHORT_WORD];
-    candidate short_candidate[3 * SHORT_WORD];
-    int32_t short_merged[SHORT_WORD];
-    word_space w = {short_piece, short_candidate, short_merged, 0};
-    void *block = NULL;
-    if (bytes > SHORT_WORD) {
-        block = malloc(bytes * (sizeof(piece) + 3 * sizeof(candidate) + sizeof(int32_t)));
-        TDM_REQUIRE(block, TDM_E_NOMEM, "cannot allocate the workspace of a word of %zu bytes", bytes);
-        w.candidate = block;
-        w.piece = (piece *)(w.candidate + 3 * bytes);
-        w.merged = (int32_t *)(w.piece + bytes);
-    }
-    merge_word(t, &w, (const unsigned char *)word, (int32_t)bytes);
-    for (int32_t i = 0; i >= 0 && !sink->full; i = w.piece[i].after)
-        put_id(sink, t->emitted[w.piece[i].symbol]);
-    free(block);
-    return TDM_OK;
-}
-
-static bool is_literal(const char *word, size_t bytes, const char *literal)
-{
-    return bytes == strlen(literal) && !memcmp(word, literal, bytes);
-}
-
-static tdm_status encode_cleaned(const tdm_tokenizer *t, const tdm_text *clean, id_sink *sink)
-{
-    const char *at = clean->data, *end = at + clean->length, *word = NULL;
-    size_t bytes = 0;
-    put_id(sink, t->start);
-    while (!sink->full && text_next_word(&at, end, &word, &bytes)) {
-        if (is_literal(word, bytes, START_OF_TEXT))
-            put_id(sink, t->start);
-        else if (is_literal(word, bytes, END_OF_TEXT))
-            put_id(sink, t->end);
+    TDM_TRY(tdm_text_append(text, "\"", 1));
+    for (const char *c = string; *c; c++) {
+        if (*c == '"' || *c == '\\') TDM_TRY(tdm_text_append(text, "\\", 1));
+        if ((unsigned char)*c < ' ')
+            TDM_TRY(tdm_text_printf(text, "\\u%04x", (unsigned)*c));
         else
-            TDM_TRY(encode_word(t, word, bytes, sink));
+            TDM_TRY(tdm_text_append(text, c, 1));
     }
-    sink->token[sink->count++] = t->end;
+    return tdm_text_append(text, "\"", 1);
+}
+
+tdm_status tdm_tokenizer_vocab_json(const tdm_tokenizer *tokenizer, tdm_text *text)
+{
+    const char *between = "{";
+    for (int32_t id = 0; id < tokenizer->vocab_size; id++) {
+        const char *token = tdm_tokenizer_token(tokenizer, id);
+        if (!token) continue;
+        TDM_TRY(tdm_text_append(text, between, strlen(between)));
+        TDM_TRY(append_quoted(text, token));
+        TDM_TRY(tdm_text_printf(text, ":%d", id));
+        between = ",";
+    }
+    return tdm_text_append(text, "}\n", 2);
+}
+
+/* [merges] the key of each in the pair map. */
+static tdm_status list_merges(const tdm_tokenizer *t, uint64_t **pair)
+{
+    TDM_TRY(TDM_ALLOC(t->merges, pair));
+    for (int64_t i = 0; i < t->rank.slots; i++)
+        if (t->rank.value[i] >= 0) (*pair)[t->rank.value[i]] = t->rank.key[i];
     return TDM_OK;
 }
 
-tdm_status tdm_tokenizer_encode(const tdm_tokenizer *tokenizer, const char *text, int64_t context,
-                                int32_t *token, int64_t *count, bool *truncated)
+tdm_status tdm_tokenizer_merges_txt(const tdm_tokenizer *tokenizer, tdm_text *text)
 {
-    TDM_REQUIRE(context >= 2, TDM_E_SHAPE, "a context of %lld tokens: at least 2, for start and end",
-                (long long)context);
-    id_sink sink = {token, context, 0, false};
-    tdm_text clean = {0};
-    tdm_status status = text_clean(text, &clean);
-    if (status == TDM_OK) status = encode_cleaned(tokenizer, &clean, &sink);
-    tdm_text_free(&clean);
-    TDM_TRY(status);
-    *count = sink.count;
-    if (truncated) *truncated = sink.full;
-    return TDM_OK;
-}
-
-/* ---- Decoding ---- */
-
-/* The bytes of a symbol; a blank for the end of a word. */
-static tdm_status append_symbol(const char *spelling, tdm_text *raw)
-{
-    size_t length = strlen(spelling);
-    const size_t mark = strlen(WORD_END);
-    const bool at_end = length > mark && !strcmp(spelling + length - mark, WORD_END);
-    if (at_end) length -= mark;
-    for (const char *at = spelling, *end = spelling + length; at < end;) {
-        const char byte = (char)spelled_byte(text_decode_point(at, end, &at));
-        TDM_TRY(tdm_text_append(raw, &byte, 1));
-    }
-    return at_end ? tdm_text_append(raw, " ", 1) : TDM_OK;
-}
-
-static tdm_status decode_bytes(const tdm_tokenizer *t, const int32_t *token, int64_t count, tdm_text *raw)
-{
-    for (int64_t i = 0; i < count; i++) {
-        if (token[i] == t->start || token[i] == t->end) continue;
-        TDM_REQUIRE(token[i] >= 0 && token[i] < t->start, TDM_E_DATA,
-                    "token id %d is outside the vocabulary of %lld", token[i],
-                    (long long)tdm_tokenizer_vocab_size(t));
-        TDM_TRY(append_symbol(symbol_spelling(&t->symbols, token[i]), raw));
-    }
-    if (raw->length && raw->data[raw->length - 1] == ' ') raw->length--; /* after the last word */
-    return TDM_OK;
-}
-
-tdm_status tdm_tokenizer_decode(const tdm_tokenizer *tokenizer, const int32_t *token, int64_t count,
-                                tdm_text *text)
-{
-    tdm_text raw = {0};
-    tdm_status status = decode_bytes(tokenizer, token, count, &raw);
-    if (status == TDM_OK) status = text_append_repaired(text, raw.data, raw.length);
-    tdm_text_free(&raw);
+    const symbol_set *symbols = &tokenizer->symbols;
+    uint64_t *pair = NULL;
+    TDM_TRY(list_merges(tokenizer, &pair));
+    tdm_status status = tdm_text_printf(text, "%s\n", MERGES_VERSION);
+    for (int64_t i = 0; i < tokenizer->merges && status == TDM_OK; i++)
+        status = tdm_text_printf(text, "%s %s\n", symbol_spelling(symbols, (int32_t)(pair[i] >> 32)),
+                                 symbol_spelling(symbols, (int32_t)(uint32_t)pair[i]));
+    tdm_free(pair);
     return status;
 }

@@ -1,14 +1,13 @@
-/* What the encoder and the trainer of the byte-level BPE share. Private to data/. */
+/* What the files, the encoder and the trainer of the byte-level BPE share. Private to data/. */
 #ifndef TANDEM_DATA_TOKENIZER_IMPL_H
 #define TANDEM_DATA_TOKENIZER_IMPL_H
 
 #include "tandem/tokenizer.h"
+#include "text_clean.h"
 
 enum { BYTE_SYMBOLS = 256, BASE_SYMBOLS = 512, SPECIAL_SYMBOLS = 2 };
 
 #define WORD_END       "</w>"
-#define START_OF_TEXT  "<|startoftext|>"
-#define END_OF_TEXT    "<|endoftext|>"
 #define MERGES_VERSION "#version: 0.2"
 
 /* Symbols by id and by spelling. A spelling is a symbol's text in a merges file: each byte as one printable
@@ -53,5 +52,62 @@ void pair_map_free(pair_map *map);
 TDM_CHECKED tdm_status pair_map_insert(pair_map *map, int32_t left, int32_t right, int32_t fresh,
                                        int32_t **value);
 int32_t pair_map_find(const pair_map *map, int32_t left, int32_t right); /* -1: unknown */
+
+/* ---- A tokenizer ---- */
+
+/* A string that is found in the text as it stands and becomes one id (Hugging Face's "added token"). */
+typedef struct added_token {
+    tdm_text content;
+    int32_t id;
+    bool normalized; /* found in the cleaned text, not in the raw one */
+} added_token;
+
+struct tdm_tokenizer {
+    tdm_text file; /* see tdm_tokenizer_file */
+    char digest[65];
+    symbol_set symbols; /* bytes and what the merges make, in the order of the merges */
+    pair_map rank;      /* of identities, to the merge's number */
+    int32_t *result;    /* [merges] identity of what the merge makes */
+    int64_t merges, merges_capacity;
+    int32_t *emitted; /* [symbols] the id that an identity gives */
+
+    tdm_text spellings; /* of the ids, one after the other, each with a NUL */
+    size_t *spelling;   /* [vocab_size] place in spellings + 1, 0: no such token */
+    int64_t vocab_size;
+    int32_t start, end, mask; /* ids; mask -1: none */
+
+    text_policy policy;
+    unsigned words;     /* the pattern, see text_clean.h */
+    bool marks_are_cut; /* a mark that the pattern finds is three words, "<|", its name, "|>": what
+                           ByteLevel's own pattern makes of it */
+    added_token *added;
+    int64_t added_count;
+};
+
+/* How messages say where merge n stands: name, before, n + first, after, as in "m: line 2". */
+typedef struct merge_source {
+    const char *name, *before, *after, *unit;
+    int64_t first;
+} merge_source;
+/* The next merge, of text[2]; both symbols must be known. */
+TDM_CHECKED tdm_status tokenizer_add_merge(tdm_tokenizer *t, const merge_source *from,
+                                           const char *const text[2], const size_t bytes[2]);
+/* "left right" into its parts. */
+TDM_CHECKED tdm_status tokenizer_split_merge(const merge_source *from, int64_t number, const char *text,
+                                             size_t bytes, const char *part[2], size_t part_bytes[2]);
+/* All lines of a merges file, or all but the last. */
+TDM_CHECKED tdm_status tokenizer_read_merges(tdm_tokenizer *t, const char *name, const char *text,
+                                             size_t bytes, bool skip_last);
+/* Vocabulary of a merges file: symbols in their order, <|mask|> if wanted, start, end. */
+TDM_CHECKED tdm_status tokenizer_number_merges(tdm_tokenizer *t, bool mask);
+/* Hugging Face's files; `name` stands in messages. */
+TDM_CHECKED tdm_status tokenizer_read_pair(tdm_tokenizer *t, const char *name, const char *vocab,
+                                           size_t vocab_bytes, const char *merges, size_t merges_bytes);
+TDM_CHECKED tdm_status tokenizer_read_json(tdm_tokenizer *t, const char *name, const char *text,
+                                           size_t bytes);
+
+/* Room for ids below `size`, and the spelling of one; the id must be free. */
+TDM_CHECKED tdm_status tokenizer_make_vocab(tdm_tokenizer *t, int64_t size);
+TDM_CHECKED tdm_status tokenizer_spell(tdm_tokenizer *t, int32_t id, const char *spelling, size_t bytes);
 
 #endif

@@ -33,7 +33,7 @@ run 0 tokenize --tokenizer "$work/few.bpe" --context 4 <"$work/in"
 has "$work/err" 'warning: 2 of 3 lines were cut to 4 tokens'
 
 printf '{"not": "merges"}\n' >"$work/json"
-refuse 1 'json: not a merges file' tokenize --tokenizer "$work/json"
+refuse 1 'json: has no "model": neither a tokenizer.json' tokenize --tokenizer "$work/json"
 printf '#version: 0.2\na b\nxy z\n' >"$work/unknown.bpe"
 refuse 1 'unknown\.bpe: line 3: "xy" is neither' tokenize --tokenizer "$work/unknown.bpe"
 head -c 500 "$work/two.bpe.gz" >"$work/cut.gz"

@@ -277,7 +277,7 @@ static void test_bad_files(void **state)
         const char *text, *message;
     } bad[] = {
         {"", "m: not a merges file"},
-        {"{\"a\": 1}\n", "m: not a merges file"},
+        {"{\"a\": 1}\n", "m: has no \"model\""},
         {"#version: 0.2\nab\n", "m: line 2: a merge is two symbols"},
         {"#version: 0.2\na b\na b c\n", "m: line 3: a merge is two symbols"},
         {"#version: 0.2\n a\n", "m: line 2: a merge is two symbols"},
