@@ -24,10 +24,6 @@ function(tandem_folder name)
   set(TANDEM_HEADERS_${name} ${ARG_HEADERS} CACHE INTERNAL "")
 
   file(GLOB sources CONFIGURE_DEPENDS ${root}/${ARG_PATH}/*.c)
-  if(NOT sources)
-    file(WRITE ${PROJECT_BINARY_DIR}/none.c "extern int tdm_none;\n")
-    set(sources ${PROJECT_BINARY_DIR}/none.c)
-  endif()
   add_library(tandem_${name}_objects OBJECT ${sources})
   target_include_directories(tandem_${name}_objects PRIVATE ${PROJECT_BINARY_DIR}/see/${name} ${root}/${ARG_PATH}
                                                             ${ARG_INCLUDES})

@@ -9,7 +9,11 @@ typedef struct tdm_comm tdm_comm;
 
 /* MPI_Init_thread and the world's communicator. Works without mpirun (one rank). */
 TDM_CHECKED tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm);
-void tdm_comm_destroy(tdm_comm **comm); /* MPI_Finalize */
+/* A group of this process alone, without MPI, whose start costs a large part of a second. */
+TDM_CHECKED tdm_status tdm_comm_create_alone(tdm_comm **comm);
+/* Whether mpirun, srun or another launcher started this process, by the variables that they set. */
+bool tdm_comm_launched(void);
+void tdm_comm_destroy(tdm_comm **comm); /* MPI_Finalize if create began it */
 
 int tdm_comm_rank(const tdm_comm *comm); /* not collective */
 int tdm_comm_size(const tdm_comm *comm); /* not collective */

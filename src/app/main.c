@@ -43,6 +43,7 @@ static void print_help(void)
 
 static tdm_status find_command(const char *name, const tdm_command **command)
 {
+    TDM_REQUIRE(name[0] != '\0', TDM_E_USAGE, "which command? `tandem --help` lists them");
     const char *names[COMMAND_COUNT];
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         names[i] = commands[i]->name;
@@ -56,11 +57,8 @@ static tdm_status find_command(const char *name, const tdm_command **command)
     TDM_FAIL(TDM_E_USAGE, "unknown command \"%s\"; `tandem --help` lists the commands", name);
 }
 
-static tdm_status run_command(tdm_comm *comm, int argc, char **argv)
+static tdm_status run_command(const tdm_command *command, tdm_comm *comm, int argc, char **argv)
 {
-    TDM_REQUIRE(argc > 1, TDM_E_USAGE, "which command? `tandem --help` lists them");
-    const tdm_command *command = NULL;
-    TDM_TRY(find_command(argv[1], &command));
     TDM_REQUIRE(command->mpi || tdm_comm_size(comm) == 1, TDM_E_USAGE,
                 "tandem %s runs on one rank, not on %d: start it without mpirun", command->name,
                 tdm_comm_size(comm));
@@ -78,13 +76,16 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     signal(SIGXFSZ, SIG_IGN); /* a file at its size limit is an error of write(), which names the file */
+    const tdm_command *command = NULL;
+    tdm_status status = find_command(argc > 1 ? argv[1] : "", &command);
+    const bool alone = !tdm_comm_launched() && (command == NULL || !command->mpi);
     tdm_comm *comm = NULL;
-    if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) {
+    if ((alone ? tdm_comm_create_alone(&comm) : tdm_comm_create(&argc, &argv, &comm)) != TDM_OK) {
         fprintf(stderr, "tandem: %s\n", tdm_error_last()->message);
         return EXIT_FAILED;
     }
-    tdm_status status = tdm_loss_register(); /* the losses' options join the configuration's schema */
-    if (status == TDM_OK) status = run_command(comm, argc, argv);
+    if (status == TDM_OK) status = tdm_loss_register(); /* their options join the configuration's schema */
+    if (status == TDM_OK) status = run_command(command, comm, argc, argv);
     status = tdm_comm_agree(comm, status);
     if (status == TDM_E_STOPPED)
         tdm_log(TDM_LOG_INFO, "%s", tdm_error_last()->message);

@@ -8,8 +8,7 @@
 #define TANDEM_CHECKPOINT_IMPL_H
 
 #include "tandem/checkpoint.h"
-
-#include <hdf5.h>
+#include "tandem/h5.h"
 
 enum { CKPT_PATH_BYTES = 4096, CKPT_VERSION = 1, CKPT_MAX_DIMS = 4 };
 #define CKPT_MODEL_FORMAT "tandem.model"
@@ -18,14 +17,8 @@ enum { CKPT_PATH_BYTES = 4096, CKPT_VERSION = 1, CKPT_MAX_DIMS = 4 };
 /* ---- h5_file.c ---- */
 typedef struct h5_file {
     hid_t id; /* H5I_INVALID_HID when closed */
-    bool writing;
     char path[CKPT_PATH_BYTES];
 } h5_file;
-
-/* Switches HDF5's own printing off. */
-void h5_quiet(void);
-/* The innermost reason of HDF5's last failure: "No space left on device", "checksum error" … */
-const char *h5_reason(void);
 
 /* Writing. After a failure the file can only be discarded. */
 TDM_CHECKED tdm_status h5_create(const char *path, const char *format, h5_file *file);

@@ -1,72 +1,14 @@
 #include "checkpoint_impl.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { CHUNK_BYTES = 1 << 20, MAX_ATTRIBUTE_BYTES = 4 << 20 };
 
-/* ---- Messages ---- */
-
-void h5_quiet(void)
-{
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-}
-
-typedef struct reason {
-    char text[256];
-    bool checksum;
-} reason;
-
-static herr_t visit_reason(unsigned n, const H5E_error2_t *entry, void *client)
-{
-    reason *found = client;
-    const char *text = entry->desc ? entry->desc : "unknown HDF5 error";
-    if (n == 0) { /* the innermost; system errors stand as: … error message = 'No space left on device', … */
-        const char *system = strstr(text, "error message = '");
-        snprintf(found->text, sizeof found->text, "%s", system ? system + 17 : text);
-        if (system != NULL) found->text[strcspn(found->text, "'")] = '\0';
-    }
-    /* HDF5 1.14 no longer says which filter; Tandem uses none but Fletcher-32. */
-    if (strstr(text, "Fletcher32") != NULL || strstr(text, "checksum") != NULL ||
-        strstr(text, "filter returned failure during read") != NULL) {
-        found->checksum = true;
-    }
-    return 0;
-}
-
-const char *h5_reason(void)
-{
-    static _Thread_local reason found;
-    memset(&found, 0, sizeof found);
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit_reason, &found);
-    if (found.text[0] == '\0') return "unknown HDF5 error";
-    return found.checksum ? "checksum error" : found.text;
-}
-
 /* ---- Opening and closing ---- */
 
-/* Closing a file closes all that is open in it; no file locks, which some cluster file systems refuse; the
- * bound puts checksums on HDF5's own metadata, and keeps files of later libraries readable by 1.10. */
-static hid_t access_list(void)
-{
-    const hid_t list = H5Pcreate(H5P_FILE_ACCESS);
-    if (list < 0) return list;
-    if (H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) < 0 || H5Pset_file_locking(list, false, true) < 0 ||
-        H5Pset_libver_bounds(list, H5F_LIBVER_V110, H5F_LIBVER_V110) < 0) {
-        H5Pclose(list);
-        return H5I_INVALID_HID;
-    }
-    return list;
-}
-
-static tdm_status keep_path(const char *path, bool writing, h5_file *file)
+static tdm_status keep_path(const char *path, h5_file *file)
 {
     file->id = H5I_INVALID_HID;
-    file->writing = writing;
     const int n = snprintf(file->path, sizeof file->path, "%s", path);
     TDM_REQUIRE(n >= 0 && n < (int)sizeof file->path, TDM_E_IO, "%.200s…: path is too long", path);
     return TDM_OK;
@@ -74,78 +16,29 @@ static tdm_status keep_path(const char *path, bool writing, h5_file *file)
 
 tdm_status h5_create(const char *path, const char *format, h5_file *file)
 {
-    h5_quiet();
-    TDM_TRY(keep_path(path, true, file));
-    const hid_t access = access_list(), create = H5Pcreate(H5P_FILE_CREATE);
-    if (access >= 0 && create >= 0 && H5Pset_obj_track_times(create, false) >= 0) {
-        file->id = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
-    }
-    tdm_status status = TDM_OK;
-    if (file->id < 0) {
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot create: %s", path, h5_reason());
-    }
-    if (access >= 0) H5Pclose(access);
-    if (create >= 0) H5Pclose(create);
+    TDM_TRY(keep_path(path, file));
+    tdm_status status = tdm_h5_create(path, &file->id);
     if (status == TDM_OK) status = h5_put_text(file, "format", format);
     if (status == TDM_OK) status = h5_put_i64(file, "version", CKPT_VERSION);
     if (status == TDM_OK) status = h5_put_text(file, "tool_version", TDM_VERSION);
     return status;
 }
 
-/* When a write has failed (disk full), HDF5 1.10 can neither close the file, whose last blocks it still wants
- * to write, nor end the process in peace (it crashes in its exit handler). So its descriptor is pointed at
- * memory, where those last writes succeed. */
-static void divert(hid_t file)
-{
-    void *handle = NULL;
-    if (H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) < 0 || handle == NULL) return;
-    const int memory = memfd_create("tandem-discarded", MFD_CLOEXEC);
-    if (memory < 0) return;
-    (void)dup2(memory, *(int *)handle);
-    close(memory);
-}
-
 void h5_discard(h5_file *file)
 {
-    if (file->id < 0) return;
-    struct rlimit limit;
-    const bool limited = file->writing && getrlimit(RLIMIT_FSIZE, &limit) == 0;
-    if (limited) { /* the limit may be what failed */
-        const struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
-        (void)setrlimit(RLIMIT_FSIZE, &raised);
-    }
-    if (file->writing) divert(file->id);
-    H5Fclose(file->id);
-    if (limited) (void)setrlimit(RLIMIT_FSIZE, &limit);
-    file->id = H5I_INVALID_HID;
+    tdm_h5_discard(&file->id);
 }
 
 tdm_status h5_finish(h5_file *file)
 {
-    TDM_REQUIRE(H5Fflush(file->id, H5F_SCOPE_GLOBAL) >= 0, TDM_E_IO, "%s: cannot write: %s", file->path,
-                h5_reason());
-    TDM_REQUIRE(H5Fclose(file->id) >= 0, TDM_E_IO, "%s: cannot close: %s", file->path, h5_reason());
-    file->id = H5I_INVALID_HID;
+    TDM_TRY(tdm_h5_finish(file->path, &file->id));
     return tdm_fsync_path(file->path);
 }
 
 tdm_status h5_open_any(const char *path, h5_file *file)
 {
-    h5_quiet();
-    TDM_TRY(keep_path(path, false, file));
-    struct stat info;
-    TDM_REQUIRE(stat(path, &info) == 0, TDM_E_IO, "%s: cannot open: %s", path, strerror(errno));
-    TDM_REQUIRE(S_ISREG(info.st_mode), TDM_E_IO, "%s: is not a file", path);
-    TDM_REQUIRE(info.st_size > 0, TDM_E_FORMAT, "%s: is empty", path);
-    const hid_t access = access_list();
-    if (access >= 0) file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
-    tdm_status status = TDM_OK;
-    if (file->id < 0) {
-        status =
-            tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot open as HDF5: %s", path, h5_reason());
-    }
-    if (access >= 0) H5Pclose(access);
-    return status;
+    TDM_TRY(keep_path(path, file));
+    return tdm_h5_open(path, &file->id);
 }
 
 static tdm_status check_format(const h5_file *file, const char *format)
@@ -178,7 +71,7 @@ tdm_status h5_open(const char *path, const char *format, h5_file *file)
 
 static tdm_status attribute_error(const h5_file *file, const char *name)
 {
-    TDM_FAIL(TDM_E_IO, "%s: cannot write attribute %s: %s", file->path, name, h5_reason());
+    TDM_FAIL(TDM_E_IO, "%s: cannot write attribute %s: %s", file->path, name, tdm_h5_reason());
 }
 
 /* Every HDF5 call forgets the last failure: messages are made before anything is closed. */
@@ -223,7 +116,7 @@ static tdm_status open_attribute(const h5_file *file, const char *name, H5T_clas
     TDM_REQUIRE(exists != 0, TDM_E_FORMAT, "%s: attribute %s is missing", file->path, name);
     if (exists > 0) *attribute = H5Aopen(file->id, name, H5P_DEFAULT);
     TDM_REQUIRE(*attribute >= 0, TDM_E_FORMAT, "%s: cannot read attribute %s: %s", file->path, name,
-                h5_reason());
+                tdm_h5_reason());
     const hid_t space = H5Aget_space(*attribute);
     *type = H5Aget_type(*attribute);
     const bool fits =
@@ -244,7 +137,7 @@ static tdm_status get_number(const h5_file *file, const char *name, H5T_class_t 
     tdm_status status = TDM_OK;
     if (!ok) {
         status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read attribute %s: %s",
-                               file->path, name, h5_reason());
+                               file->path, name, tdm_h5_reason());
     }
     H5Tclose(type);
     H5Aclose(attribute);
@@ -309,7 +202,7 @@ tdm_status h5_put_group(h5_file *file, const char *name)
     tdm_status status = TDM_OK;
     if (group < 0) {
         status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write /%s: %s", file->path, name,
-                               h5_reason());
+                               tdm_h5_reason());
     }
     if (list >= 0) H5Pclose(list);
     if (group >= 0) H5Gclose(group);
@@ -353,7 +246,7 @@ static tdm_status put_dataset(h5_file *file, const char *group, const char *name
     tdm_status status = TDM_OK;
     if (!ok) {
         status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write %s: %s", file->path, path,
-                               h5_reason());
+                               tdm_h5_reason());
         h5_discard(file); /* closes the data set as well */
     } else {
         H5Dclose(made);
@@ -445,7 +338,7 @@ tdm_status h5_get_f32(const h5_file *file, const char *group, const char *name, 
                                group, name);
     } else if (H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
         status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read %s/%s: %s", file->path,
-                               group, name, h5_reason());
+                               group, name, tdm_h5_reason());
     }
     H5Dclose(dataset);
     return status;
@@ -467,7 +360,7 @@ tdm_status h5_get_bytes(const h5_file *file, const char *name, tdm_text *text)
     if (status == TDM_OK) status = tdm_alloc((size_t)shape[0], name, (void **)&data);
     if (status == TDM_OK && H5Dread(dataset, H5T_NATIVE_UCHAR, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
         status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read /%s: %s", file->path, name,
-                               h5_reason());
+                               tdm_h5_reason());
     }
     if (status == TDM_OK) status = tdm_text_append(text, data, (size_t)shape[0]);
     tdm_free(data);
@@ -488,6 +381,6 @@ tdm_status h5_link_name(const h5_file *file, const char *group, int64_t index, c
 {
     const ssize_t n = H5Lget_name_by_idx(file->id, group, H5_INDEX_NAME, H5_ITER_INC, (hsize_t)index, name,
                                          bytes, H5P_DEFAULT);
-    TDM_REQUIRE(n >= 0, TDM_E_FORMAT, "%s: cannot list /%s: %s", file->path, group, h5_reason());
+    TDM_REQUIRE(n >= 0, TDM_E_FORMAT, "%s: cannot list /%s: %s", file->path, group, tdm_h5_reason());
     return TDM_OK;
 }

@@ -75,7 +75,7 @@ static tdm_status list_attribute(const h5_file *file, const char *name, tdm_h5_i
 {
     const hid_t attribute = H5Aopen(file->id, name, H5P_DEFAULT);
     TDM_REQUIRE(attribute >= 0, TDM_E_FORMAT, "%s: cannot read attribute %s: %s", file->path, name,
-                h5_reason());
+                tdm_h5_reason());
     const hid_t type = H5Aget_type(attribute);
     const char *kind = type >= 0 ? type_name(type) : "other";
     if (type >= 0) H5Tclose(type);
@@ -110,7 +110,7 @@ static tdm_status list_attributes(const h5_file *file, tdm_h5_items *items)
 {
     attribute_walk walk = {.file = file, .items = items, .status = TDM_OK};
     const herr_t code = H5Aiterate2(file->id, H5_INDEX_NAME, H5_ITER_INC, NULL, visit_attribute, &walk);
-    TDM_REQUIRE(code >= 0, TDM_E_FORMAT, "%s: cannot read its attributes: %s", file->path, h5_reason());
+    TDM_REQUIRE(code >= 0, TDM_E_FORMAT, "%s: cannot read its attributes: %s", file->path, tdm_h5_reason());
     return walk.status;
 }
 
@@ -126,7 +126,7 @@ static tdm_status visit_link(const h5_file *file, const char *path, int depth, d
                              void *context)
 {
     const hid_t object = H5Oopen(file->id, path, H5P_DEFAULT);
-    TDM_REQUIRE(object >= 0, TDM_E_FORMAT, "%s: cannot open %s: %s", file->path, path, h5_reason());
+    TDM_REQUIRE(object >= 0, TDM_E_FORMAT, "%s: cannot open %s: %s", file->path, path, tdm_h5_reason());
     tdm_status status = TDM_OK;
     if (H5Iget_type(object) == H5I_DATASET) {
         status = visit(file, path, object, context);
@@ -142,7 +142,7 @@ static tdm_status visit_group(const h5_file *file, const char *path, int depth, 
 {
     H5G_info_t info;
     TDM_REQUIRE(H5Gget_info_by_name(file->id, path[0] ? path : "/", &info, H5P_DEFAULT) >= 0, TDM_E_FORMAT,
-                "%s: cannot list %s: %s", file->path, path, h5_reason());
+                "%s: cannot list %s: %s", file->path, path, tdm_h5_reason());
     for (hsize_t i = 0; i < info.nlinks; i++) {
         char name[256], inner[1024];
         TDM_TRY(h5_link_name(file, path[0] ? path : "/", (int64_t)i, name, sizeof name));
@@ -188,7 +188,7 @@ static tdm_status read_slab(const h5_file *file, const char *path, hid_t dataset
                             hid_t memory, void *buffer)
 {
     TDM_REQUIRE(H5Dread(dataset, type, memory, space, H5P_DEFAULT, buffer) >= 0, TDM_E_FORMAT,
-                "%s: cannot read %s: %s", file->path, path, h5_reason());
+                "%s: cannot read %s: %s", file->path, path, tdm_h5_reason());
     return TDM_OK;
 }
 
@@ -199,7 +199,7 @@ static tdm_status read_rows(const h5_file *file, const char *path, hid_t dataset
     memcpy(count, dims, sizeof count);
     count[0] = rows;
     const hid_t memory = H5Screate_simple(ndim, count, NULL);
-    TDM_REQUIRE(memory >= 0, TDM_E_FORMAT, "%s: cannot read %s: %s", file->path, path, h5_reason());
+    TDM_REQUIRE(memory >= 0, TDM_E_FORMAT, "%s: cannot read %s: %s", file->path, path, tdm_h5_reason());
     H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
     const tdm_status status = read_slab(file, path, dataset, type, space, memory, buffer);
     H5Sclose(memory);
@@ -247,7 +247,7 @@ static tdm_status verify_dataset(const h5_file *file, const char *path, hid_t da
     tdm_status status = TDM_OK;
     if (type < 0 || space < 0) {
         status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read %s: %s", file->path, path,
-                               h5_reason());
+                               tdm_h5_reason());
     } else if (H5Tdetect_class(type, H5T_VLEN) <= 0 && H5Tis_variable_str(type) <= 0) {
         status = read_all(file, path, dataset, type, space); /* Tandem writes nothing of variable length */
     }

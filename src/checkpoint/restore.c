@@ -201,31 +201,34 @@ static tdm_status find_unknown(const h5_file *file, const char *group, const tdm
     return TDM_OK;
 }
 
-static const char *or_empty(const tdm_text *text)
+/* "2 missing (a, b)"; nothing when count is 0. */
+static tdm_status add_mismatch(tdm_text *message, int64_t count, const char *kind, const tdm_text *names)
 {
-    return text->data ? text->data : "";
+    if (count == 0) return TDM_OK;
+    return tdm_text_printf(message, "%s %lld %s (%s)", message->length > 0 ? "," : "", (long long)count, kind,
+                           names->data);
 }
 
 /* The group's data sets are exactly the parameters, or one message names what differs. */
 static tdm_status check_same_model(const h5_file *file, const char *group, const tdm_params *params)
 {
-    tdm_text missing = {0}, unknown = {0}, shapes = {0};
+    tdm_text missing = {0}, unknown = {0}, shapes = {0}, message = {0};
     int64_t n_missing = 0, n_unknown = 0, n_shapes = 0;
     tdm_status status = find_unknown(file, group, params, &unknown, &n_unknown);
     for (int64_t i = 0; i < params->count && status == TDM_OK; i++) {
         status = compare_row(file, group, &params->row[i], &missing, &n_missing, &shapes, &n_shapes);
     }
-    if (status == TDM_OK && n_missing + n_unknown + n_shapes > 0) {
-        status =
-            tdm_error_set(TDM_E_SHAPE, __FILE__, __LINE__,
-                          "%s: is of another model: /%s: %lld missing (%s), %lld unknown (%s), "
-                          "%lld of another shape (%s)",
-                          file->path, group, (long long)n_missing, or_empty(&missing), (long long)n_unknown,
-                          or_empty(&unknown), (long long)n_shapes, or_empty(&shapes));
+    if (status == TDM_OK) status = add_mismatch(&message, n_missing, "missing", &missing);
+    if (status == TDM_OK) status = add_mismatch(&message, n_unknown, "unknown", &unknown);
+    if (status == TDM_OK) status = add_mismatch(&message, n_shapes, "of another shape", &shapes);
+    if (status == TDM_OK && message.length > 0) {
+        status = tdm_error_set(TDM_E_SHAPE, __FILE__, __LINE__, "%s: is of another model: /%s:%s", file->path,
+                               group, message.data);
     }
     tdm_text_free(&missing);
     tdm_text_free(&unknown);
     tdm_text_free(&shapes);
+    tdm_text_free(&message);
     return status;
 }
 

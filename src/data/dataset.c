@@ -74,10 +74,10 @@ static tdm_status open_bytes(const tdm_dataset *dataset, shard *it)
 {
     it->image_bytes = open_cached(dataset, it->file, "image/bytes");
     TDM_REQUIRE(it->image_bytes >= 0, TDM_E_FORMAT, "%s: cannot open /image/bytes: %s", it->path,
-                shard_h5_reason());
+                tdm_h5_reason());
     it->caption_bytes = H5Dopen2(it->file, "caption/bytes", H5P_DEFAULT);
     TDM_REQUIRE(it->caption_bytes >= 0, TDM_E_FORMAT, "%s: cannot open /caption/bytes: %s", it->path,
-                shard_h5_reason());
+                tdm_h5_reason());
     return TDM_OK;
 }
 
@@ -186,7 +186,7 @@ static tdm_status read_class_names(const shard *it, tdm_text *names, int64_t **a
     if (status == TDM_OK) status = TDM_ALLOC(*count, at);
     if (status == TDM_OK && !shard_h5_read(bytes, H5T_NATIVE_UINT8, 0, (int64_t)length, 1, text))
         status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read /class/name_bytes: %s",
-                               it->path, shard_h5_reason());
+                               it->path, tdm_h5_reason());
     for (int64_t i = 0; i < *count && status == TDM_OK; i++) {
         (*at)[i] = (int64_t)names->length;
         status = tdm_text_append(names, text + offset[i], (size_t)(offset[i + 1] - offset[i]));
@@ -319,7 +319,7 @@ static tdm_status open_all(tdm_dataset *dataset)
 tdm_status tdm_dataset_open(const char *dir, const char *split, tdm_dataset **dataset)
 {
     *dataset = NULL;
-    shard_h5_quiet();
+    tdm_h5_quiet();
     tdm_dataset *made;
     TDM_REQUIRE(strlen(dir) < sizeof(made->dir), TDM_E_IO, "%.200s…: path is too long", dir);
     TDM_TRY(TDM_ALLOC(1, &made));
@@ -338,7 +338,7 @@ void tdm_dataset_close(tdm_dataset **dataset)
     tdm_dataset *dying = *dataset;
     *dataset = NULL;
     if (!dying) return;
-    shard_h5_quiet();
+    tdm_h5_quiet();
     for (int64_t i = 0; i < dying->shard_count; i++) {
         shard *it = &dying->shard[i];
         close_shard(dying, it);
@@ -462,13 +462,13 @@ static tdm_status read_piece(tdm_dataset *dataset, shard *it, hid_t bytes, const
         dataset->scratch_bytes = want;
     }
     TDM_REQUIRE(shard_h5_read(bytes, H5T_NATIVE_UINT8, begin, end - begin, 1, dataset->scratch), TDM_E_FORMAT,
-                "%s %s %lld: /%s: %s", it->path, row_name, (long long)row, name, shard_h5_reason());
+                "%s %s %lld: /%s: %s", it->path, row_name, (long long)row, name, tdm_h5_reason());
     return tdm_text_append(out, dataset->scratch, (size_t)(end - begin));
 }
 
 tdm_status tdm_dataset_read_image(tdm_dataset *dataset, int64_t image, tdm_text *out)
 {
-    shard_h5_quiet();
+    tdm_h5_quiet();
     out->length = 0;
     TDM_REQUIRE(image >= 0 && image < dataset->images, TDM_E_SHAPE, "%s: no image row %lld", dataset->dir,
                 (long long)image);
@@ -481,7 +481,7 @@ tdm_status tdm_dataset_read_image(tdm_dataset *dataset, int64_t image, tdm_text 
 
 tdm_status tdm_dataset_read_caption(tdm_dataset *dataset, int64_t caption, tdm_text *out)
 {
-    shard_h5_quiet();
+    tdm_h5_quiet();
     out->length = 0;
     TDM_REQUIRE(caption >= 0 && caption < dataset->captions, TDM_E_SHAPE, "%s: no caption row %lld",
                 dataset->dir, (long long)caption);
@@ -498,7 +498,7 @@ static tdm_status read_name(tdm_dataset *dataset, shard *it, int64_t row, hid_t 
 {
     int64_t offset[2];
     TDM_REQUIRE(shard_h5_read(offsets, H5T_NATIVE_INT64, row, 2, 1, offset), TDM_E_FORMAT,
-                "%s row %lld: /image/name_offset: %s", it->path, (long long)row, shard_h5_reason());
+                "%s row %lld: /image/name_offset: %s", it->path, (long long)row, tdm_h5_reason());
     TDM_REQUIRE(offset[0] >= 0 && offset[0] <= offset[1] && offset[1] - offset[0] <= SHARD_NAME_BYTES &&
                     offset[1] <= byte_count,
                 TDM_E_FORMAT, "%s: /image/name_offset is wrong at row %lld", it->path, (long long)row);
@@ -507,7 +507,7 @@ static tdm_status read_name(tdm_dataset *dataset, shard *it, int64_t row, hid_t 
 
 tdm_status tdm_dataset_read_name(tdm_dataset *dataset, int64_t image, tdm_text *out)
 {
-    shard_h5_quiet();
+    tdm_h5_quiet();
     out->length = 0;
     TDM_REQUIRE(image >= 0 && image < dataset->images, TDM_E_SHAPE, "%s: no image row %lld", dataset->dir,
                 (long long)image);
@@ -527,7 +527,7 @@ tdm_status tdm_dataset_read_name(tdm_dataset *dataset, int64_t image, tdm_text *
 
 tdm_status tdm_dataset_classes(tdm_dataset *dataset, int64_t image, uint8_t *bit)
 {
-    shard_h5_quiet();
+    tdm_h5_quiet();
     TDM_REQUIRE(image >= 0 && image < dataset->images, TDM_E_SHAPE, "%s: no image row %lld", dataset->dir,
                 (long long)image);
     if (dataset->class_count == 0) return TDM_OK;
@@ -539,7 +539,7 @@ tdm_status tdm_dataset_classes(tdm_dataset *dataset, int64_t image, uint8_t *bit
     tdm_status status = TDM_OK;
     if (!shard_h5_read(bits, H5T_NATIVE_UINT8, image - it->first_image, 1, dataset->class_count, bit))
         status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s row %lld: /image/class: %s", it->path,
-                               (long long)(image - it->first_image), shard_h5_reason());
+                               (long long)(image - it->first_image), tdm_h5_reason());
     H5Dclose(bits);
     return status;
 }
@@ -572,7 +572,7 @@ static tdm_status verify_dataset(const shard *it, const char *name, int rank)
     for (int64_t row = 0; row < rows && status == TDM_OK; row += step)
         if (!shard_h5_read(dataset, H5T_NATIVE_INT64, row, tdm_min_i64(step, rows - row), width, block))
             status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: /%s: %s", it->path, name,
-                                   shard_h5_reason());
+                                   tdm_h5_reason());
     tdm_free(block);
     H5Dclose(dataset);
     return status;
@@ -602,7 +602,7 @@ static tdm_status verify_shard(tdm_dataset *dataset, shard *it)
 
 tdm_status tdm_dataset_verify(tdm_dataset *dataset)
 {
-    shard_h5_quiet();
+    tdm_h5_quiet();
     for (int64_t i = 0; i < dataset->shard_count; i++) TDM_TRY(verify_shard(dataset, &dataset->shard[i]));
     return TDM_OK;
 }

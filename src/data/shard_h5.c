@@ -1,76 +1,6 @@
 #include "shard_impl.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
-
-/* HDF5's exit handler closes again what could not be closed because the disk was full, and crashes in that
- * (1.10.8, H5F__close_cb). Everything is closed explicitly here, so the handler is not needed; it can only be
- * declined before HDF5 is first used. */
-__attribute__((constructor)) static void decline_exit_handler(void)
-{
-    H5dont_atexit();
-}
-
-void shard_h5_quiet(void)
-{
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-}
-
-typedef struct reason {
-    char text[256];
-    bool checksum;
-} reason;
-
-static herr_t reason_visit(unsigned n, const H5E_error2_t *entry, void *client)
-{
-    reason *found = client;
-    const char *text = entry->desc ? entry->desc : "unknown HDF5 error";
-    if (n == 0) snprintf(found->text, sizeof(found->text), "%s", text);
-    /* HDF5 1.10 names the filter, 1.14 only says that one failed; Fletcher-32 is the only one here */
-    if (strstr(text, "Fletcher32") || strstr(text, "filter returned failure during read"))
-        found->checksum = true;
-    return 0;
-}
-
-const char *shard_h5_reason(void)
-{
-    static _Thread_local reason found;
-    found = (reason){.text = "unknown HDF5 error"};
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, reason_visit, &found);
-    return found.checksum ? "checksum error" : found.text;
-}
-
-/* Access list: closing a file closes all that is open in it; no file locks, which some cluster file systems
- * refuse and which writing under a temporary name makes needless. A bound of 1.10 puts checksums on HDF5's
- * own metadata and keeps files of later libraries readable by 1.10. */
-static hid_t access_list(void)
-{
-    hid_t list = H5Pcreate(H5P_FILE_ACCESS);
-    if (list < 0) return list;
-    if (H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) < 0 || H5Pset_file_locking(list, false, true) < 0 ||
-        H5Pset_libver_bounds(list, H5F_LIBVER_V110, H5F_LIBVER_V110) < 0) {
-        H5Pclose(list);
-        return H5I_INVALID_HID;
-    }
-    return list;
-}
-
-tdm_status shard_h5_create(const char *path, hid_t *file)
-{
-    shard_h5_quiet();
-    hid_t access = access_list(), create = H5Pcreate(H5P_FILE_CREATE);
-    *file = H5I_INVALID_HID;
-    if (access >= 0 && create >= 0 && H5Pset_obj_track_times(create, false) >= 0)
-        *file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
-    tdm_status status = TDM_OK;
-    if (*file < 0)
-        status =
-            tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot create: %s", path, shard_h5_reason());
-    if (access >= 0) H5Pclose(access);
-    if (create >= 0) H5Pclose(create);
-    return status;
-}
 
 static tdm_status check_format(const char *path, hid_t file, const char *format)
 {
@@ -89,25 +19,9 @@ static tdm_status check_format(const char *path, hid_t file, const char *format)
 
 tdm_status shard_h5_open(const char *path, const char *format, hid_t *file)
 {
-    shard_h5_quiet();
-    *file = H5I_INVALID_HID;
-    struct stat info;
-    TDM_REQUIRE(stat(path, &info) == 0, TDM_E_IO, "%s: cannot open: %s", path, strerror(errno));
-    TDM_REQUIRE(S_ISREG(info.st_mode), TDM_E_IO, "%s: is not a file", path);
-    TDM_REQUIRE(info.st_size > 0, TDM_E_FORMAT, "%s: is empty", path);
-    TDM_REQUIRE(H5Fis_hdf5(path) > 0, TDM_E_FORMAT, "%s: is not an HDF5 file", path);
-    hid_t access = access_list();
-    if (access >= 0) *file = H5Fopen(path, H5F_ACC_RDONLY, access);
-    tdm_status status = TDM_OK;
-    if (*file < 0)
-        status =
-            tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot open: %s", path, shard_h5_reason());
-    if (access >= 0) H5Pclose(access);
-    if (status == TDM_OK) status = check_format(path, *file, format);
-    if (status != TDM_OK && *file >= 0) {
-        H5Fclose(*file);
-        *file = H5I_INVALID_HID;
-    }
+    TDM_TRY(tdm_h5_open(path, file));
+    const tdm_status status = check_format(path, *file, format);
+    if (status != TDM_OK) tdm_h5_discard(file);
     return status;
 }
 
@@ -143,14 +57,14 @@ tdm_status shard_h5_put_text(const char *path, hid_t file, const char *name, con
     hid_t type = text_type(strlen(value) + 1);
     bool ok = write_attribute(file, name, type, value);
     if (type >= 0) H5Tclose(type);
-    TDM_REQUIRE(ok, TDM_E_IO, "%s: cannot write attribute %s: %s", path, name, shard_h5_reason());
+    TDM_REQUIRE(ok, TDM_E_IO, "%s: cannot write attribute %s: %s", path, name, tdm_h5_reason());
     return TDM_OK;
 }
 
 tdm_status shard_h5_put_i64(const char *path, hid_t file, const char *name, int64_t value)
 {
     TDM_REQUIRE(write_attribute(file, name, H5T_NATIVE_INT64, &value), TDM_E_IO,
-                "%s: cannot write attribute %s: %s", path, name, shard_h5_reason());
+                "%s: cannot write attribute %s: %s", path, name, tdm_h5_reason());
     return TDM_OK;
 }
 
@@ -256,7 +170,7 @@ tdm_status shard_h5_put(const char *path, hid_t file, const char *name, hid_t ty
     tdm_status status = TDM_OK;
     if (!ok)
         status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write /%s: %s", path, name,
-                               shard_h5_reason());
+                               tdm_h5_reason());
     if (made >= 0 && (!ok || !dataset)) H5Dclose(made);
     if (dataset) *dataset = ok ? made : H5I_INVALID_HID;
     if (space >= 0) H5Sclose(space);
@@ -272,7 +186,7 @@ tdm_status shard_h5_put_group(const char *path, hid_t file, const char *name)
     tdm_status status = TDM_OK;
     if (group < 0)
         status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write group /%s: %s", path, name,
-                               shard_h5_reason());
+                               tdm_h5_reason());
     if (group >= 0) H5Gclose(group);
     if (list >= 0) H5Pclose(list);
     return status;
@@ -305,7 +219,7 @@ tdm_status shard_h5_open_dataset(const char *path, hid_t file, const char *name,
     *dataset = H5I_INVALID_HID;
     TDM_REQUIRE(shard_h5_has(file, name), TDM_E_FORMAT, "%s: data set /%s is missing", path, name);
     hid_t opened = H5Dopen2(file, name, H5P_DEFAULT);
-    TDM_REQUIRE(opened >= 0, TDM_E_FORMAT, "%s: cannot open /%s: %s", path, name, shard_h5_reason());
+    TDM_REQUIRE(opened >= 0, TDM_E_FORMAT, "%s: cannot open /%s: %s", path, name, tdm_h5_reason());
     hid_t space = H5Dget_space(opened), type = H5Dget_type(opened);
     bool fits = space >= 0 && type >= 0 && H5Tget_class(type) == H5T_INTEGER &&
                 H5Sget_simple_extent_ndims(space) == rank &&
@@ -335,7 +249,7 @@ bool shard_h5_read(hid_t dataset, hid_t type, int64_t first, int64_t n, int64_t 
     hid_t in_memory = rank == 1 || rank == 2 ? H5Screate_simple(rank, count, NULL) : H5I_INVALID_HID;
     bool ok = in_memory >= 0 && H5Sselect_hyperslab(in_file, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
               H5Dread(dataset, type, in_memory, in_file, H5P_DEFAULT, out) >= 0;
-    /* closing calls would clear the error stack that shard_h5_reason reads */
+    /* closing calls would clear the error stack that tdm_h5_reason reads */
     hid_t stack = ok ? H5I_INVALID_HID : H5Eget_current_stack();
     if (in_memory >= 0) H5Sclose(in_memory);
     H5Sclose(in_file);
@@ -358,7 +272,7 @@ tdm_status shard_h5_read_i64(const char *path, hid_t file, const char *name, int
     if (status == TDM_OK) status = TDM_ALLOC(dims[0], out);
     if (status == TDM_OK && !shard_h5_read(dataset, H5T_NATIVE_INT64, 0, (int64_t)dims[0], 1, *out))
         status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read /%s: %s", path, name,
-                               shard_h5_reason());
+                               tdm_h5_reason());
     H5Dclose(dataset);
     if (status == TDM_OK)
         *count = (int64_t)dims[0];

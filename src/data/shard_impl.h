@@ -2,9 +2,8 @@
 #ifndef TANDEM_SHARD_IMPL_H
 #define TANDEM_SHARD_IMPL_H
 
+#include "tandem/h5.h"
 #include "tandem/shard.h"
-
-#include <hdf5.h>
 
 #define SHARD_FORMAT      "tandem.shard"
 #define INDEX_FORMAT      "tandem.dataset"
@@ -17,14 +16,7 @@
 
 enum { SHARD_CHUNK_BYTES = 65536, SHARD_TEXT_CHUNK_BYTES = 16384, SHARD_CHUNK_ROWS = 8192 };
 
-/* HDF5 keeps its error stack, and whether it prints it, per thread: every entry point calls this first. */
-void shard_h5_quiet(void);
-/* Innermost entry of this thread's HDF5 error stack ("truncated file: eof = …"), or "checksum error" when the
- * Fletcher-32 filter is in it. Static per thread; call right after the failure. */
-const char *shard_h5_reason(void);
-
 /* ---- files ---- the caller closes with H5Fclose */
-TDM_CHECKED tdm_status shard_h5_create(const char *path, hid_t *file);
 /* Read-only. Errors name the path: missing, not HDF5, truncated, wrong format attribute or version. */
 TDM_CHECKED tdm_status shard_h5_open(const char *path, const char *format, hid_t *file);
 
@@ -48,7 +40,7 @@ TDM_CHECKED tdm_status shard_h5_open_dataset(const char *path, hid_t file, const
                                              hsize_t *dims, hid_t *dataset);
 bool shard_h5_has(hid_t file, const char *name);
 /* Rows [first, first + n) of a data set of one or two dimensions (width = second dimension, else 1) into
- * `out`, converted to `type`. On failure the reason is shard_h5_reason(); the caller makes the message. */
+ * `out`, converted to `type`. On failure the reason is tdm_h5_reason(); the caller makes the message. */
 bool shard_h5_read(hid_t dataset, hid_t type, int64_t first, int64_t n, int64_t width, void *out);
 /* A whole i64[*count] data set; *count is filled, or, when it is >= 0, required. *out: tdm_free. */
 TDM_CHECKED tdm_status shard_h5_read_i64(const char *path, hid_t file, const char *name, int64_t *count,

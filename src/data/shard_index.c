@@ -66,7 +66,7 @@ static tdm_status get_column(const char *path, hid_t file, const struct column *
     tdm_status status = TDM_OK;
     if (dataset < 0 || !shard_h5_read(dataset, type, 0, count, 1, cell))
         status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read /%s: %s", path,
-                               column->name, shard_h5_reason());
+                               column->name, tdm_h5_reason());
     for (int64_t i = 0; i < count && status == TDM_OK; i++) {
         char *to = (char *)&row[i] + column->offset;
         memcpy(to, cell + bytes * (size_t)i, bytes);
@@ -87,7 +87,7 @@ static tdm_status check_columns(const char *path, hid_t file, int64_t *count)
                     COLUMN[i].name);
         hid_t dataset = H5Dopen2(file, COLUMN[i].name, H5P_DEFAULT);
         TDM_REQUIRE(dataset >= 0, TDM_E_FORMAT, "%s: cannot open /%s: %s", path, COLUMN[i].name,
-                    shard_h5_reason());
+                    tdm_h5_reason());
         hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
         hsize_t rows = 0;
         H5T_class_t class = COLUMN[i].bytes ? H5T_STRING : H5T_INTEGER;
@@ -197,11 +197,10 @@ static tdm_status write_index(const char *dir, const char *dataset, const index_
     hid_t file;
     TDM_TRY(tdm_path_join(path, sizeof(path), dir, INDEX_FILE));
     TDM_TRY(tdm_path_join(temporary, sizeof(temporary), dir, INDEX_FILE ".tmp"));
-    TDM_TRY(shard_h5_create(temporary, &file));
+    TDM_TRY(tdm_h5_create(temporary, &file));
     tdm_status status = put_index(temporary, file, dataset, row, count);
-    if (H5Fclose(file) < 0 && status == TDM_OK)
-        status =
-            tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write: %s", temporary, shard_h5_reason());
+    if (status == TDM_OK) status = tdm_h5_finish(temporary, &file);
+    tdm_h5_discard(&file);
     if (status == TDM_OK) status = tdm_fsync_path(temporary);
     if (status == TDM_OK && rename(temporary, path))
         status =

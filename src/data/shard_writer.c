@@ -92,7 +92,7 @@ tdm_status tdm_shard_writer_create(const char *path, const tdm_shard_info *info,
         made->temporary[0] = '\0'; /* nothing to remove */
         status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%.200s…: path is too long", path);
     }
-    if (status == TDM_OK) status = shard_h5_create(made->temporary, &made->file);
+    if (status == TDM_OK) status = tdm_h5_create(made->temporary, &made->file);
     if (status == TDM_OK) status = put_head(made, info);
     if (status == TDM_OK) status = push_i64(&made->image_offset, 0);
     if (status == TDM_OK) status = push_i64(&made->name_offset, 0);
@@ -121,7 +121,7 @@ static tdm_status flush(tdm_shard_writer *writer, size_t bytes)
     tdm_status status = TDM_OK;
     if (!ok)
         status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write /image/bytes: %s",
-                               writer->temporary, shard_h5_reason());
+                               writer->temporary, tdm_h5_reason());
     if (in_file >= 0) H5Sclose(in_file);
     if (in_memory >= 0) H5Sclose(in_memory);
     TDM_TRY(status);
@@ -184,7 +184,7 @@ static tdm_status add_classes(tdm_shard_writer *writer, const tdm_shard_sample *
 
 tdm_status tdm_shard_writer_add(tdm_shard_writer *writer, const tdm_shard_sample *sample)
 {
-    shard_h5_quiet();
+    tdm_h5_quiet();
     TDM_TRY(check_sample(writer, sample));
     const char *name = sample->name ? sample->name : "";
     TDM_TRY(tdm_text_append(&writer->buffer, sample->image, (size_t)sample->image_bytes));
@@ -234,12 +234,10 @@ static tdm_status put_rest(tdm_shard_writer *writer)
 
 static tdm_status close_file(tdm_shard_writer *writer)
 {
-    bool ok = H5Dclose(writer->image_bytes) >= 0;
+    TDM_REQUIRE(H5Dclose(writer->image_bytes) >= 0, TDM_E_IO, "%s: cannot write: %s", writer->temporary,
+                tdm_h5_reason());
     writer->image_bytes = H5I_INVALID_HID;
-    ok = H5Fclose(writer->file) >= 0 && ok;
-    writer->file = H5I_INVALID_HID;
-    TDM_REQUIRE(ok, TDM_E_IO, "%s: cannot write: %s", writer->temporary, shard_h5_reason());
-    return TDM_OK;
+    return tdm_h5_finish(writer->temporary, &writer->file);
 }
 
 /* The directory that holds the file, synced, so that the rename survives a power cut. */
@@ -268,7 +266,7 @@ static tdm_status finish(tdm_shard_writer *writer, char digest[65])
 tdm_status tdm_shard_writer_finish(tdm_shard_writer **writer, int64_t *images, int64_t *captions,
                                    char digest[65])
 {
-    shard_h5_quiet();
+    tdm_h5_quiet();
     tdm_status status = finish(*writer, digest);
     *images = (*writer)->images;
     *captions = (*writer)->captions;
@@ -281,9 +279,8 @@ void tdm_shard_writer_destroy(tdm_shard_writer **writer)
     tdm_shard_writer *dying = *writer;
     *writer = NULL;
     if (!dying) return;
-    shard_h5_quiet();
-    if (dying->image_bytes >= 0) H5Dclose(dying->image_bytes);
-    if (dying->file >= 0) H5Fclose(dying->file);
+    tdm_h5_quiet();
+    tdm_h5_discard(&dying->file); /* and the data set in it */
     if (dying->temporary[0]) unlink(dying->temporary);
     tdm_text *const list[] = {&dying->buffer,        &dying->image_offset,   &dying->identity,
                               &dying->class_bits,    &dying->name_bytes,     &dying->name_offset,

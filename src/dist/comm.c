@@ -15,6 +15,29 @@ static void prefer_fast_sums(void)
     (void)setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "rabenseifner", 0);
 }
 
+static void name_host(tdm_comm *comm)
+{
+    if (gethostname(comm->host, sizeof comm->host - 1) != 0) strcpy(comm->host, "?");
+}
+
+tdm_status tdm_comm_create_alone(tdm_comm **comm)
+{
+    TDM_TRY(TDM_ALLOC(1, comm));
+    (*comm)->mpi = MPI_COMM_NULL;
+    (*comm)->max_count = COMM_MAX_COUNT;
+    (*comm)->size = 1;
+    name_host(*comm);
+    return TDM_OK;
+}
+
+bool tdm_comm_launched(void)
+{
+    static const char *const variables[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"};
+    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
+        if (getenv(variables[i]) != NULL) return true;
+    return false;
+}
+
 tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
 {
     *comm = NULL;
@@ -39,7 +62,7 @@ tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
     }
     MPI_Comm_rank(made->mpi, &made->rank);
     MPI_Comm_size(made->mpi, &made->size);
-    if (gethostname(made->host, sizeof made->host - 1) != 0) strcpy(made->host, "?");
+    name_host(made);
     tdm_log_set_rank(made->rank, made->size);
     *comm = made;
     return TDM_OK;
@@ -49,7 +72,7 @@ void tdm_comm_destroy(tdm_comm **comm)
 {
     if (comm == NULL || *comm == NULL) return;
     const bool finalize = (*comm)->initialized_here;
-    MPI_Comm_free(&(*comm)->mpi);
+    if ((*comm)->mpi != MPI_COMM_NULL) MPI_Comm_free(&(*comm)->mpi);
     tdm_free(*comm);
     *comm = NULL;
     if (finalize) MPI_Finalize();

@@ -3,8 +3,7 @@
 #define TANDEM_EMBEDDING_FILE_IMPL_H
 
 #include "eval_impl.h"
-
-#include <hdf5.h>
+#include "tandem/h5.h"
 
 #define EMBEDDING_FORMAT "tandem.embedding"
 enum { EMBEDDING_VERSION = 1, EMBEDDING_PATH_BYTES = 4096 };
@@ -29,12 +28,6 @@ TDM_CHECKED tdm_status embedding_part_path(char out[EMBEDDING_PATH_BYTES], const
 /* Records what the last HDF5 call complained about: "PATH: cannot DOING NAME: …". */
 TDM_CHECKED tdm_status embedding_fail(tdm_status code, const embedding_file *file, const char *doing,
                                       const char *name);
-/* The caller closes with H5Pclose. No locks, which some cluster file systems refuse; the version bound puts
- * checksums on HDF5's own metadata; closing a file closes what is open in it. */
-hid_t embedding_access(void);
-/* Closes a file of which a write has failed. */
-void embedding_discard(embedding_file *file);
-
 TDM_CHECKED tdm_status embedding_put_text(embedding_file *file, const char *name, const char *value);
 TDM_CHECKED tdm_status embedding_put_i64(embedding_file *file, const char *name, int64_t value);
 /* data[rows][width] as a chunked data set with Fletcher-32; width 0: one dimension. */

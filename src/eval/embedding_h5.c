@@ -2,56 +2,12 @@
 #include "embedding_file_impl.h"
 
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum { CHUNK_BYTES = 1 << 18 };
 
-typedef struct h5_reason {
-    char text[200];
-} h5_reason;
-
-static herr_t visit_error(unsigned n, const H5E_error2_t *entry, void *client)
-{
-    h5_reason *reason = client;
-    const char *text = entry->desc == NULL ? "unknown HDF5 error" : entry->desc;
-    if (n == 0) snprintf(reason->text, sizeof reason->text, "%s", text);
-    /* HDF5 1.10 names the filter, 1.14 only says that one failed; Fletcher-32 is the only one here */
-    if (strstr(text, "Fletcher32") != NULL || strstr(text, "checksum") != NULL ||
-        strstr(text, "filter returned failure during read") != NULL)
-        snprintf(reason->text, sizeof reason->text, "checksum error");
-    return 0;
-}
-
 tdm_status embedding_fail(tdm_status code, const embedding_file *file, const char *doing, const char *name)
 {
-    h5_reason reason = {"unknown HDF5 error"};
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit_error, &reason);
-    TDM_FAIL(code, "%s: cannot %s%s: %s", file->path, doing, name, reason.text);
-}
-
-hid_t embedding_access(void)
-{
-    const hid_t list = H5Pcreate(H5P_FILE_ACCESS);
-    if (list < 0) return list;
-    if (H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) >= 0 && H5Pset_file_locking(list, false, true) >= 0 &&
-        H5Pset_libver_bounds(list, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0)
-        return list;
-    H5Pclose(list);
-    return H5I_INVALID_HID;
-}
-
-/* After a failed write (disk full) HDF5 still wants to write its last blocks when the file is closed; give it
- * memory to write them to, or it crashes at exit. */
-void embedding_discard(embedding_file *file)
-{
-    void *handle = NULL;
-    const int memory = memfd_create("tandem-discarded", MFD_CLOEXEC);
-    if (memory >= 0 && H5Fget_vfd_handle(file->id, H5P_DEFAULT, &handle) >= 0 && handle != NULL)
-        (void)dup2(memory, *(int *)handle);
-    if (memory >= 0) close(memory);
-    H5Fclose(file->id);
-    file->id = H5I_INVALID_HID;
+    TDM_FAIL(code, "%s: cannot %s%s: %s", file->path, doing, name, tdm_h5_reason());
 }
 
 tdm_status embedding_put_text(embedding_file *file, const char *name, const char *value)

@@ -46,13 +46,7 @@ static tdm_status open_part(const char *dir, const char *split, int64_t part, em
     hid_t set;
     file->id = H5I_INVALID_HID;
     TDM_TRY(embedding_part_path(file->path, dir, split, part));
-    TDM_REQUIRE(tdm_path_exists(file->path), TDM_E_IO, "%s: there is no such file", file->path);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    const hid_t access = embedding_access();
-    file->id = H5Fopen(file->path, H5F_ACC_RDONLY, access);
-    const tdm_status opened = file->id < 0 ? embedding_fail(TDM_E_FORMAT, file, "open", "") : TDM_OK;
-    H5Pclose(access);
-    TDM_TRY(opened);
+    TDM_TRY(tdm_h5_open(file->path, &file->id));
     TDM_TRY(read_attributes(file, p));
     TDM_TRY(embedding_open_rows(file, "image/embedding", p->d, &set, &p->images));
     H5Dclose(set);

@@ -105,21 +105,14 @@ tdm_status embedding_write_part(const char *path, const part_info *p, const tdm_
     embedding_file file = {.id = H5I_INVALID_HID};
     const int length = snprintf(file.path, sizeof file.path, "%s.tmp", path);
     TDM_REQUIRE(length < (int)sizeof file.path, TDM_E_IO, "%.200s…: path is too long", path);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    const hid_t access = embedding_access();
-    file.id = H5Fcreate(file.path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
-    tdm_status status = file.id < 0 ? embedding_fail(TDM_E_IO, &file, "create", "") : TDM_OK;
-    H5Pclose(access);
-    TDM_TRY(status);
-    status = put_all(&file, p, e);
-    if (status == TDM_OK && H5Fflush(file.id, H5F_SCOPE_GLOBAL) < 0)
-        status = embedding_fail(TDM_E_IO, &file, "write", "");
+    TDM_TRY(tdm_h5_create(file.path, &file.id));
+    tdm_status status = put_all(&file, p, e);
+    if (status == TDM_OK) status = tdm_h5_finish(file.path, &file.id);
     if (status != TDM_OK) {
-        embedding_discard(&file);
+        tdm_h5_discard(&file.id);
         unlink(file.path);
         return status;
     }
-    if (H5Fclose(file.id) < 0) return embedding_fail(TDM_E_IO, &file, "close", "");
     TDM_TRY(tdm_fsync_path(file.path));
     TDM_REQUIRE(rename(file.path, path) == 0, TDM_E_IO, "%s: cannot rename: %s", file.path, strerror(errno));
     return TDM_OK;

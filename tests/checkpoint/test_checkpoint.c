@@ -388,7 +388,7 @@ static void test_other_model(void **state)
     assert_message("format attribute is \"tandem.state\", expected \"tandem.model\"");
     must(tdm_write_file_atomic(in_run("checkpoints/step-00000002/model.h5"), "no HDF5 at all", 14));
     assert_int_equal(tdm_checkpoint_verify(dir), TDM_E_FORMAT);
-    assert_message("model.h5: cannot open as HDF5");
+    assert_message("model.h5: is not an HDF5 file");
     /* two checkpoints mixed */
     must(save(3, false));
     must(save(4, false));

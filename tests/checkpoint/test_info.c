@@ -91,7 +91,7 @@ static void test_bad_input(void **state)
         int code;
     } cases[] = {
         {"nothing", "tandem: nothing: there is no such file or directory", 1},
-        {"checkpoints/latest", "checkpoints/latest: cannot open as HDF5", 1},
+        {"checkpoints/latest", "checkpoints/latest: is not an HDF5 file", 1},
         {"empty.h5", "empty.h5: is empty", 1},
         {"folder", "folder: holds neither dataset.h5, model.h5, checkpoints/ nor any other .h5 file", 1},
         {"", "expected one file or directory, got 0", 2},

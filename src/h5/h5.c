@@ -1,0 +1,142 @@
+#include "tandem/h5.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* HDF5's exit handler closes again what could not be closed because the disk was full, and crashes in that
+ * (1.10.8, H5F__close_cb). Everything is closed explicitly, so the handler is not needed; it can only be
+ * declined before HDF5 is first used. */
+__attribute__((constructor)) static void decline_exit_handler(void)
+{
+    H5dont_atexit();
+}
+
+/* ---- Messages ---- */
+
+void tdm_h5_quiet(void)
+{
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+}
+
+typedef struct reason {
+    char text[256];
+    bool checksum;
+} reason;
+
+static herr_t visit_reason(unsigned n, const H5E_error2_t *entry, void *client)
+{
+    reason *found = client;
+    const char *text = entry->desc != NULL ? entry->desc : "unknown HDF5 error";
+    if (n == 0) { /* the innermost; system errors stand as: … error message = 'No space left on device', … */
+        const char *system = strstr(text, "error message = '");
+        snprintf(found->text, sizeof found->text, "%s", system != NULL ? system + 17 : text);
+        if (system != NULL) found->text[strcspn(found->text, "'")] = '\0';
+    }
+    /* HDF5 1.10 names the filter, 1.14 only says that one failed; Tandem uses none but Fletcher-32. */
+    if (strstr(text, "Fletcher32") != NULL || strstr(text, "checksum") != NULL ||
+        strstr(text, "filter returned failure during read") != NULL)
+        found->checksum = true;
+    return 0;
+}
+
+const char *tdm_h5_reason(void)
+{
+    static _Thread_local reason found;
+    found = (reason){.text = "unknown HDF5 error"};
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit_reason, &found);
+    return found.checksum ? "checksum error" : found.text;
+}
+
+/* ---- Opening ---- */
+
+/* Closing a file closes all that is open in it; no file locks, which some cluster file systems refuse and
+ * which writing under a temporary name makes needless; the bound puts checksums on HDF5's own metadata, and
+ * keeps files of later libraries readable by 1.10. */
+static hid_t access_list(void)
+{
+    const hid_t list = H5Pcreate(H5P_FILE_ACCESS);
+    if (list < 0) return list;
+    if (H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) >= 0 && H5Pset_file_locking(list, false, true) >= 0 &&
+        H5Pset_libver_bounds(list, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0)
+        return list;
+    H5Pclose(list);
+    return H5I_INVALID_HID;
+}
+
+static tdm_status cannot(tdm_status code, const char *doing, const char *path)
+{
+    TDM_FAIL(code, "%s: cannot %s: %s", path, doing, tdm_h5_reason());
+}
+
+tdm_status tdm_h5_create(const char *path, hid_t *file)
+{
+    tdm_h5_quiet();
+    *file = H5I_INVALID_HID;
+    const hid_t access = access_list(), create = H5Pcreate(H5P_FILE_CREATE);
+    if (access >= 0 && create >= 0 && H5Pset_obj_track_times(create, false) >= 0)
+        *file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
+    const tdm_status status = *file < 0 ? cannot(TDM_E_IO, "create", path) : TDM_OK;
+    if (access >= 0) H5Pclose(access);
+    if (create >= 0) H5Pclose(create);
+    return status;
+}
+
+tdm_status tdm_h5_open(const char *path, hid_t *file)
+{
+    struct stat info;
+    tdm_h5_quiet();
+    *file = H5I_INVALID_HID;
+    TDM_REQUIRE(stat(path, &info) == 0, TDM_E_IO, "%s: cannot open: %s", path, strerror(errno));
+    TDM_REQUIRE(S_ISREG(info.st_mode), TDM_E_IO, "%s: is not a file", path);
+    TDM_REQUIRE(info.st_size > 0, TDM_E_FORMAT, "%s: is empty", path);
+    TDM_REQUIRE(H5Fis_hdf5(path) > 0, TDM_E_FORMAT, "%s: is not an HDF5 file", path);
+    const hid_t access = access_list();
+    if (access >= 0) *file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    const tdm_status status = *file < 0 ? cannot(TDM_E_FORMAT, "open", path) : TDM_OK;
+    if (access >= 0) H5Pclose(access);
+    return status;
+}
+
+/* ---- Closing ---- */
+
+tdm_status tdm_h5_finish(const char *path, hid_t *file)
+{
+    if (H5Fflush(*file, H5F_SCOPE_GLOBAL) < 0) return cannot(TDM_E_IO, "write", path);
+    if (H5Fclose(*file) < 0) return cannot(TDM_E_IO, "close", path);
+    *file = H5I_INVALID_HID;
+    return TDM_OK;
+}
+
+/* When a write has failed (disk full), HDF5 1.10 cannot close the file, whose last blocks it still wants to
+ * write. So its descriptor is pointed at memory, where those last writes succeed. */
+static void divert(hid_t file)
+{
+    void *handle = NULL;
+    if (H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) < 0 || handle == NULL) return;
+    const int memory = memfd_create("tandem-discarded", MFD_CLOEXEC);
+    if (memory < 0) return;
+    (void)dup2(memory, *(int *)handle);
+    close(memory);
+}
+
+void tdm_h5_discard(hid_t *file)
+{
+    if (*file < 0) return;
+    unsigned intent = H5F_ACC_RDONLY;
+    struct rlimit limit;
+    (void)H5Fget_intent(*file, &intent);
+    const bool writing = (intent & H5F_ACC_RDWR) != 0;
+    const bool limited = writing && getrlimit(RLIMIT_FSIZE, &limit) == 0;
+    if (limited) { /* the limit may be what failed */
+        const struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+        (void)setrlimit(RLIMIT_FSIZE, &raised);
+    }
+    if (writing) divert(*file);
+    H5Fclose(*file);
+    if (limited) (void)setrlimit(RLIMIT_FSIZE, &limit);
+    *file = H5I_INVALID_HID;
+}
