@@ -9,8 +9,10 @@
 #include "tandem/option.h"
 
 typedef struct tdm_tower_config {
-    const char *tower; /* "vit" or "text": a row of the tower table */
+    const char *tower; /* "vit", "resnet" or "text": a row of the tower table */
     int64_t height_px, width_px, patch_px;
+    int64_t stage_layers[4]; /* resnet: blocks of the four stages; width is that of the first stage */
+    const char *batch_stats; /* resnet: "sync" or "frozen" */
     double mean[3], std[3];
     int64_t context_length, vocab_size;
     int64_t width, layers, heads;

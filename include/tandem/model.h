@@ -17,6 +17,17 @@ TDM_CHECKED tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, 
 void tdm_model_destroy(tdm_model **model);
 int64_t tdm_model_embed_dim(const tdm_model *model);
 
+/* Adds value[count] over the ranks, in place, the same bits everywhere. */
+typedef void tdm_rank_sum(void *context, double *value, int64_t count);
+/* For towers that normalise by the statistics of the global batch (model.image.batch_stats = "sync"):
+ * training forward and backward calls then sum over the ranks, so that every rank must make the same calls in
+ * the same order, each with its whole share of the batch. NULL (the start): the batch is this rank's. */
+void tdm_model_set_rank_sum(tdm_model *model, tdm_rank_sum *sum, void *context);
+/* Training calls of tdm_model_forward (not of tdm_model_embed) note how they would move the running
+ * statistics (as torch.nn.BatchNorm2d with momentum 0.1, call by call). apply: move them, after the
+ * optimiser's update; else forget what was noted, before a step. */
+void tdm_model_update_statistics(tdm_model *model, bool apply);
+
 /* Packs the arena's weights for the matmuls; after every change of params->weight. */
 TDM_CHECKED tdm_status tdm_model_load(tdm_model *model);
 

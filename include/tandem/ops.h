@@ -47,7 +47,11 @@ typedef enum tdm_op_kind {
     TDM_OP_WEIGHT_PACK,
     TDM_OP_ATTENTION_FORWARD,
     TDM_OP_ATTENTION_BACKWARD,
+    TDM_OP_CONV_FORWARD,
+    TDM_OP_CONV_DATA,
+    TDM_OP_CONV_WEIGHT,
     TDM_OP_LAYERNORM,
+    TDM_OP_BATCHNORM,
     TDM_OP_ACTIVATION,
     TDM_OP_EMBEDDING,
     TDM_OP_LOSS,
@@ -58,7 +62,8 @@ typedef enum tdm_op_kind {
 const char *tdm_op_kind_name(tdm_op_kind kind);
 typedef struct tdm_op_stats {
     double seconds[TDM_OP_KINDS];
-    double flop[TDM_OP_KINDS]; /* 2·M·N·K of linears and attention (causal counted as computed: half) */
+    double flop[TDM_OP_KINDS]; /* 2·M·N·K of linears, convolutions and attention (causal counted as
+                                  computed: half) */
 } tdm_op_stats;
 tdm_op_stats *tdm_ops_stats(tdm_ops *ops); /* borrowed; callers may zero it */
 
@@ -84,6 +89,78 @@ TDM_CHECKED tdm_status tdm_linear_backward_data(tdm_linear *linear, int64_t t, c
 /* dweight += dy^T · x (in the weight's own layout), dbias += column sums of dy (NULL without bias) */
 TDM_CHECKED tdm_status tdm_linear_backward_weight(tdm_linear *linear, int64_t t, const void *x,
                                                   const void *dy, float *dweight, float *dbias);
+
+/* ---- Convolution of images in rows x[n·height·width][in] (channels last), stride 1, no bias ----
+ * weight [out][in][kernel][kernel] as torch.nn.Conv2d's; kernel odd, zero padding of kernel/2 keeps the size.
+ * With kernel 1 it is a linear layer over the pixels. */
+typedef struct tdm_conv tdm_conv;
+TDM_CHECKED tdm_status tdm_conv_create(tdm_ops *ops, int64_t in, int64_t out, int64_t kernel, int64_t height,
+                                       int64_t width, tdm_conv **conv);
+void tdm_conv_destroy(tdm_conv **conv);
+/* `weight` is borrowed until the next load; it is packed now or before its first use. Once a step. */
+TDM_CHECKED tdm_status tdm_conv_load(tdm_conv *conv, const float *weight, bool with_backward);
+/* n images; few different n should occur, each has primitives of its own. */
+TDM_CHECKED tdm_status tdm_conv_forward(tdm_conv *conv, int64_t n, const void *x, void *y);
+TDM_CHECKED tdm_status tdm_conv_backward_data(tdm_conv *conv, int64_t n, const void *dy, void *dx);
+/* dweight += */
+TDM_CHECKED tdm_status tdm_conv_backward_weight(tdm_conv *conv, int64_t n, const void *x, const void *dy,
+                                                float *dweight);
+
+/* ---- Batch normalisation of rows x[t][width] (torch.nn.BatchNorm2d, channels last) ----
+ *     y = (x - mean)·rstd·gamma + beta, rstd = 1/sqrt(variance + 1e-5)
+ * The statistics are the caller's: those of a batch, whose sums may be added over ranks between the two
+ * calls, or fixed ones. */
+typedef struct tdm_batchnorm { /* [width] each, the caller's memory; filled by tdm_batchnorm_prepare */
+    float *mean, *rstd;
+    float *scale, *shift; /* y = x·scale + shift */
+} tdm_batchnorm;
+/* sum[2·width] = column sums of x, then of x². Relative error 1e-6 of the variance, however large the mean.
+ */
+void tdm_batchnorm_sums(tdm_ops *ops, int64_t t, int64_t width, const void *x, double *sum);
+void tdm_batchnorm_prepare(int64_t width, const float *mean, const float *variance, const float *gamma,
+                           const float *beta, tdm_batchnorm *norm);
+/* y = x·scale + shift (+ residual, unless NULL), then max(y, 0) with relu. y may be x or residual. */
+void tdm_batchnorm_forward(tdm_ops *ops, int64_t t, int64_t width, const void *x, const tdm_batchnorm *norm,
+                           const void *residual, bool relu, void *y);
+/* With g = dy, or with relu g = dy where x·scale + shift > 0 (a forward pass without residual), and
+ * h = (x - mean)·rstd: sum[2·width] = column sums of g, then of g·h: the gradients of beta and gamma. */
+void tdm_batchnorm_backward_sums(tdm_ops *ops, int64_t t, int64_t width, const void *x, const void *dy,
+                                 const tdm_batchnorm *norm, bool relu, double *sum);
+/* Statistics of a batch of `count` rows, whose sums are `sum`: dx = scale·(g - sum_g/count - h·sum_gh/count).
+ * dx may be dy. */
+void tdm_batchnorm_backward_data(tdm_ops *ops, int64_t t, int64_t width, const void *x, const void *dy,
+                                 const tdm_batchnorm *norm, bool relu, const double *sum, double count,
+                                 void *dx);
+/* Fixed statistics: dx = scale·g, and the sums in the same pass. dx may be dy. */
+void tdm_batchnorm_backward_fixed(tdm_ops *ops, int64_t t, int64_t width, const void *x, const void *dy,
+                                  const tdm_batchnorm *norm, bool relu, double *sum, void *dx);
+/* Of y = max(a + b, 0) and of the sum before it: dx[n] = da + db (NULL: da alone) where y > 0, else 0. dx may
+ * be da or db. */
+void tdm_residual_backward(tdm_ops *ops, int64_t n, const void *y, const void *da, const void *db, void *dx);
+
+/* ---- Average pooling 2x2, stride 2, of images in rows [n·height·width][channels]; even height and width
+ * ---- */
+void tdm_average_pool_forward(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t channels,
+                              const void *x, void *y);
+/* dx[n·height·width] is written, or with add, added to. */
+void tdm_average_pool_backward(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t channels,
+                               const void *dy, bool add, void *dx);
+
+/* ---- Attention pooling (github openai/CLIP, clip/model.py, AttentionPool2d) ---- */
+/* token[n][1+pixels][width] = [mean of the pixels; pixels] + position[1+pixels][width] */
+void tdm_pool_tokens_forward(tdm_ops *ops, int64_t n, int64_t pixels, int64_t width, const void *x,
+                             const float *position, void *token);
+/* The gradient of token is da + db, and at the first of each image dfirst[n][width] besides; dx is written,
+ * dposition += . */
+void tdm_pool_tokens_backward(tdm_ops *ops, int64_t n, int64_t pixels, int64_t width, const void *da,
+                              const void *db, const void *dfirst, void *dx, float *dposition);
+/* One query per image: q[n][heads·head_dim]; k, v[n·length][heads·head_dim] act; out[n][heads·head_dim] f32,
+ * p[n][heads][length] f32 the softmax of q·k/sqrt(head_dim). */
+void tdm_pool_attention_forward(tdm_ops *ops, int64_t n, int64_t length, int64_t heads, int64_t head_dim,
+                                const void *q, const void *k, const void *v, float *out, float *p);
+void tdm_pool_attention_backward(tdm_ops *ops, int64_t n, int64_t length, int64_t heads, int64_t head_dim,
+                                 const void *q, const void *k, const void *v, const float *p,
+                                 const float *dout, void *dq, void *dk, void *dv);
 
 /* ---- LayerNorm on the f32 residual stream ----
  * forward: x_out = x + branch (branch NULL: x_out is not written, x is used); then, unless y is NULL,
@@ -127,6 +204,11 @@ void tdm_attention_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int
  * order of a conv1.weight row [3][patch][patch]; patches row by row. Height and width divisible by patch. */
 void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t patch, const uint8_t *image,
                   const double mean[3], const double std[3], void *rows);
+/* The same for overlapping windows, as a convolution of any stride with zero padding sees them: act rows
+ * [n·out_h·out_w][3·kernel·kernel], out_h = (height + 2·pad - kernel)/stride + 1; 0 outside the image. */
+void tdm_image_windows(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t kernel, int64_t stride,
+                       int64_t pad, const uint8_t *image, const double mean[3], const double std[3],
+                       void *rows);
 /* x[n][1+patches][width] f32 = [class_token; patch rows] + position[1+patches][width] */
 void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const void *patch_rows,
                               const float *class_token, const float *position, float *x);

@@ -9,6 +9,7 @@ typedef enum tdm_option_type {
     TDM_OPTION_BOOL,   /* bool */
     TDM_OPTION_INT,    /* int64_t */
     TDM_OPTION_FLOAT,  /* double */
+    TDM_OPTION_INT4,   /* int64_t[4], written [a, b, c, d] */
     TDM_OPTION_FLOAT3, /* double[3], written [r, g, b] */
     TDM_OPTION_STRING, /* const char *, never NULL, owned by the configuration */
     TDM_OPTION_STRINGS /* tdm_strings, written ["a", "b"] */

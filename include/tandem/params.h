@@ -5,7 +5,13 @@
 
 #include "tandem/status.h"
 
-typedef enum tdm_init { TDM_INIT_ZERO, TDM_INIT_ONE, TDM_INIT_NORMAL, TDM_INIT_CONSTANT } tdm_init;
+typedef enum tdm_init {
+    TDM_INIT_ZERO,
+    TDM_INIT_ONE,
+    TDM_INIT_NORMAL,  /* init_value: standard deviation */
+    TDM_INIT_UNIFORM, /* between -init_value and init_value */
+    TDM_INIT_CONSTANT /* init_value */
+} tdm_init;
 
 typedef struct tdm_param {
     char name[120];
@@ -14,9 +20,12 @@ typedef struct tdm_param {
     int64_t size;   /* product of shape; 1 for a scalar */
     int64_t offset; /* of the first element in the arena, a multiple of 16 */
     tdm_init init;
-    double init_value; /* standard deviation, or the constant */
+    double init_value; /* see tdm_init */
     bool decay;        /* weight decay applies */
     double lr_scale;   /* multiplies the learning rate; 0 = frozen */
+    bool buffer; /* running statistics: stored like a parameter, but never trained. Its gradient is zero,
+                    no optimiser touches it whatever lr_scale says, and the model itself moves it
+                    (tdm_model_update_statistics) */
 } tdm_param;
 
 typedef struct tdm_params {
@@ -30,6 +39,10 @@ typedef struct tdm_params {
 /* Appends a row; *index is its place in `row`. Before tdm_params_allocate. Shape is read up to ndim. */
 TDM_CHECKED tdm_status tdm_params_add(tdm_params *params, const char *name, int ndim, const int64_t *shape,
                                       tdm_init init, double init_value, bool decay, int64_t *index);
+/* The same for a buffer: no decay, lr_scale 0. */
+TDM_CHECKED tdm_status tdm_params_add_buffer(tdm_params *params, const char *name, int ndim,
+                                             const int64_t *shape, tdm_init init, double init_value,
+                                             int64_t *index);
 TDM_CHECKED tdm_status tdm_params_allocate(tdm_params *params, bool with_grad);
 /* Fills weight from (seed, row index): the same on every rank. */
 void tdm_params_init(tdm_params *params, uint64_t seed);

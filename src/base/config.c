@@ -210,6 +210,7 @@ static tdm_status copy_field(tdm_config *to, const config_field *from_field, con
     case TDM_OPTION_BOOL: *(bool *)field->at = *(const bool *)from; return TDM_OK;
     case TDM_OPTION_INT: *(int64_t *)field->at = *(const int64_t *)from; return TDM_OK;
     case TDM_OPTION_FLOAT: *(double *)field->at = *(const double *)from; return TDM_OK;
+    case TDM_OPTION_INT4: memcpy(field->at, from, 4 * sizeof(int64_t)); return TDM_OK;
     case TDM_OPTION_FLOAT3: memcpy(field->at, from, 3 * sizeof(double)); return TDM_OK;
     case TDM_OPTION_STRING:
         return config_keep_string(to, *(const char *const *)from, (const char **)field->at);
@@ -322,6 +323,23 @@ static tdm_status check_image_tower(const tdm_tower_config *image)
     return TDM_OK;
 }
 
+static tdm_status check_resnet(const tdm_tower_config *image)
+{
+    TDM_REQUIRE(
+        image->height_px % 32 == 0 && image->width_px % 32 == 0, TDM_E_CONFIG,
+        "model.image: a resnet divides the image by 32, which does not divide %lld x %lld px (height x "
+        "width)",
+        (long long)image->height_px, (long long)image->width_px);
+    TDM_REQUIRE(image->width % 2 == 0, TDM_E_CONFIG,
+                "model.image.width = %lld is odd: the stem of a resnet has half of it",
+                (long long)image->width);
+    TDM_REQUIRE(
+        image->width * 32 % image->heads == 0, TDM_E_CONFIG,
+        "model.image.heads = %lld does not divide the resnet's %lld features (32 x model.image.width)",
+        (long long)image->heads, (long long)image->width * 32);
+    return TDM_OK;
+}
+
 static tdm_status check_heads(const char *name, const tdm_tower_config *tower)
 {
     TDM_REQUIRE(tower->width % tower->heads == 0, TDM_E_CONFIG,
@@ -342,7 +360,10 @@ static tdm_status check_order(const char *low_key, double low, const char *high_
 tdm_status tdm_config_check(const tdm_config *config)
 {
     if (strcmp(config->model.image.tower, "vit") == 0) TDM_TRY(check_image_tower(&config->model.image));
-    TDM_TRY(check_heads("image", &config->model.image));
+    if (strcmp(config->model.image.tower, "resnet") == 0)
+        TDM_TRY(check_resnet(&config->model.image));
+    else
+        TDM_TRY(check_heads("image", &config->model.image));
     TDM_TRY(check_heads("text", &config->model.text));
     TDM_TRY(check_order("model.logit_scale_init", config->model.logit_scale_init, "model.logit_scale_max",
                         config->model.logit_scale_max));

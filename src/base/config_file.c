@@ -258,14 +258,27 @@ static bool is_sequence(const config_setting_t *setting)
     return config_setting_is_array(setting) || config_setting_is_list(setting);
 }
 
-static tdm_status apply_float3(const char *where, const config_field *field, const config_setting_t *setting,
-                               const char *got)
+static tdm_status apply_int(const char *where, const config_field *field, int element,
+                            const config_setting_t *setting, const char *got)
 {
-    if (!is_sequence(setting) || config_setting_length(setting) != 3) {
+    const int type = config_setting_type(setting);
+    if (type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64) return config_type_error(where, field, got);
+    return config_set_int(where, field, element, config_setting_get_int64(setting));
+}
+
+/* INT4 or FLOAT3 */
+static tdm_status apply_sequence(const char *where, const config_field *field,
+                                 const config_setting_t *setting, const char *got)
+{
+    const bool ints = field->option->type == TDM_OPTION_INT4;
+    const int count = ints ? 4 : 3;
+    if (!is_sequence(setting) || config_setting_length(setting) != count) {
         return config_type_error(where, field, got);
     }
-    for (int i = 0; i < 3; i++) {
-        TDM_TRY(apply_number_or(where, field, i, config_setting_get_elem(setting, (unsigned)i), got));
+    for (int i = 0; i < count; i++) {
+        const config_setting_t *element = config_setting_get_elem(setting, (unsigned)i);
+        TDM_TRY(ints ? apply_int(where, field, i, element, got)
+                     : apply_number_or(where, field, i, element, got));
     }
     return TDM_OK;
 }
@@ -298,11 +311,10 @@ static tdm_status apply_value(tdm_config *config, const char *where, const confi
         if (type != CONFIG_TYPE_BOOL) return config_type_error(where, field, got);
         *(bool *)field->at = config_setting_get_bool(setting) != 0;
         return TDM_OK;
-    case TDM_OPTION_INT:
-        if (type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64) return config_type_error(where, field, got);
-        return config_set_int(where, field, config_setting_get_int64(setting));
+    case TDM_OPTION_INT: return apply_int(where, field, 0, setting, got);
     case TDM_OPTION_FLOAT: return apply_number_or(where, field, 0, setting, got);
-    case TDM_OPTION_FLOAT3: return apply_float3(where, field, setting, got);
+    case TDM_OPTION_INT4:
+    case TDM_OPTION_FLOAT3: return apply_sequence(where, field, setting, got);
     case TDM_OPTION_STRING:
         if (type != CONFIG_TYPE_STRING) return config_type_error(where, field, got);
         return config_set_string(config, where, field, config_setting_get_string(setting));

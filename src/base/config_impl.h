@@ -35,7 +35,8 @@ TDM_CHECKED tdm_status config_unknown_key(const tdm_config *config, const char *
 TDM_CHECKED tdm_status config_keep_string(tdm_config *config, const char *string, const char **kept);
 
 /* Setters check range and choices; `where` begins the message ("conf/a.cfg:3"). */
-TDM_CHECKED tdm_status config_set_int(const char *where, const config_field *field, int64_t value);
+TDM_CHECKED tdm_status config_set_int(const char *where, const config_field *field, int element,
+                                      int64_t value);
 TDM_CHECKED tdm_status config_set_float(const char *where, const config_field *field, int element,
                                         double value);
 TDM_CHECKED tdm_status config_set_string(tdm_config *config, const char *where, const config_field *field,

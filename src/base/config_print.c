@@ -73,6 +73,7 @@ static const char *short_type(tdm_option_type type)
     case TDM_OPTION_BOOL: return "bool";
     case TDM_OPTION_INT: return "int";
     case TDM_OPTION_FLOAT: return "float";
+    case TDM_OPTION_INT4: return "[int, int, int, int]";
     case TDM_OPTION_FLOAT3: return "[float, float, float]";
     case TDM_OPTION_STRING: return "string";
     case TDM_OPTION_STRINGS: return "[string, …]";

@@ -21,6 +21,10 @@
     {                                                                                                        \
 #key, TDM_OPTION_FLOAT3, AT(key), def, low, high, NULL, unit, help                                   \
     }
+#define INT4(key, def, low, high, unit, help)                                                                \
+    {                                                                                                        \
+#key, TDM_OPTION_INT4, AT(key), def, low, high, NULL, unit, help                                     \
+    }
 #define STRING(key, def, choices, help)                                                                      \
     {                                                                                                        \
 #key, TDM_OPTION_STRING, AT(key), def, 0, 0, choices, "", help                                       \
@@ -52,18 +56,26 @@ static const tdm_option rows[] = {
     FLOAT(model.logit_scale_max, "4.6051702", 0, 20, "log", "Upper bound of the log inverse temperature."),
     FLOAT(model.dropout, "0.0", 0, 0.95, "", "Dropout on both branch outputs of every block."),
 
-    STRING(model.image.tower, "vit", NULL, "Kind of image tower."),
+    STRING(model.image.tower, "vit", NULL, "Kind of image tower: vit, or resnet (CLIP's ModifiedResNet)."),
     INT(model.image.height_px, "224", 1, 32768, "px", "Height of the image tower's input."),
     INT(model.image.width_px, "224", 1, 32768, "px", "Width of the image tower's input."),
-    INT(model.image.patch_px, "32", 1, 32768, "px", "Side of a square patch."),
+    INT(model.image.patch_px, "32", 1, 32768, "px", "Side of a square patch of a vit."),
     FLOAT3(model.image.mean, "[0.48145466, 0.4578275, 0.40821073]", -10, 10, "",
            "Mean of red, green and blue (in 0 to 1) that is subtracted."),
     FLOAT3(model.image.std, "[0.26862954, 0.26130258, 0.27577711]", 1e-6, 10, "",
            "Standard deviation of red, green and blue that is divided by."),
-    INT(model.image.width, "768", 1, 65536, "features", "Width of the image tower's tokens."),
-    INT(model.image.layers, "12", 1, 1000, "blocks", "Depth of the image tower."),
-    INT(model.image.heads, "12", 1, 1024, "heads", "Attention heads per block of the image tower."),
-    FLOAT(model.image.mlp_ratio, "4.0", 0.01, 64, "", "Width of the image tower's MLPs over its width."),
+    INT(model.image.width, "768", 1, 65536, "features",
+        "Width of a vit's tokens; of the first stage of a resnet."),
+    INT(model.image.layers, "12", 1, 1000, "blocks", "Depth of a vit."),
+    INT(model.image.heads, "12", 1, 1024, "heads",
+        "Attention heads per block of a vit; of the attention pooling of a resnet (width x 32 / 64 in "
+        "CLIP)."),
+    FLOAT(model.image.mlp_ratio, "4.0", 0.01, 64, "", "Width of a vit's MLPs over its width."),
+    INT4(model.image.stage_layers, "[3, 4, 6, 3]", 1, 1000, "blocks",
+         "Blocks of the four stages of a resnet."),
+    STRING(model.image.batch_stats, "sync", "sync|frozen",
+           "Batch normalisation of a resnet while training: by the statistics of the global batch, or by the "
+           "running ones, which then stay as they are (to fine-tune with small batches or train.chunk)."),
 
     STRING(model.text.tower, "text", NULL, "Kind of text tower."),
     INT(model.text.context_length, "77", 2, 65536, "tokens",

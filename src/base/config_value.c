@@ -12,6 +12,7 @@ const char *config_type_name(tdm_option_type type)
     case TDM_OPTION_BOOL: return "true or false";
     case TDM_OPTION_INT: return "an integer";
     case TDM_OPTION_FLOAT: return "a number";
+    case TDM_OPTION_INT4: return "four integers [a, b, c, d]";
     case TDM_OPTION_FLOAT3: return "three numbers [r, g, b]";
     case TDM_OPTION_STRING: return "a string";
     case TDM_OPTION_STRINGS: return "strings [\"a\", \"b\"]";
@@ -78,12 +79,12 @@ static tdm_status check_range(const char *where, const config_field *field, doub
     TDM_FAIL(TDM_E_CONFIG, "%s: %s = %s is out of range (%s)", where, field->key, shown, range);
 }
 
-tdm_status config_set_int(const char *where, const config_field *field, int64_t value)
+tdm_status config_set_int(const char *where, const config_field *field, int element, int64_t value)
 {
     char shown[40];
     snprintf(shown, sizeof shown, "%lld", (long long)value);
     TDM_TRY(check_range(where, field, (double)value, shown));
-    *(int64_t *)field->at = value;
+    ((int64_t *)field->at)[element] = value;
     return TDM_OK;
 }
 
@@ -175,7 +176,7 @@ static tdm_status set_int_text(const char *where, const config_field *field, con
     const long long value = strtoll(text, &end, 10);
     if (end == text || *skip_blanks(end) != '\0' || errno == ERANGE)
         return not_understood(where, field, text);
-    return config_set_int(where, field, value);
+    return config_set_int(where, field, 0, value);
 }
 
 static tdm_status set_float_text(const char *where, const config_field *field, const char *text)
@@ -186,18 +187,33 @@ static tdm_status set_float_text(const char *where, const config_field *field, c
     return config_set_float(where, field, 0, value);
 }
 
-static tdm_status set_float3_text(const char *where, const config_field *field, const char *text)
+/* One number of a sequence; *at moves behind it. */
+static tdm_status set_element_text(const char *where, const config_field *field, const char *text,
+                                   int element, const char **at)
+{
+    char *end;
+    errno = 0;
+    if (field->option->type == TDM_OPTION_INT4) {
+        const long long value = strtoll(*at, &end, 10);
+        if (end == *at || errno == ERANGE) return not_understood(where, field, text);
+        TDM_TRY(config_set_int(where, field, element, value));
+    } else {
+        const double value = strtod(*at, &end);
+        if (end == *at) return not_understood(where, field, text);
+        TDM_TRY(config_set_float(where, field, element, value));
+    }
+    *at = skip_blanks(end);
+    return TDM_OK;
+}
+
+static tdm_status set_sequence_text(const char *where, const config_field *field, const char *text, int count)
 {
     const char *at = skip_blanks(text);
     const char close = *at == '[' ? ']' : *at == '(' ? ')' : '\0';
     if (close != '\0') at++;
-    for (int i = 0; i < 3; i++) {
-        char *end;
-        const double value = strtod(at, &end);
-        if (end == at) return not_understood(where, field, text);
-        TDM_TRY(config_set_float(where, field, i, value));
-        at = skip_blanks(end);
-        if (i == 2) break;
+    for (int i = 0; i < count; i++) {
+        TDM_TRY(set_element_text(where, field, text, i, &at));
+        if (i == count - 1) break;
         if (*at != ',') return not_understood(where, field, text);
         at++;
     }
@@ -286,7 +302,8 @@ tdm_status config_set_text(tdm_config *config, const char *where, const config_f
         return TDM_OK;
     case TDM_OPTION_INT: return set_int_text(where, field, text);
     case TDM_OPTION_FLOAT: return set_float_text(where, field, text);
-    case TDM_OPTION_FLOAT3: return set_float3_text(where, field, text);
+    case TDM_OPTION_INT4: return set_sequence_text(where, field, text, 4);
+    case TDM_OPTION_FLOAT3: return set_sequence_text(where, field, text, 3);
     case TDM_OPTION_STRING: return set_string_text(config, where, field, text);
     case TDM_OPTION_STRINGS: return set_strings_text(config, where, field, text);
     }
@@ -320,10 +337,13 @@ static tdm_status print_doubles(const double *value, int count, tdm_text *text)
     return TDM_OK;
 }
 
-static tdm_status print_int(int64_t value, tdm_text *text)
+static tdm_status print_ints(const int64_t *value, int count, tdm_text *text)
 {
-    const bool wide = value > INT32_MAX || value < INT32_MIN; /* libconfig 1.5 wants the suffix */
-    return tdm_text_printf(text, "%lld%s", (long long)value, wide ? "L" : "");
+    for (int i = 0; i < count; i++) {
+        const bool wide = value[i] > INT32_MAX || value[i] < INT32_MIN; /* libconfig 1.5 wants the suffix */
+        TDM_TRY(tdm_text_printf(text, "%s%lld%s", i > 0 ? ", " : "", (long long)value[i], wide ? "L" : ""));
+    }
+    return TDM_OK;
 }
 
 tdm_status config_value_print(const config_field *field, tdm_text *text)
@@ -331,8 +351,12 @@ tdm_status config_value_print(const config_field *field, tdm_text *text)
     const tdm_strings *strings;
     switch (field->option->type) {
     case TDM_OPTION_BOOL: return tdm_text_printf(text, "%s", *(const bool *)field->at ? "true" : "false");
-    case TDM_OPTION_INT: return print_int(*(const int64_t *)field->at, text);
+    case TDM_OPTION_INT: return print_ints(field->at, 1, text);
     case TDM_OPTION_FLOAT: return print_doubles(field->at, 1, text);
+    case TDM_OPTION_INT4:
+        TDM_TRY(tdm_text_append(text, "[", 1));
+        TDM_TRY(print_ints(field->at, 4, text));
+        return tdm_text_append(text, "]", 1);
     case TDM_OPTION_FLOAT3:
         TDM_TRY(tdm_text_append(text, "[", 1));
         TDM_TRY(print_doubles(field->at, 3, text));

@@ -1,13 +1,13 @@
 #include "model_impl.h"
 #include "tower_table.h"
 
-#include <math.h>
 #include <string.h>
 
 struct tdm_model {
     tdm_params *params;
     tdm_scratch scratch;
     tower *tower[TDM_MODALITIES];
+    rank_sum rank_sum;
     int64_t embed_dim, logit_scale;
     double logit_scale_max;
 };
@@ -45,23 +45,13 @@ static tdm_status find_towers(const tdm_config *config, const tower_type *found[
 }
 
 /* Activations of one chunk in bytes: an upper bound, from the longest captions. */
-static int64_t scratch_bytes(const tdm_config *config, tdm_dtype dtype, int64_t n_rows,
-                             int64_t tokens_per_caption, bool train)
+static int64_t scratch_bytes(const tdm_config *config, const tower_type *const types[TDM_MODALITIES],
+                             tdm_dtype dtype, int64_t n_rows, int64_t tokens_per_caption, bool train)
 {
-    const tdm_tower_config *image = &config->model.image, *text = &config->model.text;
-    const int64_t patches = (image->height_px / image->patch_px) * (image->width_px / image->patch_px);
-    const int64_t image_t = tdm_round_up(n_rows * (1 + patches), TDM_ROW_STEP);
-    const int64_t text_t = tdm_round_up(n_rows * tokens_per_caption, TDM_ROW_STEP);
-    const int64_t act = (int64_t)tdm_dtype_bytes(dtype);
-    const int64_t image_layers = train ? image->layers : 1, text_layers = train ? text->layers : 1;
-    const int64_t image_mlp = (int64_t)llround((double)image->width * image->mlp_ratio);
-    const int64_t text_mlp = (int64_t)llround((double)text->width * text->mlp_ratio);
-    const int64_t ends = (int64_t)sizeof(float) * 4;
-    return image_t * (transformer_bytes_per_row(image->width, image_layers, image->heads, image_mlp, dtype) +
-                      act * 3 * image->patch_px * image->patch_px + ends * image->width) +
-           text_t * (transformer_bytes_per_row(text->width, text_layers, text->heads, text_mlp, dtype) +
-                     ends * text->width) +
-           n_rows * 4 * ends * (image->width + text->width) + (8 << 20);
+    int64_t bytes = 0;
+    for (int m = 0; m < TDM_MODALITIES; m++)
+        bytes += types[m]->scratch_bytes(config, dtype, n_rows, tokens_per_caption, train);
+    return bytes;
 }
 
 tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, int64_t max_rows,
@@ -75,11 +65,15 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
     m->params = params;
     m->embed_dim = config->model.embed_dim;
     m->logit_scale_max = config->model.logit_scale_max;
-    TDM_TRY(tdm_scratch_create(
-        (size_t)scratch_bytes(config, tdm_ops_dtype(ops), max_rows, config->model.text.context_length, train),
-        &m->scratch));
-    const tower_setup setup = {
-        .config = config, .ops = ops, .params = params, .scratch = &m->scratch, .train = train};
+    TDM_TRY(tdm_scratch_create((size_t)scratch_bytes(config, types, tdm_ops_dtype(ops), max_rows,
+                                                     config->model.text.context_length, train),
+                               &m->scratch));
+    const tower_setup setup = {.config = config,
+                               .ops = ops,
+                               .params = params,
+                               .scratch = &m->scratch,
+                               .rank_sum = &m->rank_sum,
+                               .train = train};
     for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(types[i]->create(&setup, &m->tower[i]));
     return declare(params, &m->logit_scale, TDM_INIT_CONSTANT, config->model.logit_scale_init, 0, NULL, "",
                    "logit_scale");
@@ -98,6 +92,20 @@ void tdm_model_destroy(tdm_model **model)
 int64_t tdm_model_embed_dim(const tdm_model *model)
 {
     return model->embed_dim;
+}
+
+void tdm_model_set_rank_sum(tdm_model *model, tdm_rank_sum *sum, void *context)
+{
+    model->rank_sum.sum = sum;
+    model->rank_sum.context = context;
+}
+
+void tdm_model_update_statistics(tdm_model *model, bool apply)
+{
+    for (int i = 0; i < TDM_MODALITIES; i++) {
+        const tower_type *type = model->tower[i]->type;
+        if (type->update_statistics) type->update_statistics(model->tower[i], apply);
+    }
 }
 
 tdm_status tdm_model_load(tdm_model *model)
@@ -147,16 +155,18 @@ void tdm_model_clamp(tdm_model *model)
 tdm_status tdm_model_memory_estimate(const tdm_config *config, tdm_dtype dtype, int64_t n_rows,
                                      int64_t tokens_per_caption, tdm_model_memory *memory)
 {
+    const tower_type *types[TDM_MODALITIES];
     tdm_params params = {0};
     tdm_ops *ops = NULL;
     tdm_model *model = NULL;
+    TDM_TRY(find_towers(config, types));
     tdm_status status = tdm_ops_create(dtype, 1, &ops);
     if (status == TDM_OK) status = tdm_model_create(config, ops, true, 1, &params, &model);
     if (status == TDM_OK) {
         memory->parameters = 2 * (int64_t)sizeof(float) * params.total;
         memory->optimizer = 2 * (int64_t)sizeof(float) * params.total;
         memory->packed = 2 * (int64_t)tdm_dtype_bytes(dtype) * params.total;
-        memory->activations = scratch_bytes(config, dtype, n_rows, tokens_per_caption, true);
+        memory->activations = scratch_bytes(config, types, dtype, n_rows, tokens_per_caption, true);
     }
     tdm_model_destroy(&model);
     tdm_ops_destroy(&ops);

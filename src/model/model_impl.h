@@ -6,11 +6,17 @@
 #include "tandem/model.h"
 
 /* What a tower is built from. Everything is borrowed and outlives the tower. */
+typedef struct rank_sum { /* of tdm_model_set_rank_sum */
+    tdm_rank_sum *sum;
+    void *context;
+} rank_sum;
+
 typedef struct tower_setup {
     const tdm_config *config; /* valid during create only */
     tdm_ops *ops;
     tdm_params *params;
     tdm_scratch *scratch; /* activations and temporaries, a stack */
+    const rank_sum *rank_sum;
     bool train;
 } tower_setup;
 
@@ -28,6 +34,11 @@ typedef struct tower_type {
     tdm_status (*forward)(tower *self, const tdm_tower_input *input, const tdm_tower_mode *mode, bool keep,
                           float *features);
     tdm_status (*backward)(tower *self, const float *dfeatures, tdm_final_from *final_from, void *context);
+    void (*update_statistics)(tower *self, bool apply); /* NULL: has none */
+    /* Bytes of scratch for n samples, an upper bound: of one forward without `train`, else of a forward that
+     * keeps its activations and of its backward. */
+    int64_t (*scratch_bytes)(const tdm_config *config, tdm_dtype dtype, int64_t n, int64_t tokens_per_caption,
+                             bool train);
     /* FLOP of one forward: see tdm_model_tower_flop. */
     double (*forward_flop)(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared);
 } tower_type;
@@ -71,9 +82,9 @@ tdm_status transformer_backward(transformer *tr, float *dx, tdm_final_from *fina
 
 double transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t tokens,
                         int64_t tokens_squared, bool causal);
-/* Bytes of activations that one token row keeps for backward, and of temporaries beside them. */
-int64_t transformer_bytes_per_row(int64_t width, int64_t layers, int64_t heads, int64_t mlp_width,
-                                  tdm_dtype dtype);
+/* Bytes of scratch of a tower of n samples in `rows` token rows: blocks, residual streams, pooled rows. */
+int64_t transformer_tower_bytes(const tdm_tower_config *config, tdm_dtype dtype, int64_t n, int64_t rows,
+                                bool train);
 
 /* ---- Small helpers ---- */
 /* Declares NAME of up to 4 dimensions; weight decay applies to matrices only, as in open_clip. */

@@ -43,6 +43,17 @@ tdm_status tdm_params_add(tdm_params *params, const char *name, int ndim, const 
     return TDM_OK;
 }
 
+tdm_status tdm_params_add_buffer(tdm_params *params, const char *name, int ndim, const int64_t *shape,
+                                 tdm_init init, double init_value, int64_t *index)
+{
+    int64_t row;
+    TDM_TRY(tdm_params_add(params, name, ndim, shape, init, init_value, false, &row));
+    params->row[row].buffer = true;
+    params->row[row].lr_scale = 0.0;
+    if (index) *index = row;
+    return TDM_OK;
+}
+
 tdm_status tdm_params_allocate(tdm_params *params, bool with_grad)
 {
     TDM_TRY(TDM_ALLOC(params->total, &params->weight));
@@ -61,6 +72,9 @@ void tdm_params_init(tdm_params *params, uint64_t seed)
             case TDM_INIT_ZERO: weight[k] = 0.0f; break;
             case TDM_INIT_ONE: weight[k] = 1.0f; break;
             case TDM_INIT_NORMAL: weight[k] = (float)(row->init_value * tdm_rng_normal(&rng)); break;
+            case TDM_INIT_UNIFORM:
+                weight[k] = (float)tdm_rng_range(&rng, -row->init_value, row->init_value);
+                break;
             case TDM_INIT_CONSTANT: weight[k] = (float)row->init_value; break;
             }
         }

@@ -137,6 +137,12 @@ static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tok
            2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
 
+static int64_t text_scratch_bytes(const tdm_config *config, tdm_dtype dtype, int64_t n,
+                                  int64_t tokens_per_caption, bool train)
+{
+    return transformer_tower_bytes(&config->model.text, dtype, n, n * tokens_per_caption, train);
+}
+
 static tdm_status text_create(const tower_setup *setup, tower **out);
 
 const tower_type tower_text = {
@@ -147,6 +153,7 @@ const tower_type tower_text = {
     .load = text_load,
     .forward = text_forward,
     .backward = text_backward,
+    .scratch_bytes = text_scratch_bytes,
     .forward_flop = text_forward_flop,
 };
 

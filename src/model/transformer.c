@@ -288,11 +288,22 @@ double transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t
     return (double)layers * (linears + attention);
 }
 
-int64_t transformer_bytes_per_row(int64_t width, int64_t layers, int64_t heads, int64_t mlp_width,
-                                  tdm_dtype dtype)
+/* Bytes of activations that one token row keeps for backward, and of temporaries beside them. */
+static int64_t bytes_per_row(int64_t width, int64_t layers, int64_t heads, int64_t mlp_width, tdm_dtype dtype)
 {
     const int64_t act = (int64_t)tdm_dtype_bytes(dtype);
     const int64_t kept = 2 * 4 * width + 4 * 4 + 4 * heads + act * (6 * width + mlp_width);
     const int64_t backward = act * (6 * width + 2 * mlp_width);
     return layers * kept + backward + 3 * 4 * width;
+}
+
+int64_t transformer_tower_bytes(const tdm_tower_config *config, tdm_dtype dtype, int64_t n, int64_t rows,
+                                bool train)
+{
+    const int64_t t = tdm_round_up(rows, TDM_ROW_STEP), width = config->width;
+    const int64_t mlp_width = (int64_t)llround((double)width * config->mlp_ratio);
+    const int64_t ends = (int64_t)sizeof(float) * 4;
+    return t * (bytes_per_row(width, train ? config->layers : 1, config->heads, mlp_width, dtype) +
+                ends * width) +
+           n * 4 * ends * width + (4 << 20);
 }

@@ -174,6 +174,17 @@ static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t toke
            2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
 
+static int64_t vit_scratch_bytes(const tdm_config *config, tdm_dtype dtype, int64_t n,
+                                 int64_t tokens_per_caption, bool train)
+{
+    (void)tokens_per_caption;
+    const tdm_tower_config *c = &config->model.image;
+    const int64_t patches = (c->height_px / c->patch_px) * (c->width_px / c->patch_px);
+    const int64_t patch_rows = tdm_round_up(n * patches, TDM_ROW_STEP) * 3 * c->patch_px * c->patch_px;
+    return transformer_tower_bytes(c, dtype, n, n * (1 + patches), train) +
+           (int64_t)tdm_dtype_bytes(dtype) * patch_rows;
+}
+
 const tower_type tower_vit = {
     .name = "vit",
     .modality = TDM_IMAGE,
@@ -182,6 +193,7 @@ const tower_type tower_vit = {
     .load = vit_load,
     .forward = vit_forward,
     .backward = vit_backward,
+    .scratch_bytes = vit_scratch_bytes,
     .forward_flop = vit_forward_flop,
 };
 

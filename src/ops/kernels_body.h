@@ -507,6 +507,7 @@ static void adamw(int64_t n, float *w, const float *g, float *m, float *v, const
 }
 
 #include "attention_body.h"
+#include "convnet_body.h"
 
 const tdm_kernels KERNEL_TABLE = {
     .name = KERNEL_NAME,
@@ -521,6 +522,17 @@ const tdm_kernels KERNEL_TABLE = {
     .column_sums = column_sums,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,
+    .batchnorm_sums = batchnorm_sums,
+    .batchnorm_forward = batchnorm_forward,
+    .batchnorm_backward_sums = batchnorm_backward_sums,
+    .batchnorm_backward_data = batchnorm_backward_data,
+    .residual_backward = residual_backward,
+    .average_pool_forward = average_pool_forward,
+    .average_pool_backward = average_pool_backward,
+    .pool_tokens_forward = pool_tokens_forward,
+    .pool_tokens_backward = pool_tokens_backward,
+    .pool_attention_forward = pool_attention_forward,
+    .pool_attention_backward = pool_attention_backward,
     .dropout = dropout,
     .l2norm_forward = l2norm_forward,
     .l2norm_backward = l2norm_backward,

@@ -9,6 +9,7 @@ struct tdm_linear {
     linear_shape shape;
     const linear_backend *backend;
     void *state;
+    tdm_op_kind forward_kind, data_kind, weight_kind;
 };
 
 /* The first that supports the layer serves it; the last supports everything. */
@@ -45,8 +46,16 @@ tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bia
     tdm_linear *l = *linear;
     l->ops = ops;
     l->shape = (linear_shape){.in = in, .out = out, .has_bias = has_bias, .transposed = transposed};
+    tdm_linear_count_as(l, TDM_OP_LINEAR_FORWARD, TDM_OP_LINEAR_DATA, TDM_OP_LINEAR_WEIGHT);
     TDM_TRY(choose_backend(l));
     return l->backend->create(ops, &l->shape, &l->state);
+}
+
+void tdm_linear_count_as(tdm_linear *l, tdm_op_kind forward, tdm_op_kind data, tdm_op_kind weight)
+{
+    l->forward_kind = forward;
+    l->data_kind = data;
+    l->weight_kind = weight;
 }
 
 void tdm_linear_destroy(tdm_linear **linear)
@@ -76,7 +85,7 @@ tdm_status tdm_linear_forward(tdm_linear *l, int64_t t, const void *x, void *y)
     if (t == 0) return TDM_OK;
     double start = tdm_op_begin();
     TDM_TRY(l->backend->forward(l->state, t, x, y));
-    tdm_op_end(l->ops, TDM_OP_LINEAR_FORWARD, start, linear_flop(l, t));
+    tdm_op_end(l->ops, l->forward_kind, start, linear_flop(l, t));
     return TDM_OK;
 }
 
@@ -85,7 +94,7 @@ tdm_status tdm_linear_backward_data(tdm_linear *l, int64_t t, const void *dy, vo
     if (t == 0) return TDM_OK;
     double start = tdm_op_begin();
     TDM_TRY(l->backend->backward_data(l->state, t, dy, dx));
-    tdm_op_end(l->ops, TDM_OP_LINEAR_DATA, start, linear_flop(l, t));
+    tdm_op_end(l->ops, l->data_kind, start, linear_flop(l, t));
     return TDM_OK;
 }
 
@@ -95,6 +104,6 @@ tdm_status tdm_linear_backward_weight(tdm_linear *l, int64_t t, const void *x, c
     if (t == 0) return TDM_OK;
     double start = tdm_op_begin();
     TDM_TRY(l->backend->backward_weight(l->state, t, x, dy, dweight, dbias));
-    tdm_op_end(l->ops, TDM_OP_LINEAR_WEIGHT, start, linear_flop(l, t));
+    tdm_op_end(l->ops, l->weight_kind, start, linear_flop(l, t));
     return TDM_OK;
 }

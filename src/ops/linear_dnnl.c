@@ -119,7 +119,7 @@ static tdm_status prepare_weights(dnnl_linear *l, int64_t k, int64_t n, int64_t 
     TDM_TRY(tdm_dnnl_memory(engine, &w->packed, w->data, &w->memory));
     TDM_TRY(tdm_md_strided(&w->plain, k, n, k_stride, n_stride, dnnl_f32));
     TDM_TRY(tdm_dnnl_memory(engine, &w->plain, DNNL_MEMORY_NONE, &w->plain_memory));
-    return tdm_dnnl_reorder(engine, &w->plain, &w->packed, &w->reorder);
+    return tdm_dnnl_reorder(engine, &w->plain, &w->packed, false, &w->reorder);
 }
 
 static tdm_status prepare_forward(dnnl_linear *l)

@@ -33,6 +33,16 @@ typedef struct tdm_attention_head {
     void *dq, *dk, *dv;
 } tdm_attention_head;
 
+typedef struct tdm_pool_attention { /* of one image */
+    tdm_dtype dtype;
+    int64_t length, heads, head_dim;
+    float scale;
+    const void *q, *k, *v; /* act [width], [length][width], [length][width] */
+    float *out, *p;        /* [width], [heads][length]; p is read by backward */
+    const float *dout;     /* backward only, and so on */
+    void *dq, *dk, *dv;
+} tdm_pool_attention;
+
 typedef struct tdm_adamw_step {
     float grad_scale, keep;           /* keep = 1 - lr·decay */
     float beta1, rest1, beta2, rest2; /* rest = 1 - beta, rounded once */
@@ -60,6 +70,33 @@ typedef struct tdm_kernels {
     /* scratch: tdm_attention_scratch_bytes, 64-byte aligned */
     void (*attention_forward)(const tdm_attention_head *head, void *scratch);
     void (*attention_backward)(const tdm_attention_head *head, void *scratch);
+    /* Batch normalisation: sums[2·width] f32 are added to; see tandem/ops.h for h and g.
+     * sums: of x - centre, then of its square */
+    void (*batchnorm_sums)(tdm_dtype dtype, int64_t rows, int64_t width, const void *x, const float *centre,
+                           float *sums);
+    void (*batchnorm_forward)(tdm_dtype dtype, int64_t rows, int64_t width, const void *x,
+                              const tdm_batchnorm *norm, const void *residual, bool relu, void *y);
+    void (*batchnorm_backward_sums)(tdm_dtype dtype, int64_t rows, int64_t width, const void *x,
+                                    const void *dy, const tdm_batchnorm *norm, bool relu, float *sums);
+    /* dx = scale·g + slope·(x - mean) + offset */
+    void (*batchnorm_backward_data)(tdm_dtype dtype, int64_t rows, int64_t width, const void *x,
+                                    const void *dy, const tdm_batchnorm *norm, bool relu, const float *slope,
+                                    const float *offset, void *dx);
+    void (*residual_backward)(tdm_dtype dtype, int64_t n, const void *y, const void *da, const void *db,
+                              void *dx);
+    /* One row of `width` outputs from two rows of 2·width pixels, and back. */
+    void (*average_pool_forward)(tdm_dtype dtype, int64_t width, int64_t channels, const void *upper,
+                                 const void *lower, void *y);
+    void (*average_pool_backward)(tdm_dtype dtype, int64_t width, int64_t channels, const void *dy, bool add,
+                                  void *upper, void *lower);
+    /* One image. scratch: [width] */
+    void (*pool_tokens_forward)(tdm_dtype dtype, int64_t pixels, int64_t width, const void *x,
+                                const float *position, void *token, float *scratch);
+    void (*pool_tokens_backward)(tdm_dtype dtype, int64_t pixels, int64_t width, const void *da,
+                                 const void *db, const void *dfirst, void *dx, float *scratch);
+    /* One image. scratch: [length + head_dim] */
+    void (*pool_attention_forward)(const tdm_pool_attention *pool);
+    void (*pool_attention_backward)(const tdm_pool_attention *pool, float *scratch);
     /* One row, in place. Element e takes word e / quarter of the Philox block with counter
      * {e % quarter, counter[1], counter[2], counter[3]}, quarter = (width + 3) / 4, and is kept, times
      * `scale`, where the word is >= threshold. */
@@ -156,6 +193,41 @@ void tdm_attention_forward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *se
 void tdm_attention_backward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
                                 int64_t head_dim, bool causal, const void *qkv, const void *out,
                                 const float *lse, const void *dout, void *dqkv);
+void tdm_conv_forward_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel, int64_t height,
+                          int64_t width, const float *weight, const void *x, void *y);
+void tdm_conv_backward_data_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,
+                                int64_t height, int64_t width, const float *weight, const void *dy, void *dx);
+void tdm_conv_backward_weight_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,
+                                  int64_t height, int64_t width, const void *x, const void *dy,
+                                  float *dweight);
+void tdm_batchnorm_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, double *sum);
+void tdm_batchnorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x,
+                               const tdm_batchnorm *norm, const void *residual, bool relu, void *y);
+void tdm_batchnorm_backward_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, const void *dy,
+                                     const tdm_batchnorm *norm, bool relu, double *sum);
+/* sum NULL: fixed statistics */
+void tdm_batchnorm_backward_data_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, const void *dy,
+                                     const tdm_batchnorm *norm, bool relu, const double *sum, double count,
+                                     void *dx);
+void tdm_residual_backward_ref(tdm_dtype dtype, int64_t n, const void *y, const void *da, const void *db,
+                               void *dx);
+void tdm_average_pool_forward_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t channels,
+                                  const void *x, void *y);
+void tdm_average_pool_backward_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width,
+                                   int64_t channels, const void *dy, bool add, void *dx);
+void tdm_pool_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t pixels, int64_t width, const void *x,
+                                 const float *position, void *token);
+void tdm_pool_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t pixels, int64_t width, const void *da,
+                                  const void *db, const void *dfirst, void *dx, float *dposition);
+void tdm_pool_attention_forward_ref(tdm_dtype dtype, int64_t n, int64_t length, int64_t heads,
+                                    int64_t head_dim, const void *q, const void *k, const void *v, float *out,
+                                    float *p);
+void tdm_pool_attention_backward_ref(tdm_dtype dtype, int64_t n, int64_t length, int64_t heads,
+                                     int64_t head_dim, const void *q, const void *k, const void *v,
+                                     const float *p, const float *dout, void *dq, void *dk, void *dv);
+void tdm_image_windows_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t kernel,
+                           int64_t stride, int64_t pad, const uint8_t *image, const double mean[3],
+                           const double std[3], void *rows);
 void tdm_patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t patch,
                       const uint8_t *image, const double mean[3], const double std[3], void *rows);
 void tdm_image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,

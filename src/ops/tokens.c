@@ -67,6 +67,43 @@ void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_
     tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
 
+/* One window, its upper left corner at (top, left) of the image. */
+static void window_row(tdm_dtype dtype, const pixel_table *table, int64_t height, int64_t width,
+                       int64_t kernel, int64_t top, int64_t left, const uint8_t *image, void *row, int64_t at)
+{
+    for (int channel = 0; channel < 3; channel++)
+        for (int64_t y = top; y < top + kernel; y++)
+            for (int64_t x = left; x < left + kernel; x++, at++) {
+                const bool inside = y >= 0 && y < height && x >= 0 && x < width;
+                const uint8_t value = inside ? image[(y * width + x) * 3 + channel] : 0;
+                if (dtype == TDM_BF16)
+                    ((uint16_t *)row)[at] = inside ? table->bf16[channel][value] : 0;
+                else
+                    ((float *)row)[at] = inside ? table->f32[channel][value] : 0.0f;
+            }
+}
+
+void tdm_image_windows(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t kernel, int64_t stride,
+                       int64_t pad, const uint8_t *image, const double mean[3], const double std[3],
+                       void *rows)
+{
+    double start = tdm_op_begin();
+    pixel_table table;
+    fill_pixel_table(ops, mean, std, &table);
+    int64_t out_h = (height + 2 * pad - kernel) / stride + 1, out_w = (width + 2 * pad - kernel) / stride + 1;
+    int64_t elements = 3 * kernel * kernel;
+    int threads = tdm_ops_threads_for(ops, n * out_h, out_w * elements);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t strip = 0; strip < n * out_h; strip++) {
+        const uint8_t *first = image + strip / out_h * height * width * 3;
+        const int64_t top = strip % out_h * stride - pad;
+        for (int64_t column = 0; column < out_w; column++)
+            window_row(ops->dtype, &table, height, width, kernel, top, column * stride - pad, first, rows,
+                       (strip * out_w + column) * elements);
+    }
+    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+}
+
 void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const void *patch_rows,
                               const float *class_token, const float *position, float *x)
 {

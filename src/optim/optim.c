@@ -56,7 +56,7 @@ tdm_status tdm_optim_update(tdm_optim *optim, const tdm_config *config, tdm_ops 
     optim->step++;
     for (int64_t i = 0; i < params->count; i++) {
         const tdm_param *row = &params->row[i];
-        if (row->lr_scale == 0.0) continue;
+        if (row->buffer || row->lr_scale == 0.0) continue;
         const int64_t at = row->offset;
         rule->update(config, ops, row, params->weight + at, params->grad + at, optim->m + at, optim->v + at,
                      scale, lr, optim->step);

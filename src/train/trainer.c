@@ -86,6 +86,30 @@ static tdm_status view_create(view *v, int64_t b, int64_t B, int64_t d)
     return TDM_ALLOC(B * d, &v->dall);
 }
 
+/* Sums inside a tower, for statistics of the global batch. */
+static void sum_over_ranks(void *context, double *value, int64_t count)
+{
+    tdm_trainer *tr = context;
+    const double start_s = tdm_now_s();
+    tdm_comm_sum_f64(tr->comm, value, count);
+    tr->comm_s += tdm_now_s() - start_s;
+}
+
+/* Statistics of the global batch need all of it in one pass, in the same number of passes on every rank. */
+static tdm_status check_statistics(const tdm_config *config, int ranks)
+{
+    const bool sync =
+        !strcmp(config->model.image.tower, "resnet") && !strcmp(config->model.image.batch_stats, "sync");
+    const int64_t local = (config->train.batch + ranks - 1) / ranks;
+    TDM_REQUIRE(
+        !sync || tdm_trainer_rows(config, ranks) == local, TDM_E_CONFIG,
+        "train.chunk = %lld cuts the %lld pairs of a rank into pieces, but model.image.batch_stats is "
+        "\"sync\", statistics of the whole batch: set train.chunk = 0, use more ranks, or set "
+        "batch_stats = \"frozen\"",
+        (long long)config->train.chunk, (long long)local);
+    return TDM_OK;
+}
+
 tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *config, tdm_params *params,
                               tdm_model *model, tdm_optim *optim, int64_t total_steps, tdm_trainer **trainer)
 {
@@ -106,6 +130,8 @@ tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *co
     tr->b = tdm_part_begin(tr->B, ranks, rank + 1) - tr->row0;
     tr->d = tdm_model_embed_dim(model);
     tr->chunk = tdm_trainer_rows(config, ranks);
+    TDM_TRY(check_statistics(config, ranks));
+    tdm_model_set_rank_sum(model, sum_over_ranks, tr);
     TDM_TRY(TDM_ALLOC(ranks, &tr->rows));
     for (int i = 0; i < ranks; i++)
         tr->rows[i] = tdm_part_begin(tr->B, ranks, i + 1) - tdm_part_begin(tr->B, ranks, i);
@@ -124,6 +150,7 @@ void tdm_trainer_destroy(tdm_trainer **trainer)
 {
     tdm_trainer *tr = *trainer;
     if (!tr) return;
+    if (tr->model) tdm_model_set_rank_sum(tr->model, NULL, NULL);
     for (int m = 0; m < TDM_MODALITIES; m++)
         for (int k = 0; k < VIEWS; k++) {
             view *v = &tr->view[m][k];
@@ -333,6 +360,7 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
     TDM_REQUIRE(batch->n == tr->b, TDM_E_SHAPE, "the batch holds %lld pairs, this rank's share is %lld",
                 (long long)batch->n, (long long)tr->b);
 
+    tdm_model_update_statistics(tr->model, false);
     TDM_TRY(forward_tower(tr, batch, TDM_IMAGE));
     TDM_TRY(forward_tower(tr, batch, TDM_TEXT));
 
@@ -353,6 +381,7 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
     report->lr = tdm_learning_rate(tr->config, tr->optim->step, tr->total_steps);
     TDM_TRY(tdm_optim_update(tr->optim, tr->config, tr->ops, tr->params, report->lr, &report->grad_norm));
     tdm_model_clamp(tr->model);
+    tdm_model_update_statistics(tr->model, true);
     TDM_TRY(tdm_model_load(tr->model));
 
     report->flop = step_flop(tr, batch, &report->tokens);

@@ -328,11 +328,17 @@ static void test_rules(void **state)
         {"augment.crop_max_scale=0.5", "augment.crop_min_scale = 0.9 is larger than"},
         {"augment.crop_min_ratio=2", "augment.crop_min_ratio = 2 is larger than"},
         {"train.epochs=0", "both 0"},
+        {"model.image.tower=resnet\nmodel.image.height_px=240", "does not divide 240 x 224 px"},
+        {"model.image.tower=resnet\nmodel.image.width=63", "model.image.width = 63 is odd"},
+        {"model.image.tower=resnet\nmodel.image.heads=7", "model.image.heads = 7 does not divide"},
     };
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         tdm_config config;
         assert_int_equal(tdm_config_init(&config), TDM_OK);
-        assert_int_equal(tdm_config_set(&config, broken[i][0]), TDM_OK);
+        char text[256], *rest = text;
+        snprintf(text, sizeof text, "%s", broken[i][0]);
+        for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+            assert_int_equal(tdm_config_set(&config, line), TDM_OK);
         assert_int_equal(tdm_config_check(&config), TDM_E_CONFIG);
         assert_message(broken[i][1]);
         tdm_config_destroy(&config);
@@ -343,7 +349,8 @@ static void test_rules(void **state)
 static void test_models(void **state)
 {
     (void)state;
-    static const char *const names[] = {"vit_b_32", "vit_b_16", "vit_l_14", "emoji_vit"};
+    static const char *const names[] = {"vit_b_32", "vit_b_16", "vit_l_14", "emoji_vit",
+                                        "rn50",     "rn101",    "rn50x4",   "rn50x16"};
     char conf[512];
     snprintf(conf, sizeof conf, "%s/conf", getenv("TANDEM_SOURCE_DIR"));
     setenv("TANDEM_CONF", conf, 1);
@@ -354,6 +361,7 @@ static void test_models(void **state)
         assert_string_equal(config.model.name, names[i]);
         assert_int_equal(tdm_config_check(&config), TDM_OK);
         if (i == 2) assert_int_equal(config.model.image.layers, 24);
+        if (i == 5) assert_int_equal(config.model.image.stage_layers[2], 23);
         tdm_config_destroy(&config);
     }
     tdm_config config, defaults;

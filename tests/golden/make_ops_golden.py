@@ -72,6 +72,32 @@ cls, position = inputs(17, 6), inputs(18, 7, 6)
 tokens = torch.cat([cls.expand(2, 1, 6), patches], dim=1) + position
 with_gradients("image_tokens", tokens, 19, w=weight, cls=cls, position=position)
 
+
+
+def rows(x, channels):
+    """Channels-last rows of NCHW images, and back."""
+    return x.permute(0, 2, 3, 1).reshape(-1, channels)
+
+
+def images(x, n, height, width):
+    return x.reshape(n, height, width, -1).permute(0, 3, 1, 2)
+
+
+x, w = inputs(31, 2 * 4 * 5, 6), inputs(32, 8, 6, 3, 3)
+with_gradients("conv", rows(F.conv2d(images(x, 2, 4, 5), w, padding=1), 8), 33, x=x, w=w)
+x, g, b = inputs(34, 2 * 4 * 6, 6), inputs(35, 6), inputs(36, 6)
+normed = rows(F.batch_norm(images(x, 2, 4, 6), None, None, g, b, training=True, eps=1e-5), 6)
+with_gradients("batchnorm", F.relu(normed), 37, x=x, g=g, b=b)
+with_gradients("average_pool", rows(F.avg_pool2d(images(x, 2, 4, 6), 2), 6), 38, x=x)
+x, position = inputs(39, 2 * 2 * 3, 8), inputs(40, 7, 8)
+pixels = images(x, 2, 2, 3).flatten(2).permute(2, 0, 1)
+tokens = torch.cat([pixels.mean(dim=0, keepdim=True), pixels], dim=0) + position[:, None]
+eye, none = torch.eye(8), torch.zeros(8)
+pooled, _ = F.multi_head_attention_forward(
+    tokens[:1], tokens, tokens, 8, 2, None, torch.zeros(24), None, None, False, 0, eye, none,
+    use_separate_proj_weight=True, q_proj_weight=eye, k_proj_weight=eye, v_proj_weight=eye, need_weights=False)
+with_gradients("attention_pool", pooled[0], 41, x=x, position=position)
+
 table, position, ids = inputs(20, 9, 6), inputs(21, 5, 6), torch.tensor([[3, 8, 3, 0, 7], [1, 3, 2, 2, 7]])
 with_gradients("text_tokens", (F.embedding(ids, table) + position).reshape(10, 6), 22, table=table,
                position=position)

@@ -311,6 +311,159 @@ static void test_softmax(void **state)
     tdm_ops_destroy(&ops);
 }
 
+/* ---- Convolution: x, weight ---- */
+enum { CONV_N = 2, CONV_H = 4, CONV_W = 3, CONV_T = CONV_N * CONV_H * CONV_W };
+
+static double conv_loss(problem *p)
+{
+    tdm_conv *conv;
+    REQUIRE_OK(tdm_conv_create(p->ops, p->in, p->out, 3, CONV_H, CONV_W, &conv));
+    REQUIRE_OK(tdm_conv_load(conv, p->input[1], false));
+    REQUIRE_OK(tdm_conv_forward(conv, CONV_N, p->input[0], p->output));
+    tdm_conv_destroy(&conv);
+    return weighted_sum(p);
+}
+
+static void test_conv(void **state)
+{
+    (void)state;
+    tdm_ops *ops = make_ops(TDM_F32, 2);
+    problem p = {.name = "convolution", .ops = ops, .loss = conv_loss, .in = 5, .out = 6};
+    add_input(&p, CONV_T * p.in, 1.0);
+    add_input(&p, p.in * p.out * 9, 0.5);
+    set_outputs(&p, CONV_T * p.out);
+    tdm_conv *conv;
+    REQUIRE_OK(tdm_conv_create(ops, p.in, p.out, 3, CONV_H, CONV_W, &conv));
+    REQUIRE_OK(tdm_conv_load(conv, p.input[1], true));
+    REQUIRE_OK(tdm_conv_backward_data(conv, CONV_N, p.weights, p.gradient[0]));
+    REQUIRE_OK(tdm_conv_backward_weight(conv, CONV_N, p.input[0], p.weights, p.gradient[1]));
+    tdm_conv_destroy(&conv);
+    check_gradients(&p);
+    tdm_ops_destroy(&ops);
+}
+
+/* ---- Batch normalisation: x, gamma, beta. flag: by the batch's own statistics, else by fixed ones. No ReLU,
+ * which has no slope at its corner. ---- */
+typedef struct norm_arrays {
+    float mean[8], variance[8], mean_copy[8], rstd[8], scale[8], shift[8];
+    tdm_batchnorm norm;
+} norm_arrays;
+
+static void prepare_norm(problem *p, norm_arrays *a)
+{
+    a->norm = (tdm_batchnorm){a->mean_copy, a->rstd, a->scale, a->shift};
+    double sum[16];
+    tdm_batchnorm_sums(p->ops, p->t, p->in, p->input[0], sum);
+    for (int64_t i = 0; i < p->in; i++) {
+        const double mean = sum[i] / (double)p->t;
+        a->mean[i] = p->flag ? (float)mean : 0.3f;
+        a->variance[i] = p->flag ? (float)(sum[p->in + i] / (double)p->t - mean * mean) : 2.0f;
+    }
+    tdm_batchnorm_prepare(p->in, a->mean, a->variance, p->input[1], p->input[2], &a->norm);
+}
+
+static double batchnorm_loss(problem *p)
+{
+    norm_arrays a;
+    prepare_norm(p, &a);
+    tdm_batchnorm_forward(p->ops, p->t, p->in, p->input[0], &a.norm, NULL, false, p->output);
+    return weighted_sum(p);
+}
+
+static void test_batchnorm(void **state)
+{
+    (void)state;
+    tdm_ops *ops = make_ops(TDM_F32, 2);
+    for (int batch = 0; batch < 2; batch++) {
+        problem p = {.name = batch ? "batch normalisation" : "fixed normalisation",
+                     .ops = ops,
+                     .loss = batchnorm_loss,
+                     .t = 40,
+                     .in = 7,
+                     .flag = batch};
+        add_input(&p, p.t * p.in, 1.5);
+        add_input(&p, p.in, 1.0);
+        add_input(&p, p.in, 1.0);
+        set_outputs(&p, p.t * p.in);
+        norm_arrays a;
+        double sum[16];
+        prepare_norm(&p, &a);
+        if (batch) {
+            tdm_batchnorm_backward_sums(ops, p.t, p.in, p.input[0], p.weights, &a.norm, false, sum);
+            tdm_batchnorm_backward_data(ops, p.t, p.in, p.input[0], p.weights, &a.norm, false, sum,
+                                        (double)p.t, p.gradient[0]);
+        } else {
+            tdm_batchnorm_backward_fixed(ops, p.t, p.in, p.input[0], p.weights, &a.norm, false, sum,
+                                         p.gradient[0]);
+        }
+        for (int64_t i = 0; i < p.in; i++) {
+            p.gradient[1][i] = (float)sum[p.in + i];
+            p.gradient[2][i] = (float)sum[i];
+        }
+        check_gradients(&p);
+    }
+    tdm_ops_destroy(&ops);
+}
+
+/* ---- Pooling: average of x; tokens and attention of x, position, with q, k and v the tokens themselves ----
+ */
+static double average_pool_loss(problem *p)
+{
+    tdm_average_pool_forward(p->ops, 2, 4, 6, p->in, p->input[0], p->output);
+    return weighted_sum(p);
+}
+
+static void test_average_pool(void **state)
+{
+    (void)state;
+    tdm_ops *ops = make_ops(TDM_F32, 1);
+    problem p = {.name = "average pooling", .ops = ops, .loss = average_pool_loss, .in = 5};
+    add_input(&p, 2 * 4 * 6 * p.in, 1.0);
+    set_outputs(&p, 2 * 2 * 3 * p.in);
+    tdm_average_pool_backward(ops, 2, 4, 6, p.in, p.weights, false, p.gradient[0]);
+    check_gradients(&p);
+    tdm_ops_destroy(&ops);
+}
+
+enum { POOL_N = 2, POOL_PIXELS = 5, POOL_HEADS = 2, POOL_DIM = 6, POOL_WIDTH = POOL_HEADS * POOL_DIM };
+
+static void pool_forward(problem *p, float *token, float *first, float *share)
+{
+    tdm_pool_tokens_forward(p->ops, POOL_N, POOL_PIXELS, POOL_WIDTH, p->input[0], p->input[1], token);
+    for (int64_t i = 0; i < POOL_N; i++)
+        memcpy(first + i * POOL_WIDTH, token + i * (1 + POOL_PIXELS) * POOL_WIDTH,
+               sizeof(float) * POOL_WIDTH);
+    tdm_pool_attention_forward(p->ops, POOL_N, 1 + POOL_PIXELS, POOL_HEADS, POOL_DIM, first, token, token,
+                               p->output, share);
+}
+
+static double pool_loss(problem *p)
+{
+    static float token[POOL_N * (1 + POOL_PIXELS) * POOL_WIDTH], first[POOL_N * POOL_WIDTH],
+        share[POOL_N * POOL_HEADS * (1 + POOL_PIXELS)];
+    pool_forward(p, token, first, share);
+    return weighted_sum(p);
+}
+
+static void test_attention_pool(void **state)
+{
+    (void)state;
+    static float token[POOL_N * (1 + POOL_PIXELS) * POOL_WIDTH], first[POOL_N * POOL_WIDTH],
+        share[POOL_N * POOL_HEADS * (1 + POOL_PIXELS)], dq[POOL_N * POOL_WIDTH],
+        dk[POOL_N * (1 + POOL_PIXELS) * POOL_WIDTH], dv[POOL_N * (1 + POOL_PIXELS) * POOL_WIDTH];
+    tdm_ops *ops = make_ops(TDM_F32, 2);
+    problem p = {.name = "attention pooling", .ops = ops, .loss = pool_loss};
+    add_input(&p, POOL_N * POOL_PIXELS * POOL_WIDTH, 1.0);
+    add_input(&p, (1 + POOL_PIXELS) * POOL_WIDTH, 1.0);
+    set_outputs(&p, POOL_N * POOL_WIDTH);
+    pool_forward(&p, token, first, share);
+    tdm_pool_attention_backward(ops, POOL_N, 1 + POOL_PIXELS, POOL_HEADS, POOL_DIM, first, token, token,
+                                share, p.weights, dq, dk, dv);
+    tdm_pool_tokens_backward(ops, POOL_N, POOL_PIXELS, POOL_WIDTH, dk, dv, dq, p.gradient[0], p.gradient[1]);
+    check_gradients(&p);
+    tdm_ops_destroy(&ops);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +471,8 @@ int main(void)
         cmocka_unit_test(test_activation),   cmocka_unit_test(test_attention),
         cmocka_unit_test(test_image_tokens), cmocka_unit_test(test_text_tokens),
         cmocka_unit_test(test_l2norm),       cmocka_unit_test(test_softmax),
+        cmocka_unit_test(test_conv),         cmocka_unit_test(test_batchnorm),
+        cmocka_unit_test(test_average_pool), cmocka_unit_test(test_attention_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -201,6 +201,84 @@ static void output_end(tdm_ops *ops)
     free(x), free(dy), free(y), free(dx), free(logits), free(w), free(m), free(v);
 }
 
+static void conv(tdm_ops *ops)
+{
+    enum { N = 2, HEIGHT = 4, WIDTH = 5, IN = 6, OUT = 8, T = N * HEIGHT * WIDTH };
+    tdm_dtype dtype = tdm_ops_dtype(ops);
+    void *x = golden_act(dtype, 31, T * IN), *dy = golden_act(dtype, 33, T * OUT);
+    void *y = new_act(dtype, T * OUT), *dx = new_act(dtype, T * IN);
+    float *w = golden_input(32, OUT * IN * 9), *dw = new_f32(OUT * IN * 9);
+    tdm_conv *c;
+    REQUIRE_OK(tdm_conv_create(ops, IN, OUT, 3, HEIGHT, WIDTH, &c));
+    REQUIRE_OK(tdm_conv_load(c, w, true));
+    REQUIRE_OK(tdm_conv_forward(c, N, x, y));
+    REQUIRE_OK(tdm_conv_backward_data(c, N, dy, dx));
+    REQUIRE_OK(tdm_conv_backward_weight(c, N, x, dy, dw));
+    CHECK_ACT(y, golden_conv);
+    CHECK_ACT(dx, golden_conv_dx);
+    CHECK_F32(dw, golden_conv_dw);
+    tdm_conv_destroy(&c);
+    free(x), free(dy), free(y), free(dx), free(w), free(dw);
+}
+
+static void batchnorm(tdm_ops *ops)
+{
+    enum { T = 2 * 4 * 6, WIDTH = 6 };
+    tdm_dtype dtype = tdm_ops_dtype(ops);
+    void *x = golden_act(dtype, 34, T * WIDTH), *dy = golden_act(dtype, 37, T * WIDTH);
+    void *y = new_act(dtype, T * WIDTH), *dx = new_act(dtype, T * WIDTH);
+    float *g = golden_input(35, WIDTH), *b = golden_input(36, WIDTH);
+    float mean[WIDTH], variance[WIDTH], kept[4][WIDTH], dg[WIDTH], db[WIDTH];
+    tdm_batchnorm norm = {kept[0], kept[1], kept[2], kept[3]};
+    double sum[2 * WIDTH];
+    tdm_batchnorm_sums(ops, T, WIDTH, x, sum);
+    for (int i = 0; i < WIDTH; i++) {
+        mean[i] = (float)(sum[i] / T);
+        variance[i] = (float)(sum[WIDTH + i] / T - sum[i] / T * (sum[i] / T));
+    }
+    tdm_batchnorm_prepare(WIDTH, mean, variance, g, b, &norm);
+    tdm_batchnorm_forward(ops, T, WIDTH, x, &norm, NULL, true, y);
+    tdm_batchnorm_backward_sums(ops, T, WIDTH, x, dy, &norm, true, sum);
+    tdm_batchnorm_backward_data(ops, T, WIDTH, x, dy, &norm, true, sum, T, dx);
+    for (int i = 0; i < WIDTH; i++) {
+        db[i] = (float)sum[i];
+        dg[i] = (float)sum[WIDTH + i];
+    }
+    CHECK_ACT(y, golden_batchnorm);
+    CHECK_ACT(dx, golden_batchnorm_dx);
+    CHECK_F32(dg, golden_batchnorm_dg);
+    CHECK_F32(db, golden_batchnorm_db);
+    void *pooled = new_act(dtype, T * WIDTH / 4), *dpooled = golden_act(dtype, 38, T * WIDTH / 4);
+    tdm_average_pool_forward(ops, 2, 4, 6, WIDTH, x, pooled);
+    tdm_average_pool_backward(ops, 2, 4, 6, WIDTH, dpooled, false, dx);
+    CHECK_ACT(pooled, golden_average_pool);
+    CHECK_ACT(dx, golden_average_pool_dx);
+    free(x), free(dy), free(y), free(dx), free(g), free(b), free(pooled), free(dpooled);
+}
+
+static void attention_pool(tdm_ops *ops)
+{
+    enum { N = 2, PIXELS = 6, HEADS = 2, HEAD_DIM = 4, WIDTH = HEADS * HEAD_DIM, T = N * (1 + PIXELS) };
+    tdm_dtype dtype = tdm_ops_dtype(ops);
+    const size_t row = WIDTH * tdm_dtype_bytes(dtype);
+    void *x = golden_act(dtype, 39, N * PIXELS * WIDTH), *token = new_act(dtype, T * WIDTH);
+    void *q = new_act(dtype, N * WIDTH), *dq = new_act(dtype, N * WIDTH),
+         *dx = new_act(dtype, N * PIXELS * WIDTH);
+    void *dk = new_act(dtype, T * WIDTH), *dv = new_act(dtype, T * WIDTH);
+    float *position = golden_input(40, (1 + PIXELS) * WIDTH), *dposition = new_f32((1 + PIXELS) * WIDTH);
+    float *out = new_f32(N * WIDTH), *dout = golden_input(41, N * WIDTH), p[N * HEADS * (1 + PIXELS)];
+    tdm_pool_tokens_forward(ops, N, PIXELS, WIDTH, x, position, token);
+    for (size_t i = 0; i < N; i++) memcpy((char *)q + i * row, (char *)token + i * (1 + PIXELS) * row, row);
+    tdm_pool_attention_forward(ops, N, 1 + PIXELS, HEADS, HEAD_DIM, q, token, token, out, p);
+    tdm_pool_attention_backward(ops, N, 1 + PIXELS, HEADS, HEAD_DIM, q, token, token, p, dout, dq, dk, dv);
+    tdm_pool_tokens_backward(ops, N, PIXELS, WIDTH, dk, dv, dq, dx, dposition);
+    CHECK_F32(out, golden_attention_pool);
+    CHECK_ACT(dx, golden_attention_pool_dx);
+    CHECK_F32(dposition, golden_attention_pool_dposition);
+    free(x), free(token), free(q), free(dq), free(dx), free(dk), free(dv), free(position), free(dposition),
+        free(out), free(dout);
+}
+
 #define GOLDEN_TEST(name)                                                                                    \
     static void test_##name(void **state)                                                                    \
     {                                                                                                        \
@@ -214,6 +292,9 @@ GOLDEN_TEST(attention)
 GOLDEN_TEST(image_tokens)
 GOLDEN_TEST(text_tokens)
 GOLDEN_TEST(output_end)
+GOLDEN_TEST(conv)
+GOLDEN_TEST(batchnorm)
+GOLDEN_TEST(attention_pool)
 
 int main(void)
 {
@@ -221,7 +302,8 @@ int main(void)
         cmocka_unit_test(test_linear),       cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_activation),   cmocka_unit_test(test_attention),
         cmocka_unit_test(test_image_tokens), cmocka_unit_test(test_text_tokens),
-        cmocka_unit_test(test_output_end),
+        cmocka_unit_test(test_output_end),   cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_batchnorm),    cmocka_unit_test(test_attention_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,8 @@ static void set_up(setup *s)
     must(tdm_params_add(&s->params, "bias", 1, (int64_t[]){7}, TDM_INIT_CONSTANT, 1.0, false, NULL));
     must(tdm_params_add(&s->params, "frozen", 1, (int64_t[]){2}, TDM_INIT_CONSTANT, 1.0, true, NULL));
     s->params.row[2].lr_scale = 0.0;
+    must(tdm_params_add_buffer(&s->params, "buffer", 1, (int64_t[]){2}, TDM_INIT_ONE, 0, NULL));
+    s->params.row[3].lr_scale = 2.0; /* has no meaning for a buffer */
     must(tdm_params_allocate(&s->params, true));
     tdm_params_init(&s->params, 1);
     must(tdm_optim_create(&s->params, &s->optim));
@@ -90,6 +92,8 @@ static void test_update(void **state)
         assert_float_equal(s.optim.m[i], 0.1f * (i % 2 ? -2.0f : 3.0f) * 0.25f / (float)sqrt(squares), 1e-6);
     }
     assert_float_equal(s.params.weight[s.params.row[2].offset], 1.0f, 0.0);
+    assert_float_equal(s.params.weight[s.params.row[3].offset], 1.0f, 0.0);
+    assert_float_equal(s.optim.m[s.params.row[3].offset], 0.0f, 0.0);
     tear_down(&s);
 }
 

@@ -1,0 +1,745 @@
+/* CLIP's ModifiedResNet (github openai/CLIP, clip/model.py): a stem of three convolutions, four stages of
+ * bottleneck blocks whose strided convolutions are average pooling and a convolution of stride 1, and
+ * attention pooling with one query, the mean token. Images are rows of pixels, channels last, throughout.
+ *
+ * Every convolution is followed by batch normalisation. While training with batch_stats "sync" its statistics
+ * are those of the global batch: sums go through tdm_model_set_rank_sum in forward and in backward. Else they
+ * are the running ones, constants of the backward pass. */
+#include "model_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { STAGES = 4, STEM = 3, EXPANSION = 4, WINDOW = 3 * 3 * 3 /* of the first convolution */ };
+static const double MOMENTUM = 0.1;
+
+/* ---- Shapes ---- */
+typedef struct block_shape {
+    int64_t stage, index; /* "layerSTAGE.INDEX", stage from 1 */
+    int64_t in, planes;   /* channels that enter and that the 3x3 convolution has */
+    int64_t stride;
+    int64_t height, width; /* of its input */
+} block_shape;
+
+static int64_t block_count(const tdm_tower_config *c)
+{
+    int64_t count = 0;
+    for (int stage = 0; stage < STAGES; stage++) count += c->stage_layers[stage];
+    return count;
+}
+
+static block_shape shape_of_block(const tdm_tower_config *c, int64_t block)
+{
+    block_shape s = {.in = c->width, .height = c->height_px / 4, .width = c->width_px / 4};
+    for (s.stage = 1;; s.stage++) {
+        s.planes = c->width << (s.stage - 1);
+        for (s.index = 0; s.index < c->stage_layers[s.stage - 1]; s.index++) {
+            s.stride = s.stage > 1 && s.index == 0 ? 2 : 1;
+            if (block-- == 0) return s;
+            s.in = s.planes * EXPANSION;
+            s.height /= s.stride;
+            s.width /= s.stride;
+        }
+    }
+}
+
+static bool has_projection(const block_shape *s)
+{
+    return s->stride > 1 || s->in != s->planes * EXPANSION;
+}
+
+/* Pixels of one image where a block begins and ends. */
+static int64_t pixels_in(const block_shape *s)
+{
+    return s->height * s->width;
+}
+
+static int64_t pixels_out(const block_shape *s)
+{
+    return pixels_in(s) / (s->stride * s->stride);
+}
+
+/* ---- A convolution and the normalisation behind it ---- */
+typedef struct unit {
+    int64_t pixels, out;
+    tdm_conv *conv;
+    int64_t weight, gamma, beta, mean, variance; /* parameter rows */
+    float *next_mean, *next_variance; /* the running statistics that were noted [out], when training */
+    bool noted;
+    /* kept for backward */
+    const void *x;
+    void *c; /* the convolution's output */
+    tdm_batchnorm norm;
+    double count; /* rows of the global batch */
+} unit;
+
+typedef struct block {
+    block_shape shape;
+    unit a, b, c, d; /* 1x1, 3x3, 1x1; d: the projection of the residual, where has_projection */
+    /* kept for backward */
+    void *x, *y1, *y2, *pooled, *out; /* input; inputs of b, c and d; output */
+} block;
+
+typedef struct attention_pool {
+    int64_t pixels, width, heads;
+    int64_t position, weight[3], bias[3], c_weight, c_bias; /* parameter rows; three: keys, queries, values */
+    tdm_linear *linear[3];
+    /* kept for backward */
+    void *token, *first, *k, *v, *q;
+    float *p, *out;
+} attention_pool;
+
+enum { K, Q, V }; /* CLIP's order */
+
+typedef struct resnet {
+    tower base;
+    tdm_ops *ops;
+    tdm_params *params;
+    tdm_scratch *scratch;
+    const rank_sum *rank_sum;
+    bool train, sync;
+    int64_t height, width_px, width, embed_dim, blocks;
+    double mean[3], std[3];
+    unit stem[STEM];
+    block *block;
+    attention_pool pool;
+    int64_t widest;        /* channels */
+    int64_t stream_values; /* of one image, the largest input or output of a block */
+    double *sum;           /* [2·widest + 1] */
+    float *moments;        /* [2·widest]: mean and variance of a batch */
+    /* kept for backward */
+    size_t mark;
+    int64_t n;
+    bool batch_stats;
+    void *stem_y[STEM - 1], *stream0; /* outputs of the stem's units, of the stem */
+} resnet;
+
+static tdm_status unit_create(resnet *r, const char *prefix, const char *conv, const char *norm, int64_t in,
+                              int64_t out, int64_t kernel, int64_t height, int64_t width, double gamma,
+                              unit *u)
+{
+    tdm_params *p = r->params;
+    char at[64];
+    const double bound = pow((double)(in * kernel * kernel), -0.5); /* kaiming_uniform_ with a = sqrt(5) */
+    u->pixels = height * width;
+    u->out = out;
+    r->widest = tdm_max_i64(r->widest, out);
+    snprintf(at, sizeof(at), "%s.%s", prefix, conv);
+    TDM_TRY(declare(p, &u->weight, TDM_INIT_UNIFORM, bound, 4, (int64_t[]){out, in, kernel, kernel}, at,
+                    "weight"));
+    snprintf(at, sizeof(at), "%s.%s", prefix, norm);
+    TDM_TRY(declare(p, &u->gamma, TDM_INIT_CONSTANT, gamma, 1, (int64_t[]){out}, at, "weight"));
+    TDM_TRY(declare(p, &u->beta, TDM_INIT_ZERO, 0, 1, (int64_t[]){out}, at, "bias"));
+    char name[96];
+    snprintf(name, sizeof(name), "%s.running_mean", at);
+    TDM_TRY(tdm_params_add_buffer(p, name, 1, (int64_t[]){out}, TDM_INIT_ZERO, 0, &u->mean));
+    snprintf(name, sizeof(name), "%s.running_var", at);
+    TDM_TRY(tdm_params_add_buffer(p, name, 1, (int64_t[]){out}, TDM_INIT_ONE, 0, &u->variance));
+    if (r->train && r->sync) {
+        TDM_TRY(TDM_ALLOC(out, &u->next_mean));
+        TDM_TRY(TDM_ALLOC(out, &u->next_variance));
+    }
+    const bool stem = in == 3; /* reads windows, see tdm_image_windows */
+    return tdm_conv_create(r->ops, stem ? WINDOW : in, out, stem ? 1 : kernel, height, width, &u->conv);
+}
+
+static void unit_destroy(unit *u)
+{
+    tdm_conv_destroy(&u->conv);
+    tdm_free(u->next_mean);
+    tdm_free(u->next_variance);
+}
+
+static tdm_status unit_load(resnet *r, unit *u)
+{
+    return tdm_conv_load(u->conv, weight_of(r->params, u->weight), r->train);
+}
+
+/* Room for what a unit keeps. */
+static tdm_status unit_reserve(resnet *r, unit *u, int64_t n)
+{
+    TAKE_ACT(r->scratch, r->ops, n * u->pixels * u->out, &u->c);
+    TAKE(r->scratch, u->out, &u->norm.mean);
+    TAKE(r->scratch, u->out, &u->norm.rstd);
+    TAKE(r->scratch, u->out, &u->norm.scale);
+    TAKE(r->scratch, u->out, &u->norm.shift);
+    return TDM_OK;
+}
+
+static void sum_over_ranks(const resnet *r, double *value, int64_t count)
+{
+    if (r->rank_sum->sum) r->rank_sum->sum(r->rank_sum->context, value, count);
+}
+
+/* running = (1 - momentum) running + momentum batch, with the unbiased variance. */
+static void note_statistics(resnet *r, unit *u, const float *mean, const float *variance)
+{
+    const size_t bytes = sizeof(float) * (size_t)u->out;
+    if (!u->noted) {
+        memcpy(u->next_mean, weight_of(r->params, u->mean), bytes);
+        memcpy(u->next_variance, weight_of(r->params, u->variance), bytes);
+        u->noted = true;
+    }
+    const double unbiased = u->count > 1.0 ? u->count / (u->count - 1.0) : 1.0;
+    for (int64_t i = 0; i < u->out; i++) {
+        u->next_mean[i] = (float)((1.0 - MOMENTUM) * u->next_mean[i] + MOMENTUM * mean[i]);
+        u->next_variance[i] =
+            (float)((1.0 - MOMENTUM) * u->next_variance[i] + MOMENTUM * unbiased * variance[i]);
+    }
+}
+
+/* Fills u->norm for the rows in u->c. */
+static void unit_statistics(resnet *r, unit *u, int64_t n, bool keep)
+{
+    const tdm_params *p = r->params;
+    const float *mean = weight_of(p, u->mean), *variance = weight_of(p, u->variance);
+    if (r->batch_stats) {
+        const int64_t w = u->out, t = n * u->pixels;
+        float *batch_mean = r->moments, *batch_variance = r->moments + w;
+        tdm_batchnorm_sums(r->ops, t, w, u->c, r->sum);
+        r->sum[2 * w] = (double)t;
+        sum_over_ranks(r, r->sum, 2 * w + 1);
+        u->count = r->sum[2 * w];
+        for (int64_t i = 0; i < w; i++) {
+            const double centre = r->sum[i] / u->count;
+            batch_mean[i] = (float)centre;
+            batch_variance[i] = (float)fmax(0.0, r->sum[w + i] / u->count - centre * centre);
+        }
+        if (keep && u->next_mean) note_statistics(r, u, batch_mean, batch_variance);
+        mean = batch_mean;
+        variance = batch_variance;
+    }
+    tdm_batchnorm_prepare(u->out, mean, variance, weight_of(p, u->gamma), weight_of(p, u->beta), &u->norm);
+}
+
+/* y = normalised convolution of x (+ residual, unless NULL), through a ReLU if relu. */
+static tdm_status unit_forward(resnet *r, unit *u, int64_t n, bool keep, const void *x, const void *residual,
+                               bool relu, void *y)
+{
+    u->x = x;
+    TDM_TRY(tdm_conv_forward(u->conv, n, x, u->c));
+    unit_statistics(r, u, n, keep);
+    tdm_batchnorm_forward(r->ops, n * u->pixels, u->out, u->c, &u->norm, residual, relu, y);
+    return TDM_OK;
+}
+
+/* dy: gradient of y, with relu before the ReLU's part; dc: room for the gradient of the convolution's output,
+ * may be dy; dx: gradient of x, unless NULL. */
+static tdm_status unit_backward(resnet *r, unit *u, bool relu, const void *dy, void *dc, void *dx)
+{
+    const tdm_params *p = r->params;
+    const int64_t w = u->out, t = r->n * u->pixels;
+    float *dgamma = grad_of(p, u->gamma), *dbeta = grad_of(p, u->beta);
+    if (r->batch_stats)
+        tdm_batchnorm_backward_sums(r->ops, t, w, u->c, dy, &u->norm, relu, r->sum);
+    else
+        tdm_batchnorm_backward_fixed(r->ops, t, w, u->c, dy, &u->norm, relu, r->sum, dc);
+    for (int64_t i = 0; i < w; i++) { /* this rank's share: gradients are summed later */
+        dbeta[i] += (float)r->sum[i];
+        dgamma[i] += (float)r->sum[w + i];
+    }
+    if (r->batch_stats) {
+        sum_over_ranks(r, r->sum, 2 * w);
+        tdm_batchnorm_backward_data(r->ops, t, w, u->c, dy, &u->norm, relu, r->sum, u->count, dc);
+    }
+    TDM_TRY(tdm_conv_backward_weight(u->conv, r->n, u->x, dc, grad_of(p, u->weight)));
+    return dx ? tdm_conv_backward_data(u->conv, r->n, dc, dx) : TDM_OK;
+}
+
+static void unit_update(resnet *r, unit *u, bool apply)
+{
+    const size_t bytes = sizeof(float) * (size_t)u->out;
+    if (u->noted && apply) {
+        memcpy(weight_of(r->params, u->mean), u->next_mean, bytes);
+        memcpy(weight_of(r->params, u->variance), u->next_variance, bytes);
+    }
+    u->noted = false;
+}
+
+/* ---- Blocks ---- */
+static tdm_status block_create(resnet *r, const block_shape *s, block *b)
+{
+    char at[64], down[80];
+    snprintf(at, sizeof(at), "visual.layer%d.%lld", (int)s->stage, (long long)s->index);
+    snprintf(down, sizeof(down), "%s.downsample", at);
+    const int64_t p = s->planes, h = s->height, w = s->width, out_h = h / s->stride, out_w = w / s->stride;
+    b->shape = *s;
+    TDM_TRY(unit_create(r, at, "conv1", "bn1", s->in, p, 1, h, w, 1.0, &b->a));
+    TDM_TRY(unit_create(r, at, "conv2", "bn2", p, p, 3, h, w, 1.0, &b->b));
+    TDM_TRY(unit_create(r, at, "conv3", "bn3", p, p * EXPANSION, 1, out_h, out_w, 0.0, &b->c));
+    r->stream_values = tdm_max_i64(r->stream_values, pixels_out(s) * p * EXPANSION);
+    if (!has_projection(s)) return TDM_OK;
+    return unit_create(r, down, "0", "1", s->in, p * EXPANSION, 1, out_h, out_w, 1.0, &b->d);
+}
+
+static tdm_status block_load(resnet *r, block *b)
+{
+    TDM_TRY(unit_load(r, &b->a));
+    TDM_TRY(unit_load(r, &b->b));
+    TDM_TRY(unit_load(r, &b->c));
+    return b->d.conv ? unit_load(r, &b->d) : TDM_OK;
+}
+
+static tdm_status block_reserve(resnet *r, block *b, int64_t n)
+{
+    const block_shape *s = &b->shape;
+    TAKE_ACT(r->scratch, r->ops, n * pixels_in(s) * s->planes, &b->y1);
+    TAKE_ACT(r->scratch, r->ops, n * pixels_out(s) * s->planes, &b->y2);
+    TDM_TRY(unit_reserve(r, &b->a, n));
+    TDM_TRY(unit_reserve(r, &b->b, n));
+    TDM_TRY(unit_reserve(r, &b->c, n));
+    if (!has_projection(s)) return TDM_OK;
+    if (s->stride > 1) TAKE_ACT(r->scratch, r->ops, n * pixels_out(s) * s->in, &b->pooled);
+    return unit_reserve(r, &b->d, n);
+}
+
+/* The 3x3 convolution with its ReLU, pooled in a strided block. */
+static tdm_status middle_forward(resnet *r, block *b, int64_t n, bool keep)
+{
+    const block_shape *s = &b->shape;
+    if (s->stride == 1) return unit_forward(r, &b->b, n, keep, b->y1, NULL, true, b->y2);
+    const size_t mark = tdm_scratch_mark(r->scratch);
+    void *full;
+    TAKE_ACT(r->scratch, r->ops, n * pixels_in(s) * s->planes, &full);
+    TDM_TRY(unit_forward(r, &b->b, n, keep, b->y1, NULL, true, full));
+    tdm_average_pool_forward(r->ops, n, s->height, s->width, s->planes, full, b->y2);
+    tdm_scratch_rewind(r->scratch, mark);
+    return TDM_OK;
+}
+
+static tdm_status block_forward(resnet *r, block *b, int64_t n, bool keep, void *x, void *out)
+{
+    const block_shape *s = &b->shape;
+    b->x = x;
+    b->out = out;
+    TDM_TRY(unit_forward(r, &b->a, n, keep, x, NULL, true, b->y1));
+    TDM_TRY(middle_forward(r, b, n, keep));
+    const void *residual = x;
+    if (has_projection(s)) {
+        const void *input = x;
+        if (s->stride > 1) {
+            tdm_average_pool_forward(r->ops, n, s->height, s->width, s->in, x, b->pooled);
+            input = b->pooled;
+        }
+        TDM_TRY(unit_forward(r, &b->d, n, keep, input, NULL, false, out));
+        residual = out;
+    }
+    return unit_forward(r, &b->c, n, keep, b->y2, residual, true, out);
+}
+
+/* The residual's way: adds to dx, or returns in *identity what is to be added. g may be overwritten. */
+static tdm_status residual_way_backward(resnet *r, block *b, void *g, void *dx, void **identity)
+{
+    const block_shape *s = &b->shape;
+    *identity = g;
+    if (!has_projection(s)) return TDM_OK;
+    TAKE_ACT(r->scratch, r->ops, r->n * pixels_out(s) * s->in, identity);
+    TDM_TRY(unit_backward(r, &b->d, false, g, g, *identity));
+    if (s->stride == 1) return TDM_OK;
+    tdm_average_pool_backward(r->ops, r->n, s->height, s->width, s->in, *identity, true, dx);
+    *identity = NULL;
+    return TDM_OK;
+}
+
+/* g: gradient of the block's output, zero where the output is (overwritten). dx: the same of its input. */
+static tdm_status block_backward(resnet *r, block *b, void *g, void *dx)
+{
+    const block_shape *s = &b->shape;
+    const size_t mark = tdm_scratch_mark(r->scratch);
+    const int64_t in = r->n * pixels_in(s), out = r->n * pixels_out(s);
+    void *dc, *dy2, *full, *dy1, *identity;
+    TAKE_ACT(r->scratch, r->ops, out * s->planes * EXPANSION, &dc);
+    TAKE_ACT(r->scratch, r->ops, out * s->planes, &dy2);
+    TAKE_ACT(r->scratch, r->ops, in * s->planes, &dy1);
+    TDM_TRY(unit_backward(r, &b->c, false, g, dc, dy2));
+    full = dy2;
+    if (s->stride > 1) {
+        TAKE_ACT(r->scratch, r->ops, in * s->planes, &full);
+        tdm_average_pool_backward(r->ops, r->n, s->height, s->width, s->planes, dy2, false, full);
+    }
+    TDM_TRY(unit_backward(r, &b->b, true, full, full, dy1));
+    TDM_TRY(unit_backward(r, &b->a, true, dy1, dy1, dx));
+    TDM_TRY(residual_way_backward(r, b, g, dx, &identity));
+    tdm_residual_backward(r->ops, in * s->in, b->x, dx, identity, dx);
+    tdm_scratch_rewind(r->scratch, mark);
+    return TDM_OK;
+}
+
+/* ---- Stem ---- */
+static tdm_status stem_create(resnet *r)
+{
+    const int64_t half = r->width / 2, h = r->height / 2, w = r->width_px / 2;
+    TDM_TRY(unit_create(r, "visual", "conv1", "bn1", 3, half, 3, h, w, 1.0, &r->stem[0]));
+    TDM_TRY(unit_create(r, "visual", "conv2", "bn2", half, half, 3, h, w, 1.0, &r->stem[1]));
+    return unit_create(r, "visual", "conv3", "bn3", half, r->width, 3, h, w, 1.0, &r->stem[2]);
+}
+
+static tdm_status stem_forward(resnet *r, const tdm_tower_input *input, bool keep, void *out)
+{
+    const int64_t n = input->n, rows = n * r->stem[0].pixels;
+    void *windows;
+    TAKE_ACT(r->scratch, r->ops, rows * WINDOW, &windows);
+    for (int i = 0; i < STEM - 1; i++) TAKE_ACT(r->scratch, r->ops, rows * r->stem[i].out, &r->stem_y[i]);
+    for (int i = 0; i < STEM; i++) TDM_TRY(unit_reserve(r, &r->stem[i], n));
+    const size_t mark = tdm_scratch_mark(r->scratch);
+    void *full;
+    TAKE_ACT(r->scratch, r->ops, rows * r->width, &full);
+    tdm_image_windows(r->ops, n, r->height, r->width_px, 3, 2, 1, input->image, r->mean, r->std, windows);
+    TDM_TRY(unit_forward(r, &r->stem[0], n, keep, windows, NULL, true, r->stem_y[0]));
+    TDM_TRY(unit_forward(r, &r->stem[1], n, keep, r->stem_y[0], NULL, true, r->stem_y[1]));
+    TDM_TRY(unit_forward(r, &r->stem[2], n, keep, r->stem_y[1], NULL, true, full));
+    tdm_average_pool_forward(r->ops, n, r->height / 2, r->width_px / 2, r->width, full, out);
+    tdm_scratch_rewind(r->scratch, mark);
+    return TDM_OK;
+}
+
+static tdm_status stem_backward(resnet *r, const void *g)
+{
+    const size_t mark = tdm_scratch_mark(r->scratch);
+    const int64_t rows = r->n * r->stem[0].pixels;
+    void *full, *dy1, *dy0;
+    TAKE_ACT(r->scratch, r->ops, rows * r->width, &full);
+    TAKE_ACT(r->scratch, r->ops, rows * r->stem[1].out, &dy1);
+    TAKE_ACT(r->scratch, r->ops, rows * r->stem[0].out, &dy0);
+    tdm_average_pool_backward(r->ops, r->n, r->height / 2, r->width_px / 2, r->width, g, false, full);
+    TDM_TRY(unit_backward(r, &r->stem[2], true, full, full, dy1));
+    TDM_TRY(unit_backward(r, &r->stem[1], true, dy1, dy1, dy0));
+    TDM_TRY(unit_backward(r, &r->stem[0], true, dy0, dy0, NULL));
+    tdm_scratch_rewind(r->scratch, mark);
+    return TDM_OK;
+}
+
+/* ---- Attention pooling ---- */
+static tdm_status pool_create(resnet *r, const tdm_tower_config *c)
+{
+    attention_pool *a = &r->pool;
+    tdm_params *p = r->params;
+    static const char *const names[] = {[K] = "k_proj", [Q] = "q_proj", [V] = "v_proj"};
+    const int64_t w = r->width * 32, e = r->embed_dim;
+    const double std = pow((double)w, -0.5); /* also the bound of nn.Linear's uniform biases */
+    a->pixels = (r->height / 32) * (r->width_px / 32);
+    a->width = w;
+    a->heads = c->heads;
+    TDM_TRY(declare(p, &a->position, TDM_INIT_NORMAL, std, 2, (int64_t[]){1 + a->pixels, w},
+                    "visual.attnpool", "positional_embedding"));
+    for (int i = 0; i < 3; i++) {
+        char at[64];
+        snprintf(at, sizeof(at), "visual.attnpool.%s", names[i]);
+        TDM_TRY(declare(p, &a->weight[i], TDM_INIT_NORMAL, std, 2, (int64_t[]){w, w}, at, "weight"));
+        TDM_TRY(declare(p, &a->bias[i], TDM_INIT_UNIFORM, std, 1, (int64_t[]){w}, at, "bias"));
+        TDM_TRY(tdm_linear_create(r->ops, w, w, true, false, &a->linear[i]));
+    }
+    TDM_TRY(declare(p, &a->c_weight, TDM_INIT_NORMAL, std, 2, (int64_t[]){e, w}, "visual.attnpool.c_proj",
+                    "weight"));
+    return declare(p, &a->c_bias, TDM_INIT_UNIFORM, std, 1, (int64_t[]){e}, "visual.attnpool.c_proj", "bias");
+}
+
+static tdm_status pool_reserve(resnet *r, int64_t n)
+{
+    attention_pool *a = &r->pool;
+    const int64_t tokens = n * (1 + a->pixels), w = a->width;
+    TAKE_ACT(r->scratch, r->ops, tokens * w, &a->token);
+    TAKE_ACT(r->scratch, r->ops, n * w, &a->first);
+    TAKE_ACT(r->scratch, r->ops, tokens * w, &a->k);
+    TAKE_ACT(r->scratch, r->ops, tokens * w, &a->v);
+    TAKE_ACT(r->scratch, r->ops, n * w, &a->q);
+    TAKE(r->scratch, tokens * a->heads, &a->p);
+    TAKE(r->scratch, n * w, &a->out);
+    return TDM_OK;
+}
+
+static tdm_status pool_forward(resnet *r, int64_t n, const void *x, float *features)
+{
+    attention_pool *a = &r->pool;
+    const int64_t length = 1 + a->pixels, w = a->width, e = r->embed_dim;
+    const size_t row_bytes = tdm_dtype_bytes(tdm_ops_dtype(r->ops)) * (size_t)w;
+    const float *bias = weight_of(r->params, a->c_bias);
+    TDM_TRY(pool_reserve(r, n));
+    tdm_pool_tokens_forward(r->ops, n, a->pixels, w, x, weight_of(r->params, a->position), a->token);
+    for (int64_t i = 0; i < n; i++)
+        memcpy((char *)a->first + (size_t)i * row_bytes, (char *)a->token + (size_t)(i * length) * row_bytes,
+               row_bytes);
+    TDM_TRY(tdm_linear_forward(a->linear[K], n * length, a->token, a->k));
+    TDM_TRY(tdm_linear_forward(a->linear[V], n * length, a->token, a->v));
+    TDM_TRY(tdm_linear_forward(a->linear[Q], n, a->first, a->q));
+    tdm_pool_attention_forward(r->ops, n, length, a->heads, w / a->heads, a->q, a->k, a->v, a->out, a->p);
+    TDM_TRY(tdm_gemm(r->ops, false, true, n, e, w, 1.0f, a->out, w, weight_of(r->params, a->c_weight), w,
+                     0.0f, features, e));
+    for (int64_t i = 0; i < n * e; i++) features[i] += bias[i % e];
+    return TDM_OK;
+}
+
+/* dx: gradient of the last block's output. */
+static tdm_status pool_backward(resnet *r, const float *dfeatures, void *dx)
+{
+    const attention_pool *a = &r->pool;
+    const tdm_params *p = r->params;
+    const size_t mark = tdm_scratch_mark(r->scratch);
+    const int64_t n = r->n, length = 1 + a->pixels, t = n * length, w = a->width, e = r->embed_dim;
+    float *dout, *dbias = grad_of(p, a->c_bias);
+    void *dq, *dk, *dv, *dfirst, *da, *db;
+    TAKE(r->scratch, n * w, &dout);
+    TAKE_ACT(r->scratch, r->ops, n * w, &dq);
+    TAKE_ACT(r->scratch, r->ops, n * w, &dfirst);
+    TAKE_ACT(r->scratch, r->ops, t * w, &dk);
+    TAKE_ACT(r->scratch, r->ops, t * w, &dv);
+    TAKE_ACT(r->scratch, r->ops, t * w, &da);
+    TAKE_ACT(r->scratch, r->ops, t * w, &db);
+    for (int64_t i = 0; i < n * e; i++) dbias[i % e] += dfeatures[i];
+    TDM_TRY(tdm_gemm(r->ops, true, false, e, w, n, 1.0f, dfeatures, e, a->out, w, 1.0f,
+                     grad_of(p, a->c_weight), w));
+    TDM_TRY(tdm_gemm(r->ops, false, false, n, w, e, 1.0f, dfeatures, e, weight_of(p, a->c_weight), w, 0.0f,
+                     dout, w));
+    tdm_pool_attention_backward(r->ops, n, length, a->heads, w / a->heads, a->q, a->k, a->v, a->p, dout, dq,
+                                dk, dv);
+    TDM_TRY(tdm_linear_backward_weight(a->linear[K], t, a->token, dk, grad_of(p, a->weight[K]),
+                                       grad_of(p, a->bias[K])));
+    TDM_TRY(tdm_linear_backward_weight(a->linear[V], t, a->token, dv, grad_of(p, a->weight[V]),
+                                       grad_of(p, a->bias[V])));
+    TDM_TRY(tdm_linear_backward_weight(a->linear[Q], n, a->first, dq, grad_of(p, a->weight[Q]),
+                                       grad_of(p, a->bias[Q])));
+    TDM_TRY(tdm_linear_backward_data(a->linear[K], t, dk, da));
+    TDM_TRY(tdm_linear_backward_data(a->linear[V], t, dv, db));
+    TDM_TRY(tdm_linear_backward_data(a->linear[Q], n, dq, dfirst));
+    tdm_pool_tokens_backward(r->ops, n, a->pixels, w, da, db, dfirst, dx, grad_of(p, a->position));
+    tdm_scratch_rewind(r->scratch, mark);
+    return TDM_OK;
+}
+
+/* ---- The tower ---- */
+static void resnet_destroy(tower **base)
+{
+    resnet *r = (resnet *)*base;
+    if (!r) return;
+    for (int i = 0; i < STEM; i++) unit_destroy(&r->stem[i]);
+    for (int64_t i = 0; r->block && i < r->blocks; i++) {
+        unit_destroy(&r->block[i].a);
+        unit_destroy(&r->block[i].b);
+        unit_destroy(&r->block[i].c);
+        unit_destroy(&r->block[i].d);
+    }
+    for (int i = 0; i < 3; i++) tdm_linear_destroy(&r->pool.linear[i]);
+    tdm_free(r->block);
+    tdm_free(r->sum);
+    tdm_free(r->moments);
+    tdm_free(r);
+    *base = NULL;
+}
+
+static tdm_status resnet_load(tower *base)
+{
+    resnet *r = (resnet *)base;
+    const tdm_params *p = r->params;
+    for (int i = 0; i < STEM; i++) TDM_TRY(unit_load(r, &r->stem[i]));
+    for (int64_t i = 0; i < r->blocks; i++) TDM_TRY(block_load(r, &r->block[i]));
+    for (int i = 0; i < 3; i++)
+        TDM_TRY(tdm_linear_load(r->pool.linear[i], weight_of(p, r->pool.weight[i]),
+                                weight_of(p, r->pool.bias[i]), r->train));
+    return TDM_OK;
+}
+
+static tdm_status forward_keeping(resnet *r, const tdm_tower_input *input, void **last)
+{
+    const int64_t n = input->n;
+    TAKE_ACT(r->scratch, r->ops, n * pixels_in(&r->block[0].shape) * r->width, &r->stream0);
+    TDM_TRY(stem_forward(r, input, true, r->stream0));
+    void *x = r->stream0;
+    for (int64_t i = 0; i < r->blocks; i++) {
+        block *b = &r->block[i];
+        void *out;
+        TAKE_ACT(r->scratch, r->ops, n * pixels_out(&b->shape) * b->shape.planes * EXPANSION, &out);
+        TDM_TRY(block_reserve(r, b, n));
+        TDM_TRY(block_forward(r, b, n, true, x, out));
+        x = out;
+    }
+    *last = x;
+    return TDM_OK;
+}
+
+/* Two streams in turn, and every block works in the same room behind them. */
+static tdm_status forward_lean(resnet *r, const tdm_tower_input *input, void **last)
+{
+    const int64_t n = input->n;
+    void *stream[2];
+    for (int i = 0; i < 2; i++) TAKE_ACT(r->scratch, r->ops, n * r->stream_values, &stream[i]);
+    const size_t mark = tdm_scratch_mark(r->scratch);
+    TDM_TRY(stem_forward(r, input, false, stream[0]));
+    tdm_scratch_rewind(r->scratch, mark);
+    for (int64_t i = 0; i < r->blocks; i++) {
+        TDM_TRY(block_reserve(r, &r->block[i], n));
+        TDM_TRY(block_forward(r, &r->block[i], n, false, stream[i % 2], stream[(i + 1) % 2]));
+        tdm_scratch_rewind(r->scratch, mark);
+    }
+    *last = stream[r->blocks % 2];
+    return TDM_OK;
+}
+
+static tdm_status resnet_forward(tower *base, const tdm_tower_input *input, const tdm_tower_mode *mode,
+                                 bool keep, float *features)
+{
+    resnet *r = (resnet *)base;
+    r->mark = tdm_scratch_mark(r->scratch);
+    r->n = input->n;
+    r->batch_stats = mode->train && r->sync;
+    void *last;
+    TDM_TRY(keep ? forward_keeping(r, input, &last) : forward_lean(r, input, &last));
+    TDM_TRY(pool_forward(r, input->n, last, features));
+    if (!keep) tdm_scratch_rewind(r->scratch, r->mark);
+    return TDM_OK;
+}
+
+static tdm_status resnet_backward(tower *base, const float *dfeatures, tdm_final_from *final_from,
+                                  void *context)
+{
+    resnet *r = (resnet *)base;
+    const tdm_params *p = r->params;
+    const block *last = &r->block[r->blocks - 1];
+    void *g, *dx;
+    TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &g);
+    TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &dx);
+    TDM_TRY(pool_backward(r, dfeatures, g));
+    tdm_residual_backward(r->ops, r->n * r->pool.pixels * r->pool.width, last->out, g, NULL, g);
+    if (final_from) final_from(context, p->row[r->pool.position].offset);
+    for (int64_t i = r->blocks - 1; i >= 0; i--) {
+        TDM_TRY(block_backward(r, &r->block[i], g, dx));
+        if (final_from) final_from(context, p->row[r->block[i].a.weight].offset);
+        void *swap = g;
+        g = dx;
+        dx = swap;
+    }
+    TDM_TRY(stem_backward(r, g));
+    if (final_from) final_from(context, p->row[r->stem[0].weight].offset);
+    tdm_scratch_rewind(r->scratch, r->mark);
+    return TDM_OK;
+}
+
+static void resnet_update_statistics(tower *base, bool apply)
+{
+    resnet *r = (resnet *)base;
+    for (int i = 0; i < STEM; i++) unit_update(r, &r->stem[i], apply);
+    for (int64_t i = 0; i < r->blocks; i++) {
+        block *b = &r->block[i];
+        unit_update(r, &b->a, apply);
+        unit_update(r, &b->b, apply);
+        unit_update(r, &b->c, apply);
+        if (b->d.conv) unit_update(r, &b->d, apply);
+    }
+}
+
+/* ---- What it costs ---- */
+/* Values of one image: kept by a block, and of its temporaries forward and backward. */
+static int64_t block_values(const block_shape *s)
+{
+    const int64_t in = pixels_in(s), out = pixels_out(s), p = s->planes;
+    const int64_t projection = has_projection(s) ? out * (p * EXPANSION + (s->stride > 1 ? s->in : 0)) : 0;
+    return 3 * in * p + out * p + out * p * EXPANSION + projection;
+}
+
+static int64_t block_backward_values(const block_shape *s)
+{
+    const int64_t in = pixels_in(s), out = pixels_out(s), p = s->planes;
+    return out * p * (EXPANSION + 1) + in * p * (s->stride > 1 ? 2 : 1) +
+           (has_projection(s) ? out * s->in : 0);
+}
+
+/* Streams, whatever the blocks hold, stem and pooling; f32 arrays count as two or one values. */
+static int64_t resnet_scratch_bytes(const tdm_config *config, tdm_dtype dtype, int64_t n,
+                                    int64_t tokens_per_caption, bool train)
+{
+    (void)tokens_per_caption;
+    const tdm_tower_config *c = &config->model.image;
+    const int64_t blocks = block_count(c), stem_pixels = (c->height_px / 2) * (c->width_px / 2);
+    const int64_t half = c->width / 2, stem = stem_pixels * (WINDOW + 4 * half + 2 * c->width);
+    const int64_t stem_backward_values = stem_pixels * (c->width + 2 * half);
+    const int64_t tokens = 1 + (c->height_px / 32) * (c->width_px / 32), wide = 32 * c->width;
+    const int64_t floats = (int64_t)sizeof(float) / (int64_t)tdm_dtype_bytes(dtype);
+    const int64_t pool = 3 * tokens * wide + 2 * wide + floats * (tokens * c->heads + wide);
+    const int64_t pool_backward_values = 4 * tokens * wide + (2 + floats) * wide;
+    int64_t stream = stem_pixels / 4 * c->width, kept = 0, room = stem, backward = 0, channels = 3 * c->width;
+    for (int64_t i = 0; i < blocks; i++) {
+        const block_shape s = shape_of_block(c, i);
+        const int64_t out = pixels_out(&s) * s.planes * EXPANSION;
+        stream = tdm_max_i64(stream, out);
+        kept += block_values(&s) + out;
+        room = tdm_max_i64(room, block_values(&s) + pixels_in(&s) * s.planes);
+        backward = tdm_max_i64(backward, block_backward_values(&s));
+        channels += 10 * s.planes;
+    }
+    backward = tdm_max_i64(backward, tdm_max_i64(stem_backward_values, pool_backward_values));
+    const int64_t values =
+        2 * stream + (train ? stem + stream + kept + pool + backward : tdm_max_i64(room, pool));
+    const int64_t takes = 64 * (32 * blocks + 64); /* what rounding each array up may cost */
+    return n * values * (int64_t)tdm_dtype_bytes(dtype) + 16 * channels + takes + (1 << 20);
+}
+
+static double resnet_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
+{
+    (void)tokens, (void)tokens_squared;
+    const tdm_tower_config *c = &config->model.image;
+    const double half = (double)c->width / 2.0, wide = 32.0 * (double)c->width;
+    const double stem_pixels = (double)(c->height_px / 2) * (double)(c->width_px / 2);
+    const double length = 1.0 + (double)((c->height_px / 32) * (c->width_px / 32));
+    double products = stem_pixels * half * (WINDOW + 9.0 * half + 9.0 * (double)c->width);
+    for (int64_t i = 0; i < block_count(c); i++) {
+        const block_shape s = shape_of_block(c, i);
+        const double in = (double)pixels_in(&s), out = (double)pixels_out(&s), p = (double)s.planes;
+        products += in * p * ((double)s.in + 9.0 * p) + out * p * p * EXPANSION;
+        if (has_projection(&s)) products += out * (double)s.in * p * EXPANSION;
+    }
+    products += wide * wide * (2.0 * length + 1.0) + 2.0 * length * wide; /* k, v, q; the attention */
+    products += wide * (double)config->model.embed_dim;
+    return 2.0 * (double)n * products;
+}
+
+static tdm_status resnet_create(const tower_setup *setup, tower **out);
+
+const tower_type tower_resnet = {
+    .name = "resnet",
+    .modality = TDM_IMAGE,
+    .create = resnet_create,
+    .destroy = resnet_destroy,
+    .load = resnet_load,
+    .forward = resnet_forward,
+    .backward = resnet_backward,
+    .update_statistics = resnet_update_statistics,
+    .scratch_bytes = resnet_scratch_bytes,
+    .forward_flop = resnet_forward_flop,
+};
+
+static tdm_status resnet_build(resnet *r, const tower_setup *setup)
+{
+    const tdm_config *config = setup->config;
+    const tdm_tower_config *c = &config->model.image;
+    r->base.type = &tower_resnet;
+    r->ops = setup->ops;
+    r->params = setup->params;
+    r->scratch = setup->scratch;
+    r->rank_sum = setup->rank_sum;
+    r->train = setup->train;
+    r->sync = !strcmp(c->batch_stats, "sync");
+    r->height = c->height_px;
+    r->width_px = c->width_px;
+    r->width = c->width;
+    r->embed_dim = config->model.embed_dim;
+    memcpy(r->mean, c->mean, sizeof(r->mean));
+    memcpy(r->std, c->std, sizeof(r->std));
+    r->stream_values = (r->height / 4) * (r->width_px / 4) * r->width;
+    TDM_TRY(stem_create(r));
+    r->blocks = block_count(c);
+    TDM_TRY(TDM_ALLOC(r->blocks, &r->block));
+    for (int64_t i = 0; i < r->blocks; i++) {
+        const block_shape s = shape_of_block(c, i);
+        TDM_TRY(block_create(r, &s, &r->block[i]));
+    }
+    TDM_TRY(pool_create(r, c));
+    TDM_TRY(TDM_ALLOC(2 * r->widest + 1, &r->sum));
+    return TDM_ALLOC(2 * r->widest, &r->moments);
+}
+
+static tdm_status resnet_create(const tower_setup *setup, tower **out)
+{
+    resnet *r;
+    TDM_TRY(TDM_ALLOC(1, &r));
+    *out = &r->base;
+    return resnet_build(r, setup);
+}
