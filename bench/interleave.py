@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Runs two benchmarks in turn and prints the ratio of their pairs/s, round by round and as a median.
+"""Runs two benchmarks in turn and prints the ratio of their rates, round by round and as a median.
 
     python3 bench/interleave.py --clip-repo CLONE_OF_OPENAI_CLIP --python PYTHON_WITH_TORCH --batch 128
 
 A machine's speed drifts by more than the differences of interest, so only runs next to each other are compared:
 every round runs A then B, the next round B then A. A is `tandem bench` (on --ranks ranks of --threads threads), B
 is bench/peer_pytorch.py (with --peer-options). --a and --b replace either by any command that writes a JSON object
-with pairs_per_s, a number or a list of which the median counts, to {json}; {tandem}, {python}, {model},
+with the rate named by --figure, a number or a list of which the median counts, to {json}; {tandem}, {python}, {model},
 {precision}, {batch} (pairs per step over all ranks), {local} (per rank), {ranks}, {threads} and {clip_repo} are
 replaced too. For example, 2 ranks x 1 thread against 1 rank x 2 threads:
 
@@ -49,6 +49,7 @@ def parse_arguments():
     parser.add_argument("--python", default=sys.executable, help="interpreter that has torch")
     parser.add_argument("--clip-repo", help="clone of github.com/openai/CLIP")
     parser.add_argument("--peer-options", default="--threads 2", help="further options of peer_pytorch.py")
+    parser.add_argument("--figure", default="pairs_per_s", help="rate that is compared, a key of the JSON")
     parser.add_argument("--a", help="command A")
     parser.add_argument("--b", help="command B")
     parser.add_argument("--name-a", default="tandem")
@@ -103,9 +104,9 @@ def measure(args, template):
             sys.exit(f"{line}\nfailed with {done.returncode}:\n{done.stderr}")
         result = json.loads(pathlib.Path(path).read_text())
     others = (busy_s() - begin_busy) - (children_s() - begin_own)
-    rate = result["pairs_per_s"]
+    rate = result[args.figure]
     rate = statistics.median(rate) if isinstance(rate, list) else rate
-    return dict(pairs_per_s=rate, others=max(0.0, others / (time.monotonic() - begin) / os.cpu_count()),
+    return dict(rate=rate, others=max(0.0, others / (time.monotonic() - begin) / os.cpu_count()),
                 result=result)
 
 
@@ -122,14 +123,14 @@ def main():
     for number in range(args.rounds):
         order = "ab" if number % 2 == 0 else "ba"
         runs = {side: measure(args, sides[side]) for side in order}
-        rounds.append(dict(order=order, ratio=runs["a"]["pairs_per_s"] / runs["b"]["pairs_per_s"], **runs))
-        parts = [f"{name} {runs[side]['pairs_per_s']:.2f} pairs/s (others {100 * runs[side]['others']:.0f} %)"
+        rounds.append(dict(order=order, ratio=runs["a"]["rate"] / runs["b"]["rate"], **runs))
+        parts = [f"{name} {runs[side]['rate']:.2f} (others {100 * runs[side]['others']:.0f} %)"
                  for side, name in (("a", args.name_a), ("b", args.name_b))]
         print(f"round {number + 1}: {', '.join(parts)}, ratio {rounds[-1]['ratio']:.3f}", flush=True)
         if args.json:
             pathlib.Path(args.json).write_text(json.dumps(dict(commands=sides, rounds=rounds), indent=1) + "\n")
     for side, name in (("a", args.name_a), ("b", args.name_b)):
-        print(f"{name}: {spread([r[side]['pairs_per_s'] for r in rounds])} pairs/s")
+        print(f"{name}: {spread([r[side]['rate'] for r in rounds])} {args.figure}")
     print(f"ratio {args.name_a} / {args.name_b}: {spread([r['ratio'] for r in rounds])}")
 
 

@@ -1,0 +1,114 @@
+/* Retrieval metrics and top-10 lists over random unit vectors, cut over the ranks.
+ *
+ *   mpirun -n RANKS eval_bench [rows] [dim] [repeats] [metrics|top_k] [json file]     defaults: 20000 512 3
+ * metrics
+ *
+ * Every query has one positive. Writes {"queries_per_s": [one per repetition], "recall_at_1"}. */
+#include "tandem/base.h"
+#include "tandem/comm.h"
+#include "tandem/eval.h"
+#include "tandem/rng.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOP = 10, QUERY_BLOCK = 512 };
+
+typedef struct bench {
+    tdm_comm *comm;
+    int64_t rows, d, first, n; /* of all ranks; of this one */
+    int repeats;
+    bool top_k;
+    float *query, *gallery;
+    int64_t *id, *best; /* [n], [n][TOP] */
+    float *score;       /* [n][TOP] */
+    double *rate;       /* [repeats] */
+    tdm_metrics metrics;
+} bench;
+
+/* Unit rows: 0.6 of what a query and its positive share, and noise of their own. */
+static void fill(const bench *b, float *feature, uint64_t own)
+{
+    for (int64_t i = 0; i < b->n; i++) {
+        tdm_rng shared = tdm_rng_at(1, 2, (uint64_t)(b->first + i), 0);
+        tdm_rng noise = tdm_rng_at(1, own, (uint64_t)(b->first + i), 0);
+        double squares = 0.0;
+        float *row = feature + i * b->d;
+        for (int64_t k = 0; k < b->d; k++) {
+            row[k] = (float)(0.6 * (tdm_rng_uniform(&shared) - 0.5) + tdm_rng_uniform(&noise) - 0.5);
+            squares += (double)row[k] * row[k];
+        }
+        for (int64_t k = 0; k < b->d; k++) row[k] *= (float)(1.0 / sqrt(squares));
+    }
+}
+
+static tdm_status prepare(bench *b)
+{
+    const int rank = tdm_comm_rank(b->comm), size = tdm_comm_size(b->comm);
+    b->first = tdm_part_begin(b->rows, size, rank);
+    b->n = tdm_part_begin(b->rows, size, rank + 1) - b->first;
+    TDM_TRY(TDM_ALLOC(b->n * b->d, &b->query));
+    TDM_TRY(TDM_ALLOC(b->n * b->d, &b->gallery));
+    TDM_TRY(TDM_ALLOC(b->n, &b->id));
+    TDM_TRY(TDM_ALLOC(b->n * TOP, &b->best));
+    TDM_TRY(TDM_ALLOC(b->n * TOP, &b->score));
+    TDM_TRY(TDM_ALLOC(b->repeats, &b->rate));
+    for (int64_t i = 0; i < b->n; i++) b->id[i] = b->first + i;
+    fill(b, b->query, 3);
+    fill(b, b->gallery, 4);
+    return TDM_OK;
+}
+
+static tdm_status run(bench *b)
+{
+    const tdm_eval_side query = {.n = b->n, .d = b->d, .feature = b->query, .id = b->id};
+    const tdm_eval_side gallery = {.n = b->n, .d = b->d, .feature = b->gallery, .id = b->id};
+    for (int i = 0; i < b->repeats; i++) {
+        tdm_comm_barrier(b->comm);
+        const double start_s = tdm_now_s();
+        if (b->top_k)
+            TDM_TRY(tdm_eval_top_k(b->comm, NULL, &query, &gallery, TOP, QUERY_BLOCK, b->best, b->score));
+        else
+            TDM_TRY(tdm_eval_metrics(b->comm, NULL, &query, &gallery, false, QUERY_BLOCK, &b->metrics));
+        tdm_comm_barrier(b->comm);
+        b->rate[i] = (double)b->rows / (tdm_now_s() - start_s);
+    }
+    return TDM_OK;
+}
+
+static void write_result(const bench *b, FILE *file)
+{
+    fprintf(file, "{\"rows\": %lld, \"dim\": %lld, \"ranks\": %d, \"what\": \"%s\", \"recall_at_1\": %g, ",
+            (long long)b->rows, (long long)b->d, tdm_comm_size(b->comm), b->top_k ? "top_k" : "metrics",
+            b->metrics.recall_at_1);
+    fprintf(file, "\"queries_per_s\": [");
+    for (int i = 0; i < b->repeats; i++) fprintf(file, "%s%.1f", i > 0 ? ", " : "", b->rate[i]);
+    fprintf(file, "]}\n");
+}
+
+static void destroy(bench *b)
+{
+    void *const list[] = {b->query, b->gallery, b->id, b->best, b->score, b->rate};
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) tdm_free(list[i]);
+    tdm_comm_destroy(&b->comm);
+}
+
+int main(int argc, char **argv)
+{
+    bench b = {.rows = argc > 1 ? atoll(argv[1]) : 20000,
+               .d = argc > 2 ? atoll(argv[2]) : 512,
+               .repeats = argc > 3 ? atoi(argv[3]) : 3,
+               .top_k = argc > 4 && strcmp(argv[4], "top_k") == 0};
+    const char *path = argc > 5 ? argv[5] : NULL;
+    tdm_status status = tdm_comm_create(&argc, &argv, &b.comm);
+    if (status == TDM_OK) status = tdm_comm_agree(b.comm, prepare(&b));
+    if (status == TDM_OK) status = run(&b);
+    if (status != TDM_OK) tdm_comm_abort(b.comm);
+    FILE *file = path != NULL && tdm_comm_rank(b.comm) == 0 ? fopen(path, "w") : NULL;
+    if (tdm_comm_rank(b.comm) == 0) write_result(&b, file != NULL ? file : stdout);
+    if (file != NULL) fclose(file);
+    destroy(&b);
+    return 0;
+}
