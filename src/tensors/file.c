@@ -13,7 +13,7 @@ enum {
     HEAD_BYTES = 64, /* what a format shows itself by */
     NAME_BYTES_MAX = 1024,
     BLOCK_BYTES = 1 << 18, /* read and converted at a time */
-    ENTRIES_MAX = 1 << 18
+    ENTRIES_MAX = 1 << 16
 };
 
 tdm_status tensor_grow(void *array, int64_t count, int64_t *capacity, size_t item_bytes)

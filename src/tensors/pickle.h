@@ -22,7 +22,7 @@ enum { PICKLE_NONE = -1, PICKLE_STATE = -2, PICKLE_BYTES_MAX = 64 << 20 };
 
 typedef struct pickle_value {
     uint8_t kind;
-    bool open; /* for the reader's use: false at first */
+    bool open, bare; /* for the walk over them: false at first */
     union {
         int64_t number;
         struct {

@@ -262,6 +262,7 @@ static tdm_status refuse_other_tensors(const walker *w, int32_t class)
 
 static tdm_status visit_box(walker *w, pickle_value *v)
 {
+    if (v->bare) return TDM_OK; /* seen before, and no tensors in it */
     if (v->kind == PICKLE_OBJECT) {
         if (v->open) return TDM_OK; /* objects that know their parent */
         TDM_TRY(refuse_other_tensors(w, v->items.class));
@@ -269,11 +270,13 @@ static tdm_status visit_box(walker *w, pickle_value *v)
     TDM_REQUIRE(!v->open, TDM_E_FORMAT, "%s: %s contains itself", w->path, shown_name(w));
     TDM_REQUIRE(w->depth < DEPTH_MAX, TDM_E_FORMAT, "%s: %s lies deeper than %d levels", w->path,
                 shown_name(w), DEPTH_MAX);
+    const int64_t before = w->file->entries;
     v->open = true;
     w->depth++;
     TDM_TRY(visit_items(w, v));
     w->depth--;
     v->open = false;
+    v->bare = w->file->entries == before;
     return TDM_OK;
 }
 
