@@ -8,7 +8,8 @@
  *
  * Names are as the file spells them. Those of nested dictionaries, lists and objects (a TorchScript module's
  * attributes) are joined with '.', as in "state_dict.visual.proj"; a file that holds nothing but one tensor
- * calls it "tensor". No name is empty or has control characters. */
+ * calls it "tensor". No name is empty or has control characters. In archives, what is no tensor is left out,
+ * and so is what stands under keys that are neither text nor integers. */
 #ifndef TANDEM_TENSORS_H
 #define TANDEM_TENSORS_H
 

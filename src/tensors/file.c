@@ -95,9 +95,11 @@ tdm_status tensor_file_add_path(tdm_tensor_file *file, const char *path, bool ma
     TDM_REQUIRE(source->bytes >= 8, TDM_E_FORMAT, "%s: has %lld bytes, too few for a file of tensors", path,
                 (long long)source->bytes);
     memcpy(&header_bytes, head, sizeof header_bytes);
-    if (begins(head, "PK")) return torch_read(file);
-    if (header_bytes <= SAFETENSORS_HEADER_BYTES_MAX || head[8] == '{') return safetensors_read(file);
-    if (may_be_index && head[0] == '{') return shards_read(file);
+    const bool plausible =
+        header_bytes <= SAFETENSORS_HEADER_BYTES_MAX; /* no other format begins like this */
+    if (!plausible && (begins(head, "PK\3\4") || begins(head, "PK\5\6"))) return torch_read(file);
+    if (!plausible && may_be_index && head[0] == '{') return shards_read(file);
+    if (plausible || head[8] == '{') return safetensors_read(file);
     return refuse_format(path, head);
 }
 

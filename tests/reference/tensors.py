@@ -137,7 +137,9 @@ def check_modules(folder):
     optimizer = torch.optim.SGD(resnet.parameters(), lr=0.1, momentum=0.9)
     resnet(torch.ones(1, 3, 5, 5)).sum().backward()
     optimizer.step()
-    state = {"state_dict": resnet.state_dict(), "optimizer": optimizer.state_dict(), "rng": torch.get_rng_state()}
+    tagged = torch.arange(3.0)
+    tagged.note = "an attribute"
+    state = {"tagged": tagged, "state_dict": resnet.state_dict(), "optimizer": optimizer.state_dict(), "rng": torch.get_rng_state()}
     torch.save(state, path)
     check(path, flatten(state), "a training checkpoint")
     print("modules, TorchScript, a training checkpoint: equal")

@@ -116,6 +116,24 @@ static void test_not_tensors(void **state)
                    "tensor w8: type F8_E4M3 is not supported");
 }
 
+/* The length of a header may spell how another format begins: 19280 is "PK", 640 a pickle's, 123 JSON's. */
+static void test_telling_lengths(void **state)
+{
+    (void)state;
+    static const int lengths[] = {19280, 640, 123, 8827};
+    for (int64_t i = 0; i < COUNT_OF(lengths); i++) {
+        tdm_text json = {0};
+        tdm_tensor_file *file;
+        assert_int_equal(tdm_text_printf(&json, "%-*s", lengths[i], "{\"w\":" ROW("F32", "[1]", "[0,4]") "}"),
+                         TDM_OK);
+        write_safetensors("telling.safetensors", json.data, 4);
+        if (tdm_tensor_file_open(case_path("telling.safetensors"), &file) != TDM_OK)
+            fail_msg("%s", tdm_error_last()->message);
+        tdm_tensor_file_close(&file);
+        tdm_text_free(&json);
+    }
+}
+
 /* Cut anywhere, a good file is refused. */
 static void test_truncated(void **state)
 {
@@ -362,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_all_halves),
         cmocka_unit_test(test_write_refused),
         cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_telling_lengths),
     };
     return cmocka_run_group_tests(tests, case_setup, case_teardown);
 }

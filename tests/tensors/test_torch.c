@@ -321,6 +321,40 @@ static void assert_good(const char *name)
     tdm_tensor_file_close(&file);
 }
 
+/* Every function that rebuilds a tensor, also those of which PyTorch no longer makes use for common types. */
+static void test_rebuild_functions(void **state)
+{
+    (void)state;
+#define ARGUMENTS                                                                                            \
+    FLOATS "K\0"                                                                                             \
+           "K\4\x85"                                                                                         \
+           "K\1\x85"
+    static const struct {
+        const char *pickle;
+        size_t bytes;
+    } cases[] = {
+        {LITERAL(NAMED("ctorch._utils\n_rebuild_tensor\n(" ARGUMENTS "tR"))},
+        {LITERAL(NAMED("ctorch._utils\n_rebuild_tensor_v2\n(" ARGUMENTS "\x88NtR"))},
+        {LITERAL(NAMED("ctorch._utils\n_rebuild_tensor_v2\n(" ARGUMENTS "\x89N}tR"))},
+        {LITERAL(NAMED("ctorch._utils\n_rebuild_tensor_v3\n(" STORAGE("ctorch.storage\nUntypedStorage\n", "0",
+                                                                      "K\x10") "K\0"
+                                                                               "K\4\x85"
+                                                                               "K\1\x85"
+                                                                               "\x89Nctorch\nfloat32\ntR"))},
+        {LITERAL(NAMED("ctorch._utils\n_rebuild_parameter\n(" GOOD "\x88NtR"))},
+        {LITERAL(NAMED("ctorch._utils\n_rebuild_parameter_with_state\n(" GOOD "\x88N}tR"))},
+        {LITERAL(NAMED("ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_"
+                       "v2\nctorch\nTensor\n(" ARGUMENTS "\x89Nt}tR"))},
+        {LITERAL(NAMED("ctorch.jit._pickle\nrestore_type_tag\n(" GOOD "U\6TensortR"))},
+        {LITERAL(NAMED("\x8c\x0ctorch._utils\x8c\x12_rebuild_tensor_v2\x93(" ARGUMENTS "\x89NtR"))},
+        {LITERAL(NAMED(GOOD "}b"))}, /* with attributes */
+    };
+    for (int64_t i = 0; i < COUNT_OF(cases); i++) {
+        write_pickle("good.pt", cases[i].pickle, cases[i].bytes);
+        assert_good("good.pt");
+    }
+}
+
 /* 64-bit fields, and an archive whose storage and directory lie beyond 4 GiB (a hole in the file). */
 static void test_zip64(void **state)
 {
@@ -411,7 +445,7 @@ int main(void)
         cmocka_unit_test(test_bad_tensors),   cmocka_unit_test(test_ignored),
         cmocka_unit_test(test_deep_and_wide), cmocka_unit_test(test_bad_zips),
         cmocka_unit_test(test_zip64),         cmocka_unit_test(test_bad_zip64),
-        cmocka_unit_test(test_two_pickles),
+        cmocka_unit_test(test_two_pickles),   cmocka_unit_test(test_rebuild_functions),
     };
     return cmocka_run_group_tests(tests, case_setup, case_teardown);
 }
