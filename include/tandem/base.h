@@ -99,6 +99,11 @@ TDM_CHECKED tdm_status tdm_path_join(char *out, size_t bytes, const char *dir, c
  * mean …?" */
 const char *tdm_nearest_name(const char *word, const char *const *names, size_t count);
 
+/* Elements [begin, end) of an array. */
+typedef struct tdm_span {
+    int64_t begin, end;
+} tdm_span;
+
 static inline int64_t tdm_min_i64(int64_t a, int64_t b)
 {
     return a < b ? a : b;

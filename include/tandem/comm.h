@@ -3,7 +3,7 @@
 #ifndef TANDEM_COMM_H
 #define TANDEM_COMM_H
 
-#include "tandem/status.h"
+#include "tandem/base.h"
 
 typedef struct tdm_comm tdm_comm;
 
@@ -60,9 +60,11 @@ TDM_CHECKED tdm_status tdm_comm_collect(tdm_comm *comm, const void *local, int64
  * The gradient arena is laid out in forward order, backward finishes it from the end. When everything from
  * `begin` to the end is final, tdm_reducer_ready starts the sums of all buckets that lie wholly there. */
 typedef struct tdm_reducer tdm_reducer;
-/* grad[count] is borrowed. bucket_bytes: size of one non-blocking sum (last one smaller). */
-TDM_CHECKED tdm_status tdm_reducer_create(tdm_comm *comm, float *grad, int64_t count, int64_t bucket_bytes,
-                                          tdm_reducer **reducer);
+/* grad is borrowed. Its elements in span[spans] (ascending, apart from each other, the same on every rank)
+ * are summed, what lies between them is left alone. bucket_bytes: size of one non-blocking sum (the last one
+ * of a span is smaller). */
+TDM_CHECKED tdm_status tdm_reducer_create(tdm_comm *comm, float *grad, const tdm_span *span, int64_t spans,
+                                          int64_t bucket_bytes, tdm_reducer **reducer);
 void tdm_reducer_destroy(tdm_reducer **reducer);
 /* grad[begin … end of the arena) is final on this rank. begin never grows within a step. */
 void tdm_reducer_ready(tdm_reducer *reducer, int64_t begin);

@@ -63,6 +63,8 @@ typedef struct tdm_config {
         int64_t warmup_steps;
         double min_lr_ratio;
         double clip_norm; /* 0 = no clipping */
+        tdm_strings freeze, lr_scale;
+        double layer_decay;
     } optim;
     struct {
         int64_t every_steps;

@@ -28,10 +28,17 @@ void tdm_model_set_rank_sum(tdm_model *model, tdm_rank_sum *sum, void *context);
  * optimiser's update; else forget what was noted, before a step. */
 void tdm_model_update_statistics(tdm_model *model, bool apply);
 
-/* Packs the arena's weights for the matmuls; after every change of params->weight. */
+/* Packs the arena's weights for the matmuls, and reads which rows are trained (lr_scale); after every change
+ * of either. */
 TDM_CHECKED tdm_status tdm_model_load(tdm_model *model);
+/* The same when only the weights of trained rows have changed since the last load: after an optimiser step.
+ */
+TDM_CHECKED tdm_status tdm_model_load_trained(tdm_model *model);
 
 typedef enum tdm_modality { TDM_IMAGE, TDM_TEXT, TDM_MODALITIES } tdm_modality;
+
+/* Is any row of the tower trained? If not, forward keeps no activations and backward does nothing. */
+bool tdm_model_trains(const tdm_model *model, tdm_modality modality);
 
 /* What a tower embeds: n images, or n token rows packed by seq. */
 typedef struct tdm_tower_input {
@@ -54,8 +61,10 @@ TDM_CHECKED tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, 
 TDM_CHECKED tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality,
                                          const tdm_tower_input *input, const tdm_tower_mode *mode,
                                          float *features);
-/* Adds parameter gradients to params->grad. `final_from`, unless NULL, is told after each layer: the arena
- * from `begin` to the end of this tower's rows has its final gradient if this was the last chunk. */
+/* Adds the gradients of trained rows to params->grad, and computes nothing below the lowest of them. Frozen
+ * rows above it may receive something too, which means nothing. `final_from`, unless NULL, is told after each
+ * layer: the arena from `begin` to the end of this tower's rows has its final gradient if this was the last
+ * chunk. */
 typedef void tdm_final_from(void *context, int64_t begin);
 TDM_CHECKED tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const float *dfeatures,
                                           tdm_final_from *final_from, void *context);
@@ -63,7 +72,7 @@ TDM_CHECKED tdm_status tdm_model_backward(tdm_model *model, tdm_modality modalit
 /* The learned log inverse temperature, as a row of the arena. */
 float *tdm_model_logit_scale(tdm_model *model);
 float *tdm_model_dlogit_scale(tdm_model *model);
-/* Clamps logit_scale to [0, logit_scale_max]. After each optimiser step. */
+/* Clamps logit_scale to [0, logit_scale_max], unless it is frozen. After each optimiser step. */
 void tdm_model_clamp(tdm_model *model);
 
 /* Bytes: parameters with gradients and moments, packed weights, activations of one chunk. For --dry-run. */
@@ -74,8 +83,11 @@ TDM_CHECKED tdm_status tdm_model_memory_estimate(const tdm_config *config, tdm_d
                                                  int64_t tokens_per_caption, tdm_model_memory *memory);
 /* Matmul FLOP of one forward of n samples; of captions that hold `tokens` tokens in total and have
  * `tokens_squared` as the sum of their squared lengths (causal attention counts half). No padding is counted.
- * Backward is twice this. */
+ * Backward is twice this, times tdm_model_backward_share. */
 double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int64_t n, int64_t tokens,
                             int64_t tokens_squared);
+/* Which share of a tower's backward frozen rows leave to do, 1 when all is trained, 0 when nothing is: by the
+ * linear layers of its blocks. As of the last load. */
+double tdm_model_backward_share(const tdm_model *model, tdm_modality modality);
 
 #endif

@@ -86,7 +86,7 @@ TDM_CHECKED tdm_status tdm_linear_load(tdm_linear *linear, const float *weight, 
 TDM_CHECKED tdm_status tdm_linear_forward(tdm_linear *linear, int64_t t, const void *x, void *y);
 /* dx[t][in] = dy[t][out] · W */
 TDM_CHECKED tdm_status tdm_linear_backward_data(tdm_linear *linear, int64_t t, const void *dy, void *dx);
-/* dweight += dy^T · x (in the weight's own layout), dbias += column sums of dy (NULL without bias) */
+/* dweight += dy^T · x (in the weight's own layout), dbias += column sums of dy. NULL: not wanted. */
 TDM_CHECKED tdm_status tdm_linear_backward_weight(tdm_linear *linear, int64_t t, const void *x,
                                                   const void *dy, float *dweight, float *dbias);
 

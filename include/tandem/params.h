@@ -3,7 +3,7 @@
 #ifndef TANDEM_PARAMS_H
 #define TANDEM_PARAMS_H
 
-#include "tandem/status.h"
+#include "tandem/base.h"
 
 typedef enum tdm_init {
     TDM_INIT_ZERO,
@@ -23,17 +23,25 @@ typedef struct tdm_param {
     double init_value; /* see tdm_init */
     bool decay;        /* weight decay applies */
     double lr_scale;   /* multiplies the learning rate; 0 = frozen */
+    int tower;         /* whose row it is: a tdm_modality, or -1 (logit_scale) */
+    int layer;         /* in its tower: 0 = the input end, 1 … n = the blocks, n + 1 = the output end */
     bool buffer; /* running statistics: stored like a parameter, but never trained. Its gradient is zero,
                     no optimiser touches it whatever lr_scale says, and the model itself moves it
                     (tdm_model_update_statistics) */
 } tdm_param;
+
+/* A row that is not trained gets no update and no decay, and its gradient counts nowhere. */
+static inline bool tdm_param_trained(const tdm_param *row)
+{
+    return !row->buffer && row->lr_scale != 0.0;
+}
 
 typedef struct tdm_params {
     tdm_param *row;
     int64_t count, capacity;
     int64_t total; /* elements of the arena, including alignment gaps (zeros) */
     float *weight; /* [total], NULL until allocated */
-    float *grad;   /* [total], NULL for inference */
+    float *grad;   /* [total], NULL for inference; where rows are frozen its content means nothing */
 } tdm_params;
 
 /* Appends a row; *index is its place in `row`. Before tdm_params_allocate. Shape is read up to ndim. */
@@ -49,6 +57,9 @@ void tdm_params_init(tdm_params *params, uint64_t seed);
 /* NULL when there is none of that name. */
 const tdm_param *tdm_params_find(const tdm_params *params, const char *name);
 int64_t tdm_params_elements(const tdm_params *params); /* without gaps */
-void tdm_params_destroy(tdm_params *params);           /* tolerates a zeroed struct */
+/* The next stretch of the arena whose rows are all trained, at row *row or above (0 to begin with; moved on
+ * to the first row behind the stretch). False when there is none. */
+bool tdm_params_next_trained(const tdm_params *params, int64_t *row, tdm_span *span);
+void tdm_params_destroy(tdm_params *params); /* tolerates a zeroed struct */
 
 #endif

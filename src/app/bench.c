@@ -63,6 +63,7 @@ static tdm_status bench_configure(bench *b)
     TDM_TRY(tdm_ops_create(dtype, o->threads > 0 ? (int)o->threads : tdm_default_threads(), &b->ops));
     TDM_TRY(tdm_model_create(&b->config, b->ops, true, tdm_trainer_rows(&b->config, tdm_comm_size(b->comm)),
                              &b->params, &b->model));
+    TDM_TRY(tdm_optim_groups(&b->config, &b->params));
     TDM_TRY(tdm_params_allocate(&b->params, true));
     tdm_params_init(&b->params, (uint64_t)b->config.seed);
     TDM_TRY(tdm_optim_create(&b->params, &b->optim));

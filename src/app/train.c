@@ -144,6 +144,7 @@ static tdm_status create_model(run *r)
     TDM_TRY(tdm_ops_create(dtype, threads, &r->ops));
     TDM_TRY(tdm_model_create(c, r->ops, true, tdm_trainer_rows(c, tdm_comm_size(r->comm)), &r->params,
                              &r->model));
+    TDM_TRY(tdm_optim_groups(c, &r->params));
     TDM_TRY(tdm_params_allocate(&r->params, true));
     tdm_params_init(&r->params, (uint64_t)c->seed);
     return tdm_optim_create(&r->params, &r->optim);
@@ -208,6 +209,15 @@ static void show_plan(const run *r)
     tdm_log(TDM_LOG_INFO, "model: %s, %.2f million parameters; %d ranks of %d threads, %s, %s", c->model.name,
             (double)tdm_params_elements(&r->params) * 1e-6, tdm_comm_size(r->comm), tdm_ops_threads(r->ops),
             tdm_ops_dtype(r->ops) == TDM_BF16 ? "bf16" : "f32", tdm_ops_isa(r->ops));
+}
+
+static tdm_status show_groups(const run *r)
+{
+    tdm_text text = {0};
+    const tdm_status status = tdm_optim_describe(&r->params, &text);
+    if (status == TDM_OK) tdm_log(TDM_LOG_INFO, "%s", text.data);
+    tdm_text_free(&text);
+    return status;
 }
 
 static tdm_status show_memory(const run *r)
@@ -366,6 +376,7 @@ static tdm_status run_training(run *r)
                                           r->total_steps, &r->trainer));
     if (!r->options->dry_run) TDM_AGREE(r->comm, write_run_config(r));
     show_plan(r);
+    TDM_AGREE(r->comm, show_groups(r));
     if (r->options->dry_run) return show_memory(r);
 
     if (resume[0]) tdm_log(TDM_LOG_INFO, "resuming from %s at step %lld", resume, (long long)r->state.step);

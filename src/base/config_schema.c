@@ -29,6 +29,10 @@
     {                                                                                                        \
 #key, TDM_OPTION_STRING, AT(key), def, 0, 0, choices, "", help                                       \
     }
+#define STRINGS(key, def, help)                                                                              \
+    {                                                                                                        \
+#key, TDM_OPTION_STRINGS, AT(key), def, 0, 0, NULL, "", help                                         \
+    }
 
 /* Generous upper ends: they catch slips (a batch of 10^12), not ambition. */
 #define MANY 1e9
@@ -123,6 +127,17 @@ static const tdm_option rows[] = {
     INT(optim.warmup_steps, "2000", 0, MANY, "steps", "Steps of linear warm-up."),
     FLOAT(optim.min_lr_ratio, "0.0", 0, 1, "", "Learning rate at the end, over optim.lr."),
     FLOAT(optim.clip_norm, "0.0", 0, 1e6, "", "Largest global norm of the gradient; 0 = no clipping."),
+    STRINGS(
+        optim.freeze, "",
+        "Parameters that are not trained: names or globs (\"visual.*.ln_*\"), \"image\" or \"text\" for a "
+        "tower, \"image:6\" for its input and lowest 6 blocks; \"!\" before an entry trains them after all."),
+    STRINGS(
+        optim.lr_scale, "",
+        "Factors of the learning rate, \"text_projection=10\", named in the same ways; the last entry that "
+        "names a parameter counts."),
+    FLOAT(
+        optim.layer_decay, "1.0", 1e-4, 1, "",
+        "Learning rates fall by this factor from layer to layer of a tower, from its output end downwards."),
 
     INT(checkpoint.every_steps, "0", 0, MANY, "steps", "Steps between checkpoints; 0 = none by steps."),
     FLOAT(checkpoint.every_minutes, "15.0", 0, 1e7, "minutes",

@@ -225,7 +225,10 @@ static tdm_status set_sequence_text(const char *where, const config_field *field
 static const char *read_item(const char *at, char *item)
 {
     if (*at != '"') {
-        while (*at != '\0' && *at != ',' && *at != ']') *item++ = *at++;
+        for (int depth = 0; *at != '\0' && (depth > 0 || (*at != ',' && *at != ']')); at++) {
+            depth += (*at == '[') - (*at == ']'); /* brackets of the item itself: block.[0-5] */
+            *item++ = *at;
+        }
         while (item[-1] == ' ') item--; /* the first character is never a blank */
         *item = '\0';
         return at;

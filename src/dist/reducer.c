@@ -1,8 +1,8 @@
 /* Bucketed gradient sums that overlap with backward. Buckets are counted from the end of the arena, in the
- * order in which backward finishes them:
+ * order in which backward finishes them; a bucket lies within one span:
  *
- *   arena  [ bucket 2 |   bucket 1   |   bucket 0   ]
- *                            ^ begin: bucket 0 is final and under way, 1 is not yet
+ *   spans  [ bucket 3 ]    [ bucket 2 |   bucket 1   |   bucket 0   ]
+ *                                            ^ begin: bucket 0 is final and under way, 1 is not yet
  *
  * Open MPI has no progress thread here: a sum under way advances only inside MPI calls, hence
  * tdm_reducer_poll between layers. */
@@ -13,15 +13,29 @@
 struct tdm_reducer {
     MPI_Comm mpi; /* of its own: other collectives may run while buckets are under way */
     int size;
-    float *grad; /* borrowed */
-    int64_t count, bucket;
+    float *grad;                    /* borrowed */
+    tdm_span *bucket;               /* [buckets] */
     int64_t buckets, started, open; /* buckets [0, started) were started, [open, started) may be under way */
     MPI_Request *request;           /* [buckets] */
     int *index;                     /* [buckets], what Testsome completed */
 };
 
-tdm_status tdm_reducer_create(tdm_comm *comm, float *grad, int64_t count, int64_t bucket_bytes,
-                              tdm_reducer **reducer)
+/* Cuts the spans, the last one first and each from its end, into pieces of at most `longest` elements; fills
+ * `piece` unless it is NULL. Returns how many. */
+static int64_t cut_spans(const tdm_span *span, int64_t spans, int64_t longest, tdm_span *piece)
+{
+    int64_t n = 0;
+    for (int64_t s = spans - 1; s >= 0; s--)
+        for (int64_t end = span[s].end; end > span[s].begin; n++) {
+            const int64_t begin = tdm_max_i64(span[s].begin, end - longest);
+            if (piece) piece[n] = (tdm_span){begin, end};
+            end = begin;
+        }
+    return n;
+}
+
+tdm_status tdm_reducer_create(tdm_comm *comm, float *grad, const tdm_span *span, int64_t spans,
+                              int64_t bucket_bytes, tdm_reducer **reducer)
 {
     *reducer = NULL;
     TDM_REQUIRE(bucket_bytes >= (int64_t)sizeof(float), TDM_E_CONFIG, "gradient bucket of %lld bytes",
@@ -31,18 +45,19 @@ tdm_status tdm_reducer_create(tdm_comm *comm, float *grad, int64_t count, int64_
     made->mpi = MPI_COMM_NULL;
     made->size = comm->size;
     made->grad = grad;
-    made->count = count;
-    made->bucket = tdm_min_i64(bucket_bytes / (int64_t)sizeof(float), comm->max_count);
-    made->buckets = (count + made->bucket - 1) / made->bucket;
+    const int64_t longest = tdm_min_i64(bucket_bytes / (int64_t)sizeof(float), comm->max_count);
+    made->buckets = cut_spans(span, spans, longest, NULL);
     *reducer = made;
     if (comm->size == 1) return TDM_OK;
-    tdm_status status = TDM_ALLOC(made->buckets, &made->request);
+    tdm_status status = TDM_ALLOC(made->buckets, &made->bucket);
+    if (status == TDM_OK) status = TDM_ALLOC(made->buckets, &made->request);
     if (status == TDM_OK) status = TDM_ALLOC(made->buckets, &made->index);
     status = tdm_comm_agree(comm, status);
     if (status != TDM_OK) {
         tdm_reducer_destroy(reducer);
         return status;
     }
+    cut_spans(span, spans, longest, made->bucket);
     MPI_Comm_dup(comm->mpi, &made->mpi);
     return TDM_OK;
 }
@@ -51,25 +66,20 @@ void tdm_reducer_destroy(tdm_reducer **reducer)
 {
     if (reducer == NULL || *reducer == NULL) return;
     if ((*reducer)->mpi != MPI_COMM_NULL) MPI_Comm_free(&(*reducer)->mpi);
+    tdm_free((*reducer)->bucket);
     tdm_free((*reducer)->request);
     tdm_free((*reducer)->index);
     tdm_free(*reducer);
     *reducer = NULL;
 }
 
-static int64_t bucket_begin(const tdm_reducer *reducer, int64_t bucket)
-{
-    return tdm_max_i64(0, reducer->count - (bucket + 1) * reducer->bucket);
-}
-
 void tdm_reducer_ready(tdm_reducer *reducer, int64_t begin)
 {
     if (reducer->size == 1) return;
-    while (reducer->started < reducer->buckets && bucket_begin(reducer, reducer->started) >= begin) {
-        const int64_t from = bucket_begin(reducer, reducer->started);
-        const int64_t end = reducer->count - reducer->started * reducer->bucket;
-        MPI_Iallreduce(MPI_IN_PLACE, reducer->grad + from, (int)(end - from), MPI_FLOAT, MPI_SUM,
-                       reducer->mpi, &reducer->request[reducer->started]);
+    while (reducer->started < reducer->buckets && reducer->bucket[reducer->started].begin >= begin) {
+        const tdm_span *bucket = &reducer->bucket[reducer->started];
+        MPI_Iallreduce(MPI_IN_PLACE, reducer->grad + bucket->begin, (int)(bucket->end - bucket->begin),
+                       MPI_FLOAT, MPI_SUM, reducer->mpi, &reducer->request[reducer->started]);
         reducer->started++;
     }
     tdm_reducer_poll(reducer);

@@ -74,7 +74,13 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
                                .scratch = &m->scratch,
                                .rank_sum = &m->rank_sum,
                                .train = train};
-    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(types[i]->create(&setup, &m->tower[i]));
+    for (int i = 0; i < TDM_MODALITIES; i++) {
+        const int64_t first_row = params->count;
+        TDM_TRY(types[i]->create(&setup, &m->tower[i]));
+        m->tower[i]->first_row = m->tower[i]->lowest_row = first_row;
+        m->tower[i]->end_row = params->count;
+        for (int64_t row = first_row; row < params->count; row++) params->row[row].tower = i;
+    }
     return declare(params, &m->logit_scale, TDM_INIT_CONSTANT, config->model.logit_scale_init, 0, NULL, "",
                    "logit_scale");
 }
@@ -108,10 +114,31 @@ void tdm_model_update_statistics(tdm_model *model, bool apply)
     }
 }
 
+static tdm_status load_tower(tdm_model *model, tower *self, bool only_trained)
+{
+    int64_t row = self->first_row;
+    while (row < self->end_row && !is_trained(model->params, row)) row++;
+    self->lowest_row = row;
+    self->only_trained = only_trained;
+    return only_trained && row == self->end_row ? TDM_OK : self->type->load(self);
+}
+
 tdm_status tdm_model_load(tdm_model *model)
 {
-    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(model->tower[i]->type->load(model->tower[i]));
+    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(load_tower(model, model->tower[i], false));
     return TDM_OK;
+}
+
+tdm_status tdm_model_load_trained(tdm_model *model)
+{
+    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(load_tower(model, model->tower[i], true));
+    return TDM_OK;
+}
+
+bool tdm_model_trains(const tdm_model *model, tdm_modality modality)
+{
+    const tower *self = model->tower[modality];
+    return self->lowest_row < self->end_row;
 }
 
 tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
@@ -125,14 +152,23 @@ tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality, const tdm_
                              const tdm_tower_mode *mode, float *features)
 {
     tower *self = model->tower[modality];
-    return self->type->forward(self, input, mode, true, features);
+    return self->type->forward(self, input, mode, tdm_model_trains(model, modality), features);
 }
 
 tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const float *dfeatures,
                               tdm_final_from *final_from, void *context)
 {
     tower *self = model->tower[modality];
-    return self->type->backward(self, dfeatures, final_from, context);
+    if (tdm_model_trains(model, modality)) return self->type->backward(self, dfeatures, final_from, context);
+    if (final_from) final_from(context, model->params->row[self->first_row].offset);
+    return TDM_OK;
+}
+
+double tdm_model_backward_share(const tdm_model *model, tdm_modality modality)
+{
+    const tower *self = model->tower[modality];
+    if (!tdm_model_trains(model, modality)) return 0.0;
+    return self->type->backward_share ? self->type->backward_share(self) : 1.0;
 }
 
 float *tdm_model_logit_scale(tdm_model *model)
@@ -147,6 +183,7 @@ float *tdm_model_dlogit_scale(tdm_model *model)
 
 void tdm_model_clamp(tdm_model *model)
 {
+    if (!is_trained(model->params, model->logit_scale)) return;
     float *scale = tdm_model_logit_scale(model);
     if (*scale > (float)model->logit_scale_max) *scale = (float)model->logit_scale_max;
     if (*scale < 0.0f) *scale = 0.0f;

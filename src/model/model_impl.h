@@ -41,17 +41,31 @@ typedef struct tower_type {
                              bool train);
     /* FLOP of one forward: see tdm_model_tower_flop. */
     double (*forward_flop)(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared);
+    /* Share of the backward's matmuls that frozen rows leave, 0 … 1; may be NULL: all of them. */
+    double (*backward_share)(const tower *self);
 } tower_type;
 
 struct tower {
     const tower_type *type;
+    /* Set by the model. A tower that does not heed them is right, only slower: gradients of frozen rows are
+     * ignored, and a tower that is frozen as a whole is never asked for its activations or a backward. */
+    int64_t first_row, end_row; /* its rows of the arena, after create */
+    int64_t lowest_row; /* before each load: its first trained row; nothing below it needs a gradient */
+    bool only_trained;  /* before each load: rows that are not trained have not changed since the last */
 };
+
+/* Is anything of the tower below this row of it trained, so that the gradient has to go on? */
+static inline bool goes_below(const tower *self, int64_t row)
+{
+    return self->lowest_row < row;
+}
 
 const tower_type *tower_type_find(const char *name, tdm_modality modality);
 
 /* ---- A stack of pre-LayerNorm residual blocks over packed sequences ---- */
 typedef struct transformer_setup {
     const tower_setup *tower;
+    const tower *owner;
     const char *prefix; /* "visual.transformer" or "transformer" */
     int64_t width, layers, heads, mlp_width;
     tdm_activation activation;
@@ -77,8 +91,11 @@ typedef struct packed {
  */
 tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_tower_mode *mode, bool keep,
                                float *x, float *out);
-/* dx [t][width]: in the gradient of out, out the gradient of x. */
+/* dx [t][width]: in the gradient of out, out the gradient of x, unless nothing below the blocks is trained:
+ * then it stops at the lowest trained row. */
 tdm_status transformer_backward(transformer *tr, float *dx, tdm_final_from *final_from, void *context);
+/* See tower_type.backward_share. */
+double transformer_backward_share(const transformer *tr);
 
 double transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t tokens,
                         int64_t tokens_squared, bool causal);
@@ -90,6 +107,22 @@ int64_t transformer_tower_bytes(const tdm_tower_config *config, tdm_dtype dtype,
 /* Declares NAME of up to 4 dimensions; weight decay applies to matrices only, as in open_clip. */
 tdm_status declare(tdm_params *params, int64_t *index, tdm_init init, double init_value, int ndim,
                    const int64_t *shape, const char *prefix, const char *name);
+/* Gives the rows from `first` to the last one declared their place in the tower: see tdm_param.layer. */
+static inline void set_layer(tdm_params *params, int64_t first, int64_t layer)
+{
+    for (int64_t i = first; i < params->count; i++) params->row[i].layer = (int)layer;
+}
+static inline bool is_trained(const tdm_params *params, int64_t index)
+{
+    return tdm_param_trained(&params->row[index]);
+}
+/* dW and db of a linear layer, as far as they are trained. bias < 0: it has none. */
+tdm_status weight_gradient(const tdm_params *params, tdm_linear *linear, int64_t weight, int64_t bias,
+                           int64_t t, const void *x, const void *dy);
+/* Packs a linear layer; leaves out what is packed already, and the backward's copy where nothing below it is
+ * trained. bias < 0: it has none. */
+tdm_status load_linear(const tower *self, const tdm_params *params, tdm_linear *linear, int64_t weight,
+                       int64_t bias, bool train);
 /* f32 arrays of a row, by index. */
 static inline float *weight_of(const tdm_params *params, int64_t index)
 {

@@ -37,6 +37,7 @@ tdm_status tdm_params_add(tdm_params *params, const char *name, int ndim, const 
     row->init_value = init_value;
     row->decay = decay;
     row->lr_scale = 1.0;
+    row->tower = -1;
     params->total = tdm_round_up(params->total + row->size, OFFSET_STEP);
     if (index) *index = params->count;
     params->count++;
@@ -93,6 +94,18 @@ int64_t tdm_params_elements(const tdm_params *params)
     int64_t elements = 0;
     for (int64_t i = 0; i < params->count; i++) elements += params->row[i].size;
     return elements;
+}
+
+bool tdm_params_next_trained(const tdm_params *params, int64_t *row, tdm_span *span)
+{
+    int64_t i = *row;
+    while (i < params->count && !tdm_param_trained(&params->row[i])) i++;
+    if (i == params->count) return false;
+    span->begin = params->row[i].offset;
+    while (i < params->count && tdm_param_trained(&params->row[i])) i++;
+    span->end = i < params->count ? params->row[i].offset : params->total;
+    *row = i;
+    return true;
 }
 
 void tdm_params_destroy(tdm_params *params)

@@ -100,34 +100,52 @@ static tdm_status text_forward(tower *base, const tdm_tower_input *input, const 
     return TDM_OK;
 }
 
-static tdm_status text_backward(tower *base, const float *dfeatures, tdm_final_from *final_from,
-                                void *context)
+/* features = ln_final(end token) · projection. dpooled [n][width] is written, unless only it is trained. */
+static tdm_status output_backward(text *x, const float *dfeatures, float *dpooled)
 {
-    text *x = (text *)base;
     const tdm_params *p = x->params;
-    const int64_t n = x->n, w = x->width, e = x->embed_dim, t = x->rows.t;
-
-    float *dnormed, *dpooled, *dx;
-    TAKE(x->scratch, t * w, &dx);
+    const int64_t n = x->n, w = x->width, e = x->embed_dim;
+    float *dnormed;
     TAKE(x->scratch, n * w, &dnormed);
-    TAKE(x->scratch, n * w, &dpooled);
-    TDM_TRY(tdm_gemm(x->ops, true, false, w, e, n, 1.0f, x->normed, w, dfeatures, e, 1.0f,
-                     grad_of(p, x->projection), e));
+    if (is_trained(p, x->projection))
+        TDM_TRY(tdm_gemm(x->ops, true, false, w, e, n, 1.0f, x->normed, w, dfeatures, e, 1.0f,
+                         grad_of(p, x->projection), e));
+    if (!goes_below(&x->base, x->projection)) return TDM_OK;
     TDM_TRY(tdm_gemm(x->ops, false, true, n, w, e, 1.0f, dfeatures, e, weight_of(p, x->projection), e, 0.0f,
                      dnormed, w));
     tdm_layernorm_backward_f32(x->ops, n, w, dnormed, x->pooled, x->mean, x->rstd,
                                weight_of(p, x->ln_final_weight), dpooled, grad_of(p, x->ln_final_weight),
                                grad_of(p, x->ln_final_bias));
-    memset(dx, 0, sizeof(float) * (size_t)(t * w));
-    tdm_scatter_rows(x->ops, n, w, x->end_row, dpooled, dx);
-    if (final_from) final_from(context, p->row[x->ln_final_weight].offset);
+    return TDM_OK;
+}
 
-    TDM_TRY(transformer_backward(x->blocks, dx, final_from, context));
-    tdm_text_tokens_backward(x->ops, n, x->rows.seq, w, x->token, dx, grad_of(p, x->table),
-                             grad_of(p, x->position));
+static tdm_status text_backward(tower *base, const float *dfeatures, tdm_final_from *final_from,
+                                void *context)
+{
+    text *x = (text *)base;
+    const tdm_params *p = x->params;
+    const int64_t n = x->n, w = x->width, t = x->rows.t;
+    float *dpooled, *dx;
+    TAKE(x->scratch, t * w, &dx);
+    TAKE(x->scratch, n * w, &dpooled);
+    TDM_TRY(output_backward(x, dfeatures, dpooled));
+    if (final_from) final_from(context, p->row[x->ln_final_weight].offset);
+    if (goes_below(base, x->ln_final_weight)) {
+        memset(dx, 0, sizeof(float) * (size_t)(t * w));
+        tdm_scatter_rows(x->ops, n, w, x->end_row, dpooled, dx);
+        TDM_TRY(transformer_backward(x->blocks, dx, final_from, context));
+    }
+    if (base->lowest_row <= x->position) /* positions or the table are trained */
+        tdm_text_tokens_backward(x->ops, n, x->rows.seq, w, x->token, dx, grad_of(p, x->table),
+                                 grad_of(p, x->position));
     if (final_from) final_from(context, p->row[x->table].offset);
     tdm_scratch_rewind(x->scratch, x->mark);
     return TDM_OK;
+}
+
+static double text_backward_share(const tower *base)
+{
+    return transformer_backward_share(((const text *)base)->blocks);
 }
 
 static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
@@ -155,6 +173,7 @@ const tower_type tower_text = {
     .backward = text_backward,
     .scratch_bytes = text_scratch_bytes,
     .forward_flop = text_forward_flop,
+    .backward_share = text_backward_share,
 };
 
 static tdm_status text_build(text *x, const tower_setup *setup)
@@ -178,6 +197,7 @@ static tdm_status text_build(text *x, const tower_setup *setup)
                     "positional_embedding"));
     const transformer_setup blocks = {
         .tower = setup,
+        .owner = &x->base,
         .prefix = "transformer",
         .width = w,
         .layers = c->layers,
@@ -191,8 +211,10 @@ static tdm_status text_build(text *x, const tower_setup *setup)
     TDM_TRY(transformer_create(&blocks, &x->blocks));
     TDM_TRY(declare(p, &x->ln_final_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "", "ln_final.weight"));
     TDM_TRY(declare(p, &x->ln_final_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "", "ln_final.bias"));
-    return declare(p, &x->projection, TDM_INIT_NORMAL, pow((double)w, -0.5), 2, (int64_t[]){w, x->embed_dim},
-                   "", "text_projection");
+    TDM_TRY(declare(p, &x->projection, TDM_INIT_NORMAL, pow((double)w, -0.5), 2, (int64_t[]){w, x->embed_dim},
+                    "", "text_projection"));
+    set_layer(p, x->ln_final_weight, c->layers + 1);
+    return TDM_OK;
 }
 
 static tdm_status text_create(const tower_setup *setup, tower **out)

@@ -37,6 +37,7 @@ struct transformer {
     bool causal, train;
     double dropout;
     uint32_t dropout_site;
+    const tower *owner;
     block *block;
     packed kept_rows;
     tdm_tower_mode kept_mode;
@@ -48,6 +49,23 @@ tdm_status declare(tdm_params *params, int64_t *index, tdm_init init, double ini
     char full[256];
     snprintf(full, sizeof(full), "%s%s%s", prefix, prefix[0] ? "." : "", name);
     return tdm_params_add(params, full, ndim, shape, init, init_value, ndim >= 2, index);
+}
+
+tdm_status weight_gradient(const tdm_params *params, tdm_linear *linear, int64_t weight, int64_t bias,
+                           int64_t t, const void *x, const void *dy)
+{
+    float *dweight = is_trained(params, weight) ? grad_of(params, weight) : NULL;
+    float *dbias = bias >= 0 && is_trained(params, bias) ? grad_of(params, bias) : NULL;
+    return dweight || dbias ? tdm_linear_backward_weight(linear, t, x, dy, dweight, dbias) : TDM_OK;
+}
+
+tdm_status load_linear(const tower *self, const tdm_params *params, tdm_linear *linear, int64_t weight,
+                       int64_t bias, bool train)
+{
+    const bool trained = is_trained(params, weight) || (bias >= 0 && is_trained(params, bias));
+    if (self->only_trained && !trained) return TDM_OK;
+    return tdm_linear_load(linear, weight_of(params, weight), bias >= 0 ? weight_of(params, bias) : NULL,
+                           train && goes_below(self, weight));
 }
 
 static tdm_status block_create(transformer *tr, const char *prefix, int64_t layer)
@@ -77,6 +95,7 @@ static tdm_status block_create(transformer *tr, const char *prefix, int64_t laye
     TDM_TRY(declare(p, &b->proj_weight, TDM_INIT_NORMAL, residual_std, 2, (int64_t[]){w, m}, at,
                     "mlp.c_proj.weight"));
     TDM_TRY(declare(p, &b->proj_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, at, "mlp.c_proj.bias"));
+    set_layer(p, b->ln1_weight, layer + 1);
 
     TDM_TRY(tdm_linear_create(tr->ops, w, 3 * w, true, false, &b->qkv));
     TDM_TRY(tdm_linear_create(tr->ops, w, w, true, false, &b->out));
@@ -101,6 +120,7 @@ tdm_status transformer_create(const transformer_setup *setup, transformer **out)
     tr->causal = setup->causal;
     tr->dropout = setup->dropout;
     tr->dropout_site = setup->dropout_site;
+    tr->owner = setup->owner;
     TDM_TRY(TDM_ALLOC(tr->layers, &tr->block));
     for (int64_t layer = 0; layer < tr->layers; layer++) TDM_TRY(block_create(tr, setup->prefix, layer));
     return TDM_OK;
@@ -126,13 +146,36 @@ tdm_status transformer_load(transformer *tr)
     const tdm_params *p = tr->params;
     for (int64_t i = 0; i < tr->layers; i++) {
         block *b = &tr->block[i];
-        TDM_TRY(tdm_linear_load(b->qkv, weight_of(p, b->qkv_weight), weight_of(p, b->qkv_bias), tr->train));
-        TDM_TRY(tdm_linear_load(b->out, weight_of(p, b->out_weight), weight_of(p, b->out_bias), tr->train));
-        TDM_TRY(tdm_linear_load(b->fc, weight_of(p, b->fc_weight), weight_of(p, b->fc_bias), tr->train));
-        TDM_TRY(
-            tdm_linear_load(b->proj, weight_of(p, b->proj_weight), weight_of(p, b->proj_bias), tr->train));
+        TDM_TRY(load_linear(tr->owner, p, b->qkv, b->qkv_weight, b->qkv_bias, tr->train));
+        TDM_TRY(load_linear(tr->owner, p, b->out, b->out_weight, b->out_bias, tr->train));
+        TDM_TRY(load_linear(tr->owner, p, b->fc, b->fc_weight, b->fc_bias, tr->train));
+        TDM_TRY(load_linear(tr->owner, p, b->proj, b->proj_weight, b->proj_bias, tr->train));
     }
     return TDM_OK;
+}
+
+/* The lowest block that takes part in the backward; `layers` when none does. */
+static int64_t lowest_block(const transformer *tr)
+{
+    int64_t i = 0;
+    while (i < tr->layers && tr->owner->lowest_row > tr->block[i].proj_bias) i++;
+    return i;
+}
+
+double transformer_backward_share(const transformer *tr)
+{
+    const tdm_params *p = tr->params;
+    double all = 0.0, done = 0.0;
+    for (int64_t i = 0; i < tr->layers; i++) {
+        const block *b = &tr->block[i];
+        const int64_t row[] = {b->qkv_weight, b->out_weight, b->fc_weight, b->proj_weight};
+        for (int k = 0; k < 4; k++) {
+            const double size = (double)p->row[row[k]].size;
+            all += 2.0 * size;
+            done += size * (is_trained(p, row[k]) + goes_below(tr->owner, row[k]));
+        }
+    }
+    return all > 0.0 ? done / all : 1.0;
 }
 
 /* Room for what a block leaves behind. */
@@ -195,21 +238,21 @@ static tdm_status block_forward(transformer *tr, int64_t layer, const packed *ro
 tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_tower_mode *mode, bool keep,
                                float *x, float *out)
 {
-    const size_t entry = tdm_scratch_mark(tr->scratch);
-    const int64_t t = rows->t;
+    const int64_t t = rows->t, first_kept = keep ? lowest_block(tr) : tr->layers;
     void *activated, *branch;
 
+    for (int64_t i = first_kept; i < tr->layers; i++) TDM_TRY(tape_take(tr, t, &tr->block[i].tape));
+    const size_t kept = tdm_scratch_mark(tr->scratch);
     if (keep) {
-        for (int64_t i = 0; i < tr->layers; i++) TDM_TRY(tape_take(tr, t, &tr->block[i].tape));
         tr->kept_rows = *rows;
         tr->kept_mode = *mode;
-    } else { /* every block works in the same room, and the residual stream is summed in place */
+    }
+    if (first_kept > 0) { /* all others work in the same room, and sum the residual stream in place */
         tape shared;
         TDM_TRY(tape_take(tr, t, &shared));
         shared.x_mid = shared.x_in;
-        for (int64_t i = 0; i < tr->layers; i++) tr->block[i].tape = shared;
+        for (int64_t i = 0; i < first_kept; i++) tr->block[i].tape = shared;
     }
-    const size_t kept = tdm_scratch_mark(tr->scratch);
     TAKE_ACT(tr->scratch, tr->ops, t * tr->mlp_width, &activated);
     TAKE_ACT(tr->scratch, tr->ops, t * tr->width, &branch);
 
@@ -217,7 +260,8 @@ tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_to
     void *pending = NULL;
     for (int64_t i = 0; i < tr->layers; i++) {
         TDM_TRY(block_forward(tr, i, rows, mode, stream, pending, activated, branch));
-        if (keep && i == 0) tr->block[0].tape.x_in = x; /* without a branch the LayerNorm reads x itself */
+        if (i == 0 && first_kept == 0)
+            tr->block[0].tape.x_in = x; /* without a branch the LayerNorm reads x */
         stream = tr->block[i].tape.x_mid;
         pending = branch;
     }
@@ -225,55 +269,81 @@ tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_to
         tdm_layernorm_forward(tr->ops, t, tr->width, stream, pending, out, NULL, NULL, NULL, NULL, NULL);
     else if (out != x)
         memcpy(out, x, sizeof(float) * (size_t)(t * tr->width));
-    tdm_scratch_rewind(tr->scratch, keep ? kept : entry);
+    tdm_scratch_rewind(tr->scratch, kept);
+    return TDM_OK;
+}
+
+/* Temporaries of the backward, shared by the blocks: gradients of what their names say. */
+typedef struct block_gradients {
+    void *branch, *hidden, *normed, *attention, *qkv;
+    void *activated; /* not a gradient: the activation's output again */
+} block_gradients;
+
+/* x_out = x_mid + dropout(c_proj(activation(c_fc(ln_2(x_mid))))). Returns where nothing below is trained. */
+static tdm_status mlp_backward(transformer *tr, int64_t layer, block_gradients *d, float *dx)
+{
+    const tdm_params *p = tr->params;
+    const block *b = &tr->block[layer];
+    const tape *k = &b->tape;
+    const int64_t t = tr->kept_rows.t, w = tr->width, m = tr->mlp_width;
+    branch_dropout(tr, &tr->kept_rows, &tr->kept_mode, layer, 1, d->branch);
+    if (goes_below(tr->owner, b->proj_weight)) {
+        TDM_TRY(tdm_linear_backward_data(b->proj, t, d->branch, d->hidden));
+        tdm_activation_backward(tr->ops, tr->activation, t * m, k->hidden, d->hidden, d->hidden,
+                                d->activated);
+    } else {
+        tdm_activation_forward(tr->ops, tr->activation, t * m, k->hidden, d->activated);
+    }
+    TDM_TRY(weight_gradient(p, b->proj, b->proj_weight, b->proj_bias, t, d->activated, d->branch));
+    if (!goes_below(tr->owner, b->proj_weight)) return TDM_OK;
+    TDM_TRY(weight_gradient(p, b->fc, b->fc_weight, b->fc_bias, t, k->n2, d->hidden));
+    if (!goes_below(tr->owner, b->fc_weight)) return TDM_OK;
+    TDM_TRY(tdm_linear_backward_data(b->fc, t, d->hidden, d->normed));
+    tdm_layernorm_backward(tr->ops, t, w, d->normed, k->x_mid, k->mean2, k->rstd2,
+                           weight_of(p, b->ln2_weight), true, dx, d->branch, grad_of(p, b->ln2_weight),
+                           grad_of(p, b->ln2_bias));
+    return TDM_OK;
+}
+
+/* x_mid = x_in + dropout(out_proj(attention(qkv(ln_1(x_in))))). Returns where nothing below is trained. */
+static tdm_status attention_backward(transformer *tr, int64_t layer, block_gradients *d, float *dx)
+{
+    const tdm_params *p = tr->params;
+    const packed *rows = &tr->kept_rows;
+    const block *b = &tr->block[layer];
+    const tape *k = &b->tape;
+    const int64_t t = rows->t, w = tr->width;
+    branch_dropout(tr, rows, &tr->kept_mode, layer, 0, d->branch);
+    TDM_TRY(weight_gradient(p, b->out, b->out_weight, b->out_bias, t, k->attention, d->branch));
+    if (!goes_below(tr->owner, b->out_weight)) return TDM_OK;
+    TDM_TRY(tdm_linear_backward_data(b->out, t, d->branch, d->attention));
+    tdm_attention_backward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
+                           k->attention, k->lse, d->attention, d->qkv);
+    TDM_TRY(weight_gradient(p, b->qkv, b->qkv_weight, b->qkv_bias, t, k->n1, d->qkv));
+    if (!goes_below(tr->owner, b->qkv_weight)) return TDM_OK;
+    TDM_TRY(tdm_linear_backward_data(b->qkv, t, d->qkv, d->normed));
+    tdm_layernorm_backward(tr->ops, t, w, d->normed, k->x_in, k->mean1, k->rstd1, weight_of(p, b->ln1_weight),
+                           true, dx, d->branch, grad_of(p, b->ln1_weight), grad_of(p, b->ln1_bias));
     return TDM_OK;
 }
 
 tdm_status transformer_backward(transformer *tr, float *dx, tdm_final_from *final_from, void *context)
 {
     const size_t entry = tdm_scratch_mark(tr->scratch);
-    const tdm_params *p = tr->params;
-    const packed *rows = &tr->kept_rows;
-    const tdm_tower_mode *mode = &tr->kept_mode;
-    const int64_t t = rows->t, w = tr->width, m = tr->mlp_width;
-    void *dbranch, *activated, *dhidden, *dnormed, *dattention, *dqkv;
-    TAKE_ACT(tr->scratch, tr->ops, t * w, &dbranch);
-    TAKE_ACT(tr->scratch, tr->ops, t * m, &activated);
-    TAKE_ACT(tr->scratch, tr->ops, t * m, &dhidden);
-    TAKE_ACT(tr->scratch, tr->ops, t * w, &dnormed);
-    TAKE_ACT(tr->scratch, tr->ops, t * w, &dattention);
-    TAKE_ACT(tr->scratch, tr->ops, t * 3 * w, &dqkv);
+    const int64_t t = tr->kept_rows.t, w = tr->width, m = tr->mlp_width, lowest = lowest_block(tr);
+    block_gradients d;
+    TAKE_ACT(tr->scratch, tr->ops, t * w, &d.branch);
+    TAKE_ACT(tr->scratch, tr->ops, t * m, &d.activated);
+    TAKE_ACT(tr->scratch, tr->ops, t * m, &d.hidden);
+    TAKE_ACT(tr->scratch, tr->ops, t * w, &d.normed);
+    TAKE_ACT(tr->scratch, tr->ops, t * w, &d.attention);
+    TAKE_ACT(tr->scratch, tr->ops, t * 3 * w, &d.qkv);
 
-    tdm_to_act(tr->ops, t * w, dx, dbranch);
-    for (int64_t i = tr->layers - 1; i >= 0; i--) {
-        block *b = &tr->block[i];
-        const tape *k = &b->tape;
-        /* x_out = x_mid + dropout(c_proj(activation(c_fc(ln_2(x_mid))))) */
-        branch_dropout(tr, rows, mode, i, 1, dbranch);
-        TDM_TRY(tdm_linear_backward_data(b->proj, t, dbranch, dhidden));
-        tdm_activation_backward(tr->ops, tr->activation, t * m, k->hidden, dhidden, dhidden, activated);
-        TDM_TRY(tdm_linear_backward_weight(b->proj, t, activated, dbranch, grad_of(p, b->proj_weight),
-                                           grad_of(p, b->proj_bias)));
-        TDM_TRY(tdm_linear_backward_weight(b->fc, t, k->n2, dhidden, grad_of(p, b->fc_weight),
-                                           grad_of(p, b->fc_bias)));
-        TDM_TRY(tdm_linear_backward_data(b->fc, t, dhidden, dnormed));
-        tdm_layernorm_backward(tr->ops, t, w, dnormed, k->x_mid, k->mean2, k->rstd2,
-                               weight_of(p, b->ln2_weight), true, dx, dbranch, grad_of(p, b->ln2_weight),
-                               grad_of(p, b->ln2_bias));
-        /* x_mid = x_in + dropout(out_proj(attention(qkv(ln_1(x_in))))) */
-        branch_dropout(tr, rows, mode, i, 0, dbranch);
-        TDM_TRY(tdm_linear_backward_weight(b->out, t, k->attention, dbranch, grad_of(p, b->out_weight),
-                                           grad_of(p, b->out_bias)));
-        TDM_TRY(tdm_linear_backward_data(b->out, t, dbranch, dattention));
-        tdm_attention_backward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
-                               k->attention, k->lse, dattention, dqkv);
-        TDM_TRY(tdm_linear_backward_weight(b->qkv, t, k->n1, dqkv, grad_of(p, b->qkv_weight),
-                                           grad_of(p, b->qkv_bias)));
-        TDM_TRY(tdm_linear_backward_data(b->qkv, t, dqkv, dnormed));
-        tdm_layernorm_backward(tr->ops, t, w, dnormed, k->x_in, k->mean1, k->rstd1,
-                               weight_of(p, b->ln1_weight), true, dx, dbranch, grad_of(p, b->ln1_weight),
-                               grad_of(p, b->ln1_bias));
-        if (final_from) final_from(context, p->row[b->ln1_weight].offset);
+    if (lowest < tr->layers) tdm_to_act(tr->ops, t * w, dx, d.branch);
+    for (int64_t i = tr->layers - 1; i >= lowest; i--) {
+        TDM_TRY(mlp_backward(tr, i, &d, dx));
+        if (goes_below(tr->owner, tr->block[i].ln2_weight)) TDM_TRY(attention_backward(tr, i, &d, dx));
+        if (final_from) final_from(context, tr->params->row[tr->block[i].ln1_weight].offset);
     }
     tdm_scratch_rewind(tr->scratch, entry);
     return TDM_OK;

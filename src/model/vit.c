@@ -47,7 +47,7 @@ static tdm_status vit_create(const tower_setup *setup, tower **out);
 static tdm_status vit_load(tower *base)
 {
     vit *v = (vit *)base;
-    TDM_TRY(tdm_linear_load(v->patch_linear, weight_of(v->params, v->conv), NULL, false));
+    TDM_TRY(load_linear(base, v->params, v->patch_linear, v->conv, -1, false));
     return transformer_load(v->blocks);
 }
 
@@ -66,49 +66,65 @@ static tdm_status vit_rows(vit *v, const tdm_tower_input *input, packed *rows)
     return TDM_OK;
 }
 
+/* Is any of class token, positions, patch convolution and ln_pre trained? */
+static bool trains_input(const vit *v)
+{
+    return v->base.lowest_row <= v->ln_pre_bias;
+}
+
+/* x [t][width] = ln_pre([class token; patches] + positions). Leaves patch_rows and x0 on the scratch. */
+static tdm_status embed_patches(vit *v, const tdm_tower_input *input, float *x)
+{
+    const tdm_params *p = v->params;
+    const int64_t n = input->n, w = v->width, t = v->rows.t, patch_values = 3 * v->patch * v->patch;
+    const int64_t length = 1 + v->patches, patch_t = tdm_round_up(n * v->patches, TDM_ROW_STEP);
+    const size_t act = tdm_dtype_bytes(tdm_ops_dtype(v->ops));
+    TAKE_ACT(v->scratch, v->ops, patch_t * patch_values, &v->patch_rows);
+    TAKE(v->scratch, t * w, &v->x0);
+    TAKE(v->scratch, t, &v->pre_mean);
+    TAKE(v->scratch, t, &v->pre_rstd);
+    const size_t kept = tdm_scratch_mark(v->scratch);
+    void *embedded;
+    TAKE_ACT(v->scratch, v->ops, patch_t * w, &embedded);
+    tdm_patchify(v->ops, n, v->height, v->image_width, v->patch, input->image, v->mean, v->std,
+                 v->patch_rows);
+    memset((char *)v->patch_rows + act * (size_t)(n * v->patches * patch_values), 0,
+           act * (size_t)((patch_t - n * v->patches) * patch_values));
+    TDM_TRY(tdm_linear_forward(v->patch_linear, patch_t, v->patch_rows, embedded));
+    tdm_image_tokens_forward(v->ops, n, v->patches, w, embedded, weight_of(p, v->class_embedding),
+                             weight_of(p, v->position), v->x0);
+    memset(v->x0 + n * length * w, 0, sizeof(float) * (size_t)((t - n * length) * w));
+    tdm_scratch_rewind(v->scratch, kept);
+    tdm_layernorm_forward_f32(v->ops, t, w, v->x0, weight_of(p, v->ln_pre_weight),
+                              weight_of(p, v->ln_pre_bias), x, v->pre_mean, v->pre_rstd);
+    return TDM_OK;
+}
+
 static tdm_status vit_forward(tower *base, const tdm_tower_input *input, const tdm_tower_mode *mode,
                               bool keep, float *features)
 {
     vit *v = (vit *)base;
     const tdm_params *p = v->params;
-    const int64_t n = input->n, w = v->width, patch_values = 3 * v->patch * v->patch;
-    const size_t act = tdm_dtype_bytes(tdm_ops_dtype(v->ops));
+    const int64_t n = input->n, w = v->width;
     v->mark = tdm_scratch_mark(v->scratch);
     v->n = n;
     TDM_TRY(vit_rows(v, input, &v->rows));
-    const int64_t t = v->rows.t, length = 1 + v->patches;
+    const int64_t t = v->rows.t;
 
-    const int64_t patch_t = tdm_round_up(n * v->patches, TDM_ROW_STEP);
-    TAKE_ACT(v->scratch, v->ops, patch_t * patch_values, &v->patch_rows);
-    TAKE(v->scratch, t * w, &v->x0);
-    TAKE(v->scratch, t, &v->pre_mean);
-    TAKE(v->scratch, t, &v->pre_rstd);
+    float *x, *last;
     TAKE(v->scratch, n * w, &v->pooled);
     TAKE(v->scratch, n * w, &v->normed);
     TAKE(v->scratch, n, &v->post_mean);
     TAKE(v->scratch, n, &v->post_rstd);
     TAKE(v->scratch, n, &v->class_row);
-    for (int64_t i = 0; i < n; i++) v->class_row[i] = i * length;
-
-    float *x;
+    for (int64_t i = 0; i < n; i++) v->class_row[i] = i * (1 + v->patches);
     TAKE(v->scratch, t * w, &x);
-    tdm_patchify(v->ops, n, v->height, v->image_width, v->patch, input->image, v->mean, v->std,
-                 v->patch_rows);
-    memset((char *)v->patch_rows + act * (size_t)(n * v->patches * patch_values), 0,
-           act * (size_t)((patch_t - n * v->patches) * patch_values));
-    const size_t before_patches = tdm_scratch_mark(v->scratch);
-    void *embedded;
-    TAKE_ACT(v->scratch, v->ops, patch_t * w, &embedded);
-    TDM_TRY(tdm_linear_forward(v->patch_linear, patch_t, v->patch_rows, embedded));
-    tdm_image_tokens_forward(v->ops, n, v->patches, w, embedded, weight_of(p, v->class_embedding),
-                             weight_of(p, v->position), v->x0);
-    memset(v->x0 + n * length * w, 0, sizeof(float) * (size_t)((t - n * length) * w));
-    tdm_scratch_rewind(v->scratch, before_patches);
-
-    tdm_layernorm_forward_f32(v->ops, t, w, v->x0, weight_of(p, v->ln_pre_weight),
-                              weight_of(p, v->ln_pre_bias), x, v->pre_mean, v->pre_rstd);
-    float *last = x;
+    last = x;
     if (keep) TAKE(v->scratch, t * w, &last);
+
+    const size_t before_input = tdm_scratch_mark(v->scratch);
+    TDM_TRY(embed_patches(v, input, x));
+    if (!keep || !trains_input(v)) tdm_scratch_rewind(v->scratch, before_input);
     TDM_TRY(transformer_forward(v->blocks, &v->rows, mode, keep, x, last));
 
     tdm_gather_rows(v->ops, n, w, v->class_row, last, v->pooled);
@@ -120,33 +136,33 @@ static tdm_status vit_forward(tower *base, const tdm_tower_input *input, const t
     return TDM_OK;
 }
 
-static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_from *final_from, void *context)
+/* features = ln_post(class token) · proj. dpooled [n][width] is written, unless only proj is trained. */
+static tdm_status output_backward(vit *v, const float *dfeatures, float *dpooled)
 {
-    vit *v = (vit *)base;
     const tdm_params *p = v->params;
-    const int64_t n = v->n, w = v->width, e = v->embed_dim, t = v->rows.t;
-    const size_t act = tdm_dtype_bytes(tdm_ops_dtype(v->ops));
-
-    /* features = ln_post(class token) · proj */
-    float *dnormed, *dpooled, *dx;
-    TAKE(v->scratch, t * w, &dx);
+    const int64_t n = v->n, w = v->width, e = v->embed_dim;
+    float *dnormed;
     TAKE(v->scratch, n * w, &dnormed);
-    TAKE(v->scratch, n * w, &dpooled);
-    TDM_TRY(tdm_gemm(v->ops, true, false, w, e, n, 1.0f, v->normed, w, dfeatures, e, 1.0f,
-                     grad_of(p, v->proj), e));
+    if (is_trained(p, v->proj))
+        TDM_TRY(tdm_gemm(v->ops, true, false, w, e, n, 1.0f, v->normed, w, dfeatures, e, 1.0f,
+                         grad_of(p, v->proj), e));
+    if (!goes_below(&v->base, v->proj)) return TDM_OK;
     TDM_TRY(tdm_gemm(v->ops, false, true, n, w, e, 1.0f, dfeatures, e, weight_of(p, v->proj), e, 0.0f,
                      dnormed, w));
     tdm_layernorm_backward_f32(v->ops, n, w, dnormed, v->pooled, v->post_mean, v->post_rstd,
                                weight_of(p, v->ln_post_weight), dpooled, grad_of(p, v->ln_post_weight),
                                grad_of(p, v->ln_post_bias));
-    memset(dx, 0, sizeof(float) * (size_t)(t * w));
-    tdm_scatter_rows(v->ops, n, w, v->class_row, dpooled, dx);
-    if (final_from) final_from(context, p->row[v->ln_post_weight].offset);
+    return TDM_OK;
+}
 
-    TDM_TRY(transformer_backward(v->blocks, dx, final_from, context));
-
-    float *dx0;
+/* The adjoint of embed_patches. */
+static tdm_status input_backward(vit *v, const float *dx)
+{
+    const tdm_params *p = v->params;
+    const int64_t n = v->n, w = v->width, t = v->rows.t;
     const int64_t patch_t = tdm_round_up(n * v->patches, TDM_ROW_STEP);
+    const size_t act = tdm_dtype_bytes(tdm_ops_dtype(v->ops));
+    float *dx0;
     void *dpatch;
     TAKE(v->scratch, t * w, &dx0);
     TAKE_ACT(v->scratch, v->ops, patch_t * w, &dpatch);
@@ -157,11 +173,33 @@ static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_fr
                               grad_of(p, v->position));
     memset((char *)dpatch + act * (size_t)(n * v->patches * w), 0,
            act * (size_t)((patch_t - n * v->patches) * w));
-    TDM_TRY(tdm_linear_backward_weight(v->patch_linear, patch_t, v->patch_rows, dpatch, grad_of(p, v->conv),
-                                       NULL));
-    if (final_from) final_from(context, p->row[v->class_embedding].offset);
+    return weight_gradient(p, v->patch_linear, v->conv, -1, patch_t, v->patch_rows, dpatch);
+}
+
+static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_from *final_from, void *context)
+{
+    vit *v = (vit *)base;
+    const tdm_param *row = v->params->row;
+    const int64_t n = v->n, w = v->width, t = v->rows.t;
+    float *dx, *dpooled;
+    TAKE(v->scratch, t * w, &dx);
+    TAKE(v->scratch, n * w, &dpooled);
+    TDM_TRY(output_backward(v, dfeatures, dpooled));
+    if (final_from) final_from(context, row[v->ln_post_weight].offset);
+    if (goes_below(base, v->ln_post_weight)) {
+        memset(dx, 0, sizeof(float) * (size_t)(t * w));
+        tdm_scatter_rows(v->ops, n, w, v->class_row, dpooled, dx);
+        TDM_TRY(transformer_backward(v->blocks, dx, final_from, context));
+    }
+    if (trains_input(v)) TDM_TRY(input_backward(v, dx));
+    if (final_from) final_from(context, row[v->class_embedding].offset);
     tdm_scratch_rewind(v->scratch, v->mark);
     return TDM_OK;
+}
+
+static double vit_backward_share(const tower *base)
+{
+    return transformer_backward_share(((const vit *)base)->blocks);
 }
 
 static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
@@ -195,6 +233,7 @@ const tower_type tower_vit = {
     .backward = vit_backward,
     .scratch_bytes = vit_scratch_bytes,
     .forward_flop = vit_forward_flop,
+    .backward_share = vit_backward_share,
 };
 
 static tdm_status vit_build(vit *v, const tower_setup *setup)
@@ -229,6 +268,7 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
     TDM_TRY(tdm_linear_create(v->ops, patch_values, w, false, false, &v->patch_linear));
     const transformer_setup blocks = {
         .tower = setup,
+        .owner = &v->base,
         .prefix = "visual.transformer",
         .width = w,
         .layers = c->layers,
@@ -242,7 +282,9 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
     TDM_TRY(transformer_create(&blocks, &v->blocks));
     TDM_TRY(declare(p, &v->ln_post_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "visual", "ln_post.weight"));
     TDM_TRY(declare(p, &v->ln_post_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "visual", "ln_post.bias"));
-    return declare(p, &v->proj, TDM_INIT_NORMAL, scale, 2, (int64_t[]){w, v->embed_dim}, "visual", "proj");
+    TDM_TRY(declare(p, &v->proj, TDM_INIT_NORMAL, scale, 2, (int64_t[]){w, v->embed_dim}, "visual", "proj"));
+    set_layer(p, v->ln_post_weight, c->layers + 1);
+    return TDM_OK;
 }
 
 static tdm_status vit_create(const tower_setup *setup, tower **out)

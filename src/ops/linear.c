@@ -103,7 +103,10 @@ tdm_status tdm_linear_backward_weight(tdm_linear *l, int64_t t, const void *x, c
 {
     if (t == 0) return TDM_OK;
     double start = tdm_op_begin();
-    TDM_TRY(l->backend->backward_weight(l->state, t, x, dy, dweight, dbias));
-    tdm_op_end(l->ops, l->weight_kind, start, linear_flop(l, t));
+    if (dweight)
+        TDM_TRY(l->backend->backward_weight(l->state, t, x, dy, dweight, dbias));
+    else if (dbias)
+        tdm_column_sums(l->ops, t, l->shape.out, dy, dbias);
+    tdm_op_end(l->ops, l->weight_kind, start, dweight ? linear_flop(l, t) : 0.0);
     return TDM_OK;
 }

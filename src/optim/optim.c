@@ -42,12 +42,22 @@ static const optimizer *find_optimizer(const char *name)
     return NULL;
 }
 
+/* Of the gradients of trained rows: as torch with requires_grad=False, frozen ones have no share. */
+static double sum_squares(tdm_ops *ops, const tdm_params *params)
+{
+    double sum = 0.0;
+    tdm_span span;
+    for (int64_t row = 0; tdm_params_next_trained(params, &row, &span);)
+        sum += tdm_sum_squares(ops, span.end - span.begin, params->grad + span.begin);
+    return sum;
+}
+
 tdm_status tdm_optim_update(tdm_optim *optim, const tdm_config *config, tdm_ops *ops, tdm_params *params,
                             double lr, double *grad_norm)
 {
     const optimizer *rule = find_optimizer(config->optim.name);
     TDM_REQUIRE(rule, TDM_E_CONFIG, "optim.name: \"%s\" is unknown", config->optim.name);
-    *grad_norm = sqrt(tdm_sum_squares(ops, params->total, params->grad));
+    *grad_norm = sqrt(sum_squares(ops, params));
     TDM_REQUIRE(isfinite(*grad_norm), TDM_E_NUMERIC, "step %lld: the gradient is not finite (norm %g)",
                 (long long)optim->step, *grad_norm);
     /* as torch.nn.utils.clip_grad_norm_ */
@@ -56,7 +66,7 @@ tdm_status tdm_optim_update(tdm_optim *optim, const tdm_config *config, tdm_ops 
     optim->step++;
     for (int64_t i = 0; i < params->count; i++) {
         const tdm_param *row = &params->row[i];
-        if (row->buffer || row->lr_scale == 0.0) continue;
+        if (!tdm_param_trained(row)) continue;
         const int64_t at = row->offset;
         rule->update(config, ops, row, params->weight + at, params->grad + at, optim->m + at, optim->v + at,
                      scale, lr, optim->step);

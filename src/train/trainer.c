@@ -8,7 +8,10 @@
  * The features of the global batch are gathered; a rank computes the loss of its own rows only and the
  * gradient flows back through the gather (reduce-scatter). Parameter gradients are summed over the ranks in
  * buckets while backward goes on: text tower first, image tower second, which is the arena from its end to
- * its beginning. */
+ * its beginning.
+ *
+ * Frozen rows: their stretches of the arena are neither cleared nor summed over the ranks, and a tower
+ * without a trained row is only embedded. */
 #include "tandem/train.h"
 
 #include "tandem/base.h"
@@ -36,6 +39,8 @@ struct tdm_trainer {
     tdm_optim *optim;
     tdm_reducer *reducer;
     int64_t total_steps, B, b, row0, d, chunk;
+    tdm_span *span; /* [spans] of the arena that hold trained rows */
+    int64_t spans;
     int64_t *rows;     /* [ranks] local batch of each */
     int64_t *identity; /* [B] */
     view view[TDM_MODALITIES][VIEWS];
@@ -110,6 +115,23 @@ static tdm_status check_statistics(const tdm_config *config, int ranks)
     return TDM_OK;
 }
 
+/* Stretches of trained rows, joined where less than SMALL_GAP frozen elements lie between two: a message of
+ * its own would cost more. */
+static tdm_status find_spans(tdm_trainer *tr)
+{
+    enum { SMALL_GAP = 16384 };
+    tdm_span span;
+    TDM_TRY(TDM_ALLOC(tr->params->count, &tr->span));
+    for (int64_t row = 0; tdm_params_next_trained(tr->params, &row, &span);) {
+        tdm_span *last = tr->spans > 0 ? &tr->span[tr->spans - 1] : NULL;
+        if (last && span.begin - last->end < SMALL_GAP)
+            last->end = span.end;
+        else
+            tr->span[tr->spans++] = span;
+    }
+    return TDM_OK;
+}
+
 tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *config, tdm_params *params,
                               tdm_model *model, tdm_optim *optim, int64_t total_steps, tdm_trainer **trainer)
 {
@@ -142,7 +164,8 @@ tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *co
     for (int m = 0; m < TDM_MODALITIES; m++)
         for (int k = 0; k < VIEWS; k++)
             if (views[m] >> k & 1) TDM_TRY(view_create(&tr->view[m][k], tr->b, tr->B, tr->d));
-    return tdm_reducer_create(comm, params->grad, params->total, config->train.bucket_mib << 20,
+    TDM_TRY(find_spans(tr));
+    return tdm_reducer_create(comm, params->grad, tr->span, tr->spans, config->train.bucket_mib << 20,
                               &tr->reducer);
 }
 
@@ -162,6 +185,7 @@ void tdm_trainer_destroy(tdm_trainer **trainer)
             tdm_free(v->dunit);
         }
     tdm_reducer_destroy(&tr->reducer);
+    tdm_free(tr->span);
     tdm_free(tr->rows);
     tdm_free(tr->identity);
     tdm_free(tr);
@@ -191,12 +215,12 @@ static tdm_tower_mode training_mode(const tdm_trainer *tr)
         .train = true, .seed = (uint64_t)tr->config->seed, .step = (uint64_t)tr->optim->step};
 }
 
-/* One view within the chunk: activations stay for the backward. */
+/* One view within the chunk: activations stay for the backward, if there is one. */
 static bool keeps_activations(const tdm_trainer *tr, int modality)
 {
     int views = 0;
     for (int k = 0; k < VIEWS; k++) views += tr->view[modality][k].on;
-    return views == 1 && tr->b <= tr->chunk;
+    return views == 1 && tr->b <= tr->chunk && tdm_model_trains(tr->model, (tdm_modality)modality);
 }
 
 static tdm_status forward_tower(tdm_trainer *tr, const tdm_batch *batch, int modality)
@@ -229,6 +253,7 @@ static tdm_status backward_tower(tdm_trainer *tr, const tdm_batch *batch, int mo
 {
     const tdm_tower_mode mode = training_mode(tr);
     const bool kept = keeps_activations(tr, modality);
+    if (!tdm_model_trains(tr->model, (tdm_modality)modality)) return TDM_OK;
     int last = -1;
     for (int k = 0; k < VIEWS; k++)
         if (tr->view[modality][k].on) last = k;
@@ -273,7 +298,7 @@ static void scatter_gradients(tdm_trainer *tr)
     for (int m = 0; m < TDM_MODALITIES; m++)
         for (int k = 0; k < VIEWS; k++) {
             view *v = &tr->view[m][k];
-            if (!v->on) continue;
+            if (!v->on || !tdm_model_trains(tr->model, (tdm_modality)m)) continue;
             tdm_comm_reduce_scatter_rows(tr->comm, v->dall, v->dunit, tr->rows, tr->d);
             tdm_l2norm_backward(tr->ops, tr->b, tr->d, v->unit, v->norm, v->dunit, v->dunit);
         }
@@ -348,7 +373,15 @@ static double step_flop(const tdm_trainer *tr, const tdm_batch *batch, int64_t *
     const double image_flop = tdm_model_tower_flop(tr->config, TDM_IMAGE, batch->n * image_views, 0, 0);
     const double text_flop =
         tdm_model_tower_flop(tr->config, TDM_TEXT, batch->n * text_views, *tokens, squared);
-    return 3.0 * (image_flop + text_flop);
+    return (1.0 + 2.0 * tdm_model_backward_share(tr->model, TDM_IMAGE)) * image_flop +
+           (1.0 + 2.0 * tdm_model_backward_share(tr->model, TDM_TEXT)) * text_flop;
+}
+
+static void clear_gradients(tdm_trainer *tr)
+{
+    for (int64_t i = 0; i < tr->spans; i++)
+        memset(tr->params->grad + tr->span[i].begin, 0,
+               sizeof(float) * (size_t)(tr->span[i].end - tr->span[i].begin));
 }
 
 tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_report *report)
@@ -372,7 +405,7 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
                 (long long)tr->optim->step, report->loss);
     scatter_gradients(tr);
 
-    memset(tr->params->grad, 0, sizeof(float) * (size_t)tr->params->total);
+    clear_gradients(tr);
     *tdm_model_dlogit_scale(tr->model) = (float)dlogit_scale;
     TDM_TRY(backward_tower(tr, batch, TDM_TEXT));
     TDM_TRY(backward_tower(tr, batch, TDM_IMAGE));
@@ -382,7 +415,7 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
     TDM_TRY(tdm_optim_update(tr->optim, tr->config, tr->ops, tr->params, report->lr, &report->grad_norm));
     tdm_model_clamp(tr->model);
     tdm_model_update_statistics(tr->model, true);
-    TDM_TRY(tdm_model_load(tr->model));
+    TDM_TRY(tdm_model_load_trained(tr->model));
 
     report->flop = step_flop(tr, batch, &report->tokens);
     report->comm_s = tr->comm_s + exposed_s;

@@ -43,7 +43,8 @@ static void check_reducer(int64_t count, int64_t bucket_bytes, int64_t step)
     float *grad;
     assert_int_equal(TDM_ALLOC(count, &grad), TDM_OK);
     tdm_reducer *reducer;
-    assert_int_equal(tdm_reducer_create(comm, grad, count, bucket_bytes, &reducer), TDM_OK);
+    assert_int_equal(tdm_reducer_create(comm, grad, &(tdm_span){0, count}, 1, bucket_bytes, &reducer),
+                     TDM_OK);
     for (int round = 0; round < 3; round++) run_step(reducer, grad, count, step, round);
     tdm_reducer_destroy(&reducer);
     assert_null(reducer);
@@ -68,13 +69,42 @@ static void test_uneven_progress(void **state)
     enum { N = 400 };
     float grad[N];
     tdm_reducer *reducer;
-    assert_int_equal(tdm_reducer_create(comm, grad, N, 200, &reducer), TDM_OK);
+    assert_int_equal(tdm_reducer_create(comm, grad, &(tdm_span){0, N}, 1, 200, &reducer), TDM_OK);
     for (int i = 0; i < N; i++) grad[i] = (float)(i + rank);
     if (rank % 2 == 0) tdm_reducer_ready(reducer, 120);
     tdm_comm_barrier(comm);
     double exposed_s;
     tdm_reducer_finish(reducer, &exposed_s);
     for (int i = 0; i < N; i++) assert_true(grad[i] == (float)(size * i + size * (size - 1) / 2));
+    tdm_reducer_destroy(&reducer);
+}
+
+/* Only what the spans cover is summed; buckets (of 50 elements) begin anew at each span's end. */
+static void test_spans(void **state)
+{
+    (void)state;
+    enum { N = 1000 };
+    static const tdm_span span[] = {{3, 120}, {200, 201}, {460, 910}};
+    float grad[N];
+    tdm_reducer *reducer;
+    assert_int_equal(tdm_reducer_create(comm, grad, span, 3, 200, &reducer), TDM_OK);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < N; i++) grad[i] = (float)(i + rank + round);
+        for (int64_t begin = N; begin >= 0; begin -= 90) tdm_reducer_ready(reducer, begin);
+        double exposed_s;
+        tdm_reducer_finish(reducer, &exposed_s);
+        for (int i = 0; i < N; i++) {
+            bool inside = false;
+            for (int s = 0; s < 3; s++) inside |= i >= span[s].begin && i < span[s].end;
+            assert_true(grad[i] ==
+                        (float)(inside ? size * (i + round) + size * (size - 1) / 2 : i + rank + round));
+        }
+    }
+    tdm_reducer_destroy(&reducer);
+    assert_int_equal(tdm_reducer_create(comm, grad, NULL, 0, 200, &reducer), TDM_OK); /* nothing to sum */
+    double exposed_s;
+    tdm_reducer_ready(reducer, 0);
+    tdm_reducer_finish(reducer, &exposed_s);
     tdm_reducer_destroy(&reducer);
 }
 
@@ -85,7 +115,7 @@ static void test_deterministic(void **state)
     enum { N = 5000 };
     static float grad[N], first[N];
     tdm_reducer *reducer;
-    assert_int_equal(tdm_reducer_create(comm, grad, N, 4096, &reducer), TDM_OK);
+    assert_int_equal(tdm_reducer_create(comm, grad, &(tdm_span){0, N}, 1, 4096, &reducer), TDM_OK);
     for (int round = 0; round < 5; round++) {
         for (int i = 0; i < N; i++) grad[i] = 1.0F / (float)(1 + i * 7 + rank * 13);
         for (int64_t begin = N; begin > 0; begin -= 500) {
@@ -98,7 +128,7 @@ static void test_deterministic(void **state)
         assert_memory_equal(first, grad, sizeof first);
     }
     tdm_reducer_destroy(&reducer);
-    assert_int_equal(tdm_reducer_create(comm, grad, N, 3, &reducer), TDM_E_CONFIG);
+    assert_int_equal(tdm_reducer_create(comm, grad, &(tdm_span){0, N}, 1, 3, &reducer), TDM_E_CONFIG);
     assert_null(reducer);
 }
 
@@ -110,6 +140,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_buckets),
         cmocka_unit_test(test_uneven_progress),
+        cmocka_unit_test(test_spans),
         cmocka_unit_test(test_deterministic),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

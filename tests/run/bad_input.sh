@@ -38,6 +38,10 @@ refuse "unknown key" 'optim\.momentum.*|unknown' 2 "${train[@]}" --set optim.mom
 refuse "mistyped key" 'warmup_step.*did you mean.*warmup_steps' 2 "${train[@]}" --set optim.warmup_step=3
 refuse "out of range" 'model\.dropout.*1\.5.*range' 2 "${train[@]}" --set model.dropout=1.5
 refuse "wrong type" 'train\.batch' 2 "${train[@]}" --set train.batch=many
+refuse "pattern of no parameter" 'optim\.freeze: "visual\.conv\.weight" matches no parameter; the nearest is visual\.conv1\.weight' \
+    2 "${train[@]}" --set optim.freeze=visual.conv.weight
+refuse "everything frozen" 'no parameter is left to train' 2 "${train[@]}" --set 'optim.freeze=*'
+refuse "factor without a number" 'optim\.lr_scale: "visual\.\*": expected' 2 "${train[@]}" --set 'optim.lr_scale=visual.*'
 printf 'train: { bach = 3; };\n' >"$work/typo.cfg"
 refuse "mistyped key in a file" 'typo\.cfg:1.*bach.*did you mean.*batch' 2 train --config "$work/typo.cfg" --out "$work/run"
 refuse "missing config" 'absent\.cfg' 2 train --config "$work/absent.cfg" --out "$work/run"

@@ -1,0 +1,309 @@
+/* Frozen rows: the gradients of the others stay what they were, whichever row is trained; frozen weights keep
+ * their bits; nothing is computed, summed or kept below the lowest trained row. On 1, 2 and 4 ranks. */
+#include "tandem/tandem.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { B = 8, HEIGHT = 16, WIDTH = 8, EMBED = 16, CONTEXT = 9, VOCAB = 40, LAYERS = 3 };
+
+static tdm_comm *comm;
+
+#define must(expr)                                                                                           \
+    do {                                                                                                     \
+        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
+    } while (0)
+
+/* This rank's piece of a global batch that is the same everywhere. */
+typedef struct piece {
+    tdm_batch batch;
+    uint8_t *image;
+    int32_t token[B * CONTEXT];
+    int64_t seq[B + 1], sample[B], identity[B];
+} piece;
+
+static void make_piece(piece *p)
+{
+    const int64_t first = tdm_part_begin(B, tdm_comm_size(comm), tdm_comm_rank(comm));
+    const int64_t end = tdm_part_begin(B, tdm_comm_size(comm), tdm_comm_rank(comm) + 1);
+    tdm_rng rng = tdm_rng_at(17, 0, 0, TDM_RNG_TEST);
+    memset(p, 0, sizeof *p);
+    must(TDM_ALLOC(B * HEIGHT * WIDTH * 3, &p->image));
+    for (int i = 0; i < B * HEIGHT * WIDTH * 3; i++) p->image[i] = (uint8_t)tdm_rng_u32(&rng);
+    for (int64_t i = 0; i < B; i++) {
+        const int64_t length = 2 + tdm_rng_below(&rng, CONTEXT - 1), n = i - first;
+        const bool mine = i >= first && i < end;
+        for (int64_t k = 0; k < length; k++) {
+            const int32_t token = (int32_t)tdm_rng_below(&rng, VOCAB);
+            if (mine) p->token[p->seq[n] + k] = token;
+        }
+        if (!mine) continue;
+        p->seq[n + 1] = p->seq[n] + length;
+        p->sample[n] = 100 + i;
+        p->identity[n] = i;
+    }
+    p->batch.n = end - first;
+    p->batch.image[TDM_VIEW_IMAGE_AUG_1] = p->image + first * HEIGHT * WIDTH * 3;
+    p->batch.text[TDM_VIEW_TEXT_PLAIN] = (tdm_text_batch){.token = p->token, .seq = p->seq};
+    p->batch.sample = p->sample;
+    p->batch.identity = p->identity;
+}
+
+typedef struct setup {
+    tdm_config config;
+    tdm_ops *ops;
+    tdm_params params;
+    tdm_model *model;
+    tdm_optim optim;
+    tdm_trainer *trainer;
+} setup;
+
+static void set_up(setup *s)
+{
+    static const char *const assignments[] = {
+        "model.embed_dim=16",
+        "model.image.height_px=16",
+        "model.image.width_px=8",
+        "model.image.patch_px=8",
+        "model.image.width=32",
+        "model.image.layers=3",
+        "model.image.heads=2",
+        "model.text.width=32",
+        "model.text.layers=3",
+        "model.text.heads=2",
+        "model.text.vocab_size=40",
+        "model.text.context_length=9",
+        "model.dropout=0.1",
+        "train.batch=8",
+        "optim.lr=0.01",
+        "optim.warmup_steps=0",
+        "optim.schedule=constant",
+        "optim.clip_norm=0.5",
+        "train.bucket_mib=1",
+    };
+    memset(s, 0, sizeof *s);
+    must(tdm_config_init(&s->config));
+    for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++)
+        must(tdm_config_set(&s->config, assignments[i]));
+    must(tdm_ops_create(TDM_F32, 1, &s->ops));
+    must(tdm_model_create(&s->config, s->ops, true, B, &s->params, &s->model));
+    must(tdm_params_allocate(&s->params, true));
+    must(tdm_optim_create(&s->params, &s->optim));
+}
+
+/* The same fresh run, with other rows frozen. */
+static void start(setup *s, const char *freeze, int64_t chunk)
+{
+    char assignment[256];
+    snprintf(assignment, sizeof assignment, "optim.freeze=%s", freeze);
+    must(tdm_config_set(&s->config, assignment));
+    s->config.train.chunk = chunk;
+    for (int64_t i = 0; i < s->params.count; i++) s->params.row[i].lr_scale = 1.0;
+    must(tdm_optim_groups(&s->config, &s->params));
+    tdm_params_init(&s->params, 3);
+    /* biases and gains off 0 and 1, so that every path has a gradient */
+    tdm_rng rng = tdm_rng_at(5, 0, 0, TDM_RNG_TEST);
+    for (int64_t i = 0; i < s->params.count; i++)
+        for (int64_t k = 0; s->params.row[i].ndim == 1 && k < s->params.row[i].size; k++)
+            s->params.weight[s->params.row[i].offset + k] += 0.2F * (float)tdm_rng_normal(&rng);
+    memset(s->optim.m, 0, sizeof(float) * (size_t)s->params.total);
+    memset(s->optim.v, 0, sizeof(float) * (size_t)s->params.total);
+    s->optim.step = 0;
+    must(tdm_model_load(s->model));
+    tdm_trainer_destroy(&s->trainer);
+    must(tdm_trainer_create(comm, s->ops, &s->config, &s->params, s->model, &s->optim, 100, &s->trainer));
+}
+
+static void tear_down(setup *s)
+{
+    tdm_trainer_destroy(&s->trainer);
+    tdm_optim_destroy(&s->optim);
+    tdm_model_destroy(&s->model);
+    tdm_params_destroy(&s->params);
+    tdm_ops_destroy(&s->ops);
+    tdm_config_destroy(&s->config);
+}
+
+static float *copy_of(const float *x, int64_t n)
+{
+    float *copy = NULL;
+    must(TDM_ALLOC(n, &copy));
+    memcpy(copy, x, sizeof(float) * (size_t)n);
+    return copy;
+}
+
+/* One step with all rows trained: its summed gradients, owned by the caller, and their norm by row. */
+static float *full_gradient(setup *s, const piece *p, int64_t chunk, double *of_row)
+{
+    tdm_step_report report;
+    start(s, "", chunk);
+    must(tdm_trainer_step(s->trainer, &p->batch, &report));
+    float *grad = copy_of(s->params.grad, s->params.total);
+    for (int64_t i = 0; i < s->params.count; i++) {
+        of_row[i] = 0.0;
+        for (int64_t k = 0; k < s->params.row[i].size; k++)
+            of_row[i] += pow((double)grad[s->params.row[i].offset + k], 2);
+    }
+    return grad;
+}
+
+/* Steps with some rows frozen against the gradient of all. A frozen row's arena is filled with NaN first:
+ * what reads it or sums it would show. Sums over the ranks may be cut otherwise when buckets differ: 1e-6 of
+ * the row's largest value; on one rank the bits are the same but for a bias whose matrix is frozen, which
+ * another loop sums. */
+static void check_step(setup *s, const piece *p, const char *freeze, int64_t chunk, const float *full,
+                       const double *of_row)
+{
+    tdm_step_report report;
+    start(s, freeze, chunk);
+    float *before = copy_of(s->params.weight, s->params.total);
+    double squares = 0.0;
+    for (int64_t i = 0; i < s->params.total; i++) s->params.grad[i] = NAN;
+    must(tdm_trainer_step(s->trainer, &p->batch, &report));
+    for (int64_t i = 0; i < s->params.count; i++) {
+        const tdm_param *row = &s->params.row[i];
+        const float *grad = s->params.grad + row->offset, *want = full + row->offset;
+        const size_t bytes = sizeof(float) * (size_t)row->size;
+        if (!tdm_param_trained(row)) {
+            assert_memory_equal(s->params.weight + row->offset, before + row->offset, bytes);
+            continue;
+        }
+        squares += of_row[i];
+        double largest = 0.0, worst = 0.0;
+        for (int64_t k = 0; k < row->size; k++) {
+            const double off = fabs((double)grad[k] - (double)want[k]);
+            largest = fmax(largest, fabs((double)want[k]));
+            if (!(off <= worst)) worst = off; /* keeps NaN */
+        }
+        if (!(worst <= 1e-6 * fmax(largest, 1e-3)))
+            fail_msg("freeze %s: gradient of %s is off by %g of %g", freeze, row->name, worst, largest);
+    }
+    assert_true(fabs(report.grad_norm - sqrt(squares)) <= 1e-5 * sqrt(squares));
+    for (int step = 0; step < 2; step++) must(tdm_trainer_step(s->trainer, &p->batch, &report));
+    int64_t moved = 0;
+    for (int64_t i = 0; i < s->params.count; i++) {
+        const tdm_param *row = &s->params.row[i];
+        const bool same =
+            !memcmp(s->params.weight + row->offset, before + row->offset, sizeof(float) * (size_t)row->size);
+        if (!tdm_param_trained(row) && !same) fail_msg("freeze %s: %s has moved", freeze, row->name);
+        moved += !same;
+    }
+    assert_true(moved > 0);
+    double sum = 0.0;
+    for (int64_t i = 0; i < s->params.total; i++) sum += (double)s->params.weight[i];
+    uint64_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    assert_true(tdm_comm_all_equal_u64(comm, bits));
+    tdm_free(before);
+}
+
+/* Every row trained by itself: the backward stops at each possible place. */
+static void test_each_row(void **state)
+{
+    (void)state;
+    piece p;
+    setup s;
+    double of_row[200];
+    make_piece(&p);
+    set_up(&s);
+    assert_true(s.params.count < 200);
+    float *full = full_gradient(&s, &p, 0, of_row);
+    for (int64_t i = 0; i < s.params.count; i++) {
+        char freeze[160];
+        snprintf(freeze, sizeof freeze, "[*, !%s]", s.params.row[i].name);
+        check_step(&s, &p, freeze, 0, full, of_row);
+    }
+    tear_down(&s);
+    tdm_free(full);
+    tdm_free(p.image);
+}
+
+static void test_patterns(void **state)
+{
+    (void)state;
+    static const char *const freeze[] = {
+        "image",
+        "text",
+        "[image, logit_scale]",
+        "logit_scale",
+        "visual.conv1.weight",
+        "image:0",
+        "[image:2, text:1]",
+        "[image:3, text:3]",
+        "[visual.transformer.resblocks.[01].*, *.ln_*, ln_*]",
+        "[*, !*bias]",
+        "[*.mlp.*]",
+        "[*, !*.attn.*, !visual.proj]",
+        "visual.transformer.resblocks.2.*",
+    };
+    piece p;
+    setup s;
+    double of_row[200];
+    make_piece(&p);
+    set_up(&s);
+    for (int64_t chunk = 0; chunk <= 1; chunk++) { /* activations kept; GradCache with pairs one by one */
+        float *full = full_gradient(&s, &p, chunk, of_row);
+        for (size_t i = 0; i < sizeof freeze / sizeof freeze[0]; i++)
+            check_step(&s, &p, freeze[i], chunk, full, of_row);
+        tdm_free(full);
+    }
+    tear_down(&s);
+    tdm_free(p.image);
+}
+
+/* FLOP of the linear layers' backward of one step. */
+static double backward_flop(setup *s, const piece *p, const char *freeze, double share[2])
+{
+    tdm_step_report report;
+    start(s, freeze, 0);
+    for (int m = 0; m < TDM_MODALITIES; m++) share[m] = tdm_model_backward_share(s->model, (tdm_modality)m);
+    memset(tdm_ops_stats(s->ops), 0, sizeof(tdm_op_stats));
+    must(tdm_trainer_step(s->trainer, &p->batch, &report));
+    const tdm_op_stats *stats = tdm_ops_stats(s->ops);
+    return stats->flop[TDM_OP_LINEAR_DATA] + stats->flop[TDM_OP_LINEAR_WEIGHT];
+}
+
+static void test_work(void **state)
+{
+    (void)state;
+    piece p;
+    setup s;
+    double share[2];
+    make_piece(&p);
+    set_up(&s);
+    const double all = backward_flop(&s, &p, "", share);
+    assert_true(share[TDM_IMAGE] == 1.0 && share[TDM_TEXT] == 1.0);
+    const double text = backward_flop(&s, &p, "image", share);
+    assert_true(share[TDM_IMAGE] == 0.0 && share[TDM_TEXT] == 1.0);
+    assert_true(!tdm_model_trains(s.model, TDM_IMAGE) && tdm_model_trains(s.model, TDM_TEXT));
+    const double image = backward_flop(&s, &p, "text", share);
+    assert_true(share[TDM_IMAGE] == 1.0 && share[TDM_TEXT] == 0.0);
+    assert_true(text > 0.0 && image > 0.0 && fabs(text + image - all) <= 1e-9 * all);
+    /* the two lowest of three blocks need nothing; below the top one's qkv no gradient is needed either */
+    const double top = backward_flop(&s, &p, "[image, text:2, transformer.resblocks.2.ln_1.*]", share);
+    assert_true(fabs(share[TDM_TEXT] - (24.0 - 3.0) / 72.0) < 1e-12);
+    assert_true(fabs(top - share[TDM_TEXT] * text) <= 1e-9 * text);
+    assert_true(backward_flop(&s, &p, "[*, !logit_scale]", share) == 0.0);
+    assert_true(backward_flop(&s, &p, "[*, !visual.ln_post.*, !text_projection]", share) == 0.0);
+    assert_true(tdm_model_trains(s.model, TDM_IMAGE) && tdm_model_trains(s.model, TDM_TEXT));
+    tear_down(&s);
+    tdm_free(p.image);
+}
+
+int main(int argc, char **argv)
+{
+    if (tdm_loss_register() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_row),
+        cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_work),
+    };
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    tdm_comm_destroy(&comm);
+    tdm_config_unregister_all();
+    return failed;
+}
