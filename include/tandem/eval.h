@@ -1,4 +1,5 @@
-/* Exact retrieval metrics over galleries sharded across the ranks: no Q×G matrix, no sort. */
+/* Exact retrieval metrics over galleries sharded across the ranks: no Q×G matrix, no sort. Zero-shot
+ * classification. */
 #ifndef TANDEM_EVAL_H
 #define TANDEM_EVAL_H
 
@@ -67,7 +68,7 @@ typedef struct tdm_embeddings { /* this rank's contiguous piece of each list; ow
 } tdm_embeddings;
 void tdm_embeddings_free(tdm_embeddings *embeddings);
 /* Collective in partition only (each rank embeds its piece). batch: rows at once, at most the model's
- * max_rows. */
+ * max_rows. tokenizer NULL: images only, captions = 0. */
 TDM_CHECKED tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model, tdm_ops *ops,
                                          const struct tdm_config *config, struct tdm_dataset *dataset,
                                          const struct tdm_tokenizer *tokenizer, int64_t batch,
@@ -77,6 +78,58 @@ TDM_CHECKED tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model
 TDM_CHECKED tdm_status tdm_eval_embeddings(tdm_comm *comm, tdm_ops *ops, const tdm_embeddings *embeddings,
                                            const char *positives, tdm_metrics *text_to_image,
                                            tdm_metrics *image_to_text);
+
+/* ---- Zero-shot classification ----
+ * As in CLIP (Radford et al., arXiv 2103.00020, section 3.1.4; github openai/CLIP,
+ * notebooks/Prompt_Engineering_for_ImageNet.ipynb): a class's feature is the normalised mean of the
+ * normalised features of its prompts, one prompt per template; an image is given the classes of highest
+ * cosine. */
+
+/* Lines of a text file without blanks at both ends; blank lines, and lines that begin with #, are left out.
+ */
+typedef struct tdm_line_list {
+    int64_t count;
+    const char **line;
+    int64_t *number; /* [count] in the file, from 1 */
+    tdm_text text;   /* what they point into */
+} tdm_line_list;
+void tdm_line_list_free(tdm_line_list *list);
+/* One template a line, with {} wherever the class name goes. TDM_E_FORMAT names the file and the line. */
+TDM_CHECKED tdm_status tdm_templates_read(const char *path, tdm_line_list *list);
+/* One name a line, as many as the data set has classes, in their order. */
+TDM_CHECKED tdm_status tdm_class_names_read(const char *path, int64_t classes, tdm_line_list *list);
+
+typedef struct tdm_prompts { /* borrowed */
+    int64_t classes, templates;
+    const char *const *class_name;
+    const char *const *form; /* the templates */
+} tdm_prompts;
+/* Features of this rank's contiguous piece of the classes: feature [*n][d], unit norm, tdm_free. *cut: its
+ * prompts that were longer than the context and lost their end. Collective in partition only; batch as above.
+ * The bits depend neither on the ranks nor on the batch. */
+TDM_CHECKED tdm_status tdm_zeroshot_classes(tdm_comm *comm, struct tdm_model *model, tdm_ops *ops,
+                                            const struct tdm_config *config,
+                                            const struct tdm_tokenizer *tokenizer, const tdm_prompts *prompts,
+                                            int64_t batch, int64_t *n, float **feature, int64_t *cut);
+
+typedef struct tdm_class_accuracy {
+    int64_t images;       /* that belong to it, alone or among others */
+    int64_t top_1, top_5; /* how many of them were found */
+} tdm_class_accuracy;
+typedef struct tdm_accuracy {
+    int64_t images, without_class, several_classes;
+    int64_t classes, classes_without_images;
+    double top_1, top_5;   /* of the images that have a class */
+    double mean_per_class; /* of top_1 over the classes that have images */
+    tdm_class_accuracy *per_class;
+} tdm_accuracy;
+/* An image is found at 1 (at 5) when its best class (any of its 5 best) is one of those it belongs to; with
+ * several classes that counts for each of them. Ties: the lower class first. Scores as in tdm_eval_metrics.
+ * image: features and class bits of this rank's images; classes: features of its piece of the classes.
+ * Collective; every rank gets the same, whatever their number. TDM_E_DATA when no image has a class. */
+TDM_CHECKED tdm_status tdm_zeroshot_accuracy(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *image,
+                                             const tdm_eval_side *classes, tdm_accuracy *accuracy);
+void tdm_accuracy_free(tdm_accuracy *accuracy);
 
 /* ---- Embedding files: DIR/SPLIT-00000.h5, one per rank ----
  * Root attributes: format "tandem.embedding", version 1, tool_version, the strings of tdm_embedding_info,

@@ -25,6 +25,21 @@ typedef struct tdm_sheet_query {
     const tdm_sheet_item *item;
     int64_t item_count;
 } tdm_sheet_query;
+/* A table of classes. */
+typedef struct tdm_class_row {
+    const char *name; /* UTF-8 */
+    int64_t images;
+    double top_1, top_5; /* shares of them that were found; not finite: no images */
+} tdm_class_row;
+typedef struct tdm_tile { /* one figure above the table */
+    const char *label;
+    double value;
+} tdm_tile;
+/* Rows are shown by falling top_1, else in their order, those without images last. */
+TDM_CHECKED tdm_status tdm_class_table_write(const char *path, const char *title, const char *subtitle,
+                                             const tdm_tile *tile, int64_t tile_count,
+                                             const tdm_class_row *row, int64_t row_count);
+
 TDM_CHECKED tdm_status tdm_sheet_write(const char *path, const char *title, const char *subtitle,
                                        const tdm_sheet_query *query, int64_t query_count);
 

@@ -1,14 +1,14 @@
-/* tandem eval: exact retrieval metrics of a model on a split, in both directions. */
-#include "bundle.h"
+/* tandem eval: exact retrieval metrics of a model on a split, in both directions; or zero-shot
+ * classification, eval_zeroshot.c. */
+#include "eval_zeroshot.h"
 #include "sheet_items.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct eval_options {
     bundle_options bundle;
-    const char *data, *split, *json, *html, *positives;
+    const char *task, *data, *split, *json, *html, *positives, *classes, *templates;
     int64_t sheet_queries, top;
 } eval_options;
 
@@ -24,6 +24,22 @@ typedef struct evaluation {
 } evaluation;
 
 /* ---- Results ---- */
+
+tdm_status eval_write_json(json_t *root, const char *path)
+{
+    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    json_decref(root);
+    TDM_REQUIRE(text != NULL, TDM_E_NOMEM, "cannot make the JSON of the metrics");
+    tdm_text line = {0};
+    tdm_status status = tdm_text_printf(&line, "%s\n", text);
+    free(text);
+    if (status == TDM_OK && path[0] != '\0')
+        status = tdm_write_file_atomic(path, line.data, line.length);
+    else if (status == TDM_OK && fputs(line.data, stdout) == EOF)
+        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "standard output: cannot write");
+    tdm_text_free(&line);
+    return status;
+}
 
 static void show_direction(const char *name, const tdm_metrics *m)
 {
@@ -63,18 +79,8 @@ static tdm_status write_json(const evaluation *e)
     json_object_set_new(root, "ranks", json_integer(tdm_comm_size(e->comm)));
     tdm_status status = set_metrics(root, "text_to_image", &e->text_to_image);
     if (status == TDM_OK) status = set_metrics(root, "image_to_text", &e->image_to_text);
-    char *text = status == TDM_OK ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    if (status == TDM_OK) return eval_write_json(root, e->options->json);
     json_decref(root);
-    TDM_TRY(status);
-    TDM_REQUIRE(text != NULL, TDM_E_NOMEM, "cannot make the JSON of the metrics");
-    tdm_text line = {0};
-    status = tdm_text_printf(&line, "%s\n", text);
-    free(text);
-    if (status == TDM_OK && e->options->json[0] != '\0')
-        status = tdm_write_file_atomic(e->options->json, line.data, line.length);
-    else if (status == TDM_OK && fputs(line.data, stdout) == EOF)
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "standard output: cannot write");
-    tdm_text_free(&line);
     return status;
 }
 
@@ -257,28 +263,78 @@ static tdm_status evaluate(evaluation *e)
     return o->html[0] != '\0' ? make_sheet(e) : TDM_OK;
 }
 
+/* One task's options are not silently ignored by the other. */
+static tdm_status check_task(const eval_options *o)
+{
+    const bool zeroshot = strcmp(o->task, "zeroshot") == 0;
+    TDM_REQUIRE(zeroshot || strcmp(o->task, "retrieval") == 0, TDM_E_USAGE,
+                "tandem eval: --task %s: must be retrieval or zeroshot", o->task);
+    TDM_REQUIRE(zeroshot || o->classes[0] == '\0', TDM_E_USAGE,
+                "tandem eval: --classes needs --task zeroshot");
+    TDM_REQUIRE(zeroshot || o->templates[0] == '\0', TDM_E_USAGE,
+                "tandem eval: --templates needs --task zeroshot");
+    TDM_REQUIRE(!zeroshot || o->positives[0] == '\0', TDM_E_USAGE,
+                "tandem eval: --positives needs --task retrieval");
+    return TDM_OK;
+}
+
+static tdm_status run_task(tdm_comm *comm, const eval_options *o)
+{
+    TDM_TRY(check_task(o));
+    if (strcmp(o->task, "zeroshot") == 0) {
+        const zeroshot_options zeroshot = {.bundle = o->bundle,
+                                           .data = o->data,
+                                           .split = o->split,
+                                           .json = o->json,
+                                           .html = o->html,
+                                           .classes = o->classes,
+                                           .templates = o->templates};
+        return eval_zeroshot(comm, &zeroshot);
+    }
+    evaluation e = {.comm = comm, .options = o};
+    const tdm_status status = evaluate(&e);
+    tdm_embeddings_free(&e.embeddings);
+    tdm_dataset_close(&e.dataset);
+    bundle_close(&e.bundle);
+    return status;
+}
+
 static tdm_status eval_run(tdm_comm *comm, int argc, char **argv)
 {
     eval_options options = {.bundle = BUNDLE_DEFAULTS,
+                            .task = "retrieval",
                             .data = "",
                             .split = "",
                             .json = "",
                             .html = "",
                             .positives = "",
+                            .classes = "",
+                            .templates = "",
                             .sheet_queries = 24,
                             .top = 10};
     const tdm_flag flags[] = {
         {"--data", TDM_FLAG_STRING, &options.data, "DIR", NULL, "", "packed data directory", 0, 0},
         {"--split", TDM_FLAG_STRING, &options.split, "NAME", NULL, "", "its split", 0, 0},
+        {"--task", TDM_FLAG_STRING, &options.task, "retrieval|zeroshot", "retrieval", "",
+         "retrieval in both directions, or the classes of images from prompts", 0, 0},
         {"--json", TDM_FLAG_STRING, &options.json, "FILE", "", "",
          "where the metrics are written; unset: standard output", 0, 0},
         {"--html", TDM_FLAG_STRING, &options.html, "FILE", "", "",
-         "contact sheet: some captions, the images found for them, positives framed", 0, 0},
+         "contact sheet: some captions, the images found for them, positives framed; zeroshot: accuracy by "
+         "class",
+         0, 0},
         {"--positives", TDM_FLAG_STRING, &options.positives, "pair|identity|class", "", "",
          "what belongs together: an image and its captions, an identity, a shared class; unset: "
          "eval.positives "
          "of the model's configuration",
          0, 0},
+        {"--classes", TDM_FLAG_STRING, &options.classes, "FILE", "", "",
+         "zeroshot: class names for the prompts, one a line, in the order of the data set's classes; unset: "
+         "the "
+         "data set's own names",
+         0, 0},
+        {"--templates", TDM_FLAG_STRING, &options.templates, "FILE", "", "",
+         "zeroshot: prompts, one a line, with {} for the class name; unset: only \"a photo of a {}.\"", 0, 0},
         {"--queries", TDM_FLAG_INT, &options.sheet_queries, "N", "24", "captions", "on the contact sheet", 1,
          10000},
         {"-k,--top", TDM_FLAG_INT, &options.top, "N", "10", "images", "per caption on the contact sheet", 1,
@@ -287,19 +343,18 @@ static tdm_status eval_run(tdm_comm *comm, int argc, char **argv)
     };
     tdm_strings positional = {0};
     bool help = false;
-    TDM_TRY(tdm_parse_flags("eval", "--model CKPT --data DIR --split NAME [--json FILE] [--html FILE]", flags,
-                            sizeof flags / sizeof flags[0], argc, argv, &positional, &help));
+    TDM_TRY(tdm_parse_flags(
+        "eval", "--model CKPT --data DIR --split NAME [--task zeroshot] [--json FILE] [--html FILE]", flags,
+        sizeof flags / sizeof flags[0], argc, argv, &positional, &help));
     const int64_t extra = positional.count;
     free((void *)positional.item);
     if (help) return TDM_OK;
     TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tandem eval: takes options only");
-    evaluation e = {.comm = comm, .options = &options};
-    const tdm_status status = evaluate(&e);
-    tdm_embeddings_free(&e.embeddings);
-    tdm_dataset_close(&e.dataset);
-    bundle_close(&e.bundle);
-    return status;
+    return run_task(comm, &options);
 }
 
 const tdm_command tdm_command_eval = {
-    .name = "eval", .summary = "exact retrieval metrics of a model on a split", .mpi = true, .run = eval_run};
+    .name = "eval",
+    .summary = "exact retrieval metrics, or zero-shot accuracy, of a model on a split",
+    .mpi = true,
+    .run = eval_run};

@@ -104,10 +104,11 @@ static tdm_status fill_labels(tdm_dataset *dataset, tdm_embeddings *e)
 }
 
 /* Sizes, rows and identities of this rank's piece. */
-static tdm_status describe_piece(tdm_comm *comm, tdm_dataset *dataset, int64_t d, tdm_embeddings *e)
+static tdm_status describe_piece(tdm_comm *comm, tdm_dataset *dataset, int64_t captions, int64_t d,
+                                 tdm_embeddings *e)
 {
     const int rank = tdm_comm_rank(comm), size = tdm_comm_size(comm);
-    const int64_t images = tdm_dataset_images(dataset), captions = tdm_dataset_captions(dataset);
+    const int64_t images = tdm_dataset_images(dataset);
     *e = (tdm_embeddings){.d = d,
                           .image_first = tdm_part_begin(images, size, rank),
                           .caption_first = tdm_part_begin(captions, size, rank),
@@ -133,7 +134,8 @@ static tdm_status embed_piece(tdm_comm *comm, embedding_job *job, tdm_embeddings
 {
     const tdm_tower_config *image = &job->config->model.image;
     const int64_t d = tdm_model_embed_dim(job->model);
-    TDM_TRY(describe_piece(comm, job->dataset, d, e));
+    const int64_t captions = job->tokenizer == NULL ? 0 : tdm_dataset_captions(job->dataset);
+    TDM_TRY(describe_piece(comm, job->dataset, captions, d, e));
     TDM_TRY(TDM_ALLOC(job->batch * d, &job->feature));
     TDM_TRY(TDM_ALLOC(job->batch, &job->norm));
     TDM_TRY(TDM_ALLOC(job->batch * image->height_px * image->width_px * 3, &job->image));
@@ -166,8 +168,7 @@ tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model, tdm_ops *o
 
 /* ---- Metrics of both directions ---- */
 
-/* A block keeps every thread busy for a while and is small beside the gallery. */
-static int64_t block_rows(const tdm_ops *ops)
+int64_t eval_block_rows(const tdm_ops *ops)
 {
     return tdm_max_i64(512, 96 * (int64_t)eval_threads(ops));
 }
@@ -202,9 +203,9 @@ tdm_status tdm_eval_embeddings(tdm_comm *comm, tdm_ops *ops, const tdm_embedding
     }
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK)
-        status = tdm_eval_metrics(comm, ops, &text, &image, false, block_rows(ops), text_to_image);
+        status = tdm_eval_metrics(comm, ops, &text, &image, false, eval_block_rows(ops), text_to_image);
     if (status == TDM_OK)
-        status = tdm_eval_metrics(comm, ops, &image, &text, false, block_rows(ops), image_to_text);
+        status = tdm_eval_metrics(comm, ops, &image, &text, false, eval_block_rows(ops), image_to_text);
     tdm_free(image_row);
     return status;
 }

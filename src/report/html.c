@@ -47,6 +47,8 @@ static const char style[] =
     "th,td{padding:7px 16px;text-align:right;border-top:1px solid "
     "var(--line);font-variant-numeric:tabular-nums}\n"
     "tr:first-child>*{border-top:0}th{font-weight:600}td:first-child,th:first-child{text-align:left}\n"
+    ".bar{width:36%;min-width:120px}.bar "
+    "i{display:block;height:10px;border-radius:5px;background:var(--s0)}\n"
     "details{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px 16px}\n"
     "summary{cursor:pointer;font-weight:600}\n"
     "pre{overflow-x:auto;font:13px/1.45 ui-monospace,\"DejaVu Sans Mono\",monospace;margin:10px 0 4px}\n"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tandem eval, embed and search on a small trained model: the same results on 1 to 4 ranks, from a data set or from
-# stored embeddings; and one line for each bad input.
+# tandem eval (both tasks), embed and search on a small trained model: the same results on 1 to 4 ranks, from a data set
+# or from stored embeddings; and one line for each bad input.
 set -euo pipefail
 : "${TANDEM:?path of the tandem binary}"
 : "${MAKE_SHAPES:?path of make_shapes}"
@@ -78,6 +78,45 @@ PY
 "$TANDEM" eval --model run --data data --split test --positives class >class.json 2>log || fail "eval by class: $(cat log)"
 has class.json '"positives": "class"'
 
+# Zero-shot classification: the same on any number of ranks, from the data set's class names or renamed ones.
+printf '# prompts\n\na {}\n{} of colour red\n' >templates.txt
+printf 'square\ndisc\ncross\nring\n' >names.txt
+"$MAKE_SHAPES" mixed mixed
+for n in 1 2 3 4; do
+    ranks "$n" eval --task zeroshot --model run --data mixed --split mixed --templates templates.txt \
+        --json "zero$n.json" --html "zero$n.html" 2>log || fail "zero-shot on $n ranks: $(tail -3 log)"
+    has log "6 of 48 images have no class and are left out"
+    sed '/"ranks"/d' "zero$n.json" >"same$n.json"
+    cmp same1.json "same$n.json" || fail "zero-shot JSON on $n ranks differs"
+    cmp zero1.html "zero$n.html" || fail "table of classes on $n ranks differs"
+    has "zero$n.json" "\"ranks\": $n"
+done
+has zero1.html "By class"
+"$TANDEM" eval --task zeroshot --model run --data mixed --split mixed --templates templates.txt --classes names.txt \
+    >named.json 2>log || fail "zero-shot with names: $(tail -3 log)"
+cmp same1.json <(sed '/"ranks"/d' named.json) || fail "the data set's own names give another result"
+"$TANDEM" eval --task zeroshot --model run --data data --split test >zero.json 2>log || fail "zero-shot: $(tail -3 log)"
+python3 - <<'PY' || fail "zero-shot results are wrong: $(cat zero1.json zero.json)"
+import json, math
+m = json.load(open("zero1.json"))
+assert m["task"] == "zeroshot" and m["split"] == "mixed" and m["images"] == 48 and m["without_class"] == 6
+assert m["classes"] == len(m["per_class"]) == 4 and m["templates"] == 2 and m["several_classes"] > 0
+assert m["top_5"] == 1 and m["classes_without_images"] == 0
+assert sum(c["images"] for c in m["per_class"]) == 42 + m["several_classes"]
+assert math.isclose(m["mean_per_class"], sum(c["top_1"] for c in m["per_class"]) / 4)
+t = json.load(open("zero.json"))
+assert [c["name"] for c in t["per_class"]] == ["square", "disc", "cross", "ring"]
+assert t["templates"] == 1 and t["images"] == 64 and t["without_class"] == 0
+assert math.isclose(t["top_1"], sum(c["top_1"] * c["images"] for c in t["per_class"]) / 64)
+PY
+# Another name gives another result, and a class of which there are no pictures counts in no mean.
+printf 'square\ndisc\ncross\ncross\n' >names.txt
+"$TANDEM" eval --task zeroshot --model run --data data --split test --classes names.txt >renamed.json 2>log ||
+    fail "zero-shot, renamed: $(tail -3 log)"
+has renamed.json '"name": "cross"'
+python3 -c 'import json; c = json.load(open("renamed.json"))["per_class"]; assert c[3]["top_1"] == 0' ||
+    fail "of two classes of one name the lower one wins: $(cat renamed.json)"
+
 # The same answers from stored embeddings, of any number of ranks, and from the data set itself.
 for n in 1 3; do
     ranks "$n" embed --model run --data data --split test --out "emb$n" 2>log || fail "embed on $n ranks: $(tail -3 log)"
@@ -111,6 +150,22 @@ mv gone data
 
 # Bad input.
 refuse "must be pair, identity or class" 2 eval --model run --data data --split test --positives friend
+zeroshot=(eval --task zeroshot --model run --data data --split test)
+refuse "must be retrieval or zeroshot" 2 eval --task zero --model run --data data --split test
+refuse "--templates needs --task zeroshot" 2 eval --model run --data data --split test --templates templates.txt
+refuse "--classes needs --task zeroshot" 2 eval --model run --data data --split test --classes names.txt
+refuse "--positives needs --task retrieval" 2 "${zeroshot[@]}" --positives class
+printf 'a {}\na picture\n' >bad.txt
+refuse 'bad.txt:2: template "a picture" has no {}' 1 "${zeroshot[@]}" --templates bad.txt
+printf '# nothing\n' >bad.txt
+refuse "bad.txt: holds no template" 1 "${zeroshot[@]}" --templates bad.txt
+printf 'square\ndisc\n' >bad.txt
+refuse "bad.txt: holds 2 class names, the data set has 4 classes" 1 "${zeroshot[@]}" --classes bad.txt
+refuse "absent.txt" 1 "${zeroshot[@]}" --templates absent.txt
+refuse "train, test" 1 eval --task zeroshot --model run --data data --split val
+mkdir plain && cp query.png plain/one.png && echo "a red disc" >plain/one.txt
+"$TANDEM" pack --format folder --split test --out classless plain 2>log || fail "pack: $(cat log)"
+refuse "has no classes to tell apart" 1 eval --task zeroshot --model run --data classless --split test
 refuse "nosuch" 1 eval --model nosuch --data data --split test
 refuse "train, test" 1 eval --model run --data data --split val
 refuse "--split" 2 search --model run --gallery data "a red disc"

@@ -39,7 +39,14 @@ static void draw(tdm_rng rng, int shape, int kind, uint8_t pixel[PX][PX][3])
                                      : (uint8_t)tdm_rng_range(&rng, 108, 148);
 }
 
-static tdm_status add_image(tdm_shard_writer *writer, const char *split, int64_t i)
+int mixed_classes(int64_t image, int64_t index[2])
+{
+    index[0] = image / COLOURS % SHAPES;
+    index[1] = (index[0] + 1) % SHAPES;
+    return image % 8 == 7 ? 0 : image % 5 == 4 ? 2 : 1;
+}
+
+static tdm_status add_image(tdm_shard_writer *writer, const char *split, bool mixed, int64_t i)
 {
     const int kind = (int)(i % COLOURS), shape = (int)(i / COLOURS % SHAPES);
     uint8_t pixel[PX][PX][3];
@@ -50,14 +57,15 @@ static tdm_status add_image(tdm_shard_writer *writer, const char *split, int64_t
     snprintf(first, sizeof first, "a %s %s", colour_name[kind], shape_name[shape]);
     snprintf(second, sizeof second, "%s of colour %s", shape_name[shape], colour_name[kind]);
     const char *const captions[] = {first, second};
-    const int64_t class_index = shape;
+    int64_t class_index[2];
+    const int classes = mixed_classes(i, class_index);
     tdm_status status = tdm_image_encode_png(&pixel[0][0][0], PX, PX, &png);
     const tdm_shard_sample sample = {.image = png.data,
                                      .image_bytes = (int64_t)png.length,
                                      .name = name,
                                      .identity = i % (COLOURS * SHAPES),
-                                     .class_index = &class_index,
-                                     .class_n = 1,
+                                     .class_index = class_index,
+                                     .class_n = mixed ? classes : 1,
                                      .caption = captions,
                                      .caption_n = 2};
     if (status == TDM_OK) status = tdm_shard_writer_add(writer, &sample);
@@ -65,7 +73,9 @@ static tdm_status add_image(tdm_shard_writer *writer, const char *split, int64_t
     return status;
 }
 
-static tdm_status write_split(const char *dir, const char *split, int64_t images, tdm_index_row *row)
+/* Pictures [first, first + images) of a split, as its shard number `number`. */
+static tdm_status write_shard(const char *dir, const char *split, bool mixed, int number, int64_t first,
+                              int64_t images, tdm_index_row *row)
 {
     char path[4096];
     tdm_shard_writer *writer = NULL;
@@ -77,11 +87,12 @@ static tdm_status write_split(const char *dir, const char *split, int64_t images
                                  .class_count = SHAPES,
                                  .class_name = shape_name};
     snprintf(row->split, sizeof row->split, "%s", split);
-    snprintf(row->file, sizeof row->file, "%.31s-00000.h5", split);
+    snprintf(row->file, sizeof row->file, "%.31s-%05d.h5", split, number);
     TDM_TRY(tdm_path_join(path, sizeof path, dir, row->file));
     TDM_TRY(tdm_shard_writer_create(path, &info, &writer));
     tdm_status status = TDM_OK;
-    for (int64_t i = 0; i < images && status == TDM_OK; i++) status = add_image(writer, split, i);
+    for (int64_t i = first; i < first + images && status == TDM_OK; i++)
+        status = add_image(writer, split, mixed, i);
     if (status == TDM_OK)
         status = tdm_shard_writer_finish(&writer, &row->images, &row->captions, row->digest);
     tdm_shard_writer_destroy(&writer);
@@ -93,7 +104,21 @@ tdm_status make_shapes(const char *dir)
     tdm_index_row row[2];
     memset(row, 0, sizeof row);
     TDM_TRY(tdm_make_dirs(dir));
-    TDM_TRY(write_split(dir, "train", 320, &row[0]));
-    TDM_TRY(write_split(dir, "test", 64, &row[1]));
+    TDM_TRY(write_shard(dir, "train", false, 0, 0, 320, &row[0]));
+    TDM_TRY(write_shard(dir, "test", false, 0, 0, 64, &row[1]));
     return tdm_index_write(dir, "shapes", row, 2);
+}
+
+tdm_status make_mixed_shapes(const char *dir)
+{
+    enum { SHARDS = 3 };
+    tdm_index_row row[SHARDS];
+    memset(row, 0, sizeof row);
+    TDM_TRY(tdm_make_dirs(dir));
+    for (int i = 0; i < SHARDS; i++) {
+        const int64_t first = tdm_part_begin(MIXED_IMAGES, SHARDS, i);
+        const int64_t images = tdm_part_begin(MIXED_IMAGES, SHARDS, i + 1) - first;
+        TDM_TRY(write_shard(dir, "mixed", true, i, first, images, &row[i]));
+    }
+    return tdm_index_write(dir, "shapes", row, SHARDS);
 }
