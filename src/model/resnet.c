@@ -152,6 +152,7 @@ static void unit_destroy(unit *u)
 
 static tdm_status unit_load(resnet *r, unit *u)
 {
+    if (r->base.only_trained && !is_trained(r->params, u->weight)) return TDM_OK;
     return tdm_conv_load(u->conv, weight_of(r->params, u->weight), r->train);
 }
 
@@ -242,7 +243,8 @@ static tdm_status unit_backward(resnet *r, unit *u, bool relu, const void *dy, v
         sum_over_ranks(r, r->sum, 2 * w);
         tdm_batchnorm_backward_data(r->ops, t, w, u->c, dy, &u->norm, relu, r->sum, u->count, dc);
     }
-    TDM_TRY(tdm_conv_backward_weight(u->conv, r->n, u->x, dc, grad_of(p, u->weight)));
+    if (is_trained(p, u->weight))
+        TDM_TRY(tdm_conv_backward_weight(u->conv, r->n, u->x, dc, grad_of(p, u->weight)));
     return dx ? tdm_conv_backward_data(u->conv, r->n, dc, dx) : TDM_OK;
 }
 
@@ -533,8 +535,7 @@ static tdm_status resnet_load(tower *base)
     for (int i = 0; i < STEM; i++) TDM_TRY(unit_load(r, &r->stem[i]));
     for (int64_t i = 0; i < r->blocks; i++) TDM_TRY(block_load(r, &r->block[i]));
     for (int i = 0; i < 3; i++)
-        TDM_TRY(tdm_linear_load(r->pool.linear[i], weight_of(p, r->pool.weight[i]),
-                                weight_of(p, r->pool.bias[i]), r->train));
+        TDM_TRY(load_linear(base, p, r->pool.linear[i], r->pool.weight[i], r->pool.bias[i], r->train));
     return TDM_OK;
 }
 
@@ -600,14 +601,16 @@ static tdm_status resnet_backward(tower *base, const float *dfeatures, tdm_final
     TDM_TRY(pool_backward(r, dfeatures, g));
     tdm_residual_backward(r->ops, r->n * r->pool.pixels * r->pool.width, last->out, g, NULL, g);
     if (final_from) final_from(context, p->row[r->pool.position].offset);
-    for (int64_t i = r->blocks - 1; i >= 0; i--) {
+    int64_t end_row = r->pool.position; /* of the rows of the blocks still to come */
+    for (int64_t i = r->blocks - 1; i >= 0 && goes_below(base, end_row); i--) {
         TDM_TRY(block_backward(r, &r->block[i], g, dx));
+        end_row = r->block[i].a.weight;
         if (final_from) final_from(context, p->row[r->block[i].a.weight].offset);
         void *swap = g;
         g = dx;
         dx = swap;
     }
-    TDM_TRY(stem_backward(r, g));
+    if (goes_below(base, r->block[0].a.weight)) TDM_TRY(stem_backward(r, g));
     if (final_from) final_from(context, p->row[r->stem[0].weight].offset);
     tdm_scratch_rewind(r->scratch, r->mark);
     return TDM_OK;
@@ -730,8 +733,10 @@ static tdm_status resnet_build(resnet *r, const tower_setup *setup)
     for (int64_t i = 0; i < r->blocks; i++) {
         const block_shape s = shape_of_block(c, i);
         TDM_TRY(block_create(r, &s, &r->block[i]));
+        set_layer(r->params, r->block[i].a.weight, i + 1);
     }
     TDM_TRY(pool_create(r, c));
+    set_layer(r->params, r->pool.position, r->blocks + 1);
     TDM_TRY(TDM_ALLOC(2 * r->widest + 1, &r->sum));
     return TDM_ALLOC(2 * r->widest, &r->moments);
 }

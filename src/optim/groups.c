@@ -154,17 +154,19 @@ tdm_status tdm_optim_groups(const tdm_config *config, tdm_params *params)
 
 static tdm_status describe_scale(const tdm_params *params, double scale, tdm_text *text)
 {
-    int64_t rows = 0, values = 0;
-    for (int64_t i = 0; i < params->count; i++)
-        if (params->row[i].lr_scale == scale) {
-            rows++;
-            values += params->row[i].size;
-        }
+    int64_t rows = 0, values = 0, all = 0;
+    for (int64_t i = 0; i < params->count; i++) {
+        const tdm_param *row = &params->row[i];
+        all += !row->buffer;
+        if (row->buffer || row->lr_scale != scale) continue;
+        rows++;
+        values += row->size;
+    }
     TDM_TRY(tdm_text_printf(text, "%s", text->length > 0 ? "\n" : ""));
     if (scale == 0.0) TDM_TRY(tdm_text_printf(text, "frozen: "));
     if (scale > 0.0) TDM_TRY(tdm_text_printf(text, "learning rate x %.6g: ", scale));
-    return tdm_text_printf(text, "%lld of %lld parameters, %lld values", (long long)rows,
-                           (long long)params->count, (long long)values);
+    return tdm_text_printf(text, "%lld of %lld parameters, %lld values", (long long)rows, (long long)all,
+                           (long long)values);
 }
 
 tdm_status tdm_optim_describe(const tdm_params *params, tdm_text *text)
@@ -172,7 +174,8 @@ tdm_status tdm_optim_describe(const tdm_params *params, tdm_text *text)
     for (double bound = INFINITY, next; bound > 0.0; bound = next) {
         next = -1.0;
         for (int64_t i = 0; i < params->count; i++)
-            if (params->row[i].lr_scale < bound) next = fmax(next, params->row[i].lr_scale);
+            if (!params->row[i].buffer && params->row[i].lr_scale < bound)
+                next = fmax(next, params->row[i].lr_scale);
         if (next >= 0.0) TDM_TRY(describe_scale(params, next, text));
     }
     return TDM_OK;

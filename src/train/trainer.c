@@ -101,7 +101,7 @@ static void sum_over_ranks(void *context, double *value, int64_t count)
 }
 
 /* Statistics of the global batch need all of it in one pass, in the same number of passes on every rank. */
-static tdm_status check_statistics(const tdm_config *config, int ranks)
+static tdm_status check_statistics(const tdm_config *config, const tdm_model *model, int ranks)
 {
     const bool sync =
         !strcmp(config->model.image.tower, "resnet") && !strcmp(config->model.image.batch_stats, "sync");
@@ -112,6 +112,9 @@ static tdm_status check_statistics(const tdm_config *config, int ranks)
         "\"sync\", statistics of the whole batch: set train.chunk = 0, use more ranks, or set "
         "batch_stats = \"frozen\"",
         (long long)config->train.chunk, (long long)local);
+    TDM_REQUIRE(!sync || tdm_model_trains(model, TDM_IMAGE), TDM_E_CONFIG,
+                "optim.freeze leaves nothing of the image tower to train, but model.image.batch_stats is "
+                "\"sync\": its running statistics would not follow; set batch_stats = \"frozen\"");
     return TDM_OK;
 }
 
@@ -152,7 +155,7 @@ tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *co
     tr->b = tdm_part_begin(tr->B, ranks, rank + 1) - tr->row0;
     tr->d = tdm_model_embed_dim(model);
     tr->chunk = tdm_trainer_rows(config, ranks);
-    TDM_TRY(check_statistics(config, ranks));
+    TDM_TRY(check_statistics(config, model, ranks));
     tdm_model_set_rank_sum(model, sum_over_ranks, tr);
     TDM_TRY(TDM_ALLOC(ranks, &tr->rows));
     for (int i = 0; i < ranks; i++)

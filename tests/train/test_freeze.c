@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { B = 8, HEIGHT = 16, WIDTH = 8, EMBED = 16, CONTEXT = 9, VOCAB = 40, LAYERS = 3 };
+enum { B = 8, CONTEXT = 9, VOCAB = 40, IMAGE_BYTES = 64 * 32 * 3 };
 
 static tdm_comm *comm;
 
@@ -26,14 +26,14 @@ typedef struct piece {
     int64_t seq[B + 1], sample[B], identity[B];
 } piece;
 
-static void make_piece(piece *p)
+static void make_piece(piece *p, int64_t image_bytes)
 {
     const int64_t first = tdm_part_begin(B, tdm_comm_size(comm), tdm_comm_rank(comm));
     const int64_t end = tdm_part_begin(B, tdm_comm_size(comm), tdm_comm_rank(comm) + 1);
     tdm_rng rng = tdm_rng_at(17, 0, 0, TDM_RNG_TEST);
     memset(p, 0, sizeof *p);
-    must(TDM_ALLOC(B * HEIGHT * WIDTH * 3, &p->image));
-    for (int i = 0; i < B * HEIGHT * WIDTH * 3; i++) p->image[i] = (uint8_t)tdm_rng_u32(&rng);
+    must(TDM_ALLOC(B * IMAGE_BYTES, &p->image));
+    for (int i = 0; i < B * IMAGE_BYTES; i++) p->image[i] = (uint8_t)tdm_rng_u32(&rng);
     for (int64_t i = 0; i < B; i++) {
         const int64_t length = 2 + tdm_rng_below(&rng, CONTEXT - 1), n = i - first;
         const bool mine = i >= first && i < end;
@@ -47,7 +47,7 @@ static void make_piece(piece *p)
         p->identity[n] = i;
     }
     p->batch.n = end - first;
-    p->batch.image[TDM_VIEW_IMAGE_AUG_1] = p->image + first * HEIGHT * WIDTH * 3;
+    p->batch.image[TDM_VIEW_IMAGE_AUG_1] = p->image + first * image_bytes;
     p->batch.text[TDM_VIEW_TEXT_PLAIN] = (tdm_text_batch){.token = p->token, .seq = p->seq};
     p->batch.sample = p->sample;
     p->batch.identity = p->identity;
@@ -62,18 +62,19 @@ typedef struct setup {
     tdm_trainer *trainer;
 } setup;
 
-static void set_up(setup *s)
+static const char *const vit[] = {
+    "model.image.height_px=16", "model.image.width_px=8", "model.image.patch_px=8", "model.image.width=32",
+    "model.image.layers=3",     "model.image.heads=2",    "model.text.layers=3",    NULL};
+static const char *const resnet[] = {"model.image.tower=resnet", "model.image.height_px=64",
+                                     "model.image.width_px=32",  "model.image.width=8",
+                                     "model.image.heads=4",      "model.image.stage_layers=[1, 1, 2, 1]",
+                                     "model.text.layers=1",      NULL};
+
+static void set_up(setup *s, const char *const *image)
 {
     static const char *const assignments[] = {
         "model.embed_dim=16",
-        "model.image.height_px=16",
-        "model.image.width_px=8",
-        "model.image.patch_px=8",
-        "model.image.width=32",
-        "model.image.layers=3",
-        "model.image.heads=2",
         "model.text.width=32",
-        "model.text.layers=3",
         "model.text.heads=2",
         "model.text.vocab_size=40",
         "model.text.context_length=9",
@@ -89,6 +90,7 @@ static void set_up(setup *s)
     must(tdm_config_init(&s->config));
     for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++)
         must(tdm_config_set(&s->config, assignments[i]));
+    for (; *image; image++) must(tdm_config_set(&s->config, *image));
     must(tdm_ops_create(TDM_F32, 1, &s->ops));
     must(tdm_model_create(&s->config, s->ops, true, B, &s->params, &s->model));
     must(tdm_params_allocate(&s->params, true));
@@ -102,13 +104,14 @@ static void start(setup *s, const char *freeze, int64_t chunk)
     snprintf(assignment, sizeof assignment, "optim.freeze=%s", freeze);
     must(tdm_config_set(&s->config, assignment));
     s->config.train.chunk = chunk;
-    for (int64_t i = 0; i < s->params.count; i++) s->params.row[i].lr_scale = 1.0;
+    for (int64_t i = 0; i < s->params.count; i++) s->params.row[i].lr_scale = !s->params.row[i].buffer;
     must(tdm_optim_groups(&s->config, &s->params));
     tdm_params_init(&s->params, 3);
     /* biases and gains off 0 and 1, so that every path has a gradient */
     tdm_rng rng = tdm_rng_at(5, 0, 0, TDM_RNG_TEST);
     for (int64_t i = 0; i < s->params.count; i++)
-        for (int64_t k = 0; s->params.row[i].ndim == 1 && k < s->params.row[i].size; k++)
+        for (int64_t k = 0;
+             s->params.row[i].ndim == 1 && !s->params.row[i].buffer && k < s->params.row[i].size; k++)
             s->params.weight[s->params.row[i].offset + k] += 0.2F * (float)tdm_rng_normal(&rng);
     memset(s->optim.m, 0, sizeof(float) * (size_t)s->params.total);
     memset(s->optim.v, 0, sizeof(float) * (size_t)s->params.total);
@@ -168,6 +171,7 @@ static void check_step(setup *s, const piece *p, const char *freeze, int64_t chu
         const tdm_param *row = &s->params.row[i];
         const float *grad = s->params.grad + row->offset, *want = full + row->offset;
         const size_t bytes = sizeof(float) * (size_t)row->size;
+        if (row->buffer) continue;
         if (!tdm_param_trained(row)) {
             assert_memory_equal(s->params.weight + row->offset, before + row->offset, bytes);
             continue;
@@ -189,7 +193,8 @@ static void check_step(setup *s, const piece *p, const char *freeze, int64_t chu
         const tdm_param *row = &s->params.row[i];
         const bool same =
             !memcmp(s->params.weight + row->offset, before + row->offset, sizeof(float) * (size_t)row->size);
-        if (!tdm_param_trained(row) && !same) fail_msg("freeze %s: %s has moved", freeze, row->name);
+        if (!tdm_param_trained(row) && !row->buffer && !same)
+            fail_msg("freeze %s: %s has moved", freeze, row->name);
         moved += !same;
     }
     assert_true(moved > 0);
@@ -208,8 +213,8 @@ static void test_each_row(void **state)
     piece p;
     setup s;
     double of_row[200];
-    make_piece(&p);
-    set_up(&s);
+    make_piece(&p, 16 * 8 * 3);
+    set_up(&s, vit);
     assert_true(s.params.count < 200);
     float *full = full_gradient(&s, &p, 0, of_row);
     for (int64_t i = 0; i < s.params.count; i++) {
@@ -243,8 +248,8 @@ static void test_patterns(void **state)
     piece p;
     setup s;
     double of_row[200];
-    make_piece(&p);
-    set_up(&s);
+    make_piece(&p, 16 * 8 * 3);
+    set_up(&s, vit);
     for (int64_t chunk = 0; chunk <= 1; chunk++) { /* activations kept; GradCache with pairs one by one */
         float *full = full_gradient(&s, &p, chunk, of_row);
         for (size_t i = 0; i < sizeof freeze / sizeof freeze[0]; i++)
@@ -252,6 +257,49 @@ static void test_patterns(void **state)
         tdm_free(full);
     }
     tear_down(&s);
+    tdm_free(p.image);
+}
+
+/* The same for a resnet, which has buffers among its rows, with statistics that are fixed and of the batch.
+ */
+static void test_resnet(void **state)
+{
+    (void)state;
+    static const char *const freeze[] = {
+        "visual.conv1.weight",
+        "image:0",
+        "image:3",
+        "[image:5, text:1]",
+        "[*, !visual.attnpool.c_proj.bias]",
+        "[*, !visual.layer3.1.conv2.weight]",
+        "[*, !visual.bn1.bias]",
+        "[visual.*.bn?.*, text]",
+    };
+    static const char *const statistics[] = {"model.image.batch_stats=frozen",
+                                             "model.image.batch_stats=sync"};
+    piece p;
+    double of_row[200];
+    make_piece(&p, IMAGE_BYTES);
+    for (int k = 0; k < 2; k++) {
+        const char *configured[sizeof resnet / sizeof resnet[0] + 1] = {statistics[k]};
+        memcpy((void *)&configured[1], resnet, sizeof resnet);
+        setup s;
+        set_up(&s, configured);
+        assert_true(s.params.count < 200);
+        float *full = full_gradient(&s, &p, 0, of_row);
+        for (size_t i = (size_t)k; i < sizeof freeze / sizeof freeze[0]; i += 2)
+            check_step(&s, &p, freeze[i], 0, full, of_row);
+        must(tdm_config_set(&s.config, "optim.freeze=image"));
+        for (int64_t i = 0; i < s.params.count; i++) s.params.row[i].lr_scale = !s.params.row[i].buffer;
+        must(tdm_optim_groups(&s.config, &s.params));
+        must(tdm_model_load(s.model));
+        tdm_trainer_destroy(&s.trainer);
+        const tdm_status status =
+            tdm_trainer_create(comm, s.ops, &s.config, &s.params, s.model, &s.optim, 100, &s.trainer);
+        assert_int_equal(status, k == 0 ? TDM_OK : TDM_E_CONFIG);
+        tdm_free(full);
+        tear_down(&s);
+    }
     tdm_free(p.image);
 }
 
@@ -273,8 +321,8 @@ static void test_work(void **state)
     piece p;
     setup s;
     double share[2];
-    make_piece(&p);
-    set_up(&s);
+    make_piece(&p, 16 * 8 * 3);
+    set_up(&s, vit);
     const double all = backward_flop(&s, &p, "", share);
     assert_true(share[TDM_IMAGE] == 1.0 && share[TDM_TEXT] == 1.0);
     const double text = backward_flop(&s, &p, "image", share);
@@ -300,6 +348,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_row),
         cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_resnet),
         cmocka_unit_test(test_work),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
