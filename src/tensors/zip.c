@@ -79,8 +79,6 @@ static tdm_status find_directory(const tensor_source *source, directory_place *p
 {
     unsigned char end[END_BYTES] = {0};
     int64_t end_at = 0;
-    TDM_REQUIRE(source->bytes >= END_BYTES, TDM_E_FORMAT, "%s: is a zip archive without its end: truncated?",
-                source->path);
     TDM_TRY(find_end(source, end, &end_at));
     TDM_REQUIRE(u16_at(end + 4) == u16_at(end + 6), TDM_E_FORMAT,
                 "%s: zip: is one part of an archive of several disks", source->path);

@@ -331,6 +331,8 @@ static void test_write_refused(void **state)
     assert_write_refused(&meta, 1, TDM_E_FORMAT, "may not be named");
     assert_write_refused(&not_a_number, 1, TDM_E_NUMERIC, "tensor a: ");
     assert_write_refused(&too_large, 1, TDM_E_NUMERIC, "no 64-bit integer");
+    const tdm_tensor_out many = {"a", TDM_TENSOR_F32, TDM_TENSOR_MAX_DIMS + 1, {0}, &one};
+    assert_write_refused(&many, 1, TDM_E_SHAPE, "has 9 dimensions");
     assert_write_refused(&negative, 1, TDM_E_FORMAT, "dimension 0");
     assert_int_equal(tdm_safetensors_write("/nowhere/x.safetensors", twice, 1), TDM_E_IO);
 }

@@ -91,6 +91,9 @@ static void test_bad_pickles(void **state)
         {LITERAL("."), "takes a value from an empty stack"},
         {LITERAL("\x86."), "takes a value from an empty stack"},
         {LITERAL("N(Q."), "takes a value from an empty stack"},
+        {LITERAL("2."), "takes a value from an empty stack"},
+        {LITERAL("]a."), "takes a value from an empty stack"},
+        {LITERAL("}K\1s."), "takes a value from an empty stack"},
         {LITERAL("}u."), "ends a list that has not begun"},
         {LITERAL("h\5."), "recalls value 5, which was not remembered"},
         {LITERAL("}r\xff\xff\xff\xff."), "remembers a value as number 4294967295"},
@@ -137,6 +140,9 @@ static void test_bad_tensors(void **state)
          "tensor w: type ndarray is not supported"},
         {LITERAL(NAMED(TENSOR(STORAGE("N", "0", "K\4"), "K\0", "K\4\x85", "K\1\x85"))),
          "tensor w: its storage is no class of PyTorch"},
+        {LITERAL(NAMED(
+             TENSOR("(" KEY("\7", "storage") "ctorch\nFloatStorage\nNNK\4tQ", "K\0", "K\4\x85", "K\1\x85"))),
+         "tensor w: its storage has no name"},
         {LITERAL(NAMED(TENSOR("N", "K\0", "K\4\x85", "K\1\x85"))), "tensor w: has no storage"},
         {LITERAL(NAMED(TENSOR("NQ", "K\0", "K\4\x85", "K\1\x85"))), "tensor w: has no storage"},
         {LITERAL(NAMED(TENSOR(FLOATS, "N", "K\4\x85", "K\1\x85"))), "tensor w: has no offset"},
@@ -253,6 +259,46 @@ static void test_deep_and_wide(void **state)
     tdm_tensor_file_close(&file);
     write_wide("wide.pt", LITERAL(GOOD));
     assert_refused(case_path("wide.pt"), TDM_E_FORMAT, "more than 65536 tensors");
+}
+
+static void append_key(tdm_text *pickle, size_t length)
+{
+    char key[2000];
+    memset(key, 'k', sizeof key);
+    append(pickle, "X", 1);
+    append(pickle, &(uint32_t){(uint32_t)length}, 4);
+    append(pickle, key, length);
+}
+
+static void test_long_names(void **state)
+{
+    (void)state;
+    tdm_text pickle = {0};
+    append(&pickle, "}", 1);
+    append_key(&pickle, 1030);
+    append(&pickle, LITERAL(GOOD "s."));
+    write_pickle("long.pt", pickle.data, pickle.length);
+    assert_refused(case_path("long.pt"), TDM_E_FORMAT, "a tensor's name has more than 1024 bytes: kkk");
+    tdm_text_free(&pickle);
+
+    for (int i = 0; i < 20; i++) {
+        append(&pickle, "}", 1);
+        append_key(&pickle, 100);
+    }
+    append(&pickle, LITERAL(GOOD));
+    for (int i = 0; i < 20; i++) append(&pickle, "s", 1);
+    append(&pickle, ".", 1);
+    write_pickle("long.pt", pickle.data, pickle.length);
+    assert_refused(case_path("long.pt"), TDM_E_FORMAT, "names in its pickle are joined to 1109 bytes");
+    tdm_text_free(&pickle);
+
+    append(&pickle, LITERAL("}" KEY("\1", "w") "ctorch._utils\n_rebuild_tensor\n((" KEY(
+                        "\7", "storage") "ctorch\nFloatStorage\n"));
+    append_key(&pickle, 600);
+    append(&pickle, LITERAL("NK\4tQK\0K\4\x85K\1\x85tRs."));
+    write_pickle("long.pt", pickle.data, pickle.length);
+    assert_refused(case_path("long.pt"), TDM_E_FORMAT, "tensor w: its storage has a name of 600 bytes");
+    tdm_text_free(&pickle);
 }
 
 /* ---- The zip ---- */
@@ -440,12 +486,19 @@ static void test_two_pickles(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),        cmocka_unit_test(test_golden_refused),
-        cmocka_unit_test(test_truncated),     cmocka_unit_test(test_bad_pickles),
-        cmocka_unit_test(test_bad_tensors),   cmocka_unit_test(test_ignored),
-        cmocka_unit_test(test_deep_and_wide), cmocka_unit_test(test_bad_zips),
-        cmocka_unit_test(test_zip64),         cmocka_unit_test(test_bad_zip64),
-        cmocka_unit_test(test_two_pickles),   cmocka_unit_test(test_rebuild_functions),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_golden_refused),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_bad_pickles),
+        cmocka_unit_test(test_bad_tensors),
+        cmocka_unit_test(test_ignored),
+        cmocka_unit_test(test_deep_and_wide),
+        cmocka_unit_test(test_bad_zips),
+        cmocka_unit_test(test_zip64),
+        cmocka_unit_test(test_bad_zip64),
+        cmocka_unit_test(test_two_pickles),
+        cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_rebuild_functions),
     };
     return cmocka_run_group_tests(tests, case_setup, case_teardown);
 }
