@@ -44,6 +44,8 @@ TDM_CHECKED tdm_status tdm_checkpoint_latest(const char *run_dir, char *out, siz
  * is passed; TDM_E_FORMAT when it holds none) and its step (unless NULL is passed). */
 TDM_CHECKED tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *config,
                                                   tdm_tokenizer **tokenizer, int64_t *step);
+/* Its tokenizer alone. */
+TDM_CHECKED tdm_status tdm_checkpoint_read_tokenizer(const char *dir, tdm_tokenizer **tokenizer);
 /* Fills params->weight. Errors list missing, extra and mis-shaped parameters by name (TDM_E_SHAPE). */
 TDM_CHECKED tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params);
 /* Fills the moments and the state. */

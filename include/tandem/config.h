@@ -37,6 +37,8 @@ typedef struct tdm_config {
         bool tokenizer_mask;                      /* the variant with <|mask|> */
         double logit_scale_init, logit_scale_max; /* log of the inverse temperature */
         double dropout;                           /* on the two branch outputs of every block */
+        const char *pretrained;                   /* checkpoint to start from, "" = none */
+        const char *position_resize;              /* see tdm_resize_image_positions */
         tdm_tower_config image, text;
     } model;
     struct {

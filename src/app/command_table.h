@@ -8,6 +8,8 @@
     ROW(tdm_command_eval)                                                                                    \
     ROW(tdm_command_embed)                                                                                   \
     ROW(tdm_command_search)                                                                                  \
+    ROW(tdm_command_import)                                                                                  \
+    ROW(tdm_command_export)                                                                                  \
     ROW(tdm_command_info)                                                                                    \
     ROW(tdm_command_bench)                                                                                   \
     ROW(tdm_command_tokenize)                                                                                \

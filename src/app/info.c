@@ -1,4 +1,5 @@
-/* tandem info: what a shard, a data directory, a checkpoint, a run or an embedding file holds.
+/* tandem info: what a shard, a data directory, a checkpoint, a run, an embedding file or a file of tensors
+ * holds.
  *
  * Everything is gathered as one JSON value, which --json writes and which is printed for people by one
  * generic printer: so both say the same. */
@@ -159,6 +160,84 @@ static tdm_status describe_member(const char *dir, const char *name, const info_
     json_t *member = json_object();
     TDM_TRY(put(object, key, member));
     return describe_file(path, options, member);
+}
+
+/* ---- Tensors of other programs ---- */
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n > m && strcmp(text + n - m, end) == 0;
+}
+
+/* By the name, as these formats are known by. */
+static bool is_tensor_file(const char *path)
+{
+    static const char *const ends[] = {".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin"};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        if (ends_with(path, ends[i])) return true;
+    }
+    return false;
+}
+
+static bool holds_tensors(const char *dir)
+{
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json",
+                                        "open_clip_model.safetensors", "pytorch_model.bin"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (is_directory_with(dir, names[i])) return true;
+    }
+    return false;
+}
+
+static tdm_status append_tensor(json_t *array, const tdm_tensor *tensor)
+{
+    json_t *row = json_object(), *shape = json_array();
+    TDM_TRY(append(array, row));
+    TDM_TRY(put(row, "name", text_value(tensor->name)));
+    TDM_TRY(put(row, "type", json_string(tdm_tensor_type_name(tensor->type))));
+    TDM_TRY(put(row, "shape", shape));
+    for (int i = 0; i < tensor->ndim; i++) TDM_TRY(append(shape, json_integer(tensor->shape[i])));
+    return TDM_OK;
+}
+
+/* Reads every value once. */
+static tdm_status read_tensor(tdm_tensor_file *file, const tdm_tensor *tensor)
+{
+    float *value = NULL;
+    TDM_TRY(TDM_ALLOC(tensor->elements, &value));
+    const tdm_status status = tdm_tensor_file_read_f32(file, tensor, value);
+    tdm_free(value);
+    return status;
+}
+
+static tdm_status fill_tensors(tdm_tensor_file *file, const char *path, const info_options *options,
+                               json_t *object)
+{
+    const int64_t count = tdm_tensor_file_count(file);
+    int64_t elements = 0;
+    json_t *array = json_array();
+    for (int64_t i = 0; i < count; i++) elements += tdm_tensor_file_at(file, i)->elements;
+    TDM_TRY(put(object, "path", text_value(path)));
+    TDM_TRY(put(object, "kind", json_string("tensors")));
+    TDM_TRY(put(object, "tensors", json_integer(count)));
+    TDM_TRY(put(object, "elements", json_integer(elements)));
+    TDM_TRY(put(object, "tensor", array));
+    for (int64_t i = 0; i < count; i++) {
+        const tdm_tensor *tensor = tdm_tensor_file_at(file, i);
+        TDM_TRY(append_tensor(array, tensor));
+        if (options->verify) TDM_TRY(read_tensor(file, tensor));
+    }
+    return options->verify ? put(object, "verified", json_true()) : TDM_OK;
+}
+
+static tdm_status describe_tensors(const char *path, const info_options *options, json_t *object)
+{
+    tdm_tensor_file *file = NULL;
+    TDM_TRY(tdm_tensor_file_open(path, &file));
+    const tdm_status status = fill_tensors(file, path, options, object);
+    tdm_tensor_file_close(&file);
+    return status;
 }
 
 /* ---- Checkpoint and run ---- */
@@ -343,10 +422,12 @@ static tdm_status describe_files(const char *dir, const info_options *options, j
 static tdm_status describe(const char *path, const info_options *options, json_t *object)
 {
     TDM_REQUIRE(tdm_path_exists(path), TDM_E_IO, "%s: there is no such file or directory", path);
+    if (!tdm_path_is_dir(path) && is_tensor_file(path)) return describe_tensors(path, options, object);
     if (!tdm_path_is_dir(path)) return describe_file(path, options, object);
     if (is_directory_with(path, "dataset.h5")) return describe_data(path, options, object);
     if (is_directory_with(path, "model.h5")) return describe_checkpoint(path, options, object);
     if (is_directory_with(path, "checkpoints")) return describe_run(path, options, object);
+    if (holds_tensors(path)) return describe_tensors(path, options, object);
     return describe_files(path, options, object);
 }
 
@@ -520,7 +601,7 @@ static tdm_status info_run(tdm_comm *comm, int argc, char **argv)
     };
     tdm_strings positional = {0};
     bool help = false;
-    TDM_TRY(tdm_parse_flags("info", "FILE.h5 | DIR [--verify] [--params] [--config] [--json FILE]", flags,
+    TDM_TRY(tdm_parse_flags("info", "FILE | DIR [--verify] [--params] [--config] [--json FILE]", flags,
                             sizeof flags / sizeof flags[0], argc, argv, &positional, &help));
     const int64_t count = positional.count;
     const char *path = count > 0 ? positional.item[0] : "";
@@ -533,6 +614,6 @@ static tdm_status info_run(tdm_comm *comm, int argc, char **argv)
 
 const tdm_command tdm_command_info = {
     .name = "info",
-    .summary = "what a shard, data set, checkpoint, run or embedding file holds; --verify checks it",
+    .summary = "what a shard, data set, checkpoint, run, embedding or tensor file holds; --verify checks it",
     .mpi = false,
     .run = info_run};

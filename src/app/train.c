@@ -29,6 +29,7 @@ typedef struct run {
     tdm_trainer *trainer;
     tdm_train_state state;
     run_log log;
+    char pretrained[PATH_BYTES]; /* checkpoint to start from, "" = none */
     int64_t total_steps, steps_per_epoch;
     double start_s, elapsed_before_s; /* of this process, of those before it */
     double checkpoint_s;              /* when the last checkpoint was written */
@@ -51,16 +52,34 @@ static void run_destroy(run *r)
 
 /* ---- Setting up, one phase per function ---- */
 
-static tdm_status load_config(run *r)
+/* What the user says, over the present values. */
+static tdm_status load_wishes(run *r)
 {
-    TDM_TRY(tdm_config_init(&r->config));
     TDM_TRY(tdm_config_load(&r->config, r->options->config));
     for (int64_t i = 0; i < r->options->set.count; i++)
         TDM_TRY(tdm_config_set(&r->config, r->options->set.item[i]));
+    return TDM_OK;
+}
+
+/* Again, with the pretrained model's definition in place of the defaults. */
+static tdm_status load_over_pretrained(run *r)
+{
+    TDM_TRY(tdm_checkpoint_find(r->config.model.pretrained, true, r->pretrained, sizeof(r->pretrained)));
+    tdm_config_destroy(&r->config);
+    TDM_TRY(tdm_config_init(&r->config));
+    TDM_TRY(tdm_pretrained_config(r->pretrained, &r->config));
+    return load_wishes(r);
+}
+
+static tdm_status load_config(run *r)
+{
+    TDM_TRY(tdm_config_init(&r->config));
+    TDM_TRY(load_wishes(r));
+    if (r->config.model.pretrained[0]) TDM_TRY(load_over_pretrained(r));
     TDM_TRY(tdm_config_check(&r->config));
     TDM_REQUIRE(r->config.data.dir[0], TDM_E_CONFIG, "%s: data.dir is not set", r->options->config);
-    TDM_REQUIRE(r->config.model.tokenizer[0], TDM_E_CONFIG, "%s: model.tokenizer is not set",
-                r->options->config);
+    TDM_REQUIRE(r->config.model.tokenizer[0] || r->pretrained[0], TDM_E_CONFIG,
+                "%s: model.tokenizer is not set", r->options->config);
     return TDM_OK;
 }
 
@@ -77,11 +96,16 @@ static tdm_status same_config_everywhere(run *r)
 static tdm_status open_tokenizer(run *r)
 {
     const tdm_config *c = &r->config;
-    TDM_TRY(tdm_tokenizer_open_variant(c->model.tokenizer, c->model.tokenizer_mask, &r->tokenizer));
+    const bool stored = !c->model.tokenizer[0]; /* the pretrained model's */
+    if (stored)
+        TDM_TRY(tdm_checkpoint_read_tokenizer(r->pretrained, &r->tokenizer));
+    else
+        TDM_TRY(tdm_tokenizer_open_variant(c->model.tokenizer, c->model.tokenizer_mask, &r->tokenizer));
     const int64_t size = tdm_tokenizer_vocab_size(r->tokenizer);
     TDM_REQUIRE(size == c->model.text.vocab_size, TDM_E_CONFIG,
-                "%s: the tokenizer has %lld tokens, model.text.vocab_size is %lld", c->model.tokenizer,
-                (long long)size, (long long)c->model.text.vocab_size);
+                "%s: the tokenizer has %lld tokens, model.text.vocab_size is %lld",
+                stored ? r->pretrained : c->model.tokenizer, (long long)size,
+                (long long)c->model.text.vocab_size);
     return TDM_OK;
 }
 
@@ -92,7 +116,8 @@ static tdm_status open_data(run *r, const char *dir, const char *split, tdm_data
     TDM_REQUIRE(
         !digest[0] || !strcmp(digest, tdm_tokenizer_digest(r->tokenizer)), TDM_E_DATA,
         "%s: split \"%s\" was packed with another tokenizer (%.12s…) than model.tokenizer %s (%.12s…)", dir,
-        split, digest, r->config.model.tokenizer, tdm_tokenizer_digest(r->tokenizer));
+        split, digest, r->config.model.tokenizer[0] ? r->config.model.tokenizer : r->pretrained,
+        tdm_tokenizer_digest(r->tokenizer));
     return TDM_OK;
 }
 
@@ -366,6 +391,8 @@ static tdm_status run_training(run *r)
     r->state.best_value = NAN;
     r->state.best_step = -1;
     TDM_TRY(find_resume(r, resume));
+    if (!resume[0] && r->pretrained[0])
+        TDM_AGREE(r->comm, tdm_pretrained_read(r->pretrained, &r->config, &r->params));
     if (resume[0]) {
         TDM_AGREE(r->comm, resume_from(r, resume));
         tdm_loader_destroy(&r->loader);

@@ -59,6 +59,14 @@ static const tdm_option rows[] = {
     FLOAT(model.logit_scale_init, "2.6592600", 0, 20, "log", "Initial log of the inverse temperature."),
     FLOAT(model.logit_scale_max, "4.6051702", 0, 20, "log", "Upper bound of the log inverse temperature."),
     FLOAT(model.dropout, "0.0", 0, 0.95, "", "Dropout on both branch outputs of every block."),
+    STRING(
+        model.pretrained, "", NULL,
+        "Checkpoint whose weights training starts from, such as `tandem import` writes, or a run directory. "
+        "Keys of the model that the configuration leaves out, the tokenizer too, are the checkpoint's."),
+    STRING(model.position_resize, "open_clip", "open_clip|huggingface|tbps_clip",
+           "How position embeddings of model.pretrained are resized to another image size or context length: "
+           "open_clip bicubic with antialiasing, huggingface bicubic without, tbps_clip bilinear; the text's "
+           "linear, tbps_clip keeps the first and the last."),
 
     STRING(model.image.tower, "vit", NULL, "Kind of image tower: vit, or resnet (CLIP's ModifiedResNet)."),
     INT(model.image.height_px, "224", 1, 32768, "px", "Height of the image tower's input."),

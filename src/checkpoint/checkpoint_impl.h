@@ -3,7 +3,15 @@
  *   h5_file.c     HDF5 in Tandem's dialect: writing, reading, messages
  *   h5_list.c     what a file holds, and reading everything once
  *   save.c        a run's directory of checkpoints: temporary directory, rename, pointers, keep N
- *   restore.c     finding and reading */
+ *   restore.c     finding and reading
+ *
+ * Weights of other programs (convert_impl.h, weights_file.h, naming.h):
+ *   import.c        a file of tensors becomes a checkpoint; import_check.c compares it with the model
+ *   export.c        the way back
+ *   pretrained.c    weights to start training from
+ *   weights_file.c  the file, seen through its naming; architecture.c: what model it holds
+ *   naming*.c       how each program spells the tensors, and its configuration files; json.c
+ *   positions.c     position embeddings of another size */
 #ifndef TANDEM_CHECKPOINT_IMPL_H
 #define TANDEM_CHECKPOINT_IMPL_H
 
@@ -66,5 +74,11 @@ TDM_CHECKED tdm_status checkpoint_save_local(const char *run_dir, const tdm_conf
 int64_t checkpoint_step_of(const char *name);
 /* Steps of the checkpoint directories in `dir`, newest first; *step is owned by the caller (tdm_free). */
 TDM_CHECKED tdm_status checkpoint_list(const char *dir, int64_t **step, int64_t *count);
+
+/* ---- restore.c ---- */
+/* "[3, 4]" */
+void shape_text(int ndim, const int64_t *shape, char *text, size_t bytes);
+/* Opens DIR/model.h5. */
+TDM_CHECKED tdm_status checkpoint_open_model(const char *dir, h5_file *file);
 
 #endif

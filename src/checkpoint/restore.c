@@ -119,6 +119,11 @@ static tdm_status open_in(const char *dir, const char *name, const char *format,
     return h5_open(path, format, file);
 }
 
+tdm_status checkpoint_open_model(const char *dir, h5_file *file)
+{
+    return open_in(dir, "model.h5", CKPT_MODEL_FORMAT, file);
+}
+
 static tdm_status read_tokenizer(const h5_file *file, tdm_tokenizer **tokenizer)
 {
     TDM_REQUIRE(h5_has(file, "tokenizer"), TDM_E_FORMAT,
@@ -129,6 +134,16 @@ static tdm_status read_tokenizer(const h5_file *file, tdm_tokenizer **tokenizer)
         status = tdm_tokenizer_open_memory(file->path, bytes.data, bytes.length, tokenizer);
     }
     tdm_text_free(&bytes);
+    return status;
+}
+
+tdm_status tdm_checkpoint_read_tokenizer(const char *dir, tdm_tokenizer **tokenizer)
+{
+    h5_file file;
+    *tokenizer = NULL;
+    tdm_status status = checkpoint_open_model(dir, &file);
+    if (status == TDM_OK) status = read_tokenizer(&file, tokenizer);
+    h5_discard(&file);
     return status;
 }
 
@@ -146,7 +161,7 @@ tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *config, tdm_t
 {
     if (tokenizer != NULL) *tokenizer = NULL;
     h5_file file;
-    tdm_status status = open_in(dir, "model.h5", CKPT_MODEL_FORMAT, &file);
+    tdm_status status = checkpoint_open_model(dir, &file);
     if (status == TDM_OK && step != NULL) status = h5_get_i64(&file, "step", step);
     if (status == TDM_OK) status = read_config(&file, config);
     if (status == TDM_OK && tokenizer != NULL) status = read_tokenizer(&file, tokenizer);
@@ -163,7 +178,7 @@ static tdm_status list_name(tdm_text *text, int64_t *count, const char *name)
     return tdm_text_printf(text, "%s%s", *count > 1 ? ", " : "", name);
 }
 
-static void shape_text(int ndim, const int64_t *shape, char *text, size_t bytes)
+void shape_text(int ndim, const int64_t *shape, char *text, size_t bytes)
 {
     size_t at = (size_t)snprintf(text, bytes, "[");
     for (int i = 0; i < ndim && at < bytes; i++) {
@@ -245,7 +260,7 @@ static tdm_status read_arena(const h5_file *file, const char *group, const tdm_p
 tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params)
 {
     h5_file file;
-    tdm_status status = open_in(dir, "model.h5", CKPT_MODEL_FORMAT, &file);
+    tdm_status status = checkpoint_open_model(dir, &file);
     if (status == TDM_OK) status = read_arena(&file, "param", params, params->weight);
     h5_discard(&file);
     return status;
@@ -268,7 +283,7 @@ static tdm_status check_same_step(const char *dir, int64_t step)
 {
     h5_file file;
     int64_t model_step = -1;
-    tdm_status status = open_in(dir, "model.h5", CKPT_MODEL_FORMAT, &file);
+    tdm_status status = checkpoint_open_model(dir, &file);
     if (status == TDM_OK) status = h5_get_i64(&file, "step", &model_step);
     h5_discard(&file);
     TDM_TRY(status);

@@ -1,0 +1,104 @@
+/* tandem import: weights of other programs as a checkpoint. */
+#include "command.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* "224", or "384x128": height and width. */
+static tdm_status parse_size(const char *text, int64_t *height, int64_t *width)
+{
+    char *end = NULL;
+    if (text[0] == '\0') return TDM_OK;
+    const long long h = strtoll(text, &end, 10);
+    long long w = h;
+    bool good = end != text;
+    if (good && *end == 'x') {
+        const char *second = end + 1;
+        w = strtoll(second, &end, 10);
+        good = end != second;
+    }
+    TDM_REQUIRE(good && !*end && h > 0 && w > 0 && h <= 32768 && w <= 32768, TDM_E_USAGE,
+                "import: --image-size %s: expected PX, or HEIGHTxWIDTH, from 1 to 32768", text);
+    *height = h;
+    *width = w;
+    return TDM_OK;
+}
+
+static tdm_status check_choice(const char *flag, const char *value, const char *choices)
+{
+    const size_t n = strlen(value);
+    for (const char *at = choices; n > 0 && *at != '\0';) {
+        const size_t m = strcspn(at, "|");
+        if (n == m && memcmp(at, value, n) == 0) return TDM_OK;
+        at += m + (at[m] == '|');
+    }
+    TDM_REQUIRE(n == 0, TDM_E_USAGE, "import: %s %.80s: must be one of %s", flag, value, choices);
+    return TDM_OK;
+}
+
+static tdm_status import(tdm_import_options *options, const char *size)
+{
+    TDM_TRY(parse_size(size, &options->height_px, &options->width_px));
+    TDM_TRY(check_choice("--activation", options->activation, "quickgelu|gelu"));
+    TDM_TRY(check_choice("--resize", options->resize, TDM_POSITION_METHODS));
+    return tdm_import(options);
+}
+
+static tdm_status import_run(tdm_comm *comm, int argc, char **argv)
+{
+    (void)comm;
+    const char *size = "";
+    tdm_import_options options = {
+        .from = "", .tokenizer = "", .model = "", .out = "", .activation = "", .resize = ""};
+    const tdm_flag flags[] = {
+        {"--from", TDM_FLAG_STRING, &options.from, "FILE|DIR", NULL, "",
+         "safetensors (one file, or sharded with its index), PyTorch archive (.pt, .pth), or a folder with "
+         "either; names as open_clip's, OpenAI's, TBPS-CLIP's or Hugging Face's CLIPModel",
+         0, 0},
+        {"--out", TDM_FLAG_STRING, &options.out, "CKPT", NULL, "", "checkpoint directory to write", 0, 0},
+        {"--tokenizer", TDM_FLAG_STRING, &options.tokenizer, "FILE|DIR", "", "",
+         "merges file, vocab.json, tokenizer.json or their folder; unset: what stands beside --from", 0, 0},
+        {"--mask-token", TDM_FLAG_SWITCH, &options.mask_token, NULL, "", "",
+         "the tokenizer's variant with <|mask|>, see model.tokenizer_mask; TBPS-CLIP's checkpoints have it "
+         "anyway",
+         0, 0},
+        {"--model", TDM_FLAG_STRING, &options.model, "NAME|FILE.cfg", "", "",
+         "model definition; unset: read from the shapes, and from config.json or open_clip_config.json "
+         "beside "
+         "--from",
+         0, 0},
+        {"--activation", TDM_FLAG_STRING, &options.activation, "quickgelu|gelu", "", "",
+         "overrides the model's; unset and not said elsewhere: quickgelu, as OpenAI's", 0, 0},
+        {"--image-size", TDM_FLAG_STRING, &size, "PX|HxW", "", "px",
+         "image size of the checkpoint; position embeddings are resized when the file's is another", 0, 0},
+        {"--context", TDM_FLAG_INT, &options.context_length, "N", "", "tokens",
+         "context length of the checkpoint; position embeddings are resized when the file's is another", 0,
+         65536},
+        {"--resize", TDM_FLAG_STRING, &options.resize, TDM_POSITION_METHODS, "open_clip", "",
+         "how: bicubic with antialiasing, bicubic without, bilinear; captions linear, tbps_clip keeps the "
+         "first "
+         "and the last position",
+         0, 0},
+        {"--ignore", TDM_FLAG_LIST, &options.ignore, "PREFIX", "", "",
+         "leave out tensors whose names begin so; may be repeated", 0, 0},
+        {"--force", TDM_FLAG_SWITCH, &options.force, NULL, "", "", "replace a model.h5 in CKPT", 0, 0},
+    };
+    tdm_strings positional = {0};
+    bool help = false;
+    tdm_status status = tdm_parse_flags(
+        "import", "--from model.safetensors [--tokenizer FILE] [--model NAME|FILE.cfg] --out CKPT", flags,
+        sizeof flags / sizeof flags[0], argc, argv, &positional, &help);
+    if (status == TDM_OK && !help && positional.count > 0)
+        status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "import: unexpected argument \"%s\"",
+                               positional.item[0]);
+    if (status == TDM_OK && !help) status = import(&options, size);
+    free((void *)positional.item);
+    free((void *)options.ignore.item);
+    return status;
+}
+
+const tdm_command tdm_command_import = {
+    .name = "import",
+    .summary = "weights of open_clip, OpenAI, TBPS-CLIP or Hugging Face as a checkpoint",
+    .mpi = false,
+    .run = import_run};

@@ -1,0 +1,585 @@
+/* Import and export: round trips, wrappers and other namings, architectures read from shapes, what differs.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "convert_case.h"
+
+#include <math.h>
+
+static const tdm_import_options import_defaults = {
+    .from = "", .tokenizer = "", .model = "", .out = "", .activation = "", .resize = ""};
+static const tdm_export_options export_defaults = {
+    .model = "", .to = "", .naming = "open_clip", .dtype = "f32"};
+
+static tdm_status import_to(const char *from, const char *out)
+{
+    tdm_import_options options = import_defaults;
+    options.from = from;
+    options.out = at(out);
+    options.force = true;
+    return tdm_import(&options);
+}
+
+static tdm_status export_to(const char *model, const char *naming, const char *dtype, const char *to)
+{
+    tdm_export_options options = export_defaults;
+    options.model = at(model);
+    options.naming = naming;
+    options.dtype = dtype;
+    options.to = at(to);
+    options.force = true;
+    return tdm_export(&options);
+}
+
+/* The model groups are the same but for the name and what a file cannot say. */
+static void assert_same_model(const tdm_config *a, const tdm_config *b)
+{
+    const tdm_tower_config *x = &a->model.image, *y = &b->model.image;
+    assert_int_equal(a->model.embed_dim, b->model.embed_dim);
+    assert_string_equal(a->model.activation, b->model.activation);
+    assert_string_equal(x->tower, y->tower);
+    for (int text = strcmp(x->tower, "resnet") == 0; text < 2; text++) {
+        x = text ? &a->model.text : &a->model.image, y = text ? &b->model.text : &b->model.image;
+        assert_int_equal(x->width, y->width);
+        assert_int_equal(x->layers, y->layers);
+        assert_int_equal(x->heads, y->heads);
+        assert_true(x->mlp_ratio == y->mlp_ratio);
+    }
+    if (strcmp(a->model.image.tower, "resnet") == 0) {
+        assert_int_equal(a->model.image.width, b->model.image.width);
+        assert_int_equal(a->model.image.heads, b->model.image.heads);
+        assert_memory_equal(a->model.image.stage_layers, b->model.image.stage_layers,
+                            sizeof a->model.image.stage_layers);
+    } else {
+        assert_int_equal(a->model.image.patch_px, b->model.image.patch_px);
+    }
+    assert_int_equal(a->model.image.height_px, b->model.image.height_px);
+    assert_int_equal(a->model.image.width_px, b->model.image.width_px);
+    assert_memory_equal(a->model.image.mean, b->model.image.mean, sizeof a->model.image.mean);
+    assert_memory_equal(a->model.image.std, b->model.image.std, sizeof a->model.image.std);
+    assert_int_equal(a->model.text.context_length, b->model.text.context_length);
+    assert_int_equal(a->model.text.vocab_size, b->model.text.vocab_size);
+}
+
+static void assert_same_weights(const tdm_params *a, const tdm_params *b)
+{
+    assert_int_equal(a->total, b->total);
+    assert_int_equal(a->count, b->count);
+    for (int64_t i = 0; i < a->count; i++) {
+        assert_string_equal(a->row[i].name, b->row[i].name);
+        if (memcmp(a->weight + a->row[i].offset, b->weight + b->row[i].offset,
+                   sizeof(float) * (size_t)a->row[i].size) != 0)
+            fail_msg("%s differs", a->row[i].name);
+    }
+}
+
+static void assert_same_checkpoint(const char *a, const char *b)
+{
+    weights x, y;
+    checkpoint_load(a, &x);
+    checkpoint_load(b, &y);
+    assert_same_model(&x.config, &y.config);
+    assert_same_weights(&x.params, &y.params);
+    weights_free(&x);
+    weights_free(&y);
+}
+
+static void assert_same_file(const char *a, const char *b)
+{
+    tdm_text x = {0}, y = {0};
+    OK(tdm_read_file(a, &x));
+    OK(tdm_read_file(b, &y));
+    assert_int_equal(x.length, y.length);
+    assert_memory_equal(x.data, y.data, x.length);
+    tdm_text_free(&x);
+    tdm_text_free(&y);
+}
+
+/* ---- Round trips ---- */
+
+/* Everything that differs from the defaults: heads that are not 64 wide, odd MLPs, gelu, own colours. */
+static const char odd_model[] =
+    "model.image.heads=4 model.text.heads=2 model.image.mlp_ratio=3.5 model.text.mlp_ratio=2 "
+    "model.activation=gelu model.image.mean=[0.5,0.25,0.125] model.image.std=[0.25,0.3,0.35]";
+
+static void test_round_trips(void **state)
+{
+    (void)state;
+    static const char *const namings[] = {"open_clip", "huggingface"};
+    checkpoint_make(odd_model, "odd");
+    for (size_t i = 0; i < 2; i++) {
+        OK(export_to("odd", namings[i], "f32", "first"));
+        OK(import_to(at("first"), "back"));
+        assert_same_checkpoint("odd", "back");
+        OK(export_to("back", namings[i], "f32", "second/model.safetensors"));
+        assert_same_file(at("first/model.safetensors"), at("second/model.safetensors"));
+        OK(tdm_remove_tree(at("first")));
+        OK(tdm_remove_tree(at("second")));
+    }
+}
+
+/* A ResNet's parameters, running statistics and counters; Hugging Face's CLIPModel has none. */
+static void test_resnet(void **state)
+{
+    (void)state;
+    weights w;
+    checkpoint_make(
+        "model.image.tower=resnet model.image.height_px=64 model.image.width_px=96 model.image.width=8 "
+        "model.image.stage_layers=[1,2,1,1] model.image.heads=8",
+        "resnet");
+    OK(export_to("resnet", "open_clip", "f32", "first"));
+    tensor_box *box = box_read(at("first/model.safetensors"));
+    const tdm_tensor_out *counter = &box->tensor[box_find(box, "visual.layer2.1.bn3.num_batches_tracked")];
+    assert_int_equal(counter->type, TDM_TENSOR_I64);
+    assert_int_equal(counter->ndim, 0);
+    box_free(box);
+    OK(import_to(at("first"), "back"));
+    assert_same_checkpoint("resnet", "back");
+    OK(export_to("back", "open_clip", "f32", "second"));
+    assert_same_file(at("first/model.safetensors"), at("second/model.safetensors"));
+    REFUSED(export_to("resnet", "huggingface", "f32", "nowhere"), TDM_E_CONFIG,
+            "knows vision transformers only");
+    OK(tdm_remove_tree(at("first")));
+    OK(tdm_remove_tree(at("second")));
+
+    /* shapes alone: 64 columns a head of the pooling */
+    checkpoint_make(
+        "model.image.tower=resnet model.image.height_px=64 model.image.width_px=64 model.image.width=4 "
+        "model.image.stage_layers=[2,1,3,1] model.image.heads=2",
+        "resnet");
+    OK(export_to("resnet", "open_clip", "f32", "first"));
+    OK(tdm_remove_tree(at("first/open_clip_config.json")));
+    OK(import_to(at("first"), "back"));
+    assert_same_checkpoint("resnet", "back");
+    checkpoint_load("back", &w);
+    assert_int_equal(w.config.model.image.stage_layers[2], 3);
+    assert_int_equal(w.config.model.image.heads, 2);
+    weights_free(&w);
+    OK(tdm_remove_tree(at("first")));
+}
+
+/* The tokenizer goes out and comes back with the same ids. */
+static void test_tokenizer(void **state)
+{
+    (void)state;
+    static const char *const namings[] = {"open_clip", "huggingface"};
+    static const char *const texts[] = {"abc ab bc", "A red  bus, isn't it?", "", "caf\xC3\xA9 42 abcabc"};
+    tdm_tokenizer *original = NULL;
+    OK(tdm_tokenizer_open_memory("merges", convert_merges, sizeof convert_merges - 1, &original));
+    checkpoint_make("", "tiny");
+    for (size_t i = 0; i < 2; i++) {
+        OK(export_to("tiny", namings[i], "f32", "folder"));
+        assert_true(tdm_path_exists(at("folder/vocab.json")));
+        OK(import_to(at("folder"), "back"));
+        tdm_tokenizer *tokenizer = NULL;
+        tdm_config config = {0};
+        OK(tdm_config_init(&config));
+        OK(tdm_checkpoint_read_config(at("back"), &config, &tokenizer, NULL));
+        for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {
+            int32_t token[2][16];
+            int64_t count[2] = {0};
+            OK(tdm_tokenizer_encode(original, texts[k], 16, token[0], &count[0], NULL));
+            OK(tdm_tokenizer_encode(tokenizer, texts[k], 16, token[1], &count[1], NULL));
+            assert_int_equal(count[0], count[1]);
+            assert_memory_equal(token[0], token[1], sizeof token[0][0] * (size_t)count[0]);
+        }
+        assert_int_equal(tdm_tokenizer_vocab_size(tokenizer), CONVERT_VOCAB);
+        assert_int_equal(tdm_tokenizer_end(tokenizer), CONVERT_VOCAB - 1);
+        tdm_tokenizer_destroy(&tokenizer);
+        tdm_config_destroy(&config);
+        OK(tdm_remove_tree(at("folder")));
+    }
+    tdm_tokenizer_destroy(&original);
+}
+
+static void test_half_precision(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *dtype;
+        double error;
+    } types[] = {{"bf16", 1.0 / 256}, {"f16", 1.0 / 2048}}; /* half a unit in the last place */
+    weights exact, rounded;
+    checkpoint_make("", "tiny");
+    checkpoint_load("tiny", &exact);
+    for (size_t i = 0; i < 2; i++) {
+        OK(export_to("tiny", "huggingface", types[i].dtype, "half"));
+        OK(import_to(at("half/model.safetensors"), "back"));
+        checkpoint_load("back", &rounded);
+        for (int64_t k = 0; k < exact.params.total; k++) {
+            const double a = exact.params.weight[k], b = rounded.params.weight[k];
+            if (!(fabs(a - b) <= types[i].error * fabs(a) + 1e-7))
+                fail_msg("%s: %g became %g", types[i].dtype, a, b);
+        }
+        weights_free(&rounded);
+    }
+    weights_free(&exact);
+}
+
+/* ---- Other names ---- */
+
+/* visual and logit_scale as `prefix` says, the text tower under `text`. */
+static void rename_all(tensor_box *box, const char *prefix, const char *text)
+{
+    for (int64_t i = 0; i < box->count; i++) {
+        char old[256];
+        snprintf(old, sizeof old, "%s", box->name[i]);
+        const bool shared = strncmp(old, "visual.", 7) == 0 || strcmp(old, "logit_scale") == 0;
+        snprintf(box->name[i], sizeof box->name[i], "%s%s%.200s", prefix, shared ? "" : text, old);
+    }
+}
+
+static void test_wrapped_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *prefix, *text, *beside[3];
+    } cases[] = {
+        {"module.", "", {"module.visual.bn.num_batches_tracked", NULL}},
+        {"state_dict.module.", "", {"optimizer.state.0.exp_avg", "epoch", NULL}},
+        {"", "", {"input_resolution", "context_length", "vocab_size"}},
+        {"", "text.", {"text.attn_mask", NULL}},
+        {"model.", "encode_text.", {"model.simclr_mlp.0.weight", "model.mlm_head.fc.bias", "optimizer.x"}},
+    };
+    checkpoint_make("", "tiny");
+    OK(export_to("tiny", "open_clip", "f32", "plain"));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tensor_box *box = box_read(at("plain/model.safetensors"));
+        rename_all(box, cases[i].prefix, cases[i].text);
+        for (size_t k = 0; k < 3 && cases[i].beside[k] != NULL; k++)
+            box_add(box, cases[i].beside[k], TDM_TENSOR_I64, 0, NULL);
+        box_write(box, at("wrapped.safetensors"));
+        box_free(box);
+        OK(import_to(at("wrapped.safetensors"), "back"));
+        assert_same_checkpoint("tiny", "back");
+    }
+}
+
+static void test_huggingface_spellings(void **state)
+{
+    (void)state;
+    checkpoint_make("", "tiny");
+    OK(export_to("tiny", "huggingface", "f32", "hf"));
+    tensor_box *box = box_read(at("hf/model.safetensors"));
+    box_rename(box, "vision_model.pre_layrnorm.weight", "vision_model.pre_layernorm.weight");
+    box_rename(box, "vision_model.pre_layrnorm.bias", "vision_model.pre_layernorm.bias");
+    box_add(box, "vision_model.embeddings.position_ids", TDM_TENSOR_I64, 2, (int64_t[]){1, 17});
+    box_add(box, "text_model.embeddings.position_ids", TDM_TENSOR_I64, 2, (int64_t[]){1, 16});
+    rename_all(box, "clip.", "");
+    box_write(box, at("spelled.safetensors"));
+    box_free(box);
+    OK(import_to(at("spelled.safetensors"), "back"));
+    assert_same_checkpoint("tiny", "back");
+}
+
+/* Transformers leaves its defaults out of config.json, and files of 2022 say some things twice. */
+static void test_huggingface_config(void **state)
+{
+    (void)state;
+    weights w;
+    checkpoint_make("model.image.heads=2 model.text.heads=8 model.activation=gelu", "tiny");
+    OK(export_to("tiny", "huggingface", "f32", "hf"));
+    static const char config[] =
+        "{\"model_type\": \"clip\", \"projection_dim\": 24, \"text_config\": {\"hidden_size\": 64,"
+        "\"intermediate_size\": 256, \"num_hidden_layers\": 3, \"vocab_size\": 518, \"hidden_act\": "
+        "\"quick_gelu\","
+        "\"max_position_embeddings\": 16, \"eos_token_id\": 2}, \"text_config_dict\": {\"hidden_act\": "
+        "\"gelu\"},"
+        "\"vision_config\": {\"hidden_size\": 64, \"intermediate_size\": 256, \"num_hidden_layers\": 2,"
+        "\"num_attention_heads\": 2, \"image_size\": 32, \"patch_size\": 8, \"hidden_act\": \"gelu\"}}";
+    OK(tdm_write_file_atomic(at("hf/config.json"), config, sizeof config - 1));
+    OK(import_to(at("hf"), "back"));
+    checkpoint_load("back", &w);
+    assert_int_equal(w.config.model.text.heads, 8); /* Transformers' default */
+    assert_int_equal(w.config.model.image.heads, 2);
+    assert_string_equal(w.config.model.activation, "gelu");
+    weights_free(&w);
+
+    static const struct {
+        const char *text, *message;
+    } bad[] = {
+        {"{\"model_type\": \"clip\", \"projection_dim\": 24}",
+         "model.image.height_px is 32 by its shapes, 224 by"},
+        {"{\"model_type\": \"clip\", \"text_config\": {\"hidden_act\": \"relu\"}}",
+         "text_config.hidden_act is \"relu\""},
+        {"{\"model_type\": \"clip\", \"vision_config\": {\"layer_norm_eps\": 1e-6}}", "layer_norm_eps"},
+        {"{\"model_type\": \"clip\", ", "config.json:1: "},
+        {"{\"vision_cfg\": {\"timm_model_name\": \"vit\"}, \"text_cfg\": {}}", "vision_cfg.timm_model_name"},
+        {"{\"vision_cfg\": {}, \"text_cfg\": {\"pool_type\": \"last\"}}", "text_cfg.pool_type"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        OK(tdm_write_file_atomic(at("hf/config.json"), bad[i].text, strlen(bad[i].text)));
+        const tdm_status status = import_to(at("hf"), "back");
+        assert_true(status == TDM_E_CONFIG || status == TDM_E_FORMAT);
+        if (!strstr(tdm_error_last()->message, bad[i].message)) fail_msg("%s", tdm_error_last()->message);
+    }
+}
+
+/* ---- Architectures from shapes alone ---- */
+
+/* ViT-B/32, B/16 and L/14 with the widths of a toy. */
+static void test_architectures(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *settings;
+        int64_t patch, layers, width, heads;
+    } cases[] = {
+        {"model.image.height_px=224 model.image.width_px=224 model.image.patch_px=32 model.image.layers=12",
+         32, 12, 64, 1},
+        {"model.image.height_px=224 model.image.width_px=224 model.image.patch_px=16 model.image.width=128 "
+         "model.image.heads=2 model.image.layers=3 model.text.context_length=77",
+         16, 3, 128, 2},
+        {"model.image.height_px=224 model.image.width_px=224 model.image.patch_px=14 model.image.width=192 "
+         "model.image.heads=3 model.image.layers=6 model.image.mlp_ratio=1 model.embed_dim=96",
+         14, 6, 192, 3},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        weights w;
+        checkpoint_make(cases[i].settings, "shaped");
+        OK(export_to("shaped", i % 2 ? "huggingface" : "open_clip", "f32", "export"));
+        OK(tdm_remove_tree(at("alone.safetensors")));
+        assert_int_equal(rename(at("export/model.safetensors"), at("alone.safetensors")), 0);
+        OK(import_to(at("alone.safetensors"), "back"));
+        assert_same_checkpoint("shaped", "back");
+        checkpoint_load("back", &w);
+        assert_int_equal(w.config.model.image.height_px, 224);
+        assert_int_equal(w.config.model.image.patch_px, cases[i].patch);
+        assert_int_equal(w.config.model.image.layers, cases[i].layers);
+        assert_int_equal(w.config.model.image.width, cases[i].width);
+        assert_int_equal(w.config.model.image.heads, cases[i].heads);
+        assert_string_equal(w.config.model.name, "alone");
+        weights_free(&w);
+        OK(tdm_remove_tree(at("export")));
+    }
+}
+
+/* What shapes cannot say: heads of other widths, oblong images. */
+static void test_unknown_architectures(void **state)
+{
+    (void)state;
+    weights w;
+    checkpoint_make("model.image.width=96 model.image.heads=3", "odd");
+    OK(export_to("odd", "open_clip", "f32", "folder"));
+    OK(tdm_remove_tree(at("folder/open_clip_config.json")));
+    REFUSED(import_to(at("folder"), "back"), TDM_E_CONFIG,
+            "model.image.heads: 96 columns are no multiple of 64");
+    OK(tdm_remove_tree(at("folder")));
+
+    checkpoint_make("model.image.height_px=48 model.image.width_px=16", "oblong");
+    OK(export_to("oblong", "open_clip", "f32", "folder"));
+    OK(import_to(at("folder"), "back"));
+    assert_same_checkpoint("oblong", "back");
+    OK(tdm_remove_tree(at("folder/open_clip_config.json")));
+    REFUSED(import_to(at("folder"), "back"), TDM_E_CONFIG, "patches make no square");
+    tdm_import_options options = import_defaults;
+    options.from = at("folder");
+    options.out = at("back");
+    options.force = true;
+    options.height_px = 48;
+    options.width_px = 16;
+    OK(tdm_import(&options));
+    assert_same_checkpoint("oblong", "back");
+    options.height_px = options.width_px = 32;
+    REFUSED(tdm_import(&options), TDM_E_SHAPE, "has 12 patches, which make no square");
+    OK(tdm_remove_tree(at("folder")));
+
+    /* as many patches as a square, but a configuration says otherwise */
+    checkpoint_make("model.image.height_px=64 model.image.width_px=16", "oblong");
+    OK(export_to("oblong", "open_clip", "f32", "folder"));
+    OK(import_to(at("folder"), "back"));
+    checkpoint_load("back", &w);
+    assert_int_equal(w.config.model.image.height_px, 64);
+    weights_free(&w);
+    OK(tdm_remove_tree(at("folder")));
+}
+
+/* ---- Another size ---- */
+
+static const tdm_param *row_of(const weights *w, const char *name)
+{
+    const tdm_param *row = tdm_params_find(&w->params, name);
+    assert_non_null(row);
+    return row;
+}
+
+static void test_other_sizes(void **state)
+{
+    (void)state;
+    weights old, new;
+    checkpoint_make("", "tiny");
+    OK(export_to("tiny", "huggingface", "f32", "hf"));
+    checkpoint_load("tiny", &old);
+    tdm_import_options options = import_defaults;
+    options.from = at("hf");
+    options.out = at("back");
+    options.force = true;
+    options.height_px = 64;
+    options.width_px = 24;
+    options.context_length = 21;
+    options.resize = "tbps_clip";
+    OK(tdm_import(&options));
+    checkpoint_load("back", &new);
+    float image[(1 + 8 * 3) * 64], text[21 * 64];
+    const float *from = old.params.weight + row_of(&old, "visual.positional_embedding")->offset;
+    OK(tdm_resize_image_positions("tbps_clip", 4, 4, 8, 3, 64, from, image));
+    from = old.params.weight + row_of(&old, "positional_embedding")->offset;
+    OK(tdm_resize_text_positions("tbps_clip", 16, 21, 64, from, text));
+    assert_memory_equal(new.params.weight + row_of(&new, "visual.positional_embedding")->offset, image,
+                        sizeof image);
+    assert_memory_equal(new.params.weight + row_of(&new, "positional_embedding")->offset, text, sizeof text);
+    const int64_t last = row_of(&new, "text_projection")->offset,
+                  before = row_of(&old, "text_projection")->offset;
+    assert_memory_equal(new.params.weight + last, old.params.weight + before, 64 * 24 * sizeof(float));
+    weights_free(&old);
+    weights_free(&new);
+}
+
+/* ---- What differs is listed ---- */
+
+static void test_differences(void **state)
+{
+    (void)state;
+    static const char definition[] =
+        "name = \"other\"; embed_dim = 24; image: { height_px = 32; width_px = 32; patch_px = 16; width = "
+        "64; layers = 2; "
+        "heads = 1; }; text: { context_length = 16; vocab_size = 518; width = 64; layers = 2; heads = 1; };";
+    checkpoint_make("", "tiny");
+    OK(export_to("tiny", "open_clip", "f32", "plain"));
+    tensor_box *box = box_read(at("plain/model.safetensors"));
+    box_remove(box, "ln_final.bias");
+    box_remove(box, "visual.transformer.resblocks.1.attn.out_proj.weight");
+    box_add(box, "logit_bias", TDM_TENSOR_F32, 1, (int64_t[]){1});
+    box->tensor[box_find(box, "visual.ln_post.bias")].type = TDM_TENSOR_I64;
+    box->tensor[box_find(box, "visual.proj")].shape[0] = 24;
+    box->tensor[box_find(box, "visual.proj")].shape[1] = 64;
+    box_write(box, at("bad.safetensors"));
+    REFUSED(import_to(at("bad.safetensors"), "back"), TDM_E_SHAPE,
+            "2 missing (visual.transformer.resblocks.1.attn.out_proj.weight, ln_final.bias), 1 extra "
+            "(logit_bias), "
+            "2 of another shape or type (visual.ln_post.bias is I64 [64], expected floating-point [64], "
+            "visual.proj is F32 [24, 64], expected [64, 24])");
+    box_free(box);
+    assert_false(tdm_path_exists(at("back2/model.h5")));
+
+    OK(tdm_write_file_atomic(at("other.cfg"), definition, sizeof definition - 1));
+    tdm_import_options options = import_defaults;
+    options.from = at("plain");
+    options.out = at("back2");
+    options.model = at("other.cfg");
+    REFUSED(tdm_import(&options), TDM_E_SHAPE, "12 extra (transformer.resblocks.2.ln_1.weight");
+    assert_non_null(strstr(tdm_error_last()->message,
+                           "visual.conv1.weight is F32 [64, 3, 8, 8], expected [64, 3, 16, 16]"));
+    options.ignore.count = 1;
+    options.ignore.item = (const char *[]){"transformer.resblocks.2."};
+    REFUSED(tdm_import(&options), TDM_E_SHAPE, "model's: 1 of another shape");
+    assert_false(tdm_path_exists(at("back2/model.h5")));
+}
+
+static void test_huggingface_differences(void **state)
+{
+    (void)state;
+    checkpoint_make("", "tiny");
+    OK(export_to("tiny", "huggingface", "f32", "hf"));
+    tensor_box *box = box_read(at("hf/model.safetensors"));
+    box_remove(box, "text_model.encoder.layers.0.self_attn.k_proj.bias");
+    box_remove(box, "text_projection.weight");
+    box_add(box, "text_projection.weight", TDM_TENSOR_F32, 2, (int64_t[]){24, 65});
+    box_remove(box, "vision_model.encoder.layers.1.self_attn.v_proj.weight");
+    box_add(box, "vision_model.encoder.layers.1.self_attn.v_proj.weight", TDM_TENSOR_F32, 2,
+            (int64_t[]){32, 64});
+    box_write(box, at("hf/model.safetensors"));
+    REFUSED(import_to(at("hf"), "back"), TDM_E_SHAPE,
+            "1 missing (text_model.encoder.layers.0.self_attn.k_proj.bias)");
+    assert_non_null(strstr(tdm_error_last()->message,
+                           "text_projection.weight is F32 [24, 65], expected [64, 24] transposed"));
+    assert_non_null(strstr(tdm_error_last()->message, "expected [192, 64] in three parts"));
+    box_free(box);
+}
+
+/* More names than a message holds: the counts, the first names, and all of them in the log. */
+static void test_many_differences(void **state)
+{
+    (void)state;
+    checkpoint_make("model.image.layers=12", "deep");
+    OK(export_to("deep", "open_clip", "f32", "plain"));
+    tensor_box *box = box_read(at("plain/model.safetensors"));
+    for (int layer = 1; layer < 12; layer++) {
+        static const char *const names[] = {"ln_2.weight", "ln_2.bias", "mlp.c_fc.bias", "mlp.c_proj.bias"};
+        for (size_t i = 0; i < 4; i++) {
+            char name[128];
+            snprintf(name, sizeof name, "visual.transformer.resblocks.%d.%s", layer, names[i]);
+            box_remove(box, name);
+        }
+    }
+    box_write(box, at("plain/model.safetensors"));
+    box_free(box);
+    REFUSED(import_to(at("plain"), "back"), TDM_E_SHAPE,
+            "44 missing (visual.transformer.resblocks.1.ln_2.weight, ");
+    assert_true(strlen(tdm_error_last()->message) < 900);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    weights w;
+    checkpoint_make("", "tiny");
+    OK(export_to("tiny", "open_clip", "f32", "plain"));
+    tensor_box *box = box_read(at("plain/model.safetensors"));
+    box->data[box_find(box, "visual.proj")][5] = NAN;
+    box_write(box, at("nan.safetensors"));
+    REFUSED(import_to(at("nan.safetensors"), "none"), TDM_E_NUMERIC, "visual.proj holds NaN at element 5");
+    for (int64_t i = 0; i < box->count; i++) box->name[i][0] = 'X';
+    box_write(box, at("names.safetensors"));
+    REFUSED(import_to(at("names.safetensors"), "none"), TDM_E_FORMAT,
+            "holds no CLIP model under the names of");
+    box_free(box);
+    REFUSED(import_to(at("absent"), "none"), TDM_E_IO, "absent");
+    assert_false(tdm_path_exists(at("none/model.h5")));
+
+    tdm_import_options options = import_defaults;
+    options.from = at("plain");
+    options.out = at("tiny");
+    REFUSED(tdm_import(&options), TDM_E_USAGE, "tiny/model.h5: is there already");
+
+    tdm_export_options out = export_defaults;
+    out.model = at("tiny");
+    out.to = at("plain");
+    REFUSED(tdm_export(&out), TDM_E_USAGE, "is there already");
+    out.naming = "tbps_clip";
+    REFUSED(tdm_export(&out), TDM_E_USAGE, "no naming \"tbps_clip\" to write");
+    checkpoint_make("model.image.height_px=48 model.image.width_px=16", "oblong");
+    REFUSED(export_to("oblong", "huggingface", "f32", "nowhere"), TDM_E_CONFIG, "square ones only");
+    weights_create("", &w);
+    w.params.weight[row_of(&w, "visual.proj")->offset] = 1e5f;
+    checkpoint_write(&w, "large");
+    weights_free(&w);
+    REFUSED(export_to("large", "open_clip", "f16", "nowhere"), TDM_E_NUMERIC, "visual.proj holds 100000");
+    assert_false(tdm_path_exists(at("nowhere/model.safetensors")));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_resnet),
+        cmocka_unit_test(test_tokenizer),
+        cmocka_unit_test(test_half_precision),
+        cmocka_unit_test(test_wrapped_names),
+        cmocka_unit_test(test_huggingface_spellings),
+        cmocka_unit_test(test_huggingface_config),
+        cmocka_unit_test(test_architectures),
+        cmocka_unit_test(test_unknown_architectures),
+        cmocka_unit_test(test_other_sizes),
+        cmocka_unit_test(test_differences),
+        cmocka_unit_test(test_huggingface_differences),
+        cmocka_unit_test(test_many_differences),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, convert_setup, convert_teardown);
+}

@@ -1,0 +1,130 @@
+/* Training that starts from a checkpoint of another image size, context length or set of heads. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "convert_case.h"
+
+static const float *value_of(const weights *w, const char *name)
+{
+    const tdm_param *row = tdm_params_find(&w->params, name);
+    assert_non_null(row);
+    return w->params.weight + row->offset;
+}
+
+static void test_same_model(void **state)
+{
+    (void)state;
+    weights old, new;
+    checkpoint_make("", "tiny");
+    checkpoint_load("tiny", &old);
+    weights_create("", &new);
+    memset(new.params.weight, 0, sizeof(float) * (size_t) new.params.total);
+    OK(tdm_pretrained_read(at("tiny"), &new.config, &new.params));
+    assert_memory_equal(old.params.weight, new.params.weight, sizeof(float) * (size_t)old.params.total);
+    weights_free(&old);
+    weights_free(&new);
+}
+
+static void test_other_size(void **state)
+{
+    (void)state;
+    weights old, new;
+    checkpoint_make("model.image.height_px=64 model.image.width_px=16", "oblong");
+    checkpoint_load("oblong", &old);
+    weights_create("model.text.context_length=9", &new); /* 4 x 4 patches: as many as 8 x 2 */
+    OK(tdm_pretrained_read(at("oblong"), &new.config, &new.params));
+    float image[17 * 64], text[9 * 64];
+    OK(tdm_resize_image_positions("open_clip", 8, 2, 4, 4, 64, value_of(&old, "visual.positional_embedding"),
+                                  image));
+    OK(tdm_resize_text_positions("open_clip", 16, 9, 64, value_of(&old, "positional_embedding"), text));
+    assert_memory_equal(value_of(&new, "visual.positional_embedding"), image, sizeof image);
+    assert_memory_equal(value_of(&new, "positional_embedding"), text, sizeof text);
+    assert_memory_equal(value_of(&new, "visual.proj"), value_of(&old, "visual.proj"),
+                        64 * 24 * sizeof(float));
+    weights_free(&old);
+    weights_free(&new);
+}
+
+/* Keys that the user leaves out are the checkpoint's, but for the tokenizer's path. */
+static void test_configuration(void **state)
+{
+    (void)state;
+    tdm_config config = {0};
+    checkpoint_make("model.activation=gelu model.tokenizer=/gone model.pretrained=/gone train.batch=7",
+                    "tiny");
+    OK(tdm_config_init(&config));
+    OK(tdm_pretrained_config(at("tiny"), &config));
+    assert_string_equal(config.model.activation, "gelu");
+    assert_string_equal(config.model.tokenizer, "");
+    assert_string_equal(config.model.pretrained, "");
+    assert_int_equal(config.model.image.width, 64);
+    assert_int_equal(config.train.batch, 256); /* not of the model */
+    tdm_config_destroy(&config);
+}
+
+/* A head that the checkpoint lacks keeps what it has; one that the model lacks is left out. */
+static void test_heads(void **state)
+{
+    (void)state;
+    weights old, new;
+    weights_create("", &old);
+    tdm_params with = {0};
+    for (int64_t i = 0; i < old.params.count; i++) {
+        const tdm_param *row = &old.params.row[i];
+        OK(tdm_params_add(&with, row->name, row->ndim, row->shape, TDM_INIT_ZERO, 0, false, NULL));
+    }
+    OK(tdm_params_add(&with, "head.weight", 1, (int64_t[]){5}, TDM_INIT_ONE, 0, false, NULL));
+    OK(tdm_params_allocate(&with, false));
+    tdm_params_init(&with, 1);
+
+    checkpoint_make("", "tiny");
+    OK(tdm_pretrained_read(at("tiny"), &old.config, &with));
+    const tdm_param *head = tdm_params_find(&with, "head.weight");
+    for (int i = 0; i < 5; i++) assert_true(with.weight[head->offset + i] == 1.0f);
+    const tdm_param *row = tdm_params_find(&with, "visual.proj");
+    assert_memory_equal(with.weight + row->offset, value_of(&old, "visual.proj"), sizeof(float) * 64 * 24);
+
+    OK(tdm_checkpoint_write_model(at("headed"), &old.config, &with, NULL, 0));
+    weights_create("", &new);
+    memset(new.params.weight, 0, sizeof(float) * (size_t) new.params.total);
+    OK(tdm_pretrained_read(at("headed"), &new.config, &new.params));
+    assert_memory_equal(new.params.weight, old.params.weight, sizeof(float) * (size_t)old.params.total);
+    tdm_params_destroy(&with);
+    weights_free(&old);
+    weights_free(&new);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *settings, *message;
+    } cases[] = {
+        {"model.text.layers=4", "holds no transformer.resblocks.3.ln_1.weight"},
+        {"model.text.layers=2", "holds transformer.resblocks.2."},
+        {"model.embed_dim=32", "visual.proj is [64, 24], the model's is [64, 32]"},
+        {"model.image.width=128", "visual.class_embedding is [64], the model's is [128]"},
+        {"model.image.patch_px=16", "visual.conv1.weight is [64, 3, 8, 8], the model's is [64, 3, 16, 16]"},
+    };
+    checkpoint_make("", "tiny");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        weights w;
+        weights_create(cases[i].settings, &w);
+        REFUSED(tdm_pretrained_read(at("tiny"), &w.config, &w.params), TDM_E_SHAPE, cases[i].message);
+        weights_free(&w);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_model),    cmocka_unit_test(test_other_size),
+        cmocka_unit_test(test_configuration), cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, convert_setup, convert_teardown);
+}
