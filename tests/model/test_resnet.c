@@ -239,7 +239,7 @@ static void check_features(const setup *s, const char *mode, const float *featur
  * divided by its row's norm. */
 static void check_gradients(const setup *s, const char *mode)
 {
-    char path[64];
+    char path[192];
     int64_t rows, count, trained = 0, at = 0;
     snprintf(path, sizeof(path), "%s/norms", mode);
     float *norms = read_golden(H5T_NATIVE_FLOAT, path, &rows);
