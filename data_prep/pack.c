@@ -174,28 +174,32 @@ static bool is_jpeg(const tdm_text *bytes)
     return bytes->length > 2 && !memcmp(bytes->data, "\xff\xd8", 2);
 }
 
+/* The image with its shorter side `px` in place of `bytes`; its transparency stays. */
+static tdm_status shrink_image(const tdm_image *image, int64_t px, tdm_text *bytes)
+{
+    const int64_t shorter = tdm_min_i64(image->height, image->width);
+    const int64_t height = tdm_max_i64(px, (image->height * px + shorter / 2) / shorter);
+    const int64_t width = tdm_max_i64(px, (image->width * px + shorter / 2) / shorter);
+    const bool jpeg = is_jpeg(bytes);
+    tdm_image small = {0};
+    TDM_TRY(tdm_image_scale(image, height, width, &small));
+    bytes->length = 0;
+    const tdm_status status = jpeg ? tdm_image_encode_jpeg(small.pixel, height, width, 95, bytes)
+                              : small.mode == TDM_IMAGE_RGBA
+                                  ? tdm_image_encode_rgba_png(small.pixel, height, width, bytes)
+                                  : tdm_image_encode_png(small.pixel, height, width, bytes);
+    tdm_image_free(&small);
+    return status;
+}
+
 /* Decodes the image, which proves it whole, and with --image-size replaces `bytes` by a smaller encoding. */
 static tdm_status check_image(const packer *p, const tdm_pack_item *item, tdm_text *bytes)
 {
     tdm_image image = {0};
-    TDM_TRY(tdm_image_decode(item->name, bytes->data, bytes->length, &image));
-    const int64_t px = p->options->image_px, shorter = tdm_min_i64(image.height, image.width);
+    const int64_t px = p->options->image_px;
+    TDM_TRY(tdm_image_decode(item->name, bytes->data, bytes->length, TDM_ALPHA_KEEP, &image));
     tdm_status status = TDM_OK;
-    if (px > 0 && shorter > px) {
-        const int64_t height = tdm_max_i64(px, (image.height * px + shorter / 2) / shorter);
-        const int64_t width = tdm_max_i64(px, (image.width * px + shorter / 2) / shorter);
-        uint8_t *small = NULL;
-        status = TDM_ALLOC(height * width * 3, &small);
-        if (status == TDM_OK)
-            status = tdm_image_resize(&image, 0, 0, (double)image.height, (double)image.width, height, width,
-                                      small);
-        const bool jpeg = is_jpeg(bytes);
-        bytes->length = 0;
-        if (status == TDM_OK)
-            status = jpeg ? tdm_image_encode_jpeg(small, height, width, 95, bytes)
-                          : tdm_image_encode_png(small, height, width, bytes);
-        tdm_free(small);
-    }
+    if (px > 0 && tdm_min_i64(image.height, image.width) > px) status = shrink_image(&image, px, bytes);
     tdm_image_free(&image);
     return status;
 }

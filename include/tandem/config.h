@@ -14,6 +14,8 @@ typedef struct tdm_tower_config {
     int64_t stage_layers[4]; /* resnet: blocks of the four stages; width is that of the first stage */
     const char *batch_stats; /* resnet: "sync" or "frozen" */
     double mean[3], std[3];
+    const char *resize; /* "crop", "squash", "longest" */
+    const char *alpha;  /* "drop", "white" */
     int64_t context_length, vocab_size;
     int64_t width, layers, heads;
     double mlp_ratio;

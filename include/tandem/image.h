@@ -1,42 +1,84 @@
-/* Decoding, resizing and augmenting of u8 RGB images, [height][width][3]. Not collective, thread-safe. */
+/* Decoding, resizing and augmenting of images. Not collective, thread-safe. */
 #ifndef TANDEM_IMAGE_H
 #define TANDEM_IMAGE_H
 
 #include "tandem/base.h"
+#include "tandem/config.h"
 #include "tandem/rng.h"
 
 #define TDM_IMAGE_MAX_PX 32768 /* either side; larger files are refused before decoding */
 
+/* What the pixels of a decoded file are. They are resized as they are and then become RGB, in the order of
+ * OpenAI's and open_clip's preprocessing, and as Pillow does it in its modes: */
+typedef enum tdm_image_mode {
+    TDM_IMAGE_RGB,     /* u8 [height][width][3]: bicubic */
+    TDM_IMAGE_INDEXED, /* u8 [height][width][3] of a palette, or black and white (P, 1): nearest neighbour */
+    TDM_IMAGE_RGBA,    /* u8 [height][width][4]: bicubic of colour times alpha; then alpha is ignored */
+    TDM_IMAGE_CMYK,    /* u8 [height][width][4], 0 is no ink */
+    TDM_IMAGE_GRAY16   /* u16 [height][width] */
+} tdm_image_mode;
 typedef struct tdm_image {
     int64_t height, width;
-    uint8_t *pixel; /* [height][width][3], owned; tdm_image_free */
+    tdm_image_mode mode;
+    uint8_t *pixel; /* owned; tdm_image_free */
 } tdm_image;
 void tdm_image_free(tdm_image *image);
 
-/* JPEG, PNG, BMP, GIF (first frame) by stb_image, WebP by libwebp. Alpha is composed over white. `name`
- * stands in messages. Errors: TDM_E_DATA: empty, unsupported, corrupt, or larger than TDM_IMAGE_MAX_PX. */
-TDM_CHECKED tdm_status tdm_image_decode(const char *name, const void *data, size_t bytes, tdm_image *image);
+/* What becomes of transparency. */
+typedef enum tdm_image_alpha {
+    TDM_ALPHA_DROP,  /* as Pillow's convert("RGB"): ignored, transparent pixels show the colour below */
+    TDM_ALPHA_WHITE, /* composed over white before anything else */
+    TDM_ALPHA_KEEP   /* whatever is transparent, palettes too, becomes RGBA */
+} tdm_image_alpha;
+
+/* JPEG by libjpeg, PNG and BMP by stb_image, WebP by libwebp, GIF (first frame). EXIF orientation is ignored,
+ * as by Pillow's open and convert. `name` stands in messages. Errors: TDM_E_DATA: empty, unsupported,
+ * corrupt, or larger than TDM_IMAGE_MAX_PX. */
+TDM_CHECKED tdm_status tdm_image_decode(const char *name, const void *data, size_t bytes,
+                                        tdm_image_alpha alpha, tdm_image *image);
 /* Size without decoding. */
 TDM_CHECKED tdm_status tdm_image_probe(const char *name, const void *data, size_t bytes, int64_t *height,
                                        int64_t *width);
-/* Antialiased bicubic (a = -0.5, support scaled with the reduction, 8-bit between the two passes) of the box
- * (top, left, box_height, box_width; fractions allowed) to out_height × out_width, as Pillow's
- * Image.resize(BICUBIC, box=…). out[out_height][out_width][3] is the caller's. */
+/* The box (top, left, box_height, box_width; fractions allowed) resized to out_height × out_width as Pillow
+ * 13's Image.resize(BICUBIC, box=…): antialiased (a = -0.5, support scaled with the reduction, 8-bit between
+ * the two passes). out[out_height][out_width][3] RGB is the caller's. */
 TDM_CHECKED tdm_status tdm_image_resize(const tdm_image *image, double top, double left, double box_height,
                                         double box_width, int64_t out_height, int64_t out_width,
                                         uint8_t *out);
+/* The whole image smaller or larger, RGBA stays RGBA, all else becomes RGB, palettes bicubic too. *scaled is
+ * owned by the caller (tdm_image_free). */
+TDM_CHECKED tdm_status tdm_image_scale(const tdm_image *image, int64_t height, int64_t width,
+                                       tdm_image *scaled);
+/* pixel: RGB, [height][width][3] */
 TDM_CHECKED tdm_status tdm_image_encode_png(const uint8_t *pixel, int64_t height, int64_t width,
                                             tdm_text *out);
+TDM_CHECKED tdm_status tdm_image_encode_rgba_png(const uint8_t *pixel, int64_t height, int64_t width,
+                                                 tdm_text *out);
 TDM_CHECKED tdm_status tdm_image_encode_jpeg(const uint8_t *pixel, int64_t height, int64_t width, int quality,
                                              tdm_text *out);
+
+/* ---- Preprocessing of a model (configuration keys model.image.alpha and .resize) ---- */
+typedef enum tdm_image_fit {
+    TDM_FIT_CROP,   /* shorter side to the size, then the centre */
+    TDM_FIT_SQUASH, /* both sides to the size */
+    TDM_FIT_LONGEST /* longer side to the size, black around it */
+} tdm_image_fit;
+typedef struct tdm_image_policy {
+    tdm_image_alpha alpha;
+    tdm_image_fit fit;
+} tdm_image_policy;
+/* From the tower's configuration. */
+tdm_image_policy tdm_image_policy_of(const tdm_tower_config *tower);
 
 /* What happens to one view of an image. Rows stand in src/data/augment_table.h. */
 typedef struct tdm_augment_config {
     double crop_min_scale, crop_max_scale, crop_min_ratio, crop_max_ratio;
     double flip, jitter, brightness, contrast, saturation, hue, gray;
 } tdm_augment_config;
-/* Evaluation's view: resize to cover (shorter side), centre crop. out[height][width][3] */
-TDM_CHECKED tdm_status tdm_image_plain(const tdm_image *image, int64_t height, int64_t width, uint8_t *out);
+/* Evaluation's view. CROP: as torchvision's Resize(shorter side), which cuts the longer side to an integer,
+ * and CenterCrop; a target that is not square as open_clip, which rounds it. out[height][width][3] */
+TDM_CHECKED tdm_status tdm_image_plain(const tdm_image *image, tdm_image_fit fit, int64_t height,
+                                       int64_t width, uint8_t *out);
 /* Random resized crop, then the colour and flip rows in table order, all from `rng`. */
 TDM_CHECKED tdm_status tdm_image_augment(const tdm_image *image, const tdm_augment_config *config,
                                          tdm_rng rng, int64_t height, int64_t width, uint8_t *out);

@@ -30,6 +30,7 @@ typedef struct tdm_loader_config {
     uint32_t image_views; /* bits 1 << TDM_VIEW_IMAGE_… */
     uint32_t text_views;
     int64_t height, width;
+    tdm_image_policy image_policy;
     int64_t context_length;
     int64_t workers, prefetch;
     tdm_augment_config augment;
@@ -52,7 +53,8 @@ TDM_CHECKED tdm_status tdm_loader_next(tdm_loader *loader, const tdm_batch **bat
 /* Evaluation: plain views of images [first, first+n) / token rows of captions [first, first+n), decoded on
  * `workers` threads. image[n][height][width][3] is the caller's; text is filled (tdm_free both members). */
 TDM_CHECKED tdm_status tdm_load_images(tdm_dataset *dataset, int64_t first, int64_t n, int64_t height,
-                                       int64_t width, int64_t workers, uint8_t *image);
+                                       int64_t width, tdm_image_policy policy, int64_t workers,
+                                       uint8_t *image);
 TDM_CHECKED tdm_status tdm_load_captions(tdm_dataset *dataset, const tdm_tokenizer *tokenizer, int64_t first,
                                          int64_t n, int64_t context_length, tdm_text_batch *text);
 #endif

@@ -47,7 +47,7 @@ typedef struct tdm_pack_options {
     bool tokenizer_mask;    /* the variant with <|mask|> */
     int64_t context_length; /* with tokenizer: how many captions would be cut is reported */
     int64_t image_px;   /* 0 = original bytes; else shorter side resized to this (never enlarged), JPEG 95 or
-                           PNG as the source */
+                           PNG as the source, whose transparency stays */
     int64_t shard_size; /* images per shard */
     bool skip_bad;
     uint64_t seed; /* of fractional splits */

@@ -146,9 +146,12 @@ static tdm_status embed_image(search *s, float *feature)
     tdm_image image = {0};
     uint8_t *plain = NULL;
     TDM_TRY(tdm_read_file(s->options->image, &s->query_image));
-    TDM_TRY(tdm_image_decode(s->options->image, s->query_image.data, s->query_image.length, &image));
+    const tdm_image_policy policy = tdm_image_policy_of(tower);
+    TDM_TRY(tdm_image_decode(s->options->image, s->query_image.data, s->query_image.length, policy.alpha,
+                             &image));
     tdm_status status = TDM_ALLOC(tower->height_px * tower->width_px * 3, &plain);
-    if (status == TDM_OK) status = tdm_image_plain(&image, tower->height_px, tower->width_px, plain);
+    if (status == TDM_OK)
+        status = tdm_image_plain(&image, policy.fit, tower->height_px, tower->width_px, plain);
     const tdm_tower_input input = {.n = 1, .image = plain};
     const tdm_tower_mode mode = {.train = false};
     if (status == TDM_OK) status = tdm_model_embed(s->bundle.model, TDM_IMAGE, &input, &mode, feature);

@@ -20,7 +20,7 @@ static tdm_status shrink(const char *name, tdm_text *encoded)
     tdm_image image = {0};
     tdm_text small = {0};
     uint8_t *pixel = NULL;
-    TDM_TRY(tdm_image_decode(name, encoded->data, encoded->length, &image));
+    TDM_TRY(tdm_image_decode(name, encoded->data, encoded->length, TDM_ALPHA_WHITE, &image));
     const int64_t longer = tdm_max_i64(tdm_max_i64(image.height, image.width), THUMBNAIL_PX);
     const int64_t height = tdm_max_i64(1, image.height * THUMBNAIL_PX / longer);
     const int64_t width = tdm_max_i64(1, image.width * THUMBNAIL_PX / longer);

@@ -141,6 +141,7 @@ static tdm_status create_loader(run *r, int64_t step)
         .sample_images = !strcmp(c->data.sample, "image"),
         .height = c->model.image.height_px,
         .width = c->model.image.width_px,
+        .image_policy = tdm_image_policy_of(&c->model.image),
         .context_length = c->model.text.context_length,
         .workers = c->data.workers,
         .prefetch = c->data.prefetch,

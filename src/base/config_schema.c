@@ -52,8 +52,7 @@ static const tdm_option rows[] = {
     STRING(model.activation, "quickgelu", "quickgelu|gelu", "Activation of every block."),
     STRING(model.tokenizer, "", NULL,
            "Tokenizer: a merges file in CLIP's format; or Hugging Face's vocab.json (with merges.txt beside "
-           "it), "
-           "tokenizer.json, or the folder of either."),
+           "it), tokenizer.json, or the folder of either."),
     BOOL(model.tokenizer_mask, "false",
          "The tokenizer gives its last merge's id to <|mask|>, as in TBPS-CLIP (49405 with CLIP's file)."),
     FLOAT(model.logit_scale_init, "2.6592600", 0, 20, "log", "Initial log of the inverse temperature."),
@@ -72,6 +71,11 @@ static const tdm_option rows[] = {
     INT(model.image.height_px, "224", 1, 32768, "px", "Height of the image tower's input."),
     INT(model.image.width_px, "224", 1, 32768, "px", "Width of the image tower's input."),
     INT(model.image.patch_px, "32", 1, 32768, "px", "Side of a square patch of a vit."),
+    STRING(model.image.resize, "crop", "crop|squash|longest",
+           "How an image gets the input's shape: shorter side, then the centre; both sides; or longer side, "
+           "with black around."),
+    STRING(model.image.alpha, "drop", "drop|white",
+           "Transparent pixels: drop = the colour below, as in CLIP's preprocessing; white = over white."),
     FLOAT3(model.image.mean, "[0.48145466, 0.4578275, 0.40821073]", -10, 10, "",
            "Mean of red, green and blue (in 0 to 1) that is subtracted."),
     FLOAT3(model.image.std, "[0.26862954, 0.26130258, 0.27577711]", 1e-6, 10, "",

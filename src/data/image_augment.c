@@ -235,16 +235,14 @@ tdm_status tdm_image_augment(const tdm_image *image, const tdm_augment_config *c
     image_box box = {.height = image->height, .width = image->width};
     for (size_t i = 0; i < AUGMENTS; i++)
         if (AUGMENT[i]->crop) AUGMENT[i]->crop(config, &rng, &box);
-    const image_window window = {.pixel = image->pixel + (box.top * image->width + box.left) * CHANNELS,
-                                 .height = box.height,
-                                 .width = box.width,
-                                 .stride = image->width * CHANNELS};
+    const image_window window = image_window_of(image, box.top, box.left, box.height, box.width);
     const resample_plan plan = {.box_height = (double)box.height,
                                 .box_width = (double)box.width,
                                 .full_height = height,
                                 .full_width = width,
                                 .out_height = height,
-                                .out_width = width};
+                                .out_width = width,
+                                .out_stride = width * CHANNELS};
     TDM_TRY(image_resample(&window, &plan, out));
     for (size_t i = 0; i < AUGMENTS; i++)
         if (AUGMENT[i]->apply) AUGMENT[i]->apply(config, &rng, height, width, out);

@@ -38,9 +38,21 @@ static bool crc_matches(const unsigned char *type, size_t length)
 #endif
 }
 
-tdm_status image_check_png(const char *name, const unsigned char *data, size_t bytes)
+/* IHDR stands first, at 8: length, type, width, height, depth, colour type. */
+static void read_png_traits(const unsigned char *data, image_traits *traits)
+{
+    enum { DEPTH = 24, COLOUR = 25, GRAY = 0, PALETTE = 3, ALPHA = 4 };
+    const int depth = data[DEPTH], colour = data[COLOUR];
+    traits->indexed = colour == PALETTE || (colour == GRAY && depth == 1);
+    traits->gray16 = colour == GRAY && depth == 16;
+    traits->alpha = (colour & ALPHA) != 0;
+}
+
+tdm_status image_check_png(const char *name, const unsigned char *data, size_t bytes, image_traits *traits)
 {
     size_t at = 8; /* after the signature */
+    TDM_REQUIRE(bytes >= 33, TDM_E_DATA, "%s: image is truncated", name);
+    read_png_traits(data, traits);
     for (;;) {
         TDM_REQUIRE(bytes - at >= 12, TDM_E_DATA, "%s: image is truncated", name);
         const unsigned char *type = data + at + 4;
@@ -49,9 +61,52 @@ tdm_status image_check_png(const char *name, const unsigned char *data, size_t b
         bool critical = !(type[0] & 0x20);
         TDM_REQUIRE(!critical || crc_matches(type, length), TDM_E_DATA,
                     "%s: corrupt image (checksum error in a PNG chunk)", name);
+        if (!memcmp(type, "tRNS", 4)) traits->keyed = true;
         if (!memcmp(type, "IEND", 4)) return TDM_OK;
         at += length + 12;
     }
+}
+
+/* ---- BMP ---- (BITMAPINFOHEADER and its followers) */
+
+static uint32_t little_endian(const unsigned char *p, int bytes)
+{
+    uint32_t value = 0;
+    for (int i = 0; i < bytes; i++) value |= (uint32_t)p[i] << (8 * i);
+    return value;
+}
+
+/* Are the colours the ramp of grays (or black and white), which Pillow takes for no palette? */
+static bool is_gray_ramp(const unsigned char *colour, size_t bytes, int64_t colours, int64_t stride)
+{
+    for (int64_t i = 0; i < colours; i++, colour += stride, bytes -= (size_t)stride) {
+        const int64_t value = colours == 2 ? i * 255 : i;
+        if (bytes < (size_t)stride || value > 255) return false;
+        for (int c = 0; c < 3; c++)
+            if (colour[c] != value) return false;
+    }
+    return true;
+}
+
+void image_bmp_traits(const unsigned char *data, size_t bytes, image_traits *traits)
+{
+    enum { HEAD = 14, CORE = 12, INFO = 40, WITH_ALPHA = 56, BITFIELDS = 3 };
+    if (bytes < HEAD + INFO) return; /* stb refuses it */
+    const uint32_t head = little_endian(data + HEAD, 4);
+    const bool core = head == CORE;
+    const uint32_t bits = little_endian(data + HEAD + (core ? 10 : 14), 2);
+    if (bits <= 8) {
+        uint32_t colours = core ? 0 : little_endian(data + HEAD + 32, 4);
+        if (colours == 0 || colours > 256) colours = 1u << bits;
+        const size_t palette = HEAD + (size_t)head;
+        const bool gray =
+            palette < bytes && is_gray_ramp(data + palette, bytes - palette, (int64_t)colours, core ? 3 : 4);
+        traits->indexed = !gray || colours == 2;
+        return;
+    }
+    traits->alpha = bits == 32 && head >= WITH_ALPHA && bytes >= HEAD + WITH_ALPHA &&
+                    little_endian(data + HEAD + 16, 4) == BITFIELDS &&
+                    little_endian(data + HEAD + 52, 4) != 0;
 }
 
 /* ---- JPEG ---- (ITU-T T.81, annex B) */

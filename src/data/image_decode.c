@@ -17,9 +17,9 @@ static bool is_webp(const unsigned char *data, size_t bytes)
     return bytes >= 12 && !memcmp(data, "RIFF", 4) && !memcmp(data + 8, "WEBP", 4);
 }
 
-static bool is_gif_or_bmp(const unsigned char *data, size_t bytes)
+static bool is_bmp(const unsigned char *data, size_t bytes)
 {
-    return (bytes >= 4 && !memcmp(data, "GIF8", 4)) || (bytes >= 2 && !memcmp(data, "BM", 2));
+    return bytes >= 2 && !memcmp(data, "BM", 2);
 }
 
 tdm_status image_check_size(const char *name, int64_t height, int64_t width)
@@ -78,19 +78,58 @@ tdm_status tdm_image_probe(const char *name, const void *data, size_t bytes, int
     TDM_REQUIRE(bytes <= (size_t)IMAGE_MAX_BYTES, TDM_E_DATA, "%s: image file is larger than 1 GiB", name);
     if (is_webp(data, bytes)) {
         TDM_TRY(webp_probe(name, data, bytes, height, width, &alpha));
-        return image_check_size(name, *height, *width);
-    }
-    if (image_is_png(data, bytes)) {
-        TDM_TRY(image_png_probe(name, data, bytes, height, width));
     } else if (image_is_jpeg(data, bytes)) {
-        TDM_TRY(image_check_jpeg(name, data, bytes)); /* stb reads Huffman tables even for the size */
+        TDM_TRY(image_check_jpeg(name, data, bytes));
+        TDM_TRY(image_jpeg_probe(name, data, bytes, height, width));
+    } else if (image_is_gif(data, bytes)) {
+        TDM_TRY(image_gif_probe(name, data, bytes, height, width));
+    } else if (image_is_png(data, bytes)) {
+        TDM_TRY(image_png_probe(name, data, bytes, height, width));
+        TDM_TRY(image_stb_probe(name, data, bytes, height, width));
     } else {
-        /* stb is more generous in what it takes for a JPEG than the checks are */
-        TDM_REQUIRE(is_gif_or_bmp(data, bytes), TDM_E_DATA, "%s: is not a JPEG, PNG, WebP, GIF or BMP image",
-                    name);
+        TDM_REQUIRE(is_bmp(data, bytes), TDM_E_DATA, "%s: is not a JPEG, PNG, WebP, GIF or BMP image", name);
+        TDM_TRY(image_stb_probe(name, data, bytes, height, width));
     }
-    TDM_TRY(image_stb_probe(name, data, bytes, height, width));
     return image_check_size(name, *height, *width);
+}
+
+/* A decoded file before it has a mode. */
+typedef struct raw_image {
+    uint8_t *pixel; /* [height][width][channels], malloc'd; channels 1 … 4, 2 and 4 with alpha */
+    int channels;
+    bool deep;        /* u16, one channel */
+    bool cmyk;        /* inverted, as Adobe writes it and every file is taken to be */
+    bool indexed;     /* of a palette, or one bit */
+    bool transparent; /* alpha says something */
+    bool keyed;       /* but Pillow has it aside, as the index or colour that is transparent */
+} raw_image;
+
+static tdm_status decode_raw(const char *name, const unsigned char *data, size_t bytes, bool drop_alpha,
+                             int64_t *height, int64_t *width, raw_image *raw)
+{
+    if (is_webp(data, bytes)) {
+        TDM_TRY(webp_decode(name, data, bytes, height, width, &raw->channels, &raw->pixel));
+        raw->transparent = raw->channels == 4;
+    } else if (image_is_jpeg(data, bytes)) {
+        TDM_TRY(image_jpeg_decode(name, data, bytes, *height, *width, &raw->channels, &raw->pixel));
+        raw->cmyk = raw->channels == 4;
+    } else if (image_is_gif(data, bytes)) {
+        TDM_TRY(image_gif_decode(name, data, bytes, &raw->indexed, &raw->transparent, &raw->pixel));
+        raw->channels = 4;
+        raw->keyed = true;
+    } else {
+        image_traits traits = {0};
+        if (image_is_png(data, bytes))
+            TDM_TRY(image_check_png(name, data, bytes, &traits));
+        else
+            image_bmp_traits(data, bytes, &traits);
+        raw->deep = traits.gray16 && (drop_alpha || !traits.keyed);
+        TDM_TRY(image_stb_decode(name, data, bytes, raw->deep, height, width, &raw->channels, &raw->pixel));
+        raw->indexed = traits.indexed;
+        raw->keyed = traits.keyed;
+        raw->transparent = traits.alpha || traits.keyed;
+    }
+    return TDM_OK;
 }
 
 /* value over white with 8-bit alpha, rounded */
@@ -99,49 +138,80 @@ static inline uint8_t over_white(uint8_t value, uint8_t alpha)
     return (uint8_t)((value * alpha + 255 * (255 - alpha) + 127) / 255);
 }
 
-/* [n][channels] -> [n][3]; `to` may be `from` when channels is 4. */
-static void to_rgb(const uint8_t *from, int channels, int64_t n, uint8_t *to)
+/* Where there is no alpha channel it is 255. */
+static void read_rgba(const uint8_t *from, int channels, uint8_t rgba[4])
 {
-    for (int64_t i = 0; i < n; i++, from += channels, to += 3) {
-        uint8_t r = from[0], g = channels > 2 ? from[1] : r, b = channels > 2 ? from[2] : r;
-        if (channels == 2 || channels == 4) {
-            uint8_t alpha = from[channels - 1];
-            r = over_white(r, alpha);
-            g = over_white(g, alpha);
-            b = over_white(b, alpha);
-        }
-        to[0] = r;
-        to[1] = g;
-        to[2] = b;
+    rgba[0] = from[0];
+    rgba[1] = channels > 2 ? from[1] : from[0];
+    rgba[2] = channels > 2 ? from[2] : from[0];
+    rgba[3] = channels == 2 || channels == 4 ? from[channels - 1] : 255;
+}
+
+/* [n] pixels of raw->channels to RGB or, with out_channels 4, RGBA; `to` may be `from` when it has no more
+ * channels. */
+static void convert(const raw_image *raw, bool white, int out_channels, int64_t n, uint8_t *to)
+{
+    const uint8_t *from = raw->pixel;
+    for (int64_t i = 0; i < n; i++, from += raw->channels, to += out_channels) {
+        uint8_t p[4];
+        read_rgba(from, raw->channels, p);
+        for (int c = 0; white && c < 3; c++) p[c] = over_white(p[c], p[3]);
+        memcpy(to, p, (size_t)out_channels);
     }
 }
 
-tdm_status tdm_image_decode(const char *name, const void *data, size_t bytes, tdm_image *image)
+static tdm_image_mode choose_mode(const raw_image *raw, tdm_image_alpha alpha)
 {
-    int64_t height, width;
-    int channels;
-    memset(image, 0, sizeof(*image));
-    TDM_TRY(tdm_image_probe(name, data, bytes, &height, &width));
-    if (image_is_png(data, bytes)) TDM_TRY(image_check_png(name, data, bytes));
-    uint8_t *decoded;
-    if (is_webp(data, bytes))
-        TDM_TRY(webp_decode(name, data, bytes, &image->height, &image->width, &channels, &decoded));
-    else
-        TDM_TRY(image_stb_decode(name, data, bytes, &image->height, &image->width, &channels, &decoded));
-    image->pixel = decoded;
-    if (image->height != height || image->width != width) {
-        tdm_image_free(image);
-        TDM_FAIL(TDM_E_DATA, "%s: corrupt image (its size changes while it is decoded)", name);
+    if (raw->cmyk) return TDM_IMAGE_CMYK;
+    if (raw->deep) return TDM_IMAGE_GRAY16;
+    if (raw->transparent && alpha == TDM_ALPHA_KEEP) return TDM_IMAGE_RGBA;
+    if (raw->transparent && alpha == TDM_ALPHA_WHITE) return TDM_IMAGE_RGB;
+    if (raw->indexed) return TDM_IMAGE_INDEXED;
+    return raw->transparent && !raw->keyed ? TDM_IMAGE_RGBA : TDM_IMAGE_RGB;
+}
+
+/* Takes raw->pixel, on failure too. */
+static tdm_status finish(const char *name, const raw_image *raw, tdm_image_alpha alpha, tdm_image *image)
+{
+    const int64_t n = image->height * image->width;
+    image->mode = choose_mode(raw, alpha);
+    image->pixel = raw->pixel;
+    if (image->mode == TDM_IMAGE_GRAY16) return TDM_OK;
+    if (image->mode == TDM_IMAGE_CMYK) {
+        for (int64_t i = 0; i < 4 * n; i++) image->pixel[i] = (uint8_t)(255 - image->pixel[i]);
+        return TDM_OK;
     }
-    if (channels == 3) return TDM_OK;
-    if (channels < 3) {
-        image->pixel = malloc((size_t)(height * width) * 3);
+    const int channels = image->mode == TDM_IMAGE_RGBA ? 4 : 3;
+    if (raw->channels < channels) {
+        image->pixel = malloc((size_t)(n * channels));
         if (!image->pixel) {
-            free(decoded);
+            free(raw->pixel);
             TDM_FAIL(TDM_E_NOMEM, "%s: not enough memory to decode it", name);
         }
     }
-    to_rgb(decoded, channels, height * width, image->pixel);
-    if (channels < 3) free(decoded);
+    if (raw->channels != channels)
+        convert(raw, raw->transparent && alpha == TDM_ALPHA_WHITE, channels, n, image->pixel);
+    if (image->pixel != raw->pixel) free(raw->pixel);
     return TDM_OK;
+}
+
+tdm_status tdm_image_decode(const char *name, const void *data, size_t bytes, tdm_image_alpha alpha,
+                            tdm_image *image)
+{
+    int64_t height, width;
+    raw_image raw = {0};
+    memset(image, 0, sizeof(*image));
+    TDM_TRY(tdm_image_probe(name, data, bytes, &height, &width));
+    image->height = height;
+    image->width = width;
+    tdm_status status =
+        decode_raw(name, data, bytes, alpha == TDM_ALPHA_DROP, &image->height, &image->width, &raw);
+    if (status == TDM_OK && (image->height != height || image->width != width)) {
+        free(raw.pixel);
+        status = tdm_error_set(TDM_E_DATA, __FILE__, __LINE__,
+                               "%s: corrupt image (its size changes while it is decoded)", name);
+    }
+    if (status == TDM_OK) status = finish(name, &raw, alpha, image);
+    if (status != TDM_OK) memset(image, 0, sizeof(*image));
+    return status;
 }

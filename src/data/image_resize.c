@@ -1,19 +1,21 @@
-/* Pillow's two-pass resampling of 8-bit images (python-pillow/Pillow, src/libImaging/Resample.c describes
- * it): per output pixel a window of taps whose width grows with the reduction, coefficients in fixed point
- * with 22 fractional bits, horizontal pass first, rounded to 8 bits between the passes. */
+/* Pillow's two-pass resampling (python-pillow/Pillow, src/libImaging/Resample.c describes it): per output
+ * pixel a window of taps whose width grows with the reduction. 8-bit channels: coefficients in fixed point
+ * with 22 fractional bits, rounded to 8 bits between the passes; 16-bit grays: in double precision, rounded
+ * to 16. */
 #include "image_impl.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { PRECISION_BITS = 32 - 8 - 2, CHANNELS = 3 };
+enum { PRECISION_BITS = 32 - 8 - 2, RGB = 3 };
 #define CUBIC_SUPPORT 2.0
 
 /* Taps of one dimension: output i = sum over j < count[i] of weight[i*taps + j] * input[first[i] + j]. */
 typedef struct taps {
-    int64_t taps; /* stride of weight */
+    int64_t taps; /* stride of the weights */
     int64_t *first, *count;
-    int32_t *weight;
+    int32_t *weight; /* fixed point */
+    double *exact;   /* the same before rounding; for 16 bits only */
 } taps;
 
 static void taps_free(taps *it)
@@ -21,6 +23,7 @@ static void taps_free(taps *it)
     tdm_free(it->first);
     tdm_free(it->count);
     tdm_free(it->weight);
+    tdm_free(it->exact);
 }
 
 /* Keys' cubic convolution with a = -0.5. */
@@ -42,34 +45,34 @@ static int32_t fixed_point(double weight)
 /* Outputs [skip, skip + n) of [begin, begin + length) of `size` inputs, resized to full_n outputs. Pillow's
  * box is in single precision, hence the floats. */
 static tdm_status taps_create(int64_t size, double begin, double length, int64_t full_n, int64_t skip,
-                              int64_t n, taps *out)
+                              int64_t n, bool keep_exact, taps *out)
 {
     float in0 = (float)begin, in1 = (float)(begin + length);
     double scale = (double)(in1 - in0) / (double)full_n;
     double widening = scale < 1.0 ? 1.0 : scale;
     double support = CUBIC_SUPPORT * widening;
-    double *exact = NULL;
     out->taps = (int64_t)ceil(support) * 2 + 1;
-    tdm_status status = TDM_ALLOC(n, &out->first);
-    if (status == TDM_OK) status = TDM_ALLOC(n, &out->count);
-    if (status == TDM_OK) status = TDM_ALLOC(n * out->taps, &out->weight);
-    if (status == TDM_OK) status = TDM_ALLOC(out->taps, &exact);
-    for (int64_t i = 0; i < n && status == TDM_OK; i++) {
+    TDM_TRY(TDM_ALLOC(n, &out->first));
+    TDM_TRY(TDM_ALLOC(n, &out->count));
+    TDM_TRY(TDM_ALLOC(n * out->taps, &out->weight));
+    TDM_TRY(TDM_ALLOC(keep_exact ? n * out->taps : out->taps, &out->exact));
+    for (int64_t i = 0; i < n; i++) {
         double center = (double)in0 + ((double)(i + skip) + 0.5) * scale;
         int64_t first = tdm_max_i64(0, (int64_t)(center - support + 0.5));
         int64_t end = tdm_min_i64(size, (int64_t)(center + support + 0.5));
-        double sum = 0.0;
+        double sum = 0.0, *exact = out->exact + (keep_exact ? i * out->taps : 0);
         for (int64_t j = 0; j < end - first; j++) {
             exact[j] = cubic(((double)(j + first) - center + 0.5) * (1.0 / widening));
             sum += exact[j];
         }
-        for (int64_t j = 0; j < end - first; j++)
-            out->weight[i * out->taps + j] = fixed_point(sum != 0.0 ? exact[j] / sum : exact[j]);
+        for (int64_t j = 0; j < end - first; j++) {
+            if (sum != 0.0) exact[j] /= sum;
+            out->weight[i * out->taps + j] = fixed_point(exact[j]);
+        }
         out->first[i] = first;
         out->count[i] = end - first;
     }
-    tdm_free(exact);
-    return status;
+    return TDM_OK;
 }
 
 static inline uint8_t clip8(int32_t value)
@@ -78,22 +81,30 @@ static inline uint8_t clip8(int32_t value)
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-/* One row: in [..][3] -> out [n][3] */
-static void horizontal_row(const taps *x, int64_t n, const uint8_t *in, uint8_t *out)
+/* ---- 8 bits ---- */
+
+/* One row: in [..][channels], whose first pixel is column `skip` -> out [n][channels] */
+static inline void row_of_channels(const taps *x, int64_t n, int64_t skip, int channels, const uint8_t *in,
+                                   uint8_t *out)
 {
     for (int64_t i = 0; i < n; i++) {
-        const uint8_t *from = in + x->first[i] * CHANNELS;
+        const uint8_t *from = in + (x->first[i] - skip) * channels;
         const int32_t *weight = x->weight + i * x->taps;
-        int32_t r = 1 << (PRECISION_BITS - 1), g = r, b = r;
-        for (int64_t j = 0; j < x->count[i]; j++) {
-            r += from[CHANNELS * j] * weight[j];
-            g += from[CHANNELS * j + 1] * weight[j];
-            b += from[CHANNELS * j + 2] * weight[j];
-        }
-        out[CHANNELS * i] = clip8(r);
-        out[CHANNELS * i + 1] = clip8(g);
-        out[CHANNELS * i + 2] = clip8(b);
+        int32_t sum[4] = {1 << (PRECISION_BITS - 1), 1 << (PRECISION_BITS - 1), 1 << (PRECISION_BITS - 1),
+                          1 << (PRECISION_BITS - 1)};
+        for (int64_t j = 0; j < x->count[i]; j++)
+            for (int c = 0; c < channels; c++) sum[c] += from[channels * j + c] * weight[j];
+        for (int c = 0; c < channels; c++) out[channels * i + c] = clip8(sum[c]);
     }
+}
+
+static void horizontal_row(const taps *x, int64_t n, int64_t skip, int channels, const uint8_t *in,
+                           uint8_t *out)
+{
+    if (channels == RGB)
+        row_of_channels(x, n, skip, RGB, in, out); /* a constant, for the compiler */
+    else
+        row_of_channels(x, n, skip, 4, in, out);
 }
 
 /* One output row from `count` input rows `stride` bytes apart; sum[bytes] is working memory. */
@@ -109,26 +120,216 @@ static void vertical_row(const int32_t *weight, int64_t count, const uint8_t *in
     for (int64_t i = 0; i < bytes; i++) out[i] = clip8(sum[i]);
 }
 
-/* Both passes; middle[rows][out_width][3] holds the rows [y->first[0], …) that the second pass reads. */
-static tdm_status two_passes(const image_window *window, const taps *x, const taps *y, int64_t out_height,
-                             int64_t out_width, uint8_t *out)
+/* Inputs that outputs [0, n) read: [begin, end). */
+static void reach(const taps *it, int64_t n, int64_t *begin, int64_t *end)
 {
-    int64_t begin = y->first[0], end = y->first[out_height - 1] + y->count[out_height - 1];
-    int64_t bytes = out_width * CHANNELS;
-    uint8_t *middle = NULL;
+    *begin = it->first[0];
+    *end = it->first[n - 1] + it->count[n - 1];
+}
+
+/* out[out_height][stride bytes], of `channels` */
+typedef struct passes {
+    const image_window *window;
+    const taps *x, *y;
+    int64_t out_height, out_width, out_stride;
+    int channels;
+} passes;
+
+static tdm_status rows_first(const passes *p, uint8_t *out)
+{
+    int64_t begin, end, bytes = p->out_width * p->channels;
+    uint8_t *middle = NULL; /* [end - begin][out_width] */
     int32_t *sum = NULL;
+    reach(p->y, p->out_height, &begin, &end);
     tdm_status status = TDM_ALLOC((end - begin) * bytes, &middle);
     if (status == TDM_OK) status = TDM_ALLOC(bytes, &sum);
     if (status == TDM_OK) {
         for (int64_t row = begin; row < end; row++)
-            horizontal_row(x, out_width, window->pixel + row * window->stride,
+            horizontal_row(p->x, p->out_width, 0, p->channels, p->window->pixel + row * p->window->stride,
                            middle + (row - begin) * bytes);
-        for (int64_t i = 0; i < out_height; i++)
-            vertical_row(y->weight + i * y->taps, y->count[i], middle + (y->first[i] - begin) * bytes, bytes,
-                         bytes, sum, out + i * bytes);
+        for (int64_t i = 0; i < p->out_height; i++)
+            vertical_row(p->y->weight + i * p->y->taps, p->y->count[i],
+                         middle + (p->y->first[i] - begin) * bytes, bytes, bytes, sum,
+                         out + i * p->out_stride);
     }
     tdm_free(middle);
     tdm_free(sum);
+    return status;
+}
+
+static tdm_status columns_first(const passes *p, uint8_t *out)
+{
+    int64_t begin, end;
+    reach(p->x, p->out_width, &begin, &end);
+    const int64_t bytes = (end - begin) * p->channels;
+    uint8_t *middle = NULL; /* one row [end - begin] */
+    int32_t *sum = NULL;
+    tdm_status status = TDM_ALLOC(bytes, &middle);
+    if (status == TDM_OK) status = TDM_ALLOC(bytes, &sum);
+    for (int64_t i = 0; i < p->out_height && status == TDM_OK; i++) {
+        const uint8_t *from = p->window->pixel + p->y->first[i] * p->window->stride + begin * p->channels;
+        vertical_row(p->y->weight + i * p->y->taps, p->y->count[i], from, p->window->stride, bytes, sum,
+                     middle);
+        horizontal_row(p->x, p->out_width, begin, p->channels, middle, out + i * p->out_stride);
+    }
+    tdm_free(middle);
+    tdm_free(sum);
+    return status;
+}
+
+/* ---- 16 bits ---- */
+
+static uint16_t clip16(double value)
+{
+    const double rounded = floor(value + 0.5);
+    return (uint16_t)(rounded < 0 ? 0 : rounded > 65535 ? 65535 : rounded);
+}
+
+static uint16_t sum16(const taps *it, int64_t i, const uint16_t *in, int64_t stride)
+{
+    double sum = 0.0;
+    const double *weight = it->exact + i * it->taps;
+    for (int64_t j = 0; j < it->count[i]; j++) sum += in[j * stride] * weight[j];
+    return clip16(sum);
+}
+
+/* middle: [height of the window][out_width], or [out_height][width of the window] */
+static void passes16(const passes *p, bool columns, uint16_t *middle, uint16_t *out)
+{
+    const image_window *w = p->window;
+    const uint16_t *in = (const uint16_t *)(const void *)w->pixel;
+    const int64_t stride = w->stride / 2;
+    if (!columns) {
+        for (int64_t row = 0; row < w->height; row++)
+            for (int64_t i = 0; i < p->out_width; i++)
+                middle[row * p->out_width + i] = sum16(p->x, i, in + row * stride + p->x->first[i], 1);
+        for (int64_t i = 0; i < p->out_height * p->out_width; i++) {
+            const int64_t row = i / p->out_width, column = i % p->out_width;
+            out[i] = sum16(p->y, row, middle + p->y->first[row] * p->out_width + column, p->out_width);
+        }
+        return;
+    }
+    for (int64_t row = 0; row < p->out_height; row++)
+        for (int64_t i = 0; i < w->width; i++)
+            middle[row * w->width + i] = sum16(p->y, row, in + p->y->first[row] * stride + i, stride);
+    for (int64_t i = 0; i < p->out_height * p->out_width; i++) {
+        const int64_t row = i / p->out_width, column = i % p->out_width;
+        out[i] = sum16(p->x, column, middle + row * w->width + p->x->first[column], 1);
+    }
+}
+
+static tdm_status resample16(const passes *p, bool columns, uint8_t *out)
+{
+    uint16_t *middle = NULL, *deep = NULL;
+    tdm_status status =
+        TDM_ALLOC(columns ? p->out_height * p->window->width : p->window->height * p->out_width, &middle);
+    if (status == TDM_OK) status = TDM_ALLOC(p->out_height * p->out_width, &deep);
+    if (status == TDM_OK) {
+        passes16(p, columns, middle, deep);
+        for (int64_t i = 0; i < p->out_height; i++)
+            image_row_to_rgb(TDM_IMAGE_GRAY16, false, (const uint8_t *)(deep + i * p->out_width),
+                             p->out_width, out + i * p->out_stride);
+    }
+    tdm_free(middle);
+    tdm_free(deep);
+    return status;
+}
+
+/* ---- Modes ---- */
+
+static tdm_status resample_rgb(const passes *p, bool columns, uint8_t *out)
+{
+    return columns ? columns_first(p, out) : rows_first(p, out);
+}
+
+/* CMYK, or RGBA that is multiplied by alpha already. */
+static tdm_status resample_four(const passes *p, bool columns, tdm_image_mode mode, uint8_t *out)
+{
+    passes four = *p;
+    uint8_t *made = NULL;
+    four.channels = 4;
+    four.out_stride = four.out_width * 4;
+    TDM_TRY(TDM_ALLOC(p->out_height * four.out_stride, &made));
+    const tdm_status status = resample_rgb(&four, columns, made);
+    for (int64_t i = 0; i < p->out_height && status == TDM_OK; i++)
+        image_row_to_rgb(mode, true, made + i * four.out_stride, p->out_width, out + i * p->out_stride);
+    tdm_free(made);
+    return status;
+}
+
+static tdm_status resample_rgba(const passes *p, bool columns, uint8_t *out)
+{
+    image_window window = *p->window;
+    uint8_t *multiplied = NULL;
+    TDM_TRY(TDM_ALLOC(window.height * window.width * 4, &multiplied));
+    for (int64_t row = 0; row < window.height; row++)
+        image_premultiply(window.pixel + row * window.stride, window.width,
+                          multiplied + row * window.width * 4);
+    window.pixel = multiplied;
+    window.stride = window.width * 4;
+    passes with = *p;
+    with.window = &window;
+    const tdm_status status = resample_four(&with, columns, TDM_IMAGE_RGBA, out);
+    tdm_free(multiplied);
+    return status;
+}
+
+/* Pillow 13 begins with the columns when they shrink by more than twice as many pixels as the rows, earlier
+ * versions hardly ever did: the two orders round and clip differently, by some levels at single pixels of
+ * sharp edges. */
+static bool columns_come_first(const image_window *window, const resample_plan *plan)
+{
+    const int64_t fewer_rows = window->height - plan->full_height;
+    return fewer_rows > 0 && fewer_rows > 2 * (window->width - plan->full_width);
+}
+
+static tdm_status resample_bicubic(const image_window *window, const resample_plan *plan, const taps *x,
+                                   const taps *y, uint8_t *out)
+{
+    const passes p = {.window = window,
+                      .x = x,
+                      .y = y,
+                      .out_height = plan->out_height,
+                      .out_width = plan->out_width,
+                      .out_stride = plan->out_stride,
+                      .channels = RGB};
+    const bool columns = columns_come_first(window, plan);
+    switch (window->mode) {
+    case TDM_IMAGE_RGBA: return resample_rgba(&p, columns, out);
+    case TDM_IMAGE_CMYK: return resample_four(&p, columns, TDM_IMAGE_CMYK, out);
+    case TDM_IMAGE_GRAY16: return resample16(&p, columns, out);
+    default: return resample_rgb(&p, columns, out);
+    }
+}
+
+/* at[n]: inputs of outputs [skip, skip + n). Pillow adds up the places, so that rounding errors add up too.
+ */
+static void nearest_places(double begin, double length, int64_t size, int64_t full_n, int64_t skip, int64_t n,
+                           int64_t *at)
+{
+    const double step = length / (double)full_n;
+    double place = begin + step * 0.5;
+    for (int64_t i = 0; i < skip + n; i++, place += step)
+        if (i >= skip) at[i - skip] = tdm_min_i64((int64_t)place, size - 1);
+}
+
+static tdm_status resample_nearest(const image_window *window, const resample_plan *plan, uint8_t *out)
+{
+    int64_t *x = NULL, *y = NULL;
+    tdm_status status = TDM_ALLOC(plan->out_width, &x);
+    if (status == TDM_OK) status = TDM_ALLOC(plan->out_height, &y);
+    if (status == TDM_OK) {
+        nearest_places(plan->left, plan->box_width, window->width, plan->full_width, plan->column,
+                       plan->out_width, x);
+        nearest_places(plan->top, plan->box_height, window->height, plan->full_height, plan->row,
+                       plan->out_height, y);
+        for (int64_t row = 0; row < plan->out_height; row++)
+            for (int64_t i = 0; i < plan->out_width; i++)
+                memcpy(out + row * plan->out_stride + RGB * i,
+                       window->pixel + y[row] * window->stride + RGB * x[i], RGB);
+    }
+    tdm_free(x);
+    tdm_free(y);
     return status;
 }
 
@@ -146,8 +347,8 @@ static bool is_copy(const image_window *window, const resample_plan *plan)
 
 tdm_status image_resample(const image_window *window, const resample_plan *plan, uint8_t *out)
 {
-    TDM_REQUIRE(plan->out_height > 0 && plan->out_width > 0 && plan->full_height <= TDM_IMAGE_MAX_PX &&
-                    plan->full_width <= TDM_IMAGE_MAX_PX,
+    TDM_REQUIRE(plan->out_height > 0 && plan->out_width > 0 && plan->out_height <= TDM_IMAGE_MAX_PX &&
+                    plan->out_width <= TDM_IMAGE_MAX_PX,
                 TDM_E_SHAPE, "cannot resize an image to %lld x %lld px", (long long)plan->full_height,
                 (long long)plan->full_width);
     TDM_REQUIRE(
@@ -155,70 +356,23 @@ tdm_status image_resample(const image_window *window, const resample_plan *plan,
         TDM_E_SHAPE, "resize: box %g+%g, %g+%g is outside the image of %lld x %lld px", plan->top,
         plan->box_height, plan->left, plan->box_width, (long long)window->height, (long long)window->width);
     if (is_copy(window, plan)) {
-        const uint8_t *from = window->pixel + plan->row * window->stride + plan->column * CHANNELS;
+        const int64_t bytes = image_pixel_bytes(window->mode);
+        const uint8_t *from = window->pixel + plan->row * window->stride + plan->column * bytes;
         for (int64_t i = 0; i < plan->out_height; i++)
-            memcpy(out + i * plan->out_width * CHANNELS, from + i * window->stride,
-                   (size_t)(plan->out_width * CHANNELS));
+            image_row_to_rgb(window->mode, false, from + i * window->stride, plan->out_width,
+                             out + i * plan->out_stride);
         return TDM_OK;
     }
+    if (window->mode == TDM_IMAGE_INDEXED) return resample_nearest(window, plan, out);
+    const bool deep = window->mode == TDM_IMAGE_GRAY16;
     taps x = {0}, y = {0};
     tdm_status status = taps_create(window->width, plan->left, plan->box_width, plan->full_width,
-                                    plan->column, plan->out_width, &x);
+                                    plan->column, plan->out_width, deep, &x);
     if (status == TDM_OK)
         status = taps_create(window->height, plan->top, plan->box_height, plan->full_height, plan->row,
-                             plan->out_height, &y);
-    if (status == TDM_OK) status = two_passes(window, &x, &y, plan->out_height, plan->out_width, out);
+                             plan->out_height, deep, &y);
+    if (status == TDM_OK) status = resample_bicubic(window, plan, &x, &y, out);
     taps_free(&x);
     taps_free(&y);
     return status;
-}
-
-tdm_status tdm_image_resize(const tdm_image *image, double top, double left, double box_height,
-                            double box_width, int64_t out_height, int64_t out_width, uint8_t *out)
-{
-    const image_window window = {.pixel = image->pixel,
-                                 .height = image->height,
-                                 .width = image->width,
-                                 .stride = image->width * CHANNELS};
-    const resample_plan plan = {.top = top,
-                                .left = left,
-                                .box_height = box_height,
-                                .box_width = box_width,
-                                .full_height = out_height,
-                                .full_width = out_width,
-                                .out_height = out_height,
-                                .out_width = out_width};
-    return image_resample(&window, &plan, out);
-}
-
-/* round() of Python: halves to even. */
-static int64_t round_half_even(double x)
-{
-    return (int64_t)nearbyint(x);
-}
-
-tdm_status tdm_image_plain(const tdm_image *image, int64_t height, int64_t width, uint8_t *out)
-{
-    /* torchvision's Resize: the side that must only cover is cut to an integer, then CenterCrop */
-    int64_t full_height = height, full_width = width;
-    TDM_REQUIRE(height > 0 && width > 0 && image->height > 0 && image->width > 0, TDM_E_SHAPE,
-                "cannot make %lld x %lld px of an image of %lld x %lld px", (long long)height,
-                (long long)width, (long long)image->height, (long long)image->width);
-    if (image->width * height >= image->height * width)
-        full_width = tdm_max_i64(width, height * image->width / image->height);
-    else
-        full_height = tdm_max_i64(height, width * image->height / image->width);
-    const image_window window = {.pixel = image->pixel,
-                                 .height = image->height,
-                                 .width = image->width,
-                                 .stride = image->width * CHANNELS};
-    const resample_plan plan = {.box_height = (double)image->height,
-                                .box_width = (double)image->width,
-                                .full_height = full_height,
-                                .full_width = full_width,
-                                .row = round_half_even((double)(full_height - height) / 2.0),
-                                .column = round_half_even((double)(full_width - width) / 2.0),
-                                .out_height = height,
-                                .out_width = width};
-    return image_resample(&window, &plan, out);
 }

@@ -1,5 +1,5 @@
-/* The only file that holds stb_image and stb_image_write: decoding of JPEG, PNG, BMP and GIF, encoding of PNG
- * and JPEG. */
+/* The only file that holds stb_image and stb_image_write: decoding of PNG and BMP, encoding of PNG and JPEG.
+ */
 #include "image_impl.h"
 
 #include <stdlib.h>
@@ -24,13 +24,11 @@ static unsigned char *compress_png(unsigned char *data, int bytes, int *out_byte
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
 #define STBI_NO_STDIO
-#define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_ONLY_BMP
-#define STBI_ONLY_GIF
 #define STBI_NO_HDR
 #define STBI_NO_LINEAR
-/* what a JPEG or GIF can say; tdm_image_probe applies the real limit, with a message that names the size */
+/* tdm_image_probe applies the real limit, with a message that names the size */
 #define STBI_MAX_DIMENSIONS 65535
 #define STBI_ASSERT(x)      ((void)0)
 #include <stb_image.h>
@@ -100,13 +98,14 @@ tdm_status image_stb_probe(const char *name, const void *data, size_t bytes, int
     return TDM_OK;
 }
 
-tdm_status image_stb_decode(const char *name, const void *data, size_t bytes, int64_t *height, int64_t *width,
-                            int *channels, uint8_t **pixel)
+tdm_status image_stb_decode(const char *name, const void *data, size_t bytes, bool gray16, int64_t *height,
+                            int64_t *width, int *channels, uint8_t **pixel)
 {
     static const stbi_io_callbacks callbacks = {source_read, source_skip, source_eof};
     source from = {.data = data, .bytes = bytes};
     int w, h, n;
-    uint8_t *decoded = stbi_load_from_callbacks(&callbacks, &from, &w, &h, &n, 0);
+    uint8_t *decoded = gray16 ? (uint8_t *)stbi_load_16_from_callbacks(&callbacks, &from, &w, &h, &n, 1)
+                              : stbi_load_from_callbacks(&callbacks, &from, &w, &h, &n, 0);
     if (!decoded) return failed(name, from.past_end);
     if (from.past_end || n < 1 || n > 4) {
         stbi_image_free(decoded);
@@ -114,7 +113,7 @@ tdm_status image_stb_decode(const char *name, const void *data, size_t bytes, in
     }
     *height = h;
     *width = w;
-    *channels = n;
+    *channels = gray16 ? 1 : n;
     *pixel = decoded;
     return TDM_OK;
 }
@@ -140,13 +139,24 @@ static tdm_status check_writable(int64_t height, int64_t width)
     return TDM_OK;
 }
 
-tdm_status tdm_image_encode_png(const uint8_t *pixel, int64_t height, int64_t width, tdm_text *out)
+static tdm_status encode_png(const uint8_t *pixel, int64_t height, int64_t width, int channels, tdm_text *out)
 {
     sink to = {.out = out, .status = TDM_OK};
     TDM_TRY(check_writable(height, width));
-    TDM_REQUIRE(stbi_write_png_to_func(sink_write, &to, (int)width, (int)height, 3, pixel, (int)width * 3),
+    TDM_REQUIRE(stbi_write_png_to_func(sink_write, &to, (int)width, (int)height, channels, pixel,
+                                       (int)width * channels),
                 TDM_E_NOMEM, "cannot encode a PNG of %lld x %lld px", (long long)height, (long long)width);
     return to.status;
+}
+
+tdm_status tdm_image_encode_png(const uint8_t *pixel, int64_t height, int64_t width, tdm_text *out)
+{
+    return encode_png(pixel, height, width, 3, out);
+}
+
+tdm_status tdm_image_encode_rgba_png(const uint8_t *pixel, int64_t height, int64_t width, tdm_text *out)
+{
+    return encode_png(pixel, height, width, 4, out);
 }
 
 tdm_status tdm_image_encode_jpeg(const uint8_t *pixel, int64_t height, int64_t width, int quality,

@@ -99,7 +99,7 @@ static tdm_status make_views(const tdm_loader *loader, slot *to, int64_t i, cons
         if (!(config->image_views & (1u << view))) continue;
         uint8_t *out = to->batch.image[view] + i * bytes;
         if (view == TDM_VIEW_IMAGE_PLAIN) {
-            TDM_TRY(tdm_image_plain(image, config->height, config->width, out));
+            TDM_TRY(tdm_image_plain(image, config->image_policy.fit, config->height, config->width, out));
             continue;
         }
         tdm_rng rng = tdm_rng_at(config->seed, (uint64_t)to->batch.epoch, (uint64_t)to->batch.sample[i],
@@ -121,7 +121,7 @@ static tdm_status make_sample(const tdm_loader *loader, slot *to, int64_t i)
     if (!config->image_views) return TDM_OK;
     tdm_image image;
     TDM_TRY(tdm_image_decode(tdm_dataset_where(loader->dataset, to->batch.image_row[i]), input->image.data,
-                             input->image.length, &image));
+                             input->image.length, config->image_policy.alpha, &image));
     tdm_status status = make_views(loader, to, i, &image);
     tdm_image_free(&image);
     return status;
@@ -441,6 +441,7 @@ tdm_status tdm_loader_next(tdm_loader *loader, const tdm_batch **batch, double *
 typedef struct slice {
     tdm_dataset *dataset;
     int64_t first, n, height, width, next;
+    tdm_image_policy policy;
     uint8_t *image;
     pthread_mutex_t lock;
     int64_t failed; /* lowest index that failed, n when none */
@@ -451,9 +452,9 @@ static tdm_status slice_decode(const slice *job, int64_t i, const tdm_text *enco
 {
     tdm_image image;
     TDM_TRY(tdm_image_decode(tdm_dataset_where(job->dataset, job->first + i), encoded->data, encoded->length,
-                             &image));
-    tdm_status status =
-        tdm_image_plain(&image, job->height, job->width, job->image + i * job->height * job->width * 3);
+                             job->policy.alpha, &image));
+    tdm_status status = tdm_image_plain(&image, job->policy.fit, job->height, job->width,
+                                        job->image + i * job->height * job->width * 3);
     tdm_image_free(&image);
     return status;
 }
@@ -486,13 +487,18 @@ static void *slice_main(void *argument)
 }
 
 tdm_status tdm_load_images(tdm_dataset *dataset, int64_t first, int64_t n, int64_t height, int64_t width,
-                           int64_t workers, uint8_t *image)
+                           tdm_image_policy policy, int64_t workers, uint8_t *image)
 {
     TDM_REQUIRE(first >= 0 && n >= 0 && first <= tdm_dataset_images(dataset) - n, TDM_E_SHAPE,
                 "%s: has no images %lld to %lld", dataset_dir(dataset), (long long)first,
                 (long long)(first + n));
-    slice job = {
-        .dataset = dataset, .first = first, .n = n, .height = height, .width = width, .image = image};
+    slice job = {.dataset = dataset,
+                 .first = first,
+                 .n = n,
+                 .height = height,
+                 .width = width,
+                 .policy = policy,
+                 .image = image};
     job.failed = n;
     pthread_mutex_init(&job.lock, NULL);
     /* this thread works too; when a further one cannot be started, those that run do all */

@@ -44,10 +44,11 @@ static tdm_status embed_rows(embedding_job *job, tdm_modality modality, const td
 static tdm_status embed_images(embedding_job *job, const tdm_embeddings *e)
 {
     const int64_t height = job->config->model.image.height_px, width = job->config->model.image.width_px;
+    const tdm_image_policy policy = tdm_image_policy_of(&job->config->model.image);
     for (int64_t i = 0; i < e->images; i += job->batch) {
         const int64_t n = tdm_min_i64(job->batch, e->images - i);
-        TDM_TRY(
-            tdm_load_images(job->dataset, e->image_first + i, n, height, width, job->workers, job->image));
+        TDM_TRY(tdm_load_images(job->dataset, e->image_first + i, n, height, width, policy, job->workers,
+                                job->image));
         const tdm_tower_input input = {.n = n, .image = job->image};
         TDM_TRY(embed_rows(job, TDM_IMAGE, &input, e->image + i * e->d));
         tdm_progress("embedding images %lld/%lld", (long long)(i + n), (long long)e->images);

@@ -64,7 +64,7 @@ static void resize_equals_pillow(void **state)
     }
 }
 
-static void plain_equals_torchvision(void **state)
+static void plain_equals_the_references(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT(GOLDEN_PLAIN); i++) {
@@ -72,7 +72,7 @@ static void plain_equals_torchvision(void **state)
         tdm_image image = golden_source(golden->height, golden->width);
         size_t bytes = (size_t)(golden->out_height * golden->out_width * 3);
         uint8_t *out = malloc(bytes);
-        assert_ok(tdm_image_plain(&image, golden->out_height, golden->out_width, out));
+        assert_ok(tdm_image_plain(&image, golden->fit, golden->out_height, golden->out_width, out));
         if (largest_difference(out, golden->pixel, bytes))
             fail_msg("plain %zu differs by %d", i, largest_difference(out, golden->pixel, bytes));
         free(out);
@@ -123,6 +123,27 @@ static tdm_text golden_file(const char *file)
     return text;
 }
 
+static uint8_t hex_digit(char c)
+{
+    return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
+/* The whole image at height x width as RGB is `want`, hexadecimal. */
+static void assert_pixels(const char *file, const char *what, const tdm_image *image, int64_t height,
+                          int64_t width, const char *want)
+{
+    const size_t bytes = (size_t)(height * width * 3);
+    uint8_t *out = malloc(bytes), *golden = malloc(bytes);
+    assert_true(out && golden && strlen(want) == 2 * bytes);
+    for (size_t i = 0; i < bytes; i++)
+        golden[i] = (uint8_t)(hex_digit(want[2 * i]) << 4 | hex_digit(want[2 * i + 1]));
+    assert_ok(tdm_image_resize(image, 0, 0, (double)image->height, (double)image->width, height, width, out));
+    const int difference = largest_difference(out, golden, bytes);
+    if (difference) fail_msg("%s, %s: differs by %d levels", file, what, difference);
+    free(out);
+    free(golden);
+}
+
 static void decode_equals_pillow(void **state)
 {
     (void)state;
@@ -134,11 +155,41 @@ static void decode_equals_pillow(void **state)
         assert_ok(tdm_image_probe(golden->file, file.data, file.length, &height, &width));
         assert_int_equal(height, GOLDEN_IMAGE_HEIGHT);
         assert_int_equal(width, GOLDEN_IMAGE_WIDTH);
-        assert_ok(tdm_image_decode(golden->file, file.data, file.length, &image));
+        assert_ok(tdm_image_decode(golden->file, file.data, file.length, TDM_ALPHA_DROP, &image));
         assert_int_equal(image.height, height);
         assert_int_equal(image.width, width);
-        int difference = largest_difference(image.pixel, golden->pixel, (size_t)(height * width * 3));
-        if (difference > golden->tolerance) fail_msg("%s differs by %d levels", golden->file, difference);
+        assert_pixels(golden->file, "drop", &image, height, width, golden->drop);
+        assert_pixels(golden->file, "small", &image, GOLDEN_SMALL_HEIGHT, GOLDEN_SMALL_WIDTH, golden->small);
+        tdm_image_free(&image);
+        assert_ok(tdm_image_decode(golden->file, file.data, file.length, TDM_ALPHA_WHITE, &image));
+        assert_true(image.mode != TDM_IMAGE_RGBA);
+        assert_pixels(golden->file, "white", &image, height, width,
+                      golden->white ? golden->white : golden->drop);
+        tdm_image_free(&image);
+        tdm_text_free(&file);
+    }
+}
+
+/* What packing to a smaller size relies on: nothing that is transparent is lost, and no colour below it. */
+static void scaling_keeps_transparency(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(GOLDEN_IMAGE); i++) {
+        const struct golden_image *golden = &GOLDEN_IMAGE[i];
+        tdm_text file = golden_file(golden->file);
+        tdm_image image, small, back;
+        assert_ok(tdm_image_decode(golden->file, file.data, file.length, TDM_ALPHA_KEEP, &image));
+        assert_int_equal(image.mode == TDM_IMAGE_RGBA, golden->white != NULL || strstr(golden->file, "_key"));
+        assert_ok(tdm_image_scale(&image, 5, 7, &small));
+        assert_int_equal(small.mode, image.mode == TDM_IMAGE_RGBA ? TDM_IMAGE_RGBA : TDM_IMAGE_RGB);
+        file.length = 0;
+        assert_ok(small.mode == TDM_IMAGE_RGBA ? tdm_image_encode_rgba_png(small.pixel, 5, 7, &file)
+                                               : tdm_image_encode_png(small.pixel, 5, 7, &file));
+        assert_ok(tdm_image_decode("back.png", file.data, file.length, TDM_ALPHA_KEEP, &back));
+        assert_int_equal(back.mode, small.mode);
+        assert_memory_equal(back.pixel, small.pixel, (small.mode == TDM_IMAGE_RGBA ? 4 : 3) * 5 * 7);
+        tdm_image_free(&back);
+        tdm_image_free(&small);
         tdm_image_free(&image);
         tdm_text_free(&file);
     }
@@ -158,7 +209,7 @@ static void truncated_files_are_refused(void **state)
             unsigned char *piece = malloc(bytes + 1); /* exact, for the address sanitizer */
             memcpy(piece, file.data, bytes);
             piece = realloc(piece, bytes ? bytes : 1);
-            if (tdm_image_decode(name, piece, bytes, &image) != TDM_E_DATA)
+            if (tdm_image_decode(name, piece, bytes, TDM_ALPHA_WHITE, &image) != TDM_E_DATA)
                 fail_msg("%s cut to %zu of %zu bytes: not refused", name, bytes, file.length);
             assert_non_null(strstr(tdm_error_last()->message, name));
             assert_null(image.pixel);
@@ -172,19 +223,20 @@ static void bad_files_have_clear_messages(void **state)
 {
     (void)state;
     tdm_image image;
-    assert_fails(tdm_image_decode("a.png", "", 0, &image), TDM_E_DATA, "a.png: image is empty");
-    assert_fails(tdm_image_decode("a.txt", "hello, this is no image", 23, &image), TDM_E_DATA,
-                 "a.txt: is not a JPEG, PNG, WebP, GIF or BMP image");
+    assert_fails(tdm_image_decode("a.png", "", 0, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                 "a.png: image is empty");
+    assert_fails(tdm_image_decode("a.txt", "hello, this is no image", 23, TDM_ALPHA_WHITE, &image),
+                 TDM_E_DATA, "a.txt: is not a JPEG, PNG, WebP, GIF or BMP image");
     tdm_text file = golden_file("rgb.png");
-    assert_fails(tdm_image_decode("cut.png", file.data, file.length - 20, &image), TDM_E_DATA,
-                 "cut.png: image is truncated");
+    assert_fails(tdm_image_decode("cut.png", file.data, file.length - 20, TDM_ALPHA_WHITE, &image),
+                 TDM_E_DATA, "cut.png: image is truncated");
     file.data[file.length / 2] ^= 0x10;
-    assert_fails(tdm_image_decode("flipped.png", file.data, file.length, &image), TDM_E_DATA,
+    assert_fails(tdm_image_decode("flipped.png", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
                  "flipped.png: corrupt image (checksum error");
     tdm_text_free(&file);
     file = golden_file("baseline.jpg");
-    assert_fails(tdm_image_decode("cut.jpg", file.data, file.length - 30, &image), TDM_E_DATA,
-                 "cut.jpg: image is truncated");
+    assert_fails(tdm_image_decode("cut.jpg", file.data, file.length - 30, TDM_ALPHA_WHITE, &image),
+                 TDM_E_DATA, "cut.jpg: image is truncated");
     tdm_text_free(&file);
 }
 
@@ -200,14 +252,14 @@ static void bad_huffman_tables_are_refused(void **state)
     unsigned char kept[16];
     memcpy(kept, table + 5, sizeof(kept));
     memset(table + 5, 0xff, sizeof(kept));
-    assert_fails(tdm_image_decode("codes.jpg", file.data, file.length, &image), TDM_E_DATA,
+    assert_fails(tdm_image_decode("codes.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
                  "codes.jpg: corrupt image (Huffman table)");
     memcpy(table + 5, kept, sizeof(kept));
     table[4] ^= 3; /* another number for the first table */
-    assert_fails(tdm_image_decode("missing.jpg", file.data, file.length, &image), TDM_E_DATA,
+    assert_fails(tdm_image_decode("missing.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
                  "missing.jpg: corrupt image (a scan without its Huffman table)");
     table[4] ^= 3;
-    assert_ok(tdm_image_decode("good.jpg", file.data, file.length, &image));
+    assert_ok(tdm_image_decode("good.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image));
     tdm_image_free(&image);
     tdm_text_free(&file);
 }
@@ -225,11 +277,11 @@ static void huge_headers_are_refused(void **state)
     tdm_image image;
     tdm_text file = golden_file("rgb.png");
     put_u32((unsigned char *)file.data + 16, 50000);
-    assert_fails(tdm_image_decode("wide.png", file.data, file.length, &image), TDM_E_DATA,
+    assert_fails(tdm_image_decode("wide.png", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
                  "wide.png: image of 50000 x 10 px is too large");
     put_u32((unsigned char *)file.data + 16, 32000);
     put_u32((unsigned char *)file.data + 20, 32000);
-    assert_fails(tdm_image_decode("many.png", file.data, file.length, &image), TDM_E_DATA,
+    assert_fails(tdm_image_decode("many.png", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
                  "32000 x 32000 px is too large");
     tdm_text_free(&file);
     file = golden_file("baseline.jpg");
@@ -237,7 +289,7 @@ static void huge_headers_are_refused(void **state)
     while (!(frame[0] == 0xff && frame[1] == 0xc0)) frame++; /* SOF0 */
     frame[5] = 50000 >> 8;
     frame[6] = 50000 & 255;
-    assert_fails(tdm_image_decode("high.jpg", file.data, file.length, &image), TDM_E_DATA,
+    assert_fails(tdm_image_decode("high.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
                  "high.jpg: image of 13 x 50000 px is too large");
     tdm_text_free(&file);
 }
@@ -248,7 +300,7 @@ static void encoded_images_come_back(void **state)
     tdm_image image = golden_source(37, 53), back;
     tdm_text file = {0};
     assert_ok(tdm_image_encode_png(image.pixel, 37, 53, &file));
-    assert_ok(tdm_image_decode("x.png", file.data, file.length, &back));
+    assert_ok(tdm_image_decode("x.png", file.data, file.length, TDM_ALPHA_WHITE, &back));
     assert_int_equal(back.height, 37);
     assert_int_equal(back.width, 53);
     assert_memory_equal(back.pixel, image.pixel, 37 * 53 * 3);
@@ -257,7 +309,7 @@ static void encoded_images_come_back(void **state)
     uint8_t flat[24 * 16 * 3];
     memset(flat, 90, sizeof(flat));
     assert_ok(tdm_image_encode_jpeg(flat, 24, 16, 95, &file));
-    assert_ok(tdm_image_decode("x.jpg", file.data, file.length, &back));
+    assert_ok(tdm_image_decode("x.jpg", file.data, file.length, TDM_ALPHA_WHITE, &back));
     assert_true(largest_difference(back.pixel, flat, sizeof(flat)) <= 2);
     tdm_image_free(&back);
     tdm_text_free(&file);
@@ -360,10 +412,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resize_equals_pillow),
-        cmocka_unit_test(plain_equals_torchvision),
+        cmocka_unit_test(plain_equals_the_references),
         cmocka_unit_test(colour_equals_pillow),
         cmocka_unit_test(resize_refuses_bad_boxes),
         cmocka_unit_test(decode_equals_pillow),
+        cmocka_unit_test(scaling_keeps_transparency),
         cmocka_unit_test(truncated_files_are_refused),
         cmocka_unit_test(bad_files_have_clear_messages),
         cmocka_unit_test(bad_huffman_tables_are_refused),

@@ -307,9 +307,9 @@ static void errors_come_out_of_the_threads(void **state)
     }
     uint8_t *image = malloc((size_t)20 * IMAGE_BYTES);
     for (int64_t workers = 1; workers <= 3; workers++) {
-        assert_fails(tdm_load_images(dataset, 2, 18, PX, PX, workers, image), TDM_E_DATA,
-                     "bad-00000.h5 row 13", "truncated");
-        assert_ok(tdm_load_images(dataset, 0, 13, PX, PX, workers, image));
+        assert_fails(tdm_load_images(dataset, 2, 18, PX, PX, (tdm_image_policy){0}, workers, image),
+                     TDM_E_DATA, "bad-00000.h5 row 13", "truncated");
+        assert_ok(tdm_load_images(dataset, 0, 13, PX, PX, (tdm_image_policy){0}, workers, image));
     }
     free(image);
     tdm_dataset_close(&dataset);
@@ -353,13 +353,14 @@ static void slices_equal_the_plain_view(void **state)
 {
     const fixture *it = *state;
     uint8_t *one = malloc((size_t)TOY_IMAGES * IMAGE_BYTES), *many = malloc((size_t)TOY_IMAGES * IMAGE_BYTES);
-    assert_ok(tdm_load_images(it->dataset, 0, TOY_IMAGES, PX, PX, 1, one));
-    assert_ok(tdm_load_images(it->dataset, 0, TOY_IMAGES, PX, PX, 3, many));
+    assert_ok(tdm_load_images(it->dataset, 0, TOY_IMAGES, PX, PX, (tdm_image_policy){0}, 1, one));
+    assert_ok(tdm_load_images(it->dataset, 0, TOY_IMAGES, PX, PX, (tdm_image_policy){0}, 3, many));
     assert_memory_equal(one, many, (size_t)TOY_IMAGES * IMAGE_BYTES);
-    assert_ok(tdm_load_images(it->dataset, 20, 3, PX, PX, 3, many));
+    assert_ok(tdm_load_images(it->dataset, 20, 3, PX, PX, (tdm_image_policy){0}, 3, many));
     assert_memory_equal(one + 20 * IMAGE_BYTES, many, 3 * IMAGE_BYTES);
-    assert_ok(tdm_load_images(it->dataset, 5, 0, PX, PX, 3, many));
-    assert_int_equal(tdm_load_images(it->dataset, 20, 4, PX, PX, 3, many), TDM_E_SHAPE);
+    assert_ok(tdm_load_images(it->dataset, 5, 0, PX, PX, (tdm_image_policy){0}, 3, many));
+    assert_int_equal(tdm_load_images(it->dataset, 20, 4, PX, PX, (tdm_image_policy){0}, 3, many),
+                     TDM_E_SHAPE);
     tdm_loader_config config = base_config();
     config.sample_images = true;
     gathered *step = run(it, config, 1, 0, 1);

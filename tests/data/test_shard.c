@@ -47,7 +47,7 @@ static void check_image(tdm_dataset *dataset, int64_t image, tdm_text *text)
     int64_t first, n;
     toy_pixels(image, expected);
     assert_ok(tdm_dataset_read_image(dataset, image, text));
-    assert_ok(tdm_image_decode("toy", text->data, text->length, &decoded));
+    assert_ok(tdm_image_decode("toy", text->data, text->length, TDM_ALPHA_DROP, &decoded));
     assert_memory_equal(decoded.pixel, expected, sizeof(expected));
     tdm_image_free(&decoded);
     snprintf(name, sizeof(name), "raw/%lld.png", (long long)image);

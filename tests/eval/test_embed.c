@@ -77,7 +77,8 @@ static void check_image(fixture *f, const tdm_embeddings *e, int64_t i)
 {
     uint8_t pixel[32 * 32 * 3];
     float feature[20], want[20];
-    assert_int_equal(tdm_load_images(f->dataset, e->image_first + i, 1, 32, 32, 1, pixel), TDM_OK);
+    assert_int_equal(
+        tdm_load_images(f->dataset, e->image_first + i, 1, 32, 32, (tdm_image_policy){0}, 1, pixel), TDM_OK);
     const tdm_tower_input input = {.n = 1, .image = pixel};
     assert_int_equal(tdm_model_embed(f->model, TDM_IMAGE, &input, &(tdm_tower_mode){0}, feature), TDM_OK);
     normalise(feature, 20, want);

@@ -1,4 +1,4 @@
-/* Any bytes as an image file: decoded or refused, then resized and augmented. */
+/* Any bytes as an image file: decoded or refused, then resized in every way and augmented. */
 #include "fuzz.h"
 #include "tandem/image.h"
 
@@ -23,11 +23,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     int64_t height, width;
     if (tdm_image_probe("fuzz", data, bytes, &height, &width) != TDM_OK || height * width > MAX_PIXELS)
         return 0;
-    if (tdm_image_decode("fuzz", data, bytes, &image) != TDM_OK) return 0;
-    FUZZ_REQUIRE(image.height == height && image.width == width);
-    FUZZ_REQUIRE(tdm_image_plain(&image, PX, PX, out) == TDM_OK);
-    FUZZ_REQUIRE(tdm_image_augment(&image, &config, tdm_rng_at(1, 1, bytes, TDM_RNG_TEST), PX, PX, out) ==
-                 TDM_OK);
-    tdm_image_free(&image);
+    for (tdm_image_alpha alpha = TDM_ALPHA_DROP; alpha <= TDM_ALPHA_KEEP; alpha++) {
+        tdm_image small;
+        if (tdm_image_decode("fuzz", data, bytes, alpha, &image) != TDM_OK) return 0;
+        FUZZ_REQUIRE(image.height == height && image.width == width);
+        for (tdm_image_fit fit = TDM_FIT_CROP; fit <= TDM_FIT_LONGEST; fit++)
+            FUZZ_REQUIRE(tdm_image_plain(&image, fit, PX, PX - (int)alpha, out) == TDM_OK);
+        FUZZ_REQUIRE(tdm_image_augment(&image, &config, tdm_rng_at(1, 1, bytes, TDM_RNG_TEST), PX, PX, out) ==
+                     TDM_OK);
+        FUZZ_REQUIRE(tdm_image_scale(&image, PX, PX + 1, &small) == TDM_OK);
+        tdm_image_free(&small);
+        tdm_image_free(&image);
+    }
     return 0;
 }

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes resize_golden.h: what Pillow makes of a synthetic image. Needs Pillow before 13, and NumPy.
+"""Writes resize_golden.h: what Pillow makes of a synthetic image. Needs Pillow 13 and NumPy.
 
-Pillow 13 runs the vertical pass first when that is cheaper, which moves single pixels by some levels; all versions
-before it, with which CLIP models were trained and published, begin with the horizontal pass, and so does Tandem.
+Pillow 13 runs the vertical pass first when that is cheaper, which moves single pixels by some levels; earlier versions
+begin with the horizontal pass.
 
-Resizing is Image.resize(BICUBIC, box=...); `plain` is torchvision's Resize(shorter side) and CenterCrop; the colour
-adjustments are those that torchvision's ColorJitter and RandomGrayscale call on PIL images."""
+Resizing is Image.resize(BICUBIC, box=...). `plain` is a model's input: torchvision's Resize(shorter side) and CenterCrop,
+open_clip's ResizeKeepRatio when the input is not square, its "squash" and "longest". The colour adjustments are those
+that torchvision's ColorJitter and RandomGrayscale call on PIL images."""
 import os
 
 import numpy as np
@@ -24,14 +25,19 @@ def synthetic(height, width):
     return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
 
 
-def plain(image, height, width):
+def plain(image, fit, height, width):
     w, h = image.size
     full_height, full_width = height, width
-    if w * height >= h * width:
-        full_width = max(width, int(height * w / h))
-    else:
-        full_height = max(height, int(width * h / w))
+    if fit == "CROP" and height == width:
+        full_height, full_width = (height, int(height * w / h)) if w >= h else (int(width * h / w), width)
+    elif fit != "SQUASH":
+        ratio = (min if fit == "CROP" else max)(h / height, w / width)
+        full_height, full_width = round(h / ratio), round(w / ratio)
     image = image.resize((full_width, full_height), Image.BICUBIC)
+    made = Image.new("RGB", (width, height))
+    if fit == "LONGEST":
+        made.paste(image, ((width - full_width) // 2, (height - full_height) // 2))
+        return made
     top, left = round((full_height - height) / 2.0), round((full_width - width) / 2.0)
     return image.crop((left, top, left + width, top + height))
 
@@ -57,14 +63,19 @@ def main():
             (47, 61, (3.25, 4.5, 15.75, 12.125), 14, 11),
             (47, 61, (10.1, 0.3, 60.9, 46.7), 13, 17),
             (300, 5, (0, 0, 5, 300), 3, 4),         # strong reduction
+            (61, 47, (0, 0, 47, 61), 9, 31),        # the columns first, as they shrink by more than twice as much
+            (61, 47, (1.5, 20.25, 46, 33), 13, 40), # by the image's size, not the box's
             (1, 1, (0, 0, 1, 1), 3, 5)]:
         image = synthetic(height, width).resize((out_width, out_height), Image.BICUBIC, box=box)
         left, top, right, bottom = box
         resize.append((height, width, top, left, bottom - top, right - left, out_height, out_width, pixels(image)))
-    for height, width, out_height, out_width in [(47, 61, 16, 16), (61, 40, 15, 15), (31, 31, 12, 12),
-                                                 (47, 61, 24, 9), (33, 20, 10, 18), (8, 9, 16, 16)]:
-        image = plain(synthetic(height, width), out_height, out_width)
-        plains.append((height, width, out_height, out_width, pixels(image)))
+    for height, width, fit, out_height, out_width in [
+            (47, 61, "CROP", 16, 16), (61, 40, "CROP", 15, 15), (31, 31, "CROP", 12, 12), (8, 9, "CROP", 16, 16),
+            (47, 61, "CROP", 24, 9), (33, 20, "CROP", 10, 18), (80, 31, "CROP", 12, 12),
+            (47, 61, "SQUASH", 11, 11), (61, 40, "SQUASH", 9, 14),
+            (47, 61, "LONGEST", 12, 12), (61, 40, "LONGEST", 13, 13), (20, 33, "LONGEST", 9, 14)]:
+        image = plain(synthetic(height, width), fit, out_height, out_width)
+        plains.append((height, width, "TDM_FIT_" + fit, out_height, out_width, pixels(image)))
     image = synthetic(12, 20)
     for kind, factor in [("BRIGHTNESS", 0.37), ("BRIGHTNESS", 1.62), ("CONTRAST", 0.41), ("CONTRAST", 1.73),
                          ("SATURATION", 0.28), ("SATURATION", 1.9), ("HUE", -0.41), ("HUE", 0.13)]:
@@ -85,10 +96,11 @@ def main():
                   "    const uint8_t *pixel;\n} GOLDEN_RESIZE[] = {\n")
         for row in resize:
             out.write("    {%d, %d, %r, %r, %r, %r, %d, %d,\n     (const uint8_t[]){%s}},\n" % row)
-        out.write("};\n\nstatic const struct golden_plain {\n    int height, width, out_height, out_width;\n"
+        out.write("};\n\nstatic const struct golden_plain {\n    int height, width;\n    tdm_image_fit fit;\n"
+                  "    int out_height, out_width;\n"
                   "    const uint8_t *pixel;\n} GOLDEN_PLAIN[] = {\n")
         for row in plains:
-            out.write("    {%d, %d, %d, %d,\n     (const uint8_t[]){%s}},\n" % row)
+            out.write("    {%d, %d, %s, %d, %d,\n     (const uint8_t[]){%s}},\n" % row)
         out.write("};\n\n/* of the image of 12 x 20 px */\nstatic const struct golden_colour {\n"
                   "    image_adjustment kind;\n    double factor;\n    const uint8_t *pixel;\n} GOLDEN_COLOUR[] = {\n")
         for row in colour:
