@@ -70,7 +70,7 @@ static const char *const resnet[] = {"model.image.tower=resnet", "model.image.he
                                      "model.image.heads=4",      "model.image.stage_layers=[1, 1, 2, 1]",
                                      "model.text.layers=1",      NULL};
 
-static void set_up(setup *s, const char *const *image)
+static void set_up(setup *s, const char *precision, const char *const *image)
 {
     static const char *const assignments[] = {
         "model.embed_dim=16",
@@ -91,7 +91,9 @@ static void set_up(setup *s, const char *const *image)
     for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++)
         must(tdm_config_set(&s->config, assignments[i]));
     for (; *image; image++) must(tdm_config_set(&s->config, *image));
-    must(tdm_ops_create(TDM_F32, 1, &s->ops));
+    tdm_dtype dtype;
+    must(tdm_ops_resolve_precision(precision, &dtype));
+    must(tdm_ops_create(dtype, 1, &s->ops));
     must(tdm_model_create(&s->config, s->ops, true, B, &s->params, &s->model));
     must(tdm_params_allocate(&s->params, true));
     must(tdm_optim_create(&s->params, &s->optim));
@@ -159,7 +161,7 @@ static float *full_gradient(setup *s, const piece *p, int64_t chunk, double *of_
  * the row's largest value; on one rank the bits are the same but for a bias whose matrix is frozen, which
  * another loop sums. */
 static void check_step(setup *s, const piece *p, const char *freeze, int64_t chunk, const float *full,
-                       const double *of_row)
+                       const double *of_row, int more_steps)
 {
     tdm_step_report report;
     start(s, freeze, chunk);
@@ -187,7 +189,7 @@ static void check_step(setup *s, const piece *p, const char *freeze, int64_t chu
             fail_msg("freeze %s: gradient of %s is off by %g of %g", freeze, row->name, worst, largest);
     }
     assert_true(fabs(report.grad_norm - sqrt(squares)) <= 1e-5 * sqrt(squares));
-    for (int step = 0; step < 2; step++) must(tdm_trainer_step(s->trainer, &p->batch, &report));
+    for (int step = 0; step < more_steps; step++) must(tdm_trainer_step(s->trainer, &p->batch, &report));
     int64_t moved = 0;
     for (int64_t i = 0; i < s->params.count; i++) {
         const tdm_param *row = &s->params.row[i];
@@ -214,22 +216,21 @@ static void test_each_row(void **state)
     setup s;
     double of_row[200];
     make_piece(&p, 16 * 8 * 3);
-    set_up(&s, vit);
+    set_up(&s, "f32", vit);
     assert_true(s.params.count < 200);
     float *full = full_gradient(&s, &p, 0, of_row);
     for (int64_t i = 0; i < s.params.count; i++) {
         char freeze[160];
         snprintf(freeze, sizeof freeze, "[*, !%s]", s.params.row[i].name);
-        check_step(&s, &p, freeze, 0, full, of_row);
+        check_step(&s, &p, freeze, 0, full, of_row, 0);
     }
     tear_down(&s);
     tdm_free(full);
     tdm_free(p.image);
 }
 
-static void test_patterns(void **state)
+static void check_patterns(const char *precision, int64_t chunk)
 {
-    (void)state;
     static const char *const freeze[] = {
         "image",
         "text",
@@ -249,15 +250,31 @@ static void test_patterns(void **state)
     setup s;
     double of_row[200];
     make_piece(&p, 16 * 8 * 3);
-    set_up(&s, vit);
-    for (int64_t chunk = 0; chunk <= 1; chunk++) { /* activations kept; GradCache with pairs one by one */
-        float *full = full_gradient(&s, &p, chunk, of_row);
-        for (size_t i = 0; i < sizeof freeze / sizeof freeze[0]; i++)
-            check_step(&s, &p, freeze[i], chunk, full, of_row);
-        tdm_free(full);
-    }
+    set_up(&s, precision, vit);
+    float *full = full_gradient(&s, &p, chunk, of_row);
+    for (size_t i = 0; i < sizeof freeze / sizeof freeze[0]; i++)
+        check_step(&s, &p, freeze[i], chunk, full, of_row, 2);
+    tdm_free(full);
     tear_down(&s);
     tdm_free(p.image);
+}
+
+static void test_patterns(void **state)
+{
+    (void)state;
+    check_patterns("f32", 0);
+    check_patterns("f32", 1); /* GradCache with pairs one by one */
+}
+
+static void test_bf16(void **state)
+{
+    (void)state;
+    tdm_dtype dtype;
+    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) {
+        print_message("skipped: this CPU has no bf16\n");
+        skip();
+    }
+    check_patterns("bf16", 0);
 }
 
 /* The same for a resnet, which has buffers among its rows, with statistics that are fixed and of the batch.
@@ -284,11 +301,11 @@ static void test_resnet(void **state)
         const char *configured[sizeof resnet / sizeof resnet[0] + 1] = {statistics[k]};
         memcpy((void *)&configured[1], resnet, sizeof resnet);
         setup s;
-        set_up(&s, configured);
+        set_up(&s, "f32", configured);
         assert_true(s.params.count < 200);
         float *full = full_gradient(&s, &p, 0, of_row);
         for (size_t i = (size_t)k; i < sizeof freeze / sizeof freeze[0]; i += 2)
-            check_step(&s, &p, freeze[i], 0, full, of_row);
+            check_step(&s, &p, freeze[i], 0, full, of_row, 2);
         must(tdm_config_set(&s.config, "optim.freeze=image"));
         for (int64_t i = 0; i < s.params.count; i++) s.params.row[i].lr_scale = !s.params.row[i].buffer;
         must(tdm_optim_groups(&s.config, &s.params));
@@ -322,7 +339,7 @@ static void test_work(void **state)
     setup s;
     double share[2];
     make_piece(&p, 16 * 8 * 3);
-    set_up(&s, vit);
+    set_up(&s, "f32", vit);
     const double all = backward_flop(&s, &p, "", share);
     assert_true(share[TDM_IMAGE] == 1.0 && share[TDM_TEXT] == 1.0);
     const double text = backward_flop(&s, &p, "image", share);
@@ -346,10 +363,8 @@ int main(int argc, char **argv)
 {
     if (tdm_loss_register() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_row),
-        cmocka_unit_test(test_patterns),
-        cmocka_unit_test(test_resnet),
-        cmocka_unit_test(test_work),
+        cmocka_unit_test(test_each_row), cmocka_unit_test(test_patterns), cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_resnet),   cmocka_unit_test(test_work),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_comm_destroy(&comm);
