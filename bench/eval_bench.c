@@ -1,7 +1,7 @@
 /* Retrieval metrics and top-10 lists over random unit vectors, cut over the ranks.
  *
- *   mpirun -n RANKS eval_bench [rows] [dim] [repeats] [metrics|top_k] [json file]     defaults: 20000 512 3
- * metrics
+ *   mpirun -n RANKS eval_bench [rows] [dim] [repeats] [metrics|top_k] [json file]
+ *   defaults:                    20000 512 3 metrics (standard output)
  *
  * Every query has one positive. Writes {"queries_per_s": [one per repetition], "recall_at_1"}. */
 #include "tandem/base.h"
