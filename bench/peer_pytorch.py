@@ -37,6 +37,7 @@ ALLOCATOR = {
 MODELS = {
     "vit_b_32": dict(embed=512, px=224, patch=32, image=(768, 12, 12), text=(512, 12, 8)),
     "vit_b_16": dict(embed=512, px=224, patch=16, image=(768, 12, 12), text=(512, 12, 8)),
+    "rn50": dict(embed=1024, px=224, patch=None, image=(64, (3, 4, 6, 3), None), text=(512, 12, 8)),  # --module openai
     "vit_l_14": dict(embed=768, px=224, patch=14, image=(1024, 24, 16), text=(768, 12, 12)),
 }
 CONTEXT, VOCAB = 77, 49408

@@ -6,8 +6,8 @@
 
 CLONE is a clone of github.com/openai/CLIP. Features, gradients of sum(features · noise) and running statistics are
 compared, with running statistics ("eval") and with those of the batch ("train"). Feature errors are relative to the
-norm of a feature row, a gradient's to its norm. PyTorch in f64 is the truth beside: what its own f32 is off by is printed too. Needs torch,
-numpy and h5py; says so and ends with 0 when one is missing.
+norm of a feature row, a gradient's to its norm. What PyTorch's own f32 and bf16 are off by is printed too. Needs
+torch, numpy and h5py; says so and ends with 0 when one is missing.
 """
 
 import argparse
@@ -56,7 +56,8 @@ def pixels_of(images, dtype):
 
 def make_tower(clip_repo, name, images):
     """Random weights; branches smaller than what they are added to, as in trained networks, or the residual sums would
-    grow until the attention pooling picks single pixels, by rounding; running statistics near those of the images, so that activations stay in range."""
+    grow until the attention pooling picks single pixels, by rounding; running statistics near
+    those of the images, so that activations stay in range."""
     layers, embed, px, width = MODELS[name]
     tower = clip_torch.load_openai_module(clip_repo).ModifiedResNet(layers, embed, width * 32 // 64, px, width)
     norms = [m for m in tower.modules() if isinstance(m, torch.nn.BatchNorm2d)]
@@ -110,8 +111,10 @@ def compare(got, want):
             if k != dead}
     running = max((got["running"][k].flatten() - b.flatten()).abs().max() / b.abs().max()
                   for k, b in want["running"].items())
-    return dict(one_minus_cosine=1 - cosine.item(), largest=((got["features"] - want["features"]) / norm).abs().max().item(),
-                gradient=sorted(grad.values())[len(grad) // 2], worst_gradient=max(grad.values()), running=running.item())
+    return dict(one_minus_cosine=1 - cosine.item(),
+                largest=((got["features"] - want["features"]) / norm).abs().max().item(),
+                gradient=sorted(grad.values())[len(grad) // 2], worst_gradient=max(grad.values()),
+                running=running.item())
 
 
 def main():

@@ -50,3 +50,20 @@ ranks 2 train --config "$work/run.cfg" --out "$work/whole-f32" --resume auto --s
 # and is not overwritten by accident
 if ranks 2 train --config "$work/run.cfg" --out "$work/whole-f32" 2>"$work/log"; then fail "overwrote a run"; fi
 grep -q -- "--resume auto" "$work/log" || fail "no hint: $(cat "$work/log")"
+
+# the running statistics of a resnet are part of the state
+resnet=(--config "$work/run.cfg" --set model.image.tower=resnet --set 'model.image.stage_layers=[1, 1, 1, 1]'
+    --set model.image.height_px=32 --set model.image.width_px=32 --set model.image.width=8 --set model.image.heads=4
+    --set train.steps=8 --set checkpoint.every_steps=4)
+ranks 2 train "${resnet[@]}" --out "$work/resnet" 2>"$work/log" || fail "resnet: $(cat "$work/log")"
+ranks 2 train "${resnet[@]}" --out "$work/resnet-cut" --resume "$work/resnet/checkpoints/step-00000004" 2>"$work/log" ||
+    fail "resuming a resnet: $(cat "$work/log")"
+same_weights "$work/resnet" "$work/resnet-cut"
+moved=/param/visual.layer4.0.bn2.running_mean
+h5diff "$work/resnet/checkpoints/"step-0000000{4,8}/model.h5 $moved $moved >/dev/null && fail "running statistics stand still"
+ranks 4 train "${resnet[@]}" --out "$work/resnet-other" --resume "$work/resnet/checkpoints/step-00000004" 2>"$work/log" ||
+    fail "resuming a resnet on 4 ranks: $(cat "$work/log")"
+if ranks 2 train "${resnet[@]}" --out "$work/resnet-chunk" --set train.chunk=5 2>"$work/log"; then
+    fail "statistics of the batch in chunks"
+fi
+grep -q "train.chunk = 5 cuts the 12 pairs of a rank" "$work/log" || fail "no reason: $(cat "$work/log")"
