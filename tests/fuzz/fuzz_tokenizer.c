@@ -1,6 +1,6 @@
-/* Any merges file, any text. The first byte of the input chooses: 'm': a merges file up to a NUL, then text;
- * 'g': a merges file, plain or gzip; 'l': text to learn merges from, which must then open and encode it; else
- * text for a few fixed merges. */
+/* Any tokenizer file, any text. The first byte of the input chooses: 'm': a merges file or tokenizer.json up
+ * to a NUL, then text; 'v': a vocab.json up to a NUL, then a merges file; 'g': a merges file, plain or gzip;
+ * 'l': text to learn merges from, which must then open and encode it; else text for a few fixed merges. */
 #include "fuzz.h"
 #include "tandem/tokenizer.h"
 
@@ -59,6 +59,23 @@ static void encode_and_decode(const tdm_tokenizer *t, const char *text)
     free(all);
 }
 
+/* What a checkpoint stores opens again, and so do the files that an export writes. */
+static void open_again(const tdm_tokenizer *t)
+{
+    size_t bytes;
+    const void *file = tdm_tokenizer_file(t, &bytes);
+    tdm_tokenizer *again = NULL;
+    tdm_text vocab = {0}, merges = {0};
+    FUZZ_REQUIRE(tdm_tokenizer_open_memory("again", file, bytes, &again) == TDM_OK);
+    FUZZ_REQUIRE(!strcmp(tdm_tokenizer_digest(again), tdm_tokenizer_digest(t)));
+    tdm_tokenizer_destroy(&again);
+    FUZZ_REQUIRE(tdm_tokenizer_vocab_json(t, &vocab) == TDM_OK);
+    FUZZ_REQUIRE(tdm_tokenizer_merges_txt(t, &merges) == TDM_OK);
+    for (int32_t id = -1; id <= tdm_tokenizer_vocab_size(t); id++) (void)tdm_tokenizer_token(t, id);
+    tdm_text_free(&vocab);
+    tdm_text_free(&merges);
+}
+
 static void try_merges(const char *file, size_t bytes, const char *text)
 {
     tdm_tokenizer *t = NULL;
@@ -67,7 +84,18 @@ static void try_merges(const char *file, size_t bytes, const char *text)
         return;
     }
     encode_and_decode(t, text);
+    open_again(t);
     tdm_tokenizer_destroy(&t);
+}
+
+/* As a checkpoint stores the two. */
+static void try_pair(const char *vocab, const char *merges)
+{
+    tdm_text parts = {0};
+    FUZZ_REQUIRE(tdm_text_printf(&parts, "#tandem tokenizer 1: vocab %zu merges %zu\n%s%s", strlen(vocab),
+                                 strlen(merges), vocab, merges) == TDM_OK);
+    try_merges(parts.data, parts.length, "the <|ab|> cats&amp;abab <|mask|>!<|endoftext|>");
+    tdm_text_free(&parts);
 }
 
 static void learn(const char *text)
@@ -99,6 +127,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     const size_t first = strlen(rest);
     if (data[0] == 'm')
         try_merges(rest, first, first + 1 < bytes ? rest + first + 1 : "");
+    else if (data[0] == 'v')
+        try_pair(rest, first + 1 < bytes ? rest + first + 1 : some_merges);
     else if (data[0] == 'g')
         try_merges(rest, bytes - 1, "the cats");
     else if (data[0] == 'l')
