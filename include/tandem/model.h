@@ -87,7 +87,7 @@ TDM_CHECKED tdm_status tdm_model_memory_estimate(const tdm_config *config, tdm_d
 double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int64_t n, int64_t tokens,
                             int64_t tokens_squared);
 /* Which share of a tower's backward frozen rows leave to do, 1 when all is trained, 0 when nothing is: by the
- * linear layers of its blocks. As of the last load. */
+ * linear layers or convolutions of its blocks. As of the last load. */
 double tdm_model_backward_share(const tdm_model *model, tdm_modality modality);
 
 #endif

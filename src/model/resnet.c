@@ -694,6 +694,23 @@ static double resnet_forward_flop(const tdm_config *config, int64_t n, int64_t t
     return 2.0 * (double)n * products;
 }
 
+static double resnet_backward_share(const tower *base)
+{
+    const resnet *r = (const resnet *)base;
+    double all = 0.0, done = 0.0;
+    for (int64_t i = 0; i < r->blocks; i++) {
+        const block *b = &r->block[i];
+        const unit *units[] = {&b->a, &b->b, &b->c, b->d.conv ? &b->d : NULL};
+        for (int k = 0; k < 4 && units[k]; k++) {
+            const int64_t row = units[k]->weight;
+            const double products = (double)units[k]->pixels * (double)r->params->row[row].size;
+            all += 2.0 * products;
+            done += products * (is_trained(r->params, row) + goes_below(base, row));
+        }
+    }
+    return done / all;
+}
+
 static tdm_status resnet_create(const tower_setup *setup, tower **out);
 
 const tower_type tower_resnet = {
@@ -707,6 +724,7 @@ const tower_type tower_resnet = {
     .update_statistics = resnet_update_statistics,
     .scratch_bytes = resnet_scratch_bytes,
     .forward_flop = resnet_forward_flop,
+    .backward_share = resnet_backward_share,
 };
 
 static tdm_status resnet_build(resnet *r, const tower_setup *setup)

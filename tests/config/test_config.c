@@ -154,6 +154,9 @@ static void test_messages(void **state)
         {"optim: { schedule = \"cosin\"; }", "",
          "not one of cosine|linear|constant (did you mean \"cosine\"?)"},
         {"model: { image: { mean = [0.5, 0.5]; } }", "", "model.image.mean: expected three numbers"},
+        {"model: { image: { stage_layers = [3, 4, 6]; } }", "",
+         "model.image.stage_layers: expected four integers"},
+        {"model: { image: { stage_layers = [3.0, 4.0, 6.0, 3.0]; } }", "", "expected four integers"},
         {"model: { image: { mean = [0, 0.5, 1]; } }", "", "write all numbers of an array with a point"},
         {"model: { image: { std = (0, 0.5, 1); } }", "", "model.image.std = 0 is out of range"},
         {"loss: { demo: { views = [1, 2]; } }", "", "loss.demo.views: expected strings"},
@@ -210,6 +213,7 @@ static void test_set(void **state)
                                        "optim.eps=1e-5",
                                        "model.image.mean=[0.1, 0.2,0.3]",
                                        "model.image.std=1,2,3",
+                                       "model.image.stage_layers=[3, 4,23 ,3]",
                                        "data.dir=/a b/c=d",
                                        "data.split=\"quoted\"",
                                        "loss.demo.soft=false",
@@ -222,6 +226,7 @@ static void test_set(void **state)
     assert_true(config.seed == 3000000000);
     assert_true(config.optim.lr == 1e-3 && config.optim.eps == 1e-5);
     assert_true(config.model.image.mean[2] == 0.3 && config.model.image.std[1] == 2);
+    assert_true(config.model.image.stage_layers[2] == 23 && config.model.image.stage_layers[3] == 3);
     assert_string_equal(config.data.dir, "/a b/c=d");
     assert_string_equal(config.data.split, "quoted");
     const demo_options *demo = tdm_config_group(&config, "loss.demo");
@@ -244,6 +249,10 @@ static void test_set(void **state)
         {"optim.lr=nan", "not a finite number"},
         {"model.image.mean=[1,2]", "expected three numbers"},
         {"model.image.mean=[1,2,3", "expected three numbers"},
+        {"model.image.stage_layers=[3,4,6]", "expected four integers"},
+        {"model.image.stage_layers=[3,4,6,3,1]", "expected four integers"},
+        {"model.image.stage_layers=[3,4,6.5,3]", "expected four integers"},
+        {"model.image.stage_layers=3,0,6,3", "out of range"},
         {"loss.demo.soft=yes", "expected true or false"},
         {"loss.demo.views=[a", "expected strings"},
         {"loss.demo.views=[\"a", "expected strings"},

@@ -417,6 +417,21 @@ static void test_chunks(void **state)
            max_difference(N * EMBED, pieces, whole) / max_abs(N * EMBED, whole), F32_FEATURES);
     report("gradients in chunks", TDM_F32,
            max_difference(s.params.total, s.params.grad, grad) / max_abs(s.params.total, grad), F32_FEATURES);
+
+    /* of the last stage, conv1 (128·64 products at 4x2 px) gives no gradient to what is frozen below it */
+    assert_true(tdm_model_backward_share(s.model, TDM_IMAGE) == 1.0);
+    for (int64_t i = 0; i < s.params.count; i++) {
+        if (!strcmp(s.params.row[i].name, "visual.layer4.0.conv1.weight")) break;
+        s.params.row[i].lr_scale = 0.0;
+    }
+    must(tdm_model_load(s.model));
+    const double last = 8 * 128 * 64 + 8 * 64 * 64 * 9 + 2 * 64 * 256 + 2 * 128 * 256;
+    const double stages[] = {128 * (8 * 8 + 8 * 72 + 8 * 32 + 8 * 32),
+                             128 * (32 * 16 + 16 * 144) + 32 * (16 * 64 + 32 * 64),
+                             32 * (64 * 32 + 32 * 288) + 8 * (32 * 128 + 64 * 128), last};
+    const double all = 2 * (stages[0] + stages[1] + stages[2] + stages[3]);
+    const double share = (2 * last - 8 * 128 * 64) / all;
+    assert_true(fabs(tdm_model_backward_share(s.model, TDM_IMAGE) - share) < 1e-12);
     free(grad);
     destroy(&s);
 }
