@@ -156,7 +156,7 @@ static void test_adjoint(void **state)
 {
     (void)state;
     enum { WIDTH = 2 };
-    int64_t rows[8], first, total;
+    int64_t rows[8] = {0}, first, total;
     fill_rows(rows, &first, &total);
     float x[8 * WIDTH], gathered[32 * WIDTH], y[32 * WIDTH], scattered[8 * WIDTH];
     for (int64_t i = 0; i < rows[rank] * WIDTH; i++) x[i] = (float)(1 + i + rank);
