@@ -131,7 +131,7 @@ static tdm_status read_config(const weights_file *src, const char *name, model_f
     return status;
 }
 
-/* Mean and standard deviation as Transformers' image processors store them. */
+/* Colours and shape as Transformers' image processors store them. */
 static tdm_status read_preprocessor(const weights_file *src, model_facts *facts)
 {
     char path[WEIGHTS_PATH_BYTES];
@@ -141,6 +141,8 @@ static tdm_status read_preprocessor(const weights_file *src, model_facts *facts)
     TDM_TRY(parse_json(path, &root));
     facts->has_mean = json_take_rgb(root, "image_mean", facts->image.mean);
     facts->has_std = json_take_rgb(root, "image_std", facts->image.std);
+    if (json_at(root, "size.height") != NULL && !json_is_true(json_at(root, "do_center_crop")))
+        facts->image.resize = "squash";
     json_decref(root);
     return TDM_OK;
 }
@@ -307,6 +309,7 @@ tdm_status facts_to_config(const weights_file *src, const model_facts *shapes, c
     name_of(src->path, name, sizeof name);
     TDM_TRY(set_text(config, "model.name", name));
     TDM_TRY(set_text(config, "model.image.tower", shapes->image.tower));
+    if (folder->image.resize != NULL) TDM_TRY(set_text(config, "model.image.resize", folder->image.resize));
     if (folder->activation == NULL) return TDM_OK;
     return set_text(config, "model.activation", folder->activation);
 }

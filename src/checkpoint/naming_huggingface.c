@@ -179,16 +179,22 @@ static json_t *whole_config(const export_job *job)
                      vision_config(&job->config));
 }
 
+/* CLIPImageProcessor: the shorter side and the centre, or with do_center_crop off both sides. */
 static json_t *preprocessor_config(const tdm_config *c)
 {
     const tdm_tower_config *image = &c->model.image;
     const json_int_t side = (json_int_t)image->height_px;
-    return json_pack("{s:s,s:s,s:b,s:{s:I},s:i,s:b,s:{s:I,s:I},s:b,s:f,s:b,s:o,s:o,s:b}",
-                     "image_processor_type", "CLIPImageProcessor", "processor_class", "CLIPProcessor",
-                     "do_resize", 1, "size", "shortest_edge", side, "resample", 3, "do_center_crop", 1,
-                     "crop_size", "height", side, "width", side, "do_rescale", 1, "rescale_factor",
-                     1.0 / 255.0, "do_normalize", 1, "image_mean", json_rgb(image->mean), "image_std",
-                     json_rgb(image->std), "do_convert_rgb", 1);
+    const bool squash = strcmp(image->resize, "squash") == 0;
+    json_t *size = squash ? json_pack("{s:I,s:I}", "height", side, "width", side)
+                          : json_pack("{s:I}", "shortest_edge", side);
+    if (strcmp(image->resize, "longest") == 0)
+        tdm_log(TDM_LOG_WARN, "CLIPImageProcessor cannot put black around an image: preprocessor_config.json "
+                              "says the shorter side and the centre");
+    return json_pack("{s:s,s:s,s:b,s:o,s:i,s:b,s:{s:I,s:I},s:b,s:f,s:b,s:o,s:o,s:b}", "image_processor_type",
+                     "CLIPImageProcessor", "processor_class", "CLIPProcessor", "do_resize", 1, "size", size,
+                     "resample", 3, "do_center_crop", !squash, "crop_size", "height", side, "width", side,
+                     "do_rescale", 1, "rescale_factor", 1.0 / 255.0, "do_normalize", 1, "image_mean",
+                     json_rgb(image->mean), "image_std", json_rgb(image->std), "do_convert_rgb", 1);
 }
 
 static const char *const model_files[] = {"config.json", "preprocessor_config.json", NULL};

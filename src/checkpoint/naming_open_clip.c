@@ -91,6 +91,23 @@ static void take_text(const json_t *cfg, tdm_tower_config *text)
     json_take_number(cfg, "mlp_ratio", &text->mlp_ratio);
 }
 
+/* How an image gets the input's shape, in Tandem's words and in open_clip's. */
+static const struct {
+    const char *ours, *theirs;
+} resize_modes[] = {{"crop", "shortest"}, {"squash", "squash"}, {"longest", "longest"}};
+enum { RESIZE_MODES = sizeof resize_modes / sizeof resize_modes[0] };
+
+static void take_preprocessing(const char *path, const json_t *cfg, tdm_tower_config *image)
+{
+    const char *mode = json_text(cfg, "resize_mode"), *filter = json_text(cfg, "interpolation");
+    for (size_t i = 0; mode != NULL && i < RESIZE_MODES; i++) {
+        if (strcmp(mode, resize_modes[i].theirs) == 0) image->resize = resize_modes[i].ours;
+    }
+    if (filter != NULL && strcmp(filter, "bicubic") != 0)
+        tdm_log(TDM_LOG_WARN, "%s: preprocess_cfg.interpolation is \"%.40s\": Tandem resizes bicubic", path,
+                filter);
+}
+
 tdm_status open_clip_read_config(const char *path, const json_t *root, model_facts *facts)
 {
     const json_t *model = json_at(root, "model_cfg");
@@ -108,6 +125,7 @@ tdm_status open_clip_read_config(const char *path, const json_t *root, model_fac
     json_take_count(model, "embed_dim", &facts->embed_dim);
     take_vision(vision, &facts->image);
     take_text(text, &facts->text);
+    take_preprocessing(path, json_at(root, "preprocess_cfg"), &facts->image);
     facts->has_mean = json_take_rgb(root, "preprocess_cfg.mean", facts->image.mean);
     facts->has_std = json_take_rgb(root, "preprocess_cfg.std", facts->image.std);
     return TDM_OK;
@@ -162,11 +180,15 @@ static json_t *whole_config(const export_job *job)
 {
     const tdm_config *c = &job->config;
     const bool quick = strcmp(c->model.activation, "quickgelu") == 0;
+    const char *mode = resize_modes[0].theirs;
+    for (size_t i = 0; i < RESIZE_MODES; i++) {
+        if (strcmp(c->model.image.resize, resize_modes[i].ours) == 0) mode = resize_modes[i].theirs;
+    }
     return json_pack("{s:{s:I,s:b,s:o,s:o},s:{s:o,s:o,s:s,s:s}}", "model_cfg", "embed_dim",
                      (json_int_t)c->model.embed_dim, "quick_gelu", quick, "vision_cfg",
                      vision_config(&c->model.image), "text_cfg", text_config(job), "preprocess_cfg", "mean",
                      json_rgb(c->model.image.mean), "std", json_rgb(c->model.image.std), "interpolation",
-                     "bicubic", "resize_mode", "shortest");
+                     "bicubic", "resize_mode", mode);
 }
 
 static const char *const config_alone[] = {"open_clip_config.json", NULL};

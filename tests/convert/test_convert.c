@@ -60,6 +60,7 @@ static void assert_same_model(const tdm_config *a, const tdm_config *b)
     }
     assert_int_equal(a->model.image.height_px, b->model.image.height_px);
     assert_int_equal(a->model.image.width_px, b->model.image.width_px);
+    assert_string_equal(a->model.image.resize, b->model.image.resize);
     assert_memory_equal(a->model.image.mean, b->model.image.mean, sizeof a->model.image.mean);
     assert_memory_equal(a->model.image.std, b->model.image.std, sizeof a->model.image.std);
     assert_int_equal(a->model.text.context_length, b->model.text.context_length);
@@ -105,7 +106,8 @@ static void assert_same_file(const char *a, const char *b)
 /* Everything that differs from the defaults: heads that are not 64 wide, odd MLPs, gelu, own colours. */
 static const char odd_model[] =
     "model.image.heads=4 model.text.heads=2 model.image.mlp_ratio=3.5 model.text.mlp_ratio=2 "
-    "model.activation=gelu model.image.mean=[0.5,0.25,0.125] model.image.std=[0.25,0.3,0.35]";
+    "model.activation=gelu model.image.mean=[0.5,0.25,0.125] model.image.std=[0.25,0.3,0.35] "
+    "model.image.resize=squash";
 
 static void test_round_trips(void **state)
 {
