@@ -40,6 +40,29 @@ head -c 500 "$work/two.bpe.gz" >"$work/cut.gz"
 refuse 1 'cut\.gz: the gzip data end too early' tokenize --tokenizer "$work/cut.gz"
 refuse 1 'cannot (open|read)' tokenize --tokenizer "$work"
 
+# Hugging Face's files: a folder, either file of a pair, tokenizer.json; and what is missing
+mkdir "$work/hf"
+cp "$golden/vocab.json" "$work/hf"
+awk 'NR % 3 == 1' "$golden/lines.txt" >"$work/third.txt"
+refuse 1 'vocab\.json: there is no merges\.txt beside it' tokenize --tokenizer "$work/hf/vocab.json"
+cp "$golden/merges.bpe" "$work/hf/merges.txt"
+for path in "$work/hf" "$work/hf/" "$work/hf/vocab.json" "$work/hf/merges.txt"; do
+    run 0 tokenize --tokenizer "$path" --context 4096 <"$work/third.txt"
+    cmp "$work/out" "$golden/pair.ids" || fail "ids of $path differ"
+done
+(cd "$work/hf" && "$TANDEM" tokenize --tokenizer vocab.json --context 4096 <"$work/third.txt" >"$work/out")
+cmp "$work/out" "$golden/pair.ids" || fail "ids of a relative path differ"
+run 0 tokenize --tokenizer "$golden/tokenizer.json" --context 4096 <"$work/third.txt"
+cmp "$work/out" "$golden/json.ids" || fail "ids of tokenizer.json differ"
+mkdir "$work/nomask"
+sed 's/<|mask|>/<|mark|>/g' "$golden/tokenizer.json" >"$work/nomask/tokenizer.json"
+refuse 1 'tokenizer\.json: the vocabulary has no <\|mask\|>' tokenize --mask-token --tokenizer "$work/nomask/tokenizer.json"
+
+# <|mask|> in place of the last merge
+printf 'a <|mask|> b\n' >"$work/in"
+run 0 tokenize --mask-token --tokenizer "$golden/merges.bpe" <"$work/in"
+[ "$(cat "$work/out")" = '1022 320 1021 321 1023' ] || fail "ids with a mask: $(cat "$work/out")"
+
 refuse 2 'tokenizer: say --train' tokenizer --vocab-size 600 --out "$work/x" "$work/a.txt"
 refuse 2 'tokenizer: name a SOURCE' tokenizer --train --vocab-size 600 --out "$work/x"
 refuse 2 '--vocab-size 513: must be from 514' tokenizer --train --vocab-size 513 --out "$work/x" "$work/a.txt"
