@@ -106,7 +106,7 @@ typedef struct tdm_prompts { /* borrowed */
 } tdm_prompts;
 /* Features of this rank's contiguous piece of the classes: feature [*n][d], unit norm, tdm_free. *cut: its
  * prompts that were longer than the context and lost their end. Collective in partition only; batch as above.
- * The bits depend neither on the ranks nor on the batch. */
+ * The bits depend on the ranks and the batch as little as those of tdm_ops do. */
 TDM_CHECKED tdm_status tdm_zeroshot_classes(tdm_comm *comm, struct tdm_model *model, tdm_ops *ops,
                                             const struct tdm_config *config,
                                             const struct tdm_tokenizer *tokenizer, const tdm_prompts *prompts,

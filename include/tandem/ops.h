@@ -6,8 +6,9 @@
  * concatenation of sequences; seq[n+1] holds offsets. Row counts given to tdm_linear_* should be multiples
  * of TDM_ROW_STEP so that few primitive shapes exist: callers add one dummy sequence whose gradient is zero.
  * No function allocates after warm-up except to create a primitive of a shape not seen before.
- * Results do not depend on the number of calls into which rows are cut; they are deterministic for a given
- * thread count. None is collective. */
+ * Results do not depend on the number of calls into which rows are cut (up to rounding in f32 with AVX2,
+ * where oneDNN's matrix products sum in an order that the number of rows decides); they are deterministic for
+ * a given thread count. None is collective. */
 #ifndef TANDEM_OPS_H
 #define TANDEM_OPS_H
 

@@ -2,6 +2,8 @@
 
 #include <omp.h>
 
+#include <string.h>
+
 tdm_status tdm_dnnl_create(const tdm_cpu *cpu, struct tdm_dnnl **out)
 {
     tdm_dnnl_cap_isa(cpu);
@@ -32,6 +34,21 @@ void tdm_dnnl_leave(int saved_threads)
     if (saved_threads != omp_get_max_threads()) omp_set_num_threads(saved_threads);
 }
 
+/* oneDNN multiplies a single row by other code, which sums in another order: an embedding would then have
+ * other bits when it is alone. Two equal rows go the common way. False when there is no room for them. */
+static bool double_row(tdm_ops *ops, bool transpose_b, int64_t n, int64_t k, float alpha, const float *a,
+                       const float *b, int64_t ldb, float beta, float *c, dnnl_status_t *status)
+{
+    float *rows = tdm_ops_scratch(ops, 0, sizeof(float) * (size_t)(2 * (k + n)));
+    if (!rows) return false;
+    float *product = rows + 2 * k;
+    memcpy(rows, a, sizeof(float) * (size_t)k);
+    memcpy(rows + k, a, sizeof(float) * (size_t)k);
+    *status = dnnl_sgemm('N', transpose_b ? 'T' : 'N', 2, n, k, alpha, rows, k, b, ldb, 0.0f, product, n);
+    for (int64_t i = 0; i < n; i++) c[i] = beta == 0.0f ? product[i] : beta * c[i] + product[i];
+    return true;
+}
+
 tdm_status tdm_gemm(tdm_ops *ops, bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
                     float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
                     float *c, int64_t ldc)
@@ -39,8 +56,10 @@ tdm_status tdm_gemm(tdm_ops *ops, bool transpose_a, bool transpose_b, int64_t m,
     if (m == 0 || n == 0) return TDM_OK;
     double start = tdm_op_begin();
     int saved = tdm_dnnl_enter(ops);
-    dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a,
-                                      lda, b, ldb, beta, c, ldc);
+    dnnl_status_t status;
+    if (m > 1 || transpose_a || !double_row(ops, transpose_b, n, k, alpha, a, b, ldb, beta, c, &status))
+        status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb,
+                            beta, c, ldc);
     tdm_dnnl_leave(saved);
     tdm_op_end(ops, TDM_OP_LOSS, start, 2.0 * (double)m * (double)n * (double)k);
     return tdm_dnnl_check(status, "sgemm");
