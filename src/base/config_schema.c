@@ -140,11 +140,11 @@ static const tdm_option rows[] = {
     FLOAT(optim.min_lr_ratio, "0.0", 0, 1, "", "Learning rate at the end, over optim.lr."),
     FLOAT(optim.clip_norm, "0.0", 0, 1e6, "", "Largest global norm of the gradient; 0 = no clipping."),
     STRINGS(
-        optim.freeze, "",
+        optim.freeze, "[]",
         "Parameters that are not trained: names or globs (\"visual.*.ln_*\"), \"image\" or \"text\" for a "
         "tower, \"image:6\" for its input and lowest 6 blocks; \"!\" before an entry trains them after all."),
     STRINGS(
-        optim.lr_scale, "",
+        optim.lr_scale, "[]",
         "Factors of the learning rate, \"text_projection=10\", named in the same ways; the last entry that "
         "names a parameter counts."),
     FLOAT(
