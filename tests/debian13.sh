@@ -30,8 +30,7 @@ mount --bind -o ro "$source" "$root/src"
 # shellcheck disable=SC2016 # expanded inside the root
 chroot "$root" /bin/bash -euo pipefail -c '
     export LC_ALL=C.UTF-8 HOME=/root
-    /src/scripts/install.sh build
-    apt-get install -y -qq --no-install-recommends procps python3 hdf5-tools >/dev/null
+    /src/scripts/install.sh build check
     cmake -S /src -B /build -DTANDEM_WERROR=ON
     cmake --build /build -j "$(nproc)" -- --quiet
     ctest --test-dir /build -L "unit|mpi" --output-on-failure'

@@ -85,7 +85,6 @@ tdm_status tdm_image_probe(const char *name, const void *data, size_t bytes, int
         TDM_TRY(image_gif_probe(name, data, bytes, height, width));
     } else if (image_is_png(data, bytes)) {
         TDM_TRY(image_png_probe(name, data, bytes, height, width));
-        TDM_TRY(image_stb_probe(name, data, bytes, height, width));
     } else {
         TDM_REQUIRE(is_bmp(data, bytes), TDM_E_DATA, "%s: is not a JPEG, PNG, WebP, GIF or BMP image", name);
         TDM_TRY(image_stb_probe(name, data, bytes, height, width));
