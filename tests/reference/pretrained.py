@@ -2,20 +2,20 @@
 """Random CLIP weights by OpenAI's published model code: Tandem imports them, and embeds the same images and texts.
 
     $TANDEM_PYTHON tests/reference/pretrained.py --clip CLONE --merges bpe_simple_vocab_16e6.txt.gz \\
-        --tandem build/tandem --work DIR [--models ViT-B/32,ViT-B/16,RN50] [--export] [--json FILE]
+        --tandem build/tandem --work DIR [--models tiny,tiny-RN,ViT-B/32,ViT-B/16,RN50] [--export] [--json FILE]
 
 CLONE is a clone of github.com/openai/CLIP. Needs PyTorch, h5py and Pillow; says "skipped: …" and exits with 0 without
 them. Each model is saved as .pt and as safetensors; both must give the same checkpoint. Images are PNG of exactly the
 model's size, so that no resizing takes part; captions are tokenized by `tandem tokenize`. Features are compared as unit
 vectors: the largest absolute difference is then relative to the feature norm.
 
-With --export, the checkpoint goes out under both namings and in all three dtypes: OpenAI's model code (and open_clip,
+The tiny models also come as an open_clip training run, as TBPS-CLIP's checkpoint and as a TorchScript archive. With
+--export, the checkpoint goes out under both namings and in all three dtypes: OpenAI's model code (and open_clip,
 where it can be imported) loads the one, Transformers' CLIPModel and CLIPProcessor the other, no key missing or left
 over, with the same features and, for the tokenizer, the same ids."""
 import argparse
 import importlib.util
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -189,6 +189,8 @@ def check_model(check, published, name):
         check.tandem("import", "--from", work / f"weights.{kind}", "--tokenizer", options.merges, "--out", work / kind)
     check.require(f"{name}: .pt and safetensors give the same checkpoint",
                   same_weights(work / "pt", work / "safetensors"))
+    if name.startswith("tiny"):
+        check_containers(check, model, name, work)
     captions = make_samples(work / "raw", MODELS[name][1], options.samples)
     check.tandem("pack", "--format", "folder", "--out", work / "data", "--split", "train", work / "raw")
     pixels, tokens = pixels_of(work / "raw", options.samples), check.tokenize(captions, 77)
@@ -200,6 +202,30 @@ def check_model(check, published, name):
         check.compare(f"{name} text {precision}", ours[1], text, precision)
     if options.export:
         check_export(check, published, name, work, captions, pixels, tokens, image, text)
+
+
+def check_containers(check, model, name, work):
+    """The same weights as other programs wrap them: an open_clip training run, TBPS-CLIP's, a TorchScript archive."""
+    state, merges = model.state_dict(), check.options.merges
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
+    for value in model.parameters():
+        value.grad = torch.zeros_like(value)
+    optimizer.step()
+    training = {"epoch": 3, "name": "run", "state_dict": {f"module.{key}": value for key, value in state.items()},
+                "optimizer": optimizer.state_dict()}
+    tbps = {key if key.startswith(("visual.", "logit_scale")) else f"encode_text.{key}": value
+            for key, value in state.items()}
+    tbps |= {"simclr_mlp.0.weight": torch.zeros(4, 4), "mlm_head.fc.bias": torch.zeros(7)}
+    torch.save(training, work / "training.pt")
+    torch.save({"model": tbps, "optimizer": optimizer.state_dict(), "config": {"model": {"embed_dim": 64}}},
+               work / "tbps.pth")
+    px = MODELS[name][1]
+    traced = torch.jit.trace(model, (torch.zeros(1, 3, px, px), torch.zeros(1, 77, dtype=torch.int64)), check_trace=False)
+    torch.jit.save(traced, work / "script.pt")
+    for file in ("training.pt", "tbps.pth", "script.pt"):
+        out = work / f"from-{file}"
+        check.tandem("import", "--from", work / file, "--tokenizer", merges, "--out", out)
+        check.require(f"{name}: {file} gives the same checkpoint", same_weights(work / "safetensors", out))
 
 
 def load_file(path):
@@ -272,6 +298,13 @@ def check_transformers(check, name, work, captions, pixels, tokens, image, text)
         precision = "f32" if dtype == "f32" else "bf16"
         check.compare(f"{label} {dtype}: image", ours.image_embeds, image, precision)
         check.compare(f"{label} {dtype}: text", ours.text_embeds, text, precision)
+        if dtype == "f32":  # as Transformers writes it: in shards, with tokenizer.json
+            model.save_pretrained(work / "saved", max_shard_size=f"{model.num_parameters() // 750}KB")
+            processor.save_pretrained(work / "saved")
+            check.tandem("import", "--from", work / "saved", "--out", work / "from-saved")
+            files = len(list((work / "saved").glob("*.safetensors")))
+            check.require(f"{label}: its own folder of {files} shards gives the same checkpoint",
+                          same_weights(work / "safetensors", work / "from-saved"))
     back = work / "back"
     check.tandem("import", "--from", work / "huggingface-f32", "--out", back)
     check.require(f"{name}: out as huggingface and back: the same bits", same_weights(work / "safetensors", back))
@@ -283,7 +316,7 @@ def main():
     parser.add_argument("--merges", required=True)
     parser.add_argument("--tandem", required=True)
     parser.add_argument("--work", required=True, type=pathlib.Path)
-    parser.add_argument("--models", default="ViT-B/32,ViT-B/16,RN50")
+    parser.add_argument("--models", default="tiny,tiny-RN,ViT-B/32,ViT-B/16,RN50")
     parser.add_argument("--precision", default="f32,bf16")
     parser.add_argument("--vocab", type=int, default=49408, help="of --merges")
     parser.add_argument("--samples", type=int, default=16)
