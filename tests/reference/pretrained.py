@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Random CLIP weights by OpenAI's published model code: Tandem imports them, and embeds the same images and texts.
 
-    $TANDEM_PYTHON tests/reference/pretrained.py --clip CLONE --merges bpe_simple_vocab_16e6.txt.gz \\
-        --tandem build/tandem --work DIR [--models tiny,tiny-RN,ViT-B/32,ViT-B/16,RN50] [--export] [--json FILE]
+    TANDEM=build/tandem $TANDEM_PYTHON tests/reference/pretrained.py --clip CLONE \\
+        --merges bpe_simple_vocab_16e6.txt.gz --work DIR [--models tiny,tiny-RN,ViT-B/32,ViT-B/16,RN50] [--export] [--json FILE]
 
 CLONE is a clone of github.com/openai/CLIP. Needs PyTorch, h5py and Pillow; says "skipped: …" and exits with 0 without
 them. Each model is saved as .pt and as safetensors; both must give the same checkpoint. Images are PNG of exactly the
@@ -16,6 +16,7 @@ over, with the same features and, for the tokenizer, the same ids."""
 import argparse
 import importlib.util
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -314,7 +315,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", required=True)
     parser.add_argument("--merges", required=True)
-    parser.add_argument("--tandem", required=True)
+    parser.add_argument("--tandem", default=os.environ.get("TANDEM", "tandem"))
     parser.add_argument("--work", required=True, type=pathlib.Path)
     parser.add_argument("--models", default="tiny,tiny-RN,ViT-B/32,ViT-B/16,RN50")
     parser.add_argument("--precision", default="f32,bf16")
