@@ -13,7 +13,6 @@ tdm_status model_rows(const tdm_config *config, tdm_params *params)
     tdm_model *model = NULL;
     tdm_status status = tdm_ops_create(TDM_F32, 1, &ops);
     if (status == TDM_OK) status = tdm_model_create(config, ops, false, 1, params, &model);
-    if (status == TDM_OK) status = tdm_params_allocate(params, false);
     tdm_model_destroy(&model);
     tdm_ops_destroy(&ops);
     return status;

@@ -19,7 +19,7 @@ typedef struct import_job {
 TDM_CHECKED tdm_status import_check(const import_job *job);
 
 /* ---- convert.c ---- */
-/* Declares and allocates the parameters of a configuration's model; the weights are zero. */
+/* Declares the parameters of a configuration's model; the caller allocates them. */
 TDM_CHECKED tdm_status model_rows(const tdm_config *config, tdm_params *params);
 
 bool is_position_row(const char *row);

@@ -205,6 +205,7 @@ static tdm_status open_checkpoint(export_job *job)
     TDM_TRY(tdm_checkpoint_read_config(dir, &job->config, tokenizer ? &job->tokenizer : NULL, NULL));
     if (job->naming->check != NULL) TDM_TRY(job->naming->check(job));
     TDM_TRY(model_rows(&job->config, &job->params));
+    TDM_TRY(tdm_params_allocate(&job->params, false));
     if (!tokenizer) tdm_log(TDM_LOG_WARN, "%s: holds no tokenizer, so none is written", job->options->model);
     return tdm_checkpoint_read_model(dir, &job->params);
 }

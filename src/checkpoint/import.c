@@ -39,6 +39,16 @@ static tdm_status set_size(import_job *job)
     return TDM_OK;
 }
 
+/* The rules between keys, and, by way of the text, the range of each. */
+static tdm_status check_config(import_job *job)
+{
+    tdm_text text = {0};
+    tdm_status status = tdm_config_print(&job->config, "model", &text);
+    if (status == TDM_OK) status = tdm_config_load_text(&job->config, job->src.path, text.data);
+    tdm_text_free(&text);
+    return status == TDM_OK ? tdm_config_check(&job->config) : status;
+}
+
 static tdm_status choose_model(import_job *job)
 {
     TDM_TRY(facts_from_shapes(&job->src, &job->shapes));
@@ -52,7 +62,7 @@ static tdm_status choose_model(import_job *job)
     }
     TDM_TRY(set_activation(job));
     TDM_TRY(set_size(job));
-    TDM_TRY(tdm_config_check(&job->config));
+    TDM_TRY(check_config(job));
     return model_rows(&job->config, &job->params);
 }
 
@@ -164,6 +174,7 @@ static tdm_status run_import(import_job *job)
     TDM_TRY(choose_model(job));
     TDM_TRY(import_check(job));
     TDM_TRY(open_tokenizer(job));
+    TDM_TRY(tdm_params_allocate(&job->params, false));
     for (int64_t i = 0; i < job->params.count; i++) TDM_TRY(read_row(job, &job->params.row[i]));
     TDM_TRY(tdm_checkpoint_write_model(job->options->out, &job->config, &job->params, job->tokenizer, 0));
     tdm_log(TDM_LOG_INFO, "%s: %lld tensors under %s's names, %.2f million parameters: %s", job->src.path,

@@ -27,7 +27,7 @@ void json_take_count(const json_t *root, const char *path, int64_t *value)
 {
     double number = 0.0;
     json_take_number(root, path, &number);
-    if (number >= 1.0 && number <= 1e12 && number == floor(number)) *value = (int64_t)number;
+    if (number >= 1.0 && number <= 1e7 && number == floor(number)) *value = (int64_t)number;
 }
 
 const char *json_text(const json_t *root, const char *path)

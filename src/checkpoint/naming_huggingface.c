@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { MOST = 10000000 }; /* no width, depth or vocabulary is larger */
+
 #define BLOCKS(ours, theirs)                                                                                 \
     {ours ".*.ln_1.weight", theirs ".*.layer_norm1.weight", NAMING_COPY},                                    \
         {ours ".*.ln_1.bias", theirs ".*.layer_norm1.bias", NAMING_COPY},                                    \
@@ -53,11 +55,13 @@ static const json_t *member(const json_t *root, const char *group, const char *k
     return value != NULL && !json_is_null(value) ? value : json_at(root, path);
 }
 
-/* A count, or Transformers' default, which its files leave out. */
+/* A count, or Transformers' default, which its files leave out; 0 when it is absurd. */
 static int64_t count_of(const json_t *root, const char *group, const char *key, int64_t fallback)
 {
     const json_t *value = member(root, group, key);
-    return json_is_integer(value) ? json_integer_value(value) : fallback;
+    if (!json_is_integer(value)) return fallback;
+    const json_int_t count = json_integer_value(value);
+    return count > 0 && count <= MOST ? (int64_t)count : 0;
 }
 
 static tdm_status activation_of(const char *path, const json_t *root, const char *group, const char **name)
@@ -98,7 +102,8 @@ static tdm_status read_config(const char *path, const json_t *root, model_facts 
                 "%s: the towers have different activations, %s and %s: Tandem's have the same", path,
                 facts->activation, text_activation);
     const json_t *dim = json_at(root, "projection_dim");
-    facts->embed_dim = json_is_integer(dim) ? json_integer_value(dim) : 512;
+    facts->embed_dim = dim != NULL ? 0 : 512;
+    json_take_count(root, "projection_dim", &facts->embed_dim);
     facts->image.tower = "vit";
     take_tower(root, "vision_config", &facts->image);
     take_tower(root, "text_config", &facts->text);

@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-enum { RESNET_STRIDE = 32 }; /* and the widths of a ResNet's last stage over its first's */
+/* RESNET_STRIDE: also the width of a ResNet's last stage over its first's */
+enum { RESNET_STRIDE = 32, MOST_PX = 32768, MOST_BLOCKS = 1000 };
 
 static const naming_rule rules[] = {{"*", "*", NAMING_COPY}};
 
@@ -43,22 +44,30 @@ static const struct {
     {"text_cfg.scale_heads", NULL},
 };
 
+/* A number of pixels, 0 when it is none or absurd. */
+static int64_t side_of(const json_t *side)
+{
+    const json_int_t px = json_integer_value(side);
+    return px > 0 && px <= MOST_PX ? (int64_t)px : 0;
+}
+
 /* A side in px, or [height, width]. */
 static void take_image_size(const json_t *size, tdm_tower_config *image)
 {
-    if (json_array_size(size) == 2) {
-        image->height_px = json_integer_value(json_array_get(size, 0));
-        image->width_px = json_integer_value(json_array_get(size, 1));
-    } else if (json_is_integer(size)) {
-        image->height_px = image->width_px = json_integer_value(size);
-    }
+    const bool two = json_array_size(size) == 2;
+    const int64_t height = side_of(two ? json_array_get(size, 0) : size);
+    const int64_t width = side_of(two ? json_array_get(size, 1) : size);
+    if (height == 0 || width == 0) return;
+    image->height_px = height;
+    image->width_px = width;
 }
 
 static void take_resnet(const json_t *layers, int64_t head_width, tdm_tower_config *image)
 {
     image->tower = "resnet";
     for (size_t i = 0; i < 4; i++) {
-        image->stage_layers[i] = json_integer_value(json_array_get(layers, i));
+        const json_int_t blocks = json_integer_value(json_array_get(layers, i));
+        if (blocks > 0 && blocks <= MOST_BLOCKS) image->stage_layers[i] = blocks;
     }
     image->heads = image->width * RESNET_STRIDE / head_width;
 }

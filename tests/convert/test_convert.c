@@ -311,6 +311,9 @@ static void test_huggingface_config(void **state)
          "text_config.hidden_act is \"relu\""},
         {"{\"model_type\": \"clip\", \"vision_config\": {\"layer_norm_eps\": 1e-6}}", "layer_norm_eps"},
         {"{\"model_type\": \"clip\", ", "config.json:1: "},
+        {"{\"vision_cfg\": {\"image_size\": [9223372036854775807, -1], \"width\": 1e300, \"layers\": [1]}, "
+         "\"text_cfg\": {\"heads\": 7}}",
+         "model.text.width = 64 is not divisible by model.text.heads = 7"},
         {"{\"vision_cfg\": {\"timm_model_name\": \"vit\"}, \"text_cfg\": {}}", "vision_cfg.timm_model_name"},
         {"{\"vision_cfg\": {}, \"text_cfg\": {\"pool_type\": \"last\"}}", "text_cfg.pool_type"},
     };
