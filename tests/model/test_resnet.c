@@ -347,6 +347,22 @@ static void check_optimizer(setup *s)
     free(before), free(after);
 }
 
+/* An image has the bits alone that it has among others; oneDNN's narrower code may sum otherwise
+ * (tandem/ops.h). */
+static void check_alone(setup *s, const float *together)
+{
+    const tdm_tower_mode mode = {.train = false};
+    float alone[N * EMBED];
+    for (int64_t first = 0, n = 1; first < N; first += n, n++) {
+        const tdm_tower_input input = {.n = tdm_min_i64(n, N - first),
+                                       .image = s->image + first * s->image_bytes};
+        must(tdm_model_embed(s->model, TDM_IMAGE, &input, &mode, alone + first * EMBED));
+    }
+    if (strncmp(tdm_ops_isa(s->ops), "avx512", 6) == 0) assert_memory_equal(alone, together, sizeof(alone));
+    report("alone", s->dtype, max_difference(N * EMBED, alone, together) / max_abs(N * EMBED, together),
+           s->dtype == TDM_F32 ? F32_FEATURES : 0.0);
+}
+
 static void check_golden(tdm_dtype dtype, int threads)
 {
     setup s;
@@ -363,6 +379,7 @@ static void check_golden(tdm_dtype dtype, int threads)
         check_gradients(&s, modes[train]);
         must(tdm_model_embed(s.model, TDM_IMAGE, &input, &mode, embedded));
         assert_memory_equal(embedded, features, sizeof(features));
+        if (!train) check_alone(&s, features);
     }
     check_running(&s);
     check_optimizer(&s);
