@@ -17,13 +17,14 @@ if [ ! -e "$root/.complete" ]; then
 fi
 
 unmount() {
-    for mounted in proc dev/shm src; do
+    for mounted in proc sys dev/shm src; do
         ! mountpoint -q "$root/$mounted" || umount -l "$root/$mounted"
     done
 }
 trap unmount EXIT
 mkdir -p "$root/src" "$root/dev/shm" "$root/build"
 mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys" # where hwloc, and so MPI, finds the cores
 mount -t tmpfs tmpfs "$root/dev/shm"
 mount --bind -o ro "$source" "$root/src"
 
