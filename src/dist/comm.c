@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Open MPI's own choice for non-blocking sums on few ranks is a binomial tree, which moves every bucket twice
@@ -159,7 +160,12 @@ _Noreturn void tdm_comm_abort(tdm_comm *comm)
     const tdm_error record = local_record(comm, code == TDM_OK ? TDM_E_LIBRARY : code);
     print_record(comm, &record);
     const int exit_code = record.code == TDM_E_USAGE ? 2 : 1;
-    if (comm->size > 1) MPI_Abort(comm->mpi, exit_code);
+    if (comm->size > 1) {
+        /* The launcher carries the line to the terminal meanwhile: Open MPI 5 may drop what was written just
+         * before an abort. */
+        nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+        MPI_Abort(comm->mpi, exit_code);
+    }
     _Exit(exit_code);
 }
 
