@@ -29,8 +29,8 @@ mount -t tmpfs tmpfs "$root/dev/shm"
 mount --bind -o ro "$source" "$root/src"
 
 # shellcheck disable=SC2016 # expanded inside the root
-chroot "$root" /bin/bash -euo pipefail -c '
-    export LC_ALL=C.UTF-8 HOME=/root
+env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 http_proxy="${http_proxy:-}" https_proxy="${https_proxy:-}" \
+    chroot "$root" /bin/bash -euo pipefail -c '
     /src/scripts/install.sh build check
     cmake -S /src -B /build -DTANDEM_WERROR=ON
     cmake --build /build -j "$(nproc)" -- --quiet
