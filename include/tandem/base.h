@@ -88,6 +88,8 @@ TDM_CHECKED tdm_status tdm_write_file_atomic(const char *path, const void *data,
 /* mkdir -p */
 TDM_CHECKED tdm_status tdm_make_dirs(const char *path);
 TDM_CHECKED tdm_status tdm_fsync_path(const char *path);
+/* Syncs the directory that holds `path`, so that a rename in it survives a power cut. */
+TDM_CHECKED tdm_status tdm_fsync_parent(const char *path);
 /* rm -r; a missing path is fine. */
 TDM_CHECKED tdm_status tdm_remove_tree(const char *path);
 bool tdm_path_exists(const char *path);

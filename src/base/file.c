@@ -37,6 +37,15 @@ tdm_status tdm_fsync_path(const char *path)
     return TDM_OK;
 }
 
+tdm_status tdm_fsync_parent(const char *path)
+{
+    char dir[PATH_BYTES];
+    snprintf(dir, sizeof(dir), "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (slash) *slash = '\0';
+    return tdm_fsync_path(!slash ? "." : dir[0] ? dir : "/");
+}
+
 static tdm_status write_all(int fd, const char *path, const void *data, size_t bytes)
 {
     const char *at = data;
@@ -67,9 +76,7 @@ tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t byte
         unlink(temporary);
         return status;
     }
-    char *slash = strrchr(temporary, '/');
-    if (slash) *slash = '\0';
-    return tdm_fsync_path(!slash ? "." : temporary[0] ? temporary : "/");
+    return tdm_fsync_parent(path);
 }
 
 tdm_status tdm_make_dirs(const char *path)

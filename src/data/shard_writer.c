@@ -240,17 +240,6 @@ static tdm_status close_file(tdm_shard_writer *writer)
     return tdm_h5_finish(writer->temporary, &writer->file);
 }
 
-/* The directory that holds the file, synced, so that the rename survives a power cut. */
-static tdm_status sync_dir(const char *path)
-{
-    char dir[SHARD_PATH_BYTES];
-    snprintf(dir, sizeof(dir), "%s", path);
-    char *slash = strrchr(dir, '/');
-    if (!slash) return tdm_fsync_path(".");
-    slash[slash == dir] = '\0';
-    return tdm_fsync_path(dir);
-}
-
 static tdm_status finish(tdm_shard_writer *writer, char digest[65])
 {
     TDM_TRY(put_rest(writer));
@@ -260,7 +249,7 @@ static tdm_status finish(tdm_shard_writer *writer, char digest[65])
     TDM_REQUIRE(rename(writer->temporary, writer->path) == 0, TDM_E_IO, "%s: cannot rename: %s",
                 writer->temporary, strerror(errno));
     writer->temporary[0] = '\0';
-    return sync_dir(writer->path);
+    return tdm_fsync_parent(writer->path);
 }
 
 tdm_status tdm_shard_writer_finish(tdm_shard_writer **writer, int64_t *images, int64_t *captions,

@@ -181,9 +181,7 @@ static tdm_status write_renamed(const char *path, const tdm_text *header, const 
         unlink(temporary);
         return status;
     }
-    char *slash = strrchr(temporary, '/');
-    if (slash != NULL) *slash = '\0';
-    return tdm_fsync_path(slash == NULL ? "." : temporary[0] != '\0' ? temporary : "/");
+    return tdm_fsync_parent(path);
 }
 
 tdm_status tdm_safetensors_write(const char *path, const tdm_tensor_out *tensor, int64_t count)
