@@ -74,37 +74,59 @@ static tdm_attention_head head_of(const tdm_ops *ops, const attention_rows *rows
 }
 
 /* The way for one length: tiles where they exist and the sequence is short enough, else the table's kernels.
- */
-typedef void (*head_kernel)(const tdm_attention_head *head, void *scratch);
+ * Tiles take several heads at once as long as their operands fit the caches. */
 typedef struct head_way {
-    head_kernel forward, backward;
+    bool tiles;
+    int64_t heads; /* at once */
     size_t scratch_bytes;
 } head_way;
 
 static head_way choose_way(const tdm_ops *ops, int64_t length, int64_t head_dim)
 {
 #if defined(TANDEM_HAVE_AMX)
+    enum { SHORT = 128 };
     if (ops->dtype == TDM_BF16 && ops->cpu.amx_bf16 && ops->cpu.avx512_bf16 && length <= TDM_AMX_MAX_LENGTH &&
-        head_dim <= TDM_AMX_MAX_HEAD_DIM)
-        return (head_way){tdm_attention_amx_forward, tdm_attention_amx_backward,
-                          tdm_attention_amx_scratch_bytes(length, head_dim)};
+        head_dim <= TDM_AMX_MAX_HEAD_DIM) {
+        const int64_t heads = length <= SHORT ? TDM_AMX_MAX_HEADS : 1;
+        return (head_way){true, heads, (size_t)heads * tdm_attention_amx_scratch_bytes(length, head_dim)};
+    }
 #endif
-    return (head_way){ops->kernels->attention_forward, ops->kernels->attention_backward,
-                      tdm_attention_scratch_bytes(length, head_dim)};
+    return (head_way){false, 1, tdm_attention_scratch_bytes(length, head_dim)};
+}
+
+/* `count` heads of one sequence */
+static void run_way(const tdm_ops *ops, const head_way *way, const tdm_attention_head *head, int64_t count,
+                    bool backward, void *scratch)
+{
+#if defined(TANDEM_HAVE_AMX)
+    if (way->tiles) {
+        (backward ? tdm_attention_amx_backward : tdm_attention_amx_forward)(head, count, scratch);
+        return;
+    }
+#else
+    (void)way;
+#endif
+    for (int64_t i = 0; i < count; i++)
+        (backward ? ops->kernels->attention_backward : ops->kernels->attention_forward)(&head[i], scratch);
 }
 
 static void run_heads(tdm_ops *ops, const attention_rows *rows, int64_t n_seq, const int64_t *seq)
 {
-    int64_t jobs = n_seq * rows->heads;
-    int threads = tdm_ops_threads_for(ops, jobs, 1 << 16);
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 2)
-    for (int64_t job = 0; job < jobs; job++) {
-        int64_t i = job / rows->heads, head = job % rows->heads;
-        int64_t length = seq[i + 1] - seq[i];
+    enum { GROUP = 4 }; /* heads of one job, the same for all sequences */
+    const int64_t groups = (rows->heads + GROUP - 1) / GROUP;
+    int threads = tdm_ops_threads_for(ops, n_seq * rows->heads, 1 << 16);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (int64_t job = 0; job < n_seq * groups; job++) {
+        const int64_t i = job / groups, first = job % groups * GROUP;
+        const int64_t length = seq[i + 1] - seq[i], end = tdm_min_i64(first + GROUP, rows->heads);
         if (length == 0) continue;
-        tdm_attention_head view = head_of(ops, rows, seq[i], length, head);
-        head_way way = choose_way(ops, length, rows->head_dim);
-        (rows->dqkv ? way.backward : way.forward)(&view, ops->scratch[omp_get_thread_num()].base);
+        const head_way way = choose_way(ops, length, rows->head_dim);
+        tdm_attention_head view[GROUP];
+        for (int64_t head = first; head < end; head++)
+            view[head - first] = head_of(ops, rows, seq[i], length, head);
+        for (int64_t head = first; head < end; head += way.heads)
+            run_way(ops, &way, view + (head - first), tdm_min_i64(way.heads, end - head), rows->dqkv != NULL,
+                    ops->scratch[omp_get_thread_num()].base);
     }
 }
 

@@ -273,32 +273,63 @@ static int64_t block_rows(const tdm_attention_head *head, int64_t query)
     return tdm_min_i64(BLOCK, head->length - query);
 }
 
-void tdm_attention_amx_forward(const tdm_attention_head *head, void *scratch)
+/* ---- Forward ----
+ * A tile load cannot take what a store has not yet written to the cache, hence every phase is done for all
+ * heads of a group before the next. */
+
+typedef struct forward_operands {
+    int64_t rows, width; /* padded length and head_dim */
+    uint16_t *q, *p;     /* [rows][width], [32][rows] */
+    uint32_t *kt, *v;    /* [width/2][rows], [rows/2][width] */
+    float *scores, *out; /* [32][rows], [32][width] */
+    float sum[BLOCK];
+} forward_operands;
+
+static void load_forward(const tdm_attention_head *head, unsigned char **at, forward_operands *o)
 {
-    int64_t length = head->length, dim = head->head_dim, rows = pad(length), width = pad(dim);
+    const int64_t length = head->length, dim = head->head_dim, step = head->qkv_step;
+    const int64_t rows = o->rows = pad(length), width = o->width = pad(dim);
+    o->q = take(at, rows * width * 2);
+    o->kt = take(at, rows * width * 2);
+    o->v = take(at, rows * width * 2);
+    o->p = take(at, BLOCK * rows * 2);
+    o->scores = take(at, BLOCK * rows * 4);
+    o->out = take(at, BLOCK * width * 4);
+    copy_rows(length, dim, head->q, step, rows, width, o->q);
+    transpose_rows(length, dim, head->k, step, rows, width, o->kt);
+    interleave_rows(length, dim, head->v, step, rows, width, o->v);
+}
+
+static void forward_block(const tdm_attention_head *head, forward_operands *o, int64_t count, int64_t query)
+{
+    for (int64_t h = 0; h < count; h++)
+        multiply((left_rows){o[h].q + query * o[h].width, o[h].width}, (right_words){o[h].kt, o[h].rows}, 0,
+                 o[h].width, block_keys(&head[h], query), o[h].scores, o[h].rows);
+    for (int64_t h = 0; h < count; h++)
+        for (int64_t row = 0; row < block_rows(&head[h], query); row++)
+            o[h].sum[row] = softmax_row(query_keys(&head[h], query + row), block_keys(&head[h], query),
+                                        head[h].scale, o[h].scores + row * o[h].rows,
+                                        o[h].p + row * o[h].rows, head[h].lse + query + row);
+    for (int64_t h = 0; h < count; h++)
+        multiply((left_rows){o[h].p, o[h].rows}, (right_words){o[h].v, o[h].width}, 0,
+                 block_keys(&head[h], query), o[h].width, o[h].out, o[h].width);
+    for (int64_t h = 0; h < count; h++)
+        for (int64_t row = 0; row < block_rows(&head[h], query); row++)
+            store_row(head[h].head_dim, o[h].out + row * o[h].width, 1.0f / o[h].sum[row],
+                      (uint16_t *)head[h].out + (query + row) * head[h].out_step);
+}
+
+void tdm_attention_amx_forward(const tdm_attention_head *head, int64_t count, void *scratch)
+{
+    forward_operands o[TDM_AMX_MAX_HEADS];
     unsigned char *at = scratch;
-    uint16_t *q = take(&at, rows * width * 2), *p = take(&at, BLOCK * rows * 2);
-    uint32_t *kt = take(&at, rows * width * 2), *v = take(&at, rows * width * 2);
-    float *scores = take(&at, BLOCK * rows * 4), *out = take(&at, BLOCK * width * 4);
-    copy_rows(length, dim, head->q, head->qkv_step, rows, width, q);
-    transpose_rows(length, dim, head->k, head->qkv_step, rows, width, kt);
-    interleave_rows(length, dim, head->v, head->qkv_step, rows, width, v);
+    for (int64_t h = 0; h < count; h++) load_forward(&head[h], &at, &o[h]);
     configure_tiles();
-    for (int64_t query = 0; query < length; query += BLOCK) {
-        int64_t keys = block_keys(head, query);
-        float sum[BLOCK];
-        multiply((left_rows){q + query * width, width}, (right_words){kt, rows}, 0, width, keys, scores,
-                 rows);
-        for (int64_t row = 0; row < block_rows(head, query); row++)
-            sum[row] = softmax_row(query_keys(head, query + row), keys, head->scale, scores + row * rows,
-                                   p + row * rows, head->lse + query + row);
-        multiply((left_rows){p, rows}, (right_words){v, width}, 0, keys, width, out, width);
-        for (int64_t row = 0; row < block_rows(head, query); row++)
-            store_row(dim, out + row * width, 1.0f / sum[row],
-                      (uint16_t *)head->out + (query + row) * head->out_step);
-    }
+    for (int64_t query = 0; query < head->length; query += BLOCK) forward_block(head, o, count, query);
     _tile_release();
 }
+
+/* ---- Backward ---- */
 
 typedef struct backward_operands {
     int64_t rows, width;                /* padded length and head_dim */
@@ -313,26 +344,25 @@ typedef struct backward_operands {
     float *block;                       /* [32][width] */
 } backward_operands;
 
-static void take_backward(const tdm_attention_head *head, void *scratch, backward_operands *o)
+static void take_backward(const tdm_attention_head *head, unsigned char **at, backward_operands *o)
 {
     int64_t rows = o->rows = pad(head->length), width = o->width = pad(head->head_dim);
-    unsigned char *at = scratch;
-    o->q = take(&at, rows * width * 2);
-    o->dout = take(&at, rows * width * 2);
-    o->kt = take(&at, rows * width * 2);
-    o->vt = take(&at, rows * width * 2);
-    o->k = take(&at, rows * width * 2);
-    o->q_pairs = take(&at, rows * width * 2);
-    o->dout_pairs = take(&at, rows * width * 2);
-    o->delta = take(&at, rows * 4);
-    o->scores = take(&at, BLOCK * rows * 4);
-    o->dp = take(&at, BLOCK * rows * 4);
-    o->ds = take(&at, BLOCK * rows * 2);
-    o->p_pairs = take(&at, BLOCK * rows * 2);
-    o->ds_pairs = take(&at, BLOCK * rows * 2);
-    o->pt = take(&at, rows * rows * 2);
-    o->dst = take(&at, rows * rows * 2);
-    o->block = take(&at, BLOCK * width * 4);
+    o->q = take(at, rows * width * 2);
+    o->dout = take(at, rows * width * 2);
+    o->kt = take(at, rows * width * 2);
+    o->vt = take(at, rows * width * 2);
+    o->k = take(at, rows * width * 2);
+    o->q_pairs = take(at, rows * width * 2);
+    o->dout_pairs = take(at, rows * width * 2);
+    o->delta = take(at, rows * 4);
+    o->scores = take(at, BLOCK * rows * 4);
+    o->dp = take(at, BLOCK * rows * 4);
+    o->ds = take(at, BLOCK * rows * 2);
+    o->p_pairs = take(at, BLOCK * rows * 2);
+    o->ds_pairs = take(at, BLOCK * rows * 2);
+    o->pt = take(at, rows * rows * 2);
+    o->dst = take(at, rows * rows * 2);
+    o->block = take(at, BLOCK * width * 4);
 }
 
 static inline __m512 to_f32(__m256i x)
@@ -428,40 +458,64 @@ static void transpose_block(const backward_operands *o, int64_t query, int64_t k
     }
 }
 
-/* gradient[32 keys] = left[32 keys][queries] · right[queries][width], times scale, as bf16 rows */
-static void key_gradient(const tdm_attention_head *head, const backward_operands *o, int64_t key,
-                         const uint16_t *left, const uint32_t *right, float scale, uint16_t *gradient)
+/* Rows of 32 of a gradient, times scale, as bf16. */
+static void store_block(const tdm_attention_head *head, const backward_operands *o, int64_t first,
+                        float scale, uint16_t *gradient)
+{
+    for (int64_t row = 0; row < block_rows(head, first); row++)
+        store_row(head->head_dim, o->block + row * o->width, scale,
+                  gradient + (first + row) * head->qkv_step);
+}
+
+/* dQ of 32 queries; leaves their part of P^T and dS^T. */
+static void query_block(const tdm_attention_head *head, backward_operands *o, int64_t count, int64_t query)
+{
+    for (int64_t h = 0; h < count; h++) {
+        const int64_t keys = block_keys(&head[h], query), width = o[h].width, at = query * width;
+        multiply((left_rows){o[h].q + at, width}, (right_words){o[h].kt, o[h].rows}, 0, width, keys,
+                 o[h].scores, o[h].rows);
+        multiply((left_rows){o[h].dout + at, width}, (right_words){o[h].vt, o[h].rows}, 0, width, keys,
+                 o[h].dp, o[h].rows);
+    }
+    for (int64_t h = 0; h < count; h++) probability_rows(&head[h], &o[h], query, block_keys(&head[h], query));
+    for (int64_t h = 0; h < count; h++) {
+        const int64_t keys = block_keys(&head[h], query);
+        multiply((left_rows){o[h].ds, o[h].rows}, (right_words){o[h].k, o[h].width}, 0, keys, o[h].width,
+                 o[h].block, o[h].width);
+        transpose_block(&o[h], query, keys, o[h].p_pairs, o[h].pt);
+        transpose_block(&o[h], query, keys, o[h].ds_pairs, o[h].dst);
+    }
+    for (int64_t h = 0; h < count; h++) store_block(&head[h], &o[h], query, head[h].scale, head[h].dq);
+}
+
+/* block[32 keys][width] = left[32 keys][queries] · right[queries][width] */
+static void multiply_keys(const tdm_attention_head *head, const backward_operands *o, int64_t key,
+                          const uint16_t *left, const uint32_t *right)
 {
     int64_t first = head->causal ? key : 0; /* earlier queries do not see these keys */
     multiply((left_rows){left + key * o->rows, o->rows}, (right_words){right, o->width}, first, o->rows,
              o->width, o->block, o->width);
-    for (int64_t row = 0; row < block_rows(head, key); row++)
-        store_row(head->head_dim, o->block + row * o->width, scale, gradient + (key + row) * head->qkv_step);
 }
 
-void tdm_attention_amx_backward(const tdm_attention_head *head, void *scratch)
+/* dV and dK of 32 keys */
+static void key_block(const tdm_attention_head *head, backward_operands *o, int64_t count, int64_t key)
 {
-    backward_operands o;
-    take_backward(head, scratch, &o);
-    load_backward(head, &o);
+    for (int64_t h = 0; h < count; h++) multiply_keys(&head[h], &o[h], key, o[h].pt, o[h].dout_pairs);
+    for (int64_t h = 0; h < count; h++) store_block(&head[h], &o[h], key, 1.0f, head[h].dv);
+    for (int64_t h = 0; h < count; h++) multiply_keys(&head[h], &o[h], key, o[h].dst, o[h].q_pairs);
+    for (int64_t h = 0; h < count; h++) store_block(&head[h], &o[h], key, head[h].scale, head[h].dk);
+}
+
+void tdm_attention_amx_backward(const tdm_attention_head *head, int64_t count, void *scratch)
+{
+    backward_operands o[TDM_AMX_MAX_HEADS];
+    unsigned char *at = scratch;
+    for (int64_t h = 0; h < count; h++) {
+        take_backward(&head[h], &at, &o[h]);
+        load_backward(&head[h], &o[h]);
+    }
     configure_tiles();
-    for (int64_t query = 0; query < head->length; query += BLOCK) {
-        int64_t keys = block_keys(head, query);
-        multiply((left_rows){o.q + query * o.width, o.width}, (right_words){o.kt, o.rows}, 0, o.width, keys,
-                 o.scores, o.rows);
-        multiply((left_rows){o.dout + query * o.width, o.width}, (right_words){o.vt, o.rows}, 0, o.width,
-                 keys, o.dp, o.rows);
-        probability_rows(head, &o, query, keys);
-        transpose_block(&o, query, keys, o.p_pairs, o.pt);
-        transpose_block(&o, query, keys, o.ds_pairs, o.dst);
-        multiply((left_rows){o.ds, o.rows}, (right_words){o.k, o.width}, 0, keys, o.width, o.block, o.width);
-        for (int64_t row = 0; row < block_rows(head, query); row++)
-            store_row(head->head_dim, o.block + row * o.width, head->scale,
-                      (uint16_t *)head->dq + (query + row) * head->qkv_step);
-    }
-    for (int64_t key = 0; key < head->length; key += BLOCK) {
-        key_gradient(head, &o, key, o.pt, o.dout_pairs, 1.0f, head->dv);
-        key_gradient(head, &o, key, o.dst, o.q_pairs, head->scale, head->dk);
-    }
+    for (int64_t query = 0; query < head->length; query += BLOCK) query_block(head, o, count, query);
+    for (int64_t key = 0; key < head->length; key += BLOCK) key_block(head, o, count, key);
     _tile_release();
 }
