@@ -115,7 +115,7 @@ tdm_status embedding_write_part(const char *path, const part_info *p, const tdm_
     }
     TDM_TRY(tdm_fsync_path(file.path));
     TDM_REQUIRE(rename(file.path, path) == 0, TDM_E_IO, "%s: cannot rename: %s", file.path, strerror(errno));
-    return TDM_OK;
+    return tdm_fsync_parent(path);
 }
 
 static tdm_status write_own_part(tdm_comm *comm, const char *dir, part_info *p, const tdm_embeddings *e)

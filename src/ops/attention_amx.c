@@ -181,7 +181,7 @@ static void transpose_rows(int64_t rows, int64_t width, const uint16_t *from, in
 /* 2^x for x <= about 0, relative error 3e-6; 0 below -126. */
 static inline __m512 exp2_vector(__m512 x)
 {
-    x = _mm512_max_ps(x, _mm512_set1_ps(-150.0f));
+    x = _mm512_max_ps(_mm512_set1_ps(-150.0f), x); /* in this order a NaN stays */
     __m512 n = _mm512_roundscale_ps(x, 0);
     __m512 r = _mm512_sub_ps(x, n);
     __m512 p = _mm512_set1_ps(9.582776798e-3f); /* as rough_exp in kernels_body.h */
