@@ -24,8 +24,11 @@ enum {
     BLOCK = 32 /* rows and columns of the micro kernel, and k of one step */
 };
 
-static void configure_tiles(void)
+/* Tiles 2, 3 and 5 are the lower half of a block of 32 rows, of which a single short block uses only some:
+ * the time of a multiplication is that of its rows. */
+static void configure_tiles(int64_t length)
 {
+    const int64_t lower = length < BLOCK ? tdm_max_i64(length - TILE, 1) : TILE;
     struct tile_config { /* Intel SDM vol. 1, 18.2: palette 1 */
         uint8_t palette, start_row, reserved[14];
         uint16_t row_bytes[16];
@@ -37,6 +40,7 @@ static void configure_tiles(void)
         config.row_bytes[i] = 64;
         config.rows[i] = TILE;
     }
+    config.rows[2] = config.rows[3] = config.rows[5] = (uint8_t)lower;
     __asm__ volatile("" ::: "memory"); /* GCC 12 thinks that the next reads 8 bytes only */
     _tile_loadconfig(&config);
 }
@@ -51,7 +55,8 @@ typedef struct right_words {
     int64_t step;
 } right_words;
 
-/* c[32][c_step] = A[32][k_begin … k_end) · B[k_begin … k_end)[32]; k in multiples of 32 */
+/* c[32][c_step] = A[32][k_begin … k_end) · B[k_begin … k_end)[32]; k in multiples of 32. Fewer rows of c are
+ * written where configure_tiles says so. */
 static inline void multiply_block(left_rows left, right_words right, int64_t k_begin, int64_t k_end, float *c,
                                   int64_t c_step)
 {
@@ -324,7 +329,7 @@ void tdm_attention_amx_forward(const tdm_attention_head *head, int64_t count, vo
     forward_operands o[TDM_AMX_MAX_HEADS];
     unsigned char *at = scratch;
     for (int64_t h = 0; h < count; h++) load_forward(&head[h], &at, &o[h]);
-    configure_tiles();
+    configure_tiles(head->length);
     for (int64_t query = 0; query < head->length; query += BLOCK) forward_block(head, o, count, query);
     _tile_release();
 }
@@ -416,8 +421,9 @@ static query_row row_of(const tdm_attention_head *head, const backward_operands 
 static inline void probabilities(const query_row *row, __m512 factor, int64_t key, __m512 *p, __m512 *ds)
 {
     __m512 value = exp2_vector(_mm512_fmsub_ps(_mm512_load_ps(row->scores + key), factor, row->offset));
-    *p = _mm512_maskz_mov_ps(seen_mask(row->seen, key), value);
-    *ds = _mm512_mul_ps(*p, _mm512_sub_ps(_mm512_load_ps(row->dp + key), row->delta));
+    const __mmask16 seen = seen_mask(row->seen, key); /* beyond it may be anything, also a NaN */
+    *p = _mm512_maskz_mov_ps(seen, value);
+    *ds = _mm512_maskz_mul_ps(seen, *p, _mm512_sub_ps(_mm512_load_ps(row->dp + key), row->delta));
 }
 
 /* Two queries at a time: rows of ds, and words of two queries of p and ds. */
@@ -514,7 +520,7 @@ void tdm_attention_amx_backward(const tdm_attention_head *head, int64_t count, v
         take_backward(&head[h], &at, &o[h]);
         load_backward(&head[h], &o[h]);
     }
-    configure_tiles();
+    configure_tiles(head->length);
     for (int64_t query = 0; query < head->length; query += BLOCK) query_block(head, o, count, query);
     for (int64_t key = 0; key < head->length; key += BLOCK) key_block(head, o, count, key);
     _tile_release();
