@@ -31,6 +31,11 @@ else()
                               HEADER_FILE_ONLY TRUE)
 endif()
 
+# Loops over bf16 rows convert in one instruction; contexts of bf16 exist only on CPUs that have it.
+if(TANDEM_HAVE_AMX)
+  set_property(SOURCE ${root}/src/ops/kernels_avx512.c APPEND PROPERTY COMPILE_OPTIONS -mavx512bf16)
+endif()
+
 # Not part of `all`: make ops_bench
 add_executable(ops_bench EXCLUDE_FROM_ALL ${root}/bench/ops_bench.c)
 target_link_libraries(ops_bench PRIVATE tandem_ops)

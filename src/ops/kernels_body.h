@@ -139,6 +139,11 @@ INLINE float normal_cdf(int dtype, float x, float *density)
     return x < 0.0f ? tail : 1.0f - tail;
 }
 
+#if defined(__AVX512BF16__)
+#include "activation_bf16.h"
+#include "layernorm_bf16.h"
+#endif
+
 static void f32_to_bf16(int64_t n, const float *x, uint16_t *y)
 {
 #pragma omp simd
@@ -222,6 +227,12 @@ static void layernorm_forward(tdm_dtype dtype, int64_t rows, int64_t width, cons
                               const void *branch, float *x_out, const float *gamma, const float *beta,
                               void *y, float *mean, float *rstd)
 {
+#if defined(__AVX512BF16__)
+    if (dtype == TDM_BF16 && branch && width % 32 == 0) {
+        layernorm_forward_bf16(rows, width, x, branch, x_out, gamma, beta, y, mean, rstd);
+        return;
+    }
+#endif
     BY_DTYPE(dtype,
              layernorm_forward_typed(DTYPE, rows, width, x, branch, x_out, gamma, beta, y, mean, rstd));
 }
@@ -313,6 +324,12 @@ INLINE void activation_forward_typed(int kind, int dtype, int64_t n, const void 
 
 static void activation_forward(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, void *y)
 {
+#if defined(__AVX512BF16__)
+    if (dtype == TDM_BF16) {
+        activation_forward_bf16(kind, n, x, y);
+        return;
+    }
+#endif
     if (kind == TDM_QUICKGELU)
         BY_DTYPE(dtype, activation_forward_typed(TDM_QUICKGELU, DTYPE, n, x, y));
     else
@@ -343,6 +360,15 @@ INLINE void activation_backward_typed(int kind, int dtype, int64_t n, const void
 static void activation_backward(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x,
                                 const void *dy, void *dx, void *y)
 {
+#if defined(__AVX512BF16__)
+    if (dtype == TDM_BF16) {
+        if (y)
+            activation_backward_bf16_both(kind, n, x, dy, dx, y);
+        else
+            activation_backward_bf16(kind, n, x, dy, dx);
+        return;
+    }
+#endif
     if (kind == TDM_QUICKGELU)
         BY_DTYPE(dtype, activation_backward_typed(TDM_QUICKGELU, DTYPE, n, x, dy, dx, y));
     else
@@ -484,12 +510,21 @@ static void softmax_cross_entropy(int64_t rows, int64_t classes, float *logits, 
         loss[row] = softmax_cross_entropy_row(classes, logits + row * classes, target + row * classes);
 }
 
+/* Of four quarters at once: one sum alone would wait for itself. */
 static double sum_squares(int64_t n, const float *x)
 {
-    double sum = 0.0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
-    return sum;
+    const int64_t quarter = n / 4;
+    const float *b = x + quarter, *c = b + quarter, *d = c + quarter;
+    double sum_a = 0.0, sum_b = 0.0, sum_c = 0.0, sum_d = 0.0;
+#pragma omp simd reduction(+ : sum_a, sum_b, sum_c, sum_d)
+    for (int64_t i = 0; i < quarter; i++) {
+        sum_a += (double)x[i] * (double)x[i];
+        sum_b += (double)b[i] * (double)b[i];
+        sum_c += (double)c[i] * (double)c[i];
+        sum_d += (double)d[i] * (double)d[i];
+    }
+    for (int64_t i = 4 * quarter; i < n; i++) sum_a += (double)x[i] * (double)x[i];
+    return (sum_a + sum_b) + (sum_c + sum_d);
 }
 
 static void adamw(int64_t n, float *w, const float *g, float *m, float *v, const tdm_adamw_step *step)
