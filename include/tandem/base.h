@@ -15,7 +15,8 @@ TDM_CHECKED tdm_status tdm_alloc(size_t bytes, const char *what, void **out);
 void tdm_free(void *pointer); /* NULL is fine */
 
 /* A bump allocator for one step's activations. The address range is reserved once and touched on use, so
- * the resident size is that of the largest step. Not thread-safe. */
+ * the resident size is that of the largest step. Not thread-safe. {.capacity_bytes = SIZE_MAX} without a
+ * base counts only: what it gives are NULLs. */
 typedef struct tdm_scratch {
     unsigned char *base;
     size_t capacity_bytes;

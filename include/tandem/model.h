@@ -8,6 +8,8 @@
 
 typedef struct tdm_model tdm_model;
 
+typedef enum tdm_modality { TDM_IMAGE, TDM_TEXT, TDM_MODALITIES } tdm_modality;
+
 /* Declares the rows in `params` (empty before; owned by the caller and outliving the model): image tower,
  * text tower, logit_scale. config is read during the call only. max_rows: the most samples that one forward
  * call will see. train: room for activations and gradients. The caller then allocates params, fills them, and
@@ -16,6 +18,16 @@ TDM_CHECKED tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, 
                                         tdm_params *params, tdm_model **model);
 void tdm_model_destroy(tdm_model **model);
 int64_t tdm_model_embed_dim(const tdm_model *model);
+
+/* What a training step has at once. A view's `batch` samples pass a tower in calls of `chunk` samples. */
+typedef struct tdm_model_plan {
+    int64_t batch, chunk;
+    /* Views whose activations all wait for their backward at once; 0: those of one call do. */
+    int64_t kept_views[TDM_MODALITIES];
+} tdm_model_plan;
+/* Room for the activations of such steps beside that for single calls of max_rows (address space: only what a
+ * step touches becomes resident). After the load; nothing may wait for its backward. */
+TDM_CHECKED tdm_status tdm_model_reserve(tdm_model *model, const tdm_model_plan *plan);
 
 /* Adds value[count] over the ranks, in place, the same bits everywhere. */
 typedef void tdm_rank_sum(void *context, double *value, int64_t count);
@@ -34,8 +46,6 @@ TDM_CHECKED tdm_status tdm_model_load(tdm_model *model);
 /* The same when only the weights of trained rows have changed since the last load: after an optimiser step.
  */
 TDM_CHECKED tdm_status tdm_model_load_trained(tdm_model *model);
-
-typedef enum tdm_modality { TDM_IMAGE, TDM_TEXT, TDM_MODALITIES } tdm_modality;
 
 /* Is any row of the tower trained? If not, forward keeps no activations and backward does nothing. */
 bool tdm_model_trains(const tdm_model *model, tdm_modality modality);
@@ -57,11 +67,14 @@ typedef struct tdm_tower_mode {
 /* Pooled features before normalisation, f32 [n][embed_dim]; keeps no activations. */
 TDM_CHECKED tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
                                        const tdm_tower_mode *mode, float *features);
-/* The same and keeps the activations for one tdm_model_backward of the same modality. */
+/* The same and keeps, according to train.recompute, activations for one tdm_model_backward of the same
+ * modality and what that reads of the input: image, or token. Several forwards may wait for their backwards,
+ * which come in the opposite order. */
 TDM_CHECKED tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality,
                                          const tdm_tower_input *input, const tdm_tower_mode *mode,
                                          float *features);
-/* Adds the gradients of trained rows to params->grad, and computes nothing below the lowest of them. Frozen
+/* Of the last tdm_model_forward of the modality that still waits. Adds the gradients of trained rows to
+ * params->grad, and computes nothing below the lowest of them. Frozen
  * rows above it may receive something too, which means nothing. `final_from`, unless NULL, is told after each
  * layer: the arena from `begin` to the end of this tower's rows has its final gradient if this was the last
  * chunk. */
@@ -69,18 +82,24 @@ typedef void tdm_final_from(void *context, int64_t begin);
 TDM_CHECKED tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const float *dfeatures,
                                           tdm_final_from *final_from, void *context);
 
+/* Drops what waits for its backward. */
+void tdm_model_forget(tdm_model *model);
+
 /* The learned log inverse temperature, as a row of the arena. */
 float *tdm_model_logit_scale(tdm_model *model);
 float *tdm_model_dlogit_scale(tdm_model *model);
 /* Clamps logit_scale to [0, logit_scale_max], unless it is frozen. After each optimiser step. */
 void tdm_model_clamp(tdm_model *model);
 
-/* Bytes: parameters with gradients and moments, packed weights, activations of one chunk. For --dry-run. */
+/* Bytes: parameters with gradients and moments, packed weights, activations of such a step. For --dry-run. */
 typedef struct tdm_model_memory {
     int64_t parameters, optimizer, packed, activations;
 } tdm_model_memory;
-TDM_CHECKED tdm_status tdm_model_memory_estimate(const tdm_config *config, tdm_dtype dtype, int64_t rows,
-                                                 int64_t tokens_per_caption, tdm_model_memory *memory);
+TDM_CHECKED tdm_status tdm_model_memory_estimate(const tdm_model *model, tdm_dtype dtype,
+                                                 const tdm_model_plan *plan, int64_t tokens_per_caption,
+                                                 tdm_model_memory *memory);
+/* The most that activations have taken since the last tdm_model_reserve. */
+int64_t tdm_model_activation_bytes(const tdm_model *model);
 /* Matmul FLOP of one forward of n samples; of captions that hold `tokens` tokens in total and have
  * `tokens_squared` as the sum of their squared lengths (causal attention counts half). No padding is counted.
  * Backward is twice this, times tdm_model_backward_share. */

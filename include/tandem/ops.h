@@ -173,6 +173,9 @@ void tdm_layernorm_forward(tdm_ops *ops, int64_t t, int64_t width, const float *
 /* The same with f32 output and without a branch (ln_pre, whose output is the residual stream; ln_post). */
 void tdm_layernorm_forward_f32(tdm_ops *ops, int64_t t, int64_t width, const float *x, const float *gamma,
                                const float *beta, float *y, float *mean, float *rstd);
+/* y again, the same bits, from what a tdm_layernorm_forward left in x_out (or x), mean and rstd. */
+void tdm_layernorm_again(tdm_ops *ops, int64_t t, int64_t width, const float *x, const float *mean,
+                         const float *rstd, const float *gamma, const float *beta, void *y);
 /* dx[t][width] f32: with add, dx += the gradient through LayerNorm (residual), else it is written.
  * dx_act, unless NULL, receives the resulting dx in act dtype (input of the branch's backward).
  * dgamma += , dbeta += . x is the LayerNorm's input. */
@@ -186,7 +189,8 @@ void tdm_layernorm_backward_f32(tdm_ops *ops, int64_t t, int64_t width, const fl
 /* ---- Activation ---- quickgelu: x·sigmoid(1.702 x); gelu: x·Phi(x) (erf, as torch.nn.GELU()). */
 typedef enum tdm_activation { TDM_QUICKGELU, TDM_GELU } tdm_activation;
 void tdm_activation_forward(tdm_ops *ops, tdm_activation kind, int64_t n, const void *x, void *y);
-/* dx may equal dy. y, unless NULL, receives the recomputed output (so that it need not be kept). */
+/* dx may equal dy. y, unless NULL, receives the recomputed output (so that it need not be kept); in both
+ * functions y may equal x. */
 void tdm_activation_backward(tdm_ops *ops, tdm_activation kind, int64_t n, const void *x, const void *dy,
                              void *dx, void *y);
 

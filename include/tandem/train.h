@@ -29,9 +29,11 @@ TDM_CHECKED tdm_status tdm_trainer_views(const tdm_config *config, uint32_t *ima
                                          uint32_t *text_views);
 /* The most rows that the model sees at once: train.chunk or the whole local batch. */
 int64_t tdm_trainer_rows(const tdm_config *config, int ranks);
+/* How a rank with the largest share of the batch divides its step, and what it keeps (train.recompute). */
+TDM_CHECKED tdm_status tdm_trainer_plan(const tdm_config *config, int ranks, tdm_model_plan *plan);
 
-/* Borrows everything; params are allocated with gradients and the model is loaded. Which rows are trained is
- * read now and may not change later. Not collective. */
+/* Borrows everything; params are allocated with gradients and the model is loaded; reserves its activations
+ * (tdm_model_reserve). Which rows are trained is read now and may not change later. Not collective. */
 TDM_CHECKED tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *config,
                                           tdm_params *params, tdm_model *model, tdm_optim *optim,
                                           int64_t total_steps, tdm_trainer **trainer);

@@ -249,16 +249,16 @@ static tdm_status show_groups(const run *r)
 static tdm_status show_memory(const run *r)
 {
     const double mib = 1.0 / (1 << 20);
-    const int64_t rows = tdm_trainer_rows(&r->config, tdm_comm_size(r->comm));
+    tdm_model_plan plan;
     tdm_model_memory memory;
-    TDM_TRY(tdm_model_memory_estimate(&r->config, tdm_ops_dtype(r->ops), rows,
+    TDM_TRY(tdm_trainer_plan(&r->config, tdm_comm_size(r->comm), &plan));
+    TDM_TRY(tdm_model_memory_estimate(r->model, tdm_ops_dtype(r->ops), &plan,
                                       r->config.model.text.context_length, &memory));
     tdm_log(TDM_LOG_INFO,
             "memory per rank: weights and gradients %.0f MiB, optimiser %.0f MiB, packed weights %.0f MiB, "
-            "activations of "
-            "%lld pairs at most %.0f MiB (captions as long as the context)",
+            "activations of %lld pairs in chunks of %lld at most %.0f MiB (captions as long as the context)",
             (double)memory.parameters * mib, (double)memory.optimizer * mib, (double)memory.packed * mib,
-            (long long)rows, (double)memory.activations * mib);
+            (long long)plan.batch, (long long)plan.chunk, (double)memory.activations * mib);
     return TDM_OK;
 }
 

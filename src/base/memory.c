@@ -58,7 +58,7 @@ tdm_status tdm_scratch_take(tdm_scratch *scratch, size_t bytes, void **out)
     TDM_REQUIRE(rounded <= scratch->capacity_bytes - scratch->used_bytes, TDM_E_NOMEM,
                 "activations need more than the %.1f MiB reserved for them",
                 (double)scratch->capacity_bytes / (1 << 20));
-    *out = scratch->base + scratch->used_bytes;
+    *out = scratch->base ? scratch->base + scratch->used_bytes : NULL;
     scratch->used_bytes += rounded;
     if (scratch->used_bytes > scratch->peak_bytes) scratch->peak_bytes = scratch->used_bytes;
     return TDM_OK;

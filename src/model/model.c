@@ -8,7 +8,7 @@ struct tdm_model {
     tdm_scratch scratch;
     tower *tower[TDM_MODALITIES];
     rank_sum rank_sum;
-    int64_t embed_dim, logit_scale;
+    int64_t embed_dim, context_length, logit_scale;
     double logit_scale_max;
 };
 
@@ -44,14 +44,39 @@ static tdm_status find_towers(const tdm_config *config, const tower_type *found[
     return TDM_OK;
 }
 
-/* Activations of one chunk in bytes: an upper bound, from the longest captions. */
-static int64_t scratch_bytes(const tdm_config *config, const tower_type *const types[TDM_MODALITIES],
-                             tdm_dtype dtype, int64_t n_rows, int64_t tokens_per_caption, bool train)
+/* An upper bound of what `plan` needs at once, with captions of so many tokens. The towers go forward in
+ * their order and backward in the opposite one, so that what the second one keeps is gone when the first goes
+ * on. */
+static tdm_status plan_bytes(const tdm_model *model, const tdm_model_plan *plan, bool train,
+                             int64_t tokens_per_caption, int64_t *total)
 {
-    int64_t bytes = 0;
-    for (int m = 0; m < TDM_MODALITIES; m++)
-        bytes += types[m]->scratch_bytes(config, dtype, n_rows, tokens_per_caption, train);
-    return bytes;
+    int64_t kept = 0;
+    const int64_t rest = plan->batch % plan->chunk;
+    *total = 0;
+    for (int i = 0; i < TDM_MODALITIES; i++) {
+        const tower *self = model->tower[i];
+        tower_bytes whole, last = {0};
+        TDM_TRY(self->type->scratch_bytes(self, plan->chunk, tokens_per_caption, &whole));
+        if (rest > 0) TDM_TRY(self->type->scratch_bytes(self, rest, tokens_per_caption, &last));
+        int64_t work = whole.lone;
+        if (train && tdm_model_trains(model, (tdm_modality)i)) {
+            const int64_t views = plan->kept_views[i];
+            kept += views * (plan->batch / plan->chunk * whole.kept + last.kept);
+            work = views > 0 ? whole.work : tdm_max_i64(whole.lone, whole.kept + whole.work);
+        }
+        *total = tdm_max_i64(*total, kept + work);
+    }
+    return TDM_OK;
+}
+
+/* A new arena, unless the present one is large enough: nothing is kept in it. */
+static tdm_status reserve(tdm_model *model, const tdm_model_plan *plan, bool train)
+{
+    int64_t bytes;
+    TDM_TRY(plan_bytes(model, plan, train, model->context_length, &bytes));
+    if ((size_t)bytes <= model->scratch.capacity_bytes) return TDM_OK;
+    tdm_scratch_destroy(&model->scratch);
+    return tdm_scratch_create((size_t)bytes, &model->scratch);
 }
 
 tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, int64_t max_rows,
@@ -65,9 +90,7 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
     m->params = params;
     m->embed_dim = config->model.embed_dim;
     m->logit_scale_max = config->model.logit_scale_max;
-    TDM_TRY(tdm_scratch_create((size_t)scratch_bytes(config, types, tdm_ops_dtype(ops), max_rows,
-                                                     config->model.text.context_length, train),
-                               &m->scratch));
+    m->context_length = config->model.text.context_length;
     const tower_setup setup = {.config = config,
                                .ops = ops,
                                .params = params,
@@ -81,8 +104,23 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
         m->tower[i]->end_row = params->count;
         for (int64_t row = first_row; row < params->count; row++) params->row[row].tower = i;
     }
-    return declare(params, &m->logit_scale, TDM_INIT_CONSTANT, config->model.logit_scale_init, 0, NULL, "",
-                   "logit_scale");
+    TDM_TRY(declare(params, &m->logit_scale, TDM_INIT_CONSTANT, config->model.logit_scale_init, 0, NULL, "",
+                    "logit_scale"));
+    const tdm_model_plan one_call = {.batch = max_rows, .chunk = max_rows, .kept_views = {1, 1}};
+    return reserve(m, &one_call, train);
+}
+
+tdm_status tdm_model_reserve(tdm_model *model, const tdm_model_plan *plan)
+{
+    TDM_TRY(reserve(model, plan, true));
+    model->scratch.peak_bytes = 0;
+    return TDM_OK;
+}
+
+void tdm_model_forget(tdm_model *model)
+{
+    for (int i = 0; i < TDM_MODALITIES; i++) model->tower[i]->kept = NULL;
+    tdm_scratch_rewind(&model->scratch, 0);
 }
 
 void tdm_model_destroy(tdm_model **model)
@@ -189,26 +227,19 @@ void tdm_model_clamp(tdm_model *model)
     if (*scale < 0.0f) *scale = 0.0f;
 }
 
-tdm_status tdm_model_memory_estimate(const tdm_config *config, tdm_dtype dtype, int64_t n_rows,
+tdm_status tdm_model_memory_estimate(const tdm_model *model, tdm_dtype dtype, const tdm_model_plan *plan,
                                      int64_t tokens_per_caption, tdm_model_memory *memory)
 {
-    const tower_type *types[TDM_MODALITIES];
-    tdm_params params = {0};
-    tdm_ops *ops = NULL;
-    tdm_model *model = NULL;
-    TDM_TRY(find_towers(config, types));
-    tdm_status status = tdm_ops_create(dtype, 1, &ops);
-    if (status == TDM_OK) status = tdm_model_create(config, ops, true, 1, &params, &model);
-    if (status == TDM_OK) {
-        memory->parameters = 2 * (int64_t)sizeof(float) * params.total;
-        memory->optimizer = 2 * (int64_t)sizeof(float) * params.total;
-        memory->packed = 2 * (int64_t)tdm_dtype_bytes(dtype) * params.total;
-        memory->activations = scratch_bytes(config, types, dtype, n_rows, tokens_per_caption, true);
-    }
-    tdm_model_destroy(&model);
-    tdm_ops_destroy(&ops);
-    tdm_params_destroy(&params);
-    return status;
+    const int64_t total = model->params->total;
+    memory->parameters = 2 * (int64_t)sizeof(float) * total;
+    memory->optimizer = 2 * (int64_t)sizeof(float) * total;
+    memory->packed = 2 * (int64_t)tdm_dtype_bytes(dtype) * total;
+    return plan_bytes(model, plan, true, tokens_per_caption, &memory->activations);
+}
+
+int64_t tdm_model_activation_bytes(const tdm_model *model)
+{
+    return (int64_t)model->scratch.peak_bytes;
 }
 
 double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int64_t n, int64_t tokens,

@@ -22,6 +22,13 @@ typedef struct tower_setup {
 
 typedef struct tower tower;
 
+/* Bytes of scratch. */
+typedef struct tower_bytes {
+    int64_t kept; /* by a forward for its backward */
+    int64_t work; /* used by that forward and that backward beside it, the larger of the two */
+    int64_t lone; /* of a forward that keeps nothing */
+} tower_bytes;
+
 /* A tower type: one file, one row of tower_table.h. */
 typedef struct tower_type {
     const char *name;
@@ -30,15 +37,14 @@ typedef struct tower_type {
     tdm_status (*create)(const tower_setup *setup, tower **out);
     void (*destroy)(tower **self);
     tdm_status (*load)(tower *self); /* packs the weights */
-    /* features f32 [n][embed_dim]; keep: leaves its activations on the scratch stack for one backward. */
+    /* features f32 [n][embed_dim]; keep: leaves its activations on the scratch stack, as a record that
+     * becomes self->kept, for one backward, which takes the last record off. */
     tdm_status (*forward)(tower *self, const tdm_tower_input *input, const tdm_tower_mode *mode, bool keep,
                           float *features);
     tdm_status (*backward)(tower *self, const float *dfeatures, tdm_final_from *final_from, void *context);
     void (*update_statistics)(tower *self, bool apply); /* NULL: has none */
-    /* Bytes of scratch for n samples, an upper bound: of one forward without `train`, else of a forward that
-     * keeps its activations and of its backward. */
-    int64_t (*scratch_bytes)(const tdm_config *config, tdm_dtype dtype, int64_t n, int64_t tokens_per_caption,
-                             bool train);
+    /* Of one call with n samples, upper bounds, as of the last load (before the first: all is trained). */
+    tdm_status (*scratch_bytes)(const tower *self, int64_t n, int64_t tokens_per_caption, tower_bytes *bytes);
     /* FLOP of one forward: see tdm_model_tower_flop. */
     double (*forward_flop)(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared);
     /* Share of the backward's matmuls that frozen rows leave, 0 … 1; may be NULL: all of them. */
@@ -52,6 +58,8 @@ struct tower {
     int64_t first_row, end_row; /* its rows of the arena, after create */
     int64_t lowest_row; /* before each load: its first trained row; nothing below it needs a gradient */
     bool only_trained;  /* before each load: rows that are not trained have not changed since the last */
+    /* The tower's own: the last of the forwards that wait for their backward, NULL when none does. */
+    void *kept;
 };
 
 /* Is anything of the tower below this row of it trained, so that the gradient has to go on? */
@@ -74,7 +82,12 @@ typedef struct transformer_setup {
     uint32_t dropout_site; /* of the first block's first branch */
 } transformer_setup;
 
+/* Tensors of a block come in groups; backward finds those up to the level kept and makes the others again. */
+typedef enum tape_level { KEEP_NOTHING, KEEP_INPUT, KEEP_ATTENTION, KEEP_ALL } tape_level;
+tape_level tape_level_of(const tdm_config *config); /* train.recompute */
+
 typedef struct transformer transformer;
+typedef struct transformer_tape transformer_tape; /* what a forward leaves, on the scratch stack */
 tdm_status transformer_create(const transformer_setup *setup, transformer **out);
 void transformer_destroy(transformer **tr);
 tdm_status transformer_load(transformer *tr);
@@ -87,23 +100,30 @@ typedef struct packed {
     const int64_t *sample;
 } packed;
 
-/* x [t][width] f32 -> out [t][width] f32 (may equal x unless keep). keep: x stays in use until the backward.
- */
-tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_tower_mode *mode, bool keep,
-                               float *x, float *out);
-/* dx [t][width]: in the gradient of out, out the gradient of x, unless nothing below the blocks is trained:
- * then it stops at the lowest trained row. */
-tdm_status transformer_backward(transformer *tr, float *dx, tdm_final_from *final_from, void *context);
+/* From x [t][width] f32 to out [n][width] f32, the rows out_row[n] (ascending) of the result. tape, unless
+ * NULL, receives what the backward needs; x stays in use until then. */
+tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_tower_mode *mode, float *x,
+                               int64_t n, const int64_t *out_row, float *out, transformer_tape **tape);
+/* dx [t][width]: in the gradient of the result, out the gradient of x, unless nothing below the blocks is
+ * trained: then it stops at the lowest trained row. */
+tdm_status transformer_backward(transformer *tr, transformer_tape *tape, float *dx,
+                                tdm_final_from *final_from, void *context);
 /* See tower_type.backward_share. */
 double transformer_backward_share(const transformer *tr);
+/* Bytes of scratch for t rows, as of the last load. */
+typedef struct transformer_bytes {
+    size_t kept, forward, backward, lone; /* lone: of a forward without tape */
+} transformer_bytes;
+tdm_status transformer_scratch_bytes(const transformer *tr, int64_t t, transformer_bytes *bytes);
 
 double transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t tokens,
                         int64_t tokens_squared, bool causal);
-/* Bytes of scratch of a tower of n samples in `rows` token rows: blocks, residual streams, pooled rows. */
-int64_t transformer_tower_bytes(const tdm_tower_config *config, tdm_dtype dtype, int64_t n, int64_t rows,
-                                bool train);
 
 /* ---- Small helpers ---- */
+static inline size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
 /* Declares NAME of up to 4 dimensions; weight decay applies to matrices only, as in open_clip. */
 tdm_status declare(tdm_params *params, int64_t *index, tdm_init init, double init_value, int ndim,
                    const int64_t *shape, const char *prefix, const char *name);

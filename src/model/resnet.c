@@ -108,11 +108,18 @@ typedef struct resnet {
     double *sum;           /* [2·widest + 1] */
     float *moments;        /* [2·widest]: mean and variance of a batch */
     /* kept for backward */
-    size_t mark;
     int64_t n;
     bool batch_stats;
     void *stem_y[STEM - 1], *stream0; /* outputs of the stem's units, of the stem */
 } resnet;
+
+/* What one forward leaves for its backward, on the scratch stack: what the tower's parts had noted. */
+typedef struct resnet_kept {
+    struct resnet_kept *below; /* the one before */
+    size_t mark;               /* where this one begins */
+    resnet tower;
+    block *blocks; /* [blocks] */
+} resnet_kept;
 
 static tdm_status unit_create(resnet *r, const char *prefix, const char *conv, const char *norm, int64_t in,
                               int64_t out, int64_t kernel, int64_t height, int64_t width, double gamma,
@@ -579,23 +586,50 @@ static tdm_status resnet_forward(tower *base, const tdm_tower_input *input, cons
                                  bool keep, float *features)
 {
     resnet *r = (resnet *)base;
-    r->mark = tdm_scratch_mark(r->scratch);
+    const size_t mark = tdm_scratch_mark(r->scratch);
+    resnet_kept *k = NULL;
+    if (keep) {
+        TAKE(r->scratch, 1, &k);
+        TAKE(r->scratch, r->blocks, &k->blocks);
+    }
     r->n = input->n;
     r->batch_stats = mode->train && r->sync;
     void *last;
     TDM_TRY(keep ? forward_keeping(r, input, &last) : forward_lean(r, input, &last));
     TDM_TRY(pool_forward(r, input->n, last, features));
-    if (!keep) tdm_scratch_rewind(r->scratch, r->mark);
+    if (!keep) {
+        tdm_scratch_rewind(r->scratch, mark);
+        return TDM_OK;
+    }
+    k->below = base->kept;
+    k->mark = mark;
+    k->tower = *r;
+    memcpy(k->blocks, r->block, sizeof(block) * (size_t)r->blocks);
+    base->kept = k;
     return TDM_OK;
+}
+
+/* The parts as the forward left them. */
+static void restore(resnet *r, const resnet_kept *k)
+{
+    memcpy(r->stem, k->tower.stem, sizeof(r->stem));
+    memcpy(r->stem_y, k->tower.stem_y, sizeof(r->stem_y));
+    memcpy(r->block, k->blocks, sizeof(block) * (size_t)r->blocks);
+    r->pool = k->tower.pool;
+    r->stream0 = k->tower.stream0;
+    r->n = k->tower.n;
+    r->batch_stats = k->tower.batch_stats;
 }
 
 static tdm_status resnet_backward(tower *base, const float *dfeatures, tdm_final_from *final_from,
                                   void *context)
 {
     resnet *r = (resnet *)base;
+    resnet_kept *k = base->kept;
     const tdm_params *p = r->params;
     const block *last = &r->block[r->blocks - 1];
     void *g, *dx;
+    restore(r, k);
     TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &g);
     TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &dx);
     TDM_TRY(pool_backward(r, dfeatures, g));
@@ -612,7 +646,8 @@ static tdm_status resnet_backward(tower *base, const float *dfeatures, tdm_final
     }
     if (goes_below(base, r->block[0].a.weight)) TDM_TRY(stem_backward(r, g));
     if (final_from) final_from(context, p->row[r->stem[0].weight].offset);
-    tdm_scratch_rewind(r->scratch, r->mark);
+    base->kept = k->below;
+    tdm_scratch_rewind(r->scratch, k->mark);
     return TDM_OK;
 }
 
@@ -646,33 +681,36 @@ static int64_t block_backward_values(const block_shape *s)
 }
 
 /* Streams, whatever the blocks hold, stem and pooling; f32 arrays count as two or one values. */
-static int64_t resnet_scratch_bytes(const tdm_config *config, tdm_dtype dtype, int64_t n,
-                                    int64_t tokens_per_caption, bool train)
+static tdm_status resnet_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption,
+                                       tower_bytes *bytes)
 {
     (void)tokens_per_caption;
-    const tdm_tower_config *c = &config->model.image;
-    const int64_t blocks = block_count(c), stem_pixels = (c->height_px / 2) * (c->width_px / 2);
-    const int64_t half = c->width / 2, stem = stem_pixels * (WINDOW + 4 * half + 2 * c->width);
-    const int64_t stem_backward_values = stem_pixels * (c->width + 2 * half);
-    const int64_t tokens = 1 + (c->height_px / 32) * (c->width_px / 32), wide = 32 * c->width;
-    const int64_t floats = (int64_t)sizeof(float) / (int64_t)tdm_dtype_bytes(dtype);
-    const int64_t pool = 3 * tokens * wide + 2 * wide + floats * (tokens * c->heads + wide);
+    const resnet *r = (const resnet *)base;
+    const int64_t stem_pixels = (r->height / 2) * (r->width_px / 2),
+                  act = (int64_t)tdm_dtype_bytes(tdm_ops_dtype(r->ops));
+    const int64_t half = r->width / 2, stem = stem_pixels * (WINDOW + 4 * half + 2 * r->width);
+    const int64_t stem_backward_values = stem_pixels * (r->width + 2 * half);
+    const int64_t tokens = 1 + r->pool.pixels, wide = r->pool.width, floats = (int64_t)sizeof(float) / act;
+    const int64_t pool = 3 * tokens * wide + 2 * wide + floats * (tokens * r->pool.heads + wide);
     const int64_t pool_backward_values = 4 * tokens * wide + (2 + floats) * wide;
-    int64_t stream = stem_pixels / 4 * c->width, kept = 0, room = stem, backward = 0, channels = 3 * c->width;
-    for (int64_t i = 0; i < blocks; i++) {
-        const block_shape s = shape_of_block(c, i);
-        const int64_t out = pixels_out(&s) * s.planes * EXPANSION;
+    int64_t stream = stem_pixels / 4 * r->width, kept = 0, room = stem, backward = 0, channels = 3 * r->width;
+    for (int64_t i = 0; i < r->blocks; i++) {
+        const block_shape *s = &r->block[i].shape;
+        const int64_t out = pixels_out(s) * s->planes * EXPANSION;
         stream = tdm_max_i64(stream, out);
-        kept += block_values(&s) + out;
-        room = tdm_max_i64(room, block_values(&s) + pixels_in(&s) * s.planes);
-        backward = tdm_max_i64(backward, block_backward_values(&s));
-        channels += 10 * s.planes;
+        kept += block_values(s) + out;
+        room = tdm_max_i64(room, block_values(s) + pixels_in(s) * s->planes);
+        backward = tdm_max_i64(backward, block_backward_values(s));
+        channels += 10 * s->planes;
     }
     backward = tdm_max_i64(backward, tdm_max_i64(stem_backward_values, pool_backward_values));
-    const int64_t values =
-        2 * stream + (train ? stem + stream + kept + pool + backward : tdm_max_i64(room, pool));
-    const int64_t takes = 64 * (32 * blocks + 64); /* what rounding each array up may cost */
-    return n * values * (int64_t)tdm_dtype_bytes(dtype) + 16 * channels + takes + (1 << 20);
+    const int64_t record = (int64_t)(sizeof(resnet_kept) + sizeof(block) * (size_t)r->blocks);
+    const int64_t takes = 64 * (32 * r->blocks + 64); /* what rounding each array up may cost */
+    const int64_t fixed = 16 * channels + takes + record;
+    *bytes = (tower_bytes){.kept = n * act * (stem + stream + kept + pool) + fixed,
+                           .work = n * act * (2 * stream + backward) + takes,
+                           .lone = n * act * (2 * stream + tdm_max_i64(room, pool)) + fixed};
+    return TDM_OK;
 }
 
 static double resnet_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
@@ -731,6 +769,12 @@ static tdm_status resnet_build(resnet *r, const tower_setup *setup)
 {
     const tdm_config *config = setup->config;
     const tdm_tower_config *c = &config->model.image;
+    const char *recompute = config->train.recompute;
+    TDM_REQUIRE(
+        !setup->train || (strcmp(recompute, "block") && strcmp(recompute, "mlp")), TDM_E_CONFIG,
+        "train.recompute = \"%s\" is about the blocks of transformers; a resnet keeps all (\"none\") or "
+        "runs its chunks again (\"chunk\")",
+        recompute);
     r->base.type = &tower_resnet;
     r->ops = setup->ops;
     r->params = setup->params;

@@ -6,6 +6,19 @@
 #include <math.h>
 #include <string.h>
 
+/* What one forward leaves for its backward, on the scratch stack. */
+typedef struct text_kept {
+    struct text_kept *below; /* the one before */
+    size_t mark;             /* where this one begins */
+    packed rows;
+    int64_t n;
+    const int32_t *token;                 /* of the first caption of the input, borrowed */
+    int64_t *seq, *sample, *end_row;      /* [n+2], [n+1], [n] */
+    float *x;                             /* the blocks' input [t][width] */
+    float *pooled, *mean, *rstd, *normed; /* end tokens before and after ln_final [n][width] */
+    transformer_tape *blocks;
+} text_kept;
+
 typedef struct text {
     tower base;
     tdm_ops *ops;
@@ -14,13 +27,6 @@ typedef struct text {
     int64_t context, vocab, width, embed_dim;
     int64_t table, position, ln_final_weight, ln_final_bias, projection;
     transformer *blocks;
-    /* kept for backward */
-    size_t mark;
-    packed rows;
-    int64_t n;
-    const int32_t *token;                 /* of the first caption of the input, borrowed */
-    float *pooled, *mean, *rstd, *normed; /* end tokens before and after ln_final [n][width] */
-    int64_t *end_row;                     /* [n] */
 } text;
 
 static void text_destroy(tower **base)
@@ -37,30 +43,47 @@ static tdm_status text_load(tower *base)
     return transformer_load(((text *)base)->blocks);
 }
 
-static tdm_status text_rows(text *x, const tdm_tower_input *input, packed *rows)
+/* Room for n captions in t rows. */
+static tdm_status kept_take(const text *x, tdm_scratch *s, int64_t n, int64_t t, text_kept *k)
 {
-    const int64_t n = input->n;
-    int64_t *seq, *sample;
-    TAKE(x->scratch, n + 2, &seq);
-    TAKE(x->scratch, n + 1, &sample);
-    for (int64_t i = 0; i <= n; i++) seq[i] = input->seq[i] - input->seq[0];
-    for (int64_t i = 0; i < n; i++) {
-        sample[i] = input->sample ? input->sample[i] : 0;
-        const int64_t length = seq[i + 1] - seq[i];
+    TAKE(s, n + 2, &k->seq);
+    TAKE(s, n + 1, &k->sample);
+    TAKE(s, n, &k->end_row);
+    TAKE(s, n * x->width, &k->pooled);
+    TAKE(s, n * x->width, &k->normed);
+    TAKE(s, n, &k->mean);
+    TAKE(s, n, &k->rstd);
+    TAKE(s, t * x->width, &k->x);
+    return TDM_OK;
+}
+
+static tdm_status check_tokens(const text *x, const tdm_tower_input *input)
+{
+    for (int64_t i = 0; i < input->n; i++) {
+        const int64_t length = input->seq[i + 1] - input->seq[i];
         TDM_REQUIRE(length >= 1 && length <= x->context, TDM_E_SHAPE,
                     "caption %lld of the batch has %lld tokens; model.text.context_length is %lld",
                     (long long)i, (long long)length, (long long)x->context);
     }
-    sample[n] = 0;
-    seq[n + 1] = tdm_round_up(seq[n], TDM_ROW_STEP);
-    *rows = (packed){.t = seq[n + 1], .n_seq = n + 1, .seq = seq, .sample = sample};
-
-    for (int64_t i = 0; i < seq[n]; i++) {
-        const int32_t id = input->token[input->seq[0] + i];
-        TDM_REQUIRE(id >= 0 && id < x->vocab, TDM_E_SHAPE,
-                    "token id %d is outside model.text.vocab_size %lld", id, (long long)x->vocab);
-    }
+    for (int64_t i = input->seq[0]; i < input->seq[input->n]; i++)
+        TDM_REQUIRE(input->token[i] >= 0 && input->token[i] < x->vocab, TDM_E_SHAPE,
+                    "token id %d is outside model.text.vocab_size %lld", input->token[i],
+                    (long long)x->vocab);
     return TDM_OK;
+}
+
+/* Offsets of the captions and of the filler that rounds the total up to t. */
+static void fill_rows(const tdm_tower_input *input, int64_t t, text_kept *k)
+{
+    const int64_t n = input->n;
+    k->n = n;
+    k->token = input->token + input->seq[0];
+    for (int64_t i = 0; i <= n; i++) k->seq[i] = input->seq[i] - input->seq[0];
+    for (int64_t i = 0; i < n; i++) k->end_row[i] = k->seq[i + 1] - 1;
+    for (int64_t i = 0; i < n; i++) k->sample[i] = input->sample ? input->sample[i] : 0;
+    k->sample[n] = 0;
+    k->seq[n + 1] = t;
+    k->rows = (packed){.t = t, .n_seq = n + 1, .seq = k->seq, .sample = k->sample};
 }
 
 static tdm_status text_forward(tower *base, const tdm_tower_input *input, const tdm_tower_mode *mode,
@@ -68,54 +91,50 @@ static tdm_status text_forward(tower *base, const tdm_tower_input *input, const 
 {
     text *x = (text *)base;
     const tdm_params *p = x->params;
-    const int64_t n = input->n, w = x->width;
-    x->mark = tdm_scratch_mark(x->scratch);
-    x->n = n;
-    x->token = input->token + input->seq[0];
-    TDM_TRY(text_rows(x, input, &x->rows));
-    const int64_t t = x->rows.t, real = x->rows.seq[n];
+    const int64_t n = input->n, w = x->width, real = input->seq[n] - input->seq[0];
+    const int64_t t = tdm_round_up(real, TDM_ROW_STEP);
+    const size_t mark = tdm_scratch_mark(x->scratch);
+    text_kept *k;
+    TDM_TRY(check_tokens(x, input));
+    TAKE(x->scratch, 1, &k);
+    *k = (text_kept){.below = base->kept, .mark = mark};
+    TDM_TRY(kept_take(x, x->scratch, n, t, k));
+    fill_rows(input, t, k);
 
-    float *stream, *last;
-    TAKE(x->scratch, n * w, &x->pooled);
-    TAKE(x->scratch, n * w, &x->normed);
-    TAKE(x->scratch, n, &x->mean);
-    TAKE(x->scratch, n, &x->rstd);
-    TAKE(x->scratch, n, &x->end_row);
-    TAKE(x->scratch, t * w, &stream);
-    for (int64_t i = 0; i < n; i++) x->end_row[i] = x->rows.seq[i + 1] - 1;
-
-    tdm_text_tokens_forward(x->ops, n, x->rows.seq, w, x->token, weight_of(p, x->table),
-                            weight_of(p, x->position), stream);
-    memset(stream + real * w, 0, sizeof(float) * (size_t)((t - real) * w));
-    last = stream;
-    if (keep) TAKE(x->scratch, t * w, &last);
-    TDM_TRY(transformer_forward(x->blocks, &x->rows, mode, keep, stream, last));
-
-    tdm_gather_rows(x->ops, n, w, x->end_row, last, x->pooled);
-    tdm_layernorm_forward_f32(x->ops, n, w, x->pooled, weight_of(p, x->ln_final_weight),
-                              weight_of(p, x->ln_final_bias), x->normed, x->mean, x->rstd);
-    TDM_TRY(tdm_gemm(x->ops, false, false, n, x->embed_dim, w, 1.0f, x->normed, w,
+    tdm_text_tokens_forward(x->ops, n, k->seq, w, k->token, weight_of(p, x->table), weight_of(p, x->position),
+                            k->x);
+    memset(k->x + real * w, 0, sizeof(float) * (size_t)((t - real) * w));
+    TDM_TRY(transformer_forward(x->blocks, &k->rows, mode, k->x, n, k->end_row, k->pooled,
+                                keep ? &k->blocks : NULL));
+    tdm_layernorm_forward_f32(x->ops, n, w, k->pooled, weight_of(p, x->ln_final_weight),
+                              weight_of(p, x->ln_final_bias), k->normed, k->mean, k->rstd);
+    TDM_TRY(tdm_gemm(x->ops, false, false, n, x->embed_dim, w, 1.0f, k->normed, w,
                      weight_of(p, x->projection), x->embed_dim, 0.0f, features, x->embed_dim));
-    if (!keep) tdm_scratch_rewind(x->scratch, x->mark);
+    if (keep)
+        base->kept = k;
+    else
+        tdm_scratch_rewind(x->scratch, mark);
     return TDM_OK;
 }
 
 /* features = ln_final(end token) · projection. dpooled [n][width] is written, unless only it is trained. */
-static tdm_status output_backward(text *x, const float *dfeatures, float *dpooled)
+static tdm_status output_backward(text *x, const text_kept *k, const float *dfeatures, float *dpooled)
 {
     const tdm_params *p = x->params;
-    const int64_t n = x->n, w = x->width, e = x->embed_dim;
+    const int64_t n = k->n, w = x->width, e = x->embed_dim;
+    const size_t mark = tdm_scratch_mark(x->scratch);
     float *dnormed;
     TAKE(x->scratch, n * w, &dnormed);
     if (is_trained(p, x->projection))
-        TDM_TRY(tdm_gemm(x->ops, true, false, w, e, n, 1.0f, x->normed, w, dfeatures, e, 1.0f,
+        TDM_TRY(tdm_gemm(x->ops, true, false, w, e, n, 1.0f, k->normed, w, dfeatures, e, 1.0f,
                          grad_of(p, x->projection), e));
     if (!goes_below(&x->base, x->projection)) return TDM_OK;
     TDM_TRY(tdm_gemm(x->ops, false, true, n, w, e, 1.0f, dfeatures, e, weight_of(p, x->projection), e, 0.0f,
                      dnormed, w));
-    tdm_layernorm_backward_f32(x->ops, n, w, dnormed, x->pooled, x->mean, x->rstd,
+    tdm_layernorm_backward_f32(x->ops, n, w, dnormed, k->pooled, k->mean, k->rstd,
                                weight_of(p, x->ln_final_weight), dpooled, grad_of(p, x->ln_final_weight),
                                grad_of(p, x->ln_final_bias));
+    tdm_scratch_rewind(x->scratch, mark);
     return TDM_OK;
 }
 
@@ -123,23 +142,25 @@ static tdm_status text_backward(tower *base, const float *dfeatures, tdm_final_f
                                 void *context)
 {
     text *x = (text *)base;
+    text_kept *k = base->kept;
     const tdm_params *p = x->params;
-    const int64_t n = x->n, w = x->width, t = x->rows.t;
+    const int64_t n = k->n, w = x->width, t = k->rows.t;
     float *dpooled, *dx;
     TAKE(x->scratch, t * w, &dx);
     TAKE(x->scratch, n * w, &dpooled);
-    TDM_TRY(output_backward(x, dfeatures, dpooled));
+    TDM_TRY(output_backward(x, k, dfeatures, dpooled));
     if (final_from) final_from(context, p->row[x->ln_final_weight].offset);
     if (goes_below(base, x->ln_final_weight)) {
         memset(dx, 0, sizeof(float) * (size_t)(t * w));
-        tdm_scatter_rows(x->ops, n, w, x->end_row, dpooled, dx);
-        TDM_TRY(transformer_backward(x->blocks, dx, final_from, context));
+        tdm_scatter_rows(x->ops, n, w, k->end_row, dpooled, dx);
+        TDM_TRY(transformer_backward(x->blocks, k->blocks, dx, final_from, context));
     }
     if (base->lowest_row <= x->position) /* positions or the table are trained */
-        tdm_text_tokens_backward(x->ops, n, x->rows.seq, w, x->token, dx, grad_of(p, x->table),
+        tdm_text_tokens_backward(x->ops, n, k->seq, w, k->token, dx, grad_of(p, x->table),
                                  grad_of(p, x->position));
     if (final_from) final_from(context, p->row[x->table].offset);
-    tdm_scratch_rewind(x->scratch, x->mark);
+    base->kept = k->below;
+    tdm_scratch_rewind(x->scratch, k->mark);
     return TDM_OK;
 }
 
@@ -155,10 +176,21 @@ static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tok
            2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
 
-static int64_t text_scratch_bytes(const tdm_config *config, tdm_dtype dtype, int64_t n,
-                                  int64_t tokens_per_caption, bool train)
+static tdm_status text_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption,
+                                     tower_bytes *bytes)
 {
-    return transformer_tower_bytes(&config->model.text, dtype, n, n * tokens_per_caption, train);
+    const text *x = (const text *)base;
+    const int64_t t = tdm_round_up(n * tokens_per_caption, TDM_ROW_STEP);
+    const size_t gradients = sizeof(float) * (size_t)((t + 2 * n) * x->width) + 3 * 64;
+    text_kept k;
+    transformer_bytes blocks;
+    TDM_TRY(transformer_scratch_bytes(x->blocks, t, &blocks));
+    tdm_scratch kept = {.capacity_bytes = SIZE_MAX, .used_bytes = sizeof(k) + 64};
+    TDM_TRY(kept_take(x, &kept, n, t, &k));
+    *bytes = (tower_bytes){.kept = (int64_t)(kept.used_bytes + blocks.kept),
+                           .work = (int64_t)larger(blocks.forward, gradients + blocks.backward),
+                           .lone = (int64_t)(kept.used_bytes + blocks.lone)};
+    return TDM_OK;
 }
 
 static tdm_status text_create(const tower_setup *setup, tower **out);

@@ -5,27 +5,36 @@
  *     x = x + c_proj(activation(c_fc(ln_2(x))))
  *
  * The residual stream x is f32; what enters and leaves a matmul has the context's activation dtype. Each
- * residual sum is done by the LayerNorm that reads it next, so a branch is read once. */
+ * residual sum is done by the LayerNorm that reads it next, so a branch is read once.
+ *
+ * Activation checkpointing (Chen et al., arXiv 1604.06174): a tape's tensors come in groups, and only those
+ * up to tr->level are kept for backward, which makes the others again in room that the blocks share: with the
+ * same kernels from the same operands, so that the results are the same bits. */
 #include "model_impl.h"
 
 #include <math.h>
 #include <string.h>
 
-/* What a block keeps for its backward, on the scratch stack. */
-typedef struct tape {
-    float *x_in, *mean1, *rstd1; /* [t][width], [t], [t] */
-    void *n1, *qkv, *attention;  /* [t][width], [t][3·width], [t][width] */
-    float *lse;                  /* [heads][t] */
-    float *x_mid, *mean2, *rstd2;
-    void *n2, *hidden; /* hidden: before the activation, [t][mlp_width] */
-} tape;
+/* What a block leaves for its backward, on the scratch stack. */
+typedef struct block_tape {
+    float *x_in, *mean1, *rstd1;  /* KEEP_INPUT: [t][width], [t], [t] */
+    void *qkv, *attention;        /* KEEP_ATTENTION: [t][3·width], [t][width] */
+    float *lse;                   /* [heads][t] */
+    float *x_mid, *mean2, *rstd2; /* [t][width], [t], [t] */
+    void *n1, *n2, *hidden;       /* KEEP_ALL; hidden: before the activation, [t][mlp_width] */
+} block_tape;
+
+struct transformer_tape {
+    packed rows;
+    tdm_tower_mode mode;
+    block_tape block[];
+};
 
 typedef struct block {
     /* parameter rows */
     int64_t ln1_weight, ln1_bias, qkv_weight, qkv_bias, out_weight, out_bias;
     int64_t ln2_weight, ln2_bias, fc_weight, fc_bias, proj_weight, proj_bias;
     tdm_linear *qkv, *out, *fc, *proj;
-    tape tape;
 } block;
 
 struct transformer {
@@ -37,10 +46,9 @@ struct transformer {
     bool causal, train;
     double dropout;
     uint32_t dropout_site;
+    tape_level level;
     const tower *owner;
     block *block;
-    packed kept_rows;
-    tdm_tower_mode kept_mode;
 };
 
 tdm_status declare(tdm_params *params, int64_t *index, tdm_init init, double init_value, int ndim,
@@ -66,6 +74,12 @@ tdm_status load_linear(const tower *self, const tdm_params *params, tdm_linear *
     if (self->only_trained && !trained) return TDM_OK;
     return tdm_linear_load(linear, weight_of(params, weight), bias >= 0 ? weight_of(params, bias) : NULL,
                            train && goes_below(self, weight));
+}
+
+tape_level tape_level_of(const tdm_config *config)
+{
+    if (!strcmp(config->train.recompute, "block")) return KEEP_INPUT;
+    return strcmp(config->train.recompute, "mlp") ? KEEP_ALL : KEEP_ATTENTION;
 }
 
 static tdm_status block_create(transformer *tr, const char *prefix, int64_t layer)
@@ -120,6 +134,7 @@ tdm_status transformer_create(const transformer_setup *setup, transformer **out)
     tr->causal = setup->causal;
     tr->dropout = setup->dropout;
     tr->dropout_site = setup->dropout_site;
+    tr->level = tape_level_of(setup->tower->config);
     tr->owner = setup->owner;
     TDM_TRY(TDM_ALLOC(tr->layers, &tr->block));
     for (int64_t layer = 0; layer < tr->layers; layer++) TDM_TRY(block_create(tr, setup->prefix, layer));
@@ -178,23 +193,83 @@ double transformer_backward_share(const transformer *tr)
     return all > 0.0 ? done / all : 1.0;
 }
 
-/* Room for what a block leaves behind. */
-static tdm_status tape_take(transformer *tr, int64_t t, tape *k)
+/* Room for the groups of a tape above level `from`, up to level `to`; x_in may be there already. */
+static tdm_status tape_take(const transformer *tr, tdm_scratch *s, int64_t t, tape_level from, tape_level to,
+                            block_tape *k)
 {
-    tdm_scratch *s = tr->scratch;
     const int64_t w = tr->width;
-    TAKE(s, t * w, &k->x_in);
-    TAKE(s, t, &k->mean1);
-    TAKE(s, t, &k->rstd1);
-    TAKE_ACT(s, tr->ops, t * w, &k->n1);
-    TAKE_ACT(s, tr->ops, t * 3 * w, &k->qkv);
-    TAKE_ACT(s, tr->ops, t * w, &k->attention);
-    TAKE(s, t * tr->heads, &k->lse);
-    TAKE(s, t * w, &k->x_mid);
-    TAKE(s, t, &k->mean2);
-    TAKE(s, t, &k->rstd2);
-    TAKE_ACT(s, tr->ops, t * w, &k->n2);
-    TAKE_ACT(s, tr->ops, t * tr->mlp_width, &k->hidden);
+    if (from < KEEP_INPUT && to >= KEEP_INPUT) {
+        if (!k->x_in) TAKE(s, t * w, &k->x_in);
+        TAKE(s, t, &k->mean1);
+        TAKE(s, t, &k->rstd1);
+    }
+    if (from < KEEP_ATTENTION && to >= KEEP_ATTENTION) {
+        TAKE_ACT(s, tr->ops, t * 3 * w, &k->qkv);
+        TAKE_ACT(s, tr->ops, t * w, &k->attention);
+        TAKE(s, t * tr->heads, &k->lse);
+        TAKE(s, t * w, &k->x_mid);
+        TAKE(s, t, &k->mean2);
+        TAKE(s, t, &k->rstd2);
+    }
+    if (from < KEEP_ALL && to >= KEEP_ALL) {
+        TAKE_ACT(s, tr->ops, t * w, &k->n1);
+        TAKE_ACT(s, tr->ops, t * w, &k->n2);
+        TAKE_ACT(s, tr->ops, t * tr->mlp_width, &k->hidden);
+    }
+    return TDM_OK;
+}
+
+/* The groups above `level` are those of `shared`. */
+static void tape_share(block_tape *k, tape_level level, const block_tape *shared)
+{
+    const block_tape own = *k;
+    *k = *shared;
+    if (level >= KEEP_INPUT) {
+        k->x_in = own.x_in;
+        k->mean1 = own.mean1;
+        k->rstd1 = own.rstd1;
+    }
+    if (level >= KEEP_ATTENTION) {
+        k->qkv = own.qkv;
+        k->attention = own.attention;
+        k->lse = own.lse;
+        k->x_mid = own.x_mid;
+        k->mean2 = own.mean2;
+        k->rstd2 = own.rstd2;
+    }
+}
+
+/* A transformer_tape in bytes, a multiple of what scratch is aligned to. */
+static size_t tape_bytes(const transformer *tr)
+{
+    const size_t bytes = sizeof(transformer_tape) + sizeof(block_tape) * (size_t)tr->layers;
+    return (size_t)tdm_round_up((int64_t)bytes, 64);
+}
+
+/* What the backward of blocks from `first` on needs. The first block's input is the transformer's. */
+static tdm_status tapes_keep(const transformer *tr, tdm_scratch *s, int64_t t, int64_t first, float *x,
+                             block_tape *tapes)
+{
+    for (int64_t i = first; i < tr->layers; i++) {
+        tapes[i] = (block_tape){.x_in = i == 0 ? x : NULL};
+        TDM_TRY(tape_take(tr, s, t, KEEP_NOTHING, tr->level, &tapes[i]));
+    }
+    return TDM_OK;
+}
+
+/* Room for what else a forward needs: blocks below `first` keep nothing, and sum the residual stream in
+ * place.
+ */
+static tdm_status tapes_share(const transformer *tr, tdm_scratch *s, int64_t t, int64_t first,
+                              block_tape *tapes)
+{
+    block_tape shared = {0};
+    const tape_level from = first > 0 ? KEEP_NOTHING : tr->level;
+    TDM_TRY(tape_take(tr, s, t, from, KEEP_ALL, &shared));
+    for (int64_t i = first; i < tr->layers && tr->level < KEEP_ALL; i++)
+        tape_share(&tapes[i], tr->level, &shared);
+    shared.x_mid = shared.x_in;
+    for (int64_t i = 0; i < first; i++) tapes[i] = shared;
     return TDM_OK;
 }
 
@@ -207,94 +282,159 @@ static void branch_dropout(transformer *tr, const packed *rows, const tdm_tower_
                 tr->width, branch);
 }
 
-/* x (+ pending branch of the block before) enters, a new pending branch leaves: x_mid + *branch is the
- * block's output. `activated` [t][mlp_width] and branch [t][width] are temporaries. */
-static tdm_status block_forward(transformer *tr, int64_t layer, const packed *rows,
-                                const tdm_tower_mode *mode, const float *x, const void *pending,
-                                void *activated, void *branch)
+/* From n1 to branch [t][width]. */
+static tdm_status attention_forward(transformer *tr, int64_t layer, const transformer_tape *tape,
+                                    void *branch)
 {
-    block *b = &tr->block[layer];
-    tape *k = &b->tape;
-    const tdm_params *p = tr->params;
+    const block *b = &tr->block[layer];
+    const block_tape *k = &tape->block[layer];
+    const packed *rows = &tape->rows;
     const int64_t t = rows->t, w = tr->width;
-
-    tdm_layernorm_forward(tr->ops, t, w, x, pending, k->x_in, weight_of(p, b->ln1_weight),
-                          weight_of(p, b->ln1_bias), k->n1, k->mean1, k->rstd1);
     TDM_TRY(tdm_linear_forward(b->qkv, t, k->n1, k->qkv));
     tdm_attention_forward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
                           k->attention, k->lse);
     TDM_TRY(tdm_linear_forward(b->out, t, k->attention, branch));
-    branch_dropout(tr, rows, mode, layer, 0, branch);
-
-    tdm_layernorm_forward(tr->ops, t, w, pending ? k->x_in : x, branch, k->x_mid, weight_of(p, b->ln2_weight),
-                          weight_of(p, b->ln2_bias), k->n2, k->mean2, k->rstd2);
-    TDM_TRY(tdm_linear_forward(b->fc, t, k->n2, k->hidden));
-    tdm_activation_forward(tr->ops, tr->activation, t * tr->mlp_width, k->hidden, activated);
-    TDM_TRY(tdm_linear_forward(b->proj, t, activated, branch));
-    branch_dropout(tr, rows, mode, layer, 1, branch);
+    branch_dropout(tr, rows, &tape->mode, layer, 0, branch);
     return TDM_OK;
 }
 
-tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_tower_mode *mode, bool keep,
-                               float *x, float *out)
+/* x_mid = x + branch, and its LayerNorm. */
+static void middle_forward(transformer *tr, int64_t layer, const transformer_tape *tape, const float *x,
+                           const void *branch)
 {
-    const int64_t t = rows->t, first_kept = keep ? lowest_block(tr) : tr->layers;
-    void *activated, *branch;
+    const block *b = &tr->block[layer];
+    const block_tape *k = &tape->block[layer];
+    const tdm_params *p = tr->params;
+    tdm_layernorm_forward(tr->ops, tape->rows.t, tr->width, x, branch, k->x_mid, weight_of(p, b->ln2_weight),
+                          weight_of(p, b->ln2_bias), k->n2, k->mean2, k->rstd2);
+}
 
-    for (int64_t i = first_kept; i < tr->layers; i++) TDM_TRY(tape_take(tr, t, &tr->block[i].tape));
-    const size_t kept = tdm_scratch_mark(tr->scratch);
-    if (keep) {
-        tr->kept_rows = *rows;
-        tr->kept_mode = *mode;
+/* x (+ pending branch of the block before) enters, a new pending branch leaves: x_mid + *branch is the
+ * block's output. `activated` [t][mlp_width] and branch [t][width] are temporaries. */
+static tdm_status block_forward(transformer *tr, int64_t layer, const transformer_tape *tape, const float *x,
+                                const void *pending, void *activated, void *branch)
+{
+    const block *b = &tr->block[layer];
+    const block_tape *k = &tape->block[layer];
+    const tdm_params *p = tr->params;
+    const int64_t t = tape->rows.t;
+    tdm_layernorm_forward(tr->ops, t, tr->width, x, pending, k->x_in, weight_of(p, b->ln1_weight),
+                          weight_of(p, b->ln1_bias), k->n1, k->mean1, k->rstd1);
+    TDM_TRY(attention_forward(tr, layer, tape, branch));
+    middle_forward(tr, layer, tape, pending ? k->x_in : x, branch);
+    TDM_TRY(tdm_linear_forward(b->fc, t, k->n2, k->hidden));
+    tdm_activation_forward(tr->ops, tr->activation, t * tr->mlp_width, k->hidden, activated);
+    TDM_TRY(tdm_linear_forward(b->proj, t, activated, branch));
+    branch_dropout(tr, &tape->rows, &tape->mode, layer, 1, branch);
+    return TDM_OK;
+}
+
+/* Fills the groups of a block's tape that were not kept. branch [t][width] is a temporary. */
+static tdm_status block_again(transformer *tr, int64_t layer, const transformer_tape *tape, void *branch)
+{
+    const block *b = &tr->block[layer];
+    const block_tape *k = &tape->block[layer];
+    const tdm_params *p = tr->params;
+    const int64_t t = tape->rows.t;
+    if (tr->level == KEEP_ALL) return TDM_OK;
+    tdm_layernorm_again(tr->ops, t, tr->width, k->x_in, k->mean1, k->rstd1, weight_of(p, b->ln1_weight),
+                        weight_of(p, b->ln1_bias), k->n1);
+    if (tr->level == KEEP_INPUT) {
+        TDM_TRY(attention_forward(tr, layer, tape, branch));
+        middle_forward(tr, layer, tape, k->x_in, branch);
+    } else {
+        tdm_layernorm_again(tr->ops, t, tr->width, k->x_mid, k->mean2, k->rstd2, weight_of(p, b->ln2_weight),
+                            weight_of(p, b->ln2_bias), k->n2);
     }
-    if (first_kept > 0) { /* all others work in the same room, and sum the residual stream in place */
-        tape shared;
-        TDM_TRY(tape_take(tr, t, &shared));
-        shared.x_mid = shared.x_in;
-        for (int64_t i = 0; i < first_kept; i++) tr->block[i].tape = shared;
-    }
-    TAKE_ACT(tr->scratch, tr->ops, t * tr->mlp_width, &activated);
-    TAKE_ACT(tr->scratch, tr->ops, t * tr->width, &branch);
+    return tdm_linear_forward(b->fc, t, k->n2, k->hidden);
+}
+
+/* out [n][width] = rows of stream + branch; those of the branch move to its beginning. */
+static void gather_result(transformer *tr, int64_t n, const int64_t *row, const float *stream, void *branch,
+                          float *out)
+{
+    const size_t bytes = tdm_dtype_bytes(tdm_ops_dtype(tr->ops)) * (size_t)tr->width;
+    tdm_gather_rows(tr->ops, n, tr->width, row, stream, out);
+    if (!branch) return;
+    for (int64_t i = 0; i < n; i++)
+        memmove((char *)branch + (size_t)i * bytes, (char *)branch + (size_t)row[i] * bytes, bytes);
+    tdm_layernorm_forward(tr->ops, n, tr->width, out, branch, out, NULL, NULL, NULL, NULL, NULL);
+}
+
+/* Temporaries of a forward beside the tapes. */
+static tdm_status forward_take(const transformer *tr, tdm_scratch *s, int64_t t, void **activated,
+                               void **branch)
+{
+    TAKE_ACT(s, tr->ops, t * tr->mlp_width, activated);
+    TAKE_ACT(s, tr->ops, t * tr->width, branch);
+    return TDM_OK;
+}
+
+tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_tower_mode *mode, float *x,
+                               int64_t n, const int64_t *out_row, float *out, transformer_tape **tape)
+{
+    const int64_t t = rows->t, first_kept = tape ? lowest_block(tr) : tr->layers;
+    const size_t entry = tdm_scratch_mark(tr->scratch);
+    transformer_tape *k;
+    void *activated, *branch;
+    TDM_TRY(tdm_scratch_take(tr->scratch, tape_bytes(tr), (void **)&k));
+    k->rows = *rows;
+    k->mode = *mode;
+    TDM_TRY(tapes_keep(tr, tr->scratch, t, first_kept, x, k->block));
+    const size_t kept = tape ? tdm_scratch_mark(tr->scratch) : entry;
+    TDM_TRY(tapes_share(tr, tr->scratch, t, first_kept, k->block));
+    TDM_TRY(forward_take(tr, tr->scratch, t, &activated, &branch));
 
     const float *stream = x;
     void *pending = NULL;
     for (int64_t i = 0; i < tr->layers; i++) {
-        TDM_TRY(block_forward(tr, i, rows, mode, stream, pending, activated, branch));
-        if (i == 0 && first_kept == 0)
-            tr->block[0].tape.x_in = x; /* without a branch the LayerNorm reads x */
-        stream = tr->block[i].tape.x_mid;
+        TDM_TRY(block_forward(tr, i, k, stream, pending, activated, branch));
+        stream = k->block[i].x_mid;
         pending = branch;
     }
-    if (pending)
-        tdm_layernorm_forward(tr->ops, t, tr->width, stream, pending, out, NULL, NULL, NULL, NULL, NULL);
-    else if (out != x)
-        memcpy(out, x, sizeof(float) * (size_t)(t * tr->width));
+    gather_result(tr, n, out_row, stream, pending, out);
     tdm_scratch_rewind(tr->scratch, kept);
+    if (tape) *tape = k;
     return TDM_OK;
 }
 
-/* Temporaries of the backward, shared by the blocks: gradients of what their names say. */
+/* Temporaries of the backward, shared by the blocks: gradients of what their names say. The MLP's is gone
+ * before the attention's begin. */
 typedef struct block_gradients {
-    void *branch, *hidden, *normed, *attention, *qkv;
-    void *activated; /* not a gradient: the activation's output again */
+    void *branch, *normed;
+    void *hidden; /* in the room of the next two */
+    void *attention, *qkv;
 } block_gradients;
 
+static tdm_status gradients_take(const transformer *tr, tdm_scratch *s, int64_t t, block_gradients *d)
+{
+    TAKE_ACT(s, tr->ops, t * tr->width, &d->branch);
+    TAKE_ACT(s, tr->ops, t * tr->width, &d->normed);
+    const size_t mark = tdm_scratch_mark(s);
+    TAKE_ACT(s, tr->ops, t * tr->mlp_width, &d->hidden);
+    tdm_scratch_rewind(s, mark);
+    TAKE_ACT(s, tr->ops, t * tr->width, &d->attention);
+    TAKE_ACT(s, tr->ops, t * tr->width * 3, &d->qkv);
+    return TDM_OK;
+}
+
 /* x_out = x_mid + dropout(c_proj(activation(c_fc(ln_2(x_mid))))). Returns where nothing below is trained. */
-static tdm_status mlp_backward(transformer *tr, int64_t layer, block_gradients *d, float *dx)
+static tdm_status mlp_backward(transformer *tr, int64_t layer, const transformer_tape *tape,
+                               block_gradients *d, float *dx)
 {
     const tdm_params *p = tr->params;
     const block *b = &tr->block[layer];
-    const tape *k = &b->tape;
-    const int64_t t = tr->kept_rows.t, w = tr->width, m = tr->mlp_width;
-    branch_dropout(tr, &tr->kept_rows, &tr->kept_mode, layer, 1, d->branch);
+    const block_tape *k = &tape->block[layer];
+    const int64_t t = tape->rows.t, w = tr->width, m = tr->mlp_width;
+    void *activated = k->hidden; /* takes the place of what it is made from */
+    branch_dropout(tr, &tape->rows, &tape->mode, layer, 1, d->branch);
     if (goes_below(tr->owner, b->proj_weight)) {
         TDM_TRY(tdm_linear_backward_data(b->proj, t, d->branch, d->hidden));
-        tdm_activation_backward(tr->ops, tr->activation, t * m, k->hidden, d->hidden, d->hidden,
-                                d->activated);
+        tdm_activation_backward(tr->ops, tr->activation, t * m, k->hidden, d->hidden, d->hidden, activated);
     } else {
-        tdm_activation_forward(tr->ops, tr->activation, t * m, k->hidden, d->activated);
+        tdm_activation_forward(tr->ops, tr->activation, t * m, k->hidden, activated);
     }
-    TDM_TRY(weight_gradient(p, b->proj, b->proj_weight, b->proj_bias, t, d->activated, d->branch));
+    TDM_TRY(weight_gradient(p, b->proj, b->proj_weight, b->proj_bias, t, activated, d->branch));
     if (!goes_below(tr->owner, b->proj_weight)) return TDM_OK;
     TDM_TRY(weight_gradient(p, b->fc, b->fc_weight, b->fc_bias, t, k->n2, d->hidden));
     if (!goes_below(tr->owner, b->fc_weight)) return TDM_OK;
@@ -306,14 +446,15 @@ static tdm_status mlp_backward(transformer *tr, int64_t layer, block_gradients *
 }
 
 /* x_mid = x_in + dropout(out_proj(attention(qkv(ln_1(x_in))))). Returns where nothing below is trained. */
-static tdm_status attention_backward(transformer *tr, int64_t layer, block_gradients *d, float *dx)
+static tdm_status attention_backward(transformer *tr, int64_t layer, const transformer_tape *tape,
+                                     block_gradients *d, float *dx)
 {
     const tdm_params *p = tr->params;
-    const packed *rows = &tr->kept_rows;
+    const packed *rows = &tape->rows;
     const block *b = &tr->block[layer];
-    const tape *k = &b->tape;
+    const block_tape *k = &tape->block[layer];
     const int64_t t = rows->t, w = tr->width;
-    branch_dropout(tr, rows, &tr->kept_mode, layer, 0, d->branch);
+    branch_dropout(tr, rows, &tape->mode, layer, 0, d->branch);
     TDM_TRY(weight_gradient(p, b->out, b->out_weight, b->out_bias, t, k->attention, d->branch));
     if (!goes_below(tr->owner, b->out_weight)) return TDM_OK;
     TDM_TRY(tdm_linear_backward_data(b->out, t, d->branch, d->attention));
@@ -327,26 +468,51 @@ static tdm_status attention_backward(transformer *tr, int64_t layer, block_gradi
     return TDM_OK;
 }
 
-tdm_status transformer_backward(transformer *tr, float *dx, tdm_final_from *final_from, void *context)
+tdm_status transformer_backward(transformer *tr, transformer_tape *tape, float *dx,
+                                tdm_final_from *final_from, void *context)
 {
     const size_t entry = tdm_scratch_mark(tr->scratch);
-    const int64_t t = tr->kept_rows.t, w = tr->width, m = tr->mlp_width, lowest = lowest_block(tr);
+    const int64_t t = tape->rows.t, lowest = lowest_block(tr);
+    block_tape shared = {0};
     block_gradients d;
-    TAKE_ACT(tr->scratch, tr->ops, t * w, &d.branch);
-    TAKE_ACT(tr->scratch, tr->ops, t * m, &d.activated);
-    TAKE_ACT(tr->scratch, tr->ops, t * m, &d.hidden);
-    TAKE_ACT(tr->scratch, tr->ops, t * w, &d.normed);
-    TAKE_ACT(tr->scratch, tr->ops, t * w, &d.attention);
-    TAKE_ACT(tr->scratch, tr->ops, t * 3 * w, &d.qkv);
+    TDM_TRY(tape_take(tr, tr->scratch, t, tr->level, KEEP_ALL, &shared));
+    TDM_TRY(gradients_take(tr, tr->scratch, t, &d));
 
-    if (lowest < tr->layers) tdm_to_act(tr->ops, t * w, dx, d.branch);
+    if (lowest < tr->layers) tdm_to_act(tr->ops, t * tr->width, dx, d.branch);
     for (int64_t i = tr->layers - 1; i >= lowest; i--) {
-        TDM_TRY(mlp_backward(tr, i, &d, dx));
-        if (goes_below(tr->owner, tr->block[i].ln2_weight)) TDM_TRY(attention_backward(tr, i, &d, dx));
+        if (tr->level < KEEP_ALL) tape_share(&tape->block[i], tr->level, &shared);
+        TDM_TRY(block_again(tr, i, tape, d.normed));
+        TDM_TRY(mlp_backward(tr, i, tape, &d, dx));
+        if (goes_below(tr->owner, tr->block[i].ln2_weight)) TDM_TRY(attention_backward(tr, i, tape, &d, dx));
         if (final_from) final_from(context, tr->params->row[tr->block[i].ln1_weight].offset);
     }
     tdm_scratch_rewind(tr->scratch, entry);
     return TDM_OK;
+}
+
+tdm_status transformer_scratch_bytes(const transformer *tr, int64_t t, transformer_bytes *bytes)
+{
+    tdm_scratch kept = {.capacity_bytes = SIZE_MAX}, lone = kept;
+    block_tape *tapes = NULL, shared = {0};
+    float x; /* the first input has room already */
+    block_gradients d;
+    void *activated, *branch;
+    TDM_TRY(TDM_ALLOC(tr->layers, &tapes));
+    kept.used_bytes = lone.used_bytes = tape_bytes(tr);
+    tdm_status status = tapes_keep(tr, &kept, t, lowest_block(tr), &x, tapes);
+    tdm_scratch forward = {.capacity_bytes = SIZE_MAX}, backward = forward;
+    if (status == TDM_OK) status = tapes_share(tr, &forward, t, lowest_block(tr), tapes);
+    if (status == TDM_OK) status = forward_take(tr, &forward, t, &activated, &branch);
+    if (status == TDM_OK) status = tape_take(tr, &backward, t, tr->level, KEEP_ALL, &shared);
+    if (status == TDM_OK) status = gradients_take(tr, &backward, t, &d);
+    if (status == TDM_OK) status = tapes_share(tr, &lone, t, tr->layers, tapes);
+    if (status == TDM_OK) status = forward_take(tr, &lone, t, &activated, &branch);
+    *bytes = (transformer_bytes){.kept = kept.used_bytes,
+                                 .forward = forward.peak_bytes,
+                                 .backward = backward.peak_bytes,
+                                 .lone = lone.peak_bytes};
+    tdm_free(tapes);
+    return status;
 }
 
 double transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t tokens,
@@ -356,24 +522,4 @@ double transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t
     const double linears = 2.0 * (double)tokens * w * w * (4.0 + 2.0 * mlp_ratio);
     const double attention = 4.0 * (double)tokens_squared * w * (causal ? 0.5 : 1.0);
     return (double)layers * (linears + attention);
-}
-
-/* Bytes of activations that one token row keeps for backward, and of temporaries beside them. */
-static int64_t bytes_per_row(int64_t width, int64_t layers, int64_t heads, int64_t mlp_width, tdm_dtype dtype)
-{
-    const int64_t act = (int64_t)tdm_dtype_bytes(dtype);
-    const int64_t kept = 2 * 4 * width + 4 * 4 + 4 * heads + act * (6 * width + mlp_width);
-    const int64_t backward = act * (6 * width + 2 * mlp_width);
-    return layers * kept + backward + 3 * 4 * width;
-}
-
-int64_t transformer_tower_bytes(const tdm_tower_config *config, tdm_dtype dtype, int64_t n, int64_t rows,
-                                bool train)
-{
-    const int64_t t = tdm_round_up(rows, TDM_ROW_STEP), width = config->width;
-    const int64_t mlp_width = (int64_t)llround((double)width * config->mlp_ratio);
-    const int64_t ends = (int64_t)sizeof(float) * 4;
-    return t * (bytes_per_row(width, train ? config->layers : 1, config->heads, mlp_width, dtype) +
-                ends * width) +
-           n * 4 * ends * width + (4 << 20);
 }

@@ -6,25 +6,34 @@
 #include <math.h>
 #include <string.h>
 
+/* What one forward leaves for its backward, on the scratch stack. */
+typedef struct vit_kept {
+    struct vit_kept *below; /* the one before */
+    size_t mark;            /* where this one begins */
+    packed rows;
+    int64_t n;
+    const uint8_t *image;
+    int64_t *seq, *sample, *class_row;              /* [n+2], [n+1], [n] */
+    float *x;                                       /* the blocks' input [t][width] */
+    float *pooled, *post_mean, *post_rstd, *normed; /* class tokens before and after ln_post [n][width] */
+    transformer_tape *blocks;
+    /* where something of the input end is trained; made again unless everything is kept */
+    void *patch_rows;                /* [n·patches, rounded up][3·patch·patch] */
+    float *x0, *pre_mean, *pre_rstd; /* before ln_pre [t][width] */
+} vit_kept;
+
 typedef struct vit {
     tower base;
     tdm_ops *ops;
     tdm_params *params;
     tdm_scratch *scratch;
     bool train;
+    tape_level level;
     int64_t height, image_width, patch, patches, width, embed_dim;
     double mean[3], std[3];
     int64_t class_embedding, position, conv, ln_pre_weight, ln_pre_bias, ln_post_weight, ln_post_bias, proj;
     tdm_linear *patch_linear;
     transformer *blocks;
-    /* kept for backward */
-    size_t mark;
-    packed rows;
-    int64_t n;
-    void *patch_rows;                               /* [n·patches, rounded up][3·patch·patch] */
-    float *x0, *pre_mean, *pre_rstd;                /* before ln_pre [t][width] */
-    float *pooled, *post_mean, *post_rstd, *normed; /* class tokens before and after ln_post [n][width] */
-    int64_t *class_row;                             /* [n] */
 } vit;
 
 static int64_t mlp_width(const tdm_tower_config *config)
@@ -51,19 +60,52 @@ static tdm_status vit_load(tower *base)
     return transformer_load(v->blocks);
 }
 
+/* Token rows of n images, and rows of patches, rounded up. */
+static int64_t token_rows(const vit *v, int64_t n)
+{
+    return tdm_round_up(n * (1 + v->patches), TDM_ROW_STEP);
+}
+
+static int64_t patch_rows(const vit *v, int64_t n)
+{
+    return tdm_round_up(n * v->patches, TDM_ROW_STEP);
+}
+
+/* Room for everything but the input end. */
+static tdm_status kept_take(const vit *v, tdm_scratch *s, int64_t n, vit_kept *k)
+{
+    TAKE(s, n + 2, &k->seq);
+    TAKE(s, n + 1, &k->sample);
+    TAKE(s, n, &k->class_row);
+    TAKE(s, n * v->width, &k->pooled);
+    TAKE(s, n * v->width, &k->normed);
+    TAKE(s, n, &k->post_mean);
+    TAKE(s, n, &k->post_rstd);
+    TAKE(s, token_rows(v, n) * v->width, &k->x);
+    return TDM_OK;
+}
+
+static tdm_status input_take(const vit *v, tdm_scratch *s, int64_t n, vit_kept *k)
+{
+    TAKE_ACT(s, v->ops, patch_rows(v, n) * 3 * v->patch * v->patch, &k->patch_rows);
+    TAKE(s, token_rows(v, n) * v->width, &k->x0);
+    TAKE(s, token_rows(v, n), &k->pre_mean);
+    TAKE(s, token_rows(v, n), &k->pre_rstd);
+    return TDM_OK;
+}
+
 /* Offsets of n sequences of 1 + patches rows and the filler that rounds the total up. */
-static tdm_status vit_rows(vit *v, const tdm_tower_input *input, packed *rows)
+static void fill_rows(const vit *v, const tdm_tower_input *input, vit_kept *k)
 {
     const int64_t n = input->n, length = 1 + v->patches;
-    int64_t *seq, *sample;
-    TAKE(v->scratch, n + 2, &seq);
-    TAKE(v->scratch, n + 1, &sample);
-    for (int64_t i = 0; i <= n; i++) seq[i] = i * length;
-    for (int64_t i = 0; i < n; i++) sample[i] = input->sample ? input->sample[i] : 0;
-    sample[n] = 0;
-    seq[n + 1] = tdm_round_up(n * length, TDM_ROW_STEP);
-    *rows = (packed){.t = seq[n + 1], .n_seq = n + 1, .seq = seq, .sample = sample};
-    return TDM_OK;
+    k->n = n;
+    k->image = input->image;
+    for (int64_t i = 0; i <= n; i++) k->seq[i] = i * length;
+    for (int64_t i = 0; i < n; i++) k->class_row[i] = i * length;
+    for (int64_t i = 0; i < n; i++) k->sample[i] = input->sample ? input->sample[i] : 0;
+    k->sample[n] = 0;
+    k->seq[n + 1] = token_rows(v, n);
+    k->rows = (packed){.t = k->seq[n + 1], .n_seq = n + 1, .seq = k->seq, .sample = k->sample};
 }
 
 /* Is any of class token, positions, patch convolution and ln_pre trained? */
@@ -72,31 +114,37 @@ static bool trains_input(const vit *v)
     return v->base.lowest_row <= v->ln_pre_bias;
 }
 
-/* x [t][width] = ln_pre([class token; patches] + positions). Leaves patch_rows and x0 on the scratch. */
-static tdm_status embed_patches(vit *v, const tdm_tower_input *input, float *x)
+static bool keeps_input(const vit *v)
+{
+    return trains_input(v) && v->level == KEEP_ALL;
+}
+
+/* The rows of patches that the matmul rounds up to are zeros. */
+static void clear_filler(const vit *v, int64_t n, int64_t width, void *rows)
+{
+    const size_t row_bytes = tdm_dtype_bytes(tdm_ops_dtype(v->ops)) * (size_t)width;
+    memset((char *)rows + (size_t)(n * v->patches) * row_bytes, 0,
+           (size_t)(patch_rows(v, n) - n * v->patches) * row_bytes);
+}
+
+/* k->x = ln_pre([class token; patches] + positions). Leaves patch_rows and x0 on the scratch. */
+static tdm_status embed_patches(vit *v, vit_kept *k)
 {
     const tdm_params *p = v->params;
-    const int64_t n = input->n, w = v->width, t = v->rows.t, patch_values = 3 * v->patch * v->patch;
-    const int64_t length = 1 + v->patches, patch_t = tdm_round_up(n * v->patches, TDM_ROW_STEP);
-    const size_t act = tdm_dtype_bytes(tdm_ops_dtype(v->ops));
-    TAKE_ACT(v->scratch, v->ops, patch_t * patch_values, &v->patch_rows);
-    TAKE(v->scratch, t * w, &v->x0);
-    TAKE(v->scratch, t, &v->pre_mean);
-    TAKE(v->scratch, t, &v->pre_rstd);
+    const int64_t n = k->n, w = v->width, t = k->rows.t, length = 1 + v->patches;
+    TDM_TRY(input_take(v, v->scratch, n, k));
     const size_t kept = tdm_scratch_mark(v->scratch);
     void *embedded;
-    TAKE_ACT(v->scratch, v->ops, patch_t * w, &embedded);
-    tdm_patchify(v->ops, n, v->height, v->image_width, v->patch, input->image, v->mean, v->std,
-                 v->patch_rows);
-    memset((char *)v->patch_rows + act * (size_t)(n * v->patches * patch_values), 0,
-           act * (size_t)((patch_t - n * v->patches) * patch_values));
-    TDM_TRY(tdm_linear_forward(v->patch_linear, patch_t, v->patch_rows, embedded));
+    TAKE_ACT(v->scratch, v->ops, patch_rows(v, n) * w, &embedded);
+    tdm_patchify(v->ops, n, v->height, v->image_width, v->patch, k->image, v->mean, v->std, k->patch_rows);
+    clear_filler(v, n, 3 * v->patch * v->patch, k->patch_rows);
+    TDM_TRY(tdm_linear_forward(v->patch_linear, patch_rows(v, n), k->patch_rows, embedded));
     tdm_image_tokens_forward(v->ops, n, v->patches, w, embedded, weight_of(p, v->class_embedding),
-                             weight_of(p, v->position), v->x0);
-    memset(v->x0 + n * length * w, 0, sizeof(float) * (size_t)((t - n * length) * w));
+                             weight_of(p, v->position), k->x0);
+    memset(k->x0 + n * length * w, 0, sizeof(float) * (size_t)((t - n * length) * w));
     tdm_scratch_rewind(v->scratch, kept);
-    tdm_layernorm_forward_f32(v->ops, t, w, v->x0, weight_of(p, v->ln_pre_weight),
-                              weight_of(p, v->ln_pre_bias), x, v->pre_mean, v->pre_rstd);
+    tdm_layernorm_forward_f32(v->ops, t, w, k->x0, weight_of(p, v->ln_pre_weight),
+                              weight_of(p, v->ln_pre_bias), k->x, k->pre_mean, k->pre_rstd);
     return TDM_OK;
 }
 
@@ -106,94 +154,96 @@ static tdm_status vit_forward(tower *base, const tdm_tower_input *input, const t
     vit *v = (vit *)base;
     const tdm_params *p = v->params;
     const int64_t n = input->n, w = v->width;
-    v->mark = tdm_scratch_mark(v->scratch);
-    v->n = n;
-    TDM_TRY(vit_rows(v, input, &v->rows));
-    const int64_t t = v->rows.t;
-
-    float *x, *last;
-    TAKE(v->scratch, n * w, &v->pooled);
-    TAKE(v->scratch, n * w, &v->normed);
-    TAKE(v->scratch, n, &v->post_mean);
-    TAKE(v->scratch, n, &v->post_rstd);
-    TAKE(v->scratch, n, &v->class_row);
-    for (int64_t i = 0; i < n; i++) v->class_row[i] = i * (1 + v->patches);
-    TAKE(v->scratch, t * w, &x);
-    last = x;
-    if (keep) TAKE(v->scratch, t * w, &last);
+    const size_t mark = tdm_scratch_mark(v->scratch);
+    vit_kept *k;
+    TAKE(v->scratch, 1, &k);
+    *k = (vit_kept){.below = base->kept, .mark = mark};
+    TDM_TRY(kept_take(v, v->scratch, n, k));
+    fill_rows(v, input, k);
 
     const size_t before_input = tdm_scratch_mark(v->scratch);
-    TDM_TRY(embed_patches(v, input, x));
-    if (!keep || !trains_input(v)) tdm_scratch_rewind(v->scratch, before_input);
-    TDM_TRY(transformer_forward(v->blocks, &v->rows, mode, keep, x, last));
-
-    tdm_gather_rows(v->ops, n, w, v->class_row, last, v->pooled);
-    tdm_layernorm_forward_f32(v->ops, n, w, v->pooled, weight_of(p, v->ln_post_weight),
-                              weight_of(p, v->ln_post_bias), v->normed, v->post_mean, v->post_rstd);
-    TDM_TRY(tdm_gemm(v->ops, false, false, n, v->embed_dim, w, 1.0f, v->normed, w, weight_of(p, v->proj),
+    TDM_TRY(embed_patches(v, k));
+    if (!keep || !keeps_input(v)) tdm_scratch_rewind(v->scratch, before_input);
+    TDM_TRY(transformer_forward(v->blocks, &k->rows, mode, k->x, n, k->class_row, k->pooled,
+                                keep ? &k->blocks : NULL));
+    tdm_layernorm_forward_f32(v->ops, n, w, k->pooled, weight_of(p, v->ln_post_weight),
+                              weight_of(p, v->ln_post_bias), k->normed, k->post_mean, k->post_rstd);
+    TDM_TRY(tdm_gemm(v->ops, false, false, n, v->embed_dim, w, 1.0f, k->normed, w, weight_of(p, v->proj),
                      v->embed_dim, 0.0f, features, v->embed_dim));
-    if (!keep) tdm_scratch_rewind(v->scratch, v->mark);
+    if (keep)
+        base->kept = k;
+    else
+        tdm_scratch_rewind(v->scratch, mark);
     return TDM_OK;
 }
 
 /* features = ln_post(class token) · proj. dpooled [n][width] is written, unless only proj is trained. */
-static tdm_status output_backward(vit *v, const float *dfeatures, float *dpooled)
+static tdm_status output_backward(vit *v, const vit_kept *k, const float *dfeatures, float *dpooled)
 {
     const tdm_params *p = v->params;
-    const int64_t n = v->n, w = v->width, e = v->embed_dim;
+    const int64_t n = k->n, w = v->width, e = v->embed_dim;
+    const size_t mark = tdm_scratch_mark(v->scratch);
     float *dnormed;
     TAKE(v->scratch, n * w, &dnormed);
     if (is_trained(p, v->proj))
-        TDM_TRY(tdm_gemm(v->ops, true, false, w, e, n, 1.0f, v->normed, w, dfeatures, e, 1.0f,
+        TDM_TRY(tdm_gemm(v->ops, true, false, w, e, n, 1.0f, k->normed, w, dfeatures, e, 1.0f,
                          grad_of(p, v->proj), e));
     if (!goes_below(&v->base, v->proj)) return TDM_OK;
     TDM_TRY(tdm_gemm(v->ops, false, true, n, w, e, 1.0f, dfeatures, e, weight_of(p, v->proj), e, 0.0f,
                      dnormed, w));
-    tdm_layernorm_backward_f32(v->ops, n, w, dnormed, v->pooled, v->post_mean, v->post_rstd,
+    tdm_layernorm_backward_f32(v->ops, n, w, dnormed, k->pooled, k->post_mean, k->post_rstd,
                                weight_of(p, v->ln_post_weight), dpooled, grad_of(p, v->ln_post_weight),
                                grad_of(p, v->ln_post_bias));
+    tdm_scratch_rewind(v->scratch, mark);
+    return TDM_OK;
+}
+
+/* Temporaries of input_backward. */
+static tdm_status dinput_take(const vit *v, tdm_scratch *s, int64_t n, float **dx0, void **dpatch)
+{
+    TAKE(s, token_rows(v, n) * v->width, dx0);
+    TAKE_ACT(s, v->ops, patch_rows(v, n) * v->width, dpatch);
     return TDM_OK;
 }
 
 /* The adjoint of embed_patches. */
-static tdm_status input_backward(vit *v, const float *dx)
+static tdm_status input_backward(vit *v, vit_kept *k, const float *dx)
 {
     const tdm_params *p = v->params;
-    const int64_t n = v->n, w = v->width, t = v->rows.t;
-    const int64_t patch_t = tdm_round_up(n * v->patches, TDM_ROW_STEP);
-    const size_t act = tdm_dtype_bytes(tdm_ops_dtype(v->ops));
+    const int64_t n = k->n, w = v->width;
     float *dx0;
     void *dpatch;
-    TAKE(v->scratch, t * w, &dx0);
-    TAKE_ACT(v->scratch, v->ops, patch_t * w, &dpatch);
-    tdm_layernorm_backward_f32(v->ops, t, w, dx, v->x0, v->pre_mean, v->pre_rstd,
+    if (!keeps_input(v)) TDM_TRY(embed_patches(v, k));
+    TDM_TRY(dinput_take(v, v->scratch, n, &dx0, &dpatch));
+    tdm_layernorm_backward_f32(v->ops, k->rows.t, w, dx, k->x0, k->pre_mean, k->pre_rstd,
                                weight_of(p, v->ln_pre_weight), dx0, grad_of(p, v->ln_pre_weight),
                                grad_of(p, v->ln_pre_bias));
     tdm_image_tokens_backward(v->ops, n, v->patches, w, dx0, dpatch, grad_of(p, v->class_embedding),
                               grad_of(p, v->position));
-    memset((char *)dpatch + act * (size_t)(n * v->patches * w), 0,
-           act * (size_t)((patch_t - n * v->patches) * w));
-    return weight_gradient(p, v->patch_linear, v->conv, -1, patch_t, v->patch_rows, dpatch);
+    clear_filler(v, n, w, dpatch);
+    return weight_gradient(p, v->patch_linear, v->conv, -1, patch_rows(v, n), k->patch_rows, dpatch);
 }
 
 static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_from *final_from, void *context)
 {
     vit *v = (vit *)base;
+    vit_kept *k = base->kept;
     const tdm_param *row = v->params->row;
-    const int64_t n = v->n, w = v->width, t = v->rows.t;
+    const int64_t n = k->n, w = v->width, t = k->rows.t;
     float *dx, *dpooled;
     TAKE(v->scratch, t * w, &dx);
     TAKE(v->scratch, n * w, &dpooled);
-    TDM_TRY(output_backward(v, dfeatures, dpooled));
+    TDM_TRY(output_backward(v, k, dfeatures, dpooled));
     if (final_from) final_from(context, row[v->ln_post_weight].offset);
     if (goes_below(base, v->ln_post_weight)) {
         memset(dx, 0, sizeof(float) * (size_t)(t * w));
-        tdm_scatter_rows(v->ops, n, w, v->class_row, dpooled, dx);
-        TDM_TRY(transformer_backward(v->blocks, dx, final_from, context));
+        tdm_scatter_rows(v->ops, n, w, k->class_row, dpooled, dx);
+        TDM_TRY(transformer_backward(v->blocks, k->blocks, dx, final_from, context));
     }
-    if (trains_input(v)) TDM_TRY(input_backward(v, dx));
+    if (trains_input(v)) TDM_TRY(input_backward(v, k, dx));
     if (final_from) final_from(context, row[v->class_embedding].offset);
-    tdm_scratch_rewind(v->scratch, v->mark);
+    base->kept = k->below;
+    tdm_scratch_rewind(v->scratch, k->mark);
     return TDM_OK;
 }
 
@@ -212,15 +262,32 @@ static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t toke
            2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
 
-static int64_t vit_scratch_bytes(const tdm_config *config, tdm_dtype dtype, int64_t n,
-                                 int64_t tokens_per_caption, bool train)
+static tdm_status vit_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption,
+                                    tower_bytes *bytes)
 {
     (void)tokens_per_caption;
-    const tdm_tower_config *c = &config->model.image;
-    const int64_t patches = (c->height_px / c->patch_px) * (c->width_px / c->patch_px);
-    const int64_t patch_rows = tdm_round_up(n * patches, TDM_ROW_STEP) * 3 * c->patch_px * c->patch_px;
-    return transformer_tower_bytes(c, dtype, n, n * (1 + patches), train) +
-           (int64_t)tdm_dtype_bytes(dtype) * patch_rows;
+    const vit *v = (const vit *)base;
+    const int64_t pooled = 2 * n * v->width, stream = token_rows(v, n) * v->width; /* of the gradients */
+    vit_kept k;
+    float *dx0;
+    void *dpatch;
+    transformer_bytes blocks;
+    TDM_TRY(transformer_scratch_bytes(v->blocks, token_rows(v, n), &blocks));
+    tdm_scratch kept = {.capacity_bytes = SIZE_MAX, .used_bytes = sizeof(k) + 64}, input = kept,
+                dinput = kept;
+    TDM_TRY(kept_take(v, &kept, n, &k));
+    const size_t lone = kept.used_bytes;
+    if (keeps_input(v)) TDM_TRY(input_take(v, &kept, n, &k));
+    TDM_TRY(input_take(v, &input, n, &k));
+    TAKE_ACT(&input, v->ops, patch_rows(v, n) * v->width, &dpatch);
+    if (trains_input(v)) TDM_TRY(dinput_take(v, &dinput, n, &dx0, &dpatch));
+    if (trains_input(v) && !keeps_input(v)) dinput.used_bytes += input.used_bytes;
+    const size_t gradients = sizeof(float) * (size_t)(stream + pooled) + 3 * 64;
+    const size_t backward = gradients + larger(blocks.backward, dinput.used_bytes);
+    *bytes = (tower_bytes){.kept = (int64_t)(kept.used_bytes + blocks.kept),
+                           .work = (int64_t)larger(larger(blocks.forward, input.used_bytes), backward),
+                           .lone = (int64_t)(lone + larger(input.used_bytes, blocks.lone))};
+    return TDM_OK;
 }
 
 const tower_type tower_vit = {
@@ -245,6 +312,7 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
     v->params = setup->params;
     v->scratch = setup->scratch;
     v->train = setup->train;
+    v->level = tape_level_of(config);
     v->height = c->height_px;
     v->image_width = c->width_px;
     v->patch = c->patch_px;

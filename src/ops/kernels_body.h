@@ -191,6 +191,13 @@ INLINE float residual_sum(int dtype, int64_t width, const float *x, const void *
     return sum;
 }
 
+INLINE void normalise_row(int dtype, int64_t width, const float *x, float mean, float rstd,
+                          const float *gamma, const float *beta, void *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++) act_set(dtype, y, i, (x[i] - mean) * rstd * gamma[i] + beta[i]);
+}
+
 INLINE void layernorm_forward_row(int dtype, int64_t width, const float *x, float mean_value,
                                   const float *gamma, const float *beta, void *y, float *rstd)
 {
@@ -200,11 +207,8 @@ INLINE void layernorm_forward_row(int dtype, int64_t width, const float *x, floa
         float centred = x[i] - mean_value;
         squares += centred * centred;
     }
-    float scale = 1.0f / sqrtf(squares / (float)width + 1e-5f);
-#pragma omp simd
-    for (int64_t i = 0; i < width; i++)
-        act_set(dtype, y, i, (x[i] - mean_value) * scale * gamma[i] + beta[i]);
-    *rstd = scale;
+    *rstd = 1.0f / sqrtf(squares / (float)width + 1e-5f);
+    normalise_row(dtype, width, x, mean_value, *rstd, gamma, beta, y);
 }
 
 INLINE void layernorm_forward_typed(int dtype, int64_t rows, int64_t width, const float *x,
@@ -235,6 +239,20 @@ static void layernorm_forward(tdm_dtype dtype, int64_t rows, int64_t width, cons
 #endif
     BY_DTYPE(dtype,
              layernorm_forward_typed(DTYPE, rows, width, x, branch, x_out, gamma, beta, y, mean, rstd));
+}
+
+INLINE void layernorm_again_typed(int dtype, int64_t rows, int64_t width, const float *x, const float *mean,
+                                  const float *rstd, const float *gamma, const float *beta, void *y)
+{
+    for (int64_t row = 0; row < rows; row++)
+        normalise_row(dtype, width, x + row * width, mean[row], rstd[row], gamma, beta,
+                      tdm_act_at_mutable(dtype, y, row * width));
+}
+
+static void layernorm_again(tdm_dtype dtype, int64_t rows, int64_t width, const float *x, const float *mean,
+                            const float *rstd, const float *gamma, const float *beta, void *y)
+{
+    BY_DTYPE(dtype, layernorm_again_typed(DTYPE, rows, width, x, mean, rstd, gamma, beta, y));
 }
 
 /* With g = dy·gamma and h = (x - mean)·rstd: dx = rstd·(g - mean(g) - h·mean(g·h)). */
@@ -551,6 +569,7 @@ const tdm_kernels KERNEL_TABLE = {
     .add = add,
     .add_act = add_act,
     .layernorm_forward = layernorm_forward,
+    .layernorm_again = layernorm_again,
     .layernorm_backward = layernorm_backward,
     .activation_forward = activation_forward,
     .activation_backward = activation_backward,

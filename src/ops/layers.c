@@ -98,6 +98,21 @@ void tdm_layernorm_forward_f32(tdm_ops *ops, int64_t t, int64_t width, const flo
     layernorm_forward(ops, TDM_F32, t, width, x, NULL, NULL, gamma, beta, y, mean, rstd);
 }
 
+void tdm_layernorm_again(tdm_ops *ops, int64_t t, int64_t width, const float *x, const float *mean,
+                         const float *rstd, const float *gamma, const float *beta, void *y)
+{
+    double start = tdm_op_begin();
+    int parts = tdm_ops_threads_for(ops, t, width * 6);
+#pragma omp parallel for num_threads(parts) schedule(static)
+    for (int part = 0; part < parts; part++) {
+        row_range rows = part_rows(t, parts, part);
+        int64_t at = rows.begin * width;
+        ops->kernels->layernorm_again(ops->dtype, rows.count, width, x + at, mean + rows.begin,
+                                      rstd + rows.begin, gamma, beta, tdm_act_at_mutable(ops->dtype, y, at));
+    }
+    tdm_op_end(ops, TDM_OP_LAYERNORM, start, 0.0);
+}
+
 static void layernorm_backward(tdm_ops *ops, tdm_dtype dtype, int64_t t, int64_t width, const void *dy,
                                const float *x, const float *mean, const float *rstd, const float *gamma,
                                bool add, float *dx, void *dx_act, float *dgamma, float *dbeta)

@@ -59,6 +59,9 @@ typedef struct tdm_kernels {
     void (*layernorm_forward)(tdm_dtype dtype, int64_t rows, int64_t width, const float *x,
                               const void *branch, float *x_out, const float *gamma, const float *beta,
                               void *y, float *mean, float *rstd);
+    /* y from x_out, mean and rstd of a forward: its bits */
+    void (*layernorm_again)(tdm_dtype dtype, int64_t rows, int64_t width, const float *x, const float *mean,
+                            const float *rstd, const float *gamma, const float *beta, void *y);
     void (*layernorm_backward)(tdm_dtype dtype, int64_t rows, int64_t width, const void *dy, const float *x,
                                const float *mean, const float *rstd, const float *gamma, bool add, float *dx,
                                void *dx_act, float *dgamma, float *dbeta);

@@ -1,9 +1,11 @@
 /* The training step.
  *
- * Each view of a sample passes its tower once. When a tower has one piece of work (one view, the local batch
- * within train.chunk) its activations are kept from forward to backward. Otherwise the pieces are embedded
- * without activations, the loss gives gradients on the embeddings, and each piece is run again with its
- * gradient (GradCache: Gao et al., arXiv 2101.06983); dropout replays because its masks are keyed by sample.
+ * Each view of a sample passes its tower once, in pieces of train.chunk pairs. train.recompute says what of a
+ * piece is kept from forward to backward; "chunk": nothing, the pieces are embedded without activations, the
+ * loss gives gradients on the embeddings, and each piece is run again with its gradient (GradCache: Gao et
+ * al., arXiv 2101.06983); dropout replays because its masks are keyed by sample. "auto" keeps all of a tower
+ * that has one piece of work. Backward takes the pieces in the opposite order whatever is kept, so that the
+ * results are the same bits.
  *
  * The features of the global batch are gathered; a rank computes the loss of its own rows only and the
  * gradient flows back through the gather (reduce-scatter). Parameter gradients are summed over the ranks in
@@ -39,7 +41,8 @@ struct tdm_trainer {
     tdm_optim *optim;
     tdm_reducer *reducer;
     int64_t total_steps, B, b, row0, d, chunk;
-    tdm_span *span; /* [spans] of the arena that hold trained rows */
+    bool keeps[TDM_MODALITIES]; /* activations of all pieces wait for the backward */
+    tdm_span *span;             /* [spans] of the arena that hold trained rows */
     int64_t spans;
     int64_t *rows;     /* [ranks] local batch of each */
     int64_t *identity; /* [B] */
@@ -78,6 +81,22 @@ int64_t tdm_trainer_rows(const tdm_config *config, int ranks)
 {
     const int64_t local = (config->train.batch + ranks - 1) / ranks;
     return config->train.chunk > 0 ? tdm_min_i64(config->train.chunk, local) : local;
+}
+
+tdm_status tdm_trainer_plan(const tdm_config *config, int ranks, tdm_model_plan *plan)
+{
+    uint32_t views[TDM_MODALITIES];
+    const char *recompute = config->train.recompute;
+    TDM_TRY(tdm_trainer_views(config, &views[TDM_IMAGE], &views[TDM_TEXT]));
+    *plan = (tdm_model_plan){.batch = (config->train.batch + ranks - 1) / ranks,
+                             .chunk = tdm_trainer_rows(config, ranks)};
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        const int count = __builtin_popcount(views[m]);
+        const bool one_piece = count == 1 && plan->batch == plan->chunk;
+        if (!strcmp(recompute, "auto") ? one_piece : strcmp(recompute, "chunk") != 0)
+            plan->kept_views[m] = count;
+    }
+    return TDM_OK;
 }
 
 static tdm_status view_create(view *v, int64_t b, int64_t B, int64_t d)
@@ -154,7 +173,12 @@ tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *co
     tr->row0 = tdm_part_begin(tr->B, ranks, rank);
     tr->b = tdm_part_begin(tr->B, ranks, rank + 1) - tr->row0;
     tr->d = tdm_model_embed_dim(model);
-    tr->chunk = tdm_trainer_rows(config, ranks);
+    tdm_model_plan plan;
+    TDM_TRY(tdm_trainer_plan(config, ranks, &plan));
+    TDM_TRY(tdm_model_reserve(model, &plan));
+    tr->chunk = plan.chunk;
+    for (int m = 0; m < TDM_MODALITIES; m++)
+        tr->keeps[m] = plan.kept_views[m] > 0 && tdm_model_trains(model, (tdm_modality)m);
     TDM_TRY(check_statistics(config, model, ranks));
     tdm_model_set_rank_sum(model, sum_over_ranks, tr);
     TDM_TRY(TDM_ALLOC(ranks, &tr->rows));
@@ -218,18 +242,9 @@ static tdm_tower_mode training_mode(const tdm_trainer *tr)
         .train = true, .seed = (uint64_t)tr->config->seed, .step = (uint64_t)tr->optim->step};
 }
 
-/* One view within the chunk: activations stay for the backward, if there is one. */
-static bool keeps_activations(const tdm_trainer *tr, int modality)
-{
-    int views = 0;
-    for (int k = 0; k < VIEWS; k++) views += tr->view[modality][k].on;
-    return views == 1 && tr->b <= tr->chunk && tdm_model_trains(tr->model, (tdm_modality)modality);
-}
-
 static tdm_status forward_tower(tdm_trainer *tr, const tdm_batch *batch, int modality)
 {
     const tdm_tower_mode mode = training_mode(tr);
-    const bool keep = keeps_activations(tr, modality);
     for (int k = 0; k < VIEWS; k++) {
         view *v = &tr->view[modality][k];
         if (!v->on) continue;
@@ -237,8 +252,9 @@ static tdm_status forward_tower(tdm_trainer *tr, const tdm_batch *batch, int mod
             const int64_t n = tdm_min_i64(tr->chunk, tr->b - first);
             const tdm_tower_input input = piece_input(tr, batch, modality, k, first, n);
             float *features = v->raw + first * tr->d;
-            TDM_TRY(keep ? tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode, features)
-                         : tdm_model_embed(tr->model, (tdm_modality)modality, &input, &mode, features));
+            TDM_TRY(tr->keeps[modality]
+                        ? tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode, features)
+                        : tdm_model_embed(tr->model, (tdm_modality)modality, &input, &mode, features));
             tdm_reducer_poll(tr->reducer);
         }
     }
@@ -252,25 +268,24 @@ static void on_final(void *context, int64_t begin)
     tdm_reducer_poll(tr->reducer);
 }
 
+/* The pieces in the opposite order of forward_tower's. */
 static tdm_status backward_tower(tdm_trainer *tr, const tdm_batch *batch, int modality)
 {
     const tdm_tower_mode mode = training_mode(tr);
-    const bool kept = keeps_activations(tr, modality);
     if (!tdm_model_trains(tr->model, (tdm_modality)modality)) return TDM_OK;
-    int last = -1;
-    for (int k = 0; k < VIEWS; k++)
-        if (tr->view[modality][k].on) last = k;
-    for (int k = 0; k <= last; k++) {
+    int lowest = 0;
+    while (!tr->view[modality][lowest].on) lowest++;
+    for (int k = VIEWS - 1; k >= lowest; k--) {
         view *v = &tr->view[modality][k];
         if (!v->on) continue;
-        for (int64_t first = 0; first < tr->b; first += tr->chunk) {
+        for (int64_t first = (tr->b - 1) / tr->chunk * tr->chunk; first >= 0; first -= tr->chunk) {
             const int64_t n = tdm_min_i64(tr->chunk, tr->b - first);
-            if (!kept) {
+            if (!tr->keeps[modality]) {
                 const tdm_tower_input input = piece_input(tr, batch, modality, k, first, n);
                 TDM_TRY(tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode,
                                           v->raw + first * tr->d));
             }
-            const bool final_piece = k == last && first + n == tr->b;
+            const bool final_piece = k == lowest && first == 0;
             TDM_TRY(tdm_model_backward(tr->model, (tdm_modality)modality, v->dunit + first * tr->d,
                                        final_piece ? on_final : NULL, tr));
         }
@@ -396,6 +411,7 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
     TDM_REQUIRE(batch->n == tr->b, TDM_E_SHAPE, "the batch holds %lld pairs, this rank's share is %lld",
                 (long long)batch->n, (long long)tr->b);
 
+    tdm_model_forget(tr->model); /* what a step that failed left */
     tdm_model_update_statistics(tr->model, false);
     TDM_TRY(forward_tower(tr, batch, TDM_IMAGE));
     TDM_TRY(forward_tower(tr, batch, TDM_TEXT));

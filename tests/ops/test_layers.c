@@ -31,6 +31,10 @@ static void check_layernorm(tdm_ops *ops, int64_t t, int64_t width, layernorm_va
     check_act("layernorm y", TOL_REDUCTION, dtype, n, y, y_ref);
     check_f32("layernorm mean", TOL_REDUCTION, TDM_F32, t, mean, mean_ref);
     check_f32("layernorm rstd", TOL_REDUCTION, TDM_F32, t, rstd, rstd_ref);
+    void *again = random_act(dtype, n, 14, 1.0);
+    tdm_layernorm_again(ops, t, width, v.branch ? x_out : x, mean, rstd, gamma, beta, again);
+    assert_memory_equal(again, y, tdm_dtype_bytes(dtype) * (size_t)n);
+    free(again);
 
     const float *input = v.branch ? x_out_ref : x_ref;
     float *dx = random_f32(n, 10, 1.0), *dx_ref = copy_f32(dx, n);

@@ -1,0 +1,246 @@
+/* Activation checkpointing: whatever train.recompute keeps, a step leaves the same bits in weights, moments
+ * and gradients, and the less it keeps the less memory it takes, never more than was estimated. On 1, 2 and 3
+ * ranks, in one piece and in chunks, with dropout, with frozen rows. */
+#include "tandem/tandem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { B = 12, CONTEXT = 9, VOCAB = 40, IMAGE_BYTES = 16 * 24 * 3, STEPS = 2 };
+
+static tdm_comm *comm;
+
+#define must(expr)                                                                                           \
+    do {                                                                                                     \
+        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
+    } while (0)
+
+/* This rank's piece of a global batch that is the same everywhere. */
+typedef struct piece {
+    tdm_batch batch;
+    uint8_t image[B * IMAGE_BYTES];
+    int32_t token[B * CONTEXT];
+    int64_t seq[B + 1], sample[B], identity[B];
+} piece;
+
+static void make_piece(piece *p)
+{
+    const int64_t first = tdm_part_begin(B, tdm_comm_size(comm), tdm_comm_rank(comm));
+    const int64_t end = tdm_part_begin(B, tdm_comm_size(comm), tdm_comm_rank(comm) + 1);
+    tdm_rng rng = tdm_rng_at(23, 0, 0, TDM_RNG_TEST);
+    memset(p, 0, sizeof *p);
+    for (int i = 0; i < B * IMAGE_BYTES; i++) p->image[i] = (uint8_t)tdm_rng_u32(&rng);
+    for (int64_t i = 0; i < B; i++) {
+        const int64_t length = 2 + tdm_rng_below(&rng, CONTEXT - 1), n = i - first;
+        const bool mine = i >= first && i < end;
+        for (int64_t k = 0; k < length; k++) {
+            const int32_t token = (int32_t)tdm_rng_below(&rng, VOCAB);
+            if (mine) p->token[p->seq[n] + k] = token;
+        }
+        if (!mine) continue;
+        p->seq[n + 1] = p->seq[n] + length;
+        p->sample[n] = 100 + i;
+        p->identity[n] = i;
+    }
+    p->batch.n = end - first;
+    p->batch.image[TDM_VIEW_IMAGE_AUG_1] = p->image + first * IMAGE_BYTES;
+    p->batch.text[TDM_VIEW_TEXT_PLAIN] = (tdm_text_batch){.token = p->token, .seq = p->seq};
+    p->batch.sample = p->sample;
+    p->batch.identity = p->identity;
+}
+
+typedef struct setup {
+    tdm_config config;
+    tdm_ops *ops;
+    tdm_params params;
+    tdm_model *model;
+    tdm_optim optim;
+    tdm_trainer *trainer;
+} setup;
+
+static void set(setup *s, const char *key, const char *value)
+{
+    char assignment[256];
+    snprintf(assignment, sizeof assignment, "%s=%s", key, value);
+    must(tdm_config_set(&s->config, assignment));
+}
+
+static void set_up(setup *s, const char *precision, const char *chunk, const char *freeze,
+                   const char *recompute)
+{
+    static const char *const assignments[] = {
+        "model.embed_dim=16",     "model.image.height_px=16", "model.image.width_px=24",
+        "model.image.patch_px=8", "model.image.width=48",     "model.image.layers=3",
+        "model.image.heads=3",    "model.text.width=80",      "model.text.layers=4",
+        "model.text.heads=5",     "model.text.vocab_size=40", "model.text.context_length=9",
+        "model.dropout=0.2",      "train.batch=12",           "optim.lr=0.01",
+        "optim.warmup_steps=0",   "optim.schedule=constant",  "train.bucket_mib=1",
+    };
+    memset(s, 0, sizeof *s);
+    must(tdm_config_init(&s->config));
+    for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++)
+        must(tdm_config_set(&s->config, assignments[i]));
+    set(s, "train.chunk", chunk);
+    set(s, "train.recompute", recompute);
+    set(s, "optim.freeze", freeze);
+    tdm_dtype dtype;
+    must(tdm_ops_resolve_precision(precision, &dtype));
+    must(tdm_ops_create(dtype, 1, &s->ops));
+    must(tdm_model_create(&s->config, s->ops, true, tdm_trainer_rows(&s->config, tdm_comm_size(comm)),
+                          &s->params, &s->model));
+    must(tdm_optim_groups(&s->config, &s->params));
+    must(tdm_params_allocate(&s->params, true));
+    tdm_params_init(&s->params, 3);
+    must(tdm_optim_create(&s->params, &s->optim));
+    must(tdm_model_load(s->model));
+    must(tdm_trainer_create(comm, s->ops, &s->config, &s->params, s->model, &s->optim, 100, &s->trainer));
+}
+
+static void tear_down(setup *s)
+{
+    tdm_trainer_destroy(&s->trainer);
+    tdm_optim_destroy(&s->optim);
+    tdm_model_destroy(&s->model);
+    tdm_params_destroy(&s->params);
+    tdm_ops_destroy(&s->ops);
+    tdm_config_destroy(&s->config);
+}
+
+/* What some steps leave: newly allocated weights, moments and gradients of trained rows, [4][total]. */
+static float *outcome(const char *precision, const char *chunk, const char *freeze, const char *recompute,
+                      int64_t *total, int64_t *activations)
+{
+    piece *p;
+    setup s;
+    float *kept;
+    tdm_step_report report;
+    must(TDM_ALLOC(1, &p));
+    make_piece(p);
+    set_up(&s, precision, chunk, freeze, recompute);
+    for (int i = 0; i < STEPS; i++) must(tdm_trainer_step(s.trainer, &p->batch, &report));
+    *total = s.params.total;
+    *activations = tdm_model_activation_bytes(s.model);
+    tdm_model_plan plan;
+    tdm_model_memory memory;
+    must(tdm_trainer_plan(&s.config, tdm_comm_size(comm), &plan));
+    must(tdm_model_memory_estimate(s.model, tdm_ops_dtype(s.ops), &plan, CONTEXT, &memory));
+    assert_true(*activations > 0 && *activations <= memory.activations);
+    must(TDM_ALLOC(4 * s.params.total, &kept));
+    const size_t bytes = sizeof(float) * (size_t)s.params.total;
+    memcpy(kept, s.params.weight, bytes);
+    memcpy(kept + s.params.total, s.optim.m, bytes);
+    memcpy(kept + 2 * s.params.total, s.optim.v, bytes);
+    for (int64_t i = 0; i < s.params.count; i++) {
+        const tdm_param *row = &s.params.row[i];
+        if (tdm_param_trained(row))
+            memcpy(kept + 3 * s.params.total + row->offset, s.params.grad + row->offset,
+                   sizeof(float) * (size_t)row->size);
+    }
+    tear_down(&s);
+    tdm_free(p);
+    return kept;
+}
+
+static int64_t differing(int64_t n, const float *a, const float *b)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++) count += memcmp(&a[i], &b[i], sizeof(float)) != 0;
+    return count;
+}
+
+/* All ways against "none"; `less`: each must take less memory than the one before. */
+static void compare(const char *precision, const char *chunk, const char *freeze, bool less)
+{
+    static const char *const ways[] = {"mlp", "block", "chunk", "auto"};
+    int64_t total, of_none, before;
+    float *none = outcome(precision, chunk, freeze, "none", &total, &of_none);
+    before = of_none;
+    for (int i = 0; i < 4; i++) {
+        int64_t activations;
+        float *other = outcome(precision, chunk, freeze, ways[i], &total, &activations);
+        const int64_t differ = differing(4 * total, none, other);
+        if (tdm_comm_rank(comm) == 0)
+            print_message("%s chunk %s freeze %s: %s keeps %.2f of the activations, %lld values differ\n",
+                          precision, chunk, freeze, ways[i], (double)activations / (double)of_none,
+                          (long long)differ);
+        assert_int_equal(differ, 0);
+        if (less && i < 2) assert_true(activations < before);
+        assert_true(activations <= of_none);
+        before = activations;
+        tdm_free(other);
+    }
+    tdm_free(none);
+}
+
+static void test_f32(void **state)
+{
+    (void)state;
+    compare("f32", "0", "", true);
+    compare("f32", "3", "", true);
+}
+
+static void test_bf16(void **state)
+{
+    (void)state;
+    tdm_dtype dtype;
+    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) {
+        print_message("skipped: this CPU has no bf16\n");
+        skip();
+    }
+    compare("bf16", "0", "", true);
+    compare("bf16", "3", "", true);
+}
+
+/* The lowest trained row: in a block, behind its attention, at the output end, in one tower only. */
+static void test_freeze(void **state)
+{
+    (void)state;
+    compare("f32", "0", "[image:1, text:2]", false);
+    compare("f32", "3", "[image:2, !visual.transformer.resblocks.1.mlp.c_fc.weight]", false);
+    compare("f32", "3", "[*, !visual.proj, !text_projection]", false);
+    compare("f32", "3", "[image, text:0]", false);
+}
+
+/* A loss that is not finite ends a step when activations wait for their backward: the next step finds room.
+ */
+static void test_failed_step(void **state)
+{
+    (void)state;
+    piece *p;
+    setup s;
+    tdm_step_report report;
+    must(TDM_ALLOC(1, &p));
+    make_piece(p);
+    set_up(&s, "f32", "3", "", "block");
+    must(tdm_trainer_step(s.trainer, &p->batch, &report));
+    const int64_t activations = tdm_model_activation_bytes(s.model);
+    float *scale = tdm_model_logit_scale(s.model);
+    const float saved = *scale;
+    for (int i = 0; i < 3; i++) {
+        *scale = 200.0F;
+        assert_int_equal(tdm_trainer_step(s.trainer, &p->batch, &report), TDM_E_NUMERIC);
+        *scale = saved;
+    }
+    must(tdm_trainer_step(s.trainer, &p->batch, &report));
+    assert_int_equal(tdm_model_activation_bytes(s.model), activations);
+    tear_down(&s);
+    tdm_free(p);
+}
+
+int main(int argc, char **argv)
+{
+    if (tdm_loss_register() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_f32),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_freeze),
+        cmocka_unit_test(test_failed_step),
+    };
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    tdm_comm_destroy(&comm);
+    tdm_config_unregister_all();
+    return failed;
+}
