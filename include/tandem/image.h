@@ -31,9 +31,9 @@ typedef enum tdm_image_alpha {
     TDM_ALPHA_KEEP   /* whatever is transparent, palettes too, becomes RGBA */
 } tdm_image_alpha;
 
-/* JPEG by libjpeg, PNG and BMP by stb_image, WebP by libwebp, GIF (first frame). EXIF orientation is ignored,
- * as by Pillow's open and convert. `name` stands in messages. Errors: TDM_E_DATA: empty, unsupported,
- * corrupt, or larger than TDM_IMAGE_MAX_PX. */
+/* JPEG by libjpeg, PNG by libdeflate and stb_image, BMP by stb_image, WebP by libwebp, GIF (first frame).
+ * EXIF orientation is ignored, as by Pillow's open and convert. `name` stands in messages. Errors:
+ * TDM_E_DATA: empty, unsupported, corrupt, or larger than TDM_IMAGE_MAX_PX. */
 TDM_CHECKED tdm_status tdm_image_decode(const char *name, const void *data, size_t bytes,
                                         tdm_image_alpha alpha, tdm_image *image);
 /* Size without decoding. */
@@ -82,5 +82,24 @@ TDM_CHECKED tdm_status tdm_image_plain(const tdm_image *image, tdm_image_fit fit
 /* Random resized crop, then the colour and flip rows in table order, all from `rng`. */
 TDM_CHECKED tdm_status tdm_image_augment(const tdm_image *image, const tdm_augment_config *config,
                                          tdm_rng rng, int64_t height, int64_t width, uint8_t *out);
+
+/* ---- All of it, for a thread that does it often ---- */
+
+/* Working memory of one thread, kept from image to image: once it has grown to what the largest one needs,
+ * only the libraries that decode allocate. */
+typedef struct tdm_image_work tdm_image_work;
+TDM_CHECKED tdm_status tdm_image_work_create(tdm_image_work **work);
+void tdm_image_work_destroy(tdm_image_work **work);
+
+typedef struct tdm_image_request {     /* one view of an image, for a model */
+    const tdm_augment_config *augment; /* NULL: the plain view */
+    tdm_rng rng;                       /* of an augmented one */
+    uint8_t *out;                      /* [height][width][3], the caller's */
+} tdm_image_request;
+/* tdm_image_decode, then tdm_image_plain or tdm_image_augment for each of want[count]: the same bits and
+ * errors. */
+TDM_CHECKED tdm_status tdm_image_make(tdm_image_work *work, const char *name, const void *data, size_t bytes,
+                                      tdm_image_policy policy, int64_t height, int64_t width, int count,
+                                      const tdm_image_request *want);
 
 #endif

@@ -45,8 +45,12 @@ TDM_CHECKED tdm_status tdm_loader_create(tdm_dataset *dataset, const tdm_tokeniz
                                          const tdm_loader_config *config, int64_t step, tdm_loader **loader);
 void tdm_loader_destroy(tdm_loader **loader); /* stops and joins its threads */
 int64_t tdm_loader_steps_per_epoch(const tdm_loader *loader);
-/* Next local batch. Collective: no. Blocks until one is decoded; *wait_s is the time it blocked.
- * batch: borrowed, valid until the next call on this loader. Errors: TDM_E_DATA names the shard and the row.
+/* Batches that are decoded and wait for tdm_loader_next: at most config.prefetch, one more before the first
+ * call. */
+int64_t tdm_loader_ready(tdm_loader *loader);
+/* Next local batch. Collective: no. Blocks until one is decoded; *wait_s is the time it blocked, 0 when one
+ * was ready. batch: borrowed, valid until the next call on this loader. Errors: TDM_E_DATA names the shard
+ * and the row.
  */
 TDM_CHECKED tdm_status tdm_loader_next(tdm_loader *loader, const tdm_batch **batch, double *wait_s);
 

@@ -68,121 +68,18 @@ const image_augment_row image_augment_flip = {.name = "flip", .apply = flip};
 
 /* ---- colour ---- */
 
-/* Luma of ITU-R 601-2 in 16-bit fixed point, as Pillow's convert("L"). */
-static inline uint8_t luma(const uint8_t *p)
-{
-    return (uint8_t)((p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16);
-}
-
-/* base + factor * (value - base), cut to 8 bits; Pillow's Image.blend works in single precision. */
-static inline uint8_t blend(uint8_t base, uint8_t value, float factor)
-{
-    float mixed = (float)base + factor * (float)((int)value - (int)base);
-    if (mixed <= 0.0f) return 0;
-    if (mixed >= 255.0f) return 255;
-    return (uint8_t)mixed;
-}
-
-static void brightness(uint8_t *pixel, int64_t n, double factor)
-{
-    uint8_t table[256];
-    for (int i = 0; i < 256; i++) table[i] = blend(0, (uint8_t)i, (float)factor);
-    for (int64_t i = 0; i < n * CHANNELS; i++) pixel[i] = table[pixel[i]];
-}
-
-static void contrast(uint8_t *pixel, int64_t n, double factor)
-{
-    int64_t sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += luma(pixel + CHANNELS * i);
-    uint8_t mean = (uint8_t)((double)sum / (double)n + 0.5);
-    uint8_t table[256];
-    for (int i = 0; i < 256; i++) table[i] = blend(mean, (uint8_t)i, (float)factor);
-    for (int64_t i = 0; i < n * CHANNELS; i++) pixel[i] = table[pixel[i]];
-}
-
-static void saturation(uint8_t *pixel, int64_t n, double factor)
-{
-    for (int64_t i = 0; i < n; i++) {
-        uint8_t *p = pixel + CHANNELS * i, gray = luma(p);
-        for (int c = 0; c < CHANNELS; c++) p[c] = blend(gray, p[c], (float)factor);
-    }
-}
-
-static inline uint8_t clip_int(int value)
-{
-    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
-}
-
-static inline uint8_t round_positive(double value)
-{
-    return clip_int((int)(value + 0.5));
-}
-
-/* 8-bit hue, saturation, value as Pillow's convert("HSV"). */
-static void to_hsv(const uint8_t *p, uint8_t *hsv)
-{
-    int r = p[0], g = p[1], b = p[2];
-    int most = r > g ? (r > b ? r : b) : (g > b ? g : b);
-    int least = r < g ? (r < b ? r : b) : (g < b ? g : b);
-    hsv[0] = hsv[1] = 0;
-    hsv[2] = (uint8_t)most;
-    if (most == least) return;
-    float range = (float)(most - least);
-    float rc = (float)(most - r) / range, gc = (float)(most - g) / range, bc = (float)(most - b) / range;
-    float h, s = range / (float)most;
-    if (r == most)
-        h = bc - gc;
-    else if (g == most)
-        h = (float)(2.0 + rc - bc);
-    else
-        h = (float)(4.0 + gc - rc);
-    double turns = h / 6.0 + 1.0; /* 5/6 … 11/6 */
-    h = (float)(turns >= 1.0 ? turns - 1.0 : turns);
-    hsv[0] = clip_int((int)(h * 255.0));
-    hsv[1] = clip_int((int)(s * 255.0));
-}
-
-static void from_hsv(const uint8_t *hsv, uint8_t *p)
-{
-    uint8_t v = hsv[2];
-    if (hsv[1] == 0) {
-        p[0] = p[1] = p[2] = v;
-        return;
-    }
-    float fs = (float)(hsv[1] / 255.0), h = (float)(hsv[0] * 6.0 / 255.0);
-    int sector = (int)h;
-    float f = h - (float)sector;
-    uint8_t low = round_positive((double)v * (1.0 - fs));
-    uint8_t falling = round_positive((double)v * (1.0 - fs * f));
-    uint8_t rising = round_positive((double)v * (1.0 - fs * (1.0 - f)));
-    const uint8_t rgb[6][3] = {{v, rising, low},  {falling, v, low}, {low, v, rising},
-                               {low, falling, v}, {rising, low, v},  {v, low, falling}};
-    memcpy(p, rgb[sector % 6], 3);
-}
-
-/* shift: fraction of the colour circle, -0.5 … 0.5 */
-static void hue(uint8_t *pixel, int64_t n, double shift)
-{
-    uint8_t turn = (uint8_t)(int)(shift * 255.0);
-    for (int64_t i = 0; i < n; i++) {
-        uint8_t hsv[CHANNELS], before[CHANNELS], *p = pixel + CHANNELS * i;
-        memcpy(before, p, CHANNELS);
-        to_hsv(p, hsv);
-        hsv[0] = (uint8_t)(hsv[0] + turn);
-        from_hsv(hsv, p);
-        /* flat areas are common in drawings */
-        for (; i + 1 < n && !memcmp(p + CHANNELS, before, CHANNELS); i++, p += CHANNELS)
-            memcpy(p + CHANNELS, p, CHANNELS);
-    }
-}
-
 void image_adjust(image_adjustment kind, double factor, uint8_t *pixel, int64_t n)
 {
+    const image_kernels *kernels = image_kernels_choose();
     switch (kind) {
-    case IMAGE_BRIGHTNESS: brightness(pixel, n, factor); break;
-    case IMAGE_CONTRAST: contrast(pixel, n, factor); break;
-    case IMAGE_SATURATION: saturation(pixel, n, factor); break;
-    case IMAGE_HUE: hue(pixel, n, factor); break;
+    case IMAGE_BRIGHTNESS: kernels->blend(0, (float)factor, pixel, n * CHANNELS); break;
+    case IMAGE_CONTRAST: {
+        const double mean = (double)kernels->luma_sum(pixel, n) / (double)n;
+        kernels->blend((uint8_t)(mean + 0.5), (float)factor, pixel, n * CHANNELS);
+        break;
+    }
+    case IMAGE_SATURATION: kernels->saturate((float)factor, pixel, n); break;
+    case IMAGE_HUE: kernels->turn((uint8_t)(int)(factor * 255.0), pixel, n); break;
     case IMAGE_ADJUSTMENTS: break;
     }
 }
@@ -216,8 +113,7 @@ static void gray(const tdm_augment_config *config, tdm_rng *rng, int64_t height,
                  uint8_t *pixel)
 {
     if (tdm_rng_uniform(rng) >= config->gray) return;
-    for (int64_t i = 0; i < height * width; i++)
-        memset(pixel + CHANNELS * i, luma(pixel + CHANNELS * i), CHANNELS);
+    image_kernels_choose()->gray(pixel, height * width);
 }
 const image_augment_row image_augment_gray = {.name = "gray", .apply = gray};
 
@@ -228,13 +124,20 @@ static const image_augment_row *const AUGMENT[] = {IMAGE_AUGMENT_TABLE(ROW)};
 #undef ROW
 enum { AUGMENTS = sizeof(AUGMENT) / sizeof(AUGMENT[0]) };
 
-tdm_status tdm_image_augment(const tdm_image *image, const tdm_augment_config *config, tdm_rng rng,
-                             int64_t height, int64_t width, uint8_t *out)
+image_box image_augment_box(int64_t image_height, int64_t image_width, const tdm_augment_config *config,
+                            tdm_rng *rng)
+{
+    image_box box = {.height = image_height, .width = image_width};
+    for (size_t i = 0; i < AUGMENTS; i++)
+        if (AUGMENT[i]->crop) AUGMENT[i]->crop(config, rng, &box);
+    return box;
+}
+
+tdm_status image_augment(tdm_image_work *work, const tdm_image *image, const tdm_augment_config *config,
+                         tdm_rng rng, int64_t height, int64_t width, uint8_t *out)
 {
     TDM_REQUIRE(image->height > 0 && image->width > 0, TDM_E_SHAPE, "cannot augment an empty image");
-    image_box box = {.height = image->height, .width = image->width};
-    for (size_t i = 0; i < AUGMENTS; i++)
-        if (AUGMENT[i]->crop) AUGMENT[i]->crop(config, &rng, &box);
+    const image_box box = image_augment_box(image->height, image->width, config, &rng);
     const image_window window = image_window_of(image, box.top, box.left, box.height, box.width);
     const resample_plan plan = {.box_height = (double)box.height,
                                 .box_width = (double)box.width,
@@ -243,8 +146,17 @@ tdm_status tdm_image_augment(const tdm_image *image, const tdm_augment_config *c
                                 .out_height = height,
                                 .out_width = width,
                                 .out_stride = width * CHANNELS};
-    TDM_TRY(image_resample(&window, &plan, out));
+    TDM_TRY(image_resample(work, &window, &plan, out));
     for (size_t i = 0; i < AUGMENTS; i++)
         if (AUGMENT[i]->apply) AUGMENT[i]->apply(config, &rng, height, width, out);
     return TDM_OK;
+}
+
+tdm_status tdm_image_augment(const tdm_image *image, const tdm_augment_config *config, tdm_rng rng,
+                             int64_t height, int64_t width, uint8_t *out)
+{
+    tdm_image_work work = {0};
+    const tdm_status status = image_augment(&work, image, config, rng, height, width, out);
+    image_work_free(&work);
+    return status;
 }

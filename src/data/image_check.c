@@ -1,8 +1,8 @@
 /* What stb_image does not check before it decodes. */
 #include "image_impl.h"
 
+#include <libdeflate.h>
 #include <string.h>
-#include <zlib.h>
 
 /* ---- PNG ---- (W3C, Portable Network Graphics, second edition, section 5) */
 
@@ -34,7 +34,7 @@ static bool crc_matches(const unsigned char *type, size_t length)
     (void)length;
     return true; /* else hardly any mutated file would come farther */
 #else
-    return crc32(0, type, (uInt)(length + 4)) == big_endian(type + 4 + length);
+    return libdeflate_crc32(0, type, length + 4) == big_endian(type + 4 + length);
 #endif
 }
 
@@ -116,7 +116,11 @@ enum {
     JPEG_EOI = 0xd9,
     JPEG_SOS = 0xda,
     JPEG_DHT = 0xc4,
+    JPEG_SOF0 = 0xc0,
     JPEG_SOF2 = 0xc2,
+    JPEG_SOF15 = 0xcf,
+    JPEG_EXTENSION = 0xc8,
+    JPEG_DAC = 0xcc,
     JPEG_RST0 = 0xd0,
     JPEG_RST7 = 0xd7
 };
@@ -130,7 +134,24 @@ bool image_is_jpeg(const unsigned char *data, size_t bytes)
 typedef struct jpeg_state {
     bool progressive;
     unsigned dc_tables, ac_tables; /* bit i: Huffman table i is defined */
+    int64_t height, width;         /* 0: no frame yet */
 } jpeg_state;
+
+static bool is_frame(unsigned char code)
+{
+    return code >= JPEG_SOF0 && code <= JPEG_SOF15 && code != JPEG_DHT && code != JPEG_EXTENSION &&
+           code != JPEG_DAC;
+}
+
+/* SOF: precision, height, width, components. The first one counts. */
+static bool read_frame(jpeg_state *state, const unsigned char *segment, size_t length)
+{
+    if (length < 6) return false;
+    if (state->width > 0) return true;
+    state->height = segment[1] << 8 | segment[2];
+    state->width = segment[3] << 8 | segment[4];
+    return true;
+}
 
 /* DHT. stb_image before 2.28 writes past its table when one has more than 256 codes. */
 static bool read_huffman_tables(jpeg_state *state, const unsigned char *segment, size_t length)
@@ -183,7 +204,22 @@ static size_t next_marker(const unsigned char *data, size_t bytes, size_t at, bo
     return bytes;
 }
 
-tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t bytes)
+/* One marker segment, behind its length. */
+static tdm_status check_segment(const char *name, jpeg_state *state, unsigned char code,
+                                const unsigned char *segment, size_t length)
+{
+    if (code == JPEG_SOF2) state->progressive = true;
+    TDM_REQUIRE(!is_frame(code) || read_frame(state, segment, length), TDM_E_DATA,
+                "%s: corrupt image (JPEG frame)", name);
+    TDM_REQUIRE(code != JPEG_DHT || read_huffman_tables(state, segment, length), TDM_E_DATA,
+                "%s: corrupt image (Huffman table)", name);
+    TDM_REQUIRE(code != JPEG_SOS || has_scan_tables(state, segment, length), TDM_E_DATA,
+                "%s: corrupt image (a scan without its Huffman table)", name);
+    return TDM_OK;
+}
+
+tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t bytes, int64_t *height,
+                            int64_t *width)
 {
     jpeg_state state = {0};
     size_t at = 2; /* after SOI */
@@ -192,18 +228,16 @@ tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t 
         at = next_marker(data, bytes, at, coded);
         TDM_REQUIRE(at < bytes, TDM_E_DATA, "%s: image is truncated", name);
         unsigned char code = data[at++];
-        if (code == JPEG_EOI) return TDM_OK;
+        if (code == JPEG_EOI) break;
         TDM_REQUIRE(bytes - at >= 2, TDM_E_DATA, "%s: image is truncated", name);
         size_t length = (size_t)data[at] << 8 | data[at + 1]; /* counts itself */
         TDM_REQUIRE(length >= 2, TDM_E_DATA, "%s: corrupt image (length of a JPEG segment)", name);
         TDM_REQUIRE(length <= bytes - at, TDM_E_DATA, "%s: image is truncated", name);
-        const unsigned char *segment = data + at + 2;
-        if (code == JPEG_SOF2) state.progressive = true;
-        TDM_REQUIRE(code != JPEG_DHT || read_huffman_tables(&state, segment, length - 2), TDM_E_DATA,
-                    "%s: corrupt image (Huffman table)", name);
-        TDM_REQUIRE(code != JPEG_SOS || has_scan_tables(&state, segment, length - 2), TDM_E_DATA,
-                    "%s: corrupt image (a scan without its Huffman table)", name);
+        TDM_TRY(check_segment(name, &state, code, data + at + 2, length - 2));
         at += length;
         coded = code == JPEG_SOS;
     }
+    *height = state.height;
+    *width = state.width;
+    return TDM_OK;
 }

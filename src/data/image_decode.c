@@ -51,21 +51,17 @@ static tdm_status webp_probe(const char *name, const unsigned char *data, size_t
 }
 
 static tdm_status webp_decode(const char *name, const unsigned char *data, size_t bytes, int64_t *height,
-                              int64_t *width, int *channels, uint8_t **pixel)
+                              int64_t *width, image_buffer *to, int *channels)
 {
     bool alpha;
     TDM_TRY(webp_probe(name, data, bytes, height, width, &alpha));
     *channels = alpha ? 4 : 3;
     size_t row = (size_t)*width * (size_t)*channels, size = row * (size_t)*height;
-    uint8_t *out = malloc(size);
-    TDM_REQUIRE(out, TDM_E_NOMEM, "%s: not enough memory to decode it", name);
+    uint8_t *out;
+    TDM_TRY(IMAGE_TAKE(to, size, &out));
     const uint8_t *decoded = alpha ? WebPDecodeRGBAInto(data, bytes, out, size, (int)row)
                                    : WebPDecodeRGBInto(data, bytes, out, size, (int)row);
-    if (!decoded) {
-        free(out);
-        TDM_FAIL(TDM_E_DATA, "%s: truncated or corrupt WebP image", name);
-    }
-    *pixel = out;
+    TDM_REQUIRE(decoded, TDM_E_DATA, "%s: truncated or corrupt WebP image", name);
     return TDM_OK;
 }
 
@@ -79,8 +75,7 @@ tdm_status tdm_image_probe(const char *name, const void *data, size_t bytes, int
     if (is_webp(data, bytes)) {
         TDM_TRY(webp_probe(name, data, bytes, height, width, &alpha));
     } else if (image_is_jpeg(data, bytes)) {
-        TDM_TRY(image_check_jpeg(name, data, bytes));
-        TDM_TRY(image_jpeg_probe(name, data, bytes, height, width));
+        TDM_TRY(image_check_jpeg(name, data, bytes, height, width));
     } else if (image_is_gif(data, bytes)) {
         TDM_TRY(image_gif_probe(name, data, bytes, height, width));
     } else if (image_is_png(data, bytes)) {
@@ -94,7 +89,7 @@ tdm_status tdm_image_probe(const char *name, const void *data, size_t bytes, int
 
 /* A decoded file before it has a mode. */
 typedef struct raw_image {
-    uint8_t *pixel; /* [height][width][channels], malloc'd; channels 1 … 4, 2 and 4 with alpha */
+    uint8_t *pixel; /* [height][width][channels], of a work's buffer; channels 1 … 4, 2 and 4 with alpha */
     int channels;
     bool deep;        /* u16, one channel */
     bool cmyk;        /* inverted, as Adobe writes it and every file is taken to be */
@@ -103,31 +98,49 @@ typedef struct raw_image {
     bool keyed;       /* but Pillow has it aside, as the index or colour that is transparent */
 } raw_image;
 
-static tdm_status decode_raw(const char *name, const unsigned char *data, size_t bytes, bool drop_alpha,
-                             int64_t *height, int64_t *width, raw_image *raw)
+/* PNG and BMP. */
+static tdm_status decode_other(tdm_image_work *work, const char *name, const unsigned char *data,
+                               size_t bytes, bool drop_alpha, int64_t *height, int64_t *width, raw_image *raw)
 {
+    image_traits traits = {0};
+    if (image_is_png(data, bytes))
+        TDM_TRY(image_check_png(name, data, bytes, &traits));
+    else
+        image_bmp_traits(data, bytes, &traits);
+    raw->deep = traits.gray16 && (drop_alpha || !traits.keyed);
+    raw->indexed = traits.indexed;
+    raw->keyed = traits.keyed;
+    raw->transparent = traits.alpha || traits.keyed;
+    if (image_is_png(data, bytes) && image_png_decode(work, data, bytes, *height, *width, &raw->channels))
+        return TDM_OK;
+    uint8_t *pixel;
+    TDM_TRY(image_stb_decode(name, data, bytes, raw->deep, height, width, &raw->channels, &pixel));
+    image_buffer_adopt(&work->decoded, pixel,
+                       (size_t)(*height * *width * raw->channels * (raw->deep ? 2 : 1)));
+    return TDM_OK;
+}
+
+static tdm_status decode_raw(tdm_image_work *work, const char *name, const unsigned char *data, size_t bytes,
+                             bool drop_alpha, const image_box *box, int64_t *height, int64_t *width,
+                             raw_image *raw)
+{
+    image_buffer *to = &work->decoded;
     if (is_webp(data, bytes)) {
-        TDM_TRY(webp_decode(name, data, bytes, height, width, &raw->channels, &raw->pixel));
+        TDM_TRY(webp_decode(name, data, bytes, height, width, to, &raw->channels));
         raw->transparent = raw->channels == 4;
     } else if (image_is_jpeg(data, bytes)) {
-        TDM_TRY(image_jpeg_decode(name, data, bytes, *height, *width, &raw->channels, &raw->pixel));
+        TDM_TRY(image_jpeg_decode(name, data, bytes, *height, *width, box, to, &raw->channels));
         raw->cmyk = raw->channels == 4;
     } else if (image_is_gif(data, bytes)) {
-        TDM_TRY(image_gif_decode(name, data, bytes, &raw->indexed, &raw->transparent, &raw->pixel));
+        uint8_t *pixel;
+        TDM_TRY(image_gif_decode(name, data, bytes, &raw->indexed, &raw->transparent, &pixel));
+        image_buffer_adopt(to, pixel, (size_t)(*height * *width * 4));
         raw->channels = 4;
         raw->keyed = true;
     } else {
-        image_traits traits = {0};
-        if (image_is_png(data, bytes))
-            TDM_TRY(image_check_png(name, data, bytes, &traits));
-        else
-            image_bmp_traits(data, bytes, &traits);
-        raw->deep = traits.gray16 && (drop_alpha || !traits.keyed);
-        TDM_TRY(image_stb_decode(name, data, bytes, raw->deep, height, width, &raw->channels, &raw->pixel));
-        raw->indexed = traits.indexed;
-        raw->keyed = traits.keyed;
-        raw->transparent = traits.alpha || traits.keyed;
+        TDM_TRY(decode_other(work, name, data, bytes, drop_alpha, height, width, raw));
     }
+    raw->pixel = to->data;
     return TDM_OK;
 }
 
@@ -169,8 +182,7 @@ static tdm_image_mode choose_mode(const raw_image *raw, tdm_image_alpha alpha)
     return raw->transparent && !raw->keyed ? TDM_IMAGE_RGBA : TDM_IMAGE_RGB;
 }
 
-/* Takes raw->pixel, on failure too. */
-static tdm_status finish(const char *name, const raw_image *raw, tdm_image_alpha alpha, tdm_image *image)
+static tdm_status finish(tdm_image_work *work, const raw_image *raw, tdm_image_alpha alpha, tdm_image *image)
 {
     const int64_t n = image->height * image->width;
     image->mode = choose_mode(raw, alpha);
@@ -181,36 +193,37 @@ static tdm_status finish(const char *name, const raw_image *raw, tdm_image_alpha
         return TDM_OK;
     }
     const int channels = image->mode == TDM_IMAGE_RGBA ? 4 : 3;
-    if (raw->channels < channels) {
-        image->pixel = malloc((size_t)(n * channels));
-        if (!image->pixel) {
-            free(raw->pixel);
-            TDM_FAIL(TDM_E_NOMEM, "%s: not enough memory to decode it", name);
-        }
-    }
+    if (raw->channels < channels) TDM_TRY(IMAGE_TAKE(&work->converted, n * channels, &image->pixel));
     if (raw->channels != channels)
         convert(raw, raw->transparent && alpha == TDM_ALPHA_WHITE, channels, n, image->pixel);
-    if (image->pixel != raw->pixel) free(raw->pixel);
     return TDM_OK;
+}
+
+tdm_status image_decode(tdm_image_work *work, const char *name, const void *data, size_t bytes,
+                        tdm_image_alpha alpha, const image_box *box, tdm_image *image)
+{
+    int64_t height = image->height, width = image->width;
+    raw_image raw = {0};
+    TDM_TRY(decode_raw(work, name, data, bytes, alpha == TDM_ALPHA_DROP, box, &height, &width, &raw));
+    TDM_REQUIRE(image->height == height && image->width == width, TDM_E_DATA,
+                "%s: corrupt image (its size changes while it is decoded)", name);
+    return finish(work, &raw, alpha, image);
 }
 
 tdm_status tdm_image_decode(const char *name, const void *data, size_t bytes, tdm_image_alpha alpha,
                             tdm_image *image)
 {
-    int64_t height, width;
-    raw_image raw = {0};
+    tdm_image_work work = {0};
     memset(image, 0, sizeof(*image));
-    TDM_TRY(tdm_image_probe(name, data, bytes, &height, &width));
-    image->height = height;
-    image->width = width;
-    tdm_status status =
-        decode_raw(name, data, bytes, alpha == TDM_ALPHA_DROP, &image->height, &image->width, &raw);
-    if (status == TDM_OK && (image->height != height || image->width != width)) {
-        free(raw.pixel);
-        status = tdm_error_set(TDM_E_DATA, __FILE__, __LINE__,
-                               "%s: corrupt image (its size changes while it is decoded)", name);
-    }
-    if (status == TDM_OK) status = finish(name, &raw, alpha, image);
-    if (status != TDM_OK) memset(image, 0, sizeof(*image));
+    TDM_TRY(tdm_image_probe(name, data, bytes, &image->height, &image->width));
+    const image_box all = {.height = image->height, .width = image->width};
+    const tdm_status status = image_decode(&work, name, data, bytes, alpha, &all, image);
+    if (status != TDM_OK)
+        memset(image, 0, sizeof(*image));
+    else if (image->pixel == work.decoded.data) /* which the caller frees now */
+        work.decoded.data = NULL;
+    else
+        work.converted.data = NULL;
+    image_work_free(&work);
     return status;
 }

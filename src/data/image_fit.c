@@ -20,7 +20,10 @@ tdm_status tdm_image_resize(const tdm_image *image, double top, double left, dou
                                 .out_height = out_height,
                                 .out_width = out_width,
                                 .out_stride = out_width * RGB};
-    return image_resample(&window, &plan, out);
+    tdm_image_work work = {0};
+    const tdm_status status = image_resample(&work, &window, &plan, out);
+    image_work_free(&work);
+    return status;
 }
 
 /* ---- A model's input ---- */
@@ -40,35 +43,37 @@ static int64_t round_half_even(double x)
 }
 
 /* torchvision's Resize: the longer side is cut to an integer. */
-static void cover_square(const tdm_image *image, int64_t side, int64_t *height, int64_t *width)
+static void cover_square(int64_t image_height, int64_t image_width, int64_t *height, int64_t *width)
 {
-    *height = *width = side;
-    if (image->width >= image->height)
-        *width = side * image->width / image->height;
+    const int64_t side = *height;
+    if (image_width >= image_height)
+        *width = side * image_width / image_height;
     else
-        *height = side * image->height / image->width;
+        *height = side * image_height / image_width;
 }
 
 /* open_clip's ResizeKeepRatio: both sides over the smaller (cover) or the larger (fit inside) of the two
  * ratios, rounded. */
-static void keep_ratio(const tdm_image *image, bool cover, int64_t *height, int64_t *width)
+static void keep_ratio(int64_t image_height, int64_t image_width, bool cover, int64_t *height, int64_t *width)
 {
-    const double high = (double)image->height / (double)*height, wide = (double)image->width / (double)*width;
+    const double high = (double)image_height / (double)*height, wide = (double)image_width / (double)*width;
     const double ratio = cover == (high < wide) ? high : wide;
-    *height = tdm_max_i64(1, round_half_even((double)image->height / ratio));
-    *width = tdm_max_i64(1, round_half_even((double)image->width / ratio));
+    *height = tdm_max_i64(1, round_half_even((double)image_height / ratio));
+    *width = tdm_max_i64(1, round_half_even((double)image_width / ratio));
 }
 
-/* The image as a whole at full_height x full_width: its centre, or all of it with black around. */
-static tdm_status place(const tdm_image *image, int64_t full_height, int64_t full_width, int64_t height,
-                        int64_t width, uint8_t *out)
+/* The image as a whole at its new size, of which the result has the centre, or all with black around. */
+static resample_plan plan_plain(int64_t image_height, int64_t image_width, tdm_image_fit fit, int64_t height,
+                                int64_t width)
 {
-    const image_window window = image_window_of(image, 0, 0, image->height, image->width);
-    const int64_t top = tdm_max_i64(0, (height - full_height) / 2),
-                  left = tdm_max_i64(0, (width - full_width) / 2);
-    const resample_plan plan = {
-        .box_height = (double)image->height,
-        .box_width = (double)image->width,
+    int64_t full_height = height, full_width = width;
+    if (fit == TDM_FIT_CROP && height == width)
+        cover_square(image_height, image_width, &full_height, &full_width);
+    else if (fit != TDM_FIT_SQUASH)
+        keep_ratio(image_height, image_width, fit == TDM_FIT_CROP, &full_height, &full_width);
+    return (resample_plan){
+        .box_height = (double)image_height,
+        .box_width = (double)image_width,
         .full_height = full_height,
         .full_width = full_width,
         .row = full_height > height ? round_half_even((double)(full_height - height) / 2.0) : 0,
@@ -76,22 +81,38 @@ static tdm_status place(const tdm_image *image, int64_t full_height, int64_t ful
         .out_height = tdm_min_i64(height, full_height),
         .out_width = tdm_min_i64(width, full_width),
         .out_stride = width * RGB};
+}
+
+image_box image_plain_box(int64_t image_height, int64_t image_width, tdm_image_fit fit, int64_t height,
+                          int64_t width)
+{
+    const resample_plan plan = plan_plain(image_height, image_width, fit, height, width);
+    image_box box;
+    image_reach(image_height, plan.full_height, plan.row, plan.out_height, &box.top, &box.height);
+    image_reach(image_width, plan.full_width, plan.column, plan.out_width, &box.left, &box.width);
+    return box;
+}
+
+tdm_status image_plain(tdm_image_work *work, const tdm_image *image, tdm_image_fit fit, int64_t height,
+                       int64_t width, uint8_t *out)
+{
+    TDM_REQUIRE(height > 0 && width > 0 && image->height > 0 && image->width > 0, TDM_E_SHAPE,
+                "cannot make %lld x %lld px of an image of %lld x %lld px", (long long)height,
+                (long long)width, (long long)image->height, (long long)image->width);
+    const image_window window = image_window_of(image, 0, 0, image->height, image->width);
+    const resample_plan plan = plan_plain(image->height, image->width, fit, height, width);
+    const int64_t top = (height - plan.out_height) / 2, left = (width - plan.out_width) / 2;
     if (plan.out_height < height || plan.out_width < width) memset(out, 0, (size_t)(height * width * RGB));
-    return image_resample(&window, &plan, out + (top * width + left) * RGB);
+    return image_resample(work, &window, &plan, out + (top * width + left) * RGB);
 }
 
 tdm_status tdm_image_plain(const tdm_image *image, tdm_image_fit fit, int64_t height, int64_t width,
                            uint8_t *out)
 {
-    int64_t full_height = height, full_width = width;
-    TDM_REQUIRE(height > 0 && width > 0 && image->height > 0 && image->width > 0, TDM_E_SHAPE,
-                "cannot make %lld x %lld px of an image of %lld x %lld px", (long long)height,
-                (long long)width, (long long)image->height, (long long)image->width);
-    if (fit == TDM_FIT_CROP && height == width)
-        cover_square(image, height, &full_height, &full_width);
-    else if (fit != TDM_FIT_SQUASH)
-        keep_ratio(image, fit == TDM_FIT_CROP, &full_height, &full_width);
-    return place(image, full_height, full_width, height, width, out);
+    tdm_image_work work = {0};
+    const tdm_status status = image_plain(&work, image, fit, height, width, out);
+    image_work_free(&work);
+    return status;
 }
 
 /* ---- A smaller file ---- */

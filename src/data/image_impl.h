@@ -2,11 +2,39 @@
 #ifndef TANDEM_IMAGE_IMPL_H
 #define TANDEM_IMAGE_IMPL_H
 
+#include "image_kernels.h"
+
 #include "tandem/image.h"
 
 /* Decoded images may hold at most this many pixels (as Pillow's own limit for suspicious files, about
  * 13,000 x 13,000): a file of a few hundred bytes could otherwise ask for gigabytes. */
 #define IMAGE_MAX_PIXELS INT64_C(178956970)
+
+/* A part of an image, in pixels. */
+typedef struct image_box {
+    int64_t top, left, height, width;
+} image_box;
+
+/* Memory that grows and is kept; what it held is lost when it grows. Zero-initialise. */
+typedef struct image_buffer {
+    void *data; /* malloc'd */
+    size_t bytes;
+} image_buffer;
+TDM_CHECKED tdm_status image_buffer_take(image_buffer *buffer, size_t bytes, void **out);
+#define IMAGE_TAKE(buffer, count, out)                                                                       \
+    image_buffer_take(buffer, sizeof(**(out)) * (size_t)(count), (void **)(out))
+void image_buffer_adopt(image_buffer *buffer, void *data, size_t bytes); /* data: malloc'd, becomes its own */
+
+/* Working memory of one thread. */
+struct tdm_image_work {
+    image_buffer decoded, converted;       /* pixels of a file */
+    image_buffer packed, unpacked;         /* PNG: image data before and after inflating */
+    image_buffer place[2], weight[2];      /* taps of columns and rows */
+    image_buffer exact[2];                 /* their weights before rounding */
+    image_buffer middle, columns, four[2]; /* between the passes; rows turned; pixels of four channels */
+    struct libdeflate_decompressor *inflater;
+};
+void image_work_free(tdm_image_work *work); /* what it holds */
 
 /* image_stb.c: PNG, BMP. *pixel [height][width][channels], 1 … 4 channels, malloc'd: free(). gray16: one
  * channel of u16. */
@@ -15,11 +43,16 @@ TDM_CHECKED tdm_status image_stb_probe(const char *name, const void *data, size_
 TDM_CHECKED tdm_status image_stb_decode(const char *name, const void *data, size_t bytes, bool gray16,
                                         int64_t *height, int64_t *width, int *channels, uint8_t **pixel);
 
-/* image_jpeg.c: *channels 1, 3 or 4, the last CMYK as it stands in the file. height, width: of the probe. */
-TDM_CHECKED tdm_status image_jpeg_probe(const char *name, const void *data, size_t bytes, int64_t *height,
-                                        int64_t *width);
+/* image_png.c: pixels as those of image_stb_decode into work->decoded. False: not one of its kinds, or not
+ * whole. After image_check_png. */
+bool image_png_decode(tdm_image_work *work, const unsigned char *data, size_t bytes, int64_t height,
+                      int64_t width, int *channels);
+
+/* image_jpeg.c: *channels 3 or 4, the latter CMYK as it stands in the file. height, width: of the probe.
+ * Pixels outside `box` may be left undefined. */
 TDM_CHECKED tdm_status image_jpeg_decode(const char *name, const void *data, size_t bytes, int64_t height,
-                                         int64_t width, int *channels, uint8_t **pixel);
+                                         int64_t width, const image_box *box, image_buffer *to,
+                                         int *channels);
 
 /* image_gif.c: *pixel [height][width][4], malloc'd. indexed: the palette is no ramp of grays. */
 bool image_is_gif(const unsigned char *data, size_t bytes);
@@ -40,7 +73,8 @@ typedef struct image_traits {
 
 /* image_check.c: what stb does not look at before it decodes. PNG: size (stb answers one that is too large
  * with "unknown image type"), every chunk up to IEND there, checksums of the critical ones. JPEG: every
- * segment up to EOI there, Huffman tables of a size that can be and defined before a scan uses them. */
+ * segment up to EOI there, Huffman tables of a size that can be and defined before a scan uses them; the size
+ * is that of the frame. */
 bool image_is_png(const unsigned char *data, size_t bytes);
 TDM_CHECKED tdm_status image_png_probe(const char *name, const unsigned char *data, size_t bytes,
                                        int64_t *height, int64_t *width);
@@ -48,7 +82,13 @@ TDM_CHECKED tdm_status image_check_png(const char *name, const unsigned char *da
                                        image_traits *traits);
 void image_bmp_traits(const unsigned char *data, size_t bytes, image_traits *traits);
 bool image_is_jpeg(const unsigned char *data, size_t bytes);
-TDM_CHECKED tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t bytes);
+TDM_CHECKED tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t bytes,
+                                        int64_t *height, int64_t *width);
+
+/* image_decode.c: an image whose size the probe told. image->pixel is borrowed from `work`, valid until it
+ * decodes again; only the pixels in `box` need be defined. */
+TDM_CHECKED tdm_status image_decode(tdm_image_work *work, const char *name, const void *data, size_t bytes,
+                                    tdm_image_alpha alpha, const image_box *box, tdm_image *image);
 
 /* A window of an image: rows are `stride` bytes apart. */
 typedef struct image_window {
@@ -72,7 +112,23 @@ typedef struct resample_plan {
     int64_t full_height, full_width;
     int64_t row, column, out_height, out_width, out_stride;
 } resample_plan;
-TDM_CHECKED tdm_status image_resample(const image_window *window, const resample_plan *plan, uint8_t *out);
+TDM_CHECKED tdm_status image_resample(tdm_image_work *work, const image_window *window,
+                                      const resample_plan *plan, uint8_t *out);
+
+/* Inputs [*begin, *begin + *count) hold all that outputs [skip, skip + n) of full_n read when `size` are
+ * resized to full_n. */
+void image_reach(int64_t size, int64_t full_n, int64_t skip, int64_t n, int64_t *begin, int64_t *count);
+
+/* tdm_image_plain and tdm_image_augment, and which part of an image they look at. */
+image_box image_plain_box(int64_t image_height, int64_t image_width, tdm_image_fit fit, int64_t height,
+                          int64_t width);
+TDM_CHECKED tdm_status image_plain(tdm_image_work *work, const tdm_image *image, tdm_image_fit fit,
+                                   int64_t height, int64_t width, uint8_t *out);
+image_box image_augment_box(int64_t image_height, int64_t image_width, const tdm_augment_config *config,
+                            tdm_rng *rng);
+TDM_CHECKED tdm_status image_augment(tdm_image_work *work, const tdm_image *image,
+                                     const tdm_augment_config *config, tdm_rng rng, int64_t height,
+                                     int64_t width, uint8_t *out);
 
 /* Colour adjustments, in place on pixel[n][3]. factor: of hue the turn, -0.5 … 0.5 of the circle; of the
  * others 1 leaves the image as it is. */
@@ -84,11 +140,6 @@ typedef enum image_adjustment {
     IMAGE_ADJUSTMENTS
 } image_adjustment;
 void image_adjust(image_adjustment kind, double factor, uint8_t *pixel, int64_t n);
-
-/* The window of a source image that a random crop chose, in pixels. */
-typedef struct image_box {
-    int64_t top, left, height, width;
-} image_box;
 
 /* One augmentation. A row has one of the two functions; both take all their draws from `rng`. */
 typedef struct image_augment_row {

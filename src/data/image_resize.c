@@ -7,24 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { PRECISION_BITS = 32 - 8 - 2, RGB = 3 };
+enum { RGB = 3 };
 #define CUBIC_SUPPORT 2.0
-
-/* Taps of one dimension: output i = sum over j < count[i] of weight[i*taps + j] * input[first[i] + j]. */
-typedef struct taps {
-    int64_t taps; /* stride of the weights */
-    int64_t *first, *count;
-    int32_t *weight; /* fixed point */
-    double *exact;   /* the same before rounding; for 16 bits only */
-} taps;
-
-static void taps_free(taps *it)
-{
-    tdm_free(it->first);
-    tdm_free(it->count);
-    tdm_free(it->weight);
-    tdm_free(it->exact);
-}
 
 /* Keys' cubic convolution with a = -0.5. */
 static double cubic(double x)
@@ -38,24 +22,24 @@ static double cubic(double x)
 
 static int32_t fixed_point(double weight)
 {
-    double scaled = weight * (double)(1 << PRECISION_BITS);
+    double scaled = weight * (double)(1 << IMAGE_WEIGHT_BITS);
     return (int32_t)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
 }
 
-/* Outputs [skip, skip + n) of [begin, begin + length) of `size` inputs, resized to full_n outputs. Pillow's
- * box is in single precision, hence the floats. */
-static tdm_status taps_create(int64_t size, double begin, double length, int64_t full_n, int64_t skip,
-                              int64_t n, bool keep_exact, taps *out)
+/* Outputs [skip, skip + n) of [begin, begin + length) of `size` inputs, resized to full_n outputs, in the
+ * memory of `axis` (columns, rows). Pillow's box is in single precision, hence the floats. */
+static tdm_status make_taps(tdm_image_work *work, int axis, int64_t size, double begin, double length,
+                            int64_t full_n, int64_t skip, int64_t n, bool keep_exact, image_taps *out)
 {
     float in0 = (float)begin, in1 = (float)(begin + length);
     double scale = (double)(in1 - in0) / (double)full_n;
     double widening = scale < 1.0 ? 1.0 : scale;
     double support = CUBIC_SUPPORT * widening;
     out->taps = (int64_t)ceil(support) * 2 + 1;
-    TDM_TRY(TDM_ALLOC(n, &out->first));
-    TDM_TRY(TDM_ALLOC(n, &out->count));
-    TDM_TRY(TDM_ALLOC(n * out->taps, &out->weight));
-    TDM_TRY(TDM_ALLOC(keep_exact ? n * out->taps : out->taps, &out->exact));
+    TDM_TRY(IMAGE_TAKE(&work->place[axis], 2 * n, &out->first));
+    TDM_TRY(IMAGE_TAKE(&work->weight[axis], n * out->taps, &out->weight));
+    TDM_TRY(IMAGE_TAKE(&work->exact[axis], (keep_exact ? n : 1) * out->taps, &out->exact));
+    out->count = out->first + n;
     for (int64_t i = 0; i < n; i++) {
         double center = (double)in0 + ((double)(i + skip) + 0.5) * scale;
         int64_t first = tdm_max_i64(0, (int64_t)(center - support + 0.5));
@@ -75,53 +59,17 @@ static tdm_status taps_create(int64_t size, double begin, double length, int64_t
     return TDM_OK;
 }
 
-static inline uint8_t clip8(int32_t value)
+void image_reach(int64_t size, int64_t full_n, int64_t skip, int64_t n, int64_t *begin, int64_t *count)
 {
-    value >>= PRECISION_BITS;
-    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+    const double scale = (double)size / (double)full_n, support = CUBIC_SUPPORT * fmax(scale, 1.0) + 1.0;
+    *begin = tdm_max_i64(0, (int64_t)((double)skip * scale - support));
+    *count = tdm_min_i64(size, (int64_t)((double)(skip + n) * scale + support) + 1) - *begin;
 }
 
 /* ---- 8 bits ---- */
 
-/* One row: in [..][channels], whose first pixel is column `skip` -> out [n][channels] */
-static inline void row_of_channels(const taps *x, int64_t n, int64_t skip, int channels, const uint8_t *in,
-                                   uint8_t *out)
-{
-    for (int64_t i = 0; i < n; i++) {
-        const uint8_t *from = in + (x->first[i] - skip) * channels;
-        const int32_t *weight = x->weight + i * x->taps;
-        int32_t sum[4] = {1 << (PRECISION_BITS - 1), 1 << (PRECISION_BITS - 1), 1 << (PRECISION_BITS - 1),
-                          1 << (PRECISION_BITS - 1)};
-        for (int64_t j = 0; j < x->count[i]; j++)
-            for (int c = 0; c < channels; c++) sum[c] += from[channels * j + c] * weight[j];
-        for (int c = 0; c < channels; c++) out[channels * i + c] = clip8(sum[c]);
-    }
-}
-
-static void horizontal_row(const taps *x, int64_t n, int64_t skip, int channels, const uint8_t *in,
-                           uint8_t *out)
-{
-    if (channels == RGB)
-        row_of_channels(x, n, skip, RGB, in, out); /* a constant, for the compiler */
-    else
-        row_of_channels(x, n, skip, 4, in, out);
-}
-
-/* One output row from `count` input rows `stride` bytes apart; sum[bytes] is working memory. */
-static void vertical_row(const int32_t *weight, int64_t count, const uint8_t *in, int64_t stride,
-                         int64_t bytes, int32_t *restrict sum, uint8_t *restrict out)
-{
-    for (int64_t i = 0; i < bytes; i++) sum[i] = 1 << (PRECISION_BITS - 1);
-    for (int64_t j = 0; j < count; j++) {
-        const uint8_t *restrict row = in + j * stride;
-        const int32_t w = weight[j];
-        for (int64_t i = 0; i < bytes; i++) sum[i] += row[i] * w;
-    }
-    for (int64_t i = 0; i < bytes; i++) out[i] = clip8(sum[i]);
-}
-
 /* Inputs that outputs [0, n) read: [begin, end). */
-static void reach(const taps *it, int64_t n, int64_t *begin, int64_t *end)
+static void reach(const image_taps *it, int64_t n, int64_t *begin, int64_t *end)
 {
     *begin = it->first[0];
     *end = it->first[n - 1] + it->count[n - 1];
@@ -129,52 +77,50 @@ static void reach(const taps *it, int64_t n, int64_t *begin, int64_t *end)
 
 /* out[out_height][stride bytes], of `channels` */
 typedef struct passes {
+    tdm_image_work *work;
     const image_window *window;
-    const taps *x, *y;
+    const image_taps *x, *y;
     int64_t out_height, out_width, out_stride;
     int channels;
 } passes;
 
 static tdm_status rows_first(const passes *p, uint8_t *out)
 {
-    int64_t begin, end, bytes = p->out_width * p->channels;
-    uint8_t *middle = NULL; /* [end - begin][out_width] */
-    int32_t *sum = NULL;
+    const image_kernels *kernels = image_kernels_choose();
+    int64_t begin, end, bytes = p->out_width * p->channels, stride = p->window->stride;
+    uint8_t *middle, *columns; /* [end - begin][out_width] */
     reach(p->y, p->out_height, &begin, &end);
-    tdm_status status = TDM_ALLOC((end - begin) * bytes, &middle);
-    if (status == TDM_OK) status = TDM_ALLOC(bytes, &sum);
-    if (status == TDM_OK) {
-        for (int64_t row = begin; row < end; row++)
-            horizontal_row(p->x, p->out_width, 0, p->channels, p->window->pixel + row * p->window->stride,
-                           middle + (row - begin) * bytes);
-        for (int64_t i = 0; i < p->out_height; i++)
-            vertical_row(p->y->weight + i * p->y->taps, p->y->count[i],
-                         middle + (p->y->first[i] - begin) * bytes, bytes, bytes, sum,
-                         out + i * p->out_stride);
-    }
-    tdm_free(middle);
-    tdm_free(sum);
-    return status;
+    TDM_TRY(IMAGE_TAKE(&p->work->middle, (end - begin) * bytes, &middle));
+    TDM_TRY(IMAGE_TAKE(&p->work->columns, image_across_bytes(p->x, p->out_width, p->channels), &columns));
+    for (int64_t row = begin; row < end; row += IMAGE_ROWS)
+        kernels->across(p->x, p->out_width, 0, p->channels, tdm_min_i64(IMAGE_ROWS, end - row),
+                        p->window->pixel + row * stride, stride, middle + (row - begin) * bytes, bytes,
+                        columns);
+    for (int64_t i = 0; i < p->out_height; i++)
+        kernels->down(p->y->weight + i * p->y->taps, p->y->count[i],
+                      middle + (p->y->first[i] - begin) * bytes, bytes, bytes, out + i * p->out_stride);
+    return TDM_OK;
 }
 
 static tdm_status columns_first(const passes *p, uint8_t *out)
 {
-    int64_t begin, end;
+    const image_kernels *kernels = image_kernels_choose();
+    int64_t begin, end, stride = p->window->stride;
     reach(p->x, p->out_width, &begin, &end);
     const int64_t bytes = (end - begin) * p->channels;
-    uint8_t *middle = NULL; /* one row [end - begin] */
-    int32_t *sum = NULL;
-    tdm_status status = TDM_ALLOC(bytes, &middle);
-    if (status == TDM_OK) status = TDM_ALLOC(bytes, &sum);
-    for (int64_t i = 0; i < p->out_height && status == TDM_OK; i++) {
-        const uint8_t *from = p->window->pixel + p->y->first[i] * p->window->stride + begin * p->channels;
-        vertical_row(p->y->weight + i * p->y->taps, p->y->count[i], from, p->window->stride, bytes, sum,
-                     middle);
-        horizontal_row(p->x, p->out_width, begin, p->channels, middle, out + i * p->out_stride);
+    uint8_t *middle, *columns; /* IMAGE_ROWS rows [end - begin] */
+    TDM_TRY(IMAGE_TAKE(&p->work->middle, IMAGE_ROWS * bytes, &middle));
+    TDM_TRY(IMAGE_TAKE(&p->work->columns, image_across_bytes(p->x, p->out_width, p->channels), &columns));
+    for (int64_t row = 0; row < p->out_height; row += IMAGE_ROWS) {
+        const int64_t rows = tdm_min_i64(IMAGE_ROWS, p->out_height - row);
+        for (int64_t i = row; i < row + rows; i++)
+            kernels->down(p->y->weight + i * p->y->taps, p->y->count[i],
+                          p->window->pixel + p->y->first[i] * stride + begin * p->channels, stride, bytes,
+                          middle + (i - row) * bytes);
+        kernels->across(p->x, p->out_width, begin, p->channels, rows, middle, bytes,
+                        out + row * p->out_stride, p->out_stride, columns);
     }
-    tdm_free(middle);
-    tdm_free(sum);
-    return status;
+    return TDM_OK;
 }
 
 /* ---- 16 bits ---- */
@@ -185,7 +131,7 @@ static uint16_t clip16(double value)
     return (uint16_t)(rounded < 0 ? 0 : rounded > 65535 ? 65535 : rounded);
 }
 
-static uint16_t sum16(const taps *it, int64_t i, const uint16_t *in, int64_t stride)
+static uint16_t sum16(const image_taps *it, int64_t i, const uint16_t *in, int64_t stride)
 {
     double sum = 0.0;
     const double *weight = it->exact + i * it->taps;
@@ -220,19 +166,15 @@ static void passes16(const passes *p, bool columns, uint16_t *middle, uint16_t *
 
 static tdm_status resample16(const passes *p, bool columns, uint8_t *out)
 {
-    uint16_t *middle = NULL, *deep = NULL;
-    tdm_status status =
-        TDM_ALLOC(columns ? p->out_height * p->window->width : p->window->height * p->out_width, &middle);
-    if (status == TDM_OK) status = TDM_ALLOC(p->out_height * p->out_width, &deep);
-    if (status == TDM_OK) {
-        passes16(p, columns, middle, deep);
-        for (int64_t i = 0; i < p->out_height; i++)
-            image_row_to_rgb(TDM_IMAGE_GRAY16, false, (const uint8_t *)(deep + i * p->out_width),
-                             p->out_width, out + i * p->out_stride);
-    }
-    tdm_free(middle);
-    tdm_free(deep);
-    return status;
+    const int64_t between = columns ? p->out_height * p->window->width : p->window->height * p->out_width;
+    uint16_t *middle, *deep;
+    TDM_TRY(IMAGE_TAKE(&p->work->middle, between, &middle));
+    TDM_TRY(IMAGE_TAKE(&p->work->four[1], p->out_height * p->out_width, &deep));
+    passes16(p, columns, middle, deep);
+    for (int64_t i = 0; i < p->out_height; i++)
+        image_row_to_rgb(TDM_IMAGE_GRAY16, false, (const uint8_t *)(deep + i * p->out_width), p->out_width,
+                         out + i * p->out_stride);
+    return TDM_OK;
 }
 
 /* ---- Modes ---- */
@@ -246,22 +188,21 @@ static tdm_status resample_rgb(const passes *p, bool columns, uint8_t *out)
 static tdm_status resample_four(const passes *p, bool columns, tdm_image_mode mode, uint8_t *out)
 {
     passes four = *p;
-    uint8_t *made = NULL;
+    uint8_t *made;
     four.channels = 4;
     four.out_stride = four.out_width * 4;
-    TDM_TRY(TDM_ALLOC(p->out_height * four.out_stride, &made));
-    const tdm_status status = resample_rgb(&four, columns, made);
-    for (int64_t i = 0; i < p->out_height && status == TDM_OK; i++)
+    TDM_TRY(IMAGE_TAKE(&p->work->four[1], p->out_height * four.out_stride, &made));
+    TDM_TRY(resample_rgb(&four, columns, made));
+    for (int64_t i = 0; i < p->out_height; i++)
         image_row_to_rgb(mode, true, made + i * four.out_stride, p->out_width, out + i * p->out_stride);
-    tdm_free(made);
-    return status;
+    return TDM_OK;
 }
 
 static tdm_status resample_rgba(const passes *p, bool columns, uint8_t *out)
 {
     image_window window = *p->window;
-    uint8_t *multiplied = NULL;
-    TDM_TRY(TDM_ALLOC(window.height * window.width * 4, &multiplied));
+    uint8_t *multiplied;
+    TDM_TRY(IMAGE_TAKE(&p->work->four[0], window.height * window.width * 4, &multiplied));
     for (int64_t row = 0; row < window.height; row++)
         image_premultiply(window.pixel + row * window.stride, window.width,
                           multiplied + row * window.width * 4);
@@ -269,9 +210,7 @@ static tdm_status resample_rgba(const passes *p, bool columns, uint8_t *out)
     window.stride = window.width * 4;
     passes with = *p;
     with.window = &window;
-    const tdm_status status = resample_four(&with, columns, TDM_IMAGE_RGBA, out);
-    tdm_free(multiplied);
-    return status;
+    return resample_four(&with, columns, TDM_IMAGE_RGBA, out);
 }
 
 /* Pillow 13 begins with the columns when they shrink by more than twice as many pixels as the rows, earlier
@@ -283,12 +222,19 @@ static bool columns_come_first(const image_window *window, const resample_plan *
     return fewer_rows > 0 && fewer_rows > 2 * (window->width - plan->full_width);
 }
 
-static tdm_status resample_bicubic(const image_window *window, const resample_plan *plan, const taps *x,
-                                   const taps *y, uint8_t *out)
+static tdm_status resample_bicubic(tdm_image_work *work, const image_window *window,
+                                   const resample_plan *plan, uint8_t *out)
 {
-    const passes p = {.window = window,
-                      .x = x,
-                      .y = y,
+    const bool deep = window->mode == TDM_IMAGE_GRAY16;
+    image_taps x, y;
+    TDM_TRY(make_taps(work, 0, window->width, plan->left, plan->box_width, plan->full_width, plan->column,
+                      plan->out_width, deep, &x));
+    TDM_TRY(make_taps(work, 1, window->height, plan->top, plan->box_height, plan->full_height, plan->row,
+                      plan->out_height, deep, &y));
+    const passes p = {.work = work,
+                      .window = window,
+                      .x = &x,
+                      .y = &y,
                       .out_height = plan->out_height,
                       .out_width = plan->out_width,
                       .out_stride = plan->out_stride,
@@ -313,24 +259,21 @@ static void nearest_places(double begin, double length, int64_t size, int64_t fu
         if (i >= skip) at[i - skip] = tdm_min_i64((int64_t)place, size - 1);
 }
 
-static tdm_status resample_nearest(const image_window *window, const resample_plan *plan, uint8_t *out)
+static tdm_status resample_nearest(tdm_image_work *work, const image_window *window,
+                                   const resample_plan *plan, uint8_t *out)
 {
-    int64_t *x = NULL, *y = NULL;
-    tdm_status status = TDM_ALLOC(plan->out_width, &x);
-    if (status == TDM_OK) status = TDM_ALLOC(plan->out_height, &y);
-    if (status == TDM_OK) {
-        nearest_places(plan->left, plan->box_width, window->width, plan->full_width, plan->column,
-                       plan->out_width, x);
-        nearest_places(plan->top, plan->box_height, window->height, plan->full_height, plan->row,
-                       plan->out_height, y);
-        for (int64_t row = 0; row < plan->out_height; row++)
-            for (int64_t i = 0; i < plan->out_width; i++)
-                memcpy(out + row * plan->out_stride + RGB * i,
-                       window->pixel + y[row] * window->stride + RGB * x[i], RGB);
-    }
-    tdm_free(x);
-    tdm_free(y);
-    return status;
+    int64_t *x, *y;
+    TDM_TRY(IMAGE_TAKE(&work->place[0], plan->out_width, &x));
+    TDM_TRY(IMAGE_TAKE(&work->place[1], plan->out_height, &y));
+    nearest_places(plan->left, plan->box_width, window->width, plan->full_width, plan->column,
+                   plan->out_width, x);
+    nearest_places(plan->top, plan->box_height, window->height, plan->full_height, plan->row,
+                   plan->out_height, y);
+    for (int64_t row = 0; row < plan->out_height; row++)
+        for (int64_t i = 0; i < plan->out_width; i++)
+            memcpy(out + row * plan->out_stride + RGB * i,
+                   window->pixel + y[row] * window->stride + RGB * x[i], RGB);
+    return TDM_OK;
 }
 
 static bool fits(double begin, double length, int64_t size)
@@ -345,7 +288,8 @@ static bool is_copy(const image_window *window, const resample_plan *plan)
            plan->full_height == window->height && plan->full_width == window->width;
 }
 
-tdm_status image_resample(const image_window *window, const resample_plan *plan, uint8_t *out)
+tdm_status image_resample(tdm_image_work *work, const image_window *window, const resample_plan *plan,
+                          uint8_t *out)
 {
     TDM_REQUIRE(plan->out_height > 0 && plan->out_width > 0 && plan->out_height <= TDM_IMAGE_MAX_PX &&
                     plan->out_width <= TDM_IMAGE_MAX_PX,
@@ -363,16 +307,6 @@ tdm_status image_resample(const image_window *window, const resample_plan *plan,
                              out + i * plan->out_stride);
         return TDM_OK;
     }
-    if (window->mode == TDM_IMAGE_INDEXED) return resample_nearest(window, plan, out);
-    const bool deep = window->mode == TDM_IMAGE_GRAY16;
-    taps x = {0}, y = {0};
-    tdm_status status = taps_create(window->width, plan->left, plan->box_width, plan->full_width,
-                                    plan->column, plan->out_width, deep, &x);
-    if (status == TDM_OK)
-        status = taps_create(window->height, plan->top, plan->box_height, plan->full_height, plan->row,
-                             plan->out_height, deep, &y);
-    if (status == TDM_OK) status = resample_bicubic(window, plan, &x, &y, out);
-    taps_free(&x);
-    taps_free(&y);
-    return status;
+    if (window->mode == TDM_IMAGE_INDEXED) return resample_nearest(work, window, plan, out);
+    return resample_bicubic(work, window, plan, out);
 }

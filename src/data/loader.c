@@ -7,6 +7,7 @@
  * The samples that the reader has filled but no worker has taken are a single counter: samples are filled and
  * taken in one order, batch after batch. One mutex guards every counter and state; the bytes and pixels of a
  * sample belong to the thread that works on it. */
+#include "image_impl.h"
 #include "shard_impl.h"
 #include "tandem/loader.h"
 
@@ -48,6 +49,7 @@ struct tdm_loader {
     bool lock_made;
     int64_t batches_given;  /* to the consumer, the one it holds included */
     int64_t batches_freed;  /* handed back */
+    int64_t batches_ready;  /* all samples done, given or not */
     int64_t samples_filled; /* by the reader, over all batches */
     int64_t samples_taken;  /* by workers */
     bool stop;
@@ -91,26 +93,28 @@ static tdm_status read_sample(tdm_loader *loader, slot *to, int64_t i)
     return TDM_OK;
 }
 
-static tdm_status make_views(const tdm_loader *loader, slot *to, int64_t i, const tdm_image *image)
+/* The image of sample `i`, in every view that is asked for. */
+static tdm_status make_views(const tdm_loader *loader, tdm_image_work *work, slot *to, int64_t i)
 {
     const tdm_loader_config *config = &loader->config;
-    int64_t bytes = config->height * config->width * 3;
-    for (uint32_t view = 0; view < TDM_IMAGE_VIEWS; view++) {
-        if (!(config->image_views & (1u << view))) continue;
-        uint8_t *out = to->batch.image[view] + i * bytes;
-        if (view == TDM_VIEW_IMAGE_PLAIN) {
-            TDM_TRY(tdm_image_plain(image, config->image_policy.fit, config->height, config->width, out));
-            continue;
-        }
-        tdm_rng rng = tdm_rng_at(config->seed, (uint64_t)to->batch.epoch, (uint64_t)to->batch.sample[i],
-                                 TDM_RNG_AUGMENT + view * 256);
-        TDM_TRY(tdm_image_augment(image, &config->augment, rng, config->height, config->width, out));
+    const tdm_batch *batch = &to->batch;
+    tdm_image_request want[TDM_IMAGE_VIEWS];
+    int count = 0;
+    for (uint32_t number = 0; number < TDM_IMAGE_VIEWS; number++) {
+        if (!(config->image_views & (1u << number))) continue;
+        tdm_image_request *next = &want[count++];
+        next->augment = number == TDM_VIEW_IMAGE_PLAIN ? NULL : &config->augment;
+        next->rng = tdm_rng_at(config->seed, (uint64_t)batch->epoch, (uint64_t)batch->sample[i],
+                               TDM_RNG_AUGMENT + number * 256);
+        next->out = batch->image[number] + i * config->height * config->width * 3;
     }
-    return TDM_OK;
+    return tdm_image_make(work, tdm_dataset_where(loader->dataset, batch->image_row[i]),
+                          to->input[i].image.data, to->input[i].image.length, config->image_policy,
+                          config->height, config->width, count, want);
 }
 
 /* Worker: decodes, augments and tokenises what the reader left. */
-static tdm_status make_sample(const tdm_loader *loader, slot *to, int64_t i)
+static tdm_status make_sample(const tdm_loader *loader, tdm_image_work *work, slot *to, int64_t i)
 {
     const tdm_loader_config *config = &loader->config;
     const sample_input *input = &to->input[i];
@@ -118,13 +122,7 @@ static tdm_status make_sample(const tdm_loader *loader, slot *to, int64_t i)
     if (config->text_views)
         TDM_TRY(tdm_tokenizer_encode(loader->tokenizer, input->caption.data, config->context_length,
                                      to->token + i * config->context_length, &to->token_count[i], NULL));
-    if (!config->image_views) return TDM_OK;
-    tdm_image image;
-    TDM_TRY(tdm_image_decode(tdm_dataset_where(loader->dataset, to->batch.image_row[i]), input->image.data,
-                             input->image.length, config->image_policy.alpha, &image));
-    tdm_status status = make_views(loader, to, i, &image);
-    tdm_image_free(&image);
-    return status;
+    return config->image_views ? make_views(loader, work, to, i) : TDM_OK;
 }
 
 /* The last worker of a batch: captions end to end. Text views share the plain caption's tokens. */
@@ -219,18 +217,22 @@ static bool finish_sample(tdm_loader *loader, slot *to, int64_t i, tdm_status st
 static void *worker_main(void *argument)
 {
     tdm_loader *loader = argument;
+    tdm_image_work work = {0};
     for (;;) {
         int64_t taken = take_sample(loader);
-        if (taken < 0) return NULL;
+        if (taken < 0) break;
         slot *to = &loader->slot[taken / loader->n % loader->slot_count];
         int64_t i = taken % loader->n;
-        if (!finish_sample(loader, to, i, make_sample(loader, to, i))) continue;
+        if (!finish_sample(loader, to, i, make_sample(loader, &work, to, i))) continue;
         if (to->failed_sample == loader->n) pack_tokens(loader, to);
         pthread_mutex_lock(&loader->lock);
         to->ready_batch = taken / loader->n + 1;
+        loader->batches_ready++;
         pthread_cond_signal(&loader->done);
         pthread_mutex_unlock(&loader->lock);
     }
+    image_work_free(&work);
+    return NULL;
 }
 
 /* ---- making and ending ---- */
@@ -314,11 +316,11 @@ static void free_slot(slot *dying, int64_t n)
 static tdm_status start_threads(tdm_loader *loader)
 {
     TDM_TRY(TDM_ALLOC(loader->config.workers, &loader->worker));
-    int error = pthread_create(&loader->reader, NULL, reader_main, loader);
+    int error = tdm_thread_create(&loader->reader, reader_main, loader);
     TDM_REQUIRE(!error, TDM_E_NOMEM, "cannot start the loader's reader: %s", strerror(error));
     loader->reader_runs = true;
     for (int64_t i = 0; i < loader->config.workers; i++) {
-        error = pthread_create(&loader->worker[i], NULL, worker_main, loader);
+        error = tdm_thread_create(&loader->worker[i], worker_main, loader);
         TDM_REQUIRE(!error, TDM_E_NOMEM, "cannot start loader thread %lld: %s", (long long)i,
                     strerror(error));
         loader->workers_run++;
@@ -409,10 +411,28 @@ int64_t tdm_loader_steps_per_epoch(const tdm_loader *loader)
     return loader->steps_per_epoch;
 }
 
+int64_t tdm_loader_ready(tdm_loader *loader)
+{
+    pthread_mutex_lock(&loader->lock);
+    const int64_t ready = loader->batches_ready - loader->batches_given;
+    pthread_mutex_unlock(&loader->lock);
+    return ready;
+}
+
+/* Until batch k, counted from the loader's first, is ready. The lock is held. Seconds it took, 0 when it was.
+ */
+static double wait_ready(tdm_loader *loader, int64_t k)
+{
+    const slot *next = &loader->slot[k % loader->slot_count];
+    if (next->ready_batch == k + 1) return 0.0;
+    const double begin_s = tdm_now_s();
+    while (next->ready_batch != k + 1) pthread_cond_wait(&loader->done, &loader->lock);
+    return tdm_now_s() - begin_s;
+}
+
 tdm_status tdm_loader_next(tdm_loader *loader, const tdm_batch **batch, double *wait_s)
 {
     *batch = NULL;
-    double begin_s = tdm_now_s();
     if (wait_s) *wait_s = 0.0;
     if (loader->failed) return tdm_error_adopt(&loader->error);
     pthread_mutex_lock(&loader->lock);
@@ -422,10 +442,10 @@ tdm_status tdm_loader_next(tdm_loader *loader, const tdm_batch **batch, double *
     }
     int64_t k = loader->batches_given;
     slot *next = &loader->slot[k % loader->slot_count];
-    while (next->ready_batch != k + 1) pthread_cond_wait(&loader->done, &loader->lock);
+    const double waited_s = wait_ready(loader, k);
     loader->batches_given++;
     pthread_mutex_unlock(&loader->lock);
-    if (wait_s) *wait_s = tdm_now_s() - begin_s;
+    if (wait_s) *wait_s = waited_s;
     if (next->failed_sample < loader->n) {
         loader->failed = true;
         loader->error = next->error;
@@ -448,20 +468,17 @@ typedef struct slice {
     tdm_error error;
 } slice;
 
-static tdm_status slice_decode(const slice *job, int64_t i, const tdm_text *encoded)
+static tdm_status slice_decode(const slice *job, tdm_image_work *work, int64_t i, const tdm_text *encoded)
 {
-    tdm_image image;
-    TDM_TRY(tdm_image_decode(tdm_dataset_where(job->dataset, job->first + i), encoded->data, encoded->length,
-                             job->policy.alpha, &image));
-    tdm_status status = tdm_image_plain(&image, job->policy.fit, job->height, job->width,
-                                        job->image + i * job->height * job->width * 3);
-    tdm_image_free(&image);
-    return status;
+    const tdm_image_request want = {.out = job->image + i * job->height * job->width * 3};
+    return tdm_image_make(work, tdm_dataset_where(job->dataset, job->first + i), encoded->data,
+                          encoded->length, job->policy, job->height, job->width, 1, &want);
 }
 
 static void *slice_main(void *argument)
 {
     slice *job = argument;
+    tdm_image_work work = {0};
     tdm_text encoded = {0};
     for (;;) {
         tdm_status status = TDM_OK;
@@ -473,7 +490,7 @@ static void *slice_main(void *argument)
         }
         pthread_mutex_unlock(&job->lock);
         if (i >= job->n) break;
-        if (status == TDM_OK) status = slice_decode(job, i, &encoded);
+        if (status == TDM_OK) status = slice_decode(job, &work, i, &encoded);
         if (status == TDM_OK) continue;
         pthread_mutex_lock(&job->lock);
         if (i < job->failed) {
@@ -482,6 +499,7 @@ static void *slice_main(void *argument)
         }
         pthread_mutex_unlock(&job->lock);
     }
+    image_work_free(&work);
     tdm_text_free(&encoded);
     return NULL;
 }
@@ -504,7 +522,7 @@ tdm_status tdm_load_images(tdm_dataset *dataset, int64_t first, int64_t n, int64
     /* this thread works too; when a further one cannot be started, those that run do all */
     pthread_t thread[MAX_WORKERS];
     int64_t more = tdm_min_i64(tdm_min_i64(workers, MAX_WORKERS), n) - 1, running = 0;
-    while (running < more && pthread_create(&thread[running], NULL, slice_main, &job) == 0) running++;
+    while (running < more && tdm_thread_create(&thread[running], slice_main, &job) == 0) running++;
     slice_main(&job);
     for (int64_t i = 0; i < running; i++) pthread_join(thread[i], NULL);
     pthread_mutex_destroy(&job.lock);

@@ -349,6 +349,32 @@ static void destroying_never_hangs(void **state)
     }
 }
 
+/* A consumer that takes its time finds the next batch ready, over the ends of epochs too; and the loader
+ * works ahead as far as it may, not farther. */
+static void a_slow_consumer_never_waits(void **state)
+{
+    const fixture *it = *state;
+    for (int64_t prefetch = 1; prefetch <= 4; prefetch++) {
+        tdm_loader_config config = base_config();
+        config.prefetch = prefetch;
+        tdm_loader *loader;
+        assert_ok(tdm_loader_create(it->dataset, it->tokenizer, &config, 3, &loader));
+        for (int k = 0; k < 12; k++) {
+            const tdm_batch *batch;
+            double wait_s;
+            assert_ok(tdm_loader_next(loader, &batch, &wait_s));
+            if (k && wait_s != 0.0)
+                fail_msg("prefetch %d: waited %g s for batch %d", (int)prefetch, wait_s, k);
+            for (int tries = 0; tdm_loader_ready(loader) < prefetch; tries++) {
+                if (tries > 60000) fail_msg("only %d batches ready", (int)tdm_loader_ready(loader));
+                usleep(1000);
+            }
+            assert_int_equal(tdm_loader_ready(loader), prefetch);
+        }
+        tdm_loader_destroy(&loader);
+    }
+}
+
 static void slices_equal_the_plain_view(void **state)
 {
     const fixture *it = *state;
@@ -400,6 +426,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(errors_come_out_of_the_threads, setup, teardown),
         cmocka_unit_test_setup_teardown(images_without_captions_are_one_message, setup, teardown),
         cmocka_unit_test_setup_teardown(destroying_never_hangs, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_slow_consumer_never_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(slices_equal_the_plain_view, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
