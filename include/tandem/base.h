@@ -4,6 +4,7 @@
 
 #include "tandem/status.h"
 
+#include <pthread.h>
 #include <stdio.h>
 
 #define TDM_VERSION "0.1.0"
@@ -56,6 +57,13 @@ int64_t tdm_peak_resident_bytes(void); /* its largest so far */
  * when it is bound to all, they are shared out among the ranks that the launcher started on this host. At
  * least 1. */
 int tdm_default_threads(void);
+
+/* Under OMP_PROC_BIND OpenMP keeps its first thread on one core, where the threads that it starts would stay,
+ * too. These are the cores of the process (src/app/main.c asks OpenMP for them). */
+void tdm_set_cores(const int *core, int64_t count);
+/* pthread_create, on any of these cores; without the call above, on those of the thread that creates it. 0 or
+ * an error number. */
+int tdm_thread_create(pthread_t *thread, void *(*run)(void *), void *argument);
 
 /* SIGTERM and SIGUSR1 only set a flag; the training loop agrees on it between steps. */
 void tdm_stop_install(void);

@@ -3,6 +3,7 @@
 #include "command.h"
 #include "command_table.h"
 
+#include <omp.h>
 #include <signal.h>
 #include <string.h>
 
@@ -65,6 +66,20 @@ static tdm_status run_command(const tdm_command *command, tdm_comm *comm, int ar
     return command->run(comm, argc - 1, argv + 1);
 }
 
+/* OpenMP's places, where it binds threads: all cores of the process. */
+static void note_cores(void)
+{
+    enum { MOST = 1024 };
+    int core[MOST], count = 0;
+    for (int place = 0; omp_get_proc_bind() != omp_proc_bind_false && place < omp_get_num_places(); place++) {
+        const int more = omp_get_place_num_procs(place);
+        if (count + more > MOST) return;
+        omp_get_place_proc_ids(place, core + count);
+        count += more;
+    }
+    if (count) tdm_set_cores(core, count);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
@@ -75,6 +90,7 @@ int main(int argc, char **argv)
         puts("tandem " TDM_VERSION);
         return EXIT_DONE;
     }
+    note_cores();
     signal(SIGXFSZ, SIG_IGN); /* a file at its size limit is an error of write(), which names the file */
     const tdm_command *command = NULL;
     tdm_status status = find_command(argc > 1 ? argv[1] : "", &command);

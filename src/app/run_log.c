@@ -82,6 +82,14 @@ static void show_bar(char out[64], double fraction)
     out[CELLS] = '\0';
 }
 
+/* Nothing counted since the last line. */
+static void begin_interval(run_log *log)
+{
+    log->steps = 0;
+    log->wait_data_s = log->comm_s = log->flop = 0.0;
+    log->since_s = tdm_now_s();
+}
+
 tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *report, double wait_data_s,
                         double elapsed_s)
 {
@@ -89,7 +97,12 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
     log->wait_data_s += wait_data_s;
     log->comm_s += report->comm_s;
     log->flop += report->flop;
-    if (tdm_log_rank() != 0) return TDM_OK;
+    const bool due = step % log->log_every == 0 || step == log->total_steps;
+    if (due) tdm_comm_max_f64(log->comm, &log->wait_data_s, 1); /* all wait for the rank that waits longest */
+    if (tdm_log_rank() != 0) {
+        if (due) begin_interval(log);
+        return TDM_OK;
+    }
 
     const double now_s = tdm_now_s(), window_s = now_s - log->since_s;
     const double pairs_per_s = (double)(log->steps * log->batch) / window_s;
@@ -101,7 +114,7 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
                  (long long)step, (long long)log->total_steps, report->loss, pairs_per_s,
                  100.0 * log->wait_data_s / window_s, eta);
 
-    if (step % log->log_every != 0 && step != log->total_steps) return TDM_OK;
+    if (!due) return TDM_OK;
     const double epoch = (double)step / (double)log->steps_per_epoch;
     if (!tdm_progress_active())
         tdm_log(TDM_LOG_INFO,
@@ -128,11 +141,11 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
     set_real(line, "gflops", log->flop / window_s * 1e-9);
     set_real(line, "wait_data_s", log->wait_data_s);
     set_real(line, "wait_comm_s", log->comm_s);
+    set_real(line, "wait_data_share", log->wait_data_s / window_s);
+    set_real(line, "wait_comm_share", log->comm_s / window_s);
     set_real(line, "elapsed_s", elapsed_s);
     json_object_set_new(line, "rss_bytes", json_integer(tdm_resident_bytes()));
-    log->steps = 0;
-    log->wait_data_s = log->comm_s = log->flop = 0.0;
-    log->since_s = now_s;
+    begin_interval(log);
     return write_line(log, line);
 }
 
@@ -148,8 +161,7 @@ static json_t *metrics_object(const tdm_metrics *metrics)
 tdm_status run_log_eval(run_log *log, int64_t step, const tdm_metrics *text_to_image,
                         const tdm_metrics *image_to_text)
 {
-    log->since_s = tdm_now_s(); /* its time is not training time */
-    log->steps = 0;
+    begin_interval(log); /* its time is not training time */
     if (tdm_log_rank() != 0) return TDM_OK;
     tdm_log(
         TDM_LOG_INFO,

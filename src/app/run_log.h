@@ -1,4 +1,4 @@
-/* What a run leaves to be watched: metrics.jsonl, log lines and the progress bar. Rank 0 only. */
+/* What a run leaves to be watched: metrics.jsonl, log lines and the progress bar, written by rank 0. */
 #ifndef TANDEM_APP_RUN_LOG_H
 #define TANDEM_APP_RUN_LOG_H
 
@@ -7,19 +7,20 @@
 
 /* Sums over the steps since the last log line. */
 typedef struct run_log {
+    tdm_comm *comm;
     FILE *metrics; /* RUN/metrics.jsonl, NULL on other ranks */
     int64_t total_steps, steps_per_epoch, batch, log_every;
     double start_s; /* of this process's first step */
     int64_t start_step;
     int64_t steps; /* since the last line */
     double since_s;
-    double wait_data_s, comm_s, flop;
+    double wait_data_s, comm_s, flop; /* of this rank */
 } run_log;
 
 /* Opens RUN/metrics.jsonl and drops lines of steps after `step` (a resumed run repeats them). */
 TDM_CHECKED tdm_status run_log_open(run_log *log, const char *run_dir, int64_t step);
 void run_log_close(run_log *log);
-/* After each step (number `step`, counted from 1). elapsed_s: training time over all resumes. */
+/* Collective. After each step (number `step`, counted from 1). elapsed_s: training time over all resumes. */
 TDM_CHECKED tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *report,
                                     double wait_data_s, double elapsed_s);
 /* An evaluation while training. */

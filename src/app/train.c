@@ -408,7 +408,8 @@ static tdm_status run_training(run *r)
     if (r->options->dry_run) return show_memory(r);
 
     if (resume[0]) tdm_log(TDM_LOG_INFO, "resuming from %s at step %lld", resume, (long long)r->state.step);
-    r->log = (run_log){.total_steps = r->total_steps,
+    r->log = (run_log){.comm = r->comm,
+                       .total_steps = r->total_steps,
                        .steps_per_epoch = r->steps_per_epoch,
                        .batch = r->config.train.batch,
                        .log_every = r->config.train.log_every};

@@ -31,3 +31,26 @@ int tdm_default_threads(void)
     }
     return online > 0 ? online : 1;
 }
+
+static cpu_set_t process_cores;
+static bool cores_known;
+
+void tdm_set_cores(const int *core, int64_t count)
+{
+    CPU_ZERO(&process_cores);
+    for (int64_t i = 0; i < count; i++)
+        if (core[i] >= 0 && core[i] < CPU_SETSIZE) CPU_SET(core[i], &process_cores);
+    cores_known = CPU_COUNT(&process_cores) > 0;
+}
+
+int tdm_thread_create(pthread_t *thread, void *(*run)(void *), void *argument)
+{
+    if (!cores_known) return pthread_create(thread, NULL, run, argument);
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error) return error;
+    pthread_attr_setaffinity_np(&attributes, sizeof(process_cores), &process_cores);
+    error = pthread_create(thread, &attributes, run, argument);
+    pthread_attr_destroy(&attributes);
+    return error ? pthread_create(thread, NULL, run, argument) : 0;
+}

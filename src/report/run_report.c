@@ -47,10 +47,10 @@ static const chart_row run_rows[] = {
     {"Gradient norm", "before clipping", true, 1, {{"grad_norm", "gradient norm"}}},
     {"Throughput", "pairs per second", true, 1, {{"pairs_per_s", "pairs/s"}}},
     {"Waiting",
-     "seconds per log interval",
+     "% of the time",
      true,
-     1,
-     {{"wait_data_s", "for data"}, {"wait_comm_s", "for communication"}}},
+     100,
+     {{"wait_data_share", "for data"}, {"wait_comm_share", "for communication"}}},
     {"Memory", "resident MiB of rank 0", true, 1.0 / (1 << 20), {{"rss_bytes", "resident"}}},
 };
 
@@ -159,6 +159,16 @@ static double median_value(const run_curves *curves, const char *name)
     return median;
 }
 
+static tdm_status append_share_tile(tdm_text *html, const run_curve *c, const char *label)
+{
+    double sum = 0.0;
+    char text[32];
+    if (c == NULL || c->n == 0) return TDM_OK;
+    for (int64_t i = 0; i < c->n; i++) sum += isfinite(c->y[i]) ? c->y[i] : 0.0;
+    snprintf(text, sizeof text, "%.1f %%", 100.0 * sum / (double)c->n);
+    return append_tile(html, text, label);
+}
+
 static tdm_status append_tiles(tdm_text *html, const run_curves *curves)
 {
     TDM_TRY(tdm_text_printf(html, "<div class=\"tiles\">\n"));
@@ -167,6 +177,7 @@ static tdm_status append_tiles(tdm_text *html, const run_curves *curves)
     TDM_TRY(append_time_tile(html, last_value(curves, "elapsed_s")));
     TDM_TRY(append_number_tile(html, last_value(curves, "loss"), "loss, last"));
     TDM_TRY(append_number_tile(html, median_value(curves, "pairs_per_s"), "pairs/s, median"));
+    TDM_TRY(append_share_tile(html, run_curves_find(curves, "wait_data_share"), "waiting for data"));
     TDM_TRY(append_number_tile(html, last_value(curves, "eval.text_to_image.recall_at_1"),
                                "text to image Recall@1, last"));
     return tdm_text_printf(html, "</div>\n");
