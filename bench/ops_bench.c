@@ -27,7 +27,8 @@ typedef struct bench {
     float *f32_a, *f32_b;   /* [t][width] */
     float *row_a, *row_b;   /* [t·heads] */
     float *vector, *weight; /* [mlp], [mlp][width] */
-    float *gradient;        /* [mlp][width] */
+    float *gradient;        /* [mlp][width] and two vectors */
+    float *first, *second;  /* moments, [mlp][width] */
     tdm_linear *linear;
     int64_t in, out;
 } bench;
@@ -82,6 +83,16 @@ static void run_weight(bench *b)
 {
     fail_if(tdm_linear_backward_weight(b->linear, b->t, b->act_a, b->act_b, b->gradient, b->vector));
 }
+static const tdm_adamw rule = {1.0, 1e-9, 0.9, 0.98, 1e-6, 0.1, 10};
+static void run_clear(bench *b)
+{
+    tdm_linear_clear_gradient(b->linear);
+    run_weight(b);
+}
+static void run_update(bench *b)
+{
+    fail_if(tdm_linear_adamw(b->linear, &rule, b->weight, b->gradient, b->first, b->second));
+}
 static void run_layernorm(bench *b)
 {
     tdm_layernorm_forward(b->ops, b->t, b->tower.width, b->f32_a, b->act_a, b->f32_b, b->vector, b->vector,
@@ -130,12 +141,15 @@ static void run_sum_squares(bench *b)
     volatile double sum = tdm_sum_squares(b->ops, b->tower.mlp * b->tower.width, b->weight);
     (void)sum;
 }
-/* On arrays of one big layer: the moments are the f32 activations' buffers. */
 static void run_adamw(bench *b)
 {
-    int64_t n = tdm_min_i64(b->t * b->tower.width, b->tower.mlp * b->tower.width);
-    tdm_adamw_update(b->ops, n, b->weight, b->gradient, b->f32_a, b->f32_b, 1.0, 1e-9, 0.9, 0.98, 1e-6, 0.1,
-                     10);
+    tdm_adamw_update(b->ops, &rule, b->tower.mlp * b->tower.width, b->weight, b->gradient, b->first,
+                     b->second);
+}
+/* What memory gives: reads one array, writes another. */
+static void run_copy(bench *b)
+{
+    memcpy(b->first, b->second, sizeof(float) * (size_t)(b->tower.mlp * b->tower.width));
 }
 static void run_gemm(bench *b)
 {
@@ -180,6 +194,10 @@ static void bench_linear(bench *b, const char *what, int64_t in, int64_t out)
     measure(name, b, flop, 0.0, run_data);
     snprintf(name, sizeof(name), "%s weight", what);
     measure(name, b, flop, 0.0, run_weight);
+    snprintf(name, sizeof(name), "%s weight, written", what);
+    measure(name, b, flop, 0.0, run_clear);
+    snprintf(name, sizeof(name), "%s adamw + pack", what);
+    measure(name, b, 0.0, (double)(in * out) * 32.0, run_update);
     tdm_linear_destroy(&b->linear);
 }
 
@@ -203,6 +221,8 @@ static void bench_tower(tdm_ops *ops, tower shape)
     b.vector = allocate_f32(shape.mlp);
     b.weight = allocate_f32(shape.mlp * shape.width);
     b.gradient = allocate_f32(shape.mlp * shape.width + 2 * shape.width);
+    b.first = allocate_f32(shape.mlp * shape.width);
+    b.second = allocate_f32(shape.mlp * shape.width);
     printf("%s: %lld sequences of %lld, width %lld\n", shape.name, (long long)shape.batch,
            (long long)shape.length, (long long)shape.width);
     bench_linear(&b, "qkv", shape.width, 3 * shape.width);
@@ -219,11 +239,11 @@ static void bench_tower(tdm_ops *ops, tower shape)
     measure("attention backward", &b, 8.0 * scores * (double)shape.width, 0.0, run_attention_backward);
     measure("dropout", &b, 0.0, rows * 2.0 * act, run_dropout);
     measure("sum of squares", &b, 0.0, (double)(shape.mlp * shape.width) * 4.0, run_sum_squares);
-    double updated = (double)tdm_min_i64(b.t * shape.width, shape.mlp * shape.width);
-    measure("adamw", &b, 0.0, updated * 28.0, run_adamw);
+    measure("adamw", &b, 0.0, (double)(shape.mlp * shape.width) * 28.0, run_adamw);
+    measure("memcpy", &b, 0.0, (double)(shape.mlp * shape.width) * 8.0, run_copy);
     measure("gemm f32", &b, 2.0 * (double)(shape.batch * shape.batch * shape.width), 0.0, run_gemm);
-    void *buffers[] = {b.seq,   b.act_a, b.act_b, b.act_c,  b.act_d,  b.f32_a,
-                       b.f32_b, b.row_a, b.row_b, b.vector, b.weight, b.gradient};
+    void *buffers[] = {b.seq,   b.act_a, b.act_b,  b.act_c,  b.act_d,    b.f32_a, b.f32_b,
+                       b.row_a, b.row_b, b.vector, b.weight, b.gradient, b.first, b.second};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++) tdm_free(buffers[i]);
 }
 

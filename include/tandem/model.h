@@ -73,6 +73,9 @@ TDM_CHECKED tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, 
 TDM_CHECKED tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality,
                                          const tdm_tower_input *input, const tdm_tower_mode *mode,
                                          float *features);
+/* Makes the gradients of the rows that begin in a stretch of the arena count as zero: the next backward of
+ * their tower writes what is not cleared, and must come before they are read. */
+void tdm_model_clear_gradients(tdm_model *model, tdm_span stretch);
 /* Of the last tdm_model_forward of the modality that still waits. Adds the gradients of trained rows to
  * params->grad, and computes nothing below the lowest of them. Frozen
  * rows above it may receive something too, which means nothing. `final_from`, unless NULL, is told after each

@@ -80,16 +80,21 @@ typedef struct tdm_linear tdm_linear;
 TDM_CHECKED tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bias,
                                          bool transposed, tdm_linear **linear);
 void tdm_linear_destroy(tdm_linear **linear);
-/* Packs the f32 master weights for forward (and, if with_backward, for the data gradient). Once a step.
- * `weight` and `bias` are borrowed until the next load. */
+/* Packs the f32 master weights for forward (and, if with_backward, for the data gradient). `weight` and
+ * `bias` are borrowed until the next load. */
 TDM_CHECKED tdm_status tdm_linear_load(tdm_linear *linear, const float *weight, const float *bias,
                                        bool with_backward);
+/* Once a step, when the values that were loaded have changed: packs them again, unless tdm_linear_adamw has
+ * done so since the last load or reload. */
+TDM_CHECKED tdm_status tdm_linear_reload(tdm_linear *linear);
 TDM_CHECKED tdm_status tdm_linear_forward(tdm_linear *linear, int64_t t, const void *x, void *y);
 /* dx[t][in] = dy[t][out] · W */
 TDM_CHECKED tdm_status tdm_linear_backward_data(tdm_linear *linear, int64_t t, const void *dy, void *dx);
 /* dweight += dy^T · x (in the weight's own layout), dbias += column sums of dy. NULL: not wanted. */
 TDM_CHECKED tdm_status tdm_linear_backward_weight(tdm_linear *linear, int64_t t, const void *x,
                                                   const void *dy, float *dweight, float *dbias);
+/* Instead of filling dweight with zeros: the next tdm_linear_backward_weight with a dweight writes it. */
+void tdm_linear_clear_gradient(tdm_linear *linear);
 
 /* ---- Convolution of images in rows x[n·height·width][in] (channels last), stride 1, no bias ----
  * weight [out][in][kernel][kernel] as torch.nn.Conv2d's; kernel odd, zero padding of kernel/2 keeps the size.
@@ -257,8 +262,15 @@ double tdm_sum_squares(tdm_ops *ops, int64_t n, const float *x); /* in f64, fixe
 /* One AdamW update (Loshchilov and Hutter, 2019, as torch.optim.AdamW): g is multiplied by grad_scale first;
  * w -= lr·decay·w; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g²; w -= lr·(m/c1)/(sqrt(v/c2)+eps),
  * c1 = 1-b1^step, c2 = 1-b2^step. */
-void tdm_adamw_update(tdm_ops *ops, int64_t n, float *w, const float *g, float *m, float *v,
-                      double grad_scale, double lr, double beta1, double beta2, double eps, double decay,
-                      int64_t step);
+typedef struct tdm_adamw {
+    double grad_scale, lr, beta1, beta2, eps, decay;
+    int64_t step;
+} tdm_adamw;
+void tdm_adamw_update(tdm_ops *ops, const tdm_adamw *rule, int64_t n, float *w, const float *g, float *m,
+                      float *v);
+/* The same for the whole weight of a linear layer, the one that was loaded: packs it as well, part by part
+ * while it is in the cache. The result has the bits of tdm_adamw_update and tdm_linear_load. */
+TDM_CHECKED tdm_status tdm_linear_adamw(tdm_linear *linear, const tdm_adamw *rule, float *w, const float *g,
+                                        float *m, float *v);
 
 #endif

@@ -26,6 +26,8 @@ typedef struct tdm_param {
     int tower;         /* whose row it is: a tdm_modality, or -1 (logit_scale) */
     int layer;         /* in its tower: 0 = the input end (embeddings, a resnet's stem), 1 … n = the blocks,
                           n + 1 = the output end (final LayerNorm and projection, attention pooling) */
+    struct tdm_linear *linear; /* borrowed from the model, which sets it when it is loaded: the layer whose
+                                  weight this is, or NULL */
     bool buffer; /* running statistics: stored like a parameter, but never trained. Its gradient is zero,
                     no optimiser touches it whatever lr_scale says, and the model itself moves it
                     (tdm_model_update_statistics) */

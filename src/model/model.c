@@ -193,6 +193,21 @@ tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality, const tdm_
     return self->type->forward(self, input, mode, tdm_model_trains(model, modality), features);
 }
 
+void tdm_model_clear_gradients(tdm_model *model, tdm_span stretch)
+{
+    const tdm_params *p = model->params;
+    for (int64_t i = 0; i < p->count; i++) {
+        const tdm_param *row = &p->row[i];
+        if (row->offset < stretch.begin || row->offset >= stretch.end) continue;
+        const bool written =
+            row->linear && tdm_param_trained(row); /* else cleared here, as is the gap behind */
+        const int64_t begin = row->offset + (written ? row->size : 0);
+        const int64_t end = i + 1 < p->count ? p->row[i + 1].offset : p->total;
+        if (written) tdm_linear_clear_gradient(row->linear);
+        memset(p->grad + begin, 0, sizeof(float) * (size_t)(end - begin));
+    }
+}
+
 tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const float *dfeatures,
                               tdm_final_from *final_from, void *context)
 {

@@ -71,7 +71,8 @@ tdm_status load_linear(const tower *self, const tdm_params *params, tdm_linear *
                        int64_t bias, bool train)
 {
     const bool trained = is_trained(params, weight) || (bias >= 0 && is_trained(params, bias));
-    if (self->only_trained && !trained) return TDM_OK;
+    if (self->only_trained) return trained ? tdm_linear_reload(linear) : TDM_OK;
+    params->row[weight].linear = linear;
     return tdm_linear_load(linear, weight_of(params, weight), bias >= 0 ? weight_of(params, bias) : NULL,
                            train && goes_below(self, weight));
 }

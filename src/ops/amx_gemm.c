@@ -40,7 +40,7 @@
 
 enum {
     TILE = 16,              /* rows of a tile, columns of a tile of sums */
-    PANEL = 32,             /* rows or columns of the micro kernel */
+    PANEL = AMX_PANEL,      /* rows or columns of the micro kernel */
     STEP = 32,              /* k of one step of the micro kernel */
     BLOCK = PANEL * STEP,   /* elements of one step of one panel; also sums of the micro kernel */
     LEFT_BYTES = 1 << 20,   /* left operand of a block of rows, aimed at */
@@ -224,10 +224,20 @@ static inline void transpose_dwords(__m512i r[16])
     for (int i = 0; i < 16; i++) r[i] = s[i];
 }
 
+/* stream: past the caches */
+static inline void store_line(uint16_t *to, __m512i line, bool stream)
+{
+    if (stream)
+        _mm512_stream_si512((void *)to, line);
+    else
+        _mm512_store_si512(to, line);
+}
+
 /* 32 x 32 elements [k][n] -> one step of a right panel, [2][16 k/2][16 n][2]. Interleaving works within
  * 128-bit lanes: in order, quadwords 0 to 3 are first put in the lanes' low halves and 4 to 7 in the high
  * ones. Without it, the columns of the two tiles are 0-3 8-11 16-19 24-27 and 4-7 12-15 20-23 28-31. */
-static inline void pack_right(const uint16_t *x, int64_t row_step, bool in_order, uint16_t *panel)
+static inline void pack_right(const uint16_t *x, int64_t row_step, bool in_order, bool stream,
+                              uint16_t *panel)
 {
     const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
     for (int p = 0; p < TILE; p++) {
@@ -237,8 +247,8 @@ static inline void pack_right(const uint16_t *x, int64_t row_step, bool in_order
             even = _mm512_permutexvar_epi64(order, even);
             odd = _mm512_permutexvar_epi64(order, odd);
         }
-        _mm512_store_si512(panel + p * 32, _mm512_unpacklo_epi16(even, odd));
-        _mm512_store_si512(panel + BLOCK / 2 + p * 32, _mm512_unpackhi_epi16(even, odd));
+        store_line(panel + p * 32, _mm512_unpacklo_epi16(even, odd), stream);
+        store_line(panel + BLOCK / 2 + p * 32, _mm512_unpackhi_epi16(even, odd), stream);
     }
 }
 
@@ -278,7 +288,7 @@ static inline void pack_left(const uint16_t *x, int64_t row_step, uint16_t *pane
     }
 }
 
-/* 32 x 32 elements [n][k] -> one step of a right panel, [2][16 k/2][16 n][2] */
+/* 32 x 32 elements [n][k] -> one step of a right panel, [2][16 k/2][16 n][2], streamed */
 static inline void pack_right_transposed(const uint16_t *x, int64_t row_step, uint16_t *panel)
 {
     for (int half = 0; half < 2; half++) {
@@ -287,7 +297,7 @@ static inline void pack_right_transposed(const uint16_t *x, int64_t row_step, ui
         for (int n = 0; n < TILE; n++) r[n] = _mm512_loadu_si512(x + (half * TILE + n) * row_step);
         transpose_dwords(r);
 #pragma GCC unroll 16
-        for (int p = 0; p < TILE; p++) _mm512_store_si512(panel + half * (BLOCK / 2) + p * 32, r[p]);
+        for (int p = 0; p < TILE; p++) store_line(panel + half * (BLOCK / 2) + p * 32, r[p], true);
     }
 }
 
@@ -317,19 +327,29 @@ size_t amx_weight_elements(int64_t k, int64_t n)
     return (size_t)(ceil_div(n, PANEL) * ceil_div(k, STEP)) * BLOCK;
 }
 
-void amx_pack_weight(int threads, int64_t rows, int64_t cols, const float *w, uint16_t *along_cols,
-                     uint16_t *along_rows)
+void amx_pack_piece(int64_t rows, int64_t cols, amx_piece piece, const float *w, uint16_t *along_cols,
+                    uint16_t *along_rows)
 {
     int64_t row_blocks = ceil_div(rows, 32), col_blocks = ceil_div(cols, 32);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < row_blocks; i++)
-        for (int64_t j = 0; j < col_blocks; j++) {
+    for (int64_t i = piece.row_begin / 32; i * 32 < piece.row_end; i++)
+        for (int64_t j = piece.col_begin / 32; j * 32 < piece.col_end; j++) {
             uint16_t block[BLOCK] __attribute__((aligned(64)));
             convert_block(w + i * 32 * cols + j * 32, cols, smaller(32, rows - i * 32),
                           smaller(32, cols - j * 32), block);
             if (along_cols) pack_right_transposed(block, 32, along_cols + (i * col_blocks + j) * BLOCK);
-            if (along_rows) pack_right(block, 32, true, along_rows + (j * row_blocks + i) * BLOCK);
+            if (along_rows) pack_right(block, 32, true, true, along_rows + (j * row_blocks + i) * BLOCK);
         }
+    _mm_sfence(); /* streamed stores are seen after it */
+}
+
+void amx_pack_weight(int threads, int64_t rows, int64_t cols, const float *w, uint16_t *along_cols,
+                     uint16_t *along_rows)
+{
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < rows; row += PANEL) {
+        const amx_piece piece = {row, smaller(row + PANEL, rows), 0, cols};
+        amx_pack_piece(rows, cols, piece, w, along_cols, along_rows);
+    }
 }
 
 /* ---- y = x · weight + bias ---- */
@@ -525,6 +545,7 @@ void amx_multiply(int threads, int64_t t, int64_t k, int64_t n, const uint16_t *
 typedef struct gradient {
     int64_t t, rows, cols;
     const uint16_t *a, *b;
+    bool add, stream; /* stream: c goes to memory past the caches */
     float *c, *a_sums, *b_sums;
 } gradient;
 
@@ -584,13 +605,13 @@ static inline void pack_chunk(bool is_left, const uint16_t *x, int64_t t, int64_
             if (is_left)
                 pack_left(block, row_step, panel);
             else
-                pack_right(block, row_step, false, panel);
+                pack_right(block, row_step, false, false, panel);
             if (sums) add_column_sums(block, row_step, cols, sums + j * PANEL);
         }
     finish_stores();
 }
 
-/* c += the finished sums of one tile, whose columns pack_right left in another order */
+/* c += or = the finished sums of one tile, whose columns pack_right left in another order */
 static void add_tile(const gradient *g, int64_t i, int64_t j, const float *sums)
 {
     const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
@@ -600,9 +621,16 @@ static void add_tile(const gradient *g, int64_t i, int64_t j, const float *sums)
     float *c = g->c + i * PANEL * g->cols + j * PANEL;
     for (int64_t r = 0; r < rows; r++, c += g->cols, sums += PANEL) {
         __m512 a = _mm512_load_ps(sums), b = _mm512_load_ps(sums + TILE);
-        __m512 x = _mm512_add_ps(_mm512_maskz_loadu_ps(keep_low, c), _mm512_permutex2var_ps(a, low, b));
-        __m512 y =
-            _mm512_add_ps(_mm512_maskz_loadu_ps(keep_high, c + 16), _mm512_permutex2var_ps(a, high, b));
+        __m512 x = _mm512_permutex2var_ps(a, low, b), y = _mm512_permutex2var_ps(a, high, b);
+        if (g->stream) {
+            _mm512_stream_ps(c, x);
+            _mm512_stream_ps(c + 16, y);
+            continue;
+        }
+        if (g->add) {
+            x = _mm512_add_ps(_mm512_maskz_loadu_ps(keep_low, c), x);
+            y = _mm512_add_ps(_mm512_maskz_loadu_ps(keep_high, c + 16), y);
+        }
         _mm512_mask_storeu_ps(c, keep_low, x);
         _mm512_mask_storeu_ps(c + 16, keep_high, y);
     }
@@ -659,10 +687,19 @@ size_t amx_backward_weight_workspace_bytes(int threads)
 }
 
 void amx_backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const uint16_t *a,
-                         const uint16_t *b, float *c, float *a_sums, float *b_sums, void *workspace)
+                         const uint16_t *b, bool add, float *c, float *a_sums, float *b_sums, void *workspace)
 {
-    const gradient g = {
-        .t = t, .rows = rows, .cols = cols, .a = a, .b = b, .c = c, .a_sums = a_sums, .b_sums = b_sums};
+    const gradient g = {.t = t,
+                        .rows = rows,
+                        .cols = cols,
+                        .a = a,
+                        .b = b,
+                        .add = add,
+                        .stream = !add && rows * cols * 4 / threads > STREAM_BYTES && cols % PANEL == 0 &&
+                                  (uintptr_t)c % 64 == 0,
+                        .c = c,
+                        .a_sums = a_sums,
+                        .b_sums = b_sums};
 #pragma omp parallel num_threads(threads)
     {
         int thread = omp_get_thread_num(), team = omp_get_num_threads();
@@ -684,5 +721,6 @@ void amx_backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, con
                 update_block(&g, block, s);
             }
         _tile_release();
+        _mm_sfence();
     }
 }

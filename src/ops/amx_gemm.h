@@ -30,6 +30,13 @@ size_t amx_weight_elements(int64_t k, int64_t n);
  * along_rows: right operand with k = rows, n = cols:  y[t][cols] = x[t][rows] · w     */
 void amx_pack_weight(int threads, int64_t rows, int64_t cols, const float *w, uint16_t *along_cols,
                      uint16_t *along_rows);
+/* Some rows and columns of it; each begins at a multiple of AMX_PANEL and ends at one or at the end. */
+enum { AMX_PANEL = 32 };
+typedef struct amx_piece {
+    int64_t row_begin, row_end, col_begin, col_end;
+} amx_piece;
+void amx_pack_piece(int64_t rows, int64_t cols, amx_piece piece, const float *w, uint16_t *along_cols,
+                    uint16_t *along_rows);
 
 /* ---- Products ----
  * `workspace` is 64-byte aligned memory of the size that the function beside says, contents undefined. */
@@ -40,10 +47,11 @@ size_t amx_multiply_workspace_bytes(int threads, int64_t k);
 void amx_multiply(int threads, int64_t t, int64_t k, int64_t n, const uint16_t *x, const uint16_t *weight,
                   const float *bias, uint16_t *y, void *workspace);
 
-/* The weight gradient: c[rows][cols] += a[t][rows]^T · b[t][cols]; a, b bf16, c f32.
+/* The weight gradient: c[rows][cols] += a[t][rows]^T · b[t][cols], or = without `add`; a, b bf16, c f32.
  * a_sums[rows] += column sums of a, b_sums[cols] += column sums of b; either may be NULL. */
 size_t amx_backward_weight_workspace_bytes(int threads);
 void amx_backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const uint16_t *a,
-                         const uint16_t *b, float *c, float *a_sums, float *b_sums, void *workspace);
+                         const uint16_t *b, bool add, float *c, float *a_sums, float *b_sums,
+                         void *workspace);
 
 #endif

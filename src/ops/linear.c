@@ -9,6 +9,10 @@ struct tdm_linear {
     linear_shape shape;
     const linear_backend *backend;
     void *state;
+    const float *weight, *bias; /* as loaded, borrowed */
+    bool with_backward;
+    bool packed;         /* tdm_linear_adamw has packed the weight since the last load */
+    bool clear_gradient; /* the next gradient of the weight is written, not added */
     tdm_op_kind forward_kind, data_kind, weight_kind;
 };
 
@@ -71,12 +75,45 @@ static double linear_flop(const tdm_linear *l, int64_t t)
     return 2.0 * (double)t * (double)l->shape.in * (double)l->shape.out;
 }
 
+static tdm_status pack(tdm_linear *l)
+{
+    double start = tdm_op_begin();
+    TDM_TRY(l->backend->pack(l->state, l->weight, l->bias, l->with_backward));
+    tdm_op_end(l->ops, TDM_OP_WEIGHT_PACK, start, 0.0);
+    return TDM_OK;
+}
+
 tdm_status tdm_linear_load(tdm_linear *l, const float *weight, const float *bias, bool with_backward)
 {
     TDM_REQUIRE(!l->shape.has_bias || bias, TDM_E_SHAPE, "a linear layer with bias is loaded without one");
+    l->weight = weight;
+    l->bias = l->shape.has_bias ? bias : NULL;
+    l->with_backward = with_backward;
+    l->packed = false;
+    return pack(l);
+}
+
+tdm_status tdm_linear_reload(tdm_linear *l)
+{
+    TDM_REQUIRE(l->weight, TDM_E_SHAPE, "a linear layer is reloaded that was never loaded");
+    bool packed = l->packed;
+    l->packed = false;
+    return packed ? TDM_OK : pack(l);
+}
+
+tdm_status tdm_linear_adamw(tdm_linear *l, const tdm_adamw *rule, float *w, const float *g, float *m,
+                            float *v)
+{
+    TDM_REQUIRE(w == l->weight, TDM_E_SHAPE, "a linear layer is updated with a weight that was not loaded");
+    l->packed = true;
+    if (!l->backend->update) {
+        tdm_adamw_update(l->ops, rule, l->shape.in * l->shape.out, w, g, m, v);
+        return pack(l);
+    }
     double start = tdm_op_begin();
-    TDM_TRY(l->backend->pack(l->state, weight, l->shape.has_bias ? bias : NULL, with_backward));
-    tdm_op_end(l->ops, TDM_OP_WEIGHT_PACK, start, 0.0);
+    const tdm_adamw_step constants = tdm_adamw_constants(rule);
+    l->backend->update(l->state, &constants, w, g, m, v);
+    tdm_op_end(l->ops, TDM_OP_OPTIMIZER, start, 0.0);
     return TDM_OK;
 }
 
@@ -101,12 +138,22 @@ tdm_status tdm_linear_backward_data(tdm_linear *l, int64_t t, const void *dy, vo
 tdm_status tdm_linear_backward_weight(tdm_linear *l, int64_t t, const void *x, const void *dy, float *dweight,
                                       float *dbias)
 {
-    if (t == 0) return TDM_OK;
+    const bool add = !dweight || !l->clear_gradient;
+    if (dweight) l->clear_gradient = false;
+    if (t == 0) {
+        if (!add) memset(dweight, 0, sizeof(float) * (size_t)(l->shape.in * l->shape.out));
+        return TDM_OK;
+    }
     double start = tdm_op_begin();
     if (dweight)
-        TDM_TRY(l->backend->backward_weight(l->state, t, x, dy, dweight, dbias));
+        TDM_TRY(l->backend->backward_weight(l->state, t, x, dy, add, dweight, dbias));
     else if (dbias)
         tdm_column_sums(l->ops, t, l->shape.out, dy, dbias);
     tdm_op_end(l->ops, l->weight_kind, start, dweight ? linear_flop(l, t) : 0.0);
     return TDM_OK;
+}
+
+void tdm_linear_clear_gradient(tdm_linear *l)
+{
+    l->clear_gradient = true;
 }

@@ -86,17 +86,39 @@ static tdm_status backward_data(void *state, int64_t t, const void *dy, void *dx
     return multiply(l, t, l->shape.out, l->shape.in, dy, l->data, NULL, dx);
 }
 
-static tdm_status backward_weight(void *state, int64_t t, const void *x, const void *dy, float *dweight,
-                                  float *dbias)
+static tdm_status backward_weight(void *state, int64_t t, const void *x, const void *dy, bool add,
+                                  float *dweight, float *dbias)
 {
     amx_linear *l = state;
     const linear_shape *s = &l->shape;
     int64_t rows = s->transposed ? s->in : s->out, cols = s->transposed ? s->out : s->in;
     void *space;
     TDM_TRY(workspace(l, amx_backward_weight_workspace_bytes(l->ops->threads), &space));
-    amx_backward_weight(l->ops->threads, t, rows, cols, s->transposed ? x : dy, s->transposed ? dy : x,
+    amx_backward_weight(l->ops->threads, t, rows, cols, s->transposed ? x : dy, s->transposed ? dy : x, add,
                         dweight, s->transposed ? NULL : dbias, s->transposed ? dbias : NULL, space);
     return TDM_OK;
+}
+
+/* Panels of 32 rows of the weight, in pieces of columns that stay in L2 from the update to the packing. */
+static void update(void *state, const tdm_adamw_step *step, float *w, const float *g, float *m, float *v)
+{
+    enum { PIECE = 1024 };
+    const amx_linear *l = state;
+    const linear_shape *s = &l->shape;
+    const int64_t rows = s->transposed ? s->in : s->out, cols = s->transposed ? s->out : s->in;
+    uint16_t *data = l->data_loaded ? l->data : NULL;
+    uint16_t *along_cols = s->transposed ? data : l->forward, *along_rows = s->transposed ? l->forward : data;
+#pragma omp parallel for num_threads(l->ops->threads) schedule(static)
+    for (int64_t row = 0; row < rows; row += AMX_PANEL)
+        for (int64_t col = 0; col < cols; col += PIECE) {
+            const amx_piece piece = {row, tdm_min_i64(row + AMX_PANEL, rows), col,
+                                     tdm_min_i64(col + PIECE, cols)};
+            for (int64_t i = piece.row_begin; i < piece.row_end; i++) {
+                const int64_t at = i * cols + piece.col_begin;
+                l->ops->kernels->adamw(piece.col_end - piece.col_begin, w + at, g + at, m + at, v + at, step);
+            }
+            amx_pack_piece(rows, cols, piece, w, along_cols, along_rows);
+        }
 }
 
 const linear_backend linear_amx = {
@@ -108,5 +130,6 @@ const linear_backend linear_amx = {
     .forward = forward,
     .backward_data = backward_data,
     .backward_weight = backward_weight,
+    .update = update,
 };
 #endif

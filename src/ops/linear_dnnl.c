@@ -5,6 +5,8 @@
 #include "linear_impl.h"
 #include "ops_dnnl.h"
 
+#include <string.h>
+
 enum {
     NOMINAL_ROWS = 1024, /* the layout is chosen for this many rows */
     CACHED_ROWS = 64     /* row counts remembered per direction; then the oldest is replaced */
@@ -278,11 +280,12 @@ static tdm_status run_weight_gradient(dnnl_linear *l, int64_t t, int64_t rows, i
     return execute(l, entry->primitive, 3, arguments, "weight gradient");
 }
 
-static tdm_status backward_weight(void *state, int64_t t, const void *x, const void *dy, float *dweight,
-                                  float *dbias)
+static tdm_status backward_weight(void *state, int64_t t, const void *x, const void *dy, bool add,
+                                  float *dweight, float *dbias)
 {
     dnnl_linear *l = state;
     const linear_shape *s = &l->shape;
+    if (!add) memset(dweight, 0, sizeof(float) * (size_t)(s->in * s->out));
     int saved = tdm_dnnl_enter(l->ops);
     tdm_status status = s->transposed ? run_weight_gradient(l, t, s->in, s->out, x, dy, dweight)
                                       : run_weight_gradient(l, t, s->out, s->in, dy, x, dweight);

@@ -22,9 +22,12 @@ typedef struct linear_backend {
     tdm_status (*forward)(void *state, int64_t t, const void *x, void *y);
     /* dx[t][in] = dy[t][out]·W */
     tdm_status (*backward_data)(void *state, int64_t t, const void *dy, void *dx);
-    /* dweight += dy^T·x in the weight's own layout; dbias (NULL: not wanted) += column sums of dy */
-    tdm_status (*backward_weight)(void *state, int64_t t, const void *x, const void *dy, float *dweight,
-                                  float *dbias);
+    /* dweight += dy^T·x in the weight's own layout, or = without `add`; dbias (NULL: not wanted) += column
+     * sums of dy */
+    tdm_status (*backward_weight)(void *state, int64_t t, const void *x, const void *dy, bool add,
+                                  float *dweight, float *dbias);
+    /* Updates the weight that was packed and packs it in the same pass. NULL: one after the other. */
+    void (*update)(void *state, const tdm_adamw_step *step, float *w, const float *g, float *m, float *v);
 } linear_backend;
 
 /* The kinds under which forward, data and weight gradient are counted; TDM_OP_LINEAR_… unless said. */

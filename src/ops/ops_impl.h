@@ -48,6 +48,7 @@ typedef struct tdm_adamw_step {
     float beta1, rest1, beta2, rest2; /* rest = 1 - beta, rounded once */
     float step_size, rsqrt_c2, eps;   /* lr / c1, 1 / sqrt(c2) */
 } tdm_adamw_step;
+tdm_adamw_step tdm_adamw_constants(const tdm_adamw *rule);
 
 typedef struct tdm_kernels {
     const char *name;
@@ -254,7 +255,6 @@ void tdm_gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
 void tdm_softmax_cross_entropy_ref(int64_t n, int64_t classes, float *logits, const float *target,
                                    float *loss);
 double tdm_sum_squares_ref(int64_t n, const float *x);
-void tdm_adamw_update_ref(int64_t n, float *w, const float *g, float *m, float *v, double grad_scale,
-                          double lr, double beta1, double beta2, double eps, double decay, int64_t step);
+void tdm_adamw_update_ref(const tdm_adamw *rule, int64_t n, float *w, const float *g, float *m, float *v);
 
 #endif

@@ -61,23 +61,28 @@ double tdm_sum_squares(tdm_ops *ops, int64_t n, const float *x)
     return total;
 }
 
-void tdm_adamw_update(tdm_ops *ops, int64_t n, float *w, const float *g, float *m, float *v,
-                      double grad_scale, double lr, double beta1, double beta2, double eps, double decay,
-                      int64_t step)
+tdm_adamw_step tdm_adamw_constants(const tdm_adamw *rule)
+{
+    const double c1 = 1.0 - pow(rule->beta1, (double)rule->step);
+    const double c2 = 1.0 - pow(rule->beta2, (double)rule->step);
+    return (tdm_adamw_step){
+        .grad_scale = (float)rule->grad_scale,
+        .keep = (float)(1.0 - rule->lr * rule->decay),
+        .beta1 = (float)rule->beta1,
+        .rest1 = (float)(1.0 - rule->beta1),
+        .beta2 = (float)rule->beta2,
+        .rest2 = (float)(1.0 - rule->beta2),
+        .step_size = (float)(rule->lr / c1),
+        .rsqrt_c2 = (float)(1.0 / sqrt(c2)),
+        .eps = (float)rule->eps,
+    };
+}
+
+void tdm_adamw_update(tdm_ops *ops, const tdm_adamw *rule, int64_t n, float *w, const float *g, float *m,
+                      float *v)
 {
     double start = tdm_op_begin();
-    double c1 = 1.0 - pow(beta1, (double)step), c2 = 1.0 - pow(beta2, (double)step);
-    const tdm_adamw_step constants = {
-        .grad_scale = (float)grad_scale,
-        .keep = (float)(1.0 - lr * decay),
-        .beta1 = (float)beta1,
-        .rest1 = (float)(1.0 - beta1),
-        .beta2 = (float)beta2,
-        .rest2 = (float)(1.0 - beta2),
-        .step_size = (float)(lr / c1),
-        .rsqrt_c2 = (float)(1.0 / sqrt(c2)),
-        .eps = (float)eps,
-    };
+    const tdm_adamw_step constants = tdm_adamw_constants(rule);
     int threads = tdm_ops_threads_for(ops, n, 28);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int part = 0; part < threads; part++) {

@@ -464,16 +464,17 @@ double tdm_sum_squares_ref(int64_t n, const float *x)
     return sum;
 }
 
-void tdm_adamw_update_ref(int64_t n, float *w, const float *g, float *m, float *v, double grad_scale,
-                          double lr, double beta1, double beta2, double eps, double decay, int64_t step)
+void tdm_adamw_update_ref(const tdm_adamw *rule, int64_t n, float *w, const float *g, float *m, float *v)
 {
-    double c1 = 1.0 - pow(beta1, (double)step), c2 = 1.0 - pow(beta2, (double)step);
+    double beta1 = rule->beta1, beta2 = rule->beta2;
+    double c1 = 1.0 - pow(beta1, (double)rule->step), c2 = 1.0 - pow(beta2, (double)rule->step);
     for (int64_t i = 0; i < n; i++) {
-        double gradient = g[i] * grad_scale;
+        double gradient = g[i] * rule->grad_scale;
         double first = beta1 * m[i] + (1.0 - beta1) * gradient;
         double second = beta2 * v[i] + (1.0 - beta2) * gradient * gradient;
         m[i] = (float)first;
         v[i] = (float)second;
-        w[i] = (float)(w[i] * (1.0 - lr * decay) - lr * (first / c1) / (sqrt(second / c2) + eps));
+        w[i] = (float)(w[i] * (1.0 - rule->lr * rule->decay) -
+                       rule->lr * (first / c1) / (sqrt(second / c2) + rule->eps));
     }
 }

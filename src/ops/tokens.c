@@ -130,19 +130,16 @@ void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t
 #pragma omp parallel num_threads(threads)
     {
         int parts = omp_get_num_threads(), part = omp_get_thread_num();
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < n; i++) {
-            const float *from = dx + i * image + width;
-            void *to = tdm_act_at_mutable(ops->dtype, d_patch_rows, i * patches * width);
-            if (ops->dtype == TDM_BF16)
-                kernels->f32_to_bf16(patches * width, from, to);
-            else
-                memcpy(to, from, sizeof(float) * (size_t)(patches * width));
-        }
+        int64_t first = tdm_part_begin(n, parts, part), last = tdm_part_begin(n, parts, part + 1);
         int64_t begin = tdm_part_begin(image, parts, part), end = tdm_part_begin(image, parts, part + 1);
         int64_t class_end = tdm_min_i64(end, width);
-        for (int64_t i = 0; i < n; i++) {
+        for (int64_t i = 0; i < n; i++) { /* a thread's images are split, its columns are summed */
             const float *from = dx + i * image;
+            void *to = tdm_act_at_mutable(ops->dtype, d_patch_rows, i * patches * width);
+            if (i >= first && i < last && ops->dtype == TDM_BF16)
+                kernels->f32_to_bf16(patches * width, from + width, to);
+            else if (i >= first && i < last)
+                memcpy(to, from + width, sizeof(float) * (size_t)(patches * width));
             kernels->add(end - begin, dposition + begin, from + begin, dposition + begin);
             if (begin < class_end)
                 kernels->add(class_end - begin, dclass_token + begin, from + begin, dclass_token + begin);

@@ -68,8 +68,8 @@ tdm_status tdm_optim_update(tdm_optim *optim, const tdm_config *config, tdm_ops 
         const tdm_param *row = &params->row[i];
         if (!tdm_param_trained(row)) continue;
         const int64_t at = row->offset;
-        rule->update(config, ops, row, params->weight + at, params->grad + at, optim->m + at, optim->v + at,
-                     scale, lr, optim->step);
+        TDM_TRY(rule->update(config, ops, row, params->weight + at, params->grad + at, optim->m + at,
+                             optim->v + at, scale, lr, optim->step));
     }
     return TDM_OK;
 }

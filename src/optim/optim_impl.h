@@ -6,9 +6,10 @@
 
 typedef struct optimizer {
     const char *name; /* optim.name */
-    /* Updates one row in place; g is multiplied by grad_scale first; step counts from 1. */
-    void (*update)(const tdm_config *config, tdm_ops *ops, const tdm_param *row, float *w, const float *g,
-                   float *m, float *v, double grad_scale, double lr, int64_t step);
+    /* Updates one row in place, and what its linear layer has packed of it; g is multiplied by grad_scale
+     * first; step counts from 1. */
+    tdm_status (*update)(const tdm_config *config, tdm_ops *ops, const tdm_param *row, float *w,
+                         const float *g, float *m, float *v, double grad_scale, double lr, int64_t step);
 } optimizer;
 
 #endif

@@ -395,13 +395,6 @@ static double step_flop(const tdm_trainer *tr, const tdm_batch *batch, int64_t *
            (1.0 + 2.0 * tdm_model_backward_share(tr->model, TDM_TEXT)) * text_flop;
 }
 
-static void clear_gradients(tdm_trainer *tr)
-{
-    for (int64_t i = 0; i < tr->spans; i++)
-        memset(tr->params->grad + tr->span[i].begin, 0,
-               sizeof(float) * (size_t)(tr->span[i].end - tr->span[i].begin));
-}
-
 tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_report *report)
 {
     const double start_s = tdm_now_s();
@@ -424,7 +417,7 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
                 (long long)tr->optim->step, report->loss);
     scatter_gradients(tr);
 
-    clear_gradients(tr);
+    for (int64_t i = 0; i < tr->spans; i++) tdm_model_clear_gradients(tr->model, tr->span[i]);
     *tdm_model_dlogit_scale(tr->model) = (float)dlogit_scale;
     TDM_TRY(backward_tower(tr, batch, TDM_TEXT));
     TDM_TRY(backward_tower(tr, batch, TDM_IMAGE));

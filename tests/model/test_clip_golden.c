@@ -225,6 +225,14 @@ typedef struct step_result {
     float image[N * EMBED], text[N * EMBED]; /* features before normalisation */
 } step_result;
 
+/* Whatever stood in the gradients is gone. */
+static void clear_gradients(setup *s)
+{
+    for (int64_t i = 0; i < s->params.count; i++)
+        memset(s->params.grad + s->params.row[i].offset, 0x7f, sizeof(float) * (size_t)s->params.row[i].size);
+    tdm_model_clear_gradients(s->model, (tdm_span){0, s->params.total});
+}
+
 /* Forward, loss, backward into params.grad (cleared first). */
 static step_result run_step(setup *s, const char *targets)
 {
@@ -234,7 +242,7 @@ static step_result run_step(setup *s, const char *targets)
     must(tdm_config_set(&s->config, text));
     const tdm_loss *loss = tdm_loss_find("infonce");
     assert_non_null(loss);
-    memset(s->params.grad, 0, (size_t)s->params.total * sizeof *s->params.grad);
+    clear_gradients(s);
 
     must(tdm_model_forward(s->model, TDM_IMAGE, &s->image, &train_mode, r.image));
     must(tdm_model_forward(s->model, TDM_TEXT, &s->text, &train_mode, r.text));

@@ -132,7 +132,7 @@ static void test_packing(void **state)
 
 /* ---- Weight gradient ---- */
 
-static void check_gradient(size s, bool sums_of_a, int threads)
+static void check_gradient(size s, bool add, bool sums_of_a, int threads)
 {
     int64_t rows = s.k, cols = s.n;
     uint16_t *a = random_act(TDM_BF16, s.t * rows, 1, 1.0), *b = random_act(TDM_BF16, s.t * cols, 2, 1.0);
@@ -140,11 +140,11 @@ static void check_gradient(size s, bool sums_of_a, int threads)
     int64_t width = sums_of_a ? rows : cols;
     float *sums = random_f32(width, 4, 1.0), *sums_before = copy_f32(sums, width);
     void *workspace = aligned(amx_backward_weight_workspace_bytes(threads));
-    amx_backward_weight(threads, s.t, rows, cols, a, b, c, sums_of_a ? sums : NULL, sums_of_a ? NULL : sums,
-                        workspace);
+    amx_backward_weight(threads, s.t, rows, cols, a, b, add, c, sums_of_a ? sums : NULL,
+                        sums_of_a ? NULL : sums, workspace);
     double *want = aligned((size_t)(rows * cols) * sizeof(double));
     double *mass = aligned((size_t)(rows * cols) * sizeof(double));
-    for (int64_t i = 0; i < rows * cols; i++) mass[i] = fabs(want[i] = before[i]);
+    for (int64_t i = 0; i < rows * cols; i++) mass[i] = fabs(want[i] = add ? before[i] : 0.0);
     for (int64_t r = 0; r < s.t; r++)
         for (int64_t i = 0; i < rows; i++) {
             double left = value(a[r * rows + i]);
@@ -176,9 +176,11 @@ static void test_gradients(void **state)
     static const size more[] = {{300, 40, 70}, {257, 64, 32}, {520, 33, 129},
                                 {40, 800, 32}, {33, 32, 801}, {70, 608, 480}};
     for (int i = 0; i < 14; i++)
-        for (int threads = 1; threads <= 3; threads++) check_gradient(sizes[i], threads & 1, threads);
+        for (int threads = 1; threads <= 3; threads++)
+            check_gradient(sizes[i], threads > 1, threads & 1, threads);
     for (size_t i = 0; i < sizeof(more) / sizeof(*more); i++)
-        for (int variant = 0; variant < 2; variant++) check_gradient(more[i], variant, 1 + (int)i % 3);
+        for (int variant = 0; variant < 2; variant++)
+            check_gradient(more[i], variant != (int)i % 2, variant, 1 + (int)i % 3);
 }
 
 /* Neither the threads nor the other rows of a call change a bit; a result is written past the caches or not.
@@ -198,13 +200,13 @@ static void test_same_bits(void **state)
     memset(sums, 0, sizeof(sums));
     void *workspace = aligned(amx_multiply_workspace_bytes(4, K) + amx_backward_weight_workspace_bytes(4));
     amx_multiply(1, T, K, N, x, packed, NULL, y, workspace);
-    amx_backward_weight(1, T, N, K, dy, x, dw, sums, NULL, workspace);
+    amx_backward_weight(1, T, N, K, dy, x, true, dw, sums, NULL, workspace);
     for (int threads = 2; threads <= 4; threads++) {
         amx_multiply(threads, T, K, N, x, packed, NULL, z, workspace);
         assert_memory_equal(y, z, T * N * 2);
         memset(dv, 0, K * N * 4);
         memset(other, 0, sizeof(other));
-        amx_backward_weight(threads, T, N, K, dy, x, dv, other, NULL, workspace);
+        amx_backward_weight(threads, T, N, K, dy, x, true, dv, other, NULL, workspace);
         assert_memory_equal(dw, dv, K * N * 4);
         assert_memory_equal(sums, other, sizeof(sums));
     }

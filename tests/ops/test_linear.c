@@ -140,6 +140,93 @@ static void test_repeatable(void **state)
     for_each_context(repeatable);
 }
 
+/* The gradient of the first call after a clear is written over whatever stood there, that of the next added.
+ */
+static void clear_gradient(tdm_ops *ops)
+{
+    enum { IN = 70, OUT = 40, ROWS = 96, N = IN * OUT };
+    tdm_dtype dtype = tdm_ops_dtype(ops);
+    tdm_linear *linear;
+    float *weight = random_f32(N, 1, 1.0);
+    void *x = random_act(dtype, ROWS * IN, 2, 1.0), *dy = random_act(dtype, ROWS * OUT, 3, 1.0);
+    float *dw = random_f32(N, 4, 1.0), *dw_ref = calloc(N, sizeof(float)), *none = calloc(N, sizeof(float));
+    REQUIRE_OK(tdm_linear_create(ops, IN, OUT, false, false, &linear));
+    REQUIRE_OK(tdm_linear_load(linear, weight, NULL, false));
+    tdm_linear_clear_gradient(linear);
+    for (int call = 0; call < 2; call++) {
+        REQUIRE_OK(tdm_linear_backward_weight(linear, ROWS, x, dy, dw, NULL));
+        tdm_linear_backward_weight_ref(dtype, ROWS, IN, OUT, false, x, dy, dw_ref, NULL);
+        check_f32("cleared dw", TOL_MATMUL, TDM_F32, N, dw, dw_ref);
+    }
+    tdm_linear_clear_gradient(linear);
+    REQUIRE_OK(tdm_linear_backward_weight(linear, 0, x, dy, dw, NULL));
+    assert_memory_equal(dw, none, sizeof(float) * N);
+    tdm_linear_destroy(&linear);
+    free(weight), free(x), free(dy), free(dw), free(dw_ref), free(none);
+}
+
+static void test_clear_gradient(void **state)
+{
+    (void)state;
+    for_each_context(clear_gradient);
+}
+
+/* A layer that the optimiser updates against one that is loaded with updated weights: the same bits. */
+static void update(tdm_ops *ops, int64_t in, int64_t out, bool transposed)
+{
+    enum { ROWS = 40 };
+    const int64_t n = in * out;
+    tdm_dtype dtype = tdm_ops_dtype(ops);
+    float *bias = random_f32(out, 1, 1.0), *w[2], *m[2], *v[2];
+    void *x = random_act(dtype, ROWS * in, 2, 1.0), *dy = random_act(dtype, ROWS * out, 3, 1.0);
+    void *y[2], *dx[2];
+    for (int way = 0; way < 2; way++) {
+        tdm_linear *linear;
+        w[way] = random_f32(n, 4, 1.0);
+        m[way] = calloc((size_t)n, sizeof(float));
+        v[way] = calloc((size_t)n, sizeof(float));
+        y[way] = random_act(dtype, ROWS * out, 5, 1.0);
+        dx[way] = random_act(dtype, ROWS * in, 6, 1.0);
+        REQUIRE_OK(tdm_linear_create(ops, in, out, true, transposed, &linear));
+        REQUIRE_OK(tdm_linear_load(linear, w[way], bias, true));
+        for (int64_t step = 1; step <= 2; step++) {
+            const tdm_adamw rule = {0.7, 1e-2, 0.9, 0.98, 1e-6, 0.2, step};
+            float *g = random_f32(n, 10 + (uint64_t)step, 0.1);
+            if (way == 0)
+                REQUIRE_OK(tdm_linear_adamw(linear, &rule, w[way], g, m[way], v[way]));
+            else
+                tdm_adamw_update(ops, &rule, n, w[way], g, m[way], v[way]);
+            REQUIRE_OK(tdm_linear_reload(linear));
+            free(g);
+        }
+        REQUIRE_OK(tdm_linear_forward(linear, ROWS, x, y[way]));
+        REQUIRE_OK(tdm_linear_backward_data(linear, ROWS, dy, dx[way]));
+        tdm_linear_destroy(&linear);
+    }
+    assert_memory_equal(w[0], w[1], sizeof(float) * (size_t)n);
+    assert_memory_equal(m[0], m[1], sizeof(float) * (size_t)n);
+    assert_memory_equal(v[0], v[1], sizeof(float) * (size_t)n);
+    assert_memory_equal(y[0], y[1], tdm_dtype_bytes(dtype) * (size_t)(ROWS * out));
+    assert_memory_equal(dx[0], dx[1], tdm_dtype_bytes(dtype) * (size_t)(ROWS * in));
+    for (int way = 0; way < 2; way++) free(w[way]), free(m[way]), free(v[way]), free(y[way]), free(dx[way]);
+    free(bias), free(x), free(dy);
+}
+
+static void updates(tdm_ops *ops)
+{
+    for (int transposed = 0; transposed < 2; transposed++) {
+        update(ops, 1, 1, transposed);
+        update(ops, 70, 45, transposed);
+        update(ops, 1100, 64, transposed); /* wider than a piece */
+    }
+}
+
+static void test_update(void **state)
+{
+    (void)state;
+    for_each_context(updates);
+}
+
 static void test_wrong_use(void **state)
 {
     (void)state;
@@ -149,10 +236,14 @@ static void test_wrong_use(void **state)
     assert_int_equal(tdm_linear_create(ops, 0, 3, false, false, &linear), TDM_E_SHAPE);
     tdm_linear_destroy(&linear);
     REQUIRE_OK(tdm_linear_create(ops, 2, 3, true, false, &linear));
+    assert_int_equal(tdm_linear_reload(linear), TDM_E_SHAPE);
     assert_int_equal(tdm_linear_load(linear, weight, NULL, true), TDM_E_SHAPE);
     REQUIRE_OK(tdm_linear_load(linear, weight, weight, false));
     assert_int_equal(tdm_linear_backward_data(linear, 2, weight, weight), TDM_E_SHAPE);
     REQUIRE_OK(tdm_linear_forward(linear, 0, NULL, NULL));
+    float other[6] = {0}, moments[2][6] = {{0}};
+    const tdm_adamw rule = {.grad_scale = 1.0, .step = 1};
+    assert_int_equal(tdm_linear_adamw(linear, &rule, other, other, moments[0], moments[1]), TDM_E_SHAPE);
     tdm_linear_destroy(&linear);
     tdm_linear_destroy(&linear);
     tdm_ops_destroy(&ops);
@@ -162,8 +253,10 @@ static void test_wrong_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),     cmocka_unit_test(test_many_rows), cmocka_unit_test(test_cut_rows),
-        cmocka_unit_test(test_repeatable), cmocka_unit_test(test_wrong_use),
+        cmocka_unit_test(test_shapes),         cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_cut_rows),       cmocka_unit_test(test_repeatable),
+        cmocka_unit_test(test_clear_gradient), cmocka_unit_test(test_update),
+        cmocka_unit_test(test_wrong_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,7 +194,8 @@ static void output_end(tdm_ops *ops)
     float *w = golden_input(27, WEIGHTS), *m = new_f32(WEIGHTS), *v = new_f32(WEIGHTS);
     for (int64_t step = 1; step <= 3; step++) {
         float *g = golden_input(27 + (uint64_t)step, WEIGHTS);
-        tdm_adamw_update(ops, WEIGHTS, w, g, m, v, 1.0, 1e-2, 0.9, 0.98, 1e-6, 0.2, step);
+        const tdm_adamw rule = {1.0, 1e-2, 0.9, 0.98, 1e-6, 0.2, step};
+        tdm_adamw_update(ops, &rule, WEIGHTS, w, g, m, v);
         free(g);
     }
     CHECK_F32(w, golden_adamw);

@@ -146,8 +146,9 @@ static void adamw(tdm_ops *ops)
         float *v = random_f32(n, 3, 0.0), *v_ref = copy_f32(v, n);
         for (int64_t step = 1; step <= 5; step++) {
             float *g = random_f32(n, 10 + (uint64_t)step, 0.1);
-            tdm_adamw_update(ops, n, w, g, m, v, 0.7, 1e-2, 0.9, 0.98, 1e-6, 0.2, step);
-            tdm_adamw_update_ref(n, w_ref, g, m_ref, v_ref, 0.7, 1e-2, 0.9, 0.98, 1e-6, 0.2, step);
+            const tdm_adamw rule = {0.7, 1e-2, 0.9, 0.98, 1e-6, 0.2, step};
+            tdm_adamw_update(ops, &rule, n, w, g, m, v);
+            tdm_adamw_update_ref(&rule, n, w_ref, g, m_ref, v_ref);
             free(g);
         }
         check_f32("adamw w", TOL_ELEMENT, TDM_F32, n, w, w_ref);
