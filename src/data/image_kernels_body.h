@@ -262,43 +262,48 @@ static void saturate(float factor, uint8_t *pixel, int64_t n)
 #undef CHANGE
 }
 
-/* The generic kernel's arithmetic without its branches. Of (most - r) / range and its like one is 0, of the
- * largest channel, and one is 1, of the smallest; with the third, `middle`, the six orders of the channels
- * have hue = start ± middle. Its double precision is exact up to there, so that single precision rounds to
- * the same. */
+/* x or 0. (Choices by ?: come out as branches when there are many.) */
+static inline int only_if(int condition, int x)
+{
+    return x & -condition;
+}
+
+/* The generic kernel's arithmetic. Of (most - r) / range and its like one is 0, of the largest channel, and
+ * one is 1, of the smallest; with the third, `middle`, hue is start + sign * middle in each of the six orders
+ * of the channels. There, double precision is exact, so that single precision rounds to the same. */
 static inline void turn_block(planes *p, int turn)
 {
     for (int i = 0; i < BLOCK; i++) {
         const int r = p->c[0][i], g = p->c[1][i], b = p->c[2][i];
         const int rg_most = r > g ? r : g, rg_least = r < g ? r : g;
         const int most = rg_most > b ? rg_most : b, least = rg_least < b ? rg_least : b;
-        const int range = most - least, some = range > 0 ? range : 1;
-        const float middle = (float)(2 * most + least - r - g - b) / (float)some;
-        const bool r_least = r == least, g_least = g == least;
-        float h = r_least ? 3.0f + middle : 5.0f - middle;
-        h = g == most ? (r_least ? 3.0f - middle : 1.0f + middle) : h;
-        h = r == most ? (g_least ? middle - 1.0f : 1.0f - middle) : h;
-        const float s = (float)range / (float)(most > 0 ? most : 1);
-        double turns = h / 6.0 + 1.0;
-        turns = turns >= 1.0 ? turns - 1.0 : turns;
-        const int hue = ((range > 0 ? (int)((float)turns * 255.0) : 0) + turn) & 255;
-        const int saturation = (int)(s * 255.0);
+        const int range = most - least, colours = range > 0;
+        const float middle = (float)(2 * most + least - r - g - b) / (float)(range + 1 - colours);
+        const float s = (float)range / (float)(most + (most == 0));
+        const int r_most = r == most, g_most = (g == most) & ~r_most, b_most = 1 - r_most - g_most;
+        const int r_least = r == least, g_least = g == least;
+        const int start = only_if(r_most, 1 - 2 * g_least) + only_if(g_most, 1 + 2 * r_least) +
+                          only_if(b_most, 5 - 2 * r_least);
+        const int sign = only_if(r_most, 2 * g_least - 1) + only_if(g_most, 1 - 2 * r_least) +
+                         only_if(b_most, 2 * r_least - 1);
+        double turns = ((float)start + (float)sign * middle) / 6.0 + 1.0;
+        turns -= turns >= 1.0 ? 1.0 : 0.0;
+        const int hue = (only_if(colours, (int)((float)turns * 255.0)) + turn) & 255;
 
-        const float fs = (float)(saturation / 255.0), sixths = (float)(hue * 6.0 / 255.0);
-        const int sector = (int)sixths;
+        const float fs = (float)((int)(s * 255.0) / 255.0), sixths = (float)(hue * 6.0 / 255.0);
+        const int sector = (int)sixths; /* 6, of hue 255, is 0 again */
         const float f = sixths - (float)sector;
         const int low = (int)(most * (1.0 - fs) + 0.5);
         const int falling = (int)(most * (1.0 - fs * f) + 0.5);
         const int rising = (int)(most * (1.0 - fs * (1.0 - f)) + 0.5);
-        /* sector 6, hue 255, is 0 again */
-        int red = sector == 1 ? falling : most, green = sector == 3 ? falling : most,
-            blue = sector == 5 ? falling : most;
-        red = sector == 2 || sector == 3 ? low : sector == 4 ? rising : red;
-        green = sector == 4 || sector == 5 ? low : sector == 0 || sector == 6 ? rising : green;
-        blue = sector == 0 || sector == 6 || sector == 1 ? low : sector == 2 ? rising : blue;
-        p->c[0][i] = (uint8_t)red;
-        p->c[1][i] = (uint8_t)green;
-        p->c[2][i] = (uint8_t)blue;
+        const int first = (sector == 0) | (sector == 6), in_1 = sector == 1, in_2 = sector == 2;
+        const int in_3 = sector == 3, in_4 = sector == 4, in_5 = sector == 5;
+        p->c[0][i] = (uint8_t)(only_if(first | in_5, most) | only_if(in_1, falling) |
+                               only_if(in_2 | in_3, low) | only_if(in_4, rising));
+        p->c[1][i] = (uint8_t)(only_if(in_1 | in_2, most) | only_if(in_3, falling) |
+                               only_if(in_4 | in_5, low) | only_if(first, rising));
+        p->c[2][i] = (uint8_t)(only_if(in_3 | in_4, most) | only_if(in_5, falling) |
+                               only_if(first | in_1, low) | only_if(in_2, rising));
     }
 }
 
