@@ -307,6 +307,12 @@ static void layernorm_backward(tdm_dtype dtype, int64_t rows, int64_t width, con
                                const float *mean, const float *rstd, const float *gamma, bool add_to_dx,
                                float *dx, void *dx_act, float *dgamma, float *dbeta)
 {
+#if defined(__AVX512BF16__)
+    if (dtype == TDM_BF16 && width % 32 == 0) {
+        layernorm_backward_bf16(rows, width, dy, x, mean, rstd, gamma, add_to_dx, dx, dx_act, dgamma, dbeta);
+        return;
+    }
+#endif
     BY_DTYPE(dtype, layernorm_backward_typed(DTYPE, rows, width, dy, x, mean, rstd, gamma, add_to_dx, dx,
                                              dx_act, dgamma, dbeta));
 }
