@@ -20,6 +20,8 @@ TEXT_WIDTH, VOCABULARY, CONTEXT = 512, 49408, 77
 LAYERS = 12
 F32 = 4
 OFTEN = 32  # polls per layer that come close to sums that advance by themselves
+SLOTS = 4  # buckets between nodes at once (dist/reducer.c)
+MANY_NODES, LEAST_MESSAGE = 64, 64 << 10  # dist/parts.c
 # Where Open MPI changes algorithms (coll/tuned/coll_tuned_decision_fixed.c), simplified:
 RING_BELOW = 64  # ranks; reduce-scatter: a butterfly from here on
 BRUCK_BELOW, NEIGHBOUR_FROM = 1024, 1024  # all-gather: bytes per rank; ranks
@@ -48,7 +50,6 @@ class Node:
     loss_flops: float  # f32 FLOP/s of a rank in the similarity products
     local_bandwidth: float  # of a rank to another one of its node, per direction
     local_latency_s: float
-    local_shared: bool  # by messages under way at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +99,10 @@ def parameters_of(stages):
     return sum(stage.parameters for stage in stages)
 
 
-def bucket_elements(stages, bucket_bytes):
-    """Sizes of the buckets, and after which stage each is ready (dist/reducer.c; the arena from its end)."""
+def bucket_elements(stages, bucket_bytes, nodes, node_ranks):
+    """Sizes of the buckets, and after which stage each is ready (dist/parts.c; the arena from its end)."""
+    if nodes > MANY_NODES:
+        bucket_bytes = max(bucket_bytes, LEAST_MESSAGE * nodes * node_ranks)
     longest, left = bucket_bytes // F32, parameters_of(stages)
     buckets, final, taken = [], 0, 0
     for index, stage in enumerate(stages):
@@ -192,43 +195,48 @@ def scalars_s(network, node, ranks):
 # ---- Overlap of the gradient sums with backward ----
 
 
+def node_sum_s(node, elements):
+    """A rank adds its part of a bucket over the ranks of its node: it reads them all and writes one."""
+    return F32 * elements / node.ranks * (node.ranks + 1) / node.memory if node.ranks > 1 else 0.0
+
+
+def node_copy_s(node, elements):
+    """It copies the other parts."""
+    return 2 * F32 * elements / node.ranks * (node.ranks - 1) / node.memory
+
+
 class Flow:
-    """One round of one bucket's sum on its way."""
+    """One bucket between nodes: pieces to the nodes that complete them, then completed pieces to all.
 
-    def __init__(self, bucket, rounds, network, node, wire_bytes):
-        self.bucket, self.rounds, self.at = bucket, rounds, -1
-        self.network, self.node, self.wire_bytes = network, node, wire_bytes
-        self.next_round()
+    Every rank sends to the rank of its place in each other node at once; one latency passes for all.
+    """
 
-    def next_round(self):
-        self.at += 1
-        if self.at < len(self.rounds):
-            n, self.local, _ = self.rounds[self.at]
-            self.latency, self.bandwidth = link(self.network, self.node, self.local)
-            self.left = self.wire_bytes * n
+    def __init__(self, elements, network, node, nodes, wire_bytes):
+        self.node, self.elements, self.round = node, elements, 0
+        self.sent = elements / node.ranks * (nodes - 1) / nodes
+        self.latency_s, self.bandwidth = link(network, node, False)
+        self.bytes = wire_bytes * self.sent
+        self.send()
 
-    def done(self):
-        return self.at == len(self.rounds)
+    def send(self):
+        self.latency, self.left = self.latency_s, self.bytes
 
     def arrived(self):
         return self.latency <= 0.0 and self.left <= 1e-3
 
-    def sum_s(self):
-        n, _, adds = self.rounds[self.at]
-        return sum_s(self.node, n) if adds else 0.0
+    def own_work_s(self):
+        return sum_s(self.node, self.sent) if self.round == 0 else node_copy_s(self.node, self.elements)
 
 
 def until_next(flows):
-    """Seconds to the next end of a latency or of a transfer; flows of one kind share their link evenly."""
-    sharing = {local: sum(f.local == local and f.latency <= 0 < f.left for f in flows) for local in (0, 1)}
-    if flows and not flows[0].node.local_shared:
-        sharing[1] = 1
+    """Seconds to the next end of a latency or of a transfer; flows share the link evenly."""
+    sharing = sum(f.latency <= 0 < f.left for f in flows)
     seconds = math.inf
     for f in flows:
         if f.latency > 0.0:
             seconds = min(seconds, f.latency)
         elif not f.arrived():
-            seconds = min(seconds, f.left * sharing[f.local] / f.bandwidth)
+            seconds = min(seconds, f.left * sharing / f.bandwidth)
     return seconds, sharing
 
 
@@ -243,49 +251,63 @@ def drain(flows, seconds):
             if f.latency > 0.0:
                 f.latency = f.latency - step if f.latency - step > 1e-12 else 0.0
             elif f.left > 0.0:
-                f.left = max(0.0, f.left - step * f.bandwidth / sharing[f.local])
+                f.left = max(0.0, f.left - step * f.bandwidth / sharing)
                 f.left = f.left if f.left > 1e-3 else 0.0
         seconds -= step
 
 
-def poll(flows):
-    """What one MPI_Testsome does: every round that has arrived is summed and the next one sent."""
-    spent = 0.0
-    for f in list(flows):
-        if not f.arrived():
-            continue
-        seconds = f.sum_s()
-        drain(flows, seconds)
-        spent += seconds
-        f.next_round()
-        if f.done():
-            flows.remove(f)
-    return spent
+class Sums:
+    """The buckets of one step."""
+
+    def __init__(self, network, node, nodes, wire_bytes):
+        self.network, self.node, self.nodes, self.wire_bytes = network, node, nodes, wire_bytes
+        self.ready, self.flows = [], []
+
+    def work(self, seconds):
+        drain(self.flows, seconds)
+        return seconds
+
+    def poll(self):
+        """What tdm_reducer_poll does; returns the seconds of additions and copies."""
+        spent = 0.0
+        while self.ready and len(self.flows) < SLOTS:
+            elements = self.ready.pop(0)
+            spent += self.work(node_sum_s(self.node, elements))
+            if self.nodes > 1:
+                self.flows.append(Flow(elements, self.network, self.node, self.nodes, self.wire_bytes))
+            else:
+                spent += self.work(node_copy_s(self.node, elements))
+        for f in list(self.flows):
+            if not f.arrived():
+                continue
+            spent += self.work(f.own_work_s())
+            f.round += 1
+            f.send()
+            if f.round == 2:
+                self.flows.remove(f)
+        return spent
 
 
 def polled_s(network, node, ranks, stages, buckets, wire_bytes, polls):
-    """Sums that advance in MPI calls only, `polls` of them in a stage, the last one at its end.
+    """Sums that advance in polls only, `polls` of them in a stage, the last one at its end.
 
-    Returns the seconds of additions inside backward, and those of everything after it.
+    Returns the seconds of additions and copies inside backward, and those of everything after it.
     """
-    flows, inside, waiting = [], 0.0, list(enumerate(buckets))
+    sums, inside, waiting = Sums(network, node, ranks // node.ranks, wire_bytes), 0.0, list(buckets)
     for index, stage in enumerate(stages):
         for k in range(polls):
-            drain(flows, stage.seconds / polls)
-            inside += poll(flows) if k + 1 < polls else 0.0
-        while waiting and waiting[0][1][1] == index:
-            number, (elements, _) = waiting.pop(0)
-            flows.append(
-                Flow(number, halving_rounds(node, ranks, elements), network, node, wire_bytes)
-            )
-        inside += poll(flows)
+            drain(sums.flows, stage.seconds / polls)
+            inside += sums.poll() if k + 1 < polls else 0.0
+        while waiting and waiting[0][1] == index:
+            sums.ready.append(waiting.pop(0)[0])
+        inside += sums.poll()
     after = 0.0
-    while flows:
-        step, _ = until_next(flows)
+    while sums.flows or sums.ready:
+        step, _ = until_next(sums.flows)
         if not math.isinf(step):
-            drain(flows, step)
+            drain(sums.flows, step)
             after += step
-        after += poll(flows)
+        after += sums.poll()
     return inside, after
 
 
@@ -330,7 +352,7 @@ def loss_s(node, b, B):
 def model_step(network, node, ranks, b, options):
     B = b * ranks
     stages = backward_stages(node, b, options.chunk, options.tokens)
-    buckets = bucket_elements(stages, options.bucket_mib << 20)
+    buckets = bucket_elements(stages, options.bucket_mib << 20, ranks // node.ranks, node.ranks)
     features = F32 * B * DIM
     alone = ranks == 1
     args = (network, node, ranks, stages, buckets, options.wire_bytes)
@@ -365,7 +387,6 @@ def node_of(options):
         loss_flops=options.loss_gflops * 1e9 * fast,
         local_bandwidth=options.local_gbs * 1e9,
         local_latency_s=options.local_latency_us * 1e-6,
-        local_shared=not options.local_unshared,
     )
 
 
@@ -437,8 +458,8 @@ def print_plan(options):
     node = node_of(options)
     b, ranks = options.batch, options.ranks
     stages = backward_stages(node, b, options.chunk, options.tokens)
-    buckets = bucket_elements(stages, options.bucket_mib << 20)
-    print(f"ranks {ranks} b {b} d {DIM} wire {options.wire_bytes} memory {node.memory:.9g}")
+    buckets = bucket_elements(stages, options.bucket_mib << 20, ranks // node.ranks, node.ranks)
+    print(f"ranks {ranks} node {node.ranks} b {b} d {DIM} wire {options.wire_bytes} memory {node.memory:.9g}")
     forward_s = node.pair_s * (1.0 - node.backward_share) * b
     print(f"forward {forward_s:.9g} loss {loss_s(node, b, b * ranks):.9g} fixed {node.fixed_s:.9g}")
     print(f"stages {len(stages)} buckets {len(buckets)}")
@@ -476,14 +497,13 @@ def arguments():
     add("--loss-gflops", type=float, default=100.0, help="f32 rate of a rank in the loss, GFLOP/s")
     add("--local-gbs", type=float, default=10.0, help="between ranks of a node, GB/s")
     add("--local-latency-us", type=float, default=1.0, help="between ranks of a node")
-    add("--local-unshared", action="store_true", help="each message in a node has all of --local-gbs, as in SimGrid")
     add("--batch", type=int, default=64, help="pairs per rank")
     add("--global-batch", type=int, default=32768, help="of strong scaling")
     add("--chunk", type=int, default=0, help="train.chunk; 0: none")
     add("--strong-chunk", type=int, default=1024, help="train.chunk of strong scaling")
     add("--tokens", type=float, default=19.0, help="per caption")
     add("--bucket-mib", type=int, default=25, help="train.bucket_mib")
-    add("--polls", type=int, default=1, help="of the sums per stage of backward; 1 as in the trainer")
+    add("--polls", type=int, default=16, help="of the sums per stage of backward; one after each operation")
     add("--wire-bytes", type=int, default=4, choices=[2, 4], help="per gradient element: 4 f32, 2 bf16")
     add("--nodes", type=int, nargs="+", default=[2**i for i in range(11)])
     add("--ranks", type=int, default=8)

@@ -6,7 +6,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-polls=1
+polls=16
 networks="ethernet100 infiniband200"
 ranks="8 16 32 64 128 256"
 options=()

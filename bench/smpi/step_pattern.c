@@ -2,48 +2,50 @@
  * and sizes, with computing replaced by its modelled seconds (a plan that bench/scaling.py writes). Prints
  * the simulated seconds of the step and of its parts, the longest of any rank.
  *
- * SMPI's MPI_Iallreduce sends every vector to every rank. Here the rounds of Open MPI's Rabenseifner schedule
- * are sent by hand instead, and advance as there: one round at most per poll, a poll after each layer.
- * MPI_Reduce_scatter is made by hand as well (Open MPI's ring and butterfly): SMPI's would need memory for a
- * copy of all features per rank.
+ * The gradient sums are those of src/dist/reducer.c: additions in a node, pieces to the rank of the same
+ * place in every other node, additions, completed pieces to all of them, copies in the node; a bucket
+ * advances in polls only. MPI_Reduce_scatter is made by hand as well (Open MPI's ring and butterfly): SMPI's
+ * would need memory for a copy of all features per rank.
  *
- *   smpirun … step_pattern PLAN [POLLS]      POLLS: per stage of the backward pass; 1 as in the trainer */
+ *   smpirun … step_pattern PLAN [POLLS]      POLLS: per stage of the backward pass */
 #include <mpi.h>
 #include <smpi/smpi.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RING_BELOW = 64, F32 = 4, MAX_STAGES = 256, MAX_BUCKETS = 4096, TAG_SCATTER = 5000 };
+enum { RING_BELOW = 64, F32 = 4, SLOTS = 4, MAX_STAGES = 256, MAX_BUCKETS = 4096, TAG_SCATTER = 5000 };
 
 typedef struct plan {
-    int ranks, b, d, wire_bytes, stages, buckets;
+    int ranks, node_ranks, b, d, wire_bytes, stages, buckets;
     double memory, forward_s, loss_s, fixed_s; /* memory: bytes/s of a rank */
     double stage_s[MAX_STAGES];
     long elements[MAX_BUCKETS];
     int after[MAX_BUCKETS]; /* the stage that makes the bucket final */
 } plan;
 
-/* One gradient sum under way. */
+/* One bucket between nodes. */
 typedef struct sum {
-    int tag, round;
+    int tag, round, requests;
     long elements;
-    MPI_Request request[2];
+    MPI_Request *request; /* [2·(nodes-1)] */
 } sum;
 
 typedef struct simulation {
     const plan *plan;
-    int rank, log2_ranks, open; /* sums [0, open) are under way */
-    char *out, *in;             /* shared by all ranks: contents do not matter */
-    sum sums[MAX_BUCKETS];
+    int rank, log2_ranks, nodes;
+    int ready, started, open; /* buckets [0, ready) are final, [0, started) begun; sums [0, open) under way */
+    char *out, *in;           /* shared by all ranks: contents do not matter */
+    sum sums[SLOTS];
 } simulation;
 
 static bool read_plan(const char *path, plan *p)
 {
     FILE *file = fopen(path, "r");
     if (!file) return false;
-    bool ok = fscanf(file, " ranks %d b %d d %d wire %d memory %lf forward %lf loss %lf fixed %lf", &p->ranks,
-                     &p->b, &p->d, &p->wire_bytes, &p->memory, &p->forward_s, &p->loss_s, &p->fixed_s) == 8 &&
+    bool ok = fscanf(file, " ranks %d node %d b %d d %d wire %d memory %lf forward %lf loss %lf fixed %lf",
+                     &p->ranks, &p->node_ranks, &p->b, &p->d, &p->wire_bytes, &p->memory, &p->forward_s,
+                     &p->loss_s, &p->fixed_s) == 9 &&
               fscanf(file, " stages %d buckets %d", &p->stages, &p->buckets) == 2 &&
               p->stages <= MAX_STAGES && p->buckets <= MAX_BUCKETS;
     for (int i = 0; ok && i < p->stages; i++) ok = fscanf(file, "%lf", &p->stage_s[i]) == 1;
@@ -64,72 +66,102 @@ static void add(const simulation *s, double elements)
     compute(3.0 * F32 * elements / s->plan->memory);
 }
 
-/* ---- Gradient sums: recursive halving, then doubling ---- */
+/* ---- Gradient sums ---- */
 
-static int distance_of(const simulation *s, int round)
+static void move_bytes(const simulation *s, double bytes)
 {
-    return round < s->log2_ranks ? round : 2 * s->log2_ranks - 1 - round;
+    compute(bytes / s->plan->memory);
 }
 
 static void send_round(simulation *s, sum *x)
 {
-    const int k = distance_of(s, x->round), peer = s->rank ^ (1 << k);
-    const int bytes = (int)((x->elements >> (k + 1)) * s->plan->wire_bytes);
-    MPI_Irecv(s->in, bytes, MPI_BYTE, peer, x->tag, MPI_COMM_WORLD, &x->request[0]);
-    MPI_Isend(s->out, bytes, MPI_BYTE, peer, x->tag, MPI_COMM_WORLD, &x->request[1]);
+    const int place = s->rank % s->plan->node_ranks, mine = s->rank / s->plan->node_ranks;
+    const int bytes = (int)(x->elements / s->plan->ranks * s->plan->wire_bytes);
+    x->requests = 0;
+    for (int i = 1; i < s->nodes; i++) {
+        const int to = (mine + i) % s->nodes, from = (mine + s->nodes - i) % s->nodes;
+        MPI_Irecv(s->in, bytes, MPI_BYTE, from * s->plan->node_ranks + place, x->tag, MPI_COMM_WORLD,
+                  &x->request[x->requests++]);
+        MPI_Isend(s->out, bytes, MPI_BYTE, to * s->plan->node_ranks + place, x->tag, MPI_COMM_WORLD,
+                  &x->request[x->requests++]);
+    }
+}
+
+static void copy_in_node(const simulation *s, double elements)
+{
+    const double ranks = s->plan->node_ranks;
+    move_bytes(s, 2.0 * F32 * elements / ranks * (ranks - 1));
+}
+
+static void start_sum(simulation *s)
+{
+    const double ranks = s->plan->node_ranks;
+    const long elements = s->plan->elements[s->started];
+    if (ranks > 1) move_bytes(s, F32 * (double)elements / ranks * (ranks + 1));
+    if (s->nodes > 1) {
+        sum *x = &s->sums[s->open++];
+        x->tag = s->started;
+        x->round = 0;
+        x->elements = elements;
+        send_round(s, x);
+    } else {
+        copy_in_node(s, (double)elements);
+    }
+    s->started++;
 }
 
 /* The round of `x` has arrived: true when it was the last one. */
 static bool next_round(simulation *s, sum *x)
 {
-    if (x->round < s->log2_ranks) add(s, (double)(x->elements >> (x->round + 1)));
-    if (++x->round == 2 * s->log2_ranks) return true;
-    send_round(s, x);
-    return false;
+    if (x->round++ == 0) {
+        add(s, (double)x->elements / s->plan->node_ranks * (s->nodes - 1) / s->nodes);
+        send_round(s, x);
+        return false;
+    }
+    copy_in_node(s, (double)x->elements);
+    return true;
+}
+
+static void end_sum(simulation *s, int i)
+{
+    const sum ended = s->sums[i];
+    for (int k = i; k + 1 < s->open; k++) s->sums[k] = s->sums[k + 1];
+    s->sums[--s->open] = ended; /* its requests are used again */
 }
 
 static void poll_sums(simulation *s)
 {
-    int kept = 0;
-    for (int i = 0; i < s->open; i++) {
+    while (s->started < s->ready && s->open < SLOTS) start_sum(s);
+    for (int i = 0; i < s->open;) {
         int arrived = 0;
-        MPI_Testall(2, s->sums[i].request, &arrived, MPI_STATUSES_IGNORE);
-        if (arrived && next_round(s, &s->sums[i])) continue;
-        s->sums[kept++] = s->sums[i];
+        MPI_Testall(s->sums[i].requests, s->sums[i].request, &arrived, MPI_STATUSES_IGNORE);
+        if (arrived && next_round(s, &s->sums[i]))
+            end_sum(s, i);
+        else
+            i++;
     }
-    s->open = kept;
 }
 
-/* Waits for any message, advances its sum when that was the round's last, until all sums are done. */
 static void finish_sums(simulation *s)
 {
-    while (s->open > 0) {
-        MPI_Request waiting[2 * MAX_BUCKETS];
-        int arrived;
-        for (int i = 0; i < s->open; i++)
-            for (int k = 0; k < 2; k++) waiting[2 * i + k] = s->sums[i].request[k];
-        MPI_Waitany(2 * s->open, waiting, &arrived, MPI_STATUS_IGNORE);
-        sum *x = &s->sums[arrived / 2];
-        x->request[arrived % 2] = MPI_REQUEST_NULL;
-        const bool round_done = x->request[0] == MPI_REQUEST_NULL && x->request[1] == MPI_REQUEST_NULL;
-        if (round_done && next_round(s, x)) *x = s->sums[--s->open];
+    while (s->open > 0 || s->started < s->ready) {
+        while (s->started < s->ready && s->open < SLOTS) start_sum(s);
+        if (s->open == 0) continue;
+        MPI_Waitall(s->sums[0].requests, s->sums[0].request, MPI_STATUSES_IGNORE);
+        if (next_round(s, &s->sums[0])) end_sum(s, 0);
+        poll_sums(s);
     }
 }
 
 static void backward(simulation *s, int polls)
 {
     const plan *p = s->plan;
-    int started = 0;
     for (int i = 0; i < p->stages; i++) {
         for (int k = 0; k < polls; k++) {
             compute(p->stage_s[i] / polls);
             if (k + 1 < polls) poll_sums(s);
         }
-        for (; started < p->buckets && p->after[started] == i && p->ranks > 1; started++) {
-            sum *x = &s->sums[s->open++];
-            *x = (sum){.tag = started, .elements = p->elements[started]};
-            send_round(s, x);
-        }
+        while (s->ready < p->buckets && p->after[s->ready] == i && p->ranks > 1) s->ready++;
         poll_sums(s);
     }
 }
@@ -221,7 +253,7 @@ int main(int argc, char **argv)
     simulation *s = calloc(1, sizeof *s);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     MPI_Comm_rank(MPI_COMM_WORLD, &s->rank);
-    const int polls = argc > 2 ? atoi(argv[2]) : 1;
+    const int polls = argc > 2 ? atoi(argv[2]) : 16;
     if (argc < 2 || polls < 1 || !read_plan(argv[1], &p) || p.ranks != size || (size & (size - 1)) != 0) {
         if (s->rank == 0)
             fprintf(stderr,
@@ -231,6 +263,8 @@ int main(int argc, char **argv)
     }
     s->plan = &p;
     while (1 << s->log2_ranks < size) s->log2_ranks++;
+    s->nodes = size / p.node_ranks;
+    for (int i = 0; i < SLOTS; i++) s->sums[i].request = malloc(2 * sizeof(MPI_Request) * (size_t)s->nodes);
     size_t bytes = (size_t)p.b * (size_t)p.d * F32 * (size_t)size;
     for (int i = 0; i < p.buckets; i++)
         if (bytes < (size_t)p.elements[i] * F32) bytes = (size_t)p.elements[i] * F32;
@@ -244,6 +278,7 @@ int main(int argc, char **argv)
     if (s->rank == 0)
         printf("step_s %.6f gather_s %.6f scatter_s %.6f sums_s %.6f\n", longest[0], longest[1], longest[2],
                longest[3]);
+    for (int i = 0; i < SLOTS; i++) free(s->sums[i].request);
     SMPI_SHARED_FREE(s->out);
     SMPI_SHARED_FREE(s->in);
     free(s);

@@ -21,7 +21,8 @@ typedef struct tdm_train_state {
     int64_t best_step; /* -1 before the first */
 } tdm_train_state;
 
-/* Collective. Rank 0 writes into a temporary directory, fsyncs, renames, moves `latest`, removes the oldest
+/* Collective. A sharded optimiser's moments come to rank 0 row by row; the files are the same as without
+ * sharding. Rank 0 writes into a temporary directory, fsyncs, renames, moves `latest`, removes the oldest
  * beyond `keep` (never the one `best` names). best: also move `best`. On failure (disk full) the temporary
  * directory is removed, the previous checkpoint stays and all ranks return the error. */
 TDM_CHECKED tdm_status tdm_checkpoint_save(tdm_comm *comm, const char *run_dir, const tdm_config *config,
@@ -48,7 +49,7 @@ TDM_CHECKED tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *c
 TDM_CHECKED tdm_status tdm_checkpoint_read_tokenizer(const char *dir, tdm_tokenizer **tokenizer);
 /* Fills params->weight. Errors list missing, extra and mis-shaped parameters by name (TDM_E_SHAPE). */
 TDM_CHECKED tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params);
-/* Fills the moments and the state. */
+/* Fills the moments of the optimiser's part and the state. */
 TDM_CHECKED tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_params *params, tdm_optim *optim,
                                                  tdm_train_state *state);
 /* Reads everything once (checksums). */

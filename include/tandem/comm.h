@@ -31,6 +31,8 @@ _Noreturn void tdm_comm_abort(tdm_comm *comm);
 void tdm_comm_report(const tdm_comm *comm); /* not collective; silent elsewhere */
 
 void tdm_comm_barrier(tdm_comm *comm);
+/* Two levels: nodes, and ranks of a node that read each other's memory. Not collective. */
+int tdm_comm_nodes(const tdm_comm *comm);
 void tdm_comm_sum_f64(tdm_comm *comm, double *value, int64_t count);  /* in place */
 void tdm_comm_sum_i64(tdm_comm *comm, int64_t *value, int64_t count); /* in place */
 void tdm_comm_max_f64(tdm_comm *comm, double *value, int64_t count);  /* in place */
@@ -58,19 +60,54 @@ TDM_CHECKED tdm_status tdm_comm_collect(tdm_comm *comm, const void *local, int64
 
 /* ---- Bucketed gradient reduction, overlapped with backward ----
  * The gradient arena is laid out in forward order, backward finishes it from the end. When everything from
- * `begin` to the end is final, tdm_reducer_ready starts the sums of all buckets that lie wholly there. */
+ * `begin` to the end is final, tdm_reducer_ready starts the sums of all buckets that lie wholly there.
+ *
+ * Ranks of one node read each other's arenas and add them, in f32; between nodes messages travel. A sum has
+ * the same bits on every rank and in every run of the same ranks on the same nodes.
+ * TANDEM_NODE_RANKS=N in the environment lets at most N ranks of a host count as a node (1: all goes through
+ * MPI), to test and to measure. */
 typedef struct tdm_reducer tdm_reducer;
-/* grad is borrowed. Its elements in span[spans] (ascending, apart from each other, the same on every rank)
- * are summed, what lies between them is left alone. bucket_bytes: size of one non-blocking sum (the last one
- * of a span is smaller). */
-TDM_CHECKED tdm_status tdm_reducer_create(tdm_comm *comm, float *grad, const tdm_span *span, int64_t spans,
-                                          int64_t bucket_bytes, tdm_reducer **reducer);
+
+/* Of what travels between nodes. TDM_WIRE_BF16: each node's addend is rounded to bf16, the sum of them made
+ * in f32 and, unless `shard`, rounded once more: relative errors of at most 2^-8 each, for any number of
+ * nodes.
+ */
+typedef enum tdm_wire { TDM_WIRE_F32, TDM_WIRE_BF16 } tdm_wire;
+
+typedef struct tdm_reducer_options {
+    int64_t bucket_bytes; /* size of one sum (the last one of a span is smaller); more than 64 nodes have
+                             larger ones, so that a message has 64 KiB */
+    tdm_wire wire;
+    bool shard;  /* a rank gets the sums of its own part only (tdm_comm_part), elsewhere grad means nothing */
+    int threads; /* that copy and add */
+} tdm_reducer_options;
+
+/* Seconds of the calling thread. */
+typedef struct tdm_comm_time {
+    double wait_s;     /* until the slowest rank came to the same point */
+    double transfer_s; /* sums, copies and messages, and waiting for messages when all ranks were there */
+} tdm_comm_time;
+
+/* Which elements of span[spans] this rank completes, the same whenever the arguments are: *part [*parts],
+ * ascending, owned by the caller (tdm_free). Over the ranks they cover the spans once. Not collective. */
+TDM_CHECKED tdm_status tdm_comm_part(const tdm_comm *comm, const tdm_span *span, int64_t spans,
+                                     int64_t bucket_bytes, tdm_span **part, int64_t *parts);
+
+/* grad and weight are borrowed. The elements of grad in span[spans] (ascending, apart from each other, the
+ * same on every rank) are summed, what lies between them is left alone. weight: may be NULL without `shard`.
+ */
+TDM_CHECKED tdm_status tdm_reducer_create(tdm_comm *comm, float *grad, float *weight, const tdm_span *span,
+                                          int64_t spans, const tdm_reducer_options *options,
+                                          tdm_reducer **reducer);
 void tdm_reducer_destroy(tdm_reducer **reducer);
 /* grad[begin … end of the arena) is final on this rank. begin never grows within a step. */
 void tdm_reducer_ready(tdm_reducer *reducer, int64_t begin);
-/* Drives progress; call between layers. Not collective in effect. */
+/* Does what can be done now. Cheap when there is nothing; call it often. Not collective in effect. */
 void tdm_reducer_poll(tdm_reducer *reducer);
-/* Starts what is left, waits for all; grad holds the sums. *exposed_s: seconds spent waiting here. */
-void tdm_reducer_finish(tdm_reducer *reducer, double *exposed_s);
+/* Starts what is left and waits for all; then grad holds the sums, and nobody reads it any more. Adds the
+ * time since the last finish that went into communication to *time, polls included. */
+void tdm_reducer_finish(tdm_reducer *reducer, tdm_comm_time *time);
+/* With `shard`: every rank's part of weight reaches all others. */
+void tdm_reducer_gather(tdm_reducer *reducer, tdm_comm_time *time);
 
 #endif

@@ -59,6 +59,7 @@ typedef struct tdm_config {
         int64_t threads;    /* compute threads per rank; 0 = OMP_NUM_THREADS or the cores this rank may use */
         int64_t log_every;  /* steps */
         int64_t bucket_mib; /* gradient bucket */
+        const char *wire;   /* "f32", "bf16": gradients between nodes */
         double time_limit_minutes; /* 0 = none; then checkpoint and exit 3 */
     } train;
     struct {
@@ -70,6 +71,7 @@ typedef struct tdm_config {
         double clip_norm; /* 0 = no clipping */
         tdm_strings freeze, lr_scale;
         double layer_decay;
+        bool shard; /* moments over the ranks */
     } optim;
     struct {
         int64_t every_steps;

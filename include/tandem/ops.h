@@ -31,6 +31,9 @@ TDM_CHECKED tdm_status tdm_ops_create(tdm_dtype dtype, int threads, tdm_ops **op
 void tdm_ops_destroy(tdm_ops **ops);
 tdm_dtype tdm_ops_dtype(const tdm_ops *ops);
 int tdm_ops_threads(const tdm_ops *ops);
+/* Called on the caller's thread when an operation has ended, so that communication goes on between the pieces
+ * of a layer; it must not compute with `ops`. NULL (the start): nothing. */
+void tdm_ops_set_poll(tdm_ops *ops, void (*poll)(void *context), void *context);
 /* "auto" -> bf16 where AVX512_BF16 or AMX-BF16 exist (and TANDEM_ISA allows), else f32. Refuses "bf16"
  * elsewhere. */
 TDM_CHECKED tdm_status tdm_ops_resolve_precision(const char *precision, tdm_dtype *dtype);

@@ -7,12 +7,21 @@
 #include "tandem/params.h"
 
 typedef struct tdm_optim {
-    float *m, *v; /* moments, laid out as the arena [params->total]; zeros where rows are frozen */
+    float *m, *v;   /* moments of the elements in part[parts], one span after the other; zeros where frozen */
+    tdm_span *part; /* of the arena, ascending: all of it, or this rank's share */
+    int64_t parts;
     int64_t step; /* updates done */
 } tdm_optim;
 
+/* With the moments of the whole arena, as params lays it out. */
 TDM_CHECKED tdm_status tdm_optim_create(const tdm_params *params, tdm_optim *optim);
+/* With those of part[parts] only (copied), which is all that tdm_optim_apply then updates. */
+TDM_CHECKED tdm_status tdm_optim_create_part(const tdm_span *part, int64_t parts, tdm_optim *optim);
 void tdm_optim_destroy(tdm_optim *optim);
+bool tdm_optim_is_whole(const tdm_optim *optim, const tdm_params *params);
+/* The next stretch of the arena's elements [*from, end) whose moments are here: *piece, and *at, where its
+ * moments begin in m and v. *from moves behind it. False when there is none. */
+bool tdm_optim_next(const tdm_optim *optim, int64_t *from, int64_t end, tdm_span *piece, int64_t *at);
 /* Learning rate of update number `step` (0-based) of `total_steps`: linear warm-up, then the schedule. */
 double tdm_learning_rate(const tdm_config *config, int64_t step, int64_t total_steps);
 /* Sets lr_scale of every row from the configuration, and with it which rows are trained. Once, between
@@ -31,9 +40,15 @@ TDM_CHECKED tdm_status tdm_optim_groups(const tdm_config *config, tdm_params *pa
 /* One line per lr_scale, the largest first, frozen rows last: how many parameters and values. Appended. */
 TDM_CHECKED tdm_status tdm_optim_describe(const tdm_params *params, tdm_text *text);
 
-/* One update of every trained row with its own lr_scale and decay flag; a frozen row keeps its bits, as
- * buffers do, and has no share in the norm. Returns the gradient's global norm before clipping in *grad_norm;
+/* Sum of squares of the gradients of trained rows within span[spans]: as torch with requires_grad=False,
+ * frozen ones have no share. */
+double tdm_optim_squares(tdm_ops *ops, const tdm_params *params, const tdm_span *span, int64_t spans);
+/* One update of every trained row's elements in the optimiser's part, with the row's lr_scale and decay flag;
+ * a frozen row keeps its bits, as buffers do. grad_norm: of the whole gradient, for clipping.
  * TDM_E_NUMERIC when it is not finite (nothing is changed then). */
+TDM_CHECKED tdm_status tdm_optim_apply(tdm_optim *optim, const tdm_config *config, tdm_ops *ops,
+                                       tdm_params *params, double lr, double grad_norm);
+/* Both for a whole optimiser: returns the gradient's global norm before clipping in *grad_norm. */
 TDM_CHECKED tdm_status tdm_optim_update(tdm_optim *optim, const tdm_config *config, tdm_ops *ops,
                                         tdm_params *params, double lr, double *grad_norm);
 

@@ -1,4 +1,5 @@
 /* tandem bench: the real training step on synthetic pairs, against the peak measured in the same process. */
+#include "bench_comm.h"
 #include "command.h"
 
 #include <jansson.h>
@@ -9,6 +10,7 @@ typedef struct bench_options {
     const char *model, *precision, *json;
     int64_t batch, chunk, tokens, steps, warmup, threads;
     tdm_strings set;
+    bool comm;
 } bench_options;
 
 typedef struct bench {
@@ -22,7 +24,9 @@ typedef struct bench {
     tdm_trainer *trainer;
     tdm_batch batch;
     double *step_s; /* [steps] */
-    double comm_s, flop, peak_gflops, tokens;
+    double flop, peak_gflops, tokens;
+    tdm_comm_time time; /* per step, of the rank that spent most */
+    double exposed_s;   /* both, of the rank that spent most */
 } bench;
 
 static void bench_destroy(bench *b)
@@ -66,7 +70,7 @@ static tdm_status bench_configure(bench *b)
     TDM_TRY(tdm_optim_groups(&b->config, &b->params));
     TDM_TRY(tdm_params_allocate(&b->params, true));
     tdm_params_init(&b->params, (uint64_t)b->config.seed);
-    TDM_TRY(tdm_optim_create(&b->params, &b->optim));
+    TDM_TRY(tdm_trainer_optim(b->comm, &b->config, &b->params, &b->optim));
     TDM_TRY(tdm_model_load(b->model));
     TDM_TRY(TDM_ALLOC(o->steps, &b->step_s));
     return tdm_trainer_create(b->comm, b->ops, &b->config, &b->params, b->model, &b->optim,
@@ -130,13 +134,17 @@ static tdm_status bench_steps(bench *b)
         tdm_comm_max_f64(b->comm, &step_s, 1);
         if (i < o->warmup) continue;
         b->step_s[i - o->warmup] = step_s;
-        b->comm_s += report.comm_s / (double)o->steps;
+        b->time.wait_s += report.comm.wait_s / (double)o->steps;
+        b->time.transfer_s += report.comm.transfer_s / (double)o->steps;
         b->flop = report.flop;
         b->tokens = (double)report.tokens;
     }
     tdm_comm_sum_f64(b->comm, &b->flop, 1);
     tdm_comm_sum_f64(b->comm, &b->tokens, 1);
-    tdm_comm_max_f64(b->comm, &b->comm_s, 1);
+    b->exposed_s = b->time.wait_s + b->time.transfer_s;
+    tdm_comm_max_f64(b->comm, &b->exposed_s, 1);
+    tdm_comm_max_f64(b->comm, &b->time.wait_s, 1);
+    tdm_comm_max_f64(b->comm, &b->time.transfer_s, 1);
     qsort(b->step_s, (size_t)o->steps, sizeof(double), compare_doubles);
     return TDM_OK;
 }
@@ -172,7 +180,9 @@ static tdm_status bench_report(bench *b)
     json_object_set_new(root, "peak_gflops", json_real(b->peak_gflops));
     json_object_set_new(root, "rss_bytes", json_integer((json_int_t)rss));
     json_object_set_new(root, "wait_data_s", json_real(0.0)); /* the batch is in memory */
-    json_object_set_new(root, "exposed_comm_s", json_real(b->comm_s));
+    json_object_set_new(root, "exposed_comm_s", json_real(b->exposed_s));
+    json_object_set_new(root, "comm_s", json_real(b->time.transfer_s));
+    json_object_set_new(root, "wait_ranks_s", json_real(b->time.wait_s));
     const tdm_op_stats *stats = tdm_ops_stats(b->ops);
     fprintf(stderr, "%-20s %10s %7s %10s\n", "operation", "ms/step", "share", "GFLOP/s");
     for (int k = 0; k < TDM_OP_KINDS; k++) {
@@ -186,10 +196,12 @@ static tdm_status bench_report(bench *b)
     fprintf(stderr,
             "%s %s, %d ranks x %d threads, %lld pairs per rank: %.2f pairs/s, step %.1f ms, MFU %.1f %% of "
             "%.0f GFLOP/s, "
-            "communication %.1f ms, peak memory %.0f MiB\n",
+            "communication %.1f ms (%.1f %%), waiting for the slower rank up to %.1f ms, peak memory %.0f "
+            "MiB\n",
             o->model, tdm_ops_dtype(b->ops) == TDM_BF16 ? "bf16" : "f32", ranks, tdm_ops_threads(b->ops),
             (long long)o->batch, pairs / median_s, median_s * 1e3, 100.0 * mfu, b->peak_gflops,
-            b->comm_s * 1e3, rss / (1 << 20));
+            b->time.transfer_s * 1e3, 100.0 * b->time.transfer_s / median_s, b->time.wait_s * 1e3,
+            rss / (1 << 20));
 
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     json_decref(root);
@@ -211,6 +223,24 @@ static tdm_status bench_all(bench *b)
     if (status != TDM_OK && status != TDM_E_NUMERIC) tdm_comm_abort(b->comm);
     TDM_TRY(status);
     return tdm_comm_agree(b->comm, bench_report(b));
+}
+
+/* Sizes are powers of two: 64 KiB to 512 MiB take 14 times the rounds. */
+static tdm_status bench_sums(tdm_comm *comm, const bench_options *o)
+{
+    tdm_config config;
+    tdm_status status = tdm_config_init(&config);
+    for (int64_t i = 0; i < o->set.count && status == TDM_OK; i++)
+        status = tdm_config_set(&config, o->set.item[i]);
+    status = tdm_comm_agree(comm, status);
+    const bench_comm_options options = {.rounds = o->steps,
+                                        .max_mib = 512,
+                                        .bucket_mib = status == TDM_OK ? config.train.bucket_mib : 0,
+                                        .threads = o->threads > 0 ? (int)o->threads : tdm_default_threads(),
+                                        .json = o->json};
+    if (status == TDM_OK) status = bench_comm(comm, &options);
+    tdm_config_destroy(&config);
+    return status;
 }
 
 static tdm_status bench_run(tdm_comm *comm, int argc, char **argv)
@@ -236,6 +266,9 @@ static tdm_status bench_run(tdm_comm *comm, int argc, char **argv)
         {"--threads", TDM_FLAG_INT, &o.threads, "N", "0", "threads", "per rank; 0 = the cores it may use", 0,
          4096},
         {"--set", TDM_FLAG_LIST, &o.set, "GROUP.KEY=VALUE", "", "", "overrides one configuration key", 0, 0},
+        {"--comm", TDM_FLAG_SWITCH, &o.comm, NULL, "", "",
+         "time gradient sums alone instead, of 64 KiB to 512 MiB, beside MPI_Allreduce (--steps rounds)", 0,
+         0},
         {"--json", TDM_FLAG_STRING, &o.json, "FILE", "", "", "result as JSON; without it JSON goes to stdout",
          0, 0},
     };
@@ -248,7 +281,9 @@ static tdm_status bench_run(tdm_comm *comm, int argc, char **argv)
         status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "bench: unexpected argument \"%s\"",
                                positional.item[0]);
     free(positional.item);
-    if (status == TDM_OK && !help) {
+    if (status == TDM_OK && !help && o.comm) {
+        status = bench_sums(comm, &o);
+    } else if (status == TDM_OK && !help) {
         bench b = {.comm = comm, .options = &o};
         status = bench_all(&b);
         const tdm_error kept = *tdm_error_last();

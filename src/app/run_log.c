@@ -86,7 +86,8 @@ static void show_bar(char out[64], double fraction)
 static void begin_interval(run_log *log)
 {
     log->steps = 0;
-    log->wait_data_s = log->comm_s = log->flop = 0.0;
+    log->wait_data_s = log->flop = 0.0;
+    log->time = (tdm_comm_time){0};
     log->since_s = tdm_now_s();
 }
 
@@ -95,7 +96,8 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
 {
     log->steps++;
     log->wait_data_s += wait_data_s;
-    log->comm_s += report->comm_s;
+    log->time.wait_s += report->comm.wait_s;
+    log->time.transfer_s += report->comm.transfer_s;
     log->flop += report->flop;
     const bool due = step % log->log_every == 0 || step == log->total_steps;
     if (due) tdm_comm_max_f64(log->comm, &log->wait_data_s, 1); /* all wait for the rank that waits longest */
@@ -120,10 +122,10 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
         tdm_log(TDM_LOG_INFO,
                 "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  scale %.2f  |g| %.3g  %.1f pairs/s  data "
                 "wait %.1f %%  "
-                "comm %.1f %%  ETA %s",
+                "rank wait %.1f %%  comm %.1f %%  ETA %s",
                 (long long)step, (long long)log->total_steps, epoch, report->loss, report->lr,
                 exp(report->logit_scale), report->grad_norm, pairs_per_s, 100.0 * log->wait_data_s / window_s,
-                100.0 * log->comm_s / window_s, eta);
+                100.0 * log->time.wait_s / window_s, 100.0 * log->time.transfer_s / window_s, eta);
 
     json_t *line = json_object();
     json_object_set_new(line, "step", json_integer(step));
@@ -140,9 +142,12 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
     set_real(line, "pairs_per_s", pairs_per_s);
     set_real(line, "gflops", log->flop / window_s * 1e-9);
     set_real(line, "wait_data_s", log->wait_data_s);
-    set_real(line, "wait_comm_s", log->comm_s);
+    set_real(line, "wait_ranks_s", log->time.wait_s);
+    set_real(line, "comm_s", log->time.transfer_s);
+    set_real(line, "wait_comm_s", log->time.wait_s + log->time.transfer_s);
     set_real(line, "wait_data_share", log->wait_data_s / window_s);
-    set_real(line, "wait_comm_share", log->comm_s / window_s);
+    set_real(line, "wait_ranks_share", log->time.wait_s / window_s);
+    set_real(line, "comm_share", log->time.transfer_s / window_s);
     set_real(line, "elapsed_s", elapsed_s);
     json_object_set_new(line, "rss_bytes", json_integer(tdm_resident_bytes()));
     begin_interval(log);

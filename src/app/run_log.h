@@ -14,7 +14,8 @@ typedef struct run_log {
     int64_t start_step;
     int64_t steps; /* since the last line */
     double since_s;
-    double wait_data_s, comm_s, flop; /* of this rank */
+    double wait_data_s, flop; /* of this rank */
+    tdm_comm_time time;       /* of this rank */
 } run_log;
 
 /* Opens RUN/metrics.jsonl and drops lines of steps after `step` (a resumed run repeats them). */

@@ -173,7 +173,7 @@ static tdm_status create_model(run *r)
     TDM_TRY(tdm_optim_groups(c, &r->params));
     TDM_TRY(tdm_params_allocate(&r->params, true));
     tdm_params_init(&r->params, (uint64_t)c->seed);
-    return tdm_optim_create(&r->params, &r->optim);
+    return tdm_trainer_optim(r->comm, c, &r->params, &r->optim);
 }
 
 /* Which checkpoint to go on from, decided by rank 0; "" = start anew. */
@@ -249,15 +249,17 @@ static tdm_status show_groups(const run *r)
 static tdm_status show_memory(const run *r)
 {
     const double mib = 1.0 / (1 << 20);
+    const int ranks = tdm_comm_size(r->comm);
     tdm_model_plan plan;
     tdm_model_memory memory;
-    TDM_TRY(tdm_trainer_plan(&r->config, tdm_comm_size(r->comm), &plan));
+    TDM_TRY(tdm_trainer_plan(&r->config, ranks, &plan));
     TDM_TRY(tdm_model_memory_estimate(r->model, tdm_ops_dtype(r->ops), &plan,
                                       r->config.model.text.context_length, &memory));
     tdm_log(TDM_LOG_INFO,
             "memory per rank: weights and gradients %.0f MiB, optimiser %.0f MiB, packed weights %.0f MiB, "
             "activations of %lld pairs in chunks of %lld at most %.0f MiB (captions as long as the context)",
-            (double)memory.parameters * mib, (double)memory.optimizer * mib, (double)memory.packed * mib,
+            (double)memory.parameters * mib,
+            (double)memory.optimizer * mib / (r->config.optim.shard ? ranks : 1), (double)memory.packed * mib,
             (long long)plan.batch, (long long)plan.chunk, (double)memory.activations * mib);
     return TDM_OK;
 }

@@ -132,6 +132,8 @@ static const tdm_option rows[] = {
         "Compute threads per rank; 0 = OMP_NUM_THREADS, or the cores that the rank may use."),
     INT(train.log_every, "10", 1, MANY, "steps", "Steps between two lines of the log."),
     INT(train.bucket_mib, "25", 1, 4096, "MiB", "Size of one gradient sum that overlaps with backward."),
+    STRING(train.wire, "f32", "f32|bf16",
+           "Gradients between nodes; bf16 halves the bytes, each node's addend and the sum are rounded."),
     FLOAT(train.time_limit_minutes, "0.0", 0, 1e7, "minutes",
           "After this time a checkpoint is written and the run ends with exit code 3; 0 = no limit."),
 
@@ -156,6 +158,9 @@ static const tdm_option rows[] = {
     FLOAT(
         optim.layer_decay, "1.0", 1e-4, 1, "",
         "Learning rates fall by this factor from layer to layer of a tower, from its output end downwards."),
+    BOOL(optim.shard, "false",
+         "Each rank keeps the moments of its share of the parameters, updates these and sends them to the "
+         "others (ZeRO, stage 1)."),
 
     INT(checkpoint.every_steps, "0", 0, MANY, "steps", "Steps between checkpoints; 0 = none by steps."),
     FLOAT(checkpoint.every_minutes, "15.0", 0, 1e7, "minutes",

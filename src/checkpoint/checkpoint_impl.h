@@ -3,6 +3,7 @@
  *   h5_file.c     HDF5 in Tandem's dialect: writing, reading, messages
  *   h5_list.c     what a file holds, and reading everything once
  *   save.c        a run's directory of checkpoints: temporary directory, rename, pointers, keep N
+ *   moments.c     a sharded optimiser's moments on their way to rank 0
  *   restore.c     finding and reading
  *
  * Weights of other programs (convert_impl.h, weights_file.h, naming.h):
@@ -63,6 +64,26 @@ bool h5_shape(const h5_file *file, const char *group, const char *name, int *ndi
 TDM_CHECKED tdm_status h5_group_size(const h5_file *file, const char *group, int64_t *count);
 TDM_CHECKED tdm_status h5_link_name(const h5_file *file, const char *group, int64_t index, char *name,
                                     size_t bytes);
+
+/* ---- moments.c ---- */
+typedef struct moments {
+    tdm_comm *comm;
+    const tdm_params *params;
+    const tdm_optim *optim;
+    bool whole;      /* rank 0 has them all */
+    tdm_span *piece; /* [optim->parts+1], of one row */
+    float *row;      /* rank 0: values of one row */
+    int64_t next;    /* rows 0 … count-1 are those of m, count … 2·count-1 those of v */
+    bool lost;       /* the ranks have agreed on an error */
+} moments;
+TDM_CHECKED tdm_status moments_create(tdm_comm *comm, const tdm_params *params, const tdm_optim *optim,
+                                      moments *source);
+void moments_destroy(moments *source);
+/* Rank 0, in ascending order without a gap while the others are in moments_rest: *data is valid until the
+ * next call. */
+TDM_CHECKED tdm_status moments_row(moments *source, int64_t index, const float **data);
+/* Collective: walks over the rows that are left, so that all ranks end at the same place. */
+TDM_CHECKED tdm_status moments_rest(moments *source);
 
 /* ---- save.c ---- */
 /* Rank 0's part of tdm_checkpoint_save. */

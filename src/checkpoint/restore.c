@@ -257,6 +257,41 @@ static tdm_status read_arena(const h5_file *file, const char *group, const tdm_p
     return TDM_OK;
 }
 
+/* The optimiser's part of a group, through `buffer`, which holds the largest row. */
+static tdm_status read_part(const h5_file *file, const char *group, const tdm_params *params,
+                            const tdm_optim *optim, float *buffer, float *to)
+{
+    TDM_TRY(check_same_model(file, group, params));
+    for (int64_t i = 0; i < params->count; i++) {
+        const tdm_param *row = &params->row[i];
+        const int64_t end = row->offset + row->size;
+        int64_t from = row->offset, at;
+        tdm_span piece;
+        for (bool loaded = false; tdm_optim_next(optim, &from, end, &piece, &at); loaded = true) {
+            if (!loaded) TDM_TRY(h5_get_f32(file, group, row->name, row->ndim, row->shape, buffer));
+            memcpy(to + at, buffer + piece.begin - row->offset,
+                   (size_t)(piece.end - piece.begin) * sizeof *buffer);
+        }
+    }
+    return TDM_OK;
+}
+
+static tdm_status read_moments(const h5_file *file, const tdm_params *params, const tdm_optim *optim)
+{
+    if (tdm_optim_is_whole(optim, params)) {
+        TDM_TRY(read_arena(file, "m", params, optim->m));
+        return read_arena(file, "v", params, optim->v);
+    }
+    int64_t longest = 0;
+    float *buffer;
+    for (int64_t i = 0; i < params->count; i++) longest = tdm_max_i64(longest, params->row[i].size);
+    TDM_TRY(TDM_ALLOC(longest, &buffer));
+    tdm_status status = read_part(file, "m", params, optim, buffer, optim->m);
+    if (status == TDM_OK) status = read_part(file, "v", params, optim, buffer, optim->v);
+    tdm_free(buffer);
+    return status;
+}
+
 tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params)
 {
     h5_file file;
@@ -274,8 +309,7 @@ static tdm_status read_state_file(const h5_file *file, const tdm_params *params,
     TDM_TRY(h5_get_f64(file, "elapsed_s", &state->elapsed_s));
     TDM_TRY(h5_get_f64(file, "best_value", &state->best_value));
     TDM_TRY(h5_get_i64(file, "best_step", &state->best_step));
-    TDM_TRY(read_arena(file, "m", params, optim->m));
-    return read_arena(file, "v", params, optim->v);
+    return read_moments(file, params, optim);
 }
 
 /* Both files are of the same step: nobody mixed two checkpoints. */

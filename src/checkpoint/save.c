@@ -41,6 +41,19 @@ static tdm_status put_arena(h5_file *file, const char *group, const tdm_params *
     return TDM_OK;
 }
 
+/* Number `first` of `source`'s rows and those after it, as a group. */
+static tdm_status put_moments(h5_file *file, const char *group, moments *source, int64_t first)
+{
+    TDM_TRY(h5_put_group(file, group));
+    for (int64_t i = 0; i < source->params->count; i++) {
+        const tdm_param *row = &source->params->row[i];
+        const float *data;
+        TDM_TRY(moments_row(source, first + i, &data));
+        TDM_TRY(h5_put_f32(file, group, row->name, row->ndim, row->shape, data));
+    }
+    return TDM_OK;
+}
+
 static tdm_status fill_model(h5_file *file, const tdm_config *config, const tdm_params *params,
                              const tdm_tokenizer *tokenizer, int64_t step)
 {
@@ -65,25 +78,23 @@ static tdm_status write_model(const char *path, const tdm_config *config, const 
     return status;
 }
 
-static tdm_status fill_state(h5_file *file, const tdm_params *params, const tdm_optim *optim,
-                             const tdm_train_state *state)
+static tdm_status fill_state(h5_file *file, moments *source, const tdm_train_state *state)
 {
     TDM_TRY(h5_put_i64(file, "step", state->step));
-    TDM_TRY(h5_put_i64(file, "optim_step", optim->step));
+    TDM_TRY(h5_put_i64(file, "optim_step", source->optim->step));
     TDM_TRY(h5_put_f64(file, "elapsed_s", state->elapsed_s));
     TDM_TRY(h5_put_f64(file, "best_value", state->best_value));
     TDM_TRY(h5_put_i64(file, "best_step", state->best_step));
-    TDM_TRY(put_arena(file, "m", params, optim->m));
-    TDM_TRY(put_arena(file, "v", params, optim->v));
+    TDM_TRY(put_moments(file, "m", source, 0));
+    TDM_TRY(put_moments(file, "v", source, source->params->count));
     return h5_finish(file);
 }
 
-static tdm_status write_state(const char *path, const tdm_params *params, const tdm_optim *optim,
-                              const tdm_train_state *state)
+static tdm_status write_state(const char *path, moments *source, const tdm_train_state *state)
 {
     h5_file file;
     tdm_status status = h5_create(path, CKPT_STATE_FORMAT, &file);
-    if (status == TDM_OK) status = fill_state(&file, params, optim, state);
+    if (status == TDM_OK) status = fill_state(&file, source, state);
     h5_discard(&file);
     return status;
 }
@@ -250,21 +261,21 @@ static tdm_status remove_old(const char *dir, int64_t keep, int64_t written)
 }
 
 static tdm_status write_files(const char *dir, const tdm_config *config, const tdm_params *params,
-                              const tdm_optim *optim, const tdm_tokenizer *tokenizer,
-                              const tdm_train_state *state)
+                              moments *source, const tdm_tokenizer *tokenizer, const tdm_train_state *state)
 {
     char path[CKPT_PATH_BYTES];
     TDM_TRY(tdm_make_dirs(dir));
     TDM_TRY(tdm_path_join(path, sizeof path, dir, "model.h5"));
     TDM_TRY(write_model(path, config, params, tokenizer, state->step));
     TDM_TRY(tdm_path_join(path, sizeof path, dir, "state.h5"));
-    TDM_TRY(write_state(path, params, optim, state));
+    TDM_TRY(write_state(path, source, state));
     return tdm_fsync_path(dir);
 }
 
-tdm_status checkpoint_save_local(const char *run_dir, const tdm_config *config, const tdm_params *params,
-                                 const tdm_optim *optim, const tdm_tokenizer *tokenizer,
-                                 const tdm_train_state *state, bool best)
+/* Rank 0's part of a save. */
+static tdm_status save_files(const char *run_dir, const tdm_config *config, const tdm_params *params,
+                             moments *source, const tdm_tokenizer *tokenizer, const tdm_train_state *state,
+                             bool best)
 {
     char dir[CKPT_PATH_BYTES], temporary[CKPT_PATH_BYTES], path[CKPT_PATH_BYTES], name[64];
     TDM_TRY(tdm_path_join(dir, sizeof dir, run_dir, "checkpoints"));
@@ -275,7 +286,7 @@ tdm_status checkpoint_save_local(const char *run_dir, const tdm_config *config, 
     name[strlen(name) - strlen(TEMPORARY)] = '\0';
     TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
 
-    tdm_status status = write_files(temporary, config, params, optim, tokenizer, state);
+    tdm_status status = write_files(temporary, config, params, source, tokenizer, state);
     if (status == TDM_OK) status = put_in_place(dir, temporary, path);
     if (status != TDM_OK) {
         remove_quietly(temporary);
@@ -286,13 +297,34 @@ tdm_status checkpoint_save_local(const char *run_dir, const tdm_config *config, 
     return remove_old(dir, config->checkpoint.keep, state->step);
 }
 
+tdm_status checkpoint_save_local(const char *run_dir, const tdm_config *config, const tdm_params *params,
+                                 const tdm_optim *optim, const tdm_tokenizer *tokenizer,
+                                 const tdm_train_state *state, bool best)
+{
+    moments source = {.params = params, .optim = optim, .whole = true};
+    return save_files(run_dir, config, params, &source, tokenizer, state, best);
+}
+
+static tdm_status save_from(tdm_comm *comm, const char *run_dir, const tdm_config *config,
+                            const tdm_params *params, moments *source, const tdm_tokenizer *tokenizer,
+                            const tdm_train_state *state, bool best)
+{
+    tdm_status status = TDM_OK;
+    if (tdm_comm_rank(comm) == 0)
+        status = save_files(run_dir, config, params, source, tokenizer, state, best);
+    const tdm_error kept = *tdm_error_last();
+    const tdm_status rest = moments_rest(source);
+    if (status != TDM_OK) status = tdm_error_adopt(&kept);
+    return tdm_comm_agree(comm, status != TDM_OK ? status : rest);
+}
+
 tdm_status tdm_checkpoint_save(tdm_comm *comm, const char *run_dir, const tdm_config *config,
                                const tdm_params *params, const tdm_optim *optim,
                                const tdm_tokenizer *tokenizer, const tdm_train_state *state, bool best)
 {
-    tdm_status status = TDM_OK;
-    if (tdm_comm_rank(comm) == 0) {
-        status = checkpoint_save_local(run_dir, config, params, optim, tokenizer, state, best);
-    }
-    return tdm_comm_agree(comm, status);
+    moments source;
+    tdm_status status = tdm_comm_agree(comm, moments_create(comm, params, optim, &source));
+    if (status == TDM_OK) status = save_from(comm, run_dir, config, params, &source, tokenizer, state, best);
+    moments_destroy(&source);
+    return status;
 }

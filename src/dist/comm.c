@@ -8,14 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Open MPI's own choice for non-blocking sums on few ranks is a binomial tree, which moves every bucket twice
- * through one rank; reduce-scatter and all-gather took less than half the time on two ranks. An explicit
- * setting of the user stays. */
-static void prefer_fast_sums(void)
-{
-    (void)setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "rabenseifner", 0);
-}
-
 static void name_host(tdm_comm *comm)
 {
     if (gethostname(comm->host, sizeof comm->host - 1) != 0) strcpy(comm->host, "?");
@@ -24,9 +16,9 @@ static void name_host(tdm_comm *comm)
 tdm_status tdm_comm_create_alone(tdm_comm **comm)
 {
     TDM_TRY(TDM_ALLOC(1, comm));
-    (*comm)->mpi = MPI_COMM_NULL;
+    (*comm)->mpi = (*comm)->node = (*comm)->across = MPI_COMM_NULL;
     (*comm)->max_count = COMM_MAX_COUNT;
-    (*comm)->size = 1;
+    (*comm)->size = (*comm)->node_size = (*comm)->across_size = 1;
     name_host(*comm);
     return TDM_OK;
 }
@@ -46,7 +38,6 @@ tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
     MPI_Initialized(&up);
     if (!up) {
         int provided = MPI_THREAD_SINGLE;
-        prefer_fast_sums();
         const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
         TDM_REQUIRE(code == MPI_SUCCESS, TDM_E_LIBRARY, "MPI_Init_thread failed with code %d", code);
         /* Only one thread per rank calls MPI, so FUNNELED suffices; SINGLE would forbid loader threads. */
@@ -57,6 +48,7 @@ tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
     TDM_TRY(TDM_ALLOC(1, &made));
     made->initialized_here = !up;
     made->max_count = COMM_MAX_COUNT;
+    made->node = made->across = MPI_COMM_NULL;
     if (MPI_Comm_dup(MPI_COMM_WORLD, &made->mpi) != MPI_SUCCESS) {
         tdm_free(made);
         TDM_FAIL(TDM_E_LIBRARY, "MPI_Comm_dup failed");
@@ -66,13 +58,17 @@ tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
     name_host(made);
     tdm_log_set_rank(made->rank, made->size);
     *comm = made;
-    return TDM_OK;
+    const char *most = getenv("TANDEM_NODE_RANKS");
+    const tdm_status status = comm_find_nodes(made, most != NULL ? atoi(most) : 0);
+    if (status != TDM_OK) tdm_comm_destroy(comm);
+    return status;
 }
 
 void tdm_comm_destroy(tdm_comm **comm)
 {
     if (comm == NULL || *comm == NULL) return;
     const bool finalize = (*comm)->initialized_here;
+    comm_forget_nodes(*comm);
     if ((*comm)->mpi != MPI_COMM_NULL) MPI_Comm_free(&(*comm)->mpi);
     tdm_free(*comm);
     *comm = NULL;
@@ -87,6 +83,11 @@ int tdm_comm_rank(const tdm_comm *comm)
 int tdm_comm_size(const tdm_comm *comm)
 {
     return comm->size;
+}
+
+int tdm_comm_nodes(const tdm_comm *comm)
+{
+    return comm->across_size;
 }
 
 void tdm_comm_set_max_count(tdm_comm *comm, int64_t max_count)

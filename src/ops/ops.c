@@ -63,6 +63,12 @@ int tdm_ops_threads(const tdm_ops *ops)
     return ops->threads;
 }
 
+void tdm_ops_set_poll(tdm_ops *ops, void (*poll)(void *context), void *context)
+{
+    ops->poll = poll;
+    ops->poll_context = context;
+}
+
 const char *tdm_ops_isa(const tdm_ops *ops)
 {
     return ops->isa_name;

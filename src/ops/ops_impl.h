@@ -140,7 +140,9 @@ struct tdm_ops {
     char isa_name[32];
     struct tdm_dnnl *dnnl;
     tdm_op_stats stats;
-    tdm_scratch *scratch; /* [threads], memory that only a thread of a parallel region uses */
+    tdm_scratch *scratch;        /* [threads], memory that only a thread of a parallel region uses */
+    void (*poll)(void *context); /* see tdm_ops_set_poll */
+    void *poll_context;
 };
 
 /* At least `bytes` of the thread's scratch, 64-byte aligned, contents undefined; NULL when it does not fit.
@@ -158,6 +160,7 @@ static inline void tdm_op_end(tdm_ops *ops, tdm_op_kind kind, double start, doub
 {
     ops->stats.seconds[kind] += tdm_now_s() - start;
     ops->stats.flop[kind] += flop;
+    if (ops->poll) ops->poll(ops->poll_context);
 }
 
 static inline const void *tdm_act_at(tdm_dtype dtype, const void *x, int64_t i)

@@ -50,7 +50,9 @@ static const chart_row run_rows[] = {
      "% of the time",
      true,
      100,
-     {{"wait_data_share", "for data"}, {"wait_comm_share", "for communication"}}},
+     {{"wait_data_share", "for data"},
+      {"wait_ranks_share", "for slower ranks"},
+      {"comm_share", "communication"}}},
     {"Memory", "resident MiB of rank 0", true, 1.0 / (1 << 20), {{"rss_bytes", "resident"}}},
 };
 

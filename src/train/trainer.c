@@ -10,7 +10,8 @@
  * The features of the global batch are gathered; a rank computes the loss of its own rows only and the
  * gradient flows back through the gather (reduce-scatter). Parameter gradients are summed over the ranks in
  * buckets while backward goes on: text tower first, image tower second, which is the arena from its end to
- * its beginning.
+ * its beginning. With optim.shard a rank gets the sums of its part only, updates that part and sends it to
+ * the others (ZeRO, stage 1: Rajbhandari et al., arXiv 1910.02054); the same numbers either way.
  *
  * Frozen rows: their stretches of the arena are neither cleared nor summed over the ranks, and a tower
  * without a trained row is only embedded. */
@@ -44,10 +45,12 @@ struct tdm_trainer {
     bool keeps[TDM_MODALITIES]; /* activations of all pieces wait for the backward */
     tdm_span *span;             /* [spans] of the arena that hold trained rows */
     int64_t spans;
+    tdm_span *part; /* [parts] of them that this rank completes the sums of */
+    int64_t parts;
     int64_t *rows;     /* [ranks] local batch of each */
     int64_t *identity; /* [B] */
     view view[TDM_MODALITIES][VIEWS];
-    double comm_s;
+    tdm_comm_time time;
 };
 
 static const void *loss_options(const tdm_config *config, const tdm_loss *loss, double *weight)
@@ -110,13 +113,32 @@ static tdm_status view_create(view *v, int64_t b, int64_t B, int64_t d)
     return TDM_ALLOC(B * d, &v->dall);
 }
 
+/* A barrier, so that what follows is not charged with waiting for slower ranks. */
+static void meet(tdm_trainer *tr)
+{
+    const double start_s = tdm_now_s();
+    tdm_comm_barrier(tr->comm);
+    tr->time.wait_s += tdm_now_s() - start_s;
+}
+
+/* Few values: what it takes is waiting for each other. */
+static void sum_values(tdm_trainer *tr, double *value, int64_t count)
+{
+    const double start_s = tdm_now_s();
+    tdm_comm_sum_f64(tr->comm, value, count);
+    tr->time.wait_s += tdm_now_s() - start_s;
+}
+
 /* Sums inside a tower, for statistics of the global batch. */
 static void sum_over_ranks(void *context, double *value, int64_t count)
 {
+    sum_values(context, value, count);
+}
+
+static void poll_sums(void *context)
+{
     tdm_trainer *tr = context;
-    const double start_s = tdm_now_s();
-    tdm_comm_sum_f64(tr->comm, value, count);
-    tr->comm_s += tdm_now_s() - start_s;
+    tdm_reducer_poll(tr->reducer);
 }
 
 /* Statistics of the global batch need all of it in one pass, in the same number of passes on every rank. */
@@ -138,19 +160,65 @@ static tdm_status check_statistics(const tdm_config *config, const tdm_model *mo
 }
 
 /* Stretches of trained rows, joined where less than SMALL_GAP frozen elements lie between two: a message of
- * its own would cost more. */
-static tdm_status find_spans(tdm_trainer *tr)
+ * its own would cost more. *span is the caller's. */
+static tdm_status find_spans(const tdm_params *params, tdm_span **span, int64_t *spans)
 {
     enum { SMALL_GAP = 16384 };
-    tdm_span span;
-    TDM_TRY(TDM_ALLOC(tr->params->count, &tr->span));
-    for (int64_t row = 0; tdm_params_next_trained(tr->params, &row, &span);) {
-        tdm_span *last = tr->spans > 0 ? &tr->span[tr->spans - 1] : NULL;
-        if (last && span.begin - last->end < SMALL_GAP)
-            last->end = span.end;
+    tdm_span next;
+    TDM_TRY(TDM_ALLOC(params->count, span));
+    *spans = 0;
+    for (int64_t row = 0; tdm_params_next_trained(params, &row, &next);) {
+        tdm_span *last = *spans > 0 ? *span + *spans - 1 : NULL;
+        if (last && next.begin - last->end < SMALL_GAP)
+            last->end = next.end;
         else
-            tr->span[tr->spans++] = span;
+            (*span)[(*spans)++] = next;
     }
+    return TDM_OK;
+}
+
+static int64_t bucket_bytes(const tdm_config *config)
+{
+    return config->train.bucket_mib << 20;
+}
+
+tdm_status tdm_trainer_optim(const tdm_comm *comm, const tdm_config *config, const tdm_params *params,
+                             tdm_optim *optim)
+{
+    if (!config->optim.shard) return tdm_optim_create(params, optim);
+    tdm_span *span = NULL, *part = NULL;
+    int64_t spans, parts;
+    tdm_status status = find_spans(params, &span, &spans);
+    if (status == TDM_OK) status = tdm_comm_part(comm, span, spans, bucket_bytes(config), &part, &parts);
+    if (status == TDM_OK) status = tdm_optim_create_part(part, parts, optim);
+    tdm_free(span);
+    tdm_free(part);
+    return status;
+}
+
+static bool same_spans(const tdm_span *a, int64_t a_count, const tdm_span *b, int64_t b_count)
+{
+    bool same = a_count == b_count;
+    for (int64_t i = 0; same && i < a_count; i++) same = a[i].begin == b[i].begin && a[i].end == b[i].end;
+    return same;
+}
+
+static tdm_status create_reducer(tdm_trainer *tr)
+{
+    const tdm_config *config = tr->config;
+    const tdm_reducer_options options = {
+        .bucket_bytes = bucket_bytes(config),
+        .wire = strcmp(config->train.wire, "bf16") ? TDM_WIRE_F32 : TDM_WIRE_BF16,
+        .shard = config->optim.shard,
+        .threads = tdm_ops_threads(tr->ops),
+    };
+    TDM_TRY(find_spans(tr->params, &tr->span, &tr->spans));
+    TDM_TRY(tdm_comm_part(tr->comm, tr->span, tr->spans, options.bucket_bytes, &tr->part, &tr->parts));
+    TDM_REQUIRE(!options.shard || same_spans(tr->optim->part, tr->optim->parts, tr->part, tr->parts),
+                TDM_E_CONFIG, "optim.shard: the optimiser holds another part than this rank's");
+    TDM_TRY(tdm_reducer_create(tr->comm, tr->params->grad, tr->params->weight, tr->span, tr->spans, &options,
+                               &tr->reducer));
+    tdm_ops_set_poll(tr->ops, poll_sums, tr);
     return TDM_OK;
 }
 
@@ -191,9 +259,7 @@ tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *co
     for (int m = 0; m < TDM_MODALITIES; m++)
         for (int k = 0; k < VIEWS; k++)
             if (views[m] >> k & 1) TDM_TRY(view_create(&tr->view[m][k], tr->b, tr->B, tr->d));
-    TDM_TRY(find_spans(tr));
-    return tdm_reducer_create(comm, params->grad, tr->span, tr->spans, config->train.bucket_mib << 20,
-                              &tr->reducer);
+    return create_reducer(tr);
 }
 
 void tdm_trainer_destroy(tdm_trainer **trainer)
@@ -201,6 +267,7 @@ void tdm_trainer_destroy(tdm_trainer **trainer)
     tdm_trainer *tr = *trainer;
     if (!tr) return;
     if (tr->model) tdm_model_set_rank_sum(tr->model, NULL, NULL);
+    if (tr->ops) tdm_ops_set_poll(tr->ops, NULL, NULL);
     for (int m = 0; m < TDM_MODALITIES; m++)
         for (int k = 0; k < VIEWS; k++) {
             view *v = &tr->view[m][k];
@@ -213,6 +280,7 @@ void tdm_trainer_destroy(tdm_trainer **trainer)
         }
     tdm_reducer_destroy(&tr->reducer);
     tdm_free(tr->span);
+    tdm_free(tr->part);
     tdm_free(tr->rows);
     tdm_free(tr->identity);
     tdm_free(tr);
@@ -255,7 +323,6 @@ static tdm_status forward_tower(tdm_trainer *tr, const tdm_batch *batch, int mod
             TDM_TRY(tr->keeps[modality]
                         ? tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode, features)
                         : tdm_model_embed(tr->model, (tdm_modality)modality, &input, &mode, features));
-            tdm_reducer_poll(tr->reducer);
         }
     }
     return TDM_OK;
@@ -265,7 +332,6 @@ static void on_final(void *context, int64_t begin)
 {
     tdm_trainer *tr = context;
     tdm_reducer_ready(tr->reducer, begin);
-    tdm_reducer_poll(tr->reducer);
 }
 
 /* The pieces in the opposite order of forward_tower's. */
@@ -297,30 +363,42 @@ static tdm_status backward_tower(tdm_trainer *tr, const tdm_batch *batch, int mo
 
 static void gather_features(tdm_trainer *tr, const tdm_batch *batch)
 {
+    meet(tr);
     const double start_s = tdm_now_s();
     tdm_comm_gather_rows(tr->comm, batch->identity, tr->identity, tr->rows, sizeof(int64_t));
     for (int m = 0; m < TDM_MODALITIES; m++)
         for (int k = 0; k < VIEWS; k++) {
             view *v = &tr->view[m][k];
+            if (v->on)
+                tdm_comm_gather_rows(tr->comm, v->unit, v->all, tr->rows, tr->d * (int64_t)sizeof(float));
+        }
+    tr->time.transfer_s += tdm_now_s() - start_s;
+}
+
+/* Unit vectors of all views, gathered, and room for the gradients. */
+static void exchange_features(tdm_trainer *tr, const tdm_batch *batch)
+{
+    for (int m = 0; m < TDM_MODALITIES; m++)
+        for (int k = 0; k < VIEWS; k++) {
+            view *v = &tr->view[m][k];
             if (!v->on) continue;
             tdm_l2norm_forward(tr->ops, tr->b, tr->d, v->raw, v->unit, v->norm);
-            tdm_comm_gather_rows(tr->comm, v->unit, v->all, tr->rows, tr->d * (int64_t)sizeof(float));
             memset(v->dall, 0, sizeof(float) * (size_t)(tr->B * tr->d));
         }
-    tr->comm_s += tdm_now_s() - start_s;
+    gather_features(tr, batch);
 }
 
 static void scatter_gradients(tdm_trainer *tr)
 {
-    const double start_s = tdm_now_s();
     for (int m = 0; m < TDM_MODALITIES; m++)
         for (int k = 0; k < VIEWS; k++) {
             view *v = &tr->view[m][k];
             if (!v->on || !tdm_model_trains(tr->model, (tdm_modality)m)) continue;
+            const double start_s = tdm_now_s();
             tdm_comm_reduce_scatter_rows(tr->comm, v->dall, v->dunit, tr->rows, tr->d);
+            tr->time.transfer_s += tdm_now_s() - start_s;
             tdm_l2norm_backward(tr->ops, tr->b, tr->d, v->unit, v->norm, v->dunit, v->dunit);
         }
-    tr->comm_s += tdm_now_s() - start_s;
 }
 
 static tdm_status run_losses(tdm_trainer *tr, tdm_step_report *report, double *dlogit_scale)
@@ -366,9 +444,7 @@ static void sum_terms(tdm_trainer *tr, tdm_step_report *report)
     double value[TDM_STEP_MAX_TERMS + 1];
     memcpy(value, report->term, sizeof(report->term));
     value[report->term_count] = report->loss;
-    const double start_s = tdm_now_s();
-    tdm_comm_sum_f64(tr->comm, value, report->term_count + 1);
-    tr->comm_s += tdm_now_s() - start_s;
+    sum_values(tr, value, report->term_count + 1);
     memcpy(report->term, value, sizeof(double) * (size_t)report->term_count);
     report->loss = value[report->term_count];
 }
@@ -395,12 +471,43 @@ static double step_flop(const tdm_trainer *tr, const tdm_batch *batch, int64_t *
            (1.0 + 2.0 * tdm_model_backward_share(tr->model, TDM_TEXT)) * text_flop;
 }
 
+/* Every rank squares what it has completed the sums of; added in the order of the ranks. */
+static double gradient_norm(tdm_trainer *tr)
+{
+    const int ranks = tdm_comm_size(tr->comm);
+    const double mine = tdm_optim_squares(tr->ops, tr->params, tr->part, tr->parts);
+    int64_t bits, all[ranks];
+    double sum = 0.0;
+    memcpy(&bits, &mine, sizeof(bits));
+    const double start_s = tdm_now_s();
+    tdm_comm_gather_i64(tr->comm, bits, all);
+    tr->time.wait_s += tdm_now_s() - start_s;
+    for (int i = 0; i < ranks; i++) {
+        double squares;
+        memcpy(&squares, &all[i], sizeof(squares));
+        sum += squares;
+    }
+    return sqrt(sum);
+}
+
+/* Sums of gradients are complete: clipping, update, packing. */
+static tdm_status update_weights(tdm_trainer *tr, tdm_step_report *report)
+{
+    report->lr = tdm_learning_rate(tr->config, tr->optim->step, tr->total_steps);
+    report->grad_norm = gradient_norm(tr);
+    TDM_TRY(tdm_optim_apply(tr->optim, tr->config, tr->ops, tr->params, report->lr, report->grad_norm));
+    if (tr->config->optim.shard) tdm_reducer_gather(tr->reducer, &tr->time);
+    tdm_model_clamp(tr->model);
+    tdm_model_update_statistics(tr->model, true);
+    return tdm_model_load_trained(tr->model);
+}
+
 tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_report *report)
 {
     const double start_s = tdm_now_s();
-    double dlogit_scale = 0.0, exposed_s = 0.0;
+    double dlogit_scale = 0.0;
     memset(report, 0, sizeof(*report));
-    tr->comm_s = 0.0;
+    tr->time = (tdm_comm_time){0};
     TDM_REQUIRE(batch->n == tr->b, TDM_E_SHAPE, "the batch holds %lld pairs, this rank's share is %lld",
                 (long long)batch->n, (long long)tr->b);
 
@@ -409,7 +516,7 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
     TDM_TRY(forward_tower(tr, batch, TDM_IMAGE));
     TDM_TRY(forward_tower(tr, batch, TDM_TEXT));
 
-    gather_features(tr, batch);
+    exchange_features(tr, batch);
     TDM_TRY(run_losses(tr, report, &dlogit_scale));
     sum_terms(tr, report);
     report->logit_scale = *tdm_model_logit_scale(tr->model);
@@ -421,16 +528,11 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
     *tdm_model_dlogit_scale(tr->model) = (float)dlogit_scale;
     TDM_TRY(backward_tower(tr, batch, TDM_TEXT));
     TDM_TRY(backward_tower(tr, batch, TDM_IMAGE));
-    tdm_reducer_finish(tr->reducer, &exposed_s);
-
-    report->lr = tdm_learning_rate(tr->config, tr->optim->step, tr->total_steps);
-    TDM_TRY(tdm_optim_update(tr->optim, tr->config, tr->ops, tr->params, report->lr, &report->grad_norm));
-    tdm_model_clamp(tr->model);
-    tdm_model_update_statistics(tr->model, true);
-    TDM_TRY(tdm_model_load_trained(tr->model));
+    tdm_reducer_finish(tr->reducer, &tr->time);
+    TDM_TRY(update_weights(tr, report));
 
     report->flop = step_flop(tr, batch, &report->tokens);
-    report->comm_s = tr->comm_s + exposed_s;
+    report->comm = tr->time;
     report->step_s = tdm_now_s() - start_s;
     return TDM_OK;
 }

@@ -53,8 +53,7 @@ static inline tdm_status checkpoint_case_create(checkpoint_case *c)
                                NULL));
     }
     TDM_TRY(tdm_params_allocate(&c->params, false));
-    TDM_TRY(TDM_ALLOC(c->params.total, &c->optim.m));
-    TDM_TRY(TDM_ALLOC(c->params.total, &c->optim.v));
+    TDM_TRY(tdm_optim_create(&c->params, &c->optim));
     TDM_TRY(
         tdm_tokenizer_open_memory("merges", checkpoint_merges, sizeof checkpoint_merges - 1, &c->tokenizer));
     checkpoint_case_fill(c, 1);
@@ -65,8 +64,7 @@ static inline void checkpoint_case_destroy(checkpoint_case *c)
 {
     tdm_config_destroy(&c->config);
     tdm_params_destroy(&c->params);
-    tdm_free(c->optim.m);
-    tdm_free(c->optim.v);
+    tdm_optim_destroy(&c->optim);
     tdm_tokenizer_destroy(&c->tokenizer);
 }
 

@@ -45,6 +45,75 @@ static void test_failure_is_agreed(void **state)
     assert_int_equal(tdm_error_last()->rank, 0);
 }
 
+/* This rank's part of a sharded optimiser: every `stripes`-th of stretches of 1000 elements. */
+static void cut_moments(tdm_optim *optim, int64_t offset)
+{
+    enum { STRETCH = 1000 };
+    const int size = tdm_comm_size(comm), rank = tdm_comm_rank(comm);
+    static tdm_span part[1000];
+    int64_t parts = 0;
+    for (int64_t i = 0; i * STRETCH < one.params.total; i++)
+        if ((i + offset) % size == rank)
+            part[parts++] = (tdm_span){i * STRETCH, tdm_min_i64(one.params.total, (i + 1) * STRETCH)};
+    assert_int_equal(tdm_optim_create_part(part, parts, optim), TDM_OK);
+}
+
+/* A sharded optimiser's checkpoint is the file that a whole one writes, and comes back whole or in other
+ * parts. */
+static void test_shard(void **state)
+{
+    (void)state;
+    tdm_optim whole = one.optim, shard, got;
+    tdm_span piece;
+    char dir[512];
+    checkpoint_case_fill(&one, 6);
+    cut_moments(&shard, 0);
+    for (int64_t from = 0, at; tdm_optim_next(&shard, &from, one.params.total, &piece, &at);) {
+        const size_t bytes = (size_t)(piece.end - piece.begin) * sizeof(float);
+        memcpy(shard.m + at, whole.m + piece.begin, bytes);
+        memcpy(shard.v + at, whole.v + piece.begin, bytes);
+    }
+    shard.step = 6;
+    assert_int_equal(
+        tdm_checkpoint_save(comm, run, &one.config, &one.params, &shard, one.tokenizer, &one.state, false),
+        TDM_OK);
+    assert_int_equal(tdm_checkpoint_latest(run, dir, sizeof dir), TDM_OK);
+    assert_non_null(strstr(dir, "step-00000006"));
+
+    assert_int_equal(tdm_optim_create(&one.params, &got), TDM_OK);
+    assert_int_equal(tdm_checkpoint_read_state(dir, &one.params, &got, &one.state), TDM_OK);
+    for (int64_t i = 0; i < one.params.count; i++) {
+        const tdm_param *row = &one.params.row[i];
+        const size_t bytes = (size_t)row->size * sizeof(float);
+        assert_memory_equal(got.m + row->offset, whole.m + row->offset, bytes);
+        assert_memory_equal(got.v + row->offset, whole.v + row->offset, bytes);
+    }
+    assert_int_equal(got.step, 6);
+    tdm_optim_destroy(&got);
+    cut_moments(&got, 1);
+    assert_int_equal(tdm_checkpoint_read_state(dir, &one.params, &got, &one.state), TDM_OK);
+    for (int64_t from = 0, at; tdm_optim_next(&got, &from, one.params.total, &piece, &at);)
+        for (int64_t i = 0; i < one.params.count; i++) {
+            const tdm_param *row = &one.params.row[i];
+            const int64_t begin = tdm_max_i64(piece.begin, row->offset);
+            const int64_t end = tdm_min_i64(piece.end, row->offset + row->size);
+            if (begin < end)
+                assert_memory_equal(got.v + at + begin - piece.begin, whole.v + begin,
+                                    (size_t)(end - begin) * sizeof(float));
+        }
+    tdm_optim_destroy(&got);
+
+    char file[512]; /* rank 0 fails: nobody waits for it */
+    snprintf(file, sizeof file, "%s/a-file", run);
+    if (tdm_comm_rank(comm) == 0) assert_int_equal(tdm_write_file_atomic(file, "x", 1), TDM_OK);
+    tdm_comm_barrier(comm);
+    assert_int_equal(
+        tdm_checkpoint_save(comm, file, &one.config, &one.params, &shard, one.tokenizer, &one.state, false),
+        TDM_E_IO);
+    assert_non_null(strstr(tdm_error_last()->message, "a-file"));
+    tdm_optim_destroy(&shard);
+}
+
 int main(int argc, char **argv)
 {
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
@@ -56,6 +125,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_save),
         cmocka_unit_test(test_failure_is_agreed),
+        cmocka_unit_test(test_shard),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_comm_barrier(comm);

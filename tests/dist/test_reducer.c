@@ -1,4 +1,5 @@
-/* The bucketed reducer on 1-4 ranks: sums, overlap with other collectives, reuse over steps. */
+/* The bucketed reducer on 1-4 ranks, which form one node, nodes of two, or a node each: sums, overlap with
+ * other collectives, reuse over steps, bf16 between nodes, sharded sums and gathered weights. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,12 +9,33 @@
 
 #include "tandem/base.h"
 #include "tandem/comm.h"
+#include "tandem/rng.h"
+
+#include "../../src/dist/comm_impl.h"
 
 #include <math.h>
 #include <string.h>
 
 static tdm_comm *comm;
 static int rank, size;
+
+/* Runs `body` with every division into nodes; 0 is the true one. */
+static void with_nodes(void (*body)(void))
+{
+    for (int most = 2; most >= 0; most--) {
+        assert_int_equal(comm_find_nodes(comm, most), TDM_OK);
+        if (most == 1) assert_int_equal(tdm_comm_nodes(comm), size);
+        body();
+    }
+}
+
+static tdm_reducer *create(float *grad, const tdm_span *span, int64_t spans, int64_t bucket_bytes)
+{
+    const tdm_reducer_options options = {.bucket_bytes = bucket_bytes, .threads = 2};
+    tdm_reducer *reducer;
+    assert_int_equal(tdm_reducer_create(comm, grad, NULL, span, spans, &options, &reducer), TDM_OK);
+    return reducer;
+}
 
 /* Backward in pieces of `step` elements from the end; what is not final yet holds NaN until it is written. */
 static void run_step(tdm_reducer *reducer, float *grad, int64_t count, int64_t step, int round)
@@ -29,9 +51,10 @@ static void run_step(tdm_reducer *reducer, float *grad, int64_t count, int64_t s
         tdm_comm_gather_i64(comm, rank, ranks); /* another collective in between, on another communicator */
         assert_int_equal(ranks[size - 1], size - 1);
     }
-    double exposed_s = -1;
-    tdm_reducer_finish(reducer, &exposed_s);
-    assert_true(exposed_s >= 0);
+    tdm_comm_time time = {0};
+    tdm_reducer_finish(reducer, &time);
+    assert_true(time.wait_s >= 0 && time.transfer_s >= 0 && time.wait_s + time.transfer_s < 60);
+    if (size == 1) assert_true(time.wait_s == 0 && time.transfer_s == 0);
     for (int64_t i = 0; i < count; i++) {
         const float want = (float)(size * (i % 1000 + round) + size * (size - 1) / 2);
         if (grad[i] != want) fail_msg("element %lld is %g, not %g", (long long)i, grad[i], want);
@@ -42,9 +65,7 @@ static void check_reducer(int64_t count, int64_t bucket_bytes, int64_t step)
 {
     float *grad;
     assert_int_equal(TDM_ALLOC(count, &grad), TDM_OK);
-    tdm_reducer *reducer;
-    assert_int_equal(tdm_reducer_create(comm, grad, &(tdm_span){0, count}, 1, bucket_bytes, &reducer),
-                     TDM_OK);
+    tdm_reducer *reducer = create(grad, &(tdm_span){0, count}, 1, bucket_bytes);
     for (int round = 0; round < 3; round++) run_step(reducer, grad, count, step, round);
     tdm_reducer_destroy(&reducer);
     assert_null(reducer);
@@ -52,47 +73,54 @@ static void check_reducer(int64_t count, int64_t bucket_bytes, int64_t step)
     tdm_free(grad);
 }
 
-static void test_buckets(void **state)
+static void check_buckets(void)
 {
-    (void)state;
     check_reducer(1000, 400, 70);   /* ten whole buckets */
     check_reducer(1001, 400, 333);  /* a short last one */
     check_reducer(64, 1 << 20, 16); /* one bucket larger than the arena */
     check_reducer(1, 4, 1);
-    check_reducer(300000, 1 << 18, 40000); /* large enough for the ring algorithm */
+    check_reducer(300000, 1 << 18, 40000); /* several blocks of several threads */
+}
+
+static void test_buckets(void **state)
+{
+    (void)state;
+    with_nodes(check_buckets);
 }
 
 /* Ranks may report progress at different places of the same step. */
-static void test_uneven_progress(void **state)
+static void check_uneven_progress(void)
 {
-    (void)state;
     enum { N = 400 };
     float grad[N];
-    tdm_reducer *reducer;
-    assert_int_equal(tdm_reducer_create(comm, grad, &(tdm_span){0, N}, 1, 200, &reducer), TDM_OK);
+    tdm_reducer *reducer = create(grad, &(tdm_span){0, N}, 1, 200);
     for (int i = 0; i < N; i++) grad[i] = (float)(i + rank);
     if (rank % 2 == 0) tdm_reducer_ready(reducer, 120);
     tdm_comm_barrier(comm);
-    double exposed_s;
-    tdm_reducer_finish(reducer, &exposed_s);
+    tdm_comm_time time = {0};
+    tdm_reducer_finish(reducer, &time);
     for (int i = 0; i < N; i++) assert_true(grad[i] == (float)(size * i + size * (size - 1) / 2));
     tdm_reducer_destroy(&reducer);
 }
 
-/* Only what the spans cover is summed; buckets (of 50 elements) begin anew at each span's end. */
-static void test_spans(void **state)
+static void test_uneven_progress(void **state)
 {
     (void)state;
+    with_nodes(check_uneven_progress);
+}
+
+/* Only what the spans cover is summed; buckets (of 50 elements) begin anew at each span's end. */
+static void check_spans(void)
+{
     enum { N = 1000 };
     static const tdm_span span[] = {{3, 120}, {200, 201}, {460, 910}};
     float grad[N];
-    tdm_reducer *reducer;
-    assert_int_equal(tdm_reducer_create(comm, grad, span, 3, 200, &reducer), TDM_OK);
+    tdm_reducer *reducer = create(grad, span, 3, 200);
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < N; i++) grad[i] = (float)(i + rank + round);
         for (int64_t begin = N; begin >= 0; begin -= 90) tdm_reducer_ready(reducer, begin);
-        double exposed_s;
-        tdm_reducer_finish(reducer, &exposed_s);
+        tdm_comm_time time = {0};
+        tdm_reducer_finish(reducer, &time);
         for (int i = 0; i < N; i++) {
             bool inside = false;
             for (int s = 0; s < 3; s++) inside |= i >= span[s].begin && i < span[s].end;
@@ -101,35 +129,149 @@ static void test_spans(void **state)
         }
     }
     tdm_reducer_destroy(&reducer);
-    assert_int_equal(tdm_reducer_create(comm, grad, NULL, 0, 200, &reducer), TDM_OK); /* nothing to sum */
-    double exposed_s;
+    reducer = create(grad, NULL, 0, 200); /* nothing to sum */
+    tdm_comm_time time = {0};
     tdm_reducer_ready(reducer, 0);
-    tdm_reducer_finish(reducer, &exposed_s);
+    tdm_reducer_finish(reducer, &time);
     tdm_reducer_destroy(&reducer);
 }
 
-/* The same inputs give the same bits, step after step. */
-static void test_deterministic(void **state)
+static void test_spans(void **state)
 {
     (void)state;
+    with_nodes(check_spans);
+}
+
+/* The same inputs give the same bits, step after step. */
+static void check_deterministic(void)
+{
     enum { N = 5000 };
     static float grad[N], first[N];
-    tdm_reducer *reducer;
-    assert_int_equal(tdm_reducer_create(comm, grad, &(tdm_span){0, N}, 1, 4096, &reducer), TDM_OK);
+    tdm_reducer *reducer = create(grad, &(tdm_span){0, N}, 1, 4096);
     for (int round = 0; round < 5; round++) {
         for (int i = 0; i < N; i++) grad[i] = 1.0F / (float)(1 + i * 7 + rank * 13);
         for (int64_t begin = N; begin > 0; begin -= 500) {
             tdm_reducer_ready(reducer, begin);
             if ((round + rank) % 2) tdm_reducer_poll(reducer);
         }
-        double exposed_s;
-        tdm_reducer_finish(reducer, &exposed_s);
+        tdm_comm_time time = {0};
+        tdm_reducer_finish(reducer, &time);
         if (round == 0) memcpy(first, grad, sizeof first);
         assert_memory_equal(first, grad, sizeof first);
     }
     tdm_reducer_destroy(&reducer);
-    assert_int_equal(tdm_reducer_create(comm, grad, &(tdm_span){0, N}, 1, 3, &reducer), TDM_E_CONFIG);
+}
+
+static void test_deterministic(void **state)
+{
+    (void)state;
+    with_nodes(check_deterministic);
+    float grad[1];
+    tdm_reducer *reducer;
+    const tdm_reducer_options options = {.bucket_bytes = 3};
+    assert_int_equal(tdm_reducer_create(comm, grad, NULL, &(tdm_span){0, 1}, 1, &options, &reducer),
+                     TDM_E_CONFIG);
     assert_null(reducer);
+}
+
+/* What every rank has at element i. */
+static float addend(int of, int64_t i)
+{
+    tdm_rng rng = tdm_rng_at(3, (uint64_t)of, (uint64_t)i, TDM_RNG_TEST);
+    return (float)tdm_rng_normal(&rng);
+}
+
+enum { COUNT = 20000, BUCKET_BYTES = 16384 };
+static const tdm_span spans[] = {{16, 9000}, {9104, COUNT}};
+
+static bool inside(int64_t i)
+{
+    return (i >= spans[0].begin && i < spans[0].end) || (i >= spans[1].begin && i < spans[1].end);
+}
+
+static void run_sums(float *grad, float *weight, tdm_wire wire, bool shard)
+{
+    const tdm_reducer_options options = {
+        .bucket_bytes = BUCKET_BYTES, .wire = wire, .shard = shard, .threads = 1};
+    tdm_reducer *reducer;
+    tdm_comm_time time = {0};
+    assert_int_equal(tdm_reducer_create(comm, grad, weight, spans, 2, &options, &reducer), TDM_OK);
+    for (int round = 0; round < 2; round++) {
+        for (int64_t i = 0; i < COUNT; i++) grad[i] = addend(rank, i);
+        for (int64_t begin = COUNT; begin > 0; begin -= 700) tdm_reducer_ready(reducer, begin);
+        tdm_reducer_finish(reducer, &time);
+        if (shard) tdm_reducer_gather(reducer, &time);
+    }
+    tdm_reducer_destroy(&reducer);
+}
+
+/* Each addend is off by 2^-8 of itself at most, the sum by 2^-8 again; f32 sums add 1e-6. */
+static void check_bf16(void)
+{
+    static float grad[COUNT];
+    run_sums(grad, NULL, TDM_WIRE_BF16, false);
+    for (int64_t i = 0; i < COUNT; i++) {
+        double sum = 0, size_sum = 0;
+        for (int r = 0; r < size && inside(i); r++) {
+            sum += addend(r, i);
+            size_sum += fabs(addend(r, i));
+        }
+        if (!inside(i)) sum = addend(rank, i);
+        const double limit = inside(i) && tdm_comm_nodes(comm) > 1
+                                 ? (size_sum + fabs(sum)) / 256 * 1.01 + 1e-6
+                                 : 1e-6 * size_sum;
+        if (!(fabs(grad[i] - sum) <= limit))
+            fail_msg("element %lld is %g, not %g, on %d nodes", (long long)i, grad[i], sum,
+                     tdm_comm_nodes(comm));
+    }
+    double check = 0; /* the same on every rank */
+    for (int64_t i = 0; i < COUNT; i++) check += inside(i) ? grad[i] * (double)(1 + i % 17) : 0;
+    uint64_t bits;
+    memcpy(&bits, &check, sizeof bits);
+    assert_true(tdm_comm_all_equal_u64(comm, bits));
+}
+
+static void test_bf16(void **state)
+{
+    (void)state;
+    with_nodes(check_bf16);
+}
+
+/* A rank's part has the bits of the whole sum; the parts cover the spans once; gathered weights are
+ * everywhere what their owner has. */
+static void check_shard(void)
+{
+    static float whole[COUNT], grad[COUNT], weight[COUNT];
+    static int64_t owners[COUNT];
+    tdm_span *part;
+    int64_t parts;
+    assert_int_equal(tdm_comm_part(comm, spans, 2, BUCKET_BYTES, &part, &parts), TDM_OK);
+    memset(owners, 0, sizeof owners);
+    for (int64_t i = 0; i < COUNT; i++) weight[i] = inside(i) ? (float)NAN : -1;
+    for (int64_t p = 0; p < parts; p++) {
+        assert_true(part[p].begin < part[p].end && (p == 0 || part[p - 1].end < part[p].begin));
+        for (int64_t i = part[p].begin; i < part[p].end; i++) {
+            owners[i]++;
+            weight[i] = addend(100, i);
+        }
+    }
+    run_sums(whole, NULL, TDM_WIRE_F32, false);
+    run_sums(grad, weight, TDM_WIRE_F32, true);
+    for (int64_t p = 0; p < parts; p++)
+        assert_memory_equal(grad + part[p].begin, whole + part[p].begin,
+                            (size_t)(part[p].end - part[p].begin) * sizeof *grad);
+    tdm_free(part);
+    tdm_comm_sum_i64(comm, owners, COUNT);
+    for (int64_t i = 0; i < COUNT; i++) {
+        assert_int_equal(owners[i], inside(i));
+        assert_true(weight[i] == (inside(i) ? addend(100, i) : -1));
+    }
+}
+
+static void test_shard(void **state)
+{
+    (void)state;
+    with_nodes(check_shard);
 }
 
 int main(int argc, char **argv)
@@ -138,10 +280,9 @@ int main(int argc, char **argv)
     rank = tdm_comm_rank(comm);
     size = tdm_comm_size(comm);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_buckets),
-        cmocka_unit_test(test_uneven_progress),
-        cmocka_unit_test(test_spans),
-        cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_buckets), cmocka_unit_test(test_uneven_progress),
+        cmocka_unit_test(test_spans),   cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_bf16),    cmocka_unit_test(test_shard),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_comm_destroy(&comm);

@@ -107,7 +107,7 @@ static void test_report_of_a_run(void **state)
             tdm_text_printf(&lines,
                             "{\"step\": %d, \"epoch\": %.2f, \"loss\": %s, \"loss_infonce\": %.4f, "
                             "\"loss_mim\": 0.5, \"lr\": 0.001, \"logit_scale\": 14.3, \"grad_norm\": %.3f, "
-                            "\"pairs_per_s\": 640.5, \"wait_data_share\": 0.004, \"wait_comm_share\": 0.02, "
+                            "\"pairs_per_s\": 640.5, \"wait_data_share\": 0.004, \"comm_share\": 0.02, "
                             "\"rss_bytes\": 1073741824, \"elapsed_s\": %d}\n",
                             step, step / 100.0, step == 1500 ? "null" : "1.25", 3.0 / step, 1.0 / step,
                             step + 7200),

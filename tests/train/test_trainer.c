@@ -49,6 +49,8 @@ typedef struct setup {
     tdm_trainer *trainer;
 } setup;
 
+static const char *const *extra; /* assignments, up to NULL */
+
 static void set_up(setup *s, const char *precision, int64_t chunk, double dropout)
 {
     memset(s, 0, sizeof(*s));
@@ -66,15 +68,17 @@ static void set_up(setup *s, const char *precision, int64_t chunk, double dropou
     must(tdm_config_init(&s->config));
     for (size_t i = 0; i < sizeof(assignments) / sizeof(assignments[0]); i++)
         must(tdm_config_set(&s->config, assignments[i]));
+    for (size_t i = 0; extra && extra[i]; i++) must(tdm_config_set(&s->config, extra[i]));
     s->config.train.chunk = chunk;
     s->config.model.dropout = dropout;
     tdm_dtype dtype;
     must(tdm_ops_resolve_precision(precision, &dtype));
     must(tdm_ops_create(dtype, 1, &s->ops));
     must(tdm_model_create(&s->config, s->ops, true, B, &s->params, &s->model));
+    must(tdm_optim_groups(&s->config, &s->params));
     must(tdm_params_allocate(&s->params, true));
     tdm_params_init(&s->params, 3);
-    must(tdm_optim_create(&s->params, &s->optim));
+    must(tdm_trainer_optim(comm, &s->config, &s->params, &s->optim));
     must(tdm_model_load(s->model));
     must(tdm_trainer_create(comm, s->ops, &s->config, &s->params, s->model, &s->optim, 100, &s->trainer));
 }
@@ -220,6 +224,73 @@ static void test_bf16(void **state)
     check_step("bf16", 2, 0.2, 1e-3, 2e-2);
 }
 
+/* A run of a few steps, whose weights and moments (where this rank has them) go to `weight` and `m`. */
+static void run_steps(const char *const *assignments, float **weight, float **m, double *norm,
+                      int64_t *moments)
+{
+    enum { STEPS = 4 };
+    global_batch g;
+    setup s;
+    tdm_batch batch;
+    tdm_text_batch text;
+    tdm_step_report report;
+    fill_global(&g);
+    extra = assignments;
+    set_up(&s, "f32", 0, 0.2);
+    extra = NULL;
+    cut_batch(&g, &batch, &text);
+    for (int i = 0; i < STEPS; i++) {
+        must(tdm_trainer_step(s.trainer, &batch, &report));
+        norm[i] = report.grad_norm;
+    }
+    must(TDM_ALLOC(s.params.total, weight));
+    must(TDM_ALLOC(s.params.total, m));
+    memcpy(*weight, s.params.weight, sizeof(float) * (size_t)s.params.total);
+    tdm_span piece;
+    *moments = 0;
+    for (int64_t from = 0, at; tdm_optim_next(&s.optim, &from, s.params.total, &piece, &at);) {
+        memcpy(*m + piece.begin, s.optim.m + at, sizeof(float) * (size_t)(piece.end - piece.begin));
+        *moments += piece.end - piece.begin;
+    }
+    tdm_comm_sum_f32(comm, *m, s.params.total); /* whole: `ranks` times the same */
+    tdm_free(text.seq);
+    tear_down(&s);
+}
+
+/* Sharding the optimiser changes no bit of the weights, the gradient's norm or the moments, with clipping and
+ * with frozen rows; each rank has its share of the moments. */
+static void check_shard(const char *freeze, int64_t share_of)
+{
+    const char *const whole[] = {"optim.clip_norm=0.5", freeze, NULL};
+    const char *const shard[] = {"optim.clip_norm=0.5", freeze, "optim.shard=true", NULL};
+    const int ranks = tdm_comm_size(comm);
+    float *weight[2], *m[2];
+    double norm[2][4];
+    int64_t moments[2];
+    run_steps(whole, &weight[0], &m[0], norm[0], &moments[0]);
+    run_steps(shard, &weight[1], &m[1], norm[1], &moments[1]);
+    for (int i = 0; i < 4; i++) assert_true(norm[0][i] == norm[1][i] && norm[0][i] > 0.5);
+    assert_memory_equal(weight[0], weight[1], sizeof(float) * (size_t)moments[0]);
+    for (int64_t i = 0; i < moments[0]; i++)
+        if (!(fabs(m[0][i] - ranks * (double)m[1][i]) <= 1e-6 * fabs(m[0][i])))
+            fail_msg("moment %lld: %g and %d x %g", (long long)i, m[0][i], ranks, m[1][i]);
+    assert_true(moments[1] <= moments[0] / share_of / ranks + 256);
+    if (tdm_comm_rank(comm) == 0)
+        print_message("%s, %d ranks: %lld of %lld moments here\n", freeze, ranks, (long long)moments[1],
+                      (long long)moments[0]);
+    for (int i = 0; i < 2; i++) {
+        tdm_free(weight[i]);
+        tdm_free(m[i]);
+    }
+}
+
+static void test_shard(void **state)
+{
+    (void)state;
+    check_shard("optim.freeze=[]", 1);
+    check_shard("optim.freeze=[\"image\"]", 1);
+}
+
 /* Directional derivatives: (L(w + h u) - L(w - h u)) / 2h against the gradient along u, for random directions
  * u in each parameter. f32 losses carry about 3e-7 of error, so the quotient carries 3e-7 / h; h = 3e-3 keeps
  * that at 1e-4 and the third-order term small: 1 % of the largest slope is asked for. */
@@ -282,6 +353,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_shard),
         cmocka_unit_test(test_finite_differences),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

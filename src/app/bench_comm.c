@@ -1,0 +1,179 @@
+/* The same bytes summed over the ranks in four ways, in turn, so that all see the same machine:
+ *
+ *   MPI_Allreduce   one call, in place
+ *   f32             the trainer's sums in buckets
+ *   bf16            the same, bf16 between nodes
+ *   shard           sums of this rank's part, then all parts gathered, as with optim.shard
+ *
+ * Nothing overlaps with anything: a sum begins when all ranks are there. Bus bandwidth is
+ * 2·(p-1)/p·bytes/time, what a rank must send at least: the same for all four. CPU time tells what it takes
+ * from the cores that compute. */
+#include "bench_comm.h"
+
+#include "tandem/base.h"
+
+#include <jansson.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { ALLREDUCE, F32, BF16, SHARD, WAYS, LEAST_BYTES = 64 << 10 };
+static const char *const way_name[WAYS] = {"MPI_Allreduce", "f32", "bf16", "shard"};
+
+typedef struct sums {
+    tdm_comm *comm;
+    const bench_comm_options *options;
+    float *data; /* zeros, which stay zeros however often they are summed */
+    json_t *results;
+    double *time_s[WAYS]; /* [rounds], of the slowest rank */
+    double *cpu_s[WAYS];  /* [rounds], mean over the ranks */
+} sums;
+
+static double cpu_now_s(void)
+{
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+           1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+}
+
+static void sum_once(sums *s, int way, tdm_reducer *reducer, int64_t count)
+{
+    tdm_comm_time time = {0};
+    if (way == ALLREDUCE) {
+        tdm_comm_sum_f32(s->comm, s->data, count);
+        return;
+    }
+    tdm_reducer_ready(reducer, 0);
+    tdm_reducer_finish(reducer, &time);
+    if (way == SHARD) tdm_reducer_gather(reducer, &time);
+}
+
+/* Small sums are repeated, for a clock that ticks coarsely. */
+static void measure(sums *s, int way, tdm_reducer *reducer, int64_t count, int64_t round)
+{
+    const int64_t bytes = count * (int64_t)sizeof(float);
+    const int64_t repeats = tdm_min_i64(200, tdm_max_i64(1, ((int64_t)32 << 20) / bytes));
+    tdm_comm_barrier(s->comm);
+    const double start_s = tdm_now_s(), cpu_start_s = cpu_now_s();
+    for (int64_t i = 0; i < repeats; i++) sum_once(s, way, reducer, count);
+    double time_s = (tdm_now_s() - start_s) / (double)repeats;
+    double cpu_s = (cpu_now_s() - cpu_start_s) / (double)repeats;
+    tdm_comm_max_f64(s->comm, &time_s, 1);
+    tdm_comm_sum_f64(s->comm, &cpu_s, 1);
+    if (round < 0) return; /* a first time, which does not count */
+    s->time_s[way][round] = time_s;
+    s->cpu_s[way][round] = cpu_s / tdm_comm_size(s->comm);
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void report(sums *s, int way, int64_t bytes)
+{
+    const int64_t rounds = s->options->rounds;
+    const int ranks = tdm_comm_size(s->comm);
+    const double bus_bytes = 2.0 * (ranks - 1) / ranks * (double)bytes;
+    double *time_s = s->time_s[way], *cpu_s = s->cpu_s[way];
+    qsort(time_s, (size_t)rounds, sizeof(double), compare_doubles);
+    qsort(cpu_s, (size_t)rounds, sizeof(double), compare_doubles);
+    const double gb = bus_bytes * 1e-9, median = gb / time_s[rounds / 2];
+    if (tdm_comm_rank(s->comm) != 0) return;
+    fprintf(stderr, "%10.0f KiB  %-14s %7.2f GB/s (%.2f to %.2f)  %9.3f ms  %9.3f ms CPU per rank\n",
+            (double)bytes / 1024, way_name[way], median, gb / time_s[rounds - 1], gb / time_s[0],
+            time_s[rounds / 2] * 1e3, cpu_s[rounds / 2] * 1e3);
+    json_t *row = json_object();
+    json_object_set_new(row, "bytes", json_integer(bytes));
+    json_object_set_new(row, "way", json_string(way_name[way]));
+    json_object_set_new(row, "bus_gb_per_s", json_real(median));
+    json_object_set_new(row, "bus_gb_per_s_min", json_real(gb / time_s[rounds - 1]));
+    json_object_set_new(row, "bus_gb_per_s_max", json_real(gb / time_s[0]));
+    json_object_set_new(row, "time_s", json_real(time_s[rounds / 2]));
+    json_object_set_new(row, "cpu_s", json_real(cpu_s[rounds / 2]));
+    json_array_append_new(s->results, row);
+}
+
+static tdm_status create_reducers(sums *s, int64_t count, tdm_reducer *reducer[WAYS])
+{
+    for (int way = F32; way < WAYS; way++) {
+        const tdm_reducer_options options = {
+            .bucket_bytes = s->options->bucket_mib << 20,
+            .wire = way == BF16 ? TDM_WIRE_BF16 : TDM_WIRE_F32,
+            .shard = way == SHARD,
+            .threads = s->options->threads,
+        };
+        TDM_TRY(
+            tdm_reducer_create(s->comm, s->data, s->data, &(tdm_span){0, count}, 1, &options, &reducer[way]));
+    }
+    return TDM_OK;
+}
+
+static tdm_status measure_size(sums *s, int64_t bytes)
+{
+    const int64_t count = bytes / (int64_t)sizeof(float);
+    tdm_reducer *reducer[WAYS] = {NULL};
+    const tdm_status status = create_reducers(s, count, reducer);
+    for (int64_t round = -1; status == TDM_OK && round < s->options->rounds; round++)
+        for (int way = 0; way < WAYS; way++) measure(s, way, reducer[way], count, round);
+    for (int way = 0; way < WAYS; way++) {
+        tdm_reducer_destroy(&reducer[way]);
+        if (status == TDM_OK) report(s, way, bytes);
+    }
+    return status;
+}
+
+static tdm_status allocate(sums *s)
+{
+    for (int way = 0; way < WAYS; way++) {
+        TDM_TRY(TDM_ALLOC(s->options->rounds, &s->time_s[way]));
+        TDM_TRY(TDM_ALLOC(s->options->rounds, &s->cpu_s[way]));
+    }
+    return TDM_ALLOC((s->options->max_mib << 20) / (int64_t)sizeof(float), &s->data);
+}
+
+static tdm_status write_json(sums *s)
+{
+    if (tdm_comm_rank(s->comm) != 0) return TDM_OK;
+    json_t *root = json_object();
+    json_object_set_new(root, "ranks", json_integer(tdm_comm_size(s->comm)));
+    json_object_set_new(root, "nodes", json_integer(tdm_comm_nodes(s->comm)));
+    json_object_set_new(root, "threads", json_integer(s->options->threads));
+    json_object_set_new(root, "bucket_mib", json_integer(s->options->bucket_mib));
+    json_object_set_new(root, "rounds", json_integer(s->options->rounds));
+    json_object_set(root, "results", s->results);
+    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_decref(root);
+    TDM_REQUIRE(text, TDM_E_NOMEM, "bench: cannot build the JSON");
+    tdm_status status = TDM_OK;
+    if (s->options->json[0])
+        status = tdm_write_file_atomic(s->options->json, text, strlen(text));
+    else
+        puts(text);
+    free(text);
+    return status;
+}
+
+static tdm_status measure_all(sums *s)
+{
+    TDM_AGREE(s->comm, allocate(s));
+    for (int64_t bytes = LEAST_BYTES; bytes <= s->options->max_mib << 20; bytes *= 2)
+        TDM_TRY(measure_size(s, bytes));
+    return tdm_comm_agree(s->comm, write_json(s));
+}
+
+tdm_status bench_comm(tdm_comm *comm, const bench_comm_options *options)
+{
+    sums s = {.comm = comm, .options = options, .results = json_array()};
+    tdm_log(TDM_LOG_INFO, "%d ranks on %d nodes, %d threads, buckets of %lld MiB", tdm_comm_size(comm),
+            tdm_comm_nodes(comm), options->threads, (long long)options->bucket_mib);
+    const tdm_status status = measure_all(&s);
+    json_decref(s.results);
+    tdm_free(s.data);
+    for (int way = 0; way < WAYS; way++) {
+        tdm_free(s.time_s[way]);
+        tdm_free(s.cpu_s[way]);
+    }
+    return status;
+}

@@ -1,0 +1,114 @@
+/* Which ranks share a node, and how they read each other's memory.
+ *
+ * process_vm_readv copies straight out of another process, once, with nothing to set up: arenas stay private
+ * memory in huge pages. It needs the right to trace that process, which some containers withhold; then every
+ * rank counts as a node of its own and all goes through MPI. */
+#include "comm_impl.h"
+
+#include "tandem/base.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Bytes that were read; less than `bytes` with errno set on failure. */
+static size_t read_memory(pid_t pid, const void *from, void *to, size_t bytes)
+{
+    size_t done = 0;
+    while (done < bytes) {
+        const struct iovec local = {(char *)to + done, bytes - done};
+        const struct iovec remote = {(char *)(uintptr_t)from + done, bytes - done};
+        const ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+        if (n <= 0) break;
+        done += (size_t)n;
+    }
+    return done;
+}
+
+void comm_read_peer(tdm_comm *comm, int peer, const float *from, float *to, int64_t n)
+{
+    const size_t bytes = (size_t)n * sizeof *to;
+    if (read_memory(comm->pid[peer], from, to, bytes) == bytes) return;
+    (void)tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "cannot read the memory of process %d of this node: %s",
+                        (int)comm->pid[peer], strerror(errno));
+    tdm_comm_abort(comm);
+}
+
+/* Whether this rank can read every other one of `host`; fills comm->pid. A number that only the right process
+ * has tells it from another one of the same id in another container. */
+static bool reads_all(tdm_comm *comm, MPI_Comm host, int ranks)
+{
+    struct {
+        pid_t pid;
+        int rank;
+        const int *at;
+    } mine = {.pid = getpid(), .rank = comm->rank, .at = &comm->rank}, all[ranks];
+    memset(all, 0, sizeof all);
+    MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine, MPI_BYTE, host);
+    bool ok = true;
+    for (int i = 0; i < ranks; i++) {
+        int found = -1;
+        comm->pid[i] = all[i].pid;
+        ok = ok && read_memory(all[i].pid, all[i].at, &found, sizeof found) == sizeof found &&
+             found == all[i].rank;
+    }
+    MPI_Barrier(host); /* nobody goes on while it is read */
+    return ok;
+}
+
+void comm_forget_nodes(tdm_comm *comm)
+{
+    if (comm->node != MPI_COMM_NULL) MPI_Comm_free(&comm->node);
+    if (comm->across != MPI_COMM_NULL) MPI_Comm_free(&comm->across);
+    tdm_free(comm->pid);
+    comm->pid = NULL;
+}
+
+/* Ranks of this host in groups of `most`, or all of them. */
+static MPI_Comm split_host(const tdm_comm *comm, int most)
+{
+    MPI_Comm host, group;
+    MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &host);
+    if (most <= 0) return host;
+    int place;
+    MPI_Comm_rank(host, &place);
+    MPI_Comm_split(host, place / most, place, &group);
+    MPI_Comm_free(&host);
+    return group;
+}
+
+/* All ranks or none use the nodes: they must be of one size, and readable. */
+static bool nodes_are_usable(const tdm_comm *comm, int ranks, bool readable)
+{
+    int least[3] = {ranks, -ranks, readable};
+    MPI_Allreduce(MPI_IN_PLACE, least, 3, MPI_INT, MPI_MIN, comm->mpi);
+    if (!least[2])
+        tdm_log(TDM_LOG_INFO, "ranks of one node may not read each other's memory here (process_vm_readv): "
+                              "their gradients go through MPI");
+    return least[0] == -least[1] && least[2];
+}
+
+tdm_status comm_find_nodes(tdm_comm *comm, int most_ranks)
+{
+    comm_forget_nodes(comm);
+    comm->node_rank = comm->across_rank = 0;
+    comm->node_size = comm->across_size = 1;
+    if (comm->size == 1) return TDM_OK;
+    MPI_Comm node = split_host(comm, most_ranks);
+    int ranks;
+    MPI_Comm_size(node, &ranks);
+    tdm_status status = tdm_comm_agree(comm, TDM_ALLOC(ranks, &comm->pid));
+    if (status == TDM_OK && nodes_are_usable(comm, ranks, reads_all(comm, node, ranks)) && ranks > 1) {
+        comm->node = node;
+        comm->node_size = ranks;
+        MPI_Comm_rank(node, &comm->node_rank);
+    } else {
+        MPI_Comm_free(&node);
+    }
+    TDM_TRY(status);
+    MPI_Comm_split(comm->mpi, comm->node_rank, comm->rank, &comm->across);
+    MPI_Comm_rank(comm->across, &comm->across_rank);
+    MPI_Comm_size(comm->across, &comm->across_size);
+    return TDM_OK;
+}
