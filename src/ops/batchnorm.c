@@ -127,17 +127,17 @@ void tdm_batchnorm_backward_sums(tdm_ops *ops, int64_t t, int64_t width, const v
     tdm_op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
 }
 
-/* dx = scale·g + slope·(x - mean) + offset */
-void tdm_batchnorm_backward_data(tdm_ops *ops, int64_t t, int64_t width, const void *x, const void *dy,
-                                 const tdm_batchnorm *norm, bool relu, const double *sum, double count,
-                                 void *dx)
+/* slope[width], and offset[width] behind it, in the first thread's scratch */
+static float *slope_and_offset(tdm_ops *ops, int64_t width)
 {
-    const double start = tdm_op_begin();
-    float *slope = scratch_of(ops, 0, width).extra, *offset = slope + width;
-    for (int64_t i = 0; i < width; i++) {
-        slope[i] = (float)(-(double)norm->scale[i] * norm->rstd[i] * sum[width + i] / count);
-        offset[i] = (float)(-(double)norm->scale[i] * sum[i] / count);
-    }
+    return scratch_of(ops, 0, width).extra;
+}
+
+/* dx = scale·g + slope·(x - mean) + offset; `sum` as in tdm_batchnorm_backward_sums, or NULL */
+static void backward_pass(tdm_ops *ops, int64_t t, int64_t width, const void *x, const void *dy,
+                          const tdm_batchnorm *norm, bool relu, double *sum, void *dx)
+{
+    const float *slope = slope_and_offset(ops, width);
     const pass p = {.ops = ops,
                     .width = width,
                     .x = x,
@@ -145,9 +145,22 @@ void tdm_batchnorm_backward_data(tdm_ops *ops, int64_t t, int64_t width, const v
                     .norm = norm,
                     .relu = relu,
                     .slope = slope,
-                    .offset = offset,
+                    .offset = slope + width,
                     .dx = dx};
-    run_pass(&p, t, NULL);
+    run_pass(&p, t, sum);
+}
+
+void tdm_batchnorm_backward_data(tdm_ops *ops, int64_t t, int64_t width, const void *x, const void *dy,
+                                 const tdm_batchnorm *norm, bool relu, const double *sum, double count,
+                                 void *dx)
+{
+    const double start = tdm_op_begin();
+    float *slope = slope_and_offset(ops, width), *offset = slope + width;
+    for (int64_t i = 0; i < width; i++) {
+        slope[i] = (float)(-(double)norm->scale[i] * norm->rstd[i] * sum[width + i] / count);
+        offset[i] = (float)(-(double)norm->scale[i] * sum[i] / count);
+    }
+    backward_pass(ops, t, width, x, dy, norm, relu, NULL, dx);
     tdm_op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
 }
 
@@ -155,18 +168,8 @@ void tdm_batchnorm_backward_fixed(tdm_ops *ops, int64_t t, int64_t width, const 
                                   const tdm_batchnorm *norm, bool relu, double *sum, void *dx)
 {
     const double start = tdm_op_begin();
-    float *slope = scratch_of(ops, 0, width).extra, *offset = slope + width;
-    memset(slope, 0, sizeof(float) * 2 * (size_t)width);
-    const pass p = {.ops = ops,
-                    .width = width,
-                    .x = x,
-                    .dy = dy,
-                    .norm = norm,
-                    .relu = relu,
-                    .slope = slope,
-                    .offset = offset,
-                    .dx = dx};
-    run_pass(&p, t, sum);
+    memset(slope_and_offset(ops, width), 0, sizeof(float) * 2 * (size_t)width);
+    backward_pass(ops, t, width, x, dy, norm, relu, sum, dx);
     tdm_op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
 }
 
