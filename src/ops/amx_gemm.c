@@ -27,19 +27,18 @@
  * reloading sums, hence no such cut; prefetching into L1 or L2 by software gained nothing either. Memory
  * comes next: 64-byte pieces of rows written through the caches reach 2.4 GB/s, streaming stores of pairs of
  * lines 15 GB/s. And the weight gradient is one third faster with its operands packed again for every block
- * than with a packed copy shared through memory.
+ * than with a packed copy shared through memory. An activation applied while y is stored gained nothing
+ * either: forward it took as long as a pass of its own, and backward, where the activation's input has to be
+ * read in pieces of two lines from rows that are far apart, a third longer.
  */
 #include "amx_gemm.h"
 
-#include <cpuid.h>
-#include <immintrin.h>
+#include "amx_tiles.h"
+
 #include <omp.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 enum {
-    TILE = 16,              /* rows of a tile, columns of a tile of sums */
     PANEL = AMX_PANEL,      /* rows or columns of the micro kernel */
     STEP = 32,              /* k of one step of the micro kernel */
     BLOCK = PANEL * STEP,   /* elements of one step of one panel; also sums of the micro kernel */
@@ -71,20 +70,6 @@ static size_t round_to_line(size_t bytes)
 
 /* ---- Tiles ---- */
 
-bool amx_gemm_available(void)
-{
-    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 }; /* Linux, arch/x86/xstate.rst */
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512vl"))
-        return false;
-    if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) || !(eax >> 5 & 1u)) return false; /* AVX512_BF16 */
-    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
-    if (!(edx >> 22 & 1u) || !(edx >> 24 & 1u)) return false; /* AMX-BF16, AMX-TILE */
-    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
-}
-
 /* Keeps the compiler from moving plain stores past a tile load, whose intrinsic does not say what it reads.
  */
 static inline void finish_stores(void)
@@ -92,23 +77,7 @@ static inline void finish_stores(void)
     __asm__ volatile("" ::: "memory");
 }
 
-/* All eight tiles: 16 rows of 64 bytes. The layout is LDTILECFG's. */
-static void configure_tiles(void)
-{
-    static const struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } config __attribute__((aligned(64))) = {
-        .palette = 1,
-        .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-        .rows = {TILE, TILE, TILE, TILE, TILE, TILE, TILE, TILE},
-    };
-    _tile_loadconfig(&config);
-}
-
-/* The sums of the micro kernel live in tiles 0 to 3: | 0 1 |
- *                                                    | 2 3 |  */
+/* 32 x 32 sums, in tiles 0 to 3 */
 static inline void load_sums(const float *c, int64_t row_step)
 {
     int64_t bytes = row_step * 4;
@@ -193,37 +162,6 @@ static share share_of(int thread, int threads, int64_t row_panels, int64_t col_p
 
 /* ---- Packing ---- */
 
-/* Transposes 16 x 16 dwords in registers: pairs of rows, of twos, of fours, of eights. */
-static inline void transpose_dwords(__m512i r[16])
-{
-    __m512i s[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-        s[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        s[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) { /* r[i + j]: column j of each lane, rows i to i + 3 */
-        r[i] = _mm512_unpacklo_epi64(s[i], s[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(s[i], s[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(s[i + 1], s[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(s[i + 1], s[i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) { /* lanes: columns j, 4 + j, 8 + j, 12 + j */
-        __m512i a = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88),
-                b = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
-        __m512i c = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
-        __m512i d = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
-        s[j] = _mm512_shuffle_i32x4(a, c, 0x88);
-        s[8 + j] = _mm512_shuffle_i32x4(a, c, 0xdd);
-        s[4 + j] = _mm512_shuffle_i32x4(b, d, 0x88);
-        s[12 + j] = _mm512_shuffle_i32x4(b, d, 0xdd);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) r[i] = s[i];
-}
-
 /* stream: past the caches */
 static inline void store_line(uint16_t *to, __m512i line, bool stream)
 {
@@ -295,7 +233,7 @@ static inline void pack_right_transposed(const uint16_t *x, int64_t row_step, ui
         __m512i r[TILE];
 #pragma GCC unroll 16
         for (int n = 0; n < TILE; n++) r[n] = _mm512_loadu_si512(x + (half * TILE + n) * row_step);
-        transpose_dwords(r);
+        amx_transpose_dwords(r);
 #pragma GCC unroll 16
         for (int p = 0; p < TILE; p++) store_line(panel + half * (BLOCK / 2) + p * 32, r[p], true);
     }
@@ -529,7 +467,7 @@ void amx_multiply(int threads, int64_t t, int64_t k, int64_t n, const uint16_t *
             carve_product_scratch((unsigned char *)workspace + (size_t)thread * scratch_bytes);
         share mine = share_of(thread, team, ceil_div(t, PANEL), ceil_div(n, PANEL));
         int64_t panels = mine.row_end - mine.row_begin, blocks = ceil_div(panels, rows_of_block(p.steps));
-        configure_tiles();
+        amx_configure_tiles(TILE);
         for (int64_t b = 0; b < blocks; b++) {
             int64_t begin = (mine.row_begin + part_begin(panels, blocks, b)) * PANEL;
             int64_t end = smaller((mine.row_begin + part_begin(panels, blocks, b + 1)) * PANEL, t);
@@ -711,7 +649,7 @@ void amx_backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, con
         int64_t row_panels = mine.row_end - mine.row_begin, col_panels = mine.col_end - mine.col_begin;
         int64_t row_parts, col_parts;
         cut_share(row_panels, col_panels, &row_parts, &col_parts);
-        configure_tiles();
+        amx_configure_tiles(TILE);
         for (int64_t i = 0; i < row_parts; i++)
             for (int64_t j = 0; j < col_parts; j++) {
                 share block = {.row_begin = mine.row_begin + part_begin(row_panels, row_parts, i),

@@ -13,10 +13,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* True if the CPU has AMX-BF16 and AVX512_BF16 and the operating system lets this process use tiles; asks the
- * kernel for that permission. */
-bool amx_gemm_available(void);
-
 /* ---- Weights ----
  * The right operand of a product, k contracted and n kept, as bf16 tiles: n in panels of 32, k in steps of
  * 32,

@@ -15,34 +15,17 @@
  * are padded with zeros to multiples of 32. Queries go in blocks of 32. */
 #include "attention_amx.h"
 
-#include <immintrin.h>
+#include "amx_tiles.h"
+
 #include <math.h>
 #include <string.h>
 
-enum {
-    TILE = 16,
-    BLOCK = 32 /* rows and columns of the micro kernel, and k of one step */
-};
+enum { BLOCK = 32 }; /* rows and columns of the micro kernel, and k of one step */
 
-/* Tiles 2, 3 and 5 are the lower half of a block of 32 rows, of which a single short block uses only some:
- * the time of a multiplication is that of its rows. */
-static void configure_tiles(int64_t length)
+/* Rows of the lower half of a block of 32 that are computed: those of a single short block. */
+static int lower_rows(int64_t length)
 {
-    const int64_t lower = length < BLOCK ? tdm_max_i64(length - TILE, 1) : TILE;
-    struct tile_config { /* Intel SDM vol. 1, 18.2: palette 1 */
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } config;
-    memset(&config, 0, sizeof(config));
-    config.palette = 1;
-    for (int i = 0; i < 8; i++) {
-        config.row_bytes[i] = 64;
-        config.rows[i] = TILE;
-    }
-    config.rows[2] = config.rows[3] = config.rows[5] = (uint8_t)lower;
-    __asm__ volatile("" ::: "memory"); /* GCC 12 thinks that the next reads 8 bytes only */
-    _tile_loadconfig(&config);
+    return length < BLOCK ? (int)tdm_max_i64(length - TILE, 1) : TILE;
 }
 
 /* A left operand: bf16 rows of `step` elements; a right one: rows of `step` words, one row per pair of k. */
@@ -56,7 +39,7 @@ typedef struct right_words {
 } right_words;
 
 /* c[32][c_step] = A[32][k_begin … k_end) · B[k_begin … k_end)[32]; k in multiples of 32. Fewer rows of c are
- * written where configure_tiles says so. */
+ * written where lower_rows says so. */
 static inline void multiply_block(left_rows left, right_words right, int64_t k_begin, int64_t k_end, float *c,
                                   int64_t c_step)
 {
@@ -133,38 +116,6 @@ static void interleave_rows(int64_t rows, int64_t width, const uint16_t *from, i
     memset(words + pairs * step, 0, sizeof(*words) * (size_t)((padded / 2 - pairs) * step));
 }
 
-/* Transposes a 16 x 16 block of words in registers. */
-static inline void transpose_words(__m512i r[16])
-{
-    __m512i t[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) { /* r[4i + j]: column j of each lane, rows 4i … 4i + 3 */
-        r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-        r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-        r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-        r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) { /* lanes 0, 2 and lanes 1, 3 of two groups of rows */
-        t[j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88);
-        t[4 + j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
-        t[8 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
-        t[12 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        r[j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0x88);
-        r[4 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0x88);
-        r[8 + j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0xdd);
-        r[12 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0xdd);
-    }
-}
-
 /* words[step/2][padded]: word (d, row) = elements (2d, 2d + 1) of the row; zero beyond rows and width. */
 static void transpose_rows(int64_t rows, int64_t width, const uint16_t *from, int64_t from_step,
                            int64_t padded, int64_t step, uint32_t *words)
@@ -176,7 +127,7 @@ static void transpose_rows(int64_t rows, int64_t width, const uint16_t *from, in
             for (int i = 0; i < TILE; i++)
                 block[i] = row + i < rows ? load_part(from + (row + i) * from_step, column, width)
                                           : _mm512_setzero_si512();
-            transpose_words(block);
+            amx_transpose_dwords(block);
             uint32_t *to = words + column / 2 * padded + row;
 #pragma GCC unroll 16
             for (int i = 0; i < TILE; i++) _mm512_store_si512(to + i * padded, block[i]);
@@ -329,7 +280,7 @@ void tdm_attention_amx_forward(const tdm_attention_head *head, int64_t count, vo
     forward_operands o[TDM_AMX_MAX_HEADS];
     unsigned char *at = scratch;
     for (int64_t h = 0; h < count; h++) load_forward(&head[h], &at, &o[h]);
-    configure_tiles(head->length);
+    amx_configure_tiles(lower_rows(head->length));
     for (int64_t query = 0; query < head->length; query += BLOCK) forward_block(head, o, count, query);
     _tile_release();
 }
@@ -458,7 +409,7 @@ static void transpose_block(const backward_operands *o, int64_t query, int64_t k
         __m512i block[16];
 #pragma GCC unroll 16
         for (int i = 0; i < TILE; i++) block[i] = _mm512_load_si512(words + i * o->rows + key);
-        transpose_words(block);
+        amx_transpose_dwords(block);
 #pragma GCC unroll 16
         for (int i = 0; i < TILE; i++) _mm512_store_si512(to + (key + i) * o->rows + query, block[i]);
     }
@@ -520,7 +471,7 @@ void tdm_attention_amx_backward(const tdm_attention_head *head, int64_t count, v
         take_backward(&head[h], &at, &o[h]);
         load_backward(&head[h], &o[h]);
     }
-    configure_tiles(head->length);
+    amx_configure_tiles(lower_rows(head->length));
     for (int64_t query = 0; query < head->length; query += BLOCK) query_block(head, o, count, query);
     for (int64_t key = 0; key < head->length; key += BLOCK) key_block(head, o, count, key);
     _tile_release();

@@ -15,7 +15,7 @@ typedef struct amx_linear {
 static bool supports(const tdm_ops *ops, const linear_shape *shape)
 {
     (void)shape;
-    return ops->dtype == TDM_BF16 && ops->cpu.amx_bf16 && amx_gemm_available();
+    return ops->dtype == TDM_BF16 && ops->cpu.amx_bf16 && ops->cpu.avx512_bf16;
 }
 
 static void destroy(void **state)

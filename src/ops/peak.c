@@ -1,7 +1,6 @@
 /* Peak arithmetic of this machine: independent accumulators in registers, nothing from memory. */
 #include "ops_impl.h"
 
-#include <string.h>
 
 /* Runs `rounds` rounds and returns the flop done; the result is used so that nothing is optimised away. */
 typedef double (*peak_loop)(int64_t rounds, float *sink);
@@ -22,7 +21,7 @@ static double loop_generic(int64_t rounds, float *sink)
 }
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "amx_tiles.h"
 
 __attribute__((target("avx2,fma"))) static double loop_avx2(int64_t rounds, float *sink)
 {
@@ -64,19 +63,7 @@ __attribute__((target("avx512f,avx512bf16"))) static double loop_dpbf16(int64_t 
 /* Four accumulator tiles of 16 x 16 f32, each round 16 x 16 x 32 multiply-adds per tile. */
 __attribute__((target("amx-tile,amx-bf16"))) static double loop_amx(int64_t rounds, float *sink)
 {
-    struct tile_config { /* Intel SDM vol. 1, 18.2: palette 1 */
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } config;
-    memset(&config, 0, sizeof(config));
-    config.palette = 1;
-    for (int i = 0; i < 8; i++) {
-        config.row_bytes[i] = 64;
-        config.rows[i] = 16;
-    }
-    __asm__ volatile("" ::: "memory"); /* GCC 12 thinks that the next reads 8 bytes only */
-    _tile_loadconfig(&config);
+    amx_configure_tiles(TILE);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);

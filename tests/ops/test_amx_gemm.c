@@ -13,7 +13,9 @@
 
 static void require_amx(void)
 {
-    if (amx_gemm_available()) return;
+    tdm_cpu cpu;
+    assert_int_equal(tdm_cpu_detect(&cpu), TDM_OK);
+    if (cpu.amx_bf16 && cpu.avx512_bf16) return;
     print_message("no AMX-BF16 on this CPU: skipped\n");
     skip();
 }
