@@ -4,6 +4,7 @@
 #include <string.h>
 
 struct tdm_model {
+    tdm_ops *ops;
     tdm_params *params;
     tdm_scratch scratch;
     tower *tower[TDM_MODALITIES];
@@ -87,6 +88,7 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
     TDM_TRY(find_towers(config, types));
     TDM_TRY(TDM_ALLOC(1, model));
     tdm_model *m = *model;
+    m->ops = ops;
     m->params = params;
     m->embed_dim = config->model.embed_dim;
     m->logit_scale_max = config->model.logit_scale_max;
@@ -204,7 +206,7 @@ void tdm_model_clear_gradients(tdm_model *model, tdm_span stretch)
         const int64_t begin = row->offset + (written ? row->size : 0);
         const int64_t end = i + 1 < p->count ? p->row[i + 1].offset : p->total;
         if (written) tdm_linear_clear_gradient(row->linear);
-        memset(p->grad + begin, 0, sizeof(float) * (size_t)(end - begin));
+        tdm_clear(model->ops, end - begin, p->grad + begin);
     }
 }
 

@@ -5,6 +5,9 @@
 
 #include <math.h>
 #include <string.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 /* Calls `call` with DTYPE a compile-time constant. */
@@ -154,6 +157,22 @@ static void bf16_to_f32(int64_t n, const uint16_t *x, float *y)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) y[i] = bf16_value(x[i]);
+}
+
+static void clear(int64_t n, float *x)
+{
+    int64_t done = 0;
+#if defined(__AVX512F__)
+    enum { STREAMED = 1 << 18, LINES = 32 }; /* floats; 128 bytes at once */
+    if (n >= STREAMED && (uintptr_t)x % 64 == 0) {
+        for (; done + LINES <= n; done += LINES) {
+            _mm512_stream_ps(x + done, _mm512_setzero_ps());
+            _mm512_stream_ps(x + done + 16, _mm512_setzero_ps());
+        }
+        _mm_sfence();
+    }
+#endif
+    memset(x + done, 0, sizeof(float) * (size_t)(n - done));
 }
 
 static void add(int64_t n, const float *a, const float *b, float *y)
@@ -572,6 +591,7 @@ const tdm_kernels KERNEL_TABLE = {
     .name = KERNEL_NAME,
     .f32_to_bf16 = f32_to_bf16,
     .bf16_to_f32 = bf16_to_f32,
+    .clear = clear,
     .add = add,
     .add_act = add_act,
     .layernorm_forward = layernorm_forward,

@@ -183,6 +183,18 @@ void tdm_to_act(tdm_ops *ops, int64_t n, const float *x, void *y)
     tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
 }
 
+void tdm_clear(tdm_ops *ops, int64_t n, float *x)
+{
+    double start = tdm_op_begin();
+    int threads = tdm_ops_threads_for(ops, n, 4);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int part = 0; part < threads; part++) {
+        int64_t begin = tdm_part_begin(n, threads, part), end = tdm_part_begin(n, threads, part + 1);
+        ops->kernels->clear(end - begin, x + begin);
+    }
+    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+}
+
 void tdm_from_act(tdm_ops *ops, int64_t n, const void *x, float *y)
 {
     double start = tdm_op_begin();

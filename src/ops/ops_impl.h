@@ -54,6 +54,7 @@ typedef struct tdm_kernels {
     const char *name;
     void (*f32_to_bf16)(int64_t n, const float *x, uint16_t *y);
     void (*bf16_to_f32)(int64_t n, const uint16_t *x, float *y);
+    void (*clear)(int64_t n, float *x);
     /* y = a + b; y may be a or b */
     void (*add)(int64_t n, const float *a, const float *b, float *y);
     void (*add_act)(tdm_dtype dtype, int64_t n, const void *a, const float *b, float *y);
