@@ -200,9 +200,9 @@ def node_sum_s(node, elements):
     return F32 * elements / node.ranks * (node.ranks + 1) / node.memory if node.ranks > 1 else 0.0
 
 
-def node_copy_s(node, elements):
-    """It copies the other parts."""
-    return 2 * F32 * elements / node.ranks * (node.ranks - 1) / node.memory
+def node_copy_s(node, elements, cached):
+    """It writes that part into the memory of the others; on one node while the sum is in the cache."""
+    return F32 * elements / node.ranks * (node.ranks - cached) / node.memory if node.ranks > 1 else 0.0
 
 
 class Flow:
@@ -225,7 +225,7 @@ class Flow:
         return self.latency <= 0.0 and self.left <= 1e-3
 
     def own_work_s(self):
-        return sum_s(self.node, self.sent) if self.round == 0 else node_copy_s(self.node, self.elements)
+        return sum_s(self.node, self.sent) if self.round == 0 else node_copy_s(self.node, self.elements, False)
 
 
 def until_next(flows):
@@ -276,7 +276,7 @@ class Sums:
             if self.nodes > 1:
                 self.flows.append(Flow(elements, self.network, self.node, self.nodes, self.wire_bytes))
             else:
-                spent += self.work(node_copy_s(self.node, elements))
+                spent += self.work(node_copy_s(self.node, elements, True))
         for f in list(self.flows):
             if not f.arrived():
                 continue

@@ -87,10 +87,11 @@ static void send_round(simulation *s, sum *x)
     }
 }
 
-static void copy_in_node(const simulation *s, double elements)
+/* Writes the part into the memory of the others; on one node while it is in the cache. */
+static void push_in_node(const simulation *s, double elements)
 {
     const double ranks = s->plan->node_ranks;
-    move_bytes(s, 2.0 * F32 * elements / ranks * (ranks - 1));
+    if (ranks > 1) move_bytes(s, F32 * elements / ranks * (ranks - (s->nodes == 1)));
 }
 
 static void start_sum(simulation *s)
@@ -105,7 +106,7 @@ static void start_sum(simulation *s)
         x->elements = elements;
         send_round(s, x);
     } else {
-        copy_in_node(s, (double)elements);
+        push_in_node(s, (double)elements);
     }
     s->started++;
 }
@@ -118,7 +119,7 @@ static bool next_round(simulation *s, sum *x)
         send_round(s, x);
         return false;
     }
-    copy_in_node(s, (double)x->elements);
+    push_in_node(s, (double)x->elements);
     return true;
 }
 

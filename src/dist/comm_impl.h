@@ -34,6 +34,8 @@ TDM_CHECKED tdm_status comm_find_nodes(tdm_comm *comm, int most_ranks);
 void comm_forget_nodes(tdm_comm *comm);
 /* to[n] <- from[n] in the memory of rank `peer` of this node. Aborts the job when that process is gone. */
 void comm_read_peer(tdm_comm *comm, int peer, const float *from, float *to, int64_t n);
+/* to[n] in the memory of rank `peer` of this node <- from[n]. */
+void comm_write_peer(tdm_comm *comm, int peer, const float *from, float *to, int64_t n);
 
 /* ---- parts.c ---- */
 /* Piece i of `span` cut into `parts`; cuts lie on multiples of 16 elements, counted from its begin. */

@@ -1,8 +1,9 @@
-/* Which ranks share a node, and how they read each other's memory.
+/* Which ranks share a node, and how they read and write each other's memory.
  *
- * process_vm_readv copies straight out of another process, once, with nothing to set up: arenas stay private
- * memory in huge pages. It needs the right to trace that process, which some containers withhold; then every
- * rank counts as a node of its own and all goes through MPI. */
+ * process_vm_readv and process_vm_writev copy straight out of another process or into it, once, with nothing
+ * to set up. Arenas stay private memory in huge pages; a shared window has small ones, which cost the kernels
+ * that work on it more than the copies cost. They need the right to trace that process, which some containers
+ * withhold; then every rank counts as a node of its own and all goes through MPI. */
 #include "comm_impl.h"
 
 #include "tandem/base.h"
@@ -12,27 +13,43 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Bytes that were read; less than `bytes` with errno set on failure. */
-static size_t read_memory(pid_t pid, const void *from, void *to, size_t bytes)
+typedef ssize_t copy_function(pid_t pid, const struct iovec *local, unsigned long local_count,
+                              const struct iovec *remote, unsigned long remote_count, unsigned long flags);
+
+/* Bytes that were copied; less than `bytes` with errno set on failure. */
+static size_t copy(copy_function *function, pid_t pid, uintptr_t here, uintptr_t there, size_t bytes)
 {
     size_t done = 0;
     while (done < bytes) {
-        const struct iovec local = {(char *)to + done, bytes - done};
-        const struct iovec remote = {(char *)(uintptr_t)from + done, bytes - done};
-        const ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+        const struct iovec local = {(void *)(here + done), bytes - done};
+        const struct iovec remote = {(void *)(there + done), bytes - done};
+        const ssize_t n = function(pid, &local, 1, &remote, 1, 0);
         if (n <= 0) break;
         done += (size_t)n;
     }
     return done;
 }
 
+_Noreturn static void abort_copy(tdm_comm *comm, int peer)
+{
+    (void)tdm_error_set(TDM_E_IO, __FILE__, __LINE__,
+                        "cannot reach the memory of process %d of this node: %s", (int)comm->pid[peer],
+                        strerror(errno));
+    tdm_comm_abort(comm);
+}
+
 void comm_read_peer(tdm_comm *comm, int peer, const float *from, float *to, int64_t n)
 {
     const size_t bytes = (size_t)n * sizeof *to;
-    if (read_memory(comm->pid[peer], from, to, bytes) == bytes) return;
-    (void)tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "cannot read the memory of process %d of this node: %s",
-                        (int)comm->pid[peer], strerror(errno));
-    tdm_comm_abort(comm);
+    if (copy(process_vm_readv, comm->pid[peer], (uintptr_t)to, (uintptr_t)from, bytes) != bytes)
+        abort_copy(comm, peer);
+}
+
+void comm_write_peer(tdm_comm *comm, int peer, const float *from, float *to, int64_t n)
+{
+    const size_t bytes = (size_t)n * sizeof *to;
+    if (copy(process_vm_writev, comm->pid[peer], (uintptr_t)from, (uintptr_t)to, bytes) != bytes)
+        abort_copy(comm, peer);
 }
 
 /* Whether this rank can read every other one of `host`; fills comm->pid. A number that only the right process
@@ -50,7 +67,9 @@ static bool reads_all(tdm_comm *comm, MPI_Comm host, int ranks)
     for (int i = 0; i < ranks; i++) {
         int found = -1;
         comm->pid[i] = all[i].pid;
-        ok = ok && read_memory(all[i].pid, all[i].at, &found, sizeof found) == sizeof found &&
+        ok = ok &&
+             copy(process_vm_readv, all[i].pid, (uintptr_t)&found, (uintptr_t)all[i].at, sizeof found) ==
+                 sizeof found &&
              found == all[i].rank;
     }
     MPI_Barrier(host); /* nobody goes on while it is read */

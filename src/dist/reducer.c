@@ -4,12 +4,12 @@
  *   summed     this rank has added its part of it over the ranks of its node, out of their memory
  *   sent       the pieces of that part are on their way to the nodes that complete them
  *   scattered  what the other nodes sent for this rank's piece has arrived and is added
- *   gathered   the completed pieces of the part have arrived from the other nodes
- *   pulled     the other parts of the bucket are copied from the ranks of the node
+ *   pushed     the completed pieces of the part have arrived from the other nodes, and this rank has written
+ * the part into the memory of the ranks of its node (on one node: as soon as it was added)
  *
  * Each is a count of buckets, in the order in which backward finishes them: from the end of the arena. Ranks
- * of a node see each other's `ready`, `gathered` and `pulled` in a shared window. Sharded sums end at
- * `scattered`; a gathering of weights begins there.
+ * of a node see each other's `ready` and `pushed` in a shared window. A part of an arena is read and written
+ * by its rank alone, between the two. Sharded sums end at `scattered`; a gathering of weights begins there.
  *
  * Nothing advances by itself: MPI has no progress thread here, and additions need a core anyway. */
 #include "wire.h"
@@ -20,7 +20,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { SLOTS = 4 }; /* buckets between `sent` and `gathered` */
+enum { SLOTS = 4 }; /* buckets between `sent` and `pushed` */
 
 typedef struct bucket {
     tdm_span all, part, own; /* own: this rank's piece of its part */
@@ -29,7 +29,7 @@ typedef struct bucket {
 /* A rank's counts, which only grow, in a cache line of their own. */
 typedef struct counts {
     _Alignas(64) _Atomic int64_t ready;
-    _Atomic int64_t gathered, pulled;
+    _Atomic int64_t pushed;
 } counts;
 
 typedef struct arena {
@@ -60,7 +60,7 @@ struct tdm_reducer {
     bool sum, gather;   /* which stages it passes */
     tdm_wire wire;
     int64_t base; /* buckets of all that came before */
-    int64_t ready, summed, sent, scattered, gathered, pulled;
+    int64_t ready, summed, sent, scattered, pushed;
     double polls_s; /* since the last finish */
 };
 
@@ -135,8 +135,7 @@ static void meet_node(tdm_reducer *r)
     }
     r->mine = r->peer[r->comm->node_rank];
     atomic_store(&r->mine->ready, 0);
-    atomic_store(&r->mine->gathered, 0);
-    atomic_store(&r->mine->pulled, 0);
+    atomic_store(&r->mine->pushed, 0);
     MPI_Barrier(node);
 }
 
@@ -189,11 +188,11 @@ void tdm_reducer_destroy(tdm_reducer **reducer)
 
 /* ---- Within a node ---- */
 
-typedef enum count { READY, GATHERED, PULLED } count;
+typedef enum count { READY, PUSHED } count;
 
 static _Atomic int64_t *count_at(counts *c, count which)
 {
-    return which == READY ? &c->ready : which == GATHERED ? &c->gathered : &c->pulled;
+    return which == READY ? &c->ready : &c->pushed;
 }
 
 static void tell(tdm_reducer *r, count which, int64_t value)
@@ -212,24 +211,26 @@ static bool all_have(const tdm_reducer *r, count which, int64_t value)
     return true;
 }
 
+/* Nothing happens to the part between the sum and the push. */
+static bool pushes_at_once(const tdm_reducer *r)
+{
+    return r->sum && r->gather && r->comm->across_size == 1;
+}
+
 static void sum_in_node(tdm_reducer *r, int64_t k)
 {
     const tdm_span part = r->bucket[k].part;
-    if (!r->sum || r->comm->node_size == 1 || part.begin == part.end) return;
-    wire_add_peers(r->comm, r->options.threads, r->arena->peer, r->arena->at + part.begin,
-                   part.end - part.begin);
+    if (r->sum && r->comm->node_size > 1)
+        wire_add_peers(r->comm, r->options.threads, r->arena->peer, r->arena->at + part.begin,
+                       part.end - part.begin, pushes_at_once(r));
 }
 
-static void pull_from_node(tdm_reducer *r, int64_t k)
+static void push_to_node(tdm_reducer *r, int64_t k)
 {
-    const int ranks = r->comm->node_size;
-    if (!r->gather) return;
-    for (int i = 1; i < ranks; i++) { /* every rank begins with another one */
-        const int peer = (r->comm->node_rank + i) % ranks;
-        const tdm_span part = part_of(r->bucket[k].all, ranks, peer);
-        wire_copy_peer(r->comm, r->options.threads, peer, r->arena->peer[peer] + part.begin,
-                       r->arena->at + part.begin, part.end - part.begin);
-    }
+    const tdm_span part = r->bucket[k].part;
+    if (r->gather && r->comm->node_size > 1 && !pushes_at_once(r))
+        wire_push(r->comm, r->options.threads, r->arena->peer, r->arena->at + part.begin,
+                  part.end - part.begin);
 }
 
 /* ---- Between nodes ---- */
@@ -261,21 +262,23 @@ static void send_pieces(tdm_reducer *r, int64_t k)
     const int nodes = r->comm->across_size, mine = r->comm->across_rank;
     const bucket *b = &r->bucket[k];
     slot *s = &r->slot[k % SLOTS];
-    float *part = r->arena->at + b->part.begin;
     s->requests = 0;
     if (!r->sum || nodes == 1) return;
     for (int i = 1; i < nodes; i++) {
         const int m = (mine + nodes - i) % nodes;
         add_request(r, s, false, received_from(r, s, m), b->own.end - b->own.begin, m, k);
     }
-    if (r->wire == TDM_WIRE_BF16)
-        wire_to_bf16(r->options.threads, part, s->rounded, b->part.end - b->part.begin);
     for (int i = 1; i < nodes; i++) {
         const int m = (mine + i) % nodes;
         const tdm_span piece = part_of(b->part, nodes, m);
-        void *data = r->wire == TDM_WIRE_BF16 ? (void *)(s->rounded + (piece.begin - b->part.begin))
-                                              : (void *)(r->arena->at + piece.begin);
-        add_request(r, s, true, data, piece.end - piece.begin, m, k);
+        const int64_t n = piece.end - piece.begin;
+        void *data = r->arena->at + piece.begin;
+        if (r->wire == TDM_WIRE_BF16) {
+            uint16_t *rounded = s->rounded + (piece.begin - b->part.begin);
+            wire_to_bf16(r->options.threads, data, rounded, n);
+            data = rounded;
+        }
+        add_request(r, s, true, data, n, m, k);
     }
 }
 
@@ -349,26 +352,23 @@ static bool advance(tdm_reducer *r)
     bool moved = false;
     for (; r->summed < r->ready && all_have(r, READY, r->summed + 1); r->summed++, moved = true)
         sum_in_node(r, r->summed);
-    for (; r->sent < r->summed && r->sent < r->gathered + SLOTS; r->sent++, moved = true)
+    for (; r->sent < r->summed && r->sent < r->pushed + SLOTS; r->sent++, moved = true)
         send_pieces(r, r->sent);
     for (; r->scattered < r->sent && arrived(r, r->scattered); r->scattered++, moved = true) {
         add_received(r, r->scattered);
         send_completed(r, r->scattered);
     }
-    for (; r->gathered < r->scattered && arrived(r, r->gathered); moved = true) {
-        keep_completed(r, r->gathered);
-        tell(r, GATHERED, ++r->gathered);
-    }
-    for (; r->pulled < r->gathered && all_have(r, GATHERED, r->pulled + 1); moved = true) {
-        pull_from_node(r, r->pulled);
-        tell(r, PULLED, ++r->pulled);
+    for (; r->pushed < r->scattered && arrived(r, r->pushed); moved = true) {
+        keep_completed(r, r->pushed);
+        push_to_node(r, r->pushed);
+        tell(r, PUSHED, ++r->pushed);
     }
     return moved;
 }
 
 void tdm_reducer_poll(tdm_reducer *reducer)
 {
-    if (reducer->pulled == reducer->ready) return;
+    if (reducer->pushed == reducer->ready) return;
     const double start_s = tdm_now_s();
     (void)advance(reducer);
     reducer->polls_s += tdm_now_s() - start_s;
@@ -396,14 +396,14 @@ static void complete(tdm_reducer *r, tdm_comm_time *time)
     for (bool done = false; !done;) {
         const bool moved = advance(r);
         if (!together) MPI_Test(&barrier, &together, MPI_STATUS_IGNORE);
-        done = together && r->pulled == r->buckets && all_have(r, PULLED, r->buckets);
+        done = together && r->pushed == r->buckets && all_have(r, PUSHED, r->buckets);
         if (!moved && !done) sched_yield();
         const double now_s = tdm_now_s();
         *(moved || together ? &time->transfer_s : &time->wait_s) += now_s - last_s;
         last_s = now_s;
     }
     r->base += r->buckets;
-    r->ready = r->summed = r->sent = r->scattered = r->gathered = r->pulled = 0;
+    r->ready = r->summed = r->sent = r->scattered = r->pushed = 0;
 }
 
 void tdm_reducer_finish(tdm_reducer *reducer, tdm_comm_time *time)

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* Elements that a thread works on at once: a buffer of them stays in its L2 cache. Copies need none. */
+/* Elements that a thread works on at once: a buffer of them stays in its L2 cache. Conversions need none. */
 enum { BLOCK = 16384, COPY = 1 << 18 };
 
 /* Threads that a loop of `n` pieces is worth. */
@@ -40,34 +40,43 @@ static float value_of_bf16(uint16_t half)
     return value;
 }
 
-void wire_copy_peer(tdm_comm *comm, int threads, int peer, const float *from, float *to, int64_t n)
+static void push_block(tdm_comm *comm, float *const *arena, int64_t at, const float *data, int64_t n)
 {
-    const int64_t pieces = pieces_of(n, COPY);
-#pragma omp parallel for num_threads(team(threads, pieces)) schedule(static)
-    for (int64_t i = 0; i < pieces; i++)
-        comm_read_peer(comm, peer, from + i * COPY, to + i * COPY, tdm_min_i64(COPY, n - i * COPY));
+    for (int i = 1; i < comm->node_size; i++) { /* every rank begins with another one */
+        const int peer = (comm->node_rank + i) % comm->node_size;
+        comm_write_peer(comm, peer, data, arena[peer] + at, n);
+    }
 }
 
 /* One block: the first rank's values, then the others' on top of them. */
-static void add_block(tdm_comm *comm, float *const *from, int64_t at, float *own, int64_t n)
+static void add_block(tdm_comm *comm, float *const *arena, int64_t at, float *own, int64_t n, bool push)
 {
     float read[BLOCK], sum[BLOCK];
     const int mine = comm->node_rank;
     float *total = mine == 0 ? own : sum;
-    if (mine != 0) comm_read_peer(comm, 0, from[0] + at, sum, n);
+    if (mine != 0) comm_read_peer(comm, 0, arena[0] + at, sum, n);
     for (int peer = 1; peer < comm->node_size; peer++) {
-        if (peer != mine) comm_read_peer(comm, peer, from[peer] + at, read, n);
+        if (peer != mine) comm_read_peer(comm, peer, arena[peer] + at, read, n);
         add(n, peer == mine ? own : read, total);
     }
     if (total != own) memcpy(own, total, (size_t)n * sizeof *own);
+    if (push) push_block(comm, arena, at, total, n);
 }
 
-void wire_add_peers(tdm_comm *comm, int threads, float *const *from, float *own, int64_t n)
+void wire_add_peers(tdm_comm *comm, int threads, float *const *arena, float *own, int64_t n, bool push)
 {
-    const int64_t pieces = pieces_of(n, BLOCK), offset = own - from[comm->node_rank];
+    const int64_t pieces = pieces_of(n, BLOCK), offset = own - arena[comm->node_rank];
 #pragma omp parallel for num_threads(team(threads, pieces)) schedule(static)
     for (int64_t i = 0; i < pieces; i++)
-        add_block(comm, from, offset + i * BLOCK, own + i * BLOCK, tdm_min_i64(BLOCK, n - i * BLOCK));
+        add_block(comm, arena, offset + i * BLOCK, own + i * BLOCK, tdm_min_i64(BLOCK, n - i * BLOCK), push);
+}
+
+void wire_push(tdm_comm *comm, int threads, float *const *arena, const float *own, int64_t n)
+{
+    const int64_t pieces = pieces_of(n, BLOCK), offset = own - arena[comm->node_rank];
+#pragma omp parallel for num_threads(team(threads, pieces)) schedule(static)
+    for (int64_t i = 0; i < pieces; i++)
+        push_block(comm, arena, offset + i * BLOCK, own + i * BLOCK, tdm_min_i64(BLOCK, n - i * BLOCK));
 }
 
 static void load_row(tdm_wire wire, const void *other, int64_t at, float *y, int64_t n)

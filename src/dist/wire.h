@@ -5,10 +5,11 @@
 
 #include "comm_impl.h"
 
-/* to[n] <- the same elements of `peer`'s arena, which begins at `from`. */
-void wire_copy_peer(tdm_comm *comm, int threads, int peer, const float *from, float *to, int64_t n);
-/* own[n] <- the sum over the node's ranks, in their order, of what stands at from[rank]. */
-void wire_add_peers(tdm_comm *comm, int threads, float *const *from, float *own, int64_t n);
+/* own[n] <- the sum over the node's ranks, in their order, of what they have in this place: arena[rank] is
+ * where the arenas begin. With `push` all of them get the sum, while it is in the cache. */
+void wire_add_peers(tdm_comm *comm, int threads, float *const *arena, float *own, int64_t n, bool push);
+/* All of the node's ranks get own[n]. */
+void wire_push(tdm_comm *comm, int threads, float *const *arena, const float *own, int64_t n);
 /* own[n] <- the sum of `count` rows, in their order: row `mine` is own, the others lie in `other`
  * [count-1][stride] of the wire's type. */
 void wire_add_rows(tdm_wire wire, int threads, int count, int mine, const void *other, int64_t stride,
