@@ -9,11 +9,17 @@
 
 #define TDM_VERSION "0.1.0"
 
-/* Zeroed memory, 64-byte aligned (2 MiB aligned with huge pages advised from 4 MiB up); pair with
- * tdm_free. `what` names the buffer in the error message. bytes = 0 gives a valid pointer. */
+/* Zeroed memory, 64-byte aligned; pair with tdm_free, never with free. From 4 MiB up it is 2 MiB aligned with
+ * huge pages advised, and what is never touched never becomes resident. `what` names the buffer in the error
+ * message. bytes = 0 gives a valid pointer. */
 TDM_CHECKED tdm_status tdm_alloc(size_t bytes, const char *what, void **out);
 #define TDM_ALLOC(count, out) tdm_alloc(sizeof(**(out)) * (size_t)(count), #out, (void **)(out))
 void tdm_free(void *pointer); /* NULL is fine */
+/* By the calling thread: blocks taken so far, and bytes taken less bytes given back. */
+typedef struct tdm_memory_use {
+    int64_t blocks, bytes;
+} tdm_memory_use;
+tdm_memory_use tdm_memory_used(void);
 
 /* A bump allocator for one step's activations. The address range is reserved once and touched on use, so
  * the resident size is that of the largest step. Not thread-safe. {.capacity_bytes = SIZE_MAX} without a

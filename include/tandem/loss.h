@@ -5,6 +5,7 @@
 #ifndef TANDEM_LOSS_H
 #define TANDEM_LOSS_H
 
+#include "tandem/base.h"
 #include "tandem/option.h"
 #include "tandem/ops.h"
 #include "tandem/views.h"
@@ -17,6 +18,7 @@ typedef struct tdm_loss_input {
     const float *text[TDM_TEXT_VIEWS];   /* [B][d] unit norm */
     const int64_t *identity;             /* [B] */
     float logit_scale;                   /* log of the inverse temperature */
+    tdm_scratch *scratch;                /* of scratch_bytes, for temporaries: no step allocates memory */
 } tdm_loss_input;
 
 typedef struct tdm_loss_output {
@@ -34,6 +36,8 @@ typedef struct tdm_loss {
     size_t option_count, option_bytes;
     uint32_t (*image_views)(const void *options);
     uint32_t (*text_views)(const void *options);
+    /* Of one step with input's B, b and d. */
+    int64_t (*scratch_bytes)(const void *options, const tdm_loss_input *input);
     /* `weight` multiplies the gradients, not the logged terms. */
     tdm_status (*step)(const void *options, double weight, tdm_ops *ops, const tdm_loss_input *input,
                        tdm_loss_output *output);

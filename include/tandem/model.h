@@ -94,13 +94,14 @@ float *tdm_model_dlogit_scale(tdm_model *model);
 /* Clamps logit_scale to [0, logit_scale_max], unless it is frozen. After each optimiser step. */
 void tdm_model_clamp(tdm_model *model);
 
-/* Bytes: parameters with gradients and moments, packed weights, activations of such a step. For --dry-run. */
+/* Bytes of a training run, as of the last load. Gradients and AdamW's moments: where rows are trained, as
+ * others never become resident. packed: the weights as the matmuls want them. activations: at most, of such a
+ * step. */
 typedef struct tdm_model_memory {
-    int64_t parameters, optimizer, packed, activations;
+    int64_t weights, gradients, moments, packed, activations;
 } tdm_model_memory;
-TDM_CHECKED tdm_status tdm_model_memory_estimate(const tdm_model *model, tdm_dtype dtype,
-                                                 const tdm_model_plan *plan, int64_t tokens_per_caption,
-                                                 tdm_model_memory *memory);
+TDM_CHECKED tdm_status tdm_model_memory_estimate(const tdm_model *model, const tdm_model_plan *plan,
+                                                 int64_t tokens_per_caption, tdm_model_memory *memory);
 /* The most that activations have taken since the last tdm_model_reserve. */
 int64_t tdm_model_activation_bytes(const tdm_model *model);
 /* Matmul FLOP of one forward of n samples; of captions that hold `tokens` tokens in total and have

@@ -70,6 +70,9 @@ typedef struct tdm_op_stats {
                                   computed: half) */
 } tdm_op_stats;
 tdm_op_stats *tdm_ops_stats(tdm_ops *ops); /* borrowed; callers may zero it */
+/* oneDNN primitives that the calling thread has created so far: a training step creates none after the first
+ * ones, while its shapes repeat. */
+int64_t tdm_ops_primitives(void);
 
 /* ---- Conversions ---- */
 void tdm_to_act(tdm_ops *ops, int64_t n, const float *x, void *y);

@@ -253,14 +253,14 @@ static tdm_status show_memory(const run *r)
     tdm_model_plan plan;
     tdm_model_memory memory;
     TDM_TRY(tdm_trainer_plan(&r->config, ranks, &plan));
-    TDM_TRY(tdm_model_memory_estimate(r->model, tdm_ops_dtype(r->ops), &plan,
-                                      r->config.model.text.context_length, &memory));
-    tdm_log(TDM_LOG_INFO,
-            "memory per rank: weights and gradients %.0f MiB, optimiser %.0f MiB, packed weights %.0f MiB, "
-            "activations of %lld pairs in chunks of %lld at most %.0f MiB (captions as long as the context)",
-            (double)memory.parameters * mib,
-            (double)memory.optimizer * mib / (r->config.optim.shard ? ranks : 1), (double)memory.packed * mib,
-            (long long)plan.batch, (long long)plan.chunk, (double)memory.activations * mib);
+    TDM_TRY(tdm_model_memory_estimate(r->model, &plan, r->config.model.text.context_length, &memory));
+    tdm_log(
+        TDM_LOG_INFO,
+        "memory per rank: weights %.0f MiB, gradients %.0f MiB, moments %.0f MiB, packed weights %.0f MiB, "
+        "activations of %lld pairs in chunks of %lld at most %.0f MiB (captions as long as the context)",
+        (double)memory.weights * mib, (double)memory.gradients * mib,
+        (double)memory.moments * mib / (r->config.optim.shard ? ranks : 1), (double)memory.packed * mib,
+        (long long)plan.batch, (long long)plan.chunk, (double)memory.activations * mib);
     return TDM_OK;
 }
 

@@ -1,6 +1,7 @@
 /* Finding and reading checkpoints. */
 #include "checkpoint_impl.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { LISTED = 5 }; /* names shown per kind of mismatch */
@@ -58,7 +59,7 @@ static tdm_status newest_whole(const char *dir, char *out, size_t bytes)
         status = tdm_path_join(out, bytes, dir, name);
         if (status == TDM_OK && !is_whole(out)) out[0] = '\0';
     }
-    tdm_free(step);
+    free(step);
     return status;
 }
 

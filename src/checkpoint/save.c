@@ -256,7 +256,7 @@ static tdm_status remove_old(const char *dir, int64_t keep, int64_t written)
     for (int64_t i = keep; i < count && status == TDM_OK; i++) {
         if (step[i] != written && step[i] != best) status = remove_checkpoint(dir, step[i]);
     }
-    tdm_free(step);
+    free(step);
     return status;
 }
 

@@ -69,32 +69,57 @@ typedef struct direction {
     float *dquery, *danswer;     /* [B][d], added to */
 } direction;
 
-/* Rows [first, first+n) of one direction; logits and target are [n][B], row_loss [n], drow [n][d]. */
+/* Temporaries of `block` rows. */
+typedef struct room {
+    int64_t block;
+    float *logits, *target; /* [block][B] */
+    float *row_loss, *drow; /* [block], [block][d] */
+} room;
+
+static tdm_status room_take(const tdm_loss_input *in, tdm_scratch *scratch, room *r)
+{
+    enum { BLOCK_ELEMENTS = 1 << 22 }; /* 16 MiB of logits at once */
+    r->block = tdm_min_i64(in->b, tdm_max_i64(1, BLOCK_ELEMENTS / in->B));
+    const size_t rows = sizeof(float) * (size_t)r->block;
+    TDM_TRY(tdm_scratch_take(scratch, rows * (size_t)in->B, (void **)&r->logits));
+    TDM_TRY(tdm_scratch_take(scratch, rows * (size_t)in->B, (void **)&r->target));
+    TDM_TRY(tdm_scratch_take(scratch, rows, (void **)&r->row_loss));
+    return tdm_scratch_take(scratch, rows * (size_t)in->d, (void **)&r->drow);
+}
+
+static int64_t infonce_scratch_bytes(const void *options, const tdm_loss_input *in)
+{
+    (void)options;
+    room r;
+    tdm_scratch count = {.capacity_bytes = SIZE_MAX};
+    return room_take(in, &count, &r) == TDM_OK ? (int64_t)count.used_bytes : 0;
+}
+
+/* Rows [first, first+n) of one direction, with their targets in r. */
 static tdm_status infonce_block(tdm_ops *ops, const tdm_loss_input *in, const direction *dir, int64_t first,
-                                int64_t n, float scale, float dscale, float *logits, const float *target,
-                                float *row_loss, float *drow, double *loss, double *dlogit_scale)
+                                int64_t n, float scale, float dscale, const room *r, double *loss,
+                                double *dlogit_scale)
 {
     const int64_t d = in->d, B = in->B;
     const float *query = dir->query + first * d;
-    TDM_TRY(tdm_gemm(ops, false, true, n, B, d, scale, query, d, dir->answer, d, 0.0f, logits, B));
-    tdm_softmax_cross_entropy(ops, n, B, logits, target, row_loss); /* logits are now p - q */
-    for (int64_t i = 0; i < n; i++) *loss += row_loss[i];
+    TDM_TRY(tdm_gemm(ops, false, true, n, B, d, scale, query, d, dir->answer, d, 0.0f, r->logits, B));
+    tdm_softmax_cross_entropy(ops, n, B, r->logits, r->target, r->row_loss); /* logits are now p - q */
+    for (int64_t i = 0; i < n; i++) *loss += r->row_loss[i];
 
     /* dL/d(query row) = s·(p - q)·answer;  dL/d(logit_scale) = sum (p - q)·logit = sum query·dquery */
-    TDM_TRY(tdm_gemm(ops, false, false, n, d, B, scale, logits, B, dir->answer, d, 0.0f, drow, d));
+    TDM_TRY(tdm_gemm(ops, false, false, n, d, B, scale, r->logits, B, dir->answer, d, 0.0f, r->drow, d));
     float *dquery = dir->dquery + first * d;
     double dot = 0.0;
     for (int64_t k = 0; k < n * d; k++) {
-        dot += (double)drow[k] * query[k];
-        dquery[k] += dscale * drow[k];
+        dot += (double)r->drow[k] * query[k];
+        dquery[k] += dscale * r->drow[k];
     }
     *dlogit_scale += dscale * dot;
-    return tdm_gemm(ops, true, false, B, d, n, scale * dscale, logits, B, query, d, 1.0f, dir->danswer, d);
+    return tdm_gemm(ops, true, false, B, d, n, scale * dscale, r->logits, B, query, d, 1.0f, dir->danswer, d);
 }
 
 static tdm_status infonce_run(const infonce_options *o, double weight, tdm_ops *ops, const tdm_loss_input *in,
-                              tdm_loss_output *out, int64_t block, float *logits, float *target,
-                              float *row_loss, float *drow)
+                              tdm_loss_output *out, const room *r)
 {
     const float scale = expf(in->logit_scale);
     const float dscale = (float)(weight * 0.5 / (double)in->B);
@@ -104,13 +129,13 @@ static tdm_status infonce_run(const infonce_options *o, double weight, tdm_ops *
         {in->image[v], in->text[t], out->dimage[v], out->dtext[t]},
         {in->text[t], in->image[v], out->dtext[t], out->dimage[v]},
     };
-    for (int64_t first = in->row0; first < in->row0 + in->b; first += block) {
-        const int64_t n = tdm_min_i64(block, in->row0 + in->b - first);
-        fill_targets(in, soft, first, n, target);
+    for (int64_t first = in->row0; first < in->row0 + in->b; first += r->block) {
+        const int64_t n = tdm_min_i64(r->block, in->row0 + in->b - first);
+        fill_targets(in, soft, first, n, r->target);
         for (int k = 0; k < 2; k++) {
             double loss = 0.0;
-            TDM_TRY(infonce_block(ops, in, &directions[k], first, n, scale, dscale, logits, target, row_loss,
-                                  drow, &loss, &out->dlogit_scale));
+            TDM_TRY(infonce_block(ops, in, &directions[k], first, n, scale, dscale, r, &loss,
+                                  &out->dlogit_scale));
             out->term[0] += 0.5 * loss / (double)in->B;
             out->term[1 + k] += loss / (double)in->B;
         }
@@ -121,20 +146,12 @@ static tdm_status infonce_run(const infonce_options *o, double weight, tdm_ops *
 static tdm_status infonce_step(const void *options, double weight, tdm_ops *ops, const tdm_loss_input *in,
                                tdm_loss_output *out)
 {
-    enum { BLOCK_ELEMENTS = 1 << 22 }; /* 16 MiB of logits at once */
-    const int64_t block = tdm_min_i64(in->b, tdm_max_i64(1, BLOCK_ELEMENTS / in->B));
-    float *logits = NULL, *target = NULL, *row_loss = NULL, *drow = NULL;
-    tdm_status status = TDM_ALLOC(block * in->B, &logits);
-    if (status == TDM_OK) status = TDM_ALLOC(block * in->B, &target);
-    if (status == TDM_OK) status = TDM_ALLOC(block, &row_loss);
-    if (status == TDM_OK) status = TDM_ALLOC(block * in->d, &drow);
-    if (status == TDM_OK)
-        status = infonce_run(options, weight, ops, in, out, block, logits, target, row_loss, drow);
-    tdm_free(logits);
-    tdm_free(target);
-    tdm_free(row_loss);
-    tdm_free(drow);
-    return status;
+    const size_t mark = tdm_scratch_mark(in->scratch);
+    room r;
+    TDM_TRY(room_take(in, in->scratch, &r));
+    TDM_TRY(infonce_run(options, weight, ops, in, out, &r));
+    tdm_scratch_rewind(in->scratch, mark);
+    return TDM_OK;
 }
 
 static const char *const infonce_terms[] = {"infonce", "infonce_image_to_text", "infonce_text_to_image",
@@ -148,5 +165,6 @@ const tdm_loss tdm_loss_infonce = {
     .option_bytes = sizeof(infonce_options),
     .image_views = infonce_image_views,
     .text_views = infonce_text_views,
+    .scratch_bytes = infonce_scratch_bytes,
     .step = infonce_step,
 };

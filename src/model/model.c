@@ -10,6 +10,7 @@ struct tdm_model {
     tower *tower[TDM_MODALITIES];
     rank_sum rank_sum;
     int64_t embed_dim, context_length, logit_scale;
+    int64_t packed_bytes; /* that the towers' layers have allocated */
     double logit_scale_max;
 };
 
@@ -99,6 +100,7 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
                                .scratch = &m->scratch,
                                .rank_sum = &m->rank_sum,
                                .train = train};
+    m->packed_bytes = -tdm_memory_used().bytes;
     for (int i = 0; i < TDM_MODALITIES; i++) {
         const int64_t first_row = params->count;
         TDM_TRY(types[i]->create(&setup, &m->tower[i]));
@@ -106,6 +108,7 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
         m->tower[i]->end_row = params->count;
         for (int64_t row = first_row; row < params->count; row++) params->row[row].tower = i;
     }
+    m->packed_bytes += tdm_memory_used().bytes;
     TDM_TRY(declare(params, &m->logit_scale, TDM_INIT_CONSTANT, config->model.logit_scale_init, 0, NULL, "",
                     "logit_scale"));
     const tdm_model_plan one_call = {.batch = max_rows, .chunk = max_rows, .kept_views = {1, 1}};
@@ -160,7 +163,11 @@ static tdm_status load_tower(tdm_model *model, tower *self, bool only_trained)
     while (row < self->end_row && !is_trained(model->params, row)) row++;
     self->lowest_row = row;
     self->only_trained = only_trained;
-    return only_trained && row == self->end_row ? TDM_OK : self->type->load(self);
+    if (only_trained && row == self->end_row) return TDM_OK;
+    model->packed_bytes -= tdm_memory_used().bytes;
+    const tdm_status status = self->type->load(self);
+    model->packed_bytes += tdm_memory_used().bytes;
+    return status;
 }
 
 tdm_status tdm_model_load(tdm_model *model)
@@ -244,13 +251,17 @@ void tdm_model_clamp(tdm_model *model)
     if (*scale < 0.0f) *scale = 0.0f;
 }
 
-tdm_status tdm_model_memory_estimate(const tdm_model *model, tdm_dtype dtype, const tdm_model_plan *plan,
+tdm_status tdm_model_memory_estimate(const tdm_model *model, const tdm_model_plan *plan,
                                      int64_t tokens_per_caption, tdm_model_memory *memory)
 {
-    const int64_t total = model->params->total;
-    memory->parameters = 2 * (int64_t)sizeof(float) * total;
-    memory->optimizer = 2 * (int64_t)sizeof(float) * total;
-    memory->packed = 2 * (int64_t)tdm_dtype_bytes(dtype) * total;
+    int64_t trained = 0;
+    tdm_span span;
+    for (int64_t row = 0; tdm_params_next_trained(model->params, &row, &span);)
+        trained += span.end - span.begin;
+    memory->weights = (int64_t)sizeof(float) * model->params->total;
+    memory->gradients = (int64_t)sizeof(float) * trained;
+    memory->moments = 2 * (int64_t)sizeof(float) * trained;
+    memory->packed = model->packed_bytes;
     return plan_bytes(model, plan, true, tokens_per_caption, &memory->activations);
 }
 

@@ -205,6 +205,19 @@ static dnnl_status_t reorder_desc(dnnl_engine_t engine, const tdm_md *from, cons
 
 #endif
 
+static _Thread_local int64_t primitives;
+
+int64_t tdm_ops_primitives(void)
+{
+    return primitives;
+}
+
+static dnnl_status_t make_primitive(dnnl_primitive_t *primitive, const_dnnl_primitive_desc_t desc)
+{
+    primitives++;
+    return dnnl_primitive_create(primitive, desc);
+}
+
 static dnnl_status_t accumulating_attr(dnnl_primitive_attr_t *attr)
 {
     dnnl_status_t status = dnnl_primitive_attr_create(attr);
@@ -224,7 +237,7 @@ tdm_status tdm_dnnl_matmul(dnnl_engine_t engine, const tdm_md *src, const tdm_md
     dnnl_primitive_desc_t desc = NULL;
     dnnl_status_t status = accumulate ? accumulating_attr(&attr) : dnnl_success;
     if (status == dnnl_success) status = matmul_desc(engine, src, weights, bias, dst, attr, &desc);
-    if (status == dnnl_success) status = dnnl_primitive_create(primitive, desc);
+    if (status == dnnl_success) status = make_primitive(primitive, desc);
     tdm_status result = tdm_dnnl_check(status, "matmul");
     if (result == TDM_OK && chosen) result = copy_weights_layout(desc, dnnl_query_weights_md, chosen);
     if (desc) dnnl_primitive_desc_destroy(desc);
@@ -253,7 +266,7 @@ tdm_status tdm_dnnl_conv(dnnl_engine_t engine, tdm_conv_way way, const tdm_md *s
     if (way != TDM_CONV_FORWARD) /* the gradients' descriptors ask for the forward one */
         status = conv_desc(engine, TDM_CONV_FORWARD, src, forward_weights, dst, padding, NULL, &hint);
     if (status == dnnl_success) status = conv_desc(engine, way, src, weights, dst, padding, hint, &desc);
-    if (status == dnnl_success) status = dnnl_primitive_create(primitive, desc);
+    if (status == dnnl_success) status = make_primitive(primitive, desc);
     tdm_status result = tdm_dnnl_check(status, "convolution");
     if (result == TDM_OK)
         result = copy_weights_layout(
@@ -270,7 +283,7 @@ tdm_status tdm_dnnl_reorder(dnnl_engine_t engine, const tdm_md *from, const tdm_
     dnnl_primitive_desc_t desc = NULL;
     dnnl_status_t status = accumulate ? accumulating_attr(&attr) : dnnl_success;
     if (status == dnnl_success) status = reorder_desc(engine, from, to, attr, &desc);
-    if (status == dnnl_success) status = dnnl_primitive_create(primitive, desc);
+    if (status == dnnl_success) status = make_primitive(primitive, desc);
     if (desc) dnnl_primitive_desc_destroy(desc);
     if (attr) dnnl_primitive_attr_destroy(attr);
     return tdm_dnnl_check(status, "reorder");

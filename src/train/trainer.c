@@ -50,6 +50,7 @@ struct tdm_trainer {
     int64_t *rows;     /* [ranks] local batch of each */
     int64_t *identity; /* [B] */
     view view[TDM_MODALITIES][VIEWS];
+    tdm_scratch loss_scratch;
     tdm_comm_time time;
 };
 
@@ -222,6 +223,21 @@ static tdm_status create_reducer(tdm_trainer *tr)
     return TDM_OK;
 }
 
+/* Room for the temporaries of one objective at a time. */
+static tdm_status reserve_losses(tdm_trainer *tr)
+{
+    size_t count;
+    const tdm_loss *const *table = tdm_loss_table(&count);
+    const tdm_loss_input in = {.B = tr->B, .row0 = tr->row0, .b = tr->b, .d = tr->d};
+    int64_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        double weight;
+        const void *options = loss_options(tr->config, table[i], &weight);
+        if (weight > 0.0) bytes = tdm_max_i64(bytes, table[i]->scratch_bytes(options, &in));
+    }
+    return tdm_scratch_create((size_t)bytes, &tr->loss_scratch);
+}
+
 tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *config, tdm_params *params,
                               tdm_model *model, tdm_optim *optim, int64_t total_steps, tdm_trainer **trainer)
 {
@@ -259,6 +275,7 @@ tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *co
     for (int m = 0; m < TDM_MODALITIES; m++)
         for (int k = 0; k < VIEWS; k++)
             if (views[m] >> k & 1) TDM_TRY(view_create(&tr->view[m][k], tr->b, tr->B, tr->d));
+    TDM_TRY(reserve_losses(tr));
     return create_reducer(tr);
 }
 
@@ -278,6 +295,7 @@ void tdm_trainer_destroy(tdm_trainer **trainer)
             tdm_free(v->dall);
             tdm_free(v->dunit);
         }
+    tdm_scratch_destroy(&tr->loss_scratch);
     tdm_reducer_destroy(&tr->reducer);
     tdm_free(tr->span);
     tdm_free(tr->part);
@@ -408,7 +426,9 @@ static tdm_status run_losses(tdm_trainer *tr, tdm_step_report *report, double *d
                          .b = tr->b,
                          .d = tr->d,
                          .identity = tr->identity,
-                         .logit_scale = *tdm_model_logit_scale(tr->model)};
+                         .logit_scale = *tdm_model_logit_scale(tr->model),
+                         .scratch = &tr->loss_scratch};
+    tdm_scratch_rewind(&tr->loss_scratch, 0);
     tdm_loss_output out = {0};
     for (int k = 0; k < TDM_IMAGE_VIEWS; k++) {
         in.image[k] = tr->view[TDM_IMAGE][k].all;

@@ -251,13 +251,16 @@ static step_result run_step(setup *s, const char *targets)
     tdm_l2norm_forward(s->ops, N, EMBED, r.text, caption, caption_norm);
 
     float dimage[N * EMBED] = {0}, dcaption[N * EMBED] = {0};
+    static tdm_scratch scratch;
+    if (!scratch.base) must(tdm_scratch_create(1 << 20, &scratch));
     const tdm_loss_input input = {.B = N,
                                   .b = N,
                                   .d = EMBED,
                                   .image = {[TDM_VIEW_IMAGE_AUG_1] = image},
                                   .text = {[TDM_VIEW_TEXT_PLAIN] = caption},
                                   .identity = s->identity,
-                                  .logit_scale = *tdm_model_logit_scale(s->model)};
+                                  .logit_scale = *tdm_model_logit_scale(s->model),
+                                  .scratch = &scratch};
     tdm_loss_output output = {.dimage = {[TDM_VIEW_IMAGE_AUG_1] = dimage},
                               .dtext = {[TDM_VIEW_TEXT_PLAIN] = dcaption}};
     must(loss->step(tdm_config_group(&s->config, "loss.infonce"), 1.0, s->ops, &input, &output));

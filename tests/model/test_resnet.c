@@ -534,9 +534,9 @@ static void test_memory_and_flop(void **state)
     assert_int_equal(trained, 102007137);
     const tdm_model_plan two = {.batch = 2, .chunk = 2, .kept_views = {1, 1}};
     const tdm_model_plan four = {.batch = 4, .chunk = 4, .kept_views = {1, 1}};
-    must(tdm_model_memory_estimate(model, TDM_F32, &two, 19, &memory));
-    must(tdm_model_memory_estimate(model, TDM_F32, &four, 19, &more));
-    assert_true(more.activations > memory.activations && more.parameters == memory.parameters);
+    must(tdm_model_memory_estimate(model, &two, 19, &memory));
+    must(tdm_model_memory_estimate(model, &four, 19, &more));
+    assert_true(more.activations > memory.activations && more.weights == memory.weights);
     tdm_model_destroy(&model);
     tdm_params_destroy(&params);
     tdm_ops_destroy(&ops);

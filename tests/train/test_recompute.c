@@ -126,7 +126,7 @@ static float *outcome(const char *precision, const char *chunk, const char *free
     tdm_model_plan plan;
     tdm_model_memory memory;
     must(tdm_trainer_plan(&s.config, tdm_comm_size(comm), &plan));
-    must(tdm_model_memory_estimate(s.model, tdm_ops_dtype(s.ops), &plan, CONTEXT, &memory));
+    must(tdm_model_memory_estimate(s.model, &plan, CONTEXT, &memory));
     assert_true(*activations > 0 && *activations <= memory.activations);
     must(TDM_ALLOC(4 * s.params.total, &kept));
     const size_t bytes = sizeof(float) * (size_t)s.params.total;

@@ -128,7 +128,9 @@ static double whole_batch(setup *s, const global_batch *g, bool grad)
     memset(dunit, 0, sizeof(dunit));
     for (int m = 0; m < 2; m++) tdm_l2norm_forward(s->ops, B, EMBED, raw[m], unit[m], norm[m]);
     const tdm_loss *loss = tdm_loss_find("infonce");
-    tdm_loss_input in = {.B = B, .b = B, .d = EMBED, .identity = g->identity};
+    static tdm_scratch scratch;
+    if (!scratch.base) must(tdm_scratch_create(1 << 20, &scratch));
+    tdm_loss_input in = {.B = B, .b = B, .d = EMBED, .identity = g->identity, .scratch = &scratch};
     in.image[TDM_VIEW_IMAGE_AUG_1] = unit[0];
     in.text[TDM_VIEW_TEXT_PLAIN] = unit[1];
     in.logit_scale = *tdm_model_logit_scale(s->model);

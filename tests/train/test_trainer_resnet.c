@@ -112,7 +112,9 @@ static double whole_batch(setup *s)
         tdm_l2norm_forward(s->ops, B, EMBED, raw[m], unit[m], norm[m]);
     }
     const tdm_loss *loss = tdm_loss_find("infonce");
-    tdm_loss_input in = {.B = B, .b = B, .d = EMBED, .identity = identity};
+    static tdm_scratch scratch;
+    if (!scratch.base) must(tdm_scratch_create(1 << 20, &scratch));
+    tdm_loss_input in = {.B = B, .b = B, .d = EMBED, .identity = identity, .scratch = &scratch};
     in.image[TDM_VIEW_IMAGE_AUG_1] = unit[0];
     in.text[TDM_VIEW_TEXT_PLAIN] = unit[1];
     in.logit_scale = *tdm_model_logit_scale(s->model);
