@@ -42,6 +42,8 @@ TDM_CHECKED tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const td
                                           tdm_params *params, tdm_model *model, tdm_optim *optim,
                                           int64_t total_steps, tdm_trainer **trainer);
 void tdm_trainer_destroy(tdm_trainer **trainer);
+/* The most that losses have taken of the trainer's scratch. */
+int64_t tdm_trainer_scratch_bytes(const tdm_trainer *trainer);
 /* Forward, loss over the global batch, backward with overlapped gradient sums, update, repacking of the
  * weights. Collective. batch: this rank's piece, n = its share of train.batch. With optim.shard params->grad
  * holds the sums of this rank's part only. TDM_E_NUMERIC (loss or gradient not finite) is returned by all

@@ -1,13 +1,15 @@
-/* tandem bench: the real training step on synthetic pairs, against the peak measured in the same process. */
+/* tandem bench: the real training step, on synthetic pairs or a packed data set, against the peak measured in
+ * the same process. */
 #include "bench_comm.h"
+#include "bench_report.h"
 #include "command.h"
+#include "feed.h"
 
-#include <jansson.h>
-#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct bench_options {
-    const char *model, *precision, *json;
+    const char *config, *model, *precision, *data, *split, *tokenizer, *recompute, *json;
     int64_t batch, chunk, tokens, steps, warmup, threads;
     tdm_strings set;
     bool comm;
@@ -22,21 +24,23 @@ typedef struct bench {
     tdm_model *model;
     tdm_optim optim;
     tdm_trainer *trainer;
-    tdm_batch batch;
-    double *step_s; /* [steps] */
-    double flop, peak_gflops, tokens;
-    tdm_comm_time time; /* per step, of the rank that spent most */
-    double exposed_s;   /* both, of the rank that spent most */
+    tdm_batch batch; /* the synthetic one */
+    tdm_tokenizer *tokenizer;
+    tdm_dataset *dataset;
+    tdm_loader *loader; /* NULL: synthetic pairs */
+    bench_result result;
 } bench;
 
 static void bench_destroy(bench *b)
 {
     tdm_trainer_destroy(&b->trainer);
+    tdm_loader_destroy(&b->loader);
     tdm_optim_destroy(&b->optim);
     tdm_model_destroy(&b->model);
     tdm_params_destroy(&b->params);
     tdm_ops_destroy(&b->ops);
-    tdm_config_destroy(&b->config);
+    tdm_dataset_close(&b->dataset);
+    tdm_tokenizer_destroy(&b->tokenizer);
     for (int k = 0; k < TDM_IMAGE_VIEWS; k++) tdm_free(b->batch.image[k]);
     for (int k = 0; k < TDM_TEXT_VIEWS; k++) {
         tdm_free(b->batch.text[k].token);
@@ -45,43 +49,55 @@ static void bench_destroy(bench *b)
     tdm_free(b->batch.sample);
     tdm_free(b->batch.image_row);
     tdm_free(b->batch.identity);
-    tdm_free(b->step_s);
+    tdm_free(b->result.step_s);
+    tdm_config_destroy(&b->config);
 }
 
+static tdm_status set_key(tdm_config *config, const char *key, const char *value)
+{
+    char assignment[128];
+    snprintf(assignment, sizeof(assignment), "%s=%s", key, value);
+    return tdm_config_set(config, assignment);
+}
+
+/* Defaults, the configuration file, the model, then --set, then the other options. */
 static tdm_status bench_configure(bench *b)
 {
     const bench_options *o = b->options;
-    TDM_TRY(tdm_config_init(&b->config));
-    TDM_TRY(tdm_config_load_model(&b->config, o->model));
-    for (int64_t i = 0; i < o->set.count; i++) TDM_TRY(tdm_config_set(&b->config, o->set.item[i]));
-    b->config.train.batch = o->batch * tdm_comm_size(b->comm);
-    b->config.train.chunk = o->chunk;
-    b->config.optim.lr = 1e-5; /* random labels: keep the weights where they are, nearly */
-    TDM_TRY(tdm_config_check(&b->config));
-    TDM_REQUIRE(o->tokens >= 2 && o->tokens <= b->config.model.text.context_length, TDM_E_USAGE,
+    tdm_config *c = &b->config;
+    TDM_TRY(tdm_config_init(c));
+    if (o->config[0])
+        TDM_TRY(tdm_config_load(c, o->config));
+    else
+        c->train.batch = 64 * tdm_comm_size(b->comm);
+    if (o->model[0] || !o->config[0]) TDM_TRY(tdm_config_load_model(c, o->model[0] ? o->model : "vit_b_32"));
+    for (int64_t i = 0; i < o->set.count; i++) TDM_TRY(tdm_config_set(c, o->set.item[i]));
+    if (o->batch > 0) c->train.batch = o->batch * tdm_comm_size(b->comm);
+    if (o->chunk >= 0) c->train.chunk = o->chunk;
+    if (o->recompute[0]) TDM_TRY(set_key(c, "train.recompute", o->recompute));
+    if (o->precision[0]) TDM_TRY(set_key(c, "train.precision", o->precision));
+    if (o->threads > 0) c->train.threads = o->threads;
+    if (o->data[0]) c->data.dir = o->data;
+    if (o->split[0]) c->data.split = o->split;
+    if (o->tokenizer[0]) c->model.tokenizer = o->tokenizer;
+    if (!c->data.dir[0]) c->optim.lr = 1e-5; /* random labels: keep the weights where they are, nearly */
+    TDM_TRY(tdm_config_check(c));
+    TDM_REQUIRE(c->train.batch % tdm_comm_size(b->comm) == 0, TDM_E_CONFIG,
+                "bench: train.batch = %lld is not divisible by the %d ranks", (long long)c->train.batch,
+                tdm_comm_size(b->comm));
+    TDM_REQUIRE(!c->data.dir[0] || c->model.tokenizer[0], TDM_E_USAGE,
+                "bench: captions of %s need a tokenizer: --tokenizer FILE", c->data.dir);
+    TDM_REQUIRE(c->data.dir[0] || (o->tokens >= 2 && o->tokens <= c->model.text.context_length), TDM_E_USAGE,
                 "bench: --tokens-per-caption %lld does not fit a context of %lld", (long long)o->tokens,
-                (long long)b->config.model.text.context_length);
-
-    tdm_dtype dtype;
-    TDM_TRY(tdm_ops_resolve_precision(o->precision, &dtype));
-    TDM_TRY(tdm_ops_create(dtype, o->threads > 0 ? (int)o->threads : tdm_default_threads(), &b->ops));
-    TDM_TRY(tdm_model_create(&b->config, b->ops, true, tdm_trainer_rows(&b->config, tdm_comm_size(b->comm)),
-                             &b->params, &b->model));
-    TDM_TRY(tdm_optim_groups(&b->config, &b->params));
-    TDM_TRY(tdm_params_allocate(&b->params, true));
-    tdm_params_init(&b->params, (uint64_t)b->config.seed);
-    TDM_TRY(tdm_trainer_optim(b->comm, &b->config, &b->params, &b->optim));
-    TDM_TRY(tdm_model_load(b->model));
-    TDM_TRY(TDM_ALLOC(o->steps, &b->step_s));
-    return tdm_trainer_create(b->comm, b->ops, &b->config, &b->params, b->model, &b->optim,
-                              o->warmup + o->steps, &b->trainer);
+                (long long)c->model.text.context_length);
+    return TDM_OK;
 }
 
 /* Random images; captions whose lengths spread evenly over half to one and a half times the mean. */
 static tdm_status bench_fill(bench *b)
 {
     const tdm_tower_config *image = &b->config.model.image, *text = &b->config.model.text;
-    const int64_t n = b->options->batch, bytes = n * image->height_px * image->width_px * 3;
+    const int64_t n = b->result.batch, bytes = n * image->height_px * image->width_px * 3;
     uint32_t views[2];
     tdm_batch *batch = &b->batch;
     TDM_TRY(tdm_trainer_views(&b->config, &views[0], &views[1]));
@@ -113,116 +129,138 @@ static tdm_status bench_fill(bench *b)
     return TDM_OK;
 }
 
-static int compare_doubles(const void *a, const void *b)
+static tdm_status bench_data(bench *b)
 {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    const tdm_config *c = &b->config;
+    if (!c->data.dir[0]) return bench_fill(b);
+    TDM_TRY(feed_open_tokenizer(c, "", &b->tokenizer));
+    TDM_TRY(feed_open_data(c->data.dir, c->data.split, b->tokenizer, c->model.tokenizer, &b->dataset));
+    return feed_create_loader(c, b->comm, b->dataset, b->tokenizer, 0, &b->loader);
+}
+
+/* What the calling thread has allocated since `before`. */
+static double allocated_since(int64_t before)
+{
+    return (double)(tdm_memory_used().bytes - before);
+}
+
+static tdm_status bench_create(bench *b)
+{
+    const bench_options *o = b->options;
+    const tdm_config *c = &b->config;
+    const int ranks = tdm_comm_size(b->comm);
+    double *memory = b->result.memory;
+    tdm_dtype dtype;
+    TDM_TRY(tdm_trainer_plan(c, ranks, &b->result.plan));
+    TDM_TRY(tdm_ops_resolve_precision(c->train.precision, &dtype));
+    TDM_TRY(
+        tdm_ops_create(dtype, c->train.threads > 0 ? (int)c->train.threads : tdm_default_threads(), &b->ops));
+    TDM_TRY(tdm_model_create(c, b->ops, true, tdm_trainer_rows(c, ranks), &b->params, &b->model));
+    TDM_TRY(tdm_optim_groups(c, &b->params));
+    TDM_TRY(tdm_params_allocate(&b->params, true));
+    tdm_params_init(&b->params, (uint64_t)c->seed);
+    int64_t before = tdm_memory_used().bytes;
+    TDM_TRY(tdm_trainer_optim(b->comm, c, &b->params, &b->optim));
+    memory[BENCH_MOMENTS] = allocated_since(before);
+    TDM_TRY(tdm_model_load(b->model));
+    before = tdm_memory_used().bytes;
+    TDM_TRY(tdm_trainer_create(b->comm, b->ops, c, &b->params, b->model, &b->optim, o->warmup + o->steps,
+                               &b->trainer));
+    memory[BENCH_FEATURES] = allocated_since(before);
+    before = tdm_memory_used().bytes;
+    TDM_TRY(bench_data(b));
+    memory[BENCH_DATA] = allocated_since(before);
+    return TDM_ALLOC(o->steps, &b->result.step_s);
+}
+
+/* One step with its batch; *step_s and *wait_s are the slowest rank's. */
+static tdm_status bench_step(bench *b, tdm_step_report *report, double *step_s, double *wait_s)
+{
+    const tdm_batch *batch = &b->batch;
+    double seconds[2] = {0.0, 0.0};
+    tdm_comm_barrier(b->comm);
+    const double start_s = tdm_now_s();
+    if (b->loader) TDM_AGREE(b->comm, tdm_loader_next(b->loader, &batch, &seconds[1]));
+    const tdm_status status = tdm_trainer_step(b->trainer, batch, report);
+    if (status != TDM_OK && status != TDM_E_NUMERIC) tdm_comm_abort(b->comm);
+    TDM_TRY(status);
+    seconds[0] = tdm_now_s() - start_s;
+    tdm_comm_max_f64(b->comm, seconds, 2);
+    *step_s = seconds[0];
+    *wait_s = seconds[1];
+    return TDM_OK;
 }
 
 static tdm_status bench_steps(bench *b)
 {
     const bench_options *o = b->options;
-    b->peak_gflops = tdm_ops_measure_peak_gflops(b->ops);
-    tdm_comm_sum_f64(b->comm, &b->peak_gflops, 1);
+    bench_result *r = &b->result;
+    int64_t blocks = 0, primitives = 0;
+    r->peak_gflops = tdm_ops_measure_peak_gflops(b->ops);
+    tdm_comm_sum_f64(b->comm, &r->peak_gflops, 1);
     for (int64_t i = 0; i < o->warmup + o->steps; i++) {
         tdm_step_report report;
-        if (i == o->warmup) memset(tdm_ops_stats(b->ops), 0, sizeof(tdm_op_stats));
-        tdm_comm_barrier(b->comm);
-        const double start_s = tdm_now_s();
-        TDM_TRY(tdm_trainer_step(b->trainer, &b->batch, &report));
-        double step_s = tdm_now_s() - start_s;
-        tdm_comm_max_f64(b->comm, &step_s, 1);
+        double step_s, wait_s;
+        if (i == o->warmup) {
+            memset(tdm_ops_stats(b->ops), 0, sizeof(tdm_op_stats));
+            blocks = tdm_memory_used().blocks;
+            primitives = tdm_ops_primitives();
+        }
+        TDM_TRY(bench_step(b, &report, &step_s, &wait_s));
         if (i < o->warmup) continue;
-        b->step_s[i - o->warmup] = step_s;
-        b->time.wait_s += report.comm.wait_s / (double)o->steps;
-        b->time.transfer_s += report.comm.transfer_s / (double)o->steps;
-        b->flop = report.flop;
-        b->tokens = (double)report.tokens;
+        r->step_s[i - o->warmup] = step_s;
+        r->wait_data_s += wait_s / (double)o->steps;
+        r->time.wait_s += report.comm.wait_s / (double)o->steps;
+        r->time.transfer_s += report.comm.transfer_s / (double)o->steps;
+        r->flop += report.flop / (double)o->steps;
+        r->tokens += (double)report.tokens / (double)o->steps;
     }
-    tdm_comm_sum_f64(b->comm, &b->flop, 1);
-    tdm_comm_sum_f64(b->comm, &b->tokens, 1);
-    b->exposed_s = b->time.wait_s + b->time.transfer_s;
-    tdm_comm_max_f64(b->comm, &b->exposed_s, 1);
-    tdm_comm_max_f64(b->comm, &b->time.wait_s, 1);
-    tdm_comm_max_f64(b->comm, &b->time.transfer_s, 1);
-    qsort(b->step_s, (size_t)o->steps, sizeof(double), compare_doubles);
+    r->blocks = (double)(tdm_memory_used().blocks - blocks);
+    r->primitives = (double)(tdm_ops_primitives() - primitives);
+    tdm_comm_sum_f64(b->comm, &r->flop, 1);
+    tdm_comm_sum_f64(b->comm, &r->tokens, 1);
+    r->exposed_s = r->time.wait_s + r->time.transfer_s;
+    tdm_comm_max_f64(b->comm, &r->exposed_s, 1);
+    tdm_comm_max_f64(b->comm, &r->time.wait_s, 1);
+    tdm_comm_max_f64(b->comm, &r->time.transfer_s, 1);
     return TDM_OK;
 }
 
-static tdm_status bench_report(bench *b)
+static tdm_status bench_memory_split(bench *b)
 {
-    const bench_options *o = b->options;
-    const int ranks = tdm_comm_size(b->comm);
-    const double median_s = b->step_s[o->steps / 2];
-    double rss = (double)tdm_peak_resident_bytes();
-    tdm_comm_max_f64(b->comm, &rss, 1);
-    if (tdm_comm_rank(b->comm) != 0) return TDM_OK;
-
-    const double pairs = (double)(o->batch * ranks);
-    const double mfu = b->flop / median_s / (b->peak_gflops * 1e9);
-    json_t *root = json_object(), *per_op = json_object();
-    json_object_set_new(root, "model", json_string(o->model));
-    json_object_set_new(root, "precision", json_string(tdm_ops_dtype(b->ops) == TDM_BF16 ? "bf16" : "f32"));
-    json_object_set_new(root, "isa", json_string(tdm_ops_isa(b->ops)));
-    json_object_set_new(root, "ranks", json_integer(ranks));
-    json_object_set_new(root, "threads", json_integer(tdm_ops_threads(b->ops)));
-    json_object_set_new(root, "batch", json_integer(o->batch));
-    json_object_set_new(root, "global_batch", json_integer(o->batch * ranks));
-    json_object_set_new(root, "chunk", json_integer(o->chunk));
-    json_object_set_new(root, "tokens_per_caption", json_real(b->tokens / pairs));
-    json_object_set_new(root, "steps", json_integer(o->steps));
-    json_object_set_new(root, "pairs_per_s", json_real(pairs / median_s));
-    json_object_set_new(root, "step_s", json_real(median_s));
-    json_object_set_new(root, "step_min_s", json_real(b->step_s[0]));
-    json_object_set_new(root, "step_max_s", json_real(b->step_s[o->steps - 1]));
-    json_object_set_new(root, "gflops", json_real(b->flop / median_s * 1e-9));
-    json_object_set_new(root, "mfu", json_real(mfu));
-    json_object_set_new(root, "peak_gflops", json_real(b->peak_gflops));
-    json_object_set_new(root, "rss_bytes", json_integer((json_int_t)rss));
-    json_object_set_new(root, "wait_data_s", json_real(0.0)); /* the batch is in memory */
-    json_object_set_new(root, "exposed_comm_s", json_real(b->exposed_s));
-    json_object_set_new(root, "comm_s", json_real(b->time.transfer_s));
-    json_object_set_new(root, "wait_ranks_s", json_real(b->time.wait_s));
-    const tdm_op_stats *stats = tdm_ops_stats(b->ops);
-    fprintf(stderr, "%-20s %10s %7s %10s\n", "operation", "ms/step", "share", "GFLOP/s");
-    for (int k = 0; k < TDM_OP_KINDS; k++) {
-        const double seconds = stats->seconds[k] / (double)o->steps;
-        json_object_set_new(per_op, tdm_op_kind_name((tdm_op_kind)k), json_real(seconds));
-        fprintf(stderr, "%-20s %10.2f %6.1f%% %10.1f\n", tdm_op_kind_name((tdm_op_kind)k), seconds * 1e3,
-                100.0 * seconds / median_s,
-                seconds > 0.0 ? stats->flop[k] / (double)o->steps / seconds * 1e-9 : 0.0);
-    }
-    json_object_set_new(root, "per_op", per_op);
-    fprintf(stderr,
-            "%s %s, %d ranks x %d threads, %lld pairs per rank: %.2f pairs/s, step %.1f ms, MFU %.1f %% of "
-            "%.0f GFLOP/s, "
-            "communication %.1f ms (%.1f %%), waiting for the slower rank up to %.1f ms, peak memory %.0f "
-            "MiB\n",
-            o->model, tdm_ops_dtype(b->ops) == TDM_BF16 ? "bf16" : "f32", ranks, tdm_ops_threads(b->ops),
-            (long long)o->batch, pairs / median_s, median_s * 1e3, 100.0 * mfu, b->peak_gflops,
-            b->time.transfer_s * 1e3, 100.0 * b->time.transfer_s / median_s, b->time.wait_s * 1e3,
-            rss / (1 << 20));
-
-    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    json_decref(root);
-    TDM_REQUIRE(text, TDM_E_NOMEM, "bench: cannot build the JSON");
-    tdm_status status = TDM_OK;
-    if (o->json[0])
-        status = tdm_write_file_atomic(o->json, text, strlen(text));
-    else
-        puts(text);
-    free(text);
-    return status;
+    double *m = b->result.memory;
+    tdm_model_memory model;
+    TDM_TRY(
+        tdm_model_memory_estimate(b->model, &b->result.plan, b->config.model.text.context_length, &model));
+    m[BENCH_WEIGHTS] = (double)model.weights;
+    m[BENCH_GRADIENTS] = (double)model.gradients;
+    m[BENCH_PACKED] = (double)model.packed;
+    if (m[BENCH_MOMENTS] > (double)model.moments) m[BENCH_MOMENTS] = (double)model.moments;
+    m[BENCH_ACTIVATIONS] = (double)tdm_model_activation_bytes(b->model);
+    m[BENCH_FEATURES] += (double)tdm_trainer_scratch_bytes(b->trainer);
+    m[BENCH_PEAK] = (double)tdm_peak_resident_bytes();
+    m[BENCH_OTHER] = m[BENCH_PEAK];
+    for (int k = 0; k < BENCH_OTHER; k++) m[BENCH_OTHER] -= m[k];
+    if (m[BENCH_OTHER] < 0.0) m[BENCH_OTHER] = 0.0;
+    return TDM_OK;
 }
 
 static tdm_status bench_all(bench *b)
 {
+    bench_result *r = &b->result;
+    r->memory[BENCH_BASE] = (double)tdm_resident_bytes();
     TDM_AGREE(b->comm, bench_configure(b));
-    TDM_AGREE(b->comm, bench_fill(b));
-    const tdm_status status = bench_steps(b);
-    if (status != TDM_OK && status != TDM_E_NUMERIC) tdm_comm_abort(b->comm);
-    TDM_TRY(status);
-    return tdm_comm_agree(b->comm, bench_report(b));
+    r->model = b->options->model[0] ? b->options->model : b->config.model.name;
+    r->data = b->config.data.dir[0] ? b->config.data.dir : "synthetic";
+    r->recompute = b->config.train.recompute;
+    r->batch = b->config.train.batch / tdm_comm_size(b->comm);
+    r->steps = b->options->steps;
+    TDM_AGREE(b->comm, bench_create(b));
+    TDM_TRY(bench_steps(b));
+    TDM_AGREE(b->comm, bench_memory_split(b));
+    tdm_comm_max_f64(b->comm, r->memory, BENCH_MEMORY_KINDS);
+    return tdm_comm_agree(
+        b->comm, tdm_comm_rank(b->comm) == 0 ? bench_report(b->comm, b->ops, r, b->options->json) : TDM_OK);
 }
 
 /* Sizes are powers of two: 64 KiB to 512 MiB take 14 times the rounds. */
@@ -245,22 +283,35 @@ static tdm_status bench_sums(tdm_comm *comm, const bench_options *o)
 
 static tdm_status bench_run(tdm_comm *comm, int argc, char **argv)
 {
-    bench_options o = {.model = "vit_b_32",
-                       .precision = "auto",
+    bench_options o = {.config = "",
+                       .model = "",
+                       .precision = "",
+                       .data = "",
+                       .split = "",
+                       .tokenizer = "",
+                       .recompute = "",
                        .json = "",
-                       .batch = 64,
+                       .chunk = -1,
                        .tokens = 19,
                        .steps = 5,
                        .warmup = 2};
     const tdm_flag flags[] = {
+        {"--config", TDM_FLAG_STRING, &o.config, "FILE", "", "",
+         "a run's libconfig file: its model, batch, data and all else, where no option says otherwise", 0, 0},
         {"--model", TDM_FLAG_STRING, &o.model, "NAME|FILE.cfg", "vit_b_32", "", "model definition", 0, 0},
         {"--precision", TDM_FLAG_STRING, &o.precision, "f32|bf16|auto", "auto", "",
          "of activations and matmuls", 0, 0},
         {"--batch", TDM_FLAG_INT, &o.batch, "N", "64", "pairs", "per rank and step", 1, 1 << 24},
         {"--chunk", TDM_FLAG_INT, &o.chunk, "N", "0", "pairs", "embedded at once; 0 = the whole batch", 0,
          1 << 24},
-        {"--tokens-per-caption", TDM_FLAG_INT, &o.tokens, "N", "19", "tokens", "mean length of the captions",
-         2, 1 << 20},
+        {"--recompute", TDM_FLAG_STRING, &o.recompute, "auto|none|mlp|block|chunk", "auto", "",
+         "what backward computes again instead of keeping it (train.recompute)", 0, 0},
+        {"--tokens-per-caption", TDM_FLAG_INT, &o.tokens, "N", "19", "tokens",
+         "mean length of synthetic captions", 2, 1 << 20},
+        {"--data", TDM_FLAG_STRING, &o.data, "DIR", "", "",
+         "a packed data set in place of synthetic pairs: the loader's time counts", 0, 0},
+        {"--split", TDM_FLAG_STRING, &o.split, "NAME", "train", "", "of the data set", 0, 0},
+        {"--tokenizer", TDM_FLAG_STRING, &o.tokenizer, "FILE", "", "", "for its captions", 0, 0},
         {"--steps", TDM_FLAG_INT, &o.steps, "N", "5", "steps", "measured; the median counts", 1, 100000},
         {"--warmup", TDM_FLAG_INT, &o.warmup, "N", "2", "steps", "before them", 0, 100000},
         {"--threads", TDM_FLAG_INT, &o.threads, "N", "0", "threads", "per rank; 0 = the cores it may use", 0,

@@ -1,5 +1,6 @@
 /* tandem train: a run from configuration to final checkpoint. */
 #include "command.h"
+#include "feed.h"
 #include "run_log.h"
 
 #include <jansson.h>
@@ -93,72 +94,20 @@ static tdm_status same_config_everywhere(run *r)
     return TDM_OK;
 }
 
-static tdm_status open_tokenizer(run *r)
-{
-    const tdm_config *c = &r->config;
-    const bool stored = !c->model.tokenizer[0]; /* the pretrained model's */
-    if (stored)
-        TDM_TRY(tdm_checkpoint_read_tokenizer(r->pretrained, &r->tokenizer));
-    else
-        TDM_TRY(tdm_tokenizer_open_variant(c->model.tokenizer, c->model.tokenizer_mask, &r->tokenizer));
-    const int64_t size = tdm_tokenizer_vocab_size(r->tokenizer);
-    TDM_REQUIRE(size == c->model.text.vocab_size, TDM_E_CONFIG,
-                "%s: the tokenizer has %lld tokens, model.text.vocab_size is %lld",
-                stored ? r->pretrained : c->model.tokenizer, (long long)size,
-                (long long)c->model.text.vocab_size);
-    return TDM_OK;
-}
-
-static tdm_status open_data(run *r, const char *dir, const char *split, tdm_dataset **dataset)
-{
-    TDM_TRY(tdm_dataset_open(dir, split, dataset));
-    const char *digest = tdm_dataset_tokenizer_digest(*dataset);
-    TDM_REQUIRE(
-        !digest[0] || !strcmp(digest, tdm_tokenizer_digest(r->tokenizer)), TDM_E_DATA,
-        "%s: split \"%s\" was packed with another tokenizer (%.12s…) than model.tokenizer %s (%.12s…)", dir,
-        split, digest, r->config.model.tokenizer[0] ? r->config.model.tokenizer : r->pretrained,
-        tdm_tokenizer_digest(r->tokenizer));
-    return TDM_OK;
-}
-
 static tdm_status open_all_data(run *r)
 {
-    TDM_TRY(open_tokenizer(r));
-    TDM_TRY(open_data(r, r->config.data.dir, r->config.data.split, &r->dataset));
-    if (r->config.eval.dir[0])
-        TDM_TRY(open_data(r, r->config.eval.dir, r->config.eval.split, &r->eval_dataset));
+    const tdm_config *c = &r->config;
+    const char *name = c->model.tokenizer[0] ? c->model.tokenizer : r->pretrained;
+    TDM_TRY(feed_open_tokenizer(c, r->pretrained, &r->tokenizer));
+    TDM_TRY(feed_open_data(c->data.dir, c->data.split, r->tokenizer, name, &r->dataset));
+    if (c->eval.dir[0])
+        TDM_TRY(feed_open_data(c->eval.dir, c->eval.split, r->tokenizer, name, &r->eval_dataset));
     return TDM_OK;
 }
 
 static tdm_status create_loader(run *r, int64_t step)
 {
-    const tdm_config *c = &r->config;
-    tdm_loader_config loader = {
-        .global_batch = c->train.batch,
-        .rank = tdm_comm_rank(r->comm),
-        .size = tdm_comm_size(r->comm),
-        .seed = (uint64_t)c->seed,
-        .sample_images = !strcmp(c->data.sample, "image"),
-        .height = c->model.image.height_px,
-        .width = c->model.image.width_px,
-        .image_policy = tdm_image_policy_of(&c->model.image),
-        .context_length = c->model.text.context_length,
-        .workers = c->data.workers,
-        .prefetch = c->data.prefetch,
-        .augment = {.crop_min_scale = c->augment.crop_min_scale,
-                    .crop_max_scale = c->augment.crop_max_scale,
-                    .crop_min_ratio = c->augment.crop_min_ratio,
-                    .crop_max_ratio = c->augment.crop_max_ratio,
-                    .flip = c->augment.flip,
-                    .jitter = c->augment.jitter,
-                    .brightness = c->augment.brightness,
-                    .contrast = c->augment.contrast,
-                    .saturation = c->augment.saturation,
-                    .hue = c->augment.hue,
-                    .gray = c->augment.gray},
-    };
-    TDM_TRY(tdm_trainer_views(c, &loader.image_views, &loader.text_views));
-    return tdm_loader_create(r->dataset, r->tokenizer, &loader, step, &r->loader);
+    return feed_create_loader(&r->config, r->comm, r->dataset, r->tokenizer, step, &r->loader);
 }
 
 static tdm_status create_model(run *r)

@@ -305,6 +305,11 @@ void tdm_trainer_destroy(tdm_trainer **trainer)
     *trainer = NULL;
 }
 
+int64_t tdm_trainer_scratch_bytes(const tdm_trainer *trainer)
+{
+    return (int64_t)trainer->loss_scratch.peak_bytes;
+}
+
 /* ---- Towers ---- */
 
 /* Rows [first, first+n) of a view, as a tower reads them. */
