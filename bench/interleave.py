@@ -114,10 +114,14 @@ def spread(values):
     return f"median {statistics.median(values):.3f}, {min(values):.3f} … {max(values):.3f}"
 
 
-def main():
-    args = parse_arguments()
+def allow_root():
     os.environ.setdefault("OMPI_ALLOW_RUN_AS_ROOT", "1")
     os.environ.setdefault("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+
+
+def main():
+    args = parse_arguments()
+    allow_root()
     sides = {"a": args.a or TANDEM, "b": args.b or f"{PEER} {args.peer_options}"}
     rounds = []
     for number in range(args.rounds):

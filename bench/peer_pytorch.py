@@ -6,8 +6,8 @@
 The model is OpenAI's published code (clip/model.py in the clone) with random weights, or, without --clip-repo or
 with --module own, the module of tests/golden/clip_torch.py, which computes the same. One step is: zero the
 gradients, forward under bf16 autocast, symmetric InfoNCE over the global batch, backward, AdamW, clamp of
-logit_scale. Captions have the lengths of those of `tandem bench` and are padded with zeros to 77, exactly as CLIP
-does. Images are ready-made normalised floats, so no decoding and no normalisation is timed.
+logit_scale. Captions have the lengths of those of `tandem bench` and are padded with zeros to the model's context,
+exactly as CLIP does. Images are ready-made normalised floats, so no decoding and no normalisation is timed.
 
 With --processes P, P processes train under DistributedDataParallel (gloo), each with batch / P pairs and
 --threads threads; features are gathered with gradient.
@@ -39,8 +39,18 @@ MODELS = {
     "vit_b_16": dict(embed=512, px=224, patch=16, image=(768, 12, 12), text=(512, 12, 8)),
     "rn50": dict(embed=1024, px=224, patch=None, image=(64, (3, 4, 6, 3), None), text=(512, 12, 8)),  # --module openai
     "vit_l_14": dict(embed=768, px=224, patch=14, image=(1024, 24, 16), text=(768, 12, 12)),
+    "emoji_vit": dict(embed=192, px=64, patch=16, image=(256, 6, 4), text=(192, 4, 3), context=32, vocab=2048,
+                      activation="gelu"),  # --module own
 }
-CONTEXT, VOCAB = 77, 49408
+CONTEXT, VOCAB = 77, 49408  # where a model says nothing else
+
+
+def context_of(model):
+    return MODELS[model].get("context", CONTEXT)
+
+
+def vocabulary_of(model):
+    return MODELS[model].get("vocab", VOCAB)
 
 
 def parse_arguments():
@@ -90,7 +100,8 @@ def make_model(args):
     golden = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
     own = load_file("clip_torch", golden / "clip_torch.py")
     return own.CLIP(embed=shape["embed"], height=shape["px"], width_px=shape["px"], patch=shape["patch"],
-                    image=shape["image"], context=CONTEXT, vocab=VOCAB, text=shape["text"])
+                    image=shape["image"], context=context_of(args.model), vocab=vocabulary_of(args.model),
+                    text=shape["text"], activation=shape.get("activation", "quickgelu"))
 
 
 def make_batch(torch, args, rank):
@@ -101,14 +112,15 @@ def make_batch(torch, args, rank):
     image = torch.randn(local, 3, px, px, generator=generator)
     if args.channels_last:
         image = image.contiguous(memory_format=torch.channels_last)
-    token = torch.zeros(local, CONTEXT, dtype=torch.long)
+    context, vocabulary = context_of(args.model), vocabulary_of(args.model)
+    token = torch.zeros(local, context, dtype=torch.long)
     mean = args.tokens_per_caption
-    spread = min(mean // 2, mean - 2, CONTEXT - mean)
+    spread = min(mean // 2, mean - 2, context - mean)
     for row in range(local):
         length = mean - spread + row % (2 * spread + 1)
-        token[row, 0] = VOCAB - 2
-        token[row, 1 : length - 1] = torch.randint(0, VOCAB - 2, (length - 2,), generator=generator)
-        token[row, length - 1] = VOCAB - 1
+        token[row, 0] = vocabulary - 2
+        token[row, 1 : length - 1] = torch.randint(0, vocabulary - 2, (length - 2,), generator=generator)
+        token[row, length - 1] = vocabulary - 1
     return image, token
 
 
@@ -204,7 +216,8 @@ def run(rank, args):
 def report(torch, args, pairs_per_s, pairs_per_cpu_s, loss):
     result = dict(peer="pytorch", torch=torch.__version__, module=args.module, model=args.model,
                   precision=args.precision, processes=args.processes, threads=args.threads, batch=args.batch,
-                  tokens_per_caption=args.tokens_per_caption, padded_to=CONTEXT, optimizer=args.optimizer,
+                  tokens_per_caption=args.tokens_per_caption, padded_to=context_of(args.model),
+                  optimizer=args.optimizer,
                   compile=args.compile, max_autotune=args.max_autotune, channels_last=args.channels_last,
                   tuned_malloc=args.tuned_malloc, loss=loss,
                   pairs_per_s=[round(x, 3) for x in pairs_per_s],
