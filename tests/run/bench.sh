@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# tandem bench: on synthetic pairs, on given data, by a run's configuration; its JSON accounts for the memory and for
+# the waiting; a step takes no memory; what is recomputed does not count as work; wrong use is one clear message.
+. "$(dirname "$0")/common.sh"
+make_data
+
+small="--set model.image.width=64 --set model.text.width=64 --set model.image.layers=3"
+ranks 2 bench --config "$work/run.cfg" $small --set data.dir= --batch 12 --tokens-per-caption 8 --steps 3 --threads 1 \
+    --json "$work/synthetic.json" 2>"$work/log" || fail "$(cat "$work/log")"
+grep -q "memory of a rank, MiB: base" "$work/log" || fail "no memory in the summary: $(cat "$work/log")"
+ranks 2 bench --config "$work/run.cfg" --batch 12 --steps 3 --threads 1 --json "$work/data.json" 2>"$work/log" ||
+    fail "$(cat "$work/log")"
+for way in none block; do
+    ranks 1 bench --config "$work/run.cfg" $small --batch 24 --chunk 5 --recompute $way --steps 2 --threads 1 \
+        --json "$work/$way.json" 2>"$work/log" || fail "$(cat "$work/log")"
+done
+
+python3 - "$work" <<'EOF2' || fail "wrong figures"
+import json, sys
+synthetic, data, none, block = (json.load(open(f"{sys.argv[1]}/{n}.json")) for n in ("synthetic", "data", "none", "block"))
+for r in (synthetic, data, none, block):
+    memory = r["memory"]
+    parts = sum(v for k, v in memory.items() if k != "peak_resident")
+    assert memory["peak_resident"] == r["rss_bytes"] > 1e6
+    assert parts >= memory["peak_resident"] * 0.99, (parts, memory)  # each the largest of any rank
+    assert memory["moments"] == 2 * memory["gradients"] > 0 and memory["weights"] > 0 and memory["packed_weights"] > 0
+    assert r["blocks_allocated"] == 0
+    assert 0 < r["step_min_s"] <= r["step_s"] <= r["step_max_s"] and 0 < r["mfu"] < 1
+    assert abs(r["pairs_per_s"] * r["step_s"] - 24) < 1e-6
+assert synthetic["data"] == "synthetic" and synthetic["wait_data_s"] == 0 and synthetic["tokens_per_caption"] < 9
+assert data["data"].endswith("/data") and 0 <= data["wait_data_s"] <= data["step_max_s"] and data["ranks"] == 2
+assert none["chunk"] == block["chunk"] == 5 and block["recompute"] == "block"
+assert block["memory"]["activations"] < none["memory"]["activations"]
+flop = [r["gflops"] * r["step_s"] / r["tokens_per_caption"] for r in (none, block)]
+assert abs(flop[0] / flop[1] - 1) < 0.2, flop  # captions differ in length, recomputation would add a quarter or more
+EOF2
+
+refuse() {
+    local message=$1
+    shift
+    if "$TANDEM" bench "$@" >"$work/out" 2>"$work/log"; then fail "accepted: $*"; fi
+    grep -q -- "$message" "$work/log" || fail "no \"$message\" for $*: $(cat "$work/log")"
+    [ "$(wc -l <"$work/log")" -eq 1 ] || fail "more than one line for $*: $(cat "$work/log")"
+}
+refuse "train.recompute" --config "$work/run.cfg" --recompute most
+refuse "need a tokenizer" --model "$here/../../conf/models/emoji_vit.cfg" --data "$work/data"
+refuse "does not fit a context of 24" --config "$work/run.cfg" --set data.dir= --tokens-per-caption 25
+refuse "train.recompute = \"block\" is about the blocks of transformers" --model "$here/../../conf/models/rn50.cfg" \
+    --recompute block
+echo "bench accounts for time and memory"
