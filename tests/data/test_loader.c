@@ -1,4 +1,5 @@
 /* Batches: the same samples and bytes for any number of ranks and threads; errors carried out of threads. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -375,6 +376,33 @@ static void a_slow_consumer_never_waits(void **state)
     }
 }
 
+static void *count_cores(void *argument)
+{
+    cpu_set_t set;
+    *(int *)argument = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
+    return NULL;
+}
+
+/* As OpenMP binds it. */
+static void threads_leave_a_bound_core(void **state)
+{
+    (void)state;
+    cpu_set_t all, one;
+    int core[CPU_SETSIZE], count = 0, seen = 0;
+    pthread_t thread;
+    assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (CPU_ISSET(i, &all)) core[count++] = i;
+    CPU_ZERO(&one);
+    CPU_SET(core[0], &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    tdm_set_cores(core, count);
+    assert_int_equal(tdm_thread_create(&thread, count_cores, &seen), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+    assert_int_equal(seen, count);
+}
+
 static void slices_equal_the_plain_view(void **state)
 {
     const fixture *it = *state;
@@ -427,6 +455,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(images_without_captions_are_one_message, setup, teardown),
         cmocka_unit_test_setup_teardown(destroying_never_hangs, setup, teardown),
         cmocka_unit_test_setup_teardown(a_slow_consumer_never_waits, setup, teardown),
+        cmocka_unit_test(threads_leave_a_bound_core),
         cmocka_unit_test_setup_teardown(slices_equal_the_plain_view, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

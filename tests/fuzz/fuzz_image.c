@@ -1,12 +1,40 @@
-/* Any bytes as an image file: decoded or refused, then resized in every way and augmented. */
+/* Any bytes as an image file: decoded or refused, then resized in every way and augmented; and views made of
+ * the parts that they need, which must be the same. */
 #include "fuzz.h"
 #include "tandem/image.h"
 
+#include <string.h>
+
 #define MAX_PIXELS (1 << 20) /* larger images only take longer */
+
+enum { PX = 9, VIEW_BYTES = PX * PX * 3 };
+
+/* image: the same file, NULL when it was refused. */
+static void check_views(const uint8_t *data, size_t bytes, const tdm_image *image)
+{
+    static const tdm_augment_config small = {
+        .crop_min_scale = 0.01, .crop_max_scale = 0.2, .crop_min_ratio = 0.5, .crop_max_ratio = 2.0};
+    uint8_t out[2][VIEW_BYTES], want[VIEW_BYTES];
+    const tdm_rng rng = tdm_rng_at(2, 1, bytes, TDM_RNG_TEST);
+    const tdm_image_request request[2] = {{.augment = &small, .rng = rng, .out = out[0]}, {.out = out[1]}};
+    tdm_image_work *work;
+    FUZZ_REQUIRE(tdm_image_work_create(&work) == TDM_OK);
+    for (int count = 1; count <= 2; count++) {
+        const tdm_status status =
+            tdm_image_make(work, "fuzz", data, bytes, (tdm_image_policy){0}, PX, PX, count, request);
+        FUZZ_REQUIRE((status == TDM_OK) == (image != NULL));
+    }
+    tdm_image_work_destroy(&work);
+    /* other formats are decoded as a whole, and stb's colours outside of a palette are whatever they are */
+    if (!image || data[0] != 0xff) return;
+    FUZZ_REQUIRE(tdm_image_augment(image, &small, rng, PX, PX, want) == TDM_OK);
+    FUZZ_REQUIRE(!memcmp(want, out[0], VIEW_BYTES));
+    FUZZ_REQUIRE(tdm_image_plain(image, TDM_FIT_CROP, PX, PX, want) == TDM_OK);
+    FUZZ_REQUIRE(!memcmp(want, out[1], VIEW_BYTES));
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    enum { PX = 9 };
     static const tdm_augment_config config = {.crop_min_scale = 0.1,
                                               .crop_max_scale = 1.0,
                                               .crop_min_ratio = 0.5,
@@ -18,14 +46,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
                                               .saturation = 0.4,
                                               .hue = 0.5,
                                               .gray = 0.2};
-    uint8_t out[PX * PX * 3];
+    uint8_t out[VIEW_BYTES];
     tdm_image image;
     int64_t height, width;
     if (tdm_image_probe("fuzz", data, bytes, &height, &width) != TDM_OK || height * width > MAX_PIXELS)
         return 0;
     for (tdm_image_alpha alpha = TDM_ALPHA_DROP; alpha <= TDM_ALPHA_KEEP; alpha++) {
         tdm_image small;
-        if (tdm_image_decode("fuzz", data, bytes, alpha, &image) != TDM_OK) return 0;
+        const tdm_status status = tdm_image_decode("fuzz", data, bytes, alpha, &image);
+        if (alpha == TDM_ALPHA_DROP) check_views(data, bytes, status == TDM_OK ? &image : NULL);
+        if (status != TDM_OK) return 0;
         FUZZ_REQUIRE(image.height == height && image.width == width);
         for (tdm_image_fit fit = TDM_FIT_CROP; fit <= TDM_FIT_LONGEST; fit++)
             FUZZ_REQUIRE(tdm_image_plain(&image, fit, PX, PX - (int)alpha, out) == TDM_OK);

@@ -8,14 +8,11 @@ if [ $# -gt 1 ]; then shift 2; else shift 1; fi
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$(dirname "$here")")
 build=${TANDEM_FUZZ_DIR:-${TMPDIR:-/tmp}/tandem-fuzz}
-case $target in
-image) seeds=$root/tests/golden/images ;;
-*) seeds=$here/corpus/$target ;;
-esac
+if [ "$target" = image ]; then set -- "$@" "$root/tests/golden/images"; fi
 cmake -S "$root" -B "$build" -DCMAKE_C_COMPILER=clang -DTANDEM_FUZZ=ON >/dev/null
 cmake --build "$build" --target "fuzz_$target"
 mkdir -p "$build/$target/corpus"
 cd "$build/$target"
 export LSAN_OPTIONS="suppressions=$root/tests/lsan.supp:print_suppressions=0"
-exec "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 "$@" \
-  corpus "$seeds"
+exec "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 corpus \
+  "$here/corpus/$target" "$@"
