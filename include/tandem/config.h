@@ -53,7 +53,7 @@ typedef struct tdm_config {
     struct {
         int64_t batch;         /* global pairs per step */
         int64_t chunk;         /* pairs embedded at once per rank; 0 = the whole local batch */
-        const char *recompute; /* "auto", "none", "mlp", "block", "chunk": what backward makes again */
+        const char *recompute; /* "none", "mlp", "block", "chunk": what backward makes again */
         int64_t epochs, steps; /* steps = 0: epochs decide */
         const char *precision; /* "auto", "f32", "bf16" */
         int64_t threads;    /* compute threads per rank; 0 = OMP_NUM_THREADS or the cores this rank may use */

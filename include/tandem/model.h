@@ -19,14 +19,19 @@ TDM_CHECKED tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, 
 void tdm_model_destroy(tdm_model **model);
 int64_t tdm_model_embed_dim(const tdm_model *model);
 
-/* What a training step has at once. A view's `batch` samples pass a tower in calls of `chunk` samples. */
+/* What backward makes again inside a transformer's blocks, instead of keeping it. */
+typedef enum tdm_recompute { TDM_RECOMPUTE_NOTHING, TDM_RECOMPUTE_MLP, TDM_RECOMPUTE_BLOCK } tdm_recompute;
+/* What a training step has at once. Each view's `batch` samples pass a tower in calls of `chunk` samples. */
 typedef struct tdm_model_plan {
     int64_t batch, chunk;
-    /* Views whose activations all wait for their backward at once; 0: those of one call do. */
-    int64_t kept_views[TDM_MODALITIES];
+    int64_t views[TDM_MODALITIES];
+    bool keep_all; /* activations of all calls wait for their backward at once, else those of each tower's
+                      last */
+    tdm_recompute blocks;
 } tdm_model_plan;
-/* Room for the activations of such steps beside that for single calls of max_rows (address space: only what a
- * step touches becomes resident). After the load; nothing may wait for its backward. */
+/* Steps from now on are such, and have room for their activations beside that for single calls of max_rows
+ * (address space: only what a step touches becomes resident). Before: nothing is made again. After the load;
+ * nothing may wait for its backward. Errors: TDM_E_CONFIG when a tower cannot make its blocks again. */
 TDM_CHECKED tdm_status tdm_model_reserve(tdm_model *model, const tdm_model_plan *plan);
 
 /* Adds value[count] over the ranks, in place, the same bits everywhere. */
@@ -67,7 +72,7 @@ typedef struct tdm_tower_mode {
 /* Pooled features before normalisation, f32 [n][embed_dim]; keeps no activations. */
 TDM_CHECKED tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
                                        const tdm_tower_mode *mode, float *features);
-/* The same and keeps, according to train.recompute, activations for one tdm_model_backward of the same
+/* The same and keeps, according to the plan, activations for one tdm_model_backward of the same
  * modality and what that reads of the input: image, or token. Several forwards may wait for their backwards,
  * which come in the opposite order. */
 TDM_CHECKED tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality,

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 typedef struct bench_options {
     const char *config, *model, *precision, *data, *split, *tokenizer, *recompute, *json;
@@ -173,6 +174,15 @@ static tdm_status bench_create(bench *b)
     return TDM_ALLOC(o->steps, &b->result.step_s);
 }
 
+/* Of all threads of this process. */
+static double cpu_now_s(void)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage)) return 0.0;
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
 /* One step with its batch; *step_s and *wait_s are the slowest rank's. */
 static tdm_status bench_step(bench *b, tdm_step_report *report, double *step_s, double *wait_s)
 {
@@ -196,6 +206,7 @@ static tdm_status bench_steps(bench *b)
     const bench_options *o = b->options;
     bench_result *r = &b->result;
     int64_t blocks = 0, primitives = 0;
+    double cpu_s = 0.0;
     r->peak_gflops = tdm_ops_measure_peak_gflops(b->ops);
     tdm_comm_sum_f64(b->comm, &r->peak_gflops, 1);
     for (int64_t i = 0; i < o->warmup + o->steps; i++) {
@@ -205,6 +216,7 @@ static tdm_status bench_steps(bench *b)
             memset(tdm_ops_stats(b->ops), 0, sizeof(tdm_op_stats));
             blocks = tdm_memory_used().blocks;
             primitives = tdm_ops_primitives();
+            cpu_s = cpu_now_s();
         }
         TDM_TRY(bench_step(b, &report, &step_s, &wait_s));
         if (i < o->warmup) continue;
@@ -217,6 +229,8 @@ static tdm_status bench_steps(bench *b)
     }
     r->blocks = (double)(tdm_memory_used().blocks - blocks);
     r->primitives = (double)(tdm_ops_primitives() - primitives);
+    r->cpu_s = (cpu_now_s() - cpu_s) / (double)o->steps;
+    tdm_comm_sum_f64(b->comm, &r->cpu_s, 1);
     tdm_comm_sum_f64(b->comm, &r->flop, 1);
     tdm_comm_sum_f64(b->comm, &r->tokens, 1);
     r->exposed_s = r->time.wait_s + r->time.transfer_s;
@@ -304,7 +318,7 @@ static tdm_status bench_run(tdm_comm *comm, int argc, char **argv)
         {"--batch", TDM_FLAG_INT, &o.batch, "N", "64", "pairs", "per rank and step", 1, 1 << 24},
         {"--chunk", TDM_FLAG_INT, &o.chunk, "N", "0", "pairs", "embedded at once; 0 = the whole batch", 0,
          1 << 24},
-        {"--recompute", TDM_FLAG_STRING, &o.recompute, "auto|none|mlp|block|chunk", "auto", "",
+        {"--recompute", TDM_FLAG_STRING, &o.recompute, "none|mlp|block|chunk", "chunk", "",
          "what backward computes again instead of keeping it (train.recompute)", 0, 0},
         {"--tokens-per-caption", TDM_FLAG_INT, &o.tokens, "N", "19", "tokens",
          "mean length of synthetic captions", 2, 1 << 20},

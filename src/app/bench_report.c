@@ -110,6 +110,7 @@ tdm_status bench_report(const tdm_comm *comm, tdm_ops *ops, const bench_result *
     set_real(root, "step_s", step_s);
     set_real(root, "step_min_s", r->step_s[0]);
     set_real(root, "step_max_s", r->step_s[r->steps - 1]);
+    set_real(root, "cpu_s", r->cpu_s);
     set_real(root, "gflops", gflops);
     set_real(root, "mfu", mfu);
     set_real(root, "peak_gflops", r->peak_gflops);

@@ -25,13 +25,14 @@ typedef struct bench_result {
     tdm_model_plan plan;
     const char *recompute;
     int64_t steps;
-    double *step_s;                    /* [steps] the slowest rank's, waiting for data included */
-    double wait_data_s;                /* mean of a step, like the following */
-    tdm_comm_time time;                /* of the rank that spent most */
-    double exposed_s;                  /* both, of the rank that spent most */
-    double flop, tokens;               /* of all ranks */
-    double peak_gflops;                /* all ranks */
-    double blocks, primitives;         /* taken and created in the measured steps */
+    double *step_s;            /* [steps] the slowest rank's, waiting for data included */
+    double wait_data_s;        /* mean of a step, like the following */
+    double cpu_s;              /* of all threads of all ranks; waiting for other ranks takes it, too */
+    tdm_comm_time time;        /* of the rank that spent most */
+    double exposed_s;          /* both, of the rank that spent most */
+    double flop, tokens;       /* of all ranks */
+    double peak_gflops;        /* all ranks */
+    double blocks, primitives; /* taken and created in the measured steps */
     double memory[BENCH_MEMORY_KINDS]; /* the largest of any rank */
 } bench_result;
 

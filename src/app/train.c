@@ -1,6 +1,7 @@
 /* tandem train: a run from configuration to final checkpoint. */
 #include "command.h"
 #include "feed.h"
+#include "memory_plan.h"
 #include "run_log.h"
 
 #include <jansson.h>
@@ -195,22 +196,10 @@ static tdm_status show_groups(const run *r)
     return status;
 }
 
-static tdm_status show_memory(const run *r)
+static tdm_status show_memory(run *r)
 {
-    const double mib = 1.0 / (1 << 20);
-    const int ranks = tdm_comm_size(r->comm);
-    tdm_model_plan plan;
-    tdm_model_memory memory;
-    TDM_TRY(tdm_trainer_plan(&r->config, ranks, &plan));
-    TDM_TRY(tdm_model_memory_estimate(r->model, &plan, r->config.model.text.context_length, &memory));
-    tdm_log(
-        TDM_LOG_INFO,
-        "memory per rank: weights %.0f MiB, gradients %.0f MiB, moments %.0f MiB, packed weights %.0f MiB, "
-        "activations of %lld pairs in chunks of %lld at most %.0f MiB (captions as long as the context)",
-        (double)memory.weights * mib, (double)memory.gradients * mib,
-        (double)memory.moments * mib / (r->config.optim.shard ? ranks : 1), (double)memory.packed * mib,
-        (long long)plan.batch, (long long)plan.chunk, (double)memory.activations * mib);
-    return TDM_OK;
+    tdm_loader_destroy(&r->loader); /* reads the data set, too */
+    return memory_plan_show(&r->config, tdm_comm_size(r->comm), r->model, r->dataset, r->tokenizer);
 }
 
 static void plan_steps(run *r)
@@ -356,7 +345,7 @@ static tdm_status run_training(run *r)
     if (!r->options->dry_run) TDM_AGREE(r->comm, write_run_config(r));
     show_plan(r);
     TDM_AGREE(r->comm, show_groups(r));
-    if (r->options->dry_run) return show_memory(r);
+    if (r->options->dry_run) return tdm_comm_agree(r->comm, show_memory(r));
 
     if (resume[0]) tdm_log(TDM_LOG_INFO, "resuming from %s at step %lld", resume, (long long)r->state.step);
     r->log = (run_log){.comm = r->comm,

@@ -118,12 +118,11 @@ static const tdm_option rows[] = {
     INT(train.batch, "256", 1, MANY, "pairs", "Pairs of one optimiser step, over all ranks."),
     INT(train.chunk, "0", 0, MANY, "pairs",
         "Pairs per rank that are embedded at once, which bounds the memory; 0 = the whole local batch."),
-    STRING(
-        train.recompute, "auto", "auto|none|mlp|block|chunk",
-        "Activation checkpointing: what backward computes again because forward does not keep it. none; mlp: "
-        "inside the MLPs; block: all but the inputs of a transformer's blocks; chunk: all (GradCache). Less "
-        "memory and more time from left to right, the same bits. auto: none if a rank's pairs are one "
-        "chunk, else chunk."),
+    STRING(train.recompute, "chunk", "none|mlp|block|chunk",
+           "What backward computes again because forward does not keep it (activation checkpointing). "
+           "none; mlp: the MLPs' inside; block: all but the inputs of a transformer's blocks; chunk: all but "
+           "the last chunk (GradCache), so nothing where a rank's pairs are one chunk. Less memory and more "
+           "time from left to right, the same bits."),
     INT(train.epochs, "32", 0, MANY, "epochs", "Passes over the data."),
     INT(train.steps, "0", 0, 1e15, "steps", "Optimiser steps of the run; 0 = as many as the epochs hold."),
     STRING(train.precision, "auto", "auto|f32|bf16",

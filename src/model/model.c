@@ -46,6 +46,22 @@ static tdm_status find_towers(const tdm_config *config, const tower_type *found[
     return TDM_OK;
 }
 
+static void set_levels(const tdm_model *model, tdm_recompute blocks)
+{
+    for (int i = 0; i < TDM_MODALITIES; i++) model->tower[i]->level = (tape_level)(KEEP_ALL - (int)blocks);
+}
+
+static tdm_status check_levels(const tdm_model *model, tdm_recompute blocks)
+{
+    for (int i = 0; i < TDM_MODALITIES; i++)
+        TDM_REQUIRE(
+            blocks == TDM_RECOMPUTE_NOTHING || model->tower[i]->type->has_levels, TDM_E_CONFIG,
+            "train.recompute = \"%s\" is about the blocks of transformers; a %s keeps all (\"none\") or "
+            "runs its chunks again (\"chunk\")",
+            blocks == TDM_RECOMPUTE_MLP ? "mlp" : "block", model->tower[i]->type->name);
+    return TDM_OK;
+}
+
 /* An upper bound of what `plan` needs at once, with captions of so many tokens. The towers go forward in
  * their order and backward in the opposite one, so that what the second one keeps is gone when the first goes
  * on. */
@@ -60,13 +76,17 @@ static tdm_status plan_bytes(const tdm_model *model, const tdm_model_plan *plan,
         tower_bytes whole, last = {0};
         TDM_TRY(self->type->scratch_bytes(self, plan->chunk, tokens_per_caption, &whole));
         if (rest > 0) TDM_TRY(self->type->scratch_bytes(self, rest, tokens_per_caption, &last));
-        int64_t work = whole.lone;
+        int64_t most = whole.lone, own = 0; /* own: what waits until the towers behind have gone */
         if (train && tdm_model_trains(model, (tdm_modality)i)) {
-            const int64_t views = plan->kept_views[i];
-            kept += views * (plan->batch / plan->chunk * whole.kept + last.kept);
-            work = views > 0 ? whole.work : tdm_max_i64(whole.lone, whole.kept + whole.work);
+            own = rest > 0 ? last.kept : whole.kept;
+            most = tdm_max_i64(most, whole.kept + whole.work);
+            if (plan->keep_all) {
+                own = plan->views[i] * (plan->batch / plan->chunk * whole.kept + last.kept);
+                most = own + whole.work;
+            }
         }
-        *total = tdm_max_i64(*total, kept + work);
+        *total = tdm_max_i64(*total, kept + most);
+        kept += own;
     }
     return TDM_OK;
 }
@@ -111,12 +131,15 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
     m->packed_bytes += tdm_memory_used().bytes;
     TDM_TRY(declare(params, &m->logit_scale, TDM_INIT_CONSTANT, config->model.logit_scale_init, 0, NULL, "",
                     "logit_scale"));
-    const tdm_model_plan one_call = {.batch = max_rows, .chunk = max_rows, .kept_views = {1, 1}};
+    set_levels(m, TDM_RECOMPUTE_NOTHING);
+    const tdm_model_plan one_call = {.batch = max_rows, .chunk = max_rows, .views = {1, 1}};
     return reserve(m, &one_call, train);
 }
 
 tdm_status tdm_model_reserve(tdm_model *model, const tdm_model_plan *plan)
 {
+    TDM_TRY(check_levels(model, plan->blocks));
+    set_levels(model, plan->blocks);
     TDM_TRY(reserve(model, plan, true));
     model->scratch.peak_bytes = 0;
     return TDM_OK;
@@ -262,7 +285,12 @@ tdm_status tdm_model_memory_estimate(const tdm_model *model, const tdm_model_pla
     memory->gradients = (int64_t)sizeof(float) * trained;
     memory->moments = 2 * (int64_t)sizeof(float) * trained;
     memory->packed = model->packed_bytes;
-    return plan_bytes(model, plan, true, tokens_per_caption, &memory->activations);
+    TDM_TRY(check_levels(model, plan->blocks));
+    const tape_level present = model->tower[0]->level;
+    set_levels(model, plan->blocks);
+    const tdm_status status = plan_bytes(model, plan, true, tokens_per_caption, &memory->activations);
+    set_levels(model, (tdm_recompute)(KEEP_ALL - (int)present));
+    return status;
 }
 
 int64_t tdm_model_activation_bytes(const tdm_model *model)

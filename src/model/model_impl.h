@@ -22,6 +22,9 @@ typedef struct tower_setup {
 
 typedef struct tower tower;
 
+/* Tensors of a block come in groups; backward finds those up to the level kept and makes the others again. */
+typedef enum tape_level { KEEP_NOTHING, KEEP_INPUT, KEEP_ATTENTION, KEEP_ALL } tape_level;
+
 /* Bytes of scratch. */
 typedef struct tower_bytes {
     int64_t kept; /* by a forward for its backward */
@@ -33,6 +36,7 @@ typedef struct tower_bytes {
 typedef struct tower_type {
     const char *name;
     tdm_modality modality;
+    bool has_levels; /* heeds tower.level; others know KEEP_ALL only */
     /* Declares its parameters in forward order. */
     tdm_status (*create)(const tower_setup *setup, tower **out);
     void (*destroy)(tower **self);
@@ -58,6 +62,7 @@ struct tower {
     int64_t first_row, end_row; /* its rows of the arena, after create */
     int64_t lowest_row; /* before each load: its first trained row; nothing below it needs a gradient */
     bool only_trained;  /* before each load: rows that are not trained have not changed since the last */
+    tape_level level;   /* while nothing waits: what its blocks keep */
     /* The tower's own: the last of the forwards that wait for their backward, NULL when none does. */
     void *kept;
 };
@@ -81,10 +86,6 @@ typedef struct transformer_setup {
     double dropout;
     uint32_t dropout_site; /* of the first block's first branch */
 } transformer_setup;
-
-/* Tensors of a block come in groups; backward finds those up to the level kept and makes the others again. */
-typedef enum tape_level { KEEP_NOTHING, KEEP_INPUT, KEEP_ATTENTION, KEEP_ALL } tape_level;
-tape_level tape_level_of(const tdm_config *config); /* train.recompute */
 
 typedef struct transformer transformer;
 typedef struct transformer_tape transformer_tape; /* what a forward leaves, on the scratch stack */

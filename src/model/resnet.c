@@ -770,12 +770,6 @@ static tdm_status resnet_build(resnet *r, const tower_setup *setup)
     const tdm_config *config = setup->config;
     const tdm_tower_config *c = &config->model.image;
     r->base.type = &tower_resnet;
-    const char *recompute = config->train.recompute;
-    TDM_REQUIRE(
-        !setup->train || (strcmp(recompute, "block") && strcmp(recompute, "mlp")), TDM_E_CONFIG,
-        "train.recompute = \"%s\" is about the blocks of transformers; a resnet keeps all (\"none\") or "
-        "runs its chunks again (\"chunk\")",
-        recompute);
     r->ops = setup->ops;
     r->params = setup->params;
     r->scratch = setup->scratch;

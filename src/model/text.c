@@ -198,6 +198,7 @@ static tdm_status text_create(const tower_setup *setup, tower **out);
 const tower_type tower_text = {
     .name = "text",
     .modality = TDM_TEXT,
+    .has_levels = true,
     .create = text_create,
     .destroy = text_destroy,
     .load = text_load,

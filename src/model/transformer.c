@@ -8,8 +8,8 @@
  * residual sum is done by the LayerNorm that reads it next, so a branch is read once.
  *
  * Activation checkpointing (Chen et al., arXiv 1604.06174): a tape's tensors come in groups, and only those
- * up to tr->level are kept for backward, which makes the others again in room that the blocks share: with the
- * same kernels from the same operands, so that the results are the same bits. */
+ * up to owner->level are kept for backward, which makes the others again in room that the blocks share: with
+ * the same kernels from the same operands, so that the results are the same bits. */
 #include "model_impl.h"
 
 #include <math.h>
@@ -46,7 +46,6 @@ struct transformer {
     bool causal, train;
     double dropout;
     uint32_t dropout_site;
-    tape_level level;
     const tower *owner;
     block *block;
 };
@@ -75,12 +74,6 @@ tdm_status load_linear(const tower *self, const tdm_params *params, tdm_linear *
     params->row[weight].linear = linear;
     return tdm_linear_load(linear, weight_of(params, weight), bias >= 0 ? weight_of(params, bias) : NULL,
                            train && goes_below(self, weight));
-}
-
-tape_level tape_level_of(const tdm_config *config)
-{
-    if (!strcmp(config->train.recompute, "block")) return KEEP_INPUT;
-    return strcmp(config->train.recompute, "mlp") ? KEEP_ALL : KEEP_ATTENTION;
 }
 
 static tdm_status block_create(transformer *tr, const char *prefix, int64_t layer)
@@ -135,7 +128,6 @@ tdm_status transformer_create(const transformer_setup *setup, transformer **out)
     tr->causal = setup->causal;
     tr->dropout = setup->dropout;
     tr->dropout_site = setup->dropout_site;
-    tr->level = tape_level_of(setup->tower->config);
     tr->owner = setup->owner;
     TDM_TRY(TDM_ALLOC(tr->layers, &tr->block));
     for (int64_t layer = 0; layer < tr->layers; layer++) TDM_TRY(block_create(tr, setup->prefix, layer));
@@ -253,7 +245,7 @@ static tdm_status tapes_keep(const transformer *tr, tdm_scratch *s, int64_t t, i
 {
     for (int64_t i = first; i < tr->layers; i++) {
         tapes[i] = (block_tape){.x_in = i == 0 ? x : NULL};
-        TDM_TRY(tape_take(tr, s, t, KEEP_NOTHING, tr->level, &tapes[i]));
+        TDM_TRY(tape_take(tr, s, t, KEEP_NOTHING, tr->owner->level, &tapes[i]));
     }
     return TDM_OK;
 }
@@ -265,10 +257,10 @@ static tdm_status tapes_share(const transformer *tr, tdm_scratch *s, int64_t t, 
                               block_tape *tapes)
 {
     block_tape shared = {0};
-    const tape_level from = first > 0 ? KEEP_NOTHING : tr->level;
+    const tape_level from = first > 0 ? KEEP_NOTHING : tr->owner->level;
     TDM_TRY(tape_take(tr, s, t, from, KEEP_ALL, &shared));
-    for (int64_t i = first; i < tr->layers && tr->level < KEEP_ALL; i++)
-        tape_share(&tapes[i], tr->level, &shared);
+    for (int64_t i = first; i < tr->layers && tr->owner->level < KEEP_ALL; i++)
+        tape_share(&tapes[i], tr->owner->level, &shared);
     shared.x_mid = shared.x_in;
     for (int64_t i = 0; i < first; i++) tapes[i] = shared;
     return TDM_OK;
@@ -337,10 +329,10 @@ static tdm_status block_again(transformer *tr, int64_t layer, const transformer_
     const block_tape *k = &tape->block[layer];
     const tdm_params *p = tr->params;
     const int64_t t = tape->rows.t;
-    if (tr->level == KEEP_ALL) return TDM_OK;
+    if (tr->owner->level == KEEP_ALL) return TDM_OK;
     tdm_layernorm_again(tr->ops, t, tr->width, k->x_in, k->mean1, k->rstd1, weight_of(p, b->ln1_weight),
                         weight_of(p, b->ln1_bias), k->n1);
-    if (tr->level == KEEP_INPUT) {
+    if (tr->owner->level == KEEP_INPUT) {
         TDM_TRY(attention_forward(tr, layer, tape, branch));
         middle_forward(tr, layer, tape, k->x_in, branch);
     } else {
@@ -476,12 +468,12 @@ tdm_status transformer_backward(transformer *tr, transformer_tape *tape, float *
     const int64_t t = tape->rows.t, lowest = lowest_block(tr);
     block_tape shared = {0};
     block_gradients d;
-    TDM_TRY(tape_take(tr, tr->scratch, t, tr->level, KEEP_ALL, &shared));
+    TDM_TRY(tape_take(tr, tr->scratch, t, tr->owner->level, KEEP_ALL, &shared));
     TDM_TRY(gradients_take(tr, tr->scratch, t, &d));
 
     if (lowest < tr->layers) tdm_to_act(tr->ops, t * tr->width, dx, d.branch);
     for (int64_t i = tr->layers - 1; i >= lowest; i--) {
-        if (tr->level < KEEP_ALL) tape_share(&tape->block[i], tr->level, &shared);
+        if (tr->owner->level < KEEP_ALL) tape_share(&tape->block[i], tr->owner->level, &shared);
         TDM_TRY(block_again(tr, i, tape, d.normed));
         TDM_TRY(mlp_backward(tr, i, tape, &d, dx));
         if (goes_below(tr->owner, tr->block[i].ln2_weight)) TDM_TRY(attention_backward(tr, i, tape, &d, dx));
@@ -504,7 +496,7 @@ tdm_status transformer_scratch_bytes(const transformer *tr, int64_t t, transform
     tdm_scratch forward = {.capacity_bytes = SIZE_MAX}, backward = forward;
     if (status == TDM_OK) status = tapes_share(tr, &forward, t, lowest_block(tr), tapes);
     if (status == TDM_OK) status = forward_take(tr, &forward, t, &activated, &branch);
-    if (status == TDM_OK) status = tape_take(tr, &backward, t, tr->level, KEEP_ALL, &shared);
+    if (status == TDM_OK) status = tape_take(tr, &backward, t, tr->owner->level, KEEP_ALL, &shared);
     if (status == TDM_OK) status = gradients_take(tr, &backward, t, &d);
     if (status == TDM_OK) status = tapes_share(tr, &lone, t, tr->layers, tapes);
     if (status == TDM_OK) status = forward_take(tr, &lone, t, &activated, &branch);

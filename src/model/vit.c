@@ -28,7 +28,6 @@ typedef struct vit {
     tdm_params *params;
     tdm_scratch *scratch;
     bool train;
-    tape_level level;
     int64_t height, image_width, patch, patches, width, embed_dim;
     double mean[3], std[3];
     int64_t class_embedding, position, conv, ln_pre_weight, ln_pre_bias, ln_post_weight, ln_post_bias, proj;
@@ -116,7 +115,7 @@ static bool trains_input(const vit *v)
 
 static bool keeps_input(const vit *v)
 {
-    return trains_input(v) && v->level == KEEP_ALL;
+    return trains_input(v) && v->base.level == KEEP_ALL;
 }
 
 /* The rows of patches that the matmul rounds up to are zeros. */
@@ -293,6 +292,7 @@ static tdm_status vit_scratch_bytes(const tower *base, int64_t n, int64_t tokens
 const tower_type tower_vit = {
     .name = "vit",
     .modality = TDM_IMAGE,
+    .has_levels = true,
     .create = vit_create,
     .destroy = vit_destroy,
     .load = vit_load,
@@ -312,7 +312,6 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
     v->params = setup->params;
     v->scratch = setup->scratch;
     v->train = setup->train;
-    v->level = tape_level_of(config);
     v->height = c->height_px;
     v->image_width = c->width_px;
     v->patch = c->patch_px;

@@ -1,11 +1,10 @@
 /* The training step.
  *
- * Each view of a sample passes its tower once, in pieces of train.chunk pairs. train.recompute says what of a
- * piece is kept from forward to backward; "chunk": nothing, the pieces are embedded without activations, the
- * loss gives gradients on the embeddings, and each piece is run again with its gradient (GradCache: Gao et
- * al., arXiv 2101.06983); dropout replays because its masks are keyed by sample. "auto" keeps all of a tower
- * that has one piece of work. Backward takes the pieces in the opposite order whatever is kept, so that the
- * results are the same bits.
+ * Each view of a sample passes its tower once, in pieces of train.chunk pairs. train.recompute says what of
+ * the pieces is kept from forward to backward; "chunk": the last one, the others are embedded without
+ * activations, the loss gives gradients on the embeddings, and each is run again with its gradient
+ * (GradCache: Gao et al., arXiv 2101.06983); dropout replays because its masks are keyed by sample. Backward
+ * takes the pieces in the opposite order whatever is kept, so that the results are the same bits.
  *
  * The features of the global batch are gathered; a rank computes the loss of its own rows only and the
  * gradient flows back through the gather (reduce-scatter). Parameter gradients are summed over the ranks in
@@ -42,8 +41,8 @@ struct tdm_trainer {
     tdm_optim *optim;
     tdm_reducer *reducer;
     int64_t total_steps, B, b, row0, d, chunk;
-    bool keeps[TDM_MODALITIES]; /* activations of all pieces wait for the backward */
-    tdm_span *span;             /* [spans] of the arena that hold trained rows */
+    bool keep_all;  /* activations of all pieces wait for the backward, else those of the last one */
+    tdm_span *span; /* [spans] of the arena that hold trained rows */
     int64_t spans;
     tdm_span *part; /* [parts] of them that this rank completes the sums of */
     int64_t parts;
@@ -94,12 +93,10 @@ tdm_status tdm_trainer_plan(const tdm_config *config, int ranks, tdm_model_plan 
     TDM_TRY(tdm_trainer_views(config, &views[TDM_IMAGE], &views[TDM_TEXT]));
     *plan = (tdm_model_plan){.batch = (config->train.batch + ranks - 1) / ranks,
                              .chunk = tdm_trainer_rows(config, ranks)};
-    for (int m = 0; m < TDM_MODALITIES; m++) {
-        const int count = __builtin_popcount(views[m]);
-        const bool one_piece = count == 1 && plan->batch == plan->chunk;
-        if (!strcmp(recompute, "auto") ? one_piece : strcmp(recompute, "chunk") != 0)
-            plan->kept_views[m] = count;
-    }
+    if (!strcmp(recompute, "mlp")) plan->blocks = TDM_RECOMPUTE_MLP;
+    if (!strcmp(recompute, "block")) plan->blocks = TDM_RECOMPUTE_BLOCK;
+    plan->keep_all = strcmp(recompute, "chunk") != 0;
+    for (int m = 0; m < TDM_MODALITIES; m++) plan->views[m] = __builtin_popcount(views[m]);
     return TDM_OK;
 }
 
@@ -261,8 +258,7 @@ tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *co
     TDM_TRY(tdm_trainer_plan(config, ranks, &plan));
     TDM_TRY(tdm_model_reserve(model, &plan));
     tr->chunk = plan.chunk;
-    for (int m = 0; m < TDM_MODALITIES; m++)
-        tr->keeps[m] = plan.kept_views[m] > 0 && tdm_model_trains(model, (tdm_modality)m);
+    tr->keep_all = plan.keep_all;
     TDM_TRY(check_statistics(config, model, ranks));
     tdm_model_set_rank_sum(model, sum_over_ranks, tr);
     TDM_TRY(TDM_ALLOC(ranks, &tr->rows));
@@ -333,6 +329,14 @@ static tdm_tower_mode training_mode(const tdm_trainer *tr)
         .train = true, .seed = (uint64_t)tr->config->seed, .step = (uint64_t)tr->optim->step};
 }
 
+/* Is there nothing of the modality behind view k's rows up to `end`? */
+static bool is_last_piece(const tdm_trainer *tr, int modality, int k, int64_t end)
+{
+    for (int later = k + 1; later < VIEWS; later++)
+        if (tr->view[modality][later].on) return false;
+    return end == tr->b;
+}
+
 static tdm_status forward_tower(tdm_trainer *tr, const tdm_batch *batch, int modality)
 {
     const tdm_tower_mode mode = training_mode(tr);
@@ -342,10 +346,10 @@ static tdm_status forward_tower(tdm_trainer *tr, const tdm_batch *batch, int mod
         for (int64_t first = 0; first < tr->b; first += tr->chunk) {
             const int64_t n = tdm_min_i64(tr->chunk, tr->b - first);
             const tdm_tower_input input = piece_input(tr, batch, modality, k, first, n);
+            const bool keep = tr->keep_all || is_last_piece(tr, modality, k, first + n);
             float *features = v->raw + first * tr->d;
-            TDM_TRY(tr->keeps[modality]
-                        ? tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode, features)
-                        : tdm_model_embed(tr->model, (tdm_modality)modality, &input, &mode, features));
+            TDM_TRY(keep ? tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode, features)
+                         : tdm_model_embed(tr->model, (tdm_modality)modality, &input, &mode, features));
         }
     }
     return TDM_OK;
@@ -369,7 +373,7 @@ static tdm_status backward_tower(tdm_trainer *tr, const tdm_batch *batch, int mo
         if (!v->on) continue;
         for (int64_t first = (tr->b - 1) / tr->chunk * tr->chunk; first >= 0; first -= tr->chunk) {
             const int64_t n = tdm_min_i64(tr->chunk, tr->b - first);
-            if (!tr->keeps[modality]) {
+            if (!tr->keep_all && !is_last_piece(tr, modality, k, first + n)) {
                 const tdm_tower_input input = piece_input(tr, batch, modality, k, first, n);
                 TDM_TRY(tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode,
                                           v->raw + first * tr->d));

@@ -532,8 +532,8 @@ static void test_memory_and_flop(void **state)
     int64_t trained = 0;
     for (int64_t i = 0; i < params.count; i++) trained += params.row[i].buffer ? 0 : params.row[i].size;
     assert_int_equal(trained, 102007137);
-    const tdm_model_plan two = {.batch = 2, .chunk = 2, .kept_views = {1, 1}};
-    const tdm_model_plan four = {.batch = 4, .chunk = 4, .kept_views = {1, 1}};
+    const tdm_model_plan two = {.batch = 2, .chunk = 2, .views = {1, 1}};
+    const tdm_model_plan four = {.batch = 4, .chunk = 4, .views = {1, 1}};
     must(tdm_model_memory_estimate(model, &two, 19, &memory));
     must(tdm_model_memory_estimate(model, &four, 19, &more));
     assert_true(more.activations > memory.activations && more.weights == memory.weights);

@@ -26,7 +26,7 @@ for r in (synthetic, data, none, block):
     assert memory["moments"] == 2 * memory["gradients"] > 0 and memory["weights"] > 0 and memory["packed_weights"] > 0
     assert r["blocks_allocated"] == 0
     assert 0 < r["step_min_s"] <= r["step_s"] <= r["step_max_s"] and 0 < r["mfu"] < 1
-    assert abs(r["pairs_per_s"] * r["step_s"] - 24) < 1e-6
+    assert abs(r["pairs_per_s"] * r["step_s"] - 24) < 1e-6 and r["cpu_s"] > 0
 assert synthetic["data"] == "synthetic" and synthetic["wait_data_s"] == 0 and synthetic["tokens_per_caption"] < 9
 assert data["data"].endswith("/data") and 0 <= data["wait_data_s"] <= data["step_max_s"] and data["ranks"] == 2
 assert none["chunk"] == block["chunk"] == 5 and block["recompute"] == "block"
@@ -34,6 +34,10 @@ assert block["memory"]["activations"] < none["memory"]["activations"]
 flop = [r["gflops"] * r["step_s"] / r["tokens_per_caption"] for r in (none, block)]
 assert abs(flop[0] / flop[1] - 1) < 0.2, flop  # captions differ in length, recomputation would add a quarter or more
 EOF2
+
+"$TANDEM" train --config "$work/run.cfg" --out "$work/dry" --dry-run 2>"$work/log" || fail "$(cat "$work/log")"
+[ "$(grep -c 'recompute = "[a-z]*": activations [0-9]' "$work/log")" -eq 4 ] || fail "no plan: $(cat "$work/log")"
+grep -q '\* recompute = "chunk"' "$work/log" || fail "the configured way is not marked: $(cat "$work/log")"
 
 refuse() {
     local message=$1

@@ -154,11 +154,11 @@ static int64_t differing(int64_t n, const float *a, const float *b)
 /* All ways against "none"; `less`: each must take less memory than the one before. */
 static void compare(const char *precision, const char *chunk, const char *freeze, bool less)
 {
-    static const char *const ways[] = {"mlp", "block", "chunk", "auto"};
+    static const char *const ways[] = {"mlp", "block", "chunk"};
     int64_t total, of_none, before;
     float *none = outcome(precision, chunk, freeze, "none", &total, &of_none);
     before = of_none;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 3; i++) {
         int64_t activations;
         float *other = outcome(precision, chunk, freeze, ways[i], &total, &activations);
         const int64_t differ = differing(4 * total, none, other);

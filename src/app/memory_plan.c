@@ -1,0 +1,78 @@
+#include "memory_plan.h"
+
+#include <string.h>
+
+static const double MIB = 1 << 20;
+
+/* Mean length of the first captions, rounded up. */
+static tdm_status caption_tokens(const tdm_config *config, tdm_dataset *dataset,
+                                 const tdm_tokenizer *tokenizer, int64_t *tokens)
+{
+    enum { SAMPLE = 1000 };
+    const int64_t n = tdm_min_i64(SAMPLE, tdm_dataset_captions(dataset));
+    tdm_text_batch text;
+    TDM_TRY(tdm_load_captions(dataset, tokenizer, 0, n, config->model.text.context_length, &text));
+    *tokens = n > 0 ? (text.seq[n] + n - 1) / n : 1;
+    tdm_free(text.token);
+    tdm_free(text.seq);
+    return TDM_OK;
+}
+
+/* Images of the batches that the loader holds, and of the features that the losses see. */
+static tdm_status batch_bytes(const tdm_config *config, const tdm_model_plan *plan, int64_t *batches,
+                              int64_t *features)
+{
+    const tdm_tower_config *image = &config->model.image;
+    uint32_t image_views, text_views;
+    TDM_TRY(tdm_trainer_views(config, &image_views, &text_views));
+    const int64_t images = __builtin_popcount(image_views), texts = __builtin_popcount(text_views);
+    *batches = (config->data.prefetch + 1) * plan->batch * images * image->height_px * image->width_px * 3;
+    *features = (images + texts) * (int64_t)sizeof(float) * config->model.embed_dim *
+                (3 * plan->batch + 2 * config->train.batch);
+    return TDM_OK;
+}
+
+/* One way, as if it were configured; `fixed` bytes are needed whatever the way. */
+static tdm_status show_way(const tdm_config *config, int ranks, const tdm_model *model, const char *way,
+                           int64_t tokens, double fixed)
+{
+    tdm_config other = *config; /* borrows everything */
+    tdm_model_plan plan;
+    tdm_model_memory memory;
+    other.train.recompute = way;
+    TDM_TRY(tdm_trainer_plan(&other, ranks, &plan));
+    TDM_TRY(tdm_model_memory_estimate(model, &plan, tokens, &memory));
+    tdm_log(TDM_LOG_INFO, "  %s recompute = \"%s\": activations %.0f MiB, in all %.1f GiB",
+            !strcmp(config->train.recompute, way) ? "*" : " ", way, (double)memory.activations / MIB,
+            (fixed + (double)memory.activations) / (1024.0 * MIB));
+    return TDM_OK;
+}
+
+tdm_status memory_plan_show(const tdm_config *config, int ranks, const tdm_model *model, tdm_dataset *dataset,
+                            const tdm_tokenizer *tokenizer)
+{
+    static const char *const ways[] = {"none", "mlp", "block", "chunk"};
+    int64_t tokens, batches, features;
+    tdm_model_plan plan;
+    tdm_model_memory memory;
+    TDM_TRY(caption_tokens(config, dataset, tokenizer, &tokens));
+    TDM_TRY(tdm_trainer_plan(config, ranks, &plan));
+    TDM_TRY(batch_bytes(config, &plan, &batches, &features));
+    TDM_TRY(tdm_model_memory_estimate(model, &plan, tokens, &memory));
+    const double moments = (double)memory.moments / (config->optim.shard ? ranks : 1);
+    const double fixed =
+        (double)(memory.weights + memory.gradients + memory.packed + batches + features) + moments;
+    tdm_log(TDM_LOG_INFO,
+            "memory per rank, MiB: weights %.0f, gradients %.0f, moments %.0f, packed weights %.0f, batches "
+            "%.0f, "
+            "features %.0f; and for %lld pairs in chunks of %lld, captions of %lld tokens as the first ones "
+            "have:",
+            (double)memory.weights / MIB, (double)memory.gradients / MIB, moments / MIB,
+            (double)memory.packed / MIB, (double)batches / MIB, (double)features / MIB, (long long)plan.batch,
+            (long long)plan.chunk, (long long)tokens);
+    const bool blocks = strcmp(config->model.image.tower, "resnet") != 0;
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+        if (blocks || (strcmp(ways[i], "mlp") && strcmp(ways[i], "block")))
+            TDM_TRY(show_way(config, ranks, model, ways[i], tokens, fixed));
+    return TDM_OK;
+}
