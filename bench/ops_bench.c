@@ -134,7 +134,7 @@ static void run_dropout(bench *b)
 {
     int64_t sample = 1;
     const int64_t one[2] = {0, b->t};
-    tdm_dropout(b->ops, 0.1, 1, 2, 3, 1, one, &sample, b->tower.width, b->act_a);
+    tdm_dropout(b->ops, 0.1, 1, 2, 3, 1, one, &sample, NULL, b->tower.width, b->act_a);
 }
 static void run_sum_squares(bench *b)
 {

@@ -245,9 +245,10 @@ void tdm_scatter_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row
 
 /* ---- Dropout on act rows [t][width], in place ----
  * Kept values are scaled by 1/(1-p). The mask of a row is keyed by (seed, step, sample[sequence of the row],
- * site, place in the sequence): calling it on the gradient with the same keys replays it. */
+ * site, place in the sequence): calling it on the gradient with the same keys replays it. place[n_seq]: of
+ * the first row that is here of each sequence; NULL: 0. */
 void tdm_dropout(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
-                 const int64_t *seq, const int64_t *sample, int64_t width, void *x);
+                 const int64_t *seq, const int64_t *sample, const int64_t *place, int64_t width, void *x);
 
 /* ---- Output end ---- */
 /* y = x / |x| per row (f32); norm[n] kept. Rows of norm < 1e-12 are divided by 1e-12 as torch's normalize. */

@@ -94,30 +94,34 @@ void transformer_destroy(transformer **tr);
 tdm_status transformer_load(transformer *tr);
 
 /* Rows of sequences: seq[n_seq+1], seq[0] = 0, seq[n_seq] = t, a multiple of TDM_ROW_STEP: the last sequence
- * is the filler, whose gradient is zero. sample[n_seq]. Borrowed until the backward. */
+ * is the filler, whose gradient is zero. sample[n_seq]. place[n_seq]: of a sequence's first row in the whole
+ * one, where it is a part; NULL: 0. Borrowed until the backward. */
 typedef struct packed {
     int64_t t, n_seq;
     const int64_t *seq;
     const int64_t *sample;
+    const int64_t *place;
 } packed;
 
-/* From x [t][width] f32 to out [n][width] f32, the rows out_row[n] (ascending) of the result. tape, unless
- * NULL, receives what the backward needs; x stays in use until then. */
+/* From x [t][width] f32 to out [n][width] f32, the rows out_row[n] of the result, each in the sequence of its
+ * number; no others are computed. tape, unless NULL, receives what the backward needs; x stays in use until
+ * then, as does out_row. */
 tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_tower_mode *mode, float *x,
                                int64_t n, const int64_t *out_row, float *out, transformer_tape **tape);
-/* dx [t][width]: in the gradient of the result, out the gradient of x, unless nothing below the blocks is
- * trained: then it stops at the lowest trained row. */
-tdm_status transformer_backward(transformer *tr, transformer_tape *tape, float *dx,
+/* dout [n][width] is the gradient of out; dx [t][width] receives that of x, unless nothing below the blocks
+ * is trained: then it stops at the lowest trained row. */
+tdm_status transformer_backward(transformer *tr, transformer_tape *tape, const float *dout, float *dx,
                                 tdm_final_from *final_from, void *context);
 /* See tower_type.backward_share. */
 double transformer_backward_share(const transformer *tr);
-/* Bytes of scratch for t rows, as of the last load. */
+/* Bytes of scratch for t rows of n sequences, as of the last load. */
 typedef struct transformer_bytes {
     size_t kept, forward, backward, lone; /* lone: of a forward without tape */
 } transformer_bytes;
-tdm_status transformer_scratch_bytes(const transformer *tr, int64_t t, transformer_bytes *bytes);
+tdm_status transformer_scratch_bytes(const transformer *tr, int64_t t, int64_t n, transformer_bytes *bytes);
 
-double transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t tokens,
+/* Of one forward of n sequences. */
+double transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t n, int64_t tokens,
                         int64_t tokens_squared, bool causal);
 
 /* ---- Small helpers ---- */

@@ -151,9 +151,7 @@ static tdm_status text_backward(tower *base, const float *dfeatures, tdm_final_f
     TDM_TRY(output_backward(x, k, dfeatures, dpooled));
     if (final_from) final_from(context, p->row[x->ln_final_weight].offset);
     if (goes_below(base, x->ln_final_weight)) {
-        memset(dx, 0, sizeof(float) * (size_t)(t * w));
-        tdm_scatter_rows(x->ops, n, w, k->end_row, dpooled, dx);
-        TDM_TRY(transformer_backward(x->blocks, k->blocks, dx, final_from, context));
+        TDM_TRY(transformer_backward(x->blocks, k->blocks, dpooled, dx, final_from, context));
     }
     if (base->lowest_row <= x->position) /* positions or the table are trained */
         tdm_text_tokens_backward(x->ops, n, k->seq, w, k->token, dx, grad_of(p, x->table),
@@ -172,7 +170,7 @@ static double text_backward_share(const tower *base)
 static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
 {
     const tdm_tower_config *c = &config->model.text;
-    return transformer_flop(c->width, c->layers, c->mlp_ratio, tokens, tokens_squared, true) +
+    return transformer_flop(c->width, c->layers, c->mlp_ratio, n, tokens, tokens_squared, true) +
            2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
 
@@ -184,7 +182,7 @@ static tdm_status text_scratch_bytes(const tower *base, int64_t n, int64_t token
     const size_t gradients = sizeof(float) * (size_t)((t + 2 * n) * x->width) + 3 * 64;
     text_kept k;
     transformer_bytes blocks;
-    TDM_TRY(transformer_scratch_bytes(x->blocks, t, &blocks));
+    TDM_TRY(transformer_scratch_bytes(x->blocks, t, n, &blocks));
     tdm_scratch kept = {.capacity_bytes = SIZE_MAX, .used_bytes = sizeof(k) + 64};
     TDM_TRY(kept_take(x, &kept, n, t, &k));
     *bytes = (tower_bytes){.kept = (int64_t)(kept.used_bytes + blocks.kept),

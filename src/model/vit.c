@@ -235,9 +235,7 @@ static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_fr
     TDM_TRY(output_backward(v, k, dfeatures, dpooled));
     if (final_from) final_from(context, row[v->ln_post_weight].offset);
     if (goes_below(base, v->ln_post_weight)) {
-        memset(dx, 0, sizeof(float) * (size_t)(t * w));
-        tdm_scatter_rows(v->ops, n, w, k->class_row, dpooled, dx);
-        TDM_TRY(transformer_backward(v->blocks, k->blocks, dx, final_from, context));
+        TDM_TRY(transformer_backward(v->blocks, k->blocks, dpooled, dx, final_from, context));
     }
     if (trains_input(v)) TDM_TRY(input_backward(v, k, dx));
     if (final_from) final_from(context, row[v->class_embedding].offset);
@@ -256,7 +254,7 @@ static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t toke
     (void)tokens, (void)tokens_squared;
     const tdm_tower_config *c = &config->model.image;
     const int64_t patches = (c->height_px / c->patch_px) * (c->width_px / c->patch_px), length = 1 + patches;
-    return transformer_flop(c->width, c->layers, c->mlp_ratio, n * length, n * length * length, false) +
+    return transformer_flop(c->width, c->layers, c->mlp_ratio, n, n * length, n * length * length, false) +
            2.0 * (double)(n * patches) * 3.0 * (double)(c->patch_px * c->patch_px * c->width) +
            2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
@@ -271,7 +269,7 @@ static tdm_status vit_scratch_bytes(const tower *base, int64_t n, int64_t tokens
     float *dx0;
     void *dpatch;
     transformer_bytes blocks;
-    TDM_TRY(transformer_scratch_bytes(v->blocks, token_rows(v, n), &blocks));
+    TDM_TRY(transformer_scratch_bytes(v->blocks, token_rows(v, n), n, &blocks));
     tdm_scratch kept = {.capacity_bytes = SIZE_MAX, .used_bytes = sizeof(k) + 64}, input = kept,
                 dinput = kept;
     TDM_TRY(kept_take(v, &kept, n, &k));

@@ -184,17 +184,18 @@ void tdm_activation_backward(tdm_ops *ops, tdm_activation kind, int64_t n, const
 }
 
 static void dropout_sequence(tdm_ops *ops, uint32_t threshold, float scale, const tdm_rng *stream,
-                             int64_t begin, int64_t end, int64_t width, void *x)
+                             int64_t begin, int64_t end, int64_t place, int64_t width, void *x)
 {
     for (int64_t row = begin; row < end; row++) {
-        const uint32_t counter[4] = {0, (uint32_t)(row - begin), stream->counter[2], stream->counter[3]};
+        const uint32_t counter[4] = {0, (uint32_t)(place + row - begin), stream->counter[2],
+                                     stream->counter[3]};
         ops->kernels->dropout(ops->dtype, width, stream->key, counter, threshold, scale,
                               tdm_act_at_mutable(ops->dtype, x, row * width));
     }
 }
 
 void tdm_dropout(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
-                 const int64_t *seq, const int64_t *sample, int64_t width, void *x)
+                 const int64_t *seq, const int64_t *sample, const int64_t *place, int64_t width, void *x)
 {
     if (p <= 0.0 || n_seq == 0) return;
     double start = tdm_op_begin();
@@ -204,7 +205,7 @@ void tdm_dropout(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t 
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n_seq; i++) {
         tdm_rng stream = tdm_rng_at(seed, step, (uint64_t)sample[i], TDM_RNG_DROPOUT + site * 256);
-        dropout_sequence(ops, threshold, scale, &stream, seq[i], seq[i + 1], width, x);
+        dropout_sequence(ops, threshold, scale, &stream, seq[i], seq[i + 1], place ? place[i] : 0, width, x);
     }
     tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
 }

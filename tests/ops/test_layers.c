@@ -166,7 +166,7 @@ static void dropout_replays(tdm_ops *ops)
     for (int i = 0; i < SIZES; i++) {
         int64_t width = sizes[i], n = t * width;
         void *x = random_act(dtype, n, 1, 1.0), *x_ref = copy_act(dtype, x, n);
-        tdm_dropout(ops, 0.3, 42, 7, 2, 4, seq, sample, width, x);
+        tdm_dropout(ops, 0.3, 42, 7, 2, 4, seq, sample, NULL, width, x);
         tdm_dropout_ref(dtype, 0.3, 42, 7, 2, 4, seq, sample, width, x_ref);
         check_act("dropout", TOL_ELEMENT, dtype, n, x, x_ref);
         free(x), free(x_ref);
@@ -191,9 +191,13 @@ static void test_dropout_keys(void **state)
     float *a = malloc(sizeof(float) * N), *b = malloc(sizeof(float) * (N + 3 * WIDTH));
     for (int64_t i = 0; i < N; i++) a[i] = 1.0f;
     for (int64_t i = 0; i < N + 3 * WIDTH; i++) b[i] = 1.0f;
-    tdm_dropout(ops, 0.25, 1, 2, 3, 1, one, sample_one, WIDTH, a);
-    tdm_dropout(ops, 0.25, 1, 2, 3, 2, two, sample_two, WIDTH, b);
+    tdm_dropout(ops, 0.25, 1, 2, 3, 1, one, sample_one, NULL, WIDTH, a);
+    tdm_dropout(ops, 0.25, 1, 2, 3, 2, two, sample_two, NULL, WIDTH, b);
     assert_memory_equal(a, b + 3 * WIDTH, sizeof(float) * N);
+    const int64_t row[2] = {0, 1}, place[] = {17}; /* one row alone */
+    for (int64_t i = 0; i < WIDTH; i++) b[i] = 1.0f;
+    tdm_dropout(ops, 0.25, 1, 2, 3, 1, row, sample_one, place, WIDTH, b);
+    assert_memory_equal(a + 17 * WIDTH, b, sizeof(float) * WIDTH);
     int64_t kept = 0;
     for (int64_t i = 0; i < N; i++) kept += a[i] != 0.0f;
     /* binomial: standard deviation sqrt(20000·0.75·0.25) = 61; 6 of them */
@@ -206,8 +210,8 @@ static void test_dropout_keys(void **state)
     } other[] = {{2, 2, 3, 77}, {1, 3, 3, 77}, {1, 2, 4, 77}, {1, 2, 3, 78}};
     for (size_t k = 0; k < 4; k++) {
         for (int64_t i = 0; i < N; i++) b[i] = 1.0f;
-        tdm_dropout(ops, 0.25, other[k].seed, other[k].step, other[k].site, 1, one, &other[k].sample, WIDTH,
-                    b);
+        tdm_dropout(ops, 0.25, other[k].seed, other[k].step, other[k].site, 1, one, &other[k].sample, NULL,
+                    WIDTH, b);
         int64_t same = 0;
         for (int64_t i = 0; i < N; i++) same += (a[i] != 0.0f) == (b[i] != 0.0f);
         /* independent masks agree with probability 0.75² + 0.25² = 0.625 (standard deviation 68) */
