@@ -145,6 +145,7 @@ INLINE float normal_cdf(int dtype, float x, float *density)
 #if defined(__AVX512BF16__)
 #include "activation_bf16.h"
 #include "layernorm_bf16.h"
+#include "pixels_bf16.h"
 #endif
 
 static void f32_to_bf16(int64_t n, const float *x, uint16_t *y)
@@ -613,6 +614,9 @@ const tdm_kernels KERNEL_TABLE = {
     .pool_tokens_backward = pool_tokens_backward,
     .pool_attention_forward = pool_attention_forward,
     .pool_attention_backward = pool_attention_backward,
+#if defined(__AVX512BF16__)
+    .split_pixels = split_pixels,
+#endif
     .dropout = dropout,
     .l2norm_forward = l2norm_forward,
     .l2norm_backward = l2norm_backward,

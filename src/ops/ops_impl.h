@@ -102,6 +102,10 @@ typedef struct tdm_kernels {
     /* One image. scratch: [length + head_dim] */
     void (*pool_attention_forward)(const tdm_pool_attention *pool);
     void (*pool_attention_backward)(const tdm_pool_attention *pool, float *scratch);
+    /* n pixels of three bytes -> plane[channel][n] bf16 of (byte - offset)·scale; NULL: there is no quick way
+     */
+    void (*split_pixels)(int64_t n, const uint8_t *pixel, const float offset[3], const float scale[3],
+                         uint16_t *const plane[3]);
     /* One row, in place. Element e takes word e / quarter of the Philox block with counter
      * {e % quarter, counter[1], counter[2], counter[3]}, quarter = (width + 3) / 4, and is kept, times
      * `scale`, where the word is >= threshold. */

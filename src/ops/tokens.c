@@ -9,7 +9,20 @@
 typedef struct pixel_table {
     float f32[3][256];
     uint16_t bf16[3][256];
+    float offset[3], scale[3]; /* (u8 - offset)·scale */
+    bool split;                /* kernels->split_pixels gives the table's numbers */
 } pixel_table;
+
+/* Its arithmetic is f32: for all bytes at once, does it round to the same bf16? */
+static bool split_agrees(const tdm_ops *ops, const pixel_table *table)
+{
+    uint8_t pixel[256][3];
+    uint16_t value[3][256], *const plane[3] = {value[0], value[1], value[2]};
+    if (ops->dtype != TDM_BF16 || !ops->kernels->split_pixels) return false;
+    for (int byte = 0; byte < 256; byte++) memset(pixel[byte], byte, 3);
+    ops->kernels->split_pixels(256, pixel[0], table->offset, table->scale, plane);
+    return !memcmp(value, table->bf16, sizeof(value));
+}
 
 static void fill_pixel_table(const tdm_ops *ops, const double mean[3], const double std[3],
                              pixel_table *table)
@@ -17,13 +30,26 @@ static void fill_pixel_table(const tdm_ops *ops, const double mean[3], const dou
     for (int channel = 0; channel < 3; channel++)
         for (int value = 0; value < 256; value++)
             table->f32[channel][value] = (float)((value / 255.0 - mean[channel]) / std[channel]);
+    for (int channel = 0; channel < 3; channel++) {
+        table->offset[channel] = (float)(255.0 * mean[channel]);
+        table->scale[channel] = (float)(1.0 / (255.0 * std[channel]));
+    }
     ops->kernels->f32_to_bf16(3 * 256, table->f32[0], table->bf16[0]);
+    table->split = split_agrees(ops, table);
 }
 
 /* One patch: `image` at its first pixel, row_bytes between rows of the image -> row[3][patch][patch]. */
-static void patch_row_bf16(const pixel_table *table, int64_t patch, int64_t row_bytes, const uint8_t *image,
-                           uint16_t *row)
+static void patch_row_bf16(const tdm_ops *ops, const pixel_table *table, int64_t patch, int64_t row_bytes,
+                           const uint8_t *image, uint16_t *row)
 {
+    if (table->split) {
+        for (int64_t y = 0; y < patch; y++) {
+            uint16_t *to = row + y * patch, *const plane[3] = {to, to + patch * patch,
+                                                               to + 2 * patch * patch};
+            ops->kernels->split_pixels(patch, image + y * row_bytes, table->offset, table->scale, plane);
+        }
+        return;
+    }
     for (int64_t y = 0; y < patch; y++)
         for (int channel = 0; channel < 3; channel++) {
             const uint8_t *pixel = image + y * row_bytes + channel;
@@ -59,7 +85,7 @@ void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_
             void *row = tdm_act_at_mutable(ops->dtype, rows, (strip * grid_w + column) * elements);
             const uint8_t *pixels = first + column * patch * 3;
             if (ops->dtype == TDM_BF16)
-                patch_row_bf16(&table, patch, row_bytes, pixels, row);
+                patch_row_bf16(ops, &table, patch, row_bytes, pixels, row);
             else
                 patch_row_f32(&table, patch, row_bytes, pixels, row);
         }

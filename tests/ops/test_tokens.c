@@ -5,19 +5,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void patchify(tdm_ops *ops)
+static void check_patches(tdm_ops *ops, int64_t patch, const double mean[3], const double std[3])
 {
-    enum { IMAGES = 3, HEIGHT = 24, WIDTH = 40, PATCH = 8, N = IMAGES * HEIGHT * WIDTH * 3 };
-    const double mean[3] = {0.48145466, 0.4578275, 0.40821073}, std[3] = {0.26862954, 0.26130258, 0.27577711};
+    enum { IMAGES = 3, SIZE = 40, N = IMAGES * SIZE * SIZE * 3 };
     tdm_dtype dtype = tdm_ops_dtype(ops);
     uint8_t *image = malloc(N);
     tdm_rng rng = tdm_rng_at(1, 0, 0, TDM_RNG_TEST);
     for (int64_t i = 0; i < N; i++) image[i] = (uint8_t)tdm_rng_u32(&rng);
     void *rows = random_act(dtype, N, 1, 1.0), *rows_ref = random_act(dtype, N, 2, 1.0);
-    tdm_patchify(ops, IMAGES, HEIGHT, WIDTH, PATCH, image, mean, std, rows);
-    tdm_patchify_ref(dtype, IMAGES, HEIGHT, WIDTH, PATCH, image, mean, std, rows_ref);
+    tdm_patchify(ops, IMAGES, SIZE, SIZE, patch, image, mean, std, rows);
+    tdm_patchify_ref(dtype, IMAGES, SIZE, SIZE, patch, image, mean, std, rows_ref);
     check_act("patchify", TOL_EXACT, dtype, N, rows, rows_ref);
     free(image), free(rows), free(rows_ref);
+}
+
+static void patchify(tdm_ops *ops)
+{
+    const double clip_mean[3] = {0.48145466, 0.4578275, 0.40821073};
+    const double clip_std[3] = {0.26862954, 0.26130258, 0.27577711};
+    const double white[3] = {1.0, 1.0, 1.0}, third[3] = {0.3, 0.3, 0.3};
+    const int64_t patch[] = {1, 8, 20, 40}; /* less and more than the 16 pixels of a vector */
+    for (size_t i = 0; i < sizeof(patch) / sizeof(*patch); i++) {
+        check_patches(ops, patch[i], clip_mean, clip_std);
+        check_patches(ops, patch[i], white, third);
+    }
 }
 
 static void test_patchify(void **state)
