@@ -174,6 +174,7 @@ static void *reader_main(void *argument)
 {
     tdm_loader *loader = argument;
     bool stop = false;
+    pthread_setname_np(pthread_self(), "tandem-reader"); /* for top -H and perf */
     for (int64_t k = 0; !stop && wait_free(loader, k); k++) {
         slot *to = &loader->slot[k % loader->slot_count];
         name_samples(loader, to, loader->first_step + k);
@@ -218,6 +219,7 @@ static void *worker_main(void *argument)
 {
     tdm_loader *loader = argument;
     tdm_image_work work = {0};
+    pthread_setname_np(pthread_self(), "tandem-loader");
     for (;;) {
         int64_t taken = take_sample(loader);
         if (taken < 0) break;
