@@ -19,7 +19,6 @@ IMAGE_WIDTH, IMAGE_TOKENS, PATCH_INPUTS = 768, 50, 3 * 32 * 32
 TEXT_WIDTH, VOCABULARY, CONTEXT = 512, 49408, 77
 LAYERS = 12
 F32 = 4
-OFTEN = 32  # polls per layer that come close to sums that advance by themselves
 SLOTS = 4  # buckets between nodes at once (dist/reducer.c)
 MANY_NODES, LEAST_MESSAGE = 64, 64 << 10  # dist/parts.c
 # Where Open MPI changes algorithms (coll/tuned/coll_tuned_decision_fixed.c), simplified:
@@ -327,7 +326,6 @@ class Step:
     fixed_s: float
     sums_s: float  # additions of the gradient sums during backward
     tail_s: float  # gradient sums after backward
-    often_polled_s: float  # the two together, if a layer polled OFTEN times
 
     def compute_s(self):
         return self.forward_s + self.loss_s + self.backward_s + self.fixed_s
@@ -337,9 +335,6 @@ class Step:
 
     def seconds(self):
         return self.compute_s() + self.exposed_s()
-
-    def often_exposed_s(self):
-        return self.exposed_s() - self.sums_s - self.tail_s + self.often_polled_s
 
 
 def loss_s(node, b, B):
@@ -369,7 +364,6 @@ def model_step(network, node, ranks, b, options):
         fixed_s=node.fixed_s,
         sums_s=sums[0],
         tail_s=sums[1],
-        often_polled_s=0.0 if alone else sum(polled_s(*args, max(OFTEN, options.polls))),
     )
 
 
@@ -399,7 +393,7 @@ def table(title, node, options, batch_of):
     names = [NETWORKS[name] for name in options.networks]
     head = ["nodes", "b", "B"]
     for network in names:
-        head += [f"{network.name}: step, s", "pairs/s", "efficiency", "exposed, s", f"… at {OFTEN} polls a layer"]
+        head += [f"{network.name}: step, s", "pairs/s", "efficiency", "exposed, s"]
     print("| " + " | ".join(head) + " |")
     print("|" + "---:|" * len(head))
     whole = argparse.Namespace(**{**vars(options), "chunk": 0})  # efficiency is against no forward pass run twice
@@ -420,7 +414,6 @@ def table(title, node, options, batch_of):
                 number(rate),
                 f"{100 * rate / nodes / base[network.name]:.1f} %",
                 f"{step.exposed_s():.3f}",
-                f"{step.often_exposed_s():.3f}",
             ]
         print("| " + " | ".join(row) + " |")
 
