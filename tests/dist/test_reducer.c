@@ -15,6 +15,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 static tdm_comm *comm;
 static int rank, size;
@@ -107,6 +108,20 @@ static void test_uneven_progress(void **state)
 {
     (void)state;
     with_nodes(check_uneven_progress);
+}
+
+/* Time until a late rank comes is waiting. It sleeps for 300 ms; 200 of them are left for a busy machine. */
+static void test_waiting(void **state)
+{
+    (void)state;
+    float grad[100] = {0};
+    tdm_reducer *reducer = create(grad, &(tdm_span){0, 100}, 1, 200);
+    tdm_comm_time time = {0};
+    tdm_comm_barrier(comm);
+    if (rank == size - 1) nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+    tdm_reducer_finish(reducer, &time);
+    if (rank < size - 1) assert_true(time.wait_s > 0.1);
+    tdm_reducer_destroy(&reducer);
 }
 
 /* Only what the spans cover is summed; buckets (of 50 elements) begin anew at each span's end. */
