@@ -4,14 +4,14 @@
 . "$(dirname "$0")/common.sh"
 make_data
 
-small="--set model.image.width=64 --set model.text.width=64 --set model.image.layers=3"
-ranks 2 bench --config "$work/run.cfg" $small --set data.dir= --batch 12 --tokens-per-caption 8 --steps 3 --threads 1 \
+small=(--set model.image.width=64 --set model.text.width=64 --set model.image.layers=3)
+ranks 2 bench --config "$work/run.cfg" "${small[@]}" --set data.dir= --batch 12 --tokens-per-caption 8 --steps 3 --threads 1 \
     --json "$work/synthetic.json" 2>"$work/log" || fail "$(cat "$work/log")"
 grep -q "memory of a rank, MiB: base" "$work/log" || fail "no memory in the summary: $(cat "$work/log")"
 ranks 2 bench --config "$work/run.cfg" --batch 12 --steps 3 --threads 1 --json "$work/data.json" 2>"$work/log" ||
     fail "$(cat "$work/log")"
 for way in none block; do
-    ranks 1 bench --config "$work/run.cfg" $small --batch 24 --chunk 5 --recompute $way --steps 2 --threads 1 \
+    ranks 1 bench --config "$work/run.cfg" "${small[@]}" --batch 24 --chunk 5 --recompute $way --steps 2 --threads 1 \
         --json "$work/$way.json" 2>"$work/log" || fail "$(cat "$work/log")"
 done
 
