@@ -295,9 +295,10 @@ int main(int argc, char **argv)
     rank = tdm_comm_rank(comm);
     size = tdm_comm_size(comm);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_buckets), cmocka_unit_test(test_uneven_progress),
-        cmocka_unit_test(test_spans),   cmocka_unit_test(test_deterministic),
-        cmocka_unit_test(test_bf16),    cmocka_unit_test(test_shard),
+        cmocka_unit_test(test_buckets),       cmocka_unit_test(test_uneven_progress),
+        cmocka_unit_test(test_waiting),       cmocka_unit_test(test_spans),
+        cmocka_unit_test(test_deterministic), cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_shard),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_comm_destroy(&comm);
