@@ -1,22 +1,10 @@
 /* Frozen rows: the gradients of the others stay what they were, whichever row is trained; frozen weights keep
  * their bits; nothing is computed, summed or kept below the lowest trained row. On 1, 2 and 4 ranks. */
-#include "tandem/tandem.h"
+#include "trainer_case.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
 enum { B = 8, CONTEXT = 9, VOCAB = 40, IMAGE_BYTES = 64 * 32 * 3 };
-
-static tdm_comm *comm;
-
-#define must(expr)                                                                                           \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
-    } while (0)
 
 /* This rank's piece of a global batch that is the same everywhere. */
 typedef struct piece {
@@ -53,15 +41,6 @@ static void make_piece(piece *p, int64_t image_bytes)
     p->batch.identity = p->identity;
 }
 
-typedef struct setup {
-    tdm_config config;
-    tdm_ops *ops;
-    tdm_params params;
-    tdm_model *model;
-    tdm_optim optim;
-    tdm_trainer *trainer;
-} setup;
-
 static const char *const vit[] = {
     "model.image.height_px=16", "model.image.width_px=8", "model.image.patch_px=8", "model.image.width=32",
     "model.image.layers=3",     "model.image.heads=2",    "model.text.layers=3",    NULL};
@@ -72,30 +51,22 @@ static const char *const resnet[] = {"model.image.tower=resnet", "model.image.he
 
 static void set_up(setup *s, const char *precision, const char *const *image)
 {
-    static const char *const assignments[] = {
-        "model.embed_dim=16",
-        "model.text.width=32",
-        "model.text.heads=2",
-        "model.text.vocab_size=40",
-        "model.text.context_length=9",
-        "model.dropout=0.1",
-        "train.batch=8",
-        "optim.lr=0.01",
-        "optim.warmup_steps=0",
-        "optim.schedule=constant",
-        "optim.clip_norm=0.5",
-        "train.bucket_mib=1",
-    };
-    memset(s, 0, sizeof *s);
-    must(tdm_config_init(&s->config));
-    for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++)
-        must(tdm_config_set(&s->config, assignments[i]));
-    for (; *image; image++) must(tdm_config_set(&s->config, *image));
-    tdm_dtype dtype;
-    must(tdm_ops_resolve_precision(precision, &dtype));
-    must(tdm_ops_create(dtype, 1, &s->ops));
-    must(tdm_model_create(&s->config, s->ops, true, B, &s->params, &s->model));
-    must(tdm_params_allocate(&s->params, true));
+    static const char *const assignments[] = {"model.embed_dim=16",
+                                              "model.text.width=32",
+                                              "model.text.heads=2",
+                                              "model.text.vocab_size=40",
+                                              "model.text.context_length=9",
+                                              "model.dropout=0.1",
+                                              "train.batch=8",
+                                              "optim.lr=0.01",
+                                              "optim.warmup_steps=0",
+                                              "optim.schedule=constant",
+                                              "optim.clip_norm=0.5",
+                                              "train.bucket_mib=1",
+                                              NULL};
+    set_up_config(s, assignments);
+    set_all(s, image);
+    set_up_model(s, precision, 1, B);
     must(tdm_optim_create(&s->params, &s->optim));
 }
 
@@ -121,16 +92,6 @@ static void start(setup *s, const char *freeze, int64_t chunk)
     must(tdm_model_load(s->model));
     tdm_trainer_destroy(&s->trainer);
     must(tdm_trainer_create(comm, s->ops, &s->config, &s->params, s->model, &s->optim, 100, &s->trainer));
-}
-
-static void tear_down(setup *s)
-{
-    tdm_trainer_destroy(&s->trainer);
-    tdm_optim_destroy(&s->optim);
-    tdm_model_destroy(&s->model);
-    tdm_params_destroy(&s->params);
-    tdm_ops_destroy(&s->ops);
-    tdm_config_destroy(&s->config);
 }
 
 static float *copy_of(const float *x, int64_t n)

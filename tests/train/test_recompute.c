@@ -1,22 +1,9 @@
 /* Activation checkpointing: whatever train.recompute keeps, a step leaves the same bits in weights, moments
  * and gradients, and the less it keeps the less memory it takes, never more than was estimated. On 1, 2 and 3
  * ranks, in one piece and in chunks, with dropout, with frozen rows. */
-#include "tandem/tandem.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
+#include "trainer_case.h"
 
 enum { B = 12, CONTEXT = 9, VOCAB = 40, IMAGE_BYTES = 16 * 24 * 3, STEPS = 2 };
-
-static tdm_comm *comm;
-
-#define must(expr)                                                                                           \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
-    } while (0)
 
 /* This rank's piece of a global batch that is the same everywhere. */
 typedef struct piece {
@@ -52,15 +39,6 @@ static void make_piece(piece *p)
     p->batch.identity = p->identity;
 }
 
-typedef struct setup {
-    tdm_config config;
-    tdm_ops *ops;
-    tdm_params params;
-    tdm_model *model;
-    tdm_optim optim;
-    tdm_trainer *trainer;
-} setup;
-
 static void set(setup *s, const char *key, const char *value)
 {
     char assignment[256];
@@ -71,42 +49,31 @@ static void set(setup *s, const char *key, const char *value)
 static void set_up(setup *s, const char *precision, const char *chunk, const char *freeze,
                    const char *recompute)
 {
-    static const char *const assignments[] = {
-        "model.embed_dim=16",     "model.image.height_px=16", "model.image.width_px=24",
-        "model.image.patch_px=8", "model.image.width=48",     "model.image.layers=3",
-        "model.image.heads=3",    "model.text.width=80",      "model.text.layers=4",
-        "model.text.heads=5",     "model.text.vocab_size=40", "model.text.context_length=9",
-        "model.dropout=0.2",      "train.batch=12",           "optim.lr=0.01",
-        "optim.warmup_steps=0",   "optim.schedule=constant",  "train.bucket_mib=1",
-    };
-    memset(s, 0, sizeof *s);
-    must(tdm_config_init(&s->config));
-    for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++)
-        must(tdm_config_set(&s->config, assignments[i]));
+    static const char *const assignments[] = {"model.embed_dim=16",
+                                              "model.image.height_px=16",
+                                              "model.image.width_px=24",
+                                              "model.image.patch_px=8",
+                                              "model.image.width=48",
+                                              "model.image.layers=3",
+                                              "model.image.heads=3",
+                                              "model.text.width=80",
+                                              "model.text.layers=4",
+                                              "model.text.heads=5",
+                                              "model.text.vocab_size=40",
+                                              "model.text.context_length=9",
+                                              "model.dropout=0.2",
+                                              "train.batch=12",
+                                              "optim.lr=0.01",
+                                              "optim.warmup_steps=0",
+                                              "optim.schedule=constant",
+                                              "train.bucket_mib=1",
+                                              NULL};
+    set_up_config(s, assignments);
     set(s, "train.chunk", chunk);
     set(s, "train.recompute", recompute);
     set(s, "optim.freeze", freeze);
-    tdm_dtype dtype;
-    must(tdm_ops_resolve_precision(precision, &dtype));
-    must(tdm_ops_create(dtype, 1, &s->ops));
-    must(tdm_model_create(&s->config, s->ops, true, tdm_trainer_rows(&s->config, tdm_comm_size(comm)),
-                          &s->params, &s->model));
-    must(tdm_optim_groups(&s->config, &s->params));
-    must(tdm_params_allocate(&s->params, true));
-    tdm_params_init(&s->params, 3);
-    must(tdm_optim_create(&s->params, &s->optim));
-    must(tdm_model_load(s->model));
-    must(tdm_trainer_create(comm, s->ops, &s->config, &s->params, s->model, &s->optim, 100, &s->trainer));
-}
-
-static void tear_down(setup *s)
-{
-    tdm_trainer_destroy(&s->trainer);
-    tdm_optim_destroy(&s->optim);
-    tdm_model_destroy(&s->model);
-    tdm_params_destroy(&s->params);
-    tdm_ops_destroy(&s->ops);
-    tdm_config_destroy(&s->config);
+    set_up_model(s, precision, 1, tdm_trainer_rows(&s->config, tdm_comm_size(comm)));
+    set_up_trainer(s);
 }
 
 /* What some steps leave: newly allocated weights, moments and gradients of trained rows, [4][total]. */

@@ -1,22 +1,10 @@
 /* After its first steps a run takes no memory and creates no primitive: whatever is kept of the activations,
  * with every way to multiply. On 1 and 2 ranks. */
-#include "tandem/tandem.h"
+#include "trainer_case.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
 enum { B = 12, CONTEXT = 9, VOCAB = 40, IMAGE_BYTES = 64 * 32 * 3, WARMUP = 2, STEPS = 3, LARGE = 4096 };
-
-static tdm_comm *comm;
-
-#define must(expr)                                                                                           \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
-    } while (0)
 
 /* ---- malloc, counted: of the whole process, oneDNN's too, whose execution takes some small blocks ---- */
 static atomic_bool counting;
@@ -79,51 +67,31 @@ static void make_piece(piece *p, int64_t n)
     p->batch.identity = p->identity;
 }
 
-typedef struct setup {
-    tdm_config config;
-    tdm_ops *ops;
-    tdm_params params;
-    tdm_model *model;
-    tdm_optim optim;
-    tdm_trainer *trainer;
-} setup;
-
 static void set_up(setup *s, const char *precision, const char *const *more)
 {
-    static const char *const assignments[] = {
-        "model.embed_dim=16",      "model.image.height_px=64", "model.image.width_px=32",
-        "model.image.patch_px=16", "model.image.width=32",     "model.image.layers=2",
-        "model.image.heads=2",     "model.text.width=32",      "model.text.layers=2",
-        "model.text.heads=2",      "model.text.vocab_size=40", "model.text.context_length=9",
-        "model.dropout=0.2",       "train.batch=12",           "optim.lr=0.01",
-        "optim.warmup_steps=0",    "optim.clip_norm=1",        "train.bucket_mib=1",
-    };
-    memset(s, 0, sizeof *s);
-    must(tdm_config_init(&s->config));
-    for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++)
-        must(tdm_config_set(&s->config, assignments[i]));
-    for (; *more; more++) must(tdm_config_set(&s->config, *more));
-    tdm_dtype dtype;
-    must(tdm_ops_resolve_precision(precision, &dtype));
-    must(tdm_ops_create(dtype, 2, &s->ops));
-    must(tdm_model_create(&s->config, s->ops, true, tdm_trainer_rows(&s->config, tdm_comm_size(comm)),
-                          &s->params, &s->model));
-    must(tdm_optim_groups(&s->config, &s->params));
-    must(tdm_params_allocate(&s->params, true));
-    tdm_params_init(&s->params, 3);
-    must(tdm_optim_create(&s->params, &s->optim));
-    must(tdm_model_load(s->model));
-    must(tdm_trainer_create(comm, s->ops, &s->config, &s->params, s->model, &s->optim, 100, &s->trainer));
-}
-
-static void tear_down(setup *s)
-{
-    tdm_trainer_destroy(&s->trainer);
-    tdm_optim_destroy(&s->optim);
-    tdm_model_destroy(&s->model);
-    tdm_params_destroy(&s->params);
-    tdm_ops_destroy(&s->ops);
-    tdm_config_destroy(&s->config);
+    static const char *const assignments[] = {"model.embed_dim=16",
+                                              "model.image.height_px=64",
+                                              "model.image.width_px=32",
+                                              "model.image.patch_px=16",
+                                              "model.image.width=32",
+                                              "model.image.layers=2",
+                                              "model.image.heads=2",
+                                              "model.text.width=32",
+                                              "model.text.layers=2",
+                                              "model.text.heads=2",
+                                              "model.text.vocab_size=40",
+                                              "model.text.context_length=9",
+                                              "model.dropout=0.2",
+                                              "train.batch=12",
+                                              "optim.lr=0.01",
+                                              "optim.warmup_steps=0",
+                                              "optim.clip_norm=1",
+                                              "train.bucket_mib=1",
+                                              NULL};
+    set_up_config(s, assignments);
+    set_all(s, more);
+    set_up_model(s, precision, 2, tdm_trainer_rows(&s->config, tdm_comm_size(comm)));
+    set_up_trainer(s);
 }
 
 static void check(const char *precision, const char *const *more)

@@ -1,23 +1,11 @@
 /* The distributed step against the whole batch computed on one rank: loss, gradients, chunks, dropout; and
  * the gradient against finite differences. Runs on 1, 2, 3 and 4 ranks; every rank also computes everything
  * alone as the reference. */
-#include "tandem/tandem.h"
+#include "trainer_case.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
 enum { B = 10, HEIGHT = 16, WIDTH = 8, PATCH = 8, EMBED = 16, CONTEXT = 9, VOCAB = 40, TOKENS = B * CONTEXT };
-
-static tdm_comm *comm;
-
-#define must(expr)                                                                                           \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
-    } while (0)
 
 /* The same global batch on every rank. */
 typedef struct global_batch {
@@ -40,57 +28,25 @@ static void fill_global(global_batch *g)
     }
 }
 
-typedef struct setup {
-    tdm_config config;
-    tdm_ops *ops;
-    tdm_params params;
-    tdm_model *model;
-    tdm_optim optim;
-    tdm_trainer *trainer;
-} setup;
-
 static const char *const *extra; /* assignments, up to NULL */
 
 static void set_up(setup *s, const char *precision, int64_t chunk, double dropout)
 {
-    memset(s, 0, sizeof(*s));
-    static const char *const assignments[] = {
-        "model.embed_dim=16",       "model.image.height_px=16",
-        "model.image.width_px=8",   "model.image.patch_px=8",
-        "model.image.width=32",     "model.image.layers=2",
-        "model.image.heads=2",      "model.text.width=32",
-        "model.text.layers=2",      "model.text.heads=2",
-        "model.text.vocab_size=40", "model.text.context_length=9",
-        "train.batch=10",           "optim.lr=0.01",
-        "optim.warmup_steps=0",     "optim.schedule=constant",
-        "train.bucket_mib=1",
-    };
-    must(tdm_config_init(&s->config));
-    for (size_t i = 0; i < sizeof(assignments) / sizeof(assignments[0]); i++)
-        must(tdm_config_set(&s->config, assignments[i]));
-    for (size_t i = 0; extra && extra[i]; i++) must(tdm_config_set(&s->config, extra[i]));
+    static const char *const assignments[] = {"model.embed_dim=16",       "model.image.height_px=16",
+                                              "model.image.width_px=8",   "model.image.patch_px=8",
+                                              "model.image.width=32",     "model.image.layers=2",
+                                              "model.image.heads=2",      "model.text.width=32",
+                                              "model.text.layers=2",      "model.text.heads=2",
+                                              "model.text.vocab_size=40", "model.text.context_length=9",
+                                              "train.batch=10",           "optim.lr=0.01",
+                                              "optim.warmup_steps=0",     "optim.schedule=constant",
+                                              "train.bucket_mib=1",       NULL};
+    set_up_config(s, assignments);
+    set_all(s, extra);
     s->config.train.chunk = chunk;
     s->config.model.dropout = dropout;
-    tdm_dtype dtype;
-    must(tdm_ops_resolve_precision(precision, &dtype));
-    must(tdm_ops_create(dtype, 1, &s->ops));
-    must(tdm_model_create(&s->config, s->ops, true, B, &s->params, &s->model));
-    must(tdm_optim_groups(&s->config, &s->params));
-    must(tdm_params_allocate(&s->params, true));
-    tdm_params_init(&s->params, 3);
-    must(tdm_trainer_optim(comm, &s->config, &s->params, &s->optim));
-    must(tdm_model_load(s->model));
-    must(tdm_trainer_create(comm, s->ops, &s->config, &s->params, s->model, &s->optim, 100, &s->trainer));
-}
-
-static void tear_down(setup *s)
-{
-    tdm_trainer_destroy(&s->trainer);
-    tdm_optim_destroy(&s->optim);
-    tdm_model_destroy(&s->model);
-    tdm_params_destroy(&s->params);
-    tdm_ops_destroy(&s->ops);
-    tdm_config_destroy(&s->config);
+    set_up_model(s, precision, 1, B);
+    set_up_trainer(s);
 }
 
 /* This rank's piece of the global batch, in newly allocated arrays. */

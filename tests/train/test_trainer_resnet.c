@@ -1,22 +1,10 @@
 /* The distributed step of a ModifiedResNet: statistics of the global batch over 1 … 4 ranks against the whole
  * batch on one rank: loss, gradient, running statistics. Chunks with frozen statistics; what is refused. */
-#include "tandem/tandem.h"
+#include "trainer_case.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
 enum { B = 10, HEIGHT = 64, WIDTH = 32, IMAGE = HEIGHT * WIDTH * 3, EMBED = 16, LENGTH = 5, VOCAB = 40 };
-
-static tdm_comm *comm;
-
-#define must(expr)                                                                                           \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
-    } while (0)
 
 /* The global batch, the same on every rank. */
 static uint8_t image[B * IMAGE];
@@ -32,47 +20,30 @@ static void fill_batch(void)
     for (int i = 0; i < B; i++) sample[i] = identity[i] = i;
 }
 
-typedef struct setup {
-    tdm_config config;
-    tdm_ops *ops;
-    tdm_params params;
-    tdm_model *model;
-    tdm_optim optim;
-    tdm_trainer *trainer;
-} setup;
-
 static void set_up(setup *s, const char *precision, const char *batch_stats)
 {
-    static const char *const assignments[] = {
-        "model.embed_dim=16",
-        "model.image.tower=resnet",
-        "model.image.height_px=64",
-        "model.image.width_px=32",
-        "model.image.width=8",
-        "model.image.heads=4",
-        "model.image.stage_layers=[1, 1, 1, 1]",
-        "model.text.width=16",
-        "model.text.layers=1",
-        "model.text.heads=2",
-        "model.text.vocab_size=40",
-        "model.text.context_length=5",
-        "train.batch=10",
-        "optim.lr=0.001",
-        "optim.warmup_steps=0",
-        "optim.schedule=constant",
-        "train.bucket_mib=1",
-    };
-    memset(s, 0, sizeof(*s));
-    must(tdm_config_init(&s->config));
-    for (size_t i = 0; i < sizeof(assignments) / sizeof(assignments[0]); i++)
-        must(tdm_config_set(&s->config, assignments[i]));
+    static const char *const assignments[] = {"model.embed_dim=16",
+                                              "model.image.tower=resnet",
+                                              "model.image.height_px=64",
+                                              "model.image.width_px=32",
+                                              "model.image.width=8",
+                                              "model.image.heads=4",
+                                              "model.image.stage_layers=[1, 1, 1, 1]",
+                                              "model.text.width=16",
+                                              "model.text.layers=1",
+                                              "model.text.heads=2",
+                                              "model.text.vocab_size=40",
+                                              "model.text.context_length=5",
+                                              "train.batch=10",
+                                              "optim.lr=0.001",
+                                              "optim.warmup_steps=0",
+                                              "optim.schedule=constant",
+                                              "train.bucket_mib=1",
+                                              NULL};
+    set_up_config(s, assignments);
     s->config.model.image.batch_stats = batch_stats;
     must(tdm_config_check(&s->config));
-    tdm_dtype dtype;
-    must(tdm_ops_resolve_precision(precision, &dtype));
-    must(tdm_ops_create(dtype, 1, &s->ops));
-    must(tdm_model_create(&s->config, s->ops, true, B, &s->params, &s->model));
-    must(tdm_params_allocate(&s->params, true));
+    set_up_model(s, precision, 1, B);
     tdm_params_init(&s->params, 3);
     for (int64_t i = 0; i < s->params.count; i++) { /* CLIP starts bn3 at zero, which hides the blocks */
         const tdm_param *row = &s->params.row[i];
@@ -81,16 +52,6 @@ static void set_up(setup *s, const char *precision, const char *batch_stats)
     }
     must(tdm_optim_create(&s->params, &s->optim));
     must(tdm_model_load(s->model));
-}
-
-static void tear_down(setup *s)
-{
-    tdm_trainer_destroy(&s->trainer);
-    tdm_optim_destroy(&s->optim);
-    tdm_model_destroy(&s->model);
-    tdm_params_destroy(&s->params);
-    tdm_ops_destroy(&s->ops);
-    tdm_config_destroy(&s->config);
 }
 
 static tdm_status create_trainer(setup *s, int64_t chunk)
