@@ -32,6 +32,7 @@ build() {
 
 echo "== build"
 build build
+cmake --build build -j "$jobs" --target benchmarks -- --quiet
 echo "== build with sanitizers"
 build build-sanitize -DTANDEM_ASAN=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
 

@@ -125,15 +125,18 @@ def spread(values, form):
 
 
 def markdown(results):
-    lines = ["| model | pairs a step | Tandem, pairs/s | MFU, % | waiting for ranks, % | PyTorch, pairs/s | its "
-             "setting | ratio |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| model | pairs a step | Tandem, pairs/s | MFU, % | of the peak between the steps, % | "
+             "communication, % | waiting for ranks, % | PyTorch, pairs/s | its setting | ratio |",
+             "|---|---|---|---|---|---|---|---|---|---|"]
     for result in results:
         ours = [r["a"]["result"] for r in result["rounds"]]
         lines.append("| " + " | ".join([
             result["row"].replace("/", " "), str(result["batch"]),
             spread([r["a"]["rate"] for r in result["rounds"]], "{:.1f}"),
             spread([100 * x["mfu"] for x in ours], "{:.0f}"),
-            spread([100 * x["exposed_comm_s"] / x["step_s"] for x in ours], "{:.1f}"),
+            spread([100 * x["mfu_sustained"] for x in ours], "{:.0f}"),
+            spread([100 * x["comm_s"] / x["step_s"] for x in ours], "{:.1f}"),
+            spread([100 * x["wait_ranks_s"] / x["step_s"] for x in ours], "{:.1f}"),
             spread([r["b"]["rate"] for r in result["rounds"]], "{:.1f}"), f"`{result['setting']}`",
             spread([r["ratio"] for r in result["rounds"]], "{:.2f}")]) + " |")
     return "\n".join(lines)

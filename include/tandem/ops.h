@@ -39,9 +39,9 @@ void tdm_ops_set_poll(tdm_ops *ops, void (*poll)(void *context), void *context);
 TDM_CHECKED tdm_status tdm_ops_resolve_precision(const char *precision, tdm_dtype *dtype);
 /* "avx512+amx", "avx2" …: what the fused loops and matmuls will use. */
 const char *tdm_ops_isa(const tdm_ops *ops);
-/* Peak of a register-resident loop on `threads` threads, GFLOP/s, measured for about 0.2 s; bf16 uses AMX
- * where present. */
-double tdm_ops_measure_peak_gflops(const tdm_ops *ops);
+/* Peak of a register-resident loop on all threads, GFLOP/s: the best of `runs` runs of about 10 ms; bf16 uses
+ * AMX where present. On shared hardware one run tells what can be had at this moment, five what there is. */
+double tdm_ops_measure_peak_gflops(const tdm_ops *ops, int runs);
 
 /* Time and matmul work by kind of operation, for `tandem bench` and the progress line. */
 typedef enum tdm_op_kind {

@@ -114,6 +114,8 @@ tdm_status bench_report(const tdm_comm *comm, tdm_ops *ops, const bench_result *
     set_real(root, "gflops", gflops);
     set_real(root, "mfu", mfu);
     set_real(root, "peak_gflops", r->peak_gflops);
+    set_real(root, "mfu_sustained", gflops / r->sustained_gflops);
+    set_real(root, "peak_sustained_gflops", r->sustained_gflops);
     set_integer(root, "rss_bytes", r->memory[BENCH_PEAK]);
     set_real(root, "wait_data_s", r->wait_data_s);
     set_real(root, "exposed_comm_s", r->exposed_s);
@@ -123,16 +125,18 @@ tdm_status bench_report(const tdm_comm *comm, tdm_ops *ops, const bench_result *
     set_integer(root, "primitives_created", r->primitives);
     json_object_set_new(root, "per_op", report_operations(tdm_ops_stats(ops), r->steps, step_s));
     json_object_set_new(root, "memory", report_memory(r->memory));
-    fprintf(stderr,
-            "%s %s, %d ranks x %d threads, %lld pairs per rank in chunks of %lld, recompute %s: %.2f "
-            "pairs/s, step "
-            "%.1f ms, MFU %.1f %% of %.0f GFLOP/s, waiting for data %.1f ms, communication %.1f ms (%.1f "
-            "%%), waiting "
-            "for the slower rank up to %.1f ms, peak memory %.0f MiB\n",
+    fprintf(stderr, "%s %s, %d ranks x %d threads, %lld pairs per rank in chunks of %lld, recompute %s:\n",
             r->model, tdm_ops_dtype(ops) == TDM_BF16 ? "bf16" : "f32", tdm_comm_size(comm),
-            tdm_ops_threads(ops), (long long)r->batch, (long long)r->plan.chunk, r->recompute, pairs / step_s,
-            step_s * 1e3, 100.0 * mfu, r->peak_gflops, r->wait_data_s * 1e3, r->time.transfer_s * 1e3,
-            100.0 * r->time.transfer_s / step_s, r->time.wait_s * 1e3, r->memory[BENCH_PEAK] / (1 << 20));
+            tdm_ops_threads(ops), (long long)r->batch, (long long)r->plan.chunk, r->recompute);
+    fprintf(stderr,
+            "%.2f pairs/s, step %.1f ms, MFU %.1f %% of %.0f GFLOP/s, %.1f %% of %.0f between the steps\n",
+            pairs / step_s, step_s * 1e3, 100.0 * mfu, r->peak_gflops, 100.0 * gflops / r->sustained_gflops,
+            r->sustained_gflops);
+    fprintf(stderr,
+            "waiting for data %.1f ms, communication %.1f ms (%.1f %%), waiting for the slower rank up to "
+            "%.1f ms, peak memory %.0f MiB\n",
+            r->wait_data_s * 1e3, r->time.transfer_s * 1e3, 100.0 * r->time.transfer_s / step_s,
+            r->time.wait_s * 1e3, r->memory[BENCH_PEAK] / (1 << 20));
     const tdm_status status = write_json(root, path);
     json_decref(root);
     return status;

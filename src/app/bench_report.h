@@ -31,7 +31,8 @@ typedef struct bench_result {
     tdm_comm_time time;        /* of the rank that spent most */
     double exposed_s;          /* both, of the rank that spent most */
     double flop, tokens;       /* of all ranks */
-    double peak_gflops;        /* all ranks */
+    double peak_gflops;        /* all ranks, the best that was seen */
+    double sustained_gflops;   /* the same loop between the steps, mean */
     double blocks, primitives; /* taken and created in the measured steps */
     double memory[BENCH_MEMORY_KINDS]; /* the largest of any rank */
 } bench_result;

@@ -7,6 +7,6 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     COMPILE_OPTIONS "-O3;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mfma;-mprefer-vector-width=512")
 endif()
 
-# Not part of `all`: make eval_bench
 add_executable(eval_bench EXCLUDE_FROM_ALL ${root}/bench/eval_bench.c)
 target_link_libraries(eval_bench PRIVATE tandem_eval)
+add_dependencies(benchmarks eval_bench)

@@ -36,12 +36,13 @@ if(TANDEM_HAVE_AMX)
   set_property(SOURCE ${root}/src/ops/kernels_avx512.c APPEND PROPERTY COMPILE_OPTIONS -mavx512bf16)
 endif()
 
-# Not part of `all`: make ops_bench
 add_executable(ops_bench EXCLUDE_FROM_ALL ${root}/bench/ops_bench.c)
 target_link_libraries(ops_bench PRIVATE tandem_ops)
+add_dependencies(benchmarks ops_bench)
 if(TANDEM_HAVE_AMX) # make amx_gemm_bench
   add_executable(amx_gemm_bench EXCLUDE_FROM_ALL ${root}/bench/amx_gemm_bench.c)
   target_include_directories(amx_gemm_bench PRIVATE ${root}/src/ops)
   target_compile_definitions(amx_gemm_bench PRIVATE TANDEM_HAVE_AMX)
   target_link_libraries(amx_gemm_bench PRIVATE tandem_ops)
+  add_dependencies(benchmarks amx_gemm_bench)
 endif()

@@ -10,7 +10,7 @@
 
 static bool has_bf16(const tdm_cpu *cpu)
 {
-    return cpu->avx512_bf16 || cpu->amx_bf16;
+    return cpu->avx512_bf16; /* what has AMX-BF16 has it, too */
 }
 
 static void name_isa(tdm_ops *ops)

@@ -1,7 +1,6 @@
 /* Peak arithmetic of this machine: independent accumulators in registers, nothing from memory. */
 #include "ops_impl.h"
 
-
 /* Runs `rounds` rounds and returns the flop done; the result is used so that nothing is optimised away. */
 typedef double (*peak_loop)(int64_t rounds, float *sink);
 
@@ -86,21 +85,20 @@ __attribute__((target("amx-tile,amx-bf16"))) static double loop_amx(int64_t roun
 }
 #endif
 
-/* GFLOP/s of `loop` on all threads: the best of several short runs, so that a pause of one thread does not
- * count. Each run is as long as the slowest thread. */
-static double measure(const tdm_ops *ops, peak_loop loop)
+/* GFLOP/s of `loop` on all threads: the best of `runs` runs of 5 to 10 ms. Each run is as long as the slowest
+ * thread. */
+static double measure(const tdm_ops *ops, peak_loop loop, int runs)
 {
-    enum { RUNS = 5 };
     float sink = 0.0f;
     int64_t rounds = 1000;
     double best = 0.0, elapsed = 0.0;
-    do { /* 5 to 10 ms a run */
+    do {
         rounds *= 2;
         double start = tdm_now_s();
         (void)loop(rounds, &sink);
         elapsed = tdm_now_s() - start;
     } while (elapsed < 0.005);
-    for (int run = 0; run < RUNS; run++) {
+    for (int run = 0; run < runs; run++) {
         double flop = 0.0, start = tdm_now_s();
 #pragma omp parallel num_threads(ops->threads) reduction(+ : flop, sink)
         flop += loop(rounds, &sink);
@@ -112,17 +110,16 @@ static double measure(const tdm_ops *ops, peak_loop loop)
     return best * 1e-9;
 }
 
-double tdm_ops_measure_peak_gflops(const tdm_ops *ops)
+double tdm_ops_measure_peak_gflops(const tdm_ops *ops, int runs)
 {
 #if defined(__x86_64__)
     if (ops->dtype == TDM_BF16) {
-        double peak = 0.0;
-        if (ops->cpu.avx512_bf16) peak = measure(ops, loop_dpbf16);
-        double tiles = ops->cpu.amx_bf16 ? measure(ops, loop_amx) : 0.0;
-        return tiles > peak ? tiles : peak;
+        double tiles = ops->cpu.amx_bf16 ? measure(ops, loop_amx, runs) : 0.0;
+        double pairs = ops->cpu.avx512_bf16 ? measure(ops, loop_dpbf16, runs) : 0.0;
+        return tiles > pairs ? tiles : pairs;
     }
-    if (ops->cpu.isa == TDM_ISA_AVX512) return measure(ops, loop_avx512);
-    if (ops->cpu.isa == TDM_ISA_AVX2) return measure(ops, loop_avx2);
+    if (ops->cpu.isa == TDM_ISA_AVX512) return measure(ops, loop_avx512, runs);
+    if (ops->cpu.isa == TDM_ISA_AVX2) return measure(ops, loop_avx2, runs);
 #endif
-    return measure(ops, loop_generic);
+    return measure(ops, loop_generic, runs);
 }
