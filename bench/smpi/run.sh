@@ -31,7 +31,7 @@ smpicc -O1 -std=gnu11 -Wall -Wextra -o "$work/step_pattern" "$here/step_pattern.
 # influence of acknowledgements; algorithms as Open MPI's (Bruck for identities, a ring
 # to the neighbour for features, recursive doubling for scalars).
 settings=(--cfg=smpi/simulate-computation:no --cfg=smpi/host-speed:1Gf --cfg=smpi/bw-factor:0:1
-    --cfg=smpi/lat-factor:0:1 --cfg=network/crosstraffic:0 --cfg=smpi/test:1e-7
+    --cfg=smpi/lat-factor:0:1 --cfg=network/crosstraffic:0 --cfg=smpi/test:1e-9 --cfg=smpi/grow-injected-times:no
     --cfg=smpi/allgather:bruck --cfg=smpi/allgatherv:mpich_ring --cfg=smpi/allreduce:rdb --log=root.thresh:warning)
 
 # Which lists are words on purpose.
