@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 polls=16
 networks="ethernet100 infiniband200"
-ranks="8 16 32 64 128 256"
+ranks="8 16 32 64 128"
 options=()
 while [ $# -gt 0 ]; do
     case $1 in
