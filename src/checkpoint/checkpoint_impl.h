@@ -93,7 +93,7 @@ TDM_CHECKED tdm_status checkpoint_save_local(const char *run_dir, const tdm_conf
                                              bool best);
 /* Step of a directory name "step-00001234", or -1. */
 int64_t checkpoint_step_of(const char *name);
-/* Steps of the checkpoint directories in `dir`, newest first; *step is owned by the caller (tdm_free). */
+/* Steps of the checkpoint directories in `dir`, newest first; *step is owned by the caller (free). */
 TDM_CHECKED tdm_status checkpoint_list(const char *dir, int64_t **step, int64_t *count);
 
 /* ---- restore.c ---- */

@@ -106,7 +106,7 @@ static tdm_status decode_other(tdm_image_work *work, const char *name, const uns
     if (image_is_png(data, bytes))
         TDM_TRY(image_check_png(name, data, bytes, &traits));
     else
-        image_bmp_traits(data, bytes, &traits);
+        TDM_TRY(image_check_bmp(name, data, bytes, &traits));
     raw->deep = traits.gray16 && (drop_alpha || !traits.keyed);
     raw->indexed = traits.indexed;
     raw->keyed = traits.keyed;

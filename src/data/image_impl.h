@@ -80,7 +80,8 @@ TDM_CHECKED tdm_status image_png_probe(const char *name, const unsigned char *da
                                        int64_t *height, int64_t *width);
 TDM_CHECKED tdm_status image_check_png(const char *name, const unsigned char *data, size_t bytes,
                                        image_traits *traits);
-void image_bmp_traits(const unsigned char *data, size_t bytes, image_traits *traits);
+TDM_CHECKED tdm_status image_check_bmp(const char *name, const unsigned char *data, size_t bytes,
+                                       image_traits *traits);
 bool image_is_jpeg(const unsigned char *data, size_t bytes);
 TDM_CHECKED tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t bytes,
                                         int64_t *height, int64_t *width);

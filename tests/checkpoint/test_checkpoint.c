@@ -167,7 +167,7 @@ static void test_keep_and_best(void **state)
     assert_int_equal(list[0], 60);
     assert_int_equal(list[1], 50);
     assert_int_equal(list[2], 20);
-    tdm_free(list);
+    free(list);
     char dir[512];
     must(tdm_checkpoint_find(run, true, dir, sizeof dir));
     assert_string_equal(dir, in_run("checkpoints/step-00000020"));
@@ -455,7 +455,7 @@ static void test_killed(void **state)
     assert_int_equal(count_leftovers(), 0);
     int64_t *list, count;
     must(checkpoint_list(in_run("checkpoints"), &list, &count));
-    tdm_free(list);
+    free(list);
     assert_in_range(count, 1, 4); /* keep 3 and the best */
     print_message("%d of 25 kills met a save half done\n", interrupted);
 }

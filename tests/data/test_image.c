@@ -240,6 +240,27 @@ static void bad_files_have_clear_messages(void **state)
     tdm_text_free(&file);
 }
 
+/* 4 x 1 pixels of 8 bits with two colours, as BITMAPINFOHEADER has them. */
+static void colours_beyond_a_palette_are_refused(void **state)
+{
+    (void)state;
+    enum { PALETTE = 54, PIXELS = PALETTE + 8, BYTES = PIXELS + 4 };
+    unsigned char file[BYTES] = {'B', 'M', BYTES, 0, 0, 0, 0, 0, 0, 0, PIXELS, 0, 0, 0, 40,
+                                 0,   0,   0,     4, 0, 0, 0, 1, 0, 0, 0,      1, 0, 8};
+    static const unsigned char colours[8] = {10, 20, 30, 0, 40, 50, 60, 0};
+    tdm_image image;
+    file[46] = 2;
+    memcpy(file + PALETTE, colours, sizeof colours);
+    file[PIXELS + 3] = 1;
+    assert_ok(tdm_image_decode("two.bmp", file, BYTES, TDM_ALPHA_WHITE, &image));
+    assert_int_equal(image.pixel[0], 30);
+    assert_int_equal(image.pixel[3 * 3], 60);
+    tdm_image_free(&image);
+    file[PIXELS + 3] = 2;
+    assert_fails(tdm_image_decode("three.bmp", file, BYTES, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                 "three.bmp: corrupt image (a colour beyond the palette's 2)");
+}
+
 /* Tables of more codes than there can be, and a scan without its table: both led old versions of stb astray.
  */
 static void bad_huffman_tables_are_refused(void **state)
@@ -419,6 +440,7 @@ int main(void)
         cmocka_unit_test(scaling_keeps_transparency),
         cmocka_unit_test(truncated_files_are_refused),
         cmocka_unit_test(bad_files_have_clear_messages),
+        cmocka_unit_test(colours_beyond_a_palette_are_refused),
         cmocka_unit_test(bad_huffman_tables_are_refused),
         cmocka_unit_test(huge_headers_are_refused),
         cmocka_unit_test(encoded_images_come_back),
