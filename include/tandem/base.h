@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 
 #define TDM_VERSION "0.1.0"
 
@@ -132,6 +133,21 @@ static inline int64_t tdm_max_i64(int64_t a, int64_t b)
 static inline int64_t tdm_round_up(int64_t value, int64_t step)
 {
     return (value + step - 1) / step * step;
+}
+/* f32 to bf16: to nearest, ties to even; a NaN stays a (quiet) NaN. And back. */
+static inline uint16_t tdm_bf16_round(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    const uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u), nan = bits | 0x400000u;
+    return (uint16_t)(((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded) >> 16);
+}
+static inline float tdm_bf16_value(uint16_t half)
+{
+    const uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
 }
 /* First item of part `part` when `count` items are cut into `parts` contiguous, nearly equal pieces. */
 static inline int64_t tdm_part_begin(int64_t count, int64_t parts, int64_t part)

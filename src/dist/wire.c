@@ -24,22 +24,6 @@ static void add(int64_t n, const float *x, float *sum)
     for (int64_t i = 0; i < n; i++) sum[i] += x[i];
 }
 
-static uint16_t round_to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, nan = bits >> 16 | 0x40;
-    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded);
-}
-
-static float value_of_bf16(uint16_t half)
-{
-    const uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 static void push_block(tdm_comm *comm, float *const *arena, int64_t at, const float *data, int64_t n)
 {
     for (int i = 1; i < comm->node_size; i++) { /* every rank begins with another one */
@@ -87,7 +71,7 @@ static void load_row(tdm_wire wire, const void *other, int64_t at, float *y, int
     }
     const uint16_t *x = (const uint16_t *)other + at;
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = value_of_bf16(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = tdm_bf16_value(x[i]);
 }
 
 static void add_row(tdm_wire wire, const void *other, int64_t at, float *y, int64_t n)
@@ -98,7 +82,7 @@ static void add_row(tdm_wire wire, const void *other, int64_t at, float *y, int6
     }
     const uint16_t *x = (const uint16_t *)other + at;
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] += value_of_bf16(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] += tdm_bf16_value(x[i]);
 }
 
 void wire_add_rows(tdm_wire wire, int threads, int count, int mine, const void *other, int64_t stride,
@@ -127,7 +111,7 @@ void wire_to_bf16(int threads, const float *x, uint16_t *y, int64_t n)
     for (int64_t i = 0; i < pieces; i++) {
         const int64_t end = tdm_min_i64(n, (i + 1) * COPY);
 #pragma omp simd
-        for (int64_t k = i * COPY; k < end; k++) y[k] = round_to_bf16(x[k]);
+        for (int64_t k = i * COPY; k < end; k++) y[k] = tdm_bf16_round(x[k]);
     }
 }
 
@@ -138,6 +122,6 @@ void wire_from_bf16(int threads, const uint16_t *x, float *y, int64_t n)
     for (int64_t i = 0; i < pieces; i++) {
         const int64_t end = tdm_min_i64(n, (i + 1) * COPY);
 #pragma omp simd
-        for (int64_t k = i * COPY; k < end; k++) y[k] = value_of_bf16(x[k]);
+        for (int64_t k = i * COPY; k < end; k++) y[k] = tdm_bf16_value(x[k]);
     }
 }

@@ -36,23 +36,9 @@ INLINE float bits_float(uint32_t bits)
     return x;
 }
 
-/* Round to nearest even; a NaN stays a (quiet) NaN. */
-INLINE uint16_t bf16_round(float x)
-{
-    uint32_t bits = float_bits(x);
-    uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
-    uint32_t nan = bits | 0x400000u;
-    return (uint16_t)(((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded) >> 16);
-}
-
-INLINE float bf16_value(uint16_t x)
-{
-    return bits_float((uint32_t)x << 16);
-}
-
 INLINE float act_get(int dtype, const void *x, int64_t i)
 {
-    return dtype == TDM_BF16 ? bf16_value(((const uint16_t *)x)[i]) : ((const float *)x)[i];
+    return dtype == TDM_BF16 ? tdm_bf16_value(((const uint16_t *)x)[i]) : ((const float *)x)[i];
 }
 
 /* The same for values that arithmetic made: their NaNs have few mantissa bits and cannot overflow in
@@ -151,13 +137,13 @@ INLINE float normal_cdf(int dtype, float x, float *density)
 static void f32_to_bf16(int64_t n, const float *x, uint16_t *y)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = bf16_round(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = tdm_bf16_round(x[i]);
 }
 
 static void bf16_to_f32(int64_t n, const uint16_t *x, float *y)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = bf16_value(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = tdm_bf16_value(x[i]);
 }
 
 static void clear(int64_t n, float *x)

@@ -69,13 +69,6 @@ uint16_t tensor_f32_to_f16(float value)
     return (uint16_t)(sign | (kept + (rest > tie || (rest == tie && (kept & 1) != 0))));
 }
 
-uint16_t tensor_f32_to_bf16(float value)
-{
-    const uint32_t bits = f32_bits(value);
-    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40); /* a quiet NaN */
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 /* One loop per type: each value is copied out, since a file may place it at any address. */
 #define CONVERT(ctype, expression)                                                                           \
     for (int64_t i = 0; i < n; i++) {                                                                        \

@@ -128,7 +128,7 @@ static tdm_status convert_block(const char *path, const tdm_tensor_out *t, int64
             memcpy(block + 4 * i, &from[i], 4);
         } else {
             const uint16_t half =
-                t->type == TDM_TENSOR_F16 ? tensor_f32_to_f16(from[i]) : tensor_f32_to_bf16(from[i]);
+                t->type == TDM_TENSOR_F16 ? tensor_f32_to_f16(from[i]) : tdm_bf16_round(from[i]);
             memcpy(block + 2 * i, &half, 2);
         }
     }

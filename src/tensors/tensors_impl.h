@@ -63,6 +63,5 @@ bool tensor_type_by_name(const char *name, tdm_tensor_type *type);
 /* n values of `type`, packed, from bytes of any alignment */
 void tensor_to_f32(tdm_tensor_type type, int64_t n, const void *from, float *to);
 uint16_t tensor_f32_to_f16(float value);
-uint16_t tensor_f32_to_bf16(float value);
 
 #endif

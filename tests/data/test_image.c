@@ -1,20 +1,11 @@
 /* Decoding, resizing and augmentation against Pillow, and what damaged files do. */
-#include "../../src/data/image_impl.h"
+#include "image_case.h"
+
 #include "golden/image_golden.h"
 #include "golden/resize_golden.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define assert_ok(expr)                                                                                      \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s: %s", #expr, tdm_error_last()->message);                          \
-    } while (0)
 #define assert_fails(expr, code, part)                                                                       \
     do {                                                                                                     \
         assert_int_equal(expr, code);                                                                        \
@@ -112,16 +103,6 @@ static void resize_refuses_bad_boxes(void **state)
 }
 
 /* ---- decoding ---- */
-
-static tdm_text golden_file(const char *file)
-{
-    char path[4096];
-    const char *source = getenv("TANDEM_SOURCE_DIR");
-    snprintf(path, sizeof(path), "%s/tests/golden/images/%s", source ? source : ".", file);
-    tdm_text text = {0};
-    assert_ok(tdm_read_file(path, &text));
-    return text;
-}
 
 static uint8_t hex_digit(char c)
 {

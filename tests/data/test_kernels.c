@@ -1,20 +1,10 @@
 /* The kernels of every instruction set against the plain ones, bit for bit; and memory that is kept from
  * image to image. */
-#include "../../src/data/image_impl.h"
+#include "image_case.h"
+
 #include "golden/image_golden.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define assert_ok(expr)                                                                                      \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s: %s", #expr, tdm_error_last()->message);                          \
-    } while (0)
 
 /* ---- allocations ---- the linker sends the data folder's calls here (CMakeLists.txt) */
 
@@ -206,16 +196,6 @@ static const tdm_augment_config AUGMENT = {.crop_min_scale = 0.3,
                                            .saturation = 0.4,
                                            .hue = 0.1,
                                            .gray = 0.2};
-
-static tdm_text golden_file(const char *file)
-{
-    char path[4096];
-    const char *source = getenv("TANDEM_SOURCE_DIR");
-    snprintf(path, sizeof(path), "%s/tests/golden/images/%s", source ? source : ".", file);
-    tdm_text text = {0};
-    assert_ok(tdm_read_file(path, &text));
-    return text;
-}
 
 static void make_both(tdm_image_work *work, const char *name, const tdm_text *file,
                       uint8_t out[2][VIEW_BYTES])

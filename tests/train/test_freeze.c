@@ -4,42 +4,7 @@
 
 #include <math.h>
 
-enum { B = 8, CONTEXT = 9, VOCAB = 40, IMAGE_BYTES = 64 * 32 * 3 };
-
-/* This rank's piece of a global batch that is the same everywhere. */
-typedef struct piece {
-    tdm_batch batch;
-    uint8_t *image;
-    int32_t token[B * CONTEXT];
-    int64_t seq[B + 1], sample[B], identity[B];
-} piece;
-
-static void make_piece(piece *p, int64_t image_bytes)
-{
-    const int64_t first = tdm_part_begin(B, tdm_comm_size(comm), tdm_comm_rank(comm));
-    const int64_t end = tdm_part_begin(B, tdm_comm_size(comm), tdm_comm_rank(comm) + 1);
-    tdm_rng rng = tdm_rng_at(17, 0, 0, TDM_RNG_TEST);
-    memset(p, 0, sizeof *p);
-    must(TDM_ALLOC(B * IMAGE_BYTES, &p->image));
-    for (int i = 0; i < B * IMAGE_BYTES; i++) p->image[i] = (uint8_t)tdm_rng_u32(&rng);
-    for (int64_t i = 0; i < B; i++) {
-        const int64_t length = 2 + tdm_rng_below(&rng, CONTEXT - 1), n = i - first;
-        const bool mine = i >= first && i < end;
-        for (int64_t k = 0; k < length; k++) {
-            const int32_t token = (int32_t)tdm_rng_below(&rng, VOCAB);
-            if (mine) p->token[p->seq[n] + k] = token;
-        }
-        if (!mine) continue;
-        p->seq[n + 1] = p->seq[n] + length;
-        p->sample[n] = 100 + i;
-        p->identity[n] = i;
-    }
-    p->batch.n = end - first;
-    p->batch.image[TDM_VIEW_IMAGE_AUG_1] = p->image + first * image_bytes;
-    p->batch.text[TDM_VIEW_TEXT_PLAIN] = (tdm_text_batch){.token = p->token, .seq = p->seq};
-    p->batch.sample = p->sample;
-    p->batch.identity = p->identity;
-}
+enum { B = 8, IMAGE_BYTES = 64 * 32 * 3 };
 
 static const char *const vit[] = {
     "model.image.height_px=16", "model.image.width_px=8", "model.image.patch_px=8", "model.image.width=32",
@@ -103,7 +68,7 @@ static float *copy_of(const float *x, int64_t n)
 }
 
 /* One step with all rows trained: its summed gradients, owned by the caller, and their norm by row. */
-static float *full_gradient(setup *s, const piece *p, int64_t chunk, double *of_row)
+static float *full_gradient(setup *s, const batch_piece *p, int64_t chunk, double *of_row)
 {
     tdm_step_report report;
     start(s, "", chunk);
@@ -121,7 +86,7 @@ static float *full_gradient(setup *s, const piece *p, int64_t chunk, double *of_
  * what reads it or sums it would show. Sums over the ranks may be cut otherwise when buckets differ: 1e-6 of
  * the row's largest value; on one rank the bits are the same but for a bias whose matrix is frozen, which
  * another loop sums. */
-static void check_step(setup *s, const piece *p, const char *freeze, int64_t chunk, const float *full,
+static void check_step(setup *s, const batch_piece *p, const char *freeze, int64_t chunk, const float *full,
                        const double *of_row, int more_steps)
 {
     tdm_step_report report;
@@ -173,10 +138,10 @@ static void check_step(setup *s, const piece *p, const char *freeze, int64_t chu
 static void test_each_row(void **state)
 {
     (void)state;
-    piece p;
+    batch_piece p;
     setup s;
     double of_row[200];
-    make_piece(&p, 16 * 8 * 3);
+    make_batch_piece(&p, 17, B, 16 * 8 * 3, B * IMAGE_BYTES);
     set_up(&s, "f32", vit);
     assert_true(s.params.count < 200);
     float *full = full_gradient(&s, &p, 0, of_row);
@@ -207,10 +172,10 @@ static void check_patterns(const char *precision, int64_t chunk)
         "[*, !*.attn.*, !visual.proj]",
         "visual.transformer.resblocks.2.*",
     };
-    piece p;
+    batch_piece p;
     setup s;
     double of_row[200];
-    make_piece(&p, 16 * 8 * 3);
+    make_batch_piece(&p, 17, B, 16 * 8 * 3, B * IMAGE_BYTES);
     set_up(&s, precision, vit);
     float *full = full_gradient(&s, &p, chunk, of_row);
     for (size_t i = 0; i < sizeof freeze / sizeof freeze[0]; i++)
@@ -255,9 +220,9 @@ static void test_resnet(void **state)
     };
     static const char *const statistics[] = {"model.image.batch_stats=frozen",
                                              "model.image.batch_stats=sync"};
-    piece p;
+    batch_piece p;
     double of_row[200];
-    make_piece(&p, IMAGE_BYTES);
+    make_batch_piece(&p, 17, B, IMAGE_BYTES, B * IMAGE_BYTES);
     for (int k = 0; k < 2; k++) {
         const char *configured[sizeof resnet / sizeof resnet[0] + 1] = {statistics[k]};
         memcpy((void *)&configured[1], resnet, sizeof resnet);
@@ -282,7 +247,7 @@ static void test_resnet(void **state)
 }
 
 /* FLOP of the linear layers' backward of one step. */
-static double backward_flop(setup *s, const piece *p, const char *freeze, double share[2])
+static double backward_flop(setup *s, const batch_piece *p, const char *freeze, double share[2])
 {
     tdm_step_report report;
     start(s, freeze, 0);
@@ -296,10 +261,10 @@ static double backward_flop(setup *s, const piece *p, const char *freeze, double
 static void test_work(void **state)
 {
     (void)state;
-    piece p;
+    batch_piece p;
     setup s;
     double share[2];
-    make_piece(&p, 16 * 8 * 3);
+    make_batch_piece(&p, 17, B, 16 * 8 * 3, B * IMAGE_BYTES);
     set_up(&s, "f32", vit);
     const double all = backward_flop(&s, &p, "", share);
     assert_true(share[TDM_IMAGE] == 1.0 && share[TDM_TEXT] == 1.0);

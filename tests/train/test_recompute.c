@@ -3,41 +3,7 @@
  * ranks, in one piece and in chunks, with dropout, with frozen rows. */
 #include "trainer_case.h"
 
-enum { B = 12, CONTEXT = 9, VOCAB = 40, IMAGE_BYTES = 16 * 24 * 3, STEPS = 2 };
-
-/* This rank's piece of a global batch that is the same everywhere. */
-typedef struct piece {
-    tdm_batch batch;
-    uint8_t image[B * IMAGE_BYTES];
-    int32_t token[B * CONTEXT];
-    int64_t seq[B + 1], sample[B], identity[B];
-} piece;
-
-static void make_piece(piece *p)
-{
-    const int64_t first = tdm_part_begin(B, tdm_comm_size(comm), tdm_comm_rank(comm));
-    const int64_t end = tdm_part_begin(B, tdm_comm_size(comm), tdm_comm_rank(comm) + 1);
-    tdm_rng rng = tdm_rng_at(23, 0, 0, TDM_RNG_TEST);
-    memset(p, 0, sizeof *p);
-    for (int i = 0; i < B * IMAGE_BYTES; i++) p->image[i] = (uint8_t)tdm_rng_u32(&rng);
-    for (int64_t i = 0; i < B; i++) {
-        const int64_t length = 2 + tdm_rng_below(&rng, CONTEXT - 1), n = i - first;
-        const bool mine = i >= first && i < end;
-        for (int64_t k = 0; k < length; k++) {
-            const int32_t token = (int32_t)tdm_rng_below(&rng, VOCAB);
-            if (mine) p->token[p->seq[n] + k] = token;
-        }
-        if (!mine) continue;
-        p->seq[n + 1] = p->seq[n] + length;
-        p->sample[n] = 100 + i;
-        p->identity[n] = i;
-    }
-    p->batch.n = end - first;
-    p->batch.image[TDM_VIEW_IMAGE_AUG_1] = p->image + first * IMAGE_BYTES;
-    p->batch.text[TDM_VIEW_TEXT_PLAIN] = (tdm_text_batch){.token = p->token, .seq = p->seq};
-    p->batch.sample = p->sample;
-    p->batch.identity = p->identity;
-}
+enum { B = 12, IMAGE_BYTES = 16 * 24 * 3, STEPS = 2 };
 
 static void set(setup *s, const char *key, const char *value)
 {
@@ -80,20 +46,19 @@ static void set_up(setup *s, const char *precision, const char *chunk, const cha
 static float *outcome(const char *precision, const char *chunk, const char *freeze, const char *recompute,
                       int64_t *total, int64_t *activations)
 {
-    piece *p;
+    batch_piece p;
     setup s;
     float *kept;
     tdm_step_report report;
-    must(TDM_ALLOC(1, &p));
-    make_piece(p);
+    make_batch_piece(&p, 23, B, IMAGE_BYTES, B * IMAGE_BYTES);
     set_up(&s, precision, chunk, freeze, recompute);
-    for (int i = 0; i < STEPS; i++) must(tdm_trainer_step(s.trainer, &p->batch, &report));
+    for (int i = 0; i < STEPS; i++) must(tdm_trainer_step(s.trainer, &p.batch, &report));
     *total = s.params.total;
     *activations = tdm_model_activation_bytes(s.model);
     tdm_model_plan plan;
     tdm_model_memory memory;
     must(tdm_trainer_plan(&s.config, tdm_comm_size(comm), &plan));
-    must(tdm_model_memory_estimate(s.model, &plan, CONTEXT, &memory));
+    must(tdm_model_memory_estimate(s.model, &plan, PIECE_CONTEXT, &memory));
     assert_true(*activations > 0 && *activations <= memory.activations);
     must(TDM_ALLOC(4 * s.params.total, &kept));
     const size_t bytes = sizeof(float) * (size_t)s.params.total;
@@ -107,7 +72,7 @@ static float *outcome(const char *precision, const char *chunk, const char *free
                    sizeof(float) * (size_t)row->size);
     }
     tear_down(&s);
-    tdm_free(p);
+    tdm_free(p.image);
     return kept;
 }
 
@@ -176,25 +141,24 @@ static void test_freeze(void **state)
 static void test_failed_step(void **state)
 {
     (void)state;
-    piece *p;
+    batch_piece p;
     setup s;
     tdm_step_report report;
-    must(TDM_ALLOC(1, &p));
-    make_piece(p);
+    make_batch_piece(&p, 23, B, IMAGE_BYTES, B * IMAGE_BYTES);
     set_up(&s, "f32", "3", "", "block");
-    must(tdm_trainer_step(s.trainer, &p->batch, &report));
+    must(tdm_trainer_step(s.trainer, &p.batch, &report));
     const int64_t activations = tdm_model_activation_bytes(s.model);
     float *scale = tdm_model_logit_scale(s.model);
     const float saved = *scale;
     for (int i = 0; i < 3; i++) {
         *scale = 200.0F;
-        assert_int_equal(tdm_trainer_step(s.trainer, &p->batch, &report), TDM_E_NUMERIC);
+        assert_int_equal(tdm_trainer_step(s.trainer, &p.batch, &report), TDM_E_NUMERIC);
         *scale = saved;
     }
-    must(tdm_trainer_step(s.trainer, &p->batch, &report));
+    must(tdm_trainer_step(s.trainer, &p.batch, &report));
     assert_int_equal(tdm_model_activation_bytes(s.model), activations);
     tear_down(&s);
-    tdm_free(p);
+    tdm_free(p.image);
 }
 
 int main(int argc, char **argv)
