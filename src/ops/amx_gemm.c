@@ -77,34 +77,13 @@ static inline void finish_stores(void)
     __asm__ volatile("" ::: "memory");
 }
 
-/* 32 x 32 sums, in tiles 0 to 3 */
-static inline void load_sums(const float *c, int64_t row_step)
-{
-    int64_t bytes = row_step * 4;
-    _tile_loadd(0, c, bytes);
-    _tile_loadd(1, c + TILE, bytes);
-    _tile_loadd(2, c + TILE * row_step, bytes);
-    _tile_loadd(3, c + TILE * row_step + TILE, bytes);
-}
-static inline void store_sums(float *c, int64_t row_step)
-{
-    int64_t bytes = row_step * 4;
-    _tile_stored(0, c, bytes);
-    _tile_stored(1, c + TILE, bytes);
-    _tile_stored(2, c + TILE * row_step, bytes);
-    _tile_stored(3, c + TILE * row_step + TILE, bytes);
-}
 /* bias: 32 values, or NULL for zero */
 static inline void start_sums(const float *bias)
 {
-    if (bias) {
-        load_sums(bias, 0); /* the same row 16 times */
-        return;
-    }
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    if (bias)
+        amx_load_sums(bias, 0); /* the same row 16 times */
+    else
+        amx_clear_sums();
 }
 
 /* A panel of the left operand: 32 rows. Plain: rows of a row-major matrix. Packed: [step][32 rows][32 k]. */
@@ -117,20 +96,20 @@ typedef struct left_panel {
 /* sums += left · right over `steps` steps of k */
 static inline void multiply_panels(int64_t steps, left_panel left, const uint16_t *right)
 {
-    int64_t row_bytes = left.row_step * 2;
     const uint16_t *upper = left.at, *lower = left.at + TILE * left.row_step;
     for (int64_t i = 0; i < steps; i++) {
-        _tile_loadd(4, upper, row_bytes);
-        _tile_loadd(6, right, 64);
-        _tile_loadd(7, right + BLOCK / 2, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, lower, row_bytes);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        amx_operands now = {.upper = upper,
+                            .lower = lower,
+                            .right = {right, right + BLOCK / 2},
+                            .left_bytes = left.row_step * 2,
+                            .right_bytes = 64};
         upper += left.next_step;
         lower += left.next_step;
         right += BLOCK;
+        amx_operands next = now;
+        next.upper = upper, next.lower = lower;
+        next.right[0] = right, next.right[1] = right + BLOCK / 2;
+        amx_multiply_step(now, next);
     }
 }
 
@@ -413,7 +392,7 @@ static void multiply_panel(const product *p, position at, left_panel block, prod
         multiply_panels(p->steps, left, right);
         round_sums(*waiting, p);
         float *even = s.even + i * BLOCK, *odd = at.even ? NULL : s.odd[i % 2];
-        store_sums(at.even ? even : odd, PANEL);
+        amx_store_sums(at.even ? even : odd, PANEL * 4);
         waiting->even = NULL;
         if (at.even && !at.last) continue;
         int64_t col = (at.j - !at.even) * PANEL;
@@ -592,9 +571,9 @@ static void update_block(const gradient *g, share block, gradient_scratch s)
                 if (token == 0)
                     start_sums(NULL);
                 else
-                    load_sums(sums, PANEL);
+                    amx_load_sums(sums, PANEL * 4);
                 multiply_panels(steps, left, s.right + j * CHUNK_STEPS * BLOCK);
-                store_sums(sums, PANEL);
+                amx_store_sums(sums, PANEL * 4);
             }
     }
     for (int64_t i = 0; i < rows; i++)

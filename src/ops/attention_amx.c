@@ -43,26 +43,18 @@ typedef struct right_words {
 static inline void multiply_block(left_rows left, right_words right, int64_t k_begin, int64_t k_end, float *c,
                                   int64_t c_step)
 {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    amx_clear_sums();
     for (int64_t k = k_begin; k < k_end; k += BLOCK) {
         const uint16_t *a = left.at + k;
         const uint32_t *b = right.at + k / 2 * right.step;
-        _tile_loadd(4, a, left.step * 2);
-        _tile_loadd(6, b, right.step * 4);
-        _tile_loadd(7, b + TILE, right.step * 4);
-        _tile_loadd(5, a + TILE * left.step, left.step * 2);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        amx_operands now = {.upper = a,
+                            .lower = a + TILE * left.step,
+                            .right = {b, b + TILE},
+                            .left_bytes = left.step * 2,
+                            .right_bytes = right.step * 4};
+        amx_multiply_step(now, (amx_operands){0});
     }
-    _tile_stored(0, c, c_step * 4);
-    _tile_stored(1, c + TILE, c_step * 4);
-    _tile_stored(2, c + TILE * c_step, c_step * 4);
-    _tile_stored(3, c + TILE * c_step + TILE, c_step * 4);
+    amx_store_sums(c, c_step * 4);
 }
 
 /* c[32][columns] = A[32][k] · B[k][columns] */
