@@ -93,8 +93,14 @@ typedef struct left_panel {
     int64_t next_step; /* elements between steps of k */
 } left_panel;
 
+/* Memory that is wanted in L2 later, fetched bit by bit. */
+typedef struct wanted {
+    const uint16_t *at;
+    int64_t lines; /* per step of k */
+} wanted;
+
 /* sums += left · right over `steps` steps of k */
-static inline void multiply_panels(int64_t steps, left_panel left, const uint16_t *right)
+static inline void multiply_panels(int64_t steps, left_panel left, const uint16_t *right, wanted *later)
 {
     const uint16_t *upper = left.at, *lower = left.at + TILE * left.row_step;
     for (int64_t i = 0; i < steps; i++) {
@@ -110,6 +116,8 @@ static inline void multiply_panels(int64_t steps, left_panel left, const uint16_
         next.upper = upper, next.lower = lower;
         next.right[0] = right, next.right[1] = right + BLOCK / 2;
         amx_multiply_step(now, next);
+        for (int64_t line = 0; line < later->lines; line++, later->at += 32)
+            _mm_prefetch((const char *)later->at, _MM_HINT_T1);
     }
 }
 
@@ -385,11 +393,12 @@ static void multiply_panel(const product *p, position at, left_panel block, prod
 {
     const float *bias = bias_of_panel(p, at.j * PANEL, s.bias);
     const uint16_t *right = p->weight + at.j * p->steps * BLOCK;
+    wanted later = {.at = right + p->steps * BLOCK, .lines = ceil_div(BLOCK / 32, ceil_div(at.rows, PANEL))};
     for (int64_t i = 0; i < ceil_div(at.rows, PANEL); i++) {
         left_panel left = block;
         left.at += i * PANEL * left.row_step;
         start_sums(bias);
-        multiply_panels(p->steps, left, right);
+        multiply_panels(p->steps, left, right, &later);
         round_sums(*waiting, p);
         float *even = s.even + i * BLOCK, *odd = at.even ? NULL : s.odd[i % 2];
         amx_store_sums(at.even ? even : odd, PANEL * 4);
@@ -559,6 +568,7 @@ static void update_block(const gradient *g, share block, gradient_scratch s)
     int64_t rows = block.row_end - block.row_begin, cols = block.col_end - block.col_begin;
     float *a_sums = block.col_begin == 0 ? g->a_sums : NULL,
           *b_sums = block.row_begin == 0 ? g->b_sums : NULL;
+    wanted later = {0};
     for (int64_t token = 0; token < g->t; token += CHUNK_STEPS * STEP) {
         int64_t steps = smaller(CHUNK_STEPS, ceil_div(g->t - token, STEP));
         pack_chunk(true, g->a, g->t, g->rows, token, steps, block.row_begin, block.row_end, s.left, a_sums);
@@ -572,7 +582,7 @@ static void update_block(const gradient *g, share block, gradient_scratch s)
                     start_sums(NULL);
                 else
                     amx_load_sums(sums, PANEL * 4);
-                multiply_panels(steps, left, s.right + j * CHUNK_STEPS * BLOCK);
+                multiply_panels(steps, left, s.right + j * CHUNK_STEPS * BLOCK, &later);
                 amx_store_sums(sums, PANEL * 4);
             }
     }
