@@ -45,7 +45,7 @@ enum {
     LEFT_BYTES = 1 << 20,   /* left operand of a block of rows, aimed at */
     STREAM_BYTES = 1 << 18, /* a thread's part of a larger result is streamed: most results are cold */
     ROW_PANELS = 16,        /* panels of a block of rows at most: their sums are 64 KB */
-    BLOCK_TILES = 256,      /* tiles of 32 x 32 sums of a block of the gradient at most: 1 MB */
+    BLOCK_TILES = 128,      /* tiles of 32 x 32 sums of a block of the gradient at most: 512 KB */
     BLOCK_PANELS = 24,      /* its panels in each direction at most */
     CHUNK_STEPS = 8         /* steps of a chunk of tokens, packed at once */
 };
@@ -93,16 +93,46 @@ typedef struct left_panel {
     int64_t next_step; /* elements between steps of k */
 } left_panel;
 
-/* Memory that is wanted in L2 later, fetched bit by bit. */
+/* Memory that is wanted in L2 later, in rows: fetched bit by bit while something else is multiplied, and a
+ * little beyond. */
 typedef struct wanted {
-    const uint16_t *at;
-    int64_t lines; /* per step of k */
+    const char *at, *row_end;
+    int64_t row_bytes; /* of what is fetched of a row */
+    int64_t next_row;  /* bytes from a row to the next */
+    int64_t per_step;  /* lines fetched in a step of k */
 } wanted;
 
+/* The two operands of what comes next, to be fetched in `steps` steps. */
+typedef struct wanted_pair {
+    wanted a, b;
+} wanted_pair;
+
+static wanted want(const uint16_t *x, int64_t rows, int64_t cols, int64_t row_step, int64_t steps)
+{
+    const int64_t lines = ceil_div(cols, 32);
+    return (wanted){.at = (const char *)x,
+                    .row_end = (const char *)x + lines * 64,
+                    .row_bytes = lines * 64,
+                    .next_row = row_step * 2,
+                    .per_step = ceil_div(rows * lines, steps)};
+}
+
+static inline void fetch_some(wanted *w)
+{
+    for (int64_t i = 0; i < w->per_step; i++) {
+        _mm_prefetch(w->at, _MM_HINT_T1);
+        w->at += 64;
+        if (w->at != w->row_end) continue;
+        w->at += w->next_row - w->row_bytes;
+        w->row_end += w->next_row;
+    }
+}
+
 /* sums += left · right over `steps` steps of k */
-static inline void multiply_panels(int64_t steps, left_panel left, const uint16_t *right, wanted *later)
+static inline void multiply_panels(int64_t steps, left_panel left, const uint16_t *right, wanted_pair *later)
 {
     const uint16_t *upper = left.at, *lower = left.at + TILE * left.row_step;
+    wanted_pair fetched = *later;
     for (int64_t i = 0; i < steps; i++) {
         amx_operands now = {.upper = upper,
                             .lower = lower,
@@ -116,9 +146,10 @@ static inline void multiply_panels(int64_t steps, left_panel left, const uint16_
         next.upper = upper, next.lower = lower;
         next.right[0] = right, next.right[1] = right + BLOCK / 2;
         amx_multiply_step(now, next);
-        for (int64_t line = 0; line < later->lines; line++, later->at += 32)
-            _mm_prefetch((const char *)later->at, _MM_HINT_T1);
+        fetch_some(&fetched.a);
+        fetch_some(&fetched.b);
     }
+    *later = fetched;
 }
 
 /* ---- Who computes what ----
@@ -393,8 +424,9 @@ static void multiply_panel(const product *p, position at, left_panel block, prod
 {
     const float *bias = bias_of_panel(p, at.j * PANEL, s.bias);
     const uint16_t *right = p->weight + at.j * p->steps * BLOCK;
-    wanted later = {.at = right + p->steps * BLOCK, .lines = ceil_div(BLOCK / 32, ceil_div(at.rows, PANEL))};
-    for (int64_t i = 0; i < ceil_div(at.rows, PANEL); i++) {
+    const int64_t row_panels = ceil_div(at.rows, PANEL);
+    wanted_pair later = {.b = want(right + p->steps * BLOCK, 1, p->steps * BLOCK, 0, row_panels * p->steps)};
+    for (int64_t i = 0; i < row_panels; i++) {
         left_panel left = block;
         left.at += i * PANEL * left.row_step;
         start_sums(bias);
@@ -562,17 +594,28 @@ static void add_tile(const gradient *g, int64_t i, int64_t j, const float *sums)
     }
 }
 
-/* One block of the gradient over all tokens. */
-static void update_block(const gradient *g, share block, gradient_scratch s)
+/* The block's part of the chunk of tokens that begins at `token`, which may be none. */
+static wanted_pair want_chunk(const gradient *g, share block, int64_t token, int64_t steps)
+{
+    const int64_t tokens = smaller(CHUNK_STEPS * STEP, g->t - token);
+    const int64_t row = block.row_begin * PANEL, rows = smaller(block.row_end * PANEL, g->rows) - row;
+    const int64_t col = block.col_begin * PANEL, cols = smaller(block.col_end * PANEL, g->cols) - col;
+    return (wanted_pair){.a = want(g->a + token * g->rows + row, tokens, rows, g->rows, steps),
+                         .b = want(g->b + token * g->cols + col, tokens, cols, g->cols, steps)};
+}
+
+/* One block of the gradient over all tokens; `next` is the one after it. */
+static void update_block(const gradient *g, share block, share next, gradient_scratch s)
 {
     int64_t rows = block.row_end - block.row_begin, cols = block.col_end - block.col_begin;
     float *a_sums = block.col_begin == 0 ? g->a_sums : NULL,
           *b_sums = block.row_begin == 0 ? g->b_sums : NULL;
-    wanted later = {0};
     for (int64_t token = 0; token < g->t; token += CHUNK_STEPS * STEP) {
         int64_t steps = smaller(CHUNK_STEPS, ceil_div(g->t - token, STEP));
         pack_chunk(true, g->a, g->t, g->rows, token, steps, block.row_begin, block.row_end, s.left, a_sums);
         pack_chunk(false, g->b, g->t, g->cols, token, steps, block.col_begin, block.col_end, s.right, b_sums);
+        const int64_t after = token + steps * STEP, work = rows * cols * steps;
+        wanted_pair later = after < g->t ? want_chunk(g, block, after, work) : want_chunk(g, next, 0, work);
         for (int64_t j = 0; j < cols; j++)
             for (int64_t i = 0; i < rows; i++) {
                 float *sums = s.sums + (j * rows + i) * BLOCK;
@@ -608,6 +651,18 @@ static void cut_share(int64_t rows, int64_t cols, int64_t *row_parts, int64_t *c
     }
 }
 
+/* Block `i` of a share that is cut like that; none behind the last. */
+static share block_of(share mine, int64_t row_parts, int64_t col_parts, int64_t i)
+{
+    const int64_t rows = mine.row_end - mine.row_begin, cols = mine.col_end - mine.col_begin;
+    if (i >= row_parts * col_parts) return (share){0};
+    const int64_t row = i / col_parts, col = i % col_parts;
+    return (share){.row_begin = mine.row_begin + part_begin(rows, row_parts, row),
+                   .row_end = mine.row_begin + part_begin(rows, row_parts, row + 1),
+                   .col_begin = mine.col_begin + part_begin(cols, col_parts, col),
+                   .col_end = mine.col_begin + part_begin(cols, col_parts, col + 1)};
+}
+
 size_t amx_backward_weight_workspace_bytes(int threads)
 {
     return (size_t)threads * gradient_scratch_bytes;
@@ -639,14 +694,12 @@ void amx_backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, con
         int64_t row_parts, col_parts;
         cut_share(row_panels, col_panels, &row_parts, &col_parts);
         amx_configure_tiles(TILE);
-        for (int64_t i = 0; i < row_parts; i++)
-            for (int64_t j = 0; j < col_parts; j++) {
-                share block = {.row_begin = mine.row_begin + part_begin(row_panels, row_parts, i),
-                               .row_end = mine.row_begin + part_begin(row_panels, row_parts, i + 1),
-                               .col_begin = mine.col_begin + part_begin(col_panels, col_parts, j),
-                               .col_end = mine.col_begin + part_begin(col_panels, col_parts, j + 1)};
-                update_block(&g, block, s);
-            }
+        share block = block_of(mine, row_parts, col_parts, 0);
+        for (int64_t i = 0; i < row_parts * col_parts; i++) {
+            const share next = block_of(mine, row_parts, col_parts, i + 1);
+            update_block(&g, block, next, s);
+            block = next;
+        }
         _tile_release();
         _mm_sfence();
     }
