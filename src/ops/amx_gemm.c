@@ -45,9 +45,9 @@ enum {
     LEFT_BYTES = 1 << 20,   /* left operand of a block of rows, aimed at */
     STREAM_BYTES = 1 << 18, /* a thread's part of a larger result is streamed: most results are cold */
     ROW_PANELS = 16,        /* panels of a block of rows at most: their sums are 64 KB */
-    BLOCK_TILES = 128,      /* tiles of 32 x 32 sums of a block of the gradient at most: 512 KB */
+    BLOCK_TILES = 160,      /* tiles of 32 x 32 sums of a block of the gradient at most: 640 KB */
     BLOCK_PANELS = 24,      /* its panels in each direction at most */
-    CHUNK_STEPS = 8         /* steps of a chunk of tokens, packed at once */
+    CHUNK_STEPS = 6         /* steps of a chunk of tokens, packed at once */
 };
 
 static int64_t smaller(int64_t a, int64_t b)
