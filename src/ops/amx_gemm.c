@@ -18,18 +18,18 @@
  *     weight gradient   for each block of the gradient (its sums stay in L2), k being tokens
  *                           for each chunk of tokens
  *                               pack the block's part of both operands into panels
+                               fetch the next chunk's part meanwhile
  *                               for each panel of columns, of rows: micro kernel over the chunk
  *                           add the sums to the gradient
  *
- * What decides the speed (measured on a Xeon with AMX, cycles of the micro kernel per step, ideal 64):
- * operands in L1 67; one panel from L2 75 to 83; both from L2 86 to 98, where the 48 bytes a cycle between L2
- * and L1 are the limit. Cutting k so that one panel stays in L1 gains there what it loses on storing and
- * reloading sums, hence no such cut; prefetching into L1 or L2 by software gained nothing either. Memory
- * comes next: 64-byte pieces of rows written through the caches reach 2.4 GB/s, streaming stores of pairs of
- * lines 15 GB/s. And the weight gradient is one third faster with its operands packed again for every block
- * than with a packed copy shared through memory. An activation applied while y is stored gained nothing
- * either: forward it took as long as a pass of its own, and backward, where the activation's input has to be
- * read in pieces of two lines from rows that are far apart, a third longer.
+ * What decides the speed: four tile loads and four multiplications a step, 64 cycles where everything is in L1
+ * and the core is one's own (amx_multiply_step says what else there is to it). Both panels come from L2, which
+ * makes it 90 to 100; hence the next step is prefetched into L1, and what comes from further away (the
+ * next panel of a weight, the next chunk of tokens) into L2. Cutting k so that one panel stays in L1 gains there
+ * what it loses on storing and reloading sums. Memory comes next: 64-byte pieces of rows written through the
+ * caches reach 2.4 GB/s, streaming stores of pairs of lines 15 GB/s. The weight gradient is one third faster
+ * with its operands packed again for every block than with a packed copy shared through memory. What gained
+ * nothing is listed in bench/README.md.
  */
 #include "amx_gemm.h"
 

@@ -94,11 +94,11 @@ static inline __attribute__((target("amx-tile"))) void amx_clear_sums(void)
 
 /* sums += left · right for 32 k. `next`: the operands of the step after it, if they may not be in L1.
  *
- * Where another program runs on the core's second hardware thread, the eight tile instructions of a step take
- * 130 ns as such, and 29 on a core of one's own. Clearing each tile after its last use and keeping
- * tile instructions apart brings 130 down to 53 and leaves 29 at 29 (bench/README.md has the table). The
- * processor renames tiles, and it behaves as if each of two threads had hardly more registers than the eight
- * that have names: a cleared tile needs none. */
+ * On a core whose second hardware thread runs another program, these eight tile instructions take 137 ns as
+ * such, and 29 on a core of one's own. Clearing each tile after its last use and keeping tile instructions
+ * apart makes that 58 and 29. The processor renames tiles, and it behaves as if two threads shared a small
+ * stock of registers beyond the eight that have names: a cleared tile takes none (bench/amx_tiles_bench.c).
+ */
 static inline __attribute__((target("amx-tile,amx-bf16"))) void amx_multiply_step(amx_operands now,
                                                                                   amx_operands next)
 {
