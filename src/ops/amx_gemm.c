@@ -22,14 +22,14 @@
  *                               for each panel of columns, of rows: micro kernel over the chunk
  *                           add the sums to the gradient
  *
- * What decides the speed: four tile loads and four multiplications a step, 64 cycles where everything is in L1
- * and the core is one's own (amx_multiply_step says what else there is to it). Both panels come from L2, which
- * makes it 90 to 100; hence the next step is prefetched into L1, and what comes from further away (the
- * next panel of a weight, the next chunk of tokens) into L2. Cutting k so that one panel stays in L1 gains there
- * what it loses on storing and reloading sums. Memory comes next: 64-byte pieces of rows written through the
- * caches reach 2.4 GB/s, streaming stores of pairs of lines 15 GB/s. The weight gradient is one third faster
- * with its operands packed again for every block than with a packed copy shared through memory. What gained
- * nothing is listed in bench/README.md.
+ * What decides the speed: four tile loads and four multiplications a step, 64 cycles where everything is in
+ * L1 and the core is one's own (amx_multiply_step says what else there is to it). Both panels come from L2,
+ * which makes it 90 to 100; hence the next step is prefetched into L1, and what comes from further away (the
+ * next panel of a weight, the next chunk of tokens) into L2. Cutting k so that one panel stays in L1 gains
+ * there what it loses on storing and reloading sums. Memory comes next: 64-byte pieces of rows written
+ * through the caches reach 2.4 GB/s, streaming stores of pairs of lines 15 GB/s. The weight gradient is one
+ * third faster with its operands packed again for every block than with a packed copy shared through memory.
+ * What gained nothing is listed in bench/README.md.
  */
 #include "amx_gemm.h"
 
