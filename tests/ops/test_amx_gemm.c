@@ -175,8 +175,9 @@ static void test_gradients(void **state)
     (void)state;
     require_amx();
     /* more than one chunk of tokens, more panels than one block has in either direction or in all */
-    static const size more[] = {{300, 40, 70}, {257, 64, 32}, {520, 33, 129},
-                                {40, 800, 32}, {33, 32, 801}, {70, 608, 480}};
+    static const size more[] = {
+        {300, 40, 70}, {257, 64, 32},  {520, 33, 129}, {40, 800, 32},
+        {33, 32, 801}, {70, 608, 480}, {450, 417, 481}}; /* several blocks of several chunks of tokens each */
     for (int i = 0; i < 14; i++)
         for (int threads = 1; threads <= 3; threads++)
             check_gradient(sizes[i], threads > 1, threads & 1, threads);
