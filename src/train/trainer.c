@@ -549,6 +549,8 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
     TDM_TRY(run_losses(tr, report, &dlogit_scale));
     sum_terms(tr, report);
     report->logit_scale = *tdm_model_logit_scale(tr->model);
+    TDM_REQUIRE(isfinite(report->logit_scale), TDM_E_NUMERIC, "step %lld: logit_scale is not finite (%g)",
+                (long long)tr->optim->step, report->logit_scale);
     TDM_REQUIRE(isfinite(report->loss), TDM_E_NUMERIC, "step %lld: the loss is not finite (%g)",
                 (long long)tr->optim->step, report->loss);
     scatter_gradients(tr);
