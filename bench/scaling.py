@@ -483,9 +483,9 @@ def arguments():
     add = parser.add_argument
     add("--faster", type=float, default=1.0, help="the node computes this many times as fast")
     add("--node-ranks", type=int, default=2, help="ranks of a node (a power of two)")
-    add("--pair-s", type=float, default=0.0961, help="forward and backward of a pair on one rank, s")
+    add("--pair-s", type=float, default=0.0454, help="forward and backward of a pair on one rank, s")
     add("--backward-share", type=float, default=0.66, help="of --pair-s")
-    add("--fixed-s", type=float, default=0.49, help="AdamW and packing of the weights, s")
+    add("--fixed-s", type=float, default=0.246, help="AdamW and packing of the weights, s")
     add("--memory-gbs", type=float, default=12.0, help="streaming bandwidth of a rank, GB/s")
     add("--loss-gflops", type=float, default=100.0, help="f32 rate of a rank in the loss, GFLOP/s")
     add("--local-gbs", type=float, default=10.0, help="between ranks of a node, GB/s")
