@@ -18,8 +18,8 @@
  *     weight gradient   for each block of the gradient (its sums stay in L2), k being tokens
  *                           for each chunk of tokens
  *                               pack the block's part of both operands into panels
-                               fetch the next chunk's part meanwhile
- *                               for each panel of columns, of rows: micro kernel over the chunk
+ *                               for each panel of columns, of rows: micro kernel over the chunk,
+ *                                   while the next chunk's part comes to L2
  *                           add the sums to the gradient
  *
  * What decides the speed: four tile loads and four multiplications a step, 64 cycles where everything is in
@@ -102,11 +102,12 @@ typedef struct wanted {
     int64_t per_step;  /* lines fetched in a step of k */
 } wanted;
 
-/* The two operands of what comes next, to be fetched in `steps` steps. */
+/* The two operands of what comes next. */
 typedef struct wanted_pair {
     wanted a, b;
 } wanted_pair;
 
+/* x[rows][cols], its rows row_step apart, to be fetched in `steps` steps of k */
 static wanted want(const uint16_t *x, int64_t rows, int64_t cols, int64_t row_step, int64_t steps)
 {
     const int64_t lines = ceil_div(cols, 32);
