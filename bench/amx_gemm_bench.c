@@ -67,15 +67,9 @@ static void add(series *s, double value)
     if (s->count < (int)(sizeof(s->value) / sizeof(s->value[0]))) s->value[s->count++] = value;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void print_series(series *s)
 {
-    qsort(s->value, (size_t)s->count, sizeof(double), compare_doubles);
+    qsort(s->value, (size_t)s->count, sizeof(double), tdm_compare_doubles);
     printf(" %5.0f %5.0f", s->value[s->count - 1], s->value[s->count / 2]);
 }
 

@@ -10,72 +10,79 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define TILES __attribute__((target("amx-tile,amx-bf16"), noinline)) static void
 enum { STEPS = 1600 };
 
 static uint16_t operand[4 * 512] __attribute__((aligned(64))); /* four tiles */
 
-#define LOAD(tile, part)           _tile_loadd(tile, operand + (part)*512, 64)
-#define MULTIPLY(sum, left, right) _tile_dpbf16ps(sum, left, right)
-#define SPACE                      amx_space()
+#define LOAD(tile, part) _tile_loadd(tile, operand + (part)*512, 64)
+#define NOTHING          ((void)0)
 
-TILES plain(void)
-{
-    for (int i = 0; i < STEPS; i++) {
-        LOAD(4, 0);
-        LOAD(6, 2);
-        LOAD(7, 3);
-        MULTIPLY(0, 4, 6);
-        MULTIPLY(1, 4, 7);
-        LOAD(5, 1);
-        MULTIPLY(2, 5, 6);
-        MULTIPLY(3, 5, 7);
+/* A loop: `before` it, and `step` STEPS times. */
+#define LOOP(name, before, step)                                                                             \
+    __attribute__((target("amx-tile,amx-bf16"), noinline)) static void name(void)                            \
+    {                                                                                                        \
+        before;                                                                                              \
+        for (int i = 0; i < STEPS; i++) step                                                                 \
     }
-}
 
-TILES spaced(void)
-{
-    for (int i = 0; i < STEPS; i++) {
-        LOAD(4, 0);
-        SPACE;
-        LOAD(6, 2);
-        SPACE;
-        LOAD(7, 3);
-        SPACE;
-        MULTIPLY(0, 4, 6);
-        SPACE;
-        MULTIPLY(1, 4, 7);
-        SPACE;
-        LOAD(5, 1);
-        SPACE;
-        MULTIPLY(2, 5, 6);
-        SPACE;
-        MULTIPLY(3, 5, 7);
-        SPACE;
+/* The step of a product: `space` after each instruction, `clear` a tile after its last use. */
+#define PRODUCT(space, clear)                                                                                \
+    {                                                                                                        \
+        LOAD(4, 0);                                                                                          \
+        space;                                                                                               \
+        LOAD(6, 2);                                                                                          \
+        space;                                                                                               \
+        LOAD(7, 3);                                                                                          \
+        space;                                                                                               \
+        _tile_dpbf16ps(0, 4, 6);                                                                             \
+        space;                                                                                               \
+        _tile_dpbf16ps(1, 4, 7);                                                                             \
+        space;                                                                                               \
+        clear(4);                                                                                            \
+        LOAD(5, 1);                                                                                          \
+        space;                                                                                               \
+        _tile_dpbf16ps(2, 5, 6);                                                                             \
+        space;                                                                                               \
+        clear(6);                                                                                            \
+        _tile_dpbf16ps(3, 5, 7);                                                                             \
+        space;                                                                                               \
+        clear(5);                                                                                            \
+        clear(7);                                                                                            \
     }
-}
+#define KEEP(tile) NOTHING
 
-TILES cleared(void)
-{
-    for (int i = 0; i < STEPS; i++) {
-        LOAD(4, 0);
-        LOAD(6, 2);
-        LOAD(7, 3);
-        MULTIPLY(0, 4, 6);
-        MULTIPLY(1, 4, 7);
-        _tile_zero(4);
-        LOAD(5, 1);
-        MULTIPLY(2, 5, 6);
-        _tile_zero(6);
-        MULTIPLY(3, 5, 7);
-        _tile_zero(5);
-        _tile_zero(7);
+/* Four multiplications of operands that stay in their tiles, into the sums a, b, c and d. */
+#define MULTIPLY(a, b, c, d, left, right, space)                                                             \
+    {                                                                                                        \
+        _tile_dpbf16ps(a, 4, 6);                                                                             \
+        space;                                                                                               \
+        _tile_dpbf16ps(b, 4, right);                                                                         \
+        space;                                                                                               \
+        _tile_dpbf16ps(c, left, 6);                                                                          \
+        space;                                                                                               \
+        _tile_dpbf16ps(d, left, right);                                                                      \
+        space;                                                                                               \
     }
-}
+#define LOAD_2                                                                                               \
+    LOAD(4, 0);                                                                                              \
+    LOAD(6, 2)
+#define LOAD_4                                                                                               \
+    LOAD_2;                                                                                                  \
+    LOAD(5, 1);                                                                                              \
+    LOAD(7, 3)
 
-TILES both(void)
+LOOP(plain, NOTHING, PRODUCT(NOTHING, KEEP))
+LOOP(spaced, NOTHING, PRODUCT(amx_space(), KEEP))
+LOOP(cleared, NOTHING, PRODUCT(NOTHING, _tile_zero))
+LOOP(loads, NOTHING, { LOAD_4; })
+LOOP(sums_4_full, LOAD_4, MULTIPLY(0, 1, 2, 3, 5, 7, NOTHING)) /* as in a product, no tile is clear */
+LOOP(sums_4, LOAD_2, MULTIPLY(0, 1, 2, 3, 4, 6, NOTHING))
+LOOP(sums_4_spaced, LOAD_2, MULTIPLY(0, 1, 2, 3, 4, 6, amx_space()))
+LOOP(sums_2, LOAD_2, MULTIPLY(0, 1, 0, 1, 4, 6, NOTHING))
+LOOP(sums_2_spaced, LOAD_2, MULTIPLY(0, 1, 0, 1, 4, 6, amx_space()))
+
+__attribute__((target("amx-tile,amx-bf16"), noinline)) static void both(void)
 {
     const amx_operands now = {.upper = operand,
                               .lower = operand + 512,
@@ -83,84 +90,6 @@ TILES both(void)
                               .left_bytes = 64,
                               .right_bytes = 64};
     for (int i = 0; i < STEPS; i++) amx_multiply_step(now, (amx_operands){0});
-}
-
-TILES loads(void)
-{
-    for (int i = 0; i < STEPS; i++) {
-        LOAD(4, 0);
-        LOAD(5, 1);
-        LOAD(6, 2);
-        LOAD(7, 3);
-    }
-}
-
-/* Operands in two tiles, the others cleared. */
-TILES sums_4(void)
-{
-    LOAD(4, 0);
-    LOAD(6, 2);
-    for (int i = 0; i < STEPS; i++) {
-        MULTIPLY(0, 4, 6);
-        MULTIPLY(1, 4, 6);
-        MULTIPLY(2, 4, 6);
-        MULTIPLY(3, 4, 6);
-    }
-}
-TILES sums_2(void)
-{
-    LOAD(4, 0);
-    LOAD(6, 2);
-    for (int i = 0; i < STEPS; i++) {
-        MULTIPLY(0, 4, 6);
-        MULTIPLY(1, 4, 6);
-        MULTIPLY(0, 4, 6);
-        MULTIPLY(1, 4, 6);
-    }
-}
-TILES sums_4_spaced(void)
-{
-    LOAD(4, 0);
-    LOAD(6, 2);
-    for (int i = 0; i < STEPS; i++) {
-        MULTIPLY(0, 4, 6);
-        SPACE;
-        MULTIPLY(1, 4, 6);
-        SPACE;
-        MULTIPLY(2, 4, 6);
-        SPACE;
-        MULTIPLY(3, 4, 6);
-        SPACE;
-    }
-}
-TILES sums_2_spaced(void)
-{
-    LOAD(4, 0);
-    LOAD(6, 2);
-    for (int i = 0; i < STEPS; i++) {
-        MULTIPLY(0, 4, 6);
-        SPACE;
-        MULTIPLY(1, 4, 6);
-        SPACE;
-        MULTIPLY(0, 4, 6);
-        SPACE;
-        MULTIPLY(1, 4, 6);
-        SPACE;
-    }
-}
-/* Operands in four tiles, as in a product: no tile is clear. */
-TILES sums_4_full(void)
-{
-    LOAD(4, 0);
-    LOAD(5, 1);
-    LOAD(6, 2);
-    LOAD(7, 3);
-    for (int i = 0; i < STEPS; i++) {
-        MULTIPLY(0, 4, 6);
-        MULTIPLY(1, 4, 7);
-        MULTIPLY(2, 5, 6);
-        MULTIPLY(3, 5, 7);
-    }
 }
 
 static const struct {
@@ -179,12 +108,6 @@ static const struct {
     {"... 4 tiles in use, 2 sums, kept apart", sums_2_spaced},
 };
 enum { LOOPS = sizeof(loops) / sizeof(loops[0]), STATES = 2 };
-
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 __attribute__((target("amx-tile"))) static double time_ns(int loop)
 {
@@ -214,7 +137,7 @@ int main(int argc, char **argv)
         operand[i] = (uint16_t)(0x3c00 + i % 200); /* bf16, 2^-7 and a little more */
     for (int loop = 0; loop < LOOPS; loop++)
         for (int state = 0; state < STATES; state++)
-            if (!(ns[loop][state] = malloc(sizeof(double) * (size_t)rounds))) abort();
+            if (TDM_ALLOC(rounds, &ns[loop][state]) != TDM_OK) return 1;
     for (int round = 0; round < rounds; round++) {
         double now[LOOPS];
         for (int loop = 0; loop < LOOPS; loop++) now[loop] = time_ns(loop);
@@ -228,12 +151,12 @@ int main(int argc, char **argv)
     for (int loop = 0; loop < LOOPS; loop++) {
         printf("%-46s", loops[loop].name);
         for (int state = 0; state < STATES; state++) {
-            qsort(ns[loop][state], (size_t)count[state], sizeof(double), compare_doubles);
+            qsort(ns[loop][state], (size_t)count[state], sizeof(double), tdm_compare_doubles);
             if (count[state])
                 printf(" %8.1f", ns[loop][state][count[state] / 2]);
             else
                 printf(" %8s", "-");
-            free(ns[loop][state]);
+            tdm_free(ns[loop][state]);
         }
         printf("\n");
     }

@@ -134,6 +134,12 @@ static inline int64_t tdm_round_up(int64_t value, int64_t step)
 {
     return (value + step - 1) / step * step;
 }
+/* For qsort: doubles, the least first. */
+static inline int tdm_compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
 /* f32 to bf16: to nearest, ties to even; a NaN stays a (quiet) NaN. And back. */
 static inline uint16_t tdm_bf16_round(float value)
 {

@@ -65,20 +65,14 @@ static void measure(sums *s, int way, tdm_reducer *reducer, int64_t count, int64
     s->cpu_s[way][round] = cpu_s / tdm_comm_size(s->comm);
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void report(sums *s, int way, int64_t bytes)
 {
     const int64_t rounds = s->options->rounds;
     const int ranks = tdm_comm_size(s->comm);
     const double bus_bytes = 2.0 * (ranks - 1) / ranks * (double)bytes;
     double *time_s = s->time_s[way], *cpu_s = s->cpu_s[way];
-    qsort(time_s, (size_t)rounds, sizeof(double), compare_doubles);
-    qsort(cpu_s, (size_t)rounds, sizeof(double), compare_doubles);
+    qsort(time_s, (size_t)rounds, sizeof(double), tdm_compare_doubles);
+    qsort(cpu_s, (size_t)rounds, sizeof(double), tdm_compare_doubles);
     const double gb = bus_bytes * 1e-9, median = gb / time_s[rounds / 2];
     if (tdm_comm_rank(s->comm) != 0) return;
     fprintf(stderr, "%10.0f KiB  %-14s %7.2f GB/s (%.2f to %.2f)  %9.3f ms  %9.3f ms CPU per rank\n",

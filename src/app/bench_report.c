@@ -17,12 +17,6 @@ static const char *const memory_name[BENCH_MEMORY_KINDS] = {
     [BENCH_PEAK] = "peak_resident",
 };
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void set_integer(json_t *object, const char *key, double value)
 {
     json_object_set_new(object, key, json_integer((json_int_t)value));
@@ -100,7 +94,7 @@ static void describe_run(json_t *root, const tdm_comm *comm, tdm_ops *ops, const
 
 tdm_status bench_report(const tdm_comm *comm, tdm_ops *ops, const bench_result *r, const char *path)
 {
-    qsort(r->step_s, (size_t)r->steps, sizeof(double), compare_doubles);
+    qsort(r->step_s, (size_t)r->steps, sizeof(double), tdm_compare_doubles);
     const double step_s = r->step_s[r->steps / 2], pairs = (double)(r->batch * tdm_comm_size(comm));
     const double gflops = r->flop / step_s * 1e-9, mfu = gflops / r->peak_gflops;
     json_t *root = json_object();

@@ -88,25 +88,74 @@ static bool is_gray_ramp(const unsigned char *colour, size_t bytes, int64_t colo
     return true;
 }
 
-static void read_bmp_traits(const unsigned char *data, size_t bytes, image_traits *traits)
+/* What of the header both look at. */
+typedef struct bmp_header {
+    uint32_t size, bits; /* of the header behind the file's, in bytes; of a pixel */
+    bool core;
+} bmp_header;
+enum { BMP_FILE = 14, BMP_CORE = 12, BMP_INFO = 40 }; /* sizes of headers */
+
+static void read_bmp_traits(const unsigned char *data, size_t bytes, bmp_header head, image_traits *traits)
 {
-    enum { HEAD = 14, CORE = 12, INFO = 40, WITH_ALPHA = 56, BITFIELDS = 3 };
-    if (bytes < HEAD + INFO) return; /* stb refuses it */
-    const uint32_t head = little_endian(data + HEAD, 4);
-    const bool core = head == CORE;
-    const uint32_t bits = little_endian(data + HEAD + (core ? 10 : 14), 2);
-    if (bits <= 8) {
-        uint32_t colours = core ? 0 : little_endian(data + HEAD + 32, 4);
-        if (colours == 0 || colours > 256) colours = 1u << bits;
-        const size_t palette = HEAD + (size_t)head;
-        const bool gray =
-            palette < bytes && is_gray_ramp(data + palette, bytes - palette, (int64_t)colours, core ? 3 : 4);
+    enum { WITH_ALPHA = 56, BITFIELDS = 3 };
+    if (head.bits <= 8) {
+        uint32_t colours = head.core ? 0 : little_endian(data + BMP_FILE + 32, 4);
+        if (colours == 0 || colours > 256) colours = 1u << head.bits;
+        const size_t palette = BMP_FILE + (size_t)head.size;
+        const bool gray = palette < bytes &&
+                          is_gray_ramp(data + palette, bytes - palette, (int64_t)colours, head.core ? 3 : 4);
         traits->indexed = !gray || colours == 2;
         return;
     }
-    traits->alpha = bits == 32 && head >= WITH_ALPHA && bytes >= HEAD + WITH_ALPHA &&
-                    little_endian(data + HEAD + 16, 4) == BITFIELDS &&
-                    little_endian(data + HEAD + 52, 4) != 0;
+    traits->alpha = head.bits == 32 && head.size >= WITH_ALPHA && bytes >= BMP_FILE + WITH_ALPHA &&
+                    little_endian(data + BMP_FILE + 16, 4) == BITFIELDS &&
+                    little_endian(data + BMP_FILE + 52, 4) != 0;
+}
+
+/* Is every index of `bits` bits below `colours`? Pixels that the file lacks count as 0, as with stb. */
+static bool indices_below(const unsigned char *row, size_t bytes, int64_t height, int64_t width, int bits,
+                          int64_t colours)
+{
+    const int64_t per_byte = 8 / bits;
+    const size_t stride = (size_t)tdm_round_up((width + per_byte - 1) / per_byte, 4);
+    for (int64_t y = 0; y < height && bytes > 0; y++) {
+        for (int64_t x = 0; x < width && (size_t)(x / per_byte) < bytes; x++) {
+            const int shift = 8 - bits * (int)(x % per_byte + 1);
+            if (((row[x / per_byte] >> shift) & ((1 << bits) - 1)) >= colours) return false;
+        }
+        const size_t step = stride < bytes ? stride : bytes;
+        row += step;
+        bytes -= step;
+    }
+    return true;
+}
+
+/* stb leaves the colours uninitialised that a palette does not hold. */
+tdm_status image_check_bmp(const char *name, const unsigned char *data, size_t bytes, image_traits *traits)
+{
+    enum { OFFSET = 10, CORE_COLOURS = 24 };
+    if (bytes < BMP_FILE + BMP_INFO) return TDM_OK; /* stb refuses it */
+    const unsigned char *info = data + BMP_FILE;
+    bmp_header head = {.size = little_endian(info, 4)};
+    head.core = head.size == BMP_CORE;
+    head.bits = little_endian(info + (head.core ? 10 : 14), 2);
+    read_bmp_traits(data, bytes, head, traits);
+
+    const int64_t pixels = little_endian(data + OFFSET, 4);
+    if ((head.bits != 1 && head.bits != 4 && head.bits != 8) || pixels >= (int64_t)bytes) return TDM_OK;
+    /* where stb takes the palette's size from, with its idea of a core header */
+    const int64_t colours =
+        head.core ? (pixels - BMP_FILE - CORE_COLOURS) / 3 : (pixels - BMP_FILE - (int64_t)head.size) / 4;
+    if (colours <= 0 || colours >= 1 << head.bits) return TDM_OK;
+    const int64_t width =
+        head.core ? (int64_t)little_endian(info + 4, 2) : (int32_t)little_endian(info + 4, 4);
+    const int64_t rows =
+        head.core ? (int64_t)little_endian(info + 6, 2) : (int32_t)little_endian(info + 8, 4);
+    TDM_REQUIRE(indices_below(data + pixels, bytes - (size_t)pixels, rows < 0 ? -rows : rows, width,
+                              (int)head.bits, colours),
+                TDM_E_DATA, "%s: corrupt image (a colour beyond the palette's %lld)", name,
+                (long long)colours);
+    return TDM_OK;
 }
 
 /* ---- JPEG ---- (ITU-T T.81, annex B) */
@@ -239,46 +288,5 @@ tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t 
     }
     *height = state.height;
     *width = state.width;
-    return TDM_OK;
-}
-
-/* Is every index of `bits` bits below `colours`? Pixels that the file lacks count as 0, as with stb. */
-static bool indices_below(const unsigned char *row, size_t bytes, int64_t height, int64_t width, int bits,
-                          int64_t colours)
-{
-    const int64_t per_byte = 8 / bits;
-    const size_t stride = (size_t)tdm_round_up((width + per_byte - 1) / per_byte, 4);
-    for (int64_t y = 0; y < height && bytes > 0; y++) {
-        for (int64_t x = 0; x < width && (size_t)(x / per_byte) < bytes; x++) {
-            const int shift = 8 - bits * (int)(x % per_byte + 1);
-            if (((row[x / per_byte] >> shift) & ((1 << bits) - 1)) >= colours) return false;
-        }
-        const size_t step = stride < bytes ? stride : bytes;
-        row += step;
-        bytes -= step;
-    }
-    return true;
-}
-
-/* stb leaves the colours uninitialised that a palette does not hold. */
-tdm_status image_check_bmp(const char *name, const unsigned char *data, size_t bytes, image_traits *traits)
-{
-    enum { OFFSET = 10, HEAD = 14, CORE = 12, INFO = 40, CORE_COLOURS = 24 };
-    read_bmp_traits(data, bytes, traits);
-    if (bytes < HEAD + INFO) return TDM_OK; /* stb refuses it */
-    const int64_t pixels = little_endian(data + OFFSET, 4), head = little_endian(data + HEAD, 4);
-    const bool core = head == CORE;
-    const int bits = (int)little_endian(data + HEAD + (core ? 10 : 14), 2);
-    if ((bits != 1 && bits != 4 && bits != 8) || pixels >= (int64_t)bytes) return TDM_OK;
-    /* where stb takes the palette's size from, with its idea of a core header */
-    const int64_t colours = core ? (pixels - HEAD - CORE_COLOURS) / 3 : (pixels - HEAD - head) / 4;
-    if (colours <= 0 || colours >= 1 << bits) return TDM_OK;
-    const int64_t width =
-        core ? (int64_t)little_endian(data + HEAD + 4, 2) : (int32_t)little_endian(data + HEAD + 4, 4);
-    const int64_t rows =
-        core ? (int64_t)little_endian(data + HEAD + 6, 2) : (int32_t)little_endian(data + HEAD + 8, 4);
-    TDM_REQUIRE(
-        indices_below(data + pixels, bytes - (size_t)pixels, rows < 0 ? -rows : rows, width, bits, colours),
-        TDM_E_DATA, "%s: corrupt image (a colour beyond the palette's %lld)", name, (long long)colours);
     return TDM_OK;
 }

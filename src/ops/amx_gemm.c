@@ -34,6 +34,7 @@
 #include "amx_gemm.h"
 
 #include "amx_tiles.h"
+#include "tandem/base.h"
 
 #include <omp.h>
 #include <string.h>
@@ -50,18 +51,9 @@ enum {
     CHUNK_STEPS = 6         /* steps of a chunk of tokens, packed at once */
 };
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 static int64_t ceil_div(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
-}
-/* First item of part `part` when `count` items are cut into `parts` nearly equal pieces. */
-static int64_t part_begin(int64_t count, int64_t parts, int64_t part)
-{
-    return count / parts * part + smaller(part, count % parts);
 }
 static size_t round_to_line(size_t bytes)
 {
@@ -173,10 +165,10 @@ static share share_of(int thread, int threads, int64_t row_panels, int64_t col_p
         best = parts;
     }
     int64_t row = thread % best, col = thread / best;
-    return (share){.row_begin = part_begin(row_panels, best, row),
-                   .row_end = part_begin(row_panels, best, row + 1),
-                   .col_begin = part_begin(col_panels, threads / best, col),
-                   .col_end = part_begin(col_panels, threads / best, col + 1)};
+    return (share){.row_begin = tdm_part_begin(row_panels, best, row),
+                   .row_end = tdm_part_begin(row_panels, best, row + 1),
+                   .col_begin = tdm_part_begin(col_panels, threads / best, col),
+                   .col_end = tdm_part_begin(col_panels, threads / best, col + 1)};
 }
 
 /* ---- Packing ---- */
@@ -291,8 +283,8 @@ void amx_pack_piece(int64_t rows, int64_t cols, amx_piece piece, const float *w,
     for (int64_t i = piece.row_begin / 32; i * 32 < piece.row_end; i++)
         for (int64_t j = piece.col_begin / 32; j * 32 < piece.col_end; j++) {
             uint16_t block[BLOCK] __attribute__((aligned(64)));
-            convert_block(w + i * 32 * cols + j * 32, cols, smaller(32, rows - i * 32),
-                          smaller(32, cols - j * 32), block);
+            convert_block(w + i * 32 * cols + j * 32, cols, tdm_min_i64(32, rows - i * 32),
+                          tdm_min_i64(32, cols - j * 32), block);
             if (along_cols) pack_right_transposed(block, 32, along_cols + (i * col_blocks + j) * BLOCK);
             if (along_rows) pack_right(block, 32, true, true, along_rows + (j * row_blocks + i) * BLOCK);
         }
@@ -304,7 +296,7 @@ void amx_pack_weight(int threads, int64_t rows, int64_t cols, const float *w, ui
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t row = 0; row < rows; row += PANEL) {
-        const amx_piece piece = {row, smaller(row + PANEL, rows), 0, cols};
+        const amx_piece piece = {row, tdm_min_i64(row + PANEL, rows), 0, cols};
         amx_pack_piece(rows, cols, piece, w, along_cols, along_rows);
     }
 }
@@ -331,7 +323,7 @@ typedef struct product_scratch {
 static int64_t rows_of_block(int64_t steps)
 {
     int64_t fit = LEFT_BYTES / (steps * BLOCK * 2);
-    return fit < 4 ? 4 : smaller(fit, ROW_PANELS);
+    return fit < 4 ? 4 : tdm_min_i64(fit, ROW_PANELS);
 }
 
 static size_t product_scratch_bytes(int64_t steps)
@@ -441,8 +433,8 @@ static void multiply_panel(const product *p, position at, left_panel block, prod
         *waiting = (rounding){.even = even,
                               .odd = odd,
                               .y = p->y + (at.row + i * PANEL) * p->n + col,
-                              .rows = smaller(PANEL, at.rows - i * PANEL),
-                              .cols = smaller(at.even ? PANEL : 2 * PANEL, p->n - col)};
+                              .rows = tdm_min_i64(PANEL, at.rows - i * PANEL),
+                              .cols = tdm_min_i64(at.even ? PANEL : 2 * PANEL, p->n - col)};
     }
 }
 
@@ -490,8 +482,8 @@ void amx_multiply(int threads, int64_t t, int64_t k, int64_t n, const uint16_t *
         int64_t panels = mine.row_end - mine.row_begin, blocks = ceil_div(panels, rows_of_block(p.steps));
         amx_configure_tiles(TILE);
         for (int64_t b = 0; b < blocks; b++) {
-            int64_t begin = (mine.row_begin + part_begin(panels, blocks, b)) * PANEL;
-            int64_t end = smaller((mine.row_begin + part_begin(panels, blocks, b + 1)) * PANEL, t);
+            int64_t begin = (mine.row_begin + tdm_part_begin(panels, blocks, b)) * PANEL;
+            int64_t end = tdm_min_i64((mine.row_begin + tdm_part_begin(panels, blocks, b + 1)) * PANEL, t);
             multiply_block(&p, begin, end - begin, mine.col_begin, mine.col_end, scratch);
         }
         _tile_release();
@@ -552,9 +544,10 @@ static inline void pack_chunk(bool is_left, const uint16_t *x, int64_t t, int64_
     for (int64_t s = 0; s < steps; s++)
         for (int64_t j = begin; j < end; j++) {
             int64_t first = token + s * STEP, row_step = width;
-            int64_t rows = smaller(STEP, t - first), cols = smaller(PANEL, width - j * PANEL);
+            int64_t rows = tdm_min_i64(STEP, t - first), cols = tdm_min_i64(PANEL, width - j * PANEL);
             const uint16_t *block = x + first * width + j * PANEL;
-            if (s + 1 < steps) prefetch_rows(block + STEP * width, smaller(STEP, t - first - STEP), width);
+            if (s + 1 < steps)
+                prefetch_rows(block + STEP * width, tdm_min_i64(STEP, t - first - STEP), width);
             if (rows < STEP || cols < PANEL) {
                 copy_padded(block, width, rows, cols, padded);
                 block = padded;
@@ -575,7 +568,7 @@ static void add_tile(const gradient *g, int64_t i, int64_t j, const float *sums)
 {
     const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
     const __m512i high = _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-    int64_t rows = smaller(PANEL, g->rows - i * PANEL), cols = g->cols - j * PANEL;
+    int64_t rows = tdm_min_i64(PANEL, g->rows - i * PANEL), cols = g->cols - j * PANEL;
     __mmask16 keep_low = (__mmask16)first_of_32(cols), keep_high = (__mmask16)(first_of_32(cols) >> 16);
     float *c = g->c + i * PANEL * g->cols + j * PANEL;
     for (int64_t r = 0; r < rows; r++, c += g->cols, sums += PANEL) {
@@ -598,9 +591,9 @@ static void add_tile(const gradient *g, int64_t i, int64_t j, const float *sums)
 /* The block's part of the chunk of tokens that begins at `token`, which may be none. */
 static wanted_pair want_chunk(const gradient *g, share block, int64_t token, int64_t steps)
 {
-    const int64_t tokens = smaller(CHUNK_STEPS * STEP, g->t - token);
-    const int64_t row = block.row_begin * PANEL, rows = smaller(block.row_end * PANEL, g->rows) - row;
-    const int64_t col = block.col_begin * PANEL, cols = smaller(block.col_end * PANEL, g->cols) - col;
+    const int64_t tokens = tdm_min_i64(CHUNK_STEPS * STEP, g->t - token);
+    const int64_t row = block.row_begin * PANEL, rows = tdm_min_i64(block.row_end * PANEL, g->rows) - row;
+    const int64_t col = block.col_begin * PANEL, cols = tdm_min_i64(block.col_end * PANEL, g->cols) - col;
     return (wanted_pair){.a = want(g->a + token * g->rows + row, tokens, rows, g->rows, steps),
                          .b = want(g->b + token * g->cols + col, tokens, cols, g->cols, steps)};
 }
@@ -612,7 +605,7 @@ static void update_block(const gradient *g, share block, share next, gradient_sc
     float *a_sums = block.col_begin == 0 ? g->a_sums : NULL,
           *b_sums = block.row_begin == 0 ? g->b_sums : NULL;
     for (int64_t token = 0; token < g->t; token += CHUNK_STEPS * STEP) {
-        int64_t steps = smaller(CHUNK_STEPS, ceil_div(g->t - token, STEP));
+        int64_t steps = tdm_min_i64(CHUNK_STEPS, ceil_div(g->t - token, STEP));
         pack_chunk(true, g->a, g->t, g->rows, token, steps, block.row_begin, block.row_end, s.left, a_sums);
         pack_chunk(false, g->b, g->t, g->cols, token, steps, block.col_begin, block.col_end, s.right, b_sums);
         const int64_t after = token + steps * STEP, work = rows * cols * steps;
@@ -643,7 +636,7 @@ static void cut_share(int64_t rows, int64_t cols, int64_t *row_parts, int64_t *c
     *row_parts = *col_parts = 0;
     if (rows == 0 || cols == 0) return;
     for (int64_t p = ceil_div(rows, BLOCK_PANELS); p <= rows; p++) {
-        int64_t q = ceil_div(cols, smaller(BLOCK_PANELS, BLOCK_TILES / ceil_div(rows, p)));
+        int64_t q = ceil_div(cols, tdm_min_i64(BLOCK_PANELS, BLOCK_TILES / ceil_div(rows, p)));
         int64_t packed = q * rows + p * cols;
         if (packed >= best) continue;
         best = packed;
@@ -658,10 +651,10 @@ static share block_of(share mine, int64_t row_parts, int64_t col_parts, int64_t 
     const int64_t rows = mine.row_end - mine.row_begin, cols = mine.col_end - mine.col_begin;
     if (i >= row_parts * col_parts) return (share){0};
     const int64_t row = i / col_parts, col = i % col_parts;
-    return (share){.row_begin = mine.row_begin + part_begin(rows, row_parts, row),
-                   .row_end = mine.row_begin + part_begin(rows, row_parts, row + 1),
-                   .col_begin = mine.col_begin + part_begin(cols, col_parts, col),
-                   .col_end = mine.col_begin + part_begin(cols, col_parts, col + 1)};
+    return (share){.row_begin = mine.row_begin + tdm_part_begin(rows, row_parts, row),
+                   .row_end = mine.row_begin + tdm_part_begin(rows, row_parts, row + 1),
+                   .col_begin = mine.col_begin + tdm_part_begin(cols, col_parts, col),
+                   .col_end = mine.col_begin + tdm_part_begin(cols, col_parts, col + 1)};
 }
 
 size_t amx_backward_weight_workspace_bytes(int threads)
