@@ -16,6 +16,7 @@
 #include "attention_amx.h"
 
 #include "amx_tiles.h"
+#include "transpose.h"
 
 #include <math.h>
 #include <string.h>
@@ -119,7 +120,7 @@ static void transpose_rows(int64_t rows, int64_t width, const uint16_t *from, in
             for (int i = 0; i < TILE; i++)
                 block[i] = row + i < rows ? load_part(from + (row + i) * from_step, column, width)
                                           : _mm512_setzero_si512();
-            amx_transpose_dwords(block);
+            transpose_dwords(block);
             uint32_t *to = words + column / 2 * padded + row;
 #pragma GCC unroll 16
             for (int i = 0; i < TILE; i++) _mm512_store_si512(to + i * padded, block[i]);
@@ -401,7 +402,7 @@ static void transpose_block(const backward_operands *o, int64_t query, int64_t k
         __m512i block[16];
 #pragma GCC unroll 16
         for (int i = 0; i < TILE; i++) block[i] = _mm512_load_si512(words + i * o->rows + key);
-        amx_transpose_dwords(block);
+        transpose_dwords(block);
 #pragma GCC unroll 16
         for (int i = 0; i < TILE; i++) _mm512_store_si512(to + (key + i) * o->rows + query, block[i]);
     }

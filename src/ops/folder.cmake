@@ -7,9 +7,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
                               "${kernel_flags};-march=x86-64-v3;-mprefer-vector-width=256")
   set_source_files_properties(${root}/src/ops/kernels_avx512.c PROPERTIES COMPILE_OPTIONS
                               "${kernel_flags};-march=x86-64-v4;-mprefer-vector-width=512")
+  set_source_files_properties(${root}/src/ops/gemm_avx512.c PROPERTIES COMPILE_OPTIONS "-march=x86-64-v4")
 else()
-  set_source_files_properties(${root}/src/ops/kernels_avx2.c ${root}/src/ops/kernels_avx512.c PROPERTIES
-                              HEADER_FILE_ONLY TRUE)
+  set_source_files_properties(${root}/src/ops/kernels_avx2.c ${root}/src/ops/kernels_avx512.c
+                              ${root}/src/ops/gemm_avx512.c PROPERTIES HEADER_FILE_ONLY TRUE)
 endif()
 
 # Matrix products on AMX tiles: compiled where the compiler knows the instructions, used where the CPU has them.
@@ -23,11 +24,11 @@ check_c_source_compiles("#include <immintrin.h>
 int main(void) { _tile_dpbf16ps(0, 1, 2); return 0; }" TANDEM_HAVE_AMX)
 unset(CMAKE_REQUIRED_FLAGS)
 if(TANDEM_HAVE_AMX)
-  set_source_files_properties(${root}/src/ops/amx_gemm.c PROPERTIES COMPILE_OPTIONS "${amx_flags}")
+  set_source_files_properties(${root}/src/ops/gemm_amx.c PROPERTIES COMPILE_OPTIONS "${amx_flags}")
   set_source_files_properties(${root}/src/ops/attention_amx.c PROPERTIES COMPILE_OPTIONS "-O3;${amx_flags}")
   target_compile_definitions(tandem_ops_objects PUBLIC TANDEM_HAVE_AMX)
 else()
-  set_source_files_properties(${root}/src/ops/amx_gemm.c ${root}/src/ops/attention_amx.c PROPERTIES
+  set_source_files_properties(${root}/src/ops/gemm_amx.c ${root}/src/ops/attention_amx.c PROPERTIES
                               HEADER_FILE_ONLY TRUE)
 endif()
 
@@ -36,15 +37,13 @@ if(TANDEM_HAVE_AMX)
   set_property(SOURCE ${root}/src/ops/kernels_avx512.c APPEND PROPERTY COMPILE_OPTIONS -mavx512bf16)
 endif()
 
-add_executable(ops_bench EXCLUDE_FROM_ALL ${root}/bench/ops_bench.c)
-target_link_libraries(ops_bench PRIVATE tandem_ops)
-add_dependencies(benchmarks ops_bench)
-if(TANDEM_HAVE_AMX) # make amx_gemm_bench amx_tiles_bench
-  foreach(bench amx_gemm_bench amx_tiles_bench)
-    add_executable(${bench} EXCLUDE_FROM_ALL ${root}/bench/${bench}.c)
-    target_include_directories(${bench} PRIVATE ${root}/src/ops)
-    target_compile_definitions(${bench} PRIVATE TANDEM_HAVE_AMX)
-    target_link_libraries(${bench} PRIVATE tandem_ops)
-    add_dependencies(benchmarks ${bench})
-  endforeach()
+set(ops_benches ops_bench gemm_bench)
+if(TANDEM_HAVE_AMX)
+  list(APPEND ops_benches amx_tiles_bench)
 endif()
+foreach(bench ${ops_benches})
+  add_executable(${bench} EXCLUDE_FROM_ALL ${root}/bench/${bench}.c)
+  target_include_directories(${bench} PRIVATE ${root}/src/ops)
+  target_link_libraries(${bench} PRIVATE tandem_ops)
+  add_dependencies(benchmarks ${bench})
+endforeach()

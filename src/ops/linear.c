@@ -18,20 +18,18 @@ struct tdm_linear {
 
 /* The first that supports the layer serves it; the last supports everything. */
 static const linear_backend *const backends[] = {
-#if defined(TANDEM_HAVE_AMX)
-    &linear_amx,
-#endif
+    &linear_gemm,
     &linear_dnnl,
 };
 
-/* The environment variable TANDEM_MATMUL set to "dnnl" leaves only oneDNN; "amx" or nothing is the table's
+/* The environment variable TANDEM_MATMUL set to "dnnl" leaves only oneDNN; "own" or nothing is the table's
  * order. */
 static tdm_status choose_backend(tdm_linear *l)
 {
     const char *wish = getenv("TANDEM_MATMUL");
-    bool any = !wish || !*wish || !strcmp(wish, "amx");
+    bool any = !wish || !*wish || !strcmp(wish, "own");
     TDM_REQUIRE(any || !strcmp(wish, "dnnl"), TDM_E_CONFIG,
-                "environment: TANDEM_MATMUL is \"%s\", not one of amx, dnnl", wish);
+                "environment: TANDEM_MATMUL is \"%s\", not one of own, dnnl", wish);
     for (size_t i = 0; !l->backend && i < sizeof(backends) / sizeof(*backends); i++)
         if ((any || backends[i] == &linear_dnnl) && backends[i]->supports(l->ops, &l->shape))
             l->backend = backends[i];

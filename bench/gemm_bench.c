@@ -1,8 +1,8 @@
-/* Linear layers on AMX tiles against oneDNN, interleaved in short runs: GFLOP/s, best and median, and the
- * best and the median of a loop that multiplies tiles in registers between them. On shared hardware the best
- * is what the code can do and the median what it got.
+/* Linear layers on our own matrix products against oneDNN, interleaved in short runs: GFLOP/s, best and
+ * median, and the best and the median of a loop that multiplies in registers between them. On shared hardware
+ * the best is what the code can do and the median what it got.
  *
- *   amx_gemm_bench [threads] [seconds per shape] [part of a shape's name]        defaults: 1 4 (all)
+ *   gemm_bench f32|bf16 [threads] [seconds per shape] [part of a shape's name]        defaults: 1 4 (all)
  *
  * Activations rotate through 128 MB, so that they come from memory as in a training step. */
 #include "linear_impl.h"
@@ -26,30 +26,36 @@ static const shape shapes[] = {
 
 enum { WAYS = 3, BACKENDS = 2, ROTATE_BYTES = 128 << 20 };
 static const char *const way_names[WAYS] = {"forward", "data", "weight"};
-static const linear_backend *const backends[BACKENDS] = {&linear_amx, &linear_dnnl};
+static const linear_backend *const backends[BACKENDS] = {&linear_gemm, &linear_dnnl};
 
 static void fail_if(tdm_status status)
 {
     if (status == TDM_OK) return;
-    fprintf(stderr, "amx_gemm_bench: %s\n", tdm_error_last()->message);
+    fprintf(stderr, "gemm_bench: %s\n", tdm_error_last()->message);
     exit(1);
 }
 
-/* bf16 numbers of magnitude 2^-7 to 2^-5, both signs */
-static uint16_t *random_bf16(int64_t n)
+/* numbers of magnitude 2^-7 to 2^-5, both signs */
+static unsigned char *random_act(tdm_dtype dtype, int64_t n)
 {
-    uint16_t *x = NULL;
+    unsigned char *x = NULL;
     uint32_t state = 1;
-    fail_if(TDM_ALLOC(n, &x));
+    fail_if(TDM_ALLOC(n * (int64_t)tdm_dtype_bytes(dtype), &x));
     for (int64_t i = 0; i < n; i++) {
         state = state * 1664525u + 1013904223u;
-        x[i] = (uint16_t)(0x3c00u | (state >> 31 << 15) | (state >> 16 & 0xffu));
+        uint32_t bits = 0x3c000000u | (state >> 31 << 31) | (state & 0xff0000u);
+        float value;
+        memcpy(&value, &bits, sizeof(value));
+        if (dtype == TDM_F32)
+            ((float *)x)[i] = value;
+        else
+            ((uint16_t *)x)[i] = tdm_bf16_round(value);
     }
     return x;
 }
 
-static tdm_status run(const linear_backend *backend, void *state, int way, int64_t t, uint16_t *x,
-                      uint16_t *y, float *dw, float *db)
+static tdm_status run(const linear_backend *backend, void *state, int way, int64_t t, void *x, void *y,
+                      float *dw, float *db)
 {
     if (way == 0) return backend->forward(state, t, x, y);
     if (way == 1) return backend->backward_data(state, t, y, x);
@@ -76,8 +82,10 @@ static void print_series(series *s)
 static void bench_shape(tdm_ops *ops, shape s, double seconds)
 {
     static series rate[BACKENDS][WAYS], peak;
-    int64_t rotate = tdm_max_i64(2, ROTATE_BYTES / ((s.in + s.out) * s.t * 2));
-    uint16_t *x = random_bf16(s.t * s.in * rotate), *y = random_bf16(s.t * s.out * rotate);
+    const tdm_dtype dtype = tdm_ops_dtype(ops);
+    const int64_t size = (int64_t)tdm_dtype_bytes(dtype);
+    int64_t rotate = tdm_max_i64(2, ROTATE_BYTES / ((s.in + s.out) * s.t * size));
+    unsigned char *x = random_act(dtype, s.t * s.in * rotate), *y = random_act(dtype, s.t * s.out * rotate);
     float *w = NULL, *dw = NULL, *bias = NULL;
     fail_if(TDM_ALLOC(s.in * s.out, &w));
     fail_if(TDM_ALLOC(s.in * s.out, &dw));
@@ -97,8 +105,8 @@ static void bench_shape(tdm_ops *ops, shape s, double seconds)
         for (int way = 0; way < WAYS; way++)
             for (int b = 0; b < BACKENDS; b++) {
                 const double start_s = tdm_now_s();
-                fail_if(run(backends[b], state[b], way, s.t, x + turn * s.t * s.in, y + turn * s.t * s.out,
-                            dw, bias));
+                fail_if(run(backends[b], state[b], way, s.t, x + turn * s.t * s.in * size,
+                            y + turn * s.t * s.out * size, dw, bias));
                 add(&rate[b][way], flop / (tdm_now_s() - start_s));
             }
         if (turn % 8 == 0) add(&peak, tdm_ops_measure_peak_gflops(ops, 1));
@@ -118,18 +126,23 @@ static void bench_shape(tdm_ops *ops, shape s, double seconds)
 
 int main(int argc, char **argv)
 {
-    int threads = argc > 1 ? atoi(argv[1]) : 1;
-    double seconds = argc > 2 ? atof(argv[2]) : 4.0;
+    const char *precision = argc > 1 ? argv[1] : "";
+    int threads = argc > 2 ? atoi(argv[2]) : 1;
+    double seconds = argc > 3 ? atof(argv[3]) : 4.0;
+    tdm_dtype dtype;
     tdm_ops *ops = NULL;
-    fail_if(tdm_ops_create(TDM_BF16, threads, &ops));
-    if (!ops->cpu.amx_bf16) {
-        fprintf(stderr, "amx_gemm_bench: no AMX-BF16 here, or TANDEM_ISA forbids it\n");
+    fail_if(tdm_ops_resolve_precision(precision, &dtype));
+    fail_if(tdm_ops_create(dtype, threads, &ops));
+    const linear_shape any = {.in = 64, .out = 64};
+    if (!linear_gemm.supports(ops, &any)) {
+        fprintf(stderr, "gemm_bench: no products of our own for %s here, or TANDEM_ISA forbids them\n",
+                precision);
         return 1;
     }
-    printf("GFLOP/s on %d threads: AMX products best, median, oneDNN best, median; columns t in out\n",
+    printf("GFLOP/s on %d threads: own products best, median, oneDNN best, median; columns t in out\n",
            threads);
     for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
-        if (argc <= 3 || strstr(shapes[i].name, argv[3])) bench_shape(ops, shapes[i], seconds);
+        if (argc <= 4 || strstr(shapes[i].name, argv[4])) bench_shape(ops, shapes[i], seconds);
     tdm_ops_destroy(&ops);
     return 0;
 }

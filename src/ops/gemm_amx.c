@@ -31,34 +31,24 @@
  * third faster with its operands packed again for every block than with a packed copy shared through memory.
  * What gained nothing is listed in bench/README.md.
  */
-#include "amx_gemm.h"
-
 #include "amx_tiles.h"
+#include "gemm_blocks.h"
+#include "transpose.h"
 #include "tandem/base.h"
 
 #include <omp.h>
 #include <string.h>
 
 enum {
-    PANEL = AMX_PANEL,      /* rows or columns of the micro kernel */
-    STEP = 32,              /* k of one step of the micro kernel */
-    BLOCK = PANEL * STEP,   /* elements of one step of one panel; also sums of the micro kernel */
-    LEFT_BYTES = 1 << 20,   /* left operand of a block of rows, aimed at */
-    STREAM_BYTES = 1 << 18, /* a thread's part of a larger result is streamed: most results are cold */
-    ROW_PANELS = 16,        /* panels of a block of rows at most: their sums are 64 KB */
-    BLOCK_TILES = 160,      /* tiles of 32 x 32 sums of a block of the gradient at most: 640 KB */
-    BLOCK_PANELS = 24,      /* its panels in each direction at most */
-    CHUNK_STEPS = 6         /* steps of a chunk of tokens, packed at once */
+    PANEL = GEMM_PIECE,   /* rows or columns of the micro kernel */
+    STEP = 32,            /* k of one step of the micro kernel */
+    BLOCK = PANEL * STEP, /* elements of one step of one panel; also sums of the micro kernel */
+    LEFT_BYTES = 1 << 20, /* left operand of a block of rows, aimed at */
+    ROW_PANELS = 16,      /* panels of a block of rows at most: their sums are 64 KB */
+    BLOCK_TILES = 160,    /* tiles of 32 x 32 sums of a block of the gradient at most: 640 KB */
+    BLOCK_PANELS = 24,    /* its panels in each direction at most */
+    CHUNK_STEPS = 6       /* steps of a chunk of tokens, packed at once */
 };
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-static size_t round_to_line(size_t bytes)
-{
-    return (bytes + 63) / 64 * 64;
-}
 
 /* ---- Tiles ---- */
 
@@ -85,42 +75,6 @@ typedef struct left_panel {
     int64_t next_step; /* elements between steps of k */
 } left_panel;
 
-/* Memory that is wanted in L2 later, in rows: fetched bit by bit while something else is multiplied, and a
- * little beyond. */
-typedef struct wanted {
-    const char *at, *row_end;
-    int64_t row_bytes; /* of what is fetched of a row */
-    int64_t next_row;  /* bytes from a row to the next */
-    int64_t per_step;  /* lines fetched in a step of k */
-} wanted;
-
-/* The two operands of what comes next. */
-typedef struct wanted_pair {
-    wanted a, b;
-} wanted_pair;
-
-/* x[rows][cols], its rows row_step apart, to be fetched in `steps` steps of k */
-static wanted want(const uint16_t *x, int64_t rows, int64_t cols, int64_t row_step, int64_t steps)
-{
-    const int64_t lines = ceil_div(cols, 32);
-    return (wanted){.at = (const char *)x,
-                    .row_end = (const char *)x + lines * 64,
-                    .row_bytes = lines * 64,
-                    .next_row = row_step * 2,
-                    .per_step = ceil_div(rows * lines, steps)};
-}
-
-static inline void fetch_some(wanted *w)
-{
-    for (int64_t i = 0; i < w->per_step; i++) {
-        _mm_prefetch(w->at, _MM_HINT_T1);
-        w->at += 64;
-        if (w->at != w->row_end) continue;
-        w->at += w->next_row - w->row_bytes;
-        w->row_end += w->next_row;
-    }
-}
-
 /* sums += left · right over `steps` steps of k */
 static inline void multiply_panels(int64_t steps, left_panel left, const uint16_t *right, wanted_pair *later)
 {
@@ -143,32 +97,6 @@ static inline void multiply_panels(int64_t steps, left_panel left, const uint16_
         fetch_some(&fetched.b);
     }
     *later = fetched;
-}
-
-/* ---- Who computes what ----
- * Threads form a grid over the panels of rows and columns. */
-typedef struct share {
-    int64_t row_begin, row_end, col_begin, col_end; /* in panels */
-} share;
-
-/* The grid is the factorisation of `threads` whose largest share is smallest; on a tie, the one with more
- * parts of rows. */
-static share share_of(int thread, int threads, int64_t row_panels, int64_t col_panels)
-{
-    int best = threads;
-    int64_t best_size = INT64_MAX;
-    for (int parts = threads; parts >= 1; parts--) {
-        if (threads % parts) continue;
-        int64_t size = ceil_div(row_panels, parts) * ceil_div(col_panels, threads / parts);
-        if (size >= best_size) continue;
-        best_size = size;
-        best = parts;
-    }
-    int64_t row = thread % best, col = thread / best;
-    return (share){.row_begin = tdm_part_begin(row_panels, best, row),
-                   .row_end = tdm_part_begin(row_panels, best, row + 1),
-                   .col_begin = tdm_part_begin(col_panels, threads / best, col),
-                   .col_end = tdm_part_begin(col_panels, threads / best, col + 1)};
 }
 
 /* ---- Packing ---- */
@@ -244,7 +172,7 @@ static inline void pack_right_transposed(const uint16_t *x, int64_t row_step, ui
         __m512i r[TILE];
 #pragma GCC unroll 16
         for (int n = 0; n < TILE; n++) r[n] = _mm512_loadu_si512(x + (half * TILE + n) * row_step);
-        amx_transpose_dwords(r);
+        transpose_dwords(r);
 #pragma GCC unroll 16
         for (int p = 0; p < TILE; p++) store_line(panel + half * (BLOCK / 2) + p * 32, r[p], true);
     }
@@ -271,13 +199,16 @@ static inline void convert_block(const float *w, int64_t row_step, int64_t rows,
     }
 }
 
-size_t amx_weight_elements(int64_t k, int64_t n)
+/* Packed weights, n in panels of 32, k in steps of 32, padded with zeros:
+ *
+ *     [ceil(n/32)] [ceil(k/32)] [2 halves of the panel] [16 pairs of k] [16 of n] [2 of the pair] */
+static size_t weight_bytes(int64_t k, int64_t n)
 {
-    return (size_t)(ceil_div(n, PANEL) * ceil_div(k, STEP)) * BLOCK;
+    return (size_t)(ceil_div(n, PANEL) * ceil_div(k, STEP)) * BLOCK * sizeof(uint16_t);
 }
 
-void amx_pack_piece(int64_t rows, int64_t cols, amx_piece piece, const float *w, uint16_t *along_cols,
-                    uint16_t *along_rows)
+static void pack_piece(int64_t rows, int64_t cols, gemm_piece piece, const float *w, void *along_cols,
+                       void *along_rows)
 {
     int64_t row_blocks = ceil_div(rows, 32), col_blocks = ceil_div(cols, 32);
     for (int64_t i = piece.row_begin / 32; i * 32 < piece.row_end; i++)
@@ -285,20 +216,12 @@ void amx_pack_piece(int64_t rows, int64_t cols, amx_piece piece, const float *w,
             uint16_t block[BLOCK] __attribute__((aligned(64)));
             convert_block(w + i * 32 * cols + j * 32, cols, tdm_min_i64(32, rows - i * 32),
                           tdm_min_i64(32, cols - j * 32), block);
-            if (along_cols) pack_right_transposed(block, 32, along_cols + (i * col_blocks + j) * BLOCK);
-            if (along_rows) pack_right(block, 32, true, true, along_rows + (j * row_blocks + i) * BLOCK);
+            if (along_cols)
+                pack_right_transposed(block, 32, (uint16_t *)along_cols + (i * col_blocks + j) * BLOCK);
+            if (along_rows)
+                pack_right(block, 32, true, true, (uint16_t *)along_rows + (j * row_blocks + i) * BLOCK);
         }
     _mm_sfence(); /* streamed stores are seen after it */
-}
-
-void amx_pack_weight(int threads, int64_t rows, int64_t cols, const float *w, uint16_t *along_cols,
-                     uint16_t *along_rows)
-{
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t row = 0; row < rows; row += PANEL) {
-        const amx_piece piece = {row, tdm_min_i64(row + PANEL, rows), 0, cols};
-        amx_pack_piece(rows, cols, piece, w, along_cols, along_rows);
-    }
 }
 
 /* ---- y = x · weight + bias ---- */
@@ -354,11 +277,6 @@ static inline __m512i round_row(const float *sums)
 {
     return (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(sums + TILE), _mm512_load_ps(sums));
 }
-static inline __mmask32 first_of_32(int64_t count)
-{
-    return count >= 32 ? 0xffffffffu : count <= 0 ? 0 : (1u << count) - 1;
-}
-
 /* Rounds to bf16 and stores. Called one micro kernel late: its vector instructions then run beside the tile
  * multiplications, which the processor has queued by that time. */
 static inline void round_sums(rounding r, const product *p)
@@ -418,7 +336,8 @@ static void multiply_panel(const product *p, position at, left_panel block, prod
     const float *bias = bias_of_panel(p, at.j * PANEL, s.bias);
     const uint16_t *right = p->weight + at.j * p->steps * BLOCK;
     const int64_t row_panels = ceil_div(at.rows, PANEL);
-    wanted_pair later = {.b = want(right + p->steps * BLOCK, 1, p->steps * BLOCK, 0, row_panels * p->steps)};
+    wanted_pair later = {
+        .b = want(right + p->steps * BLOCK, 1, p->steps * BLOCK * 2, 0, row_panels * p->steps)};
     for (int64_t i = 0; i < row_panels; i++) {
         left_panel left = block;
         left.at += i * PANEL * left.row_step;
@@ -455,13 +374,13 @@ static void multiply_block(const product *p, int64_t row, int64_t rows, int64_t 
     }
 }
 
-size_t amx_multiply_workspace_bytes(int threads, int64_t k)
+static size_t multiply_workspace_bytes(int threads, int64_t k)
 {
     return (size_t)threads * round_to_line(product_scratch_bytes(ceil_div(k, STEP)));
 }
 
-void amx_multiply(int threads, int64_t t, int64_t k, int64_t n, const uint16_t *x, const uint16_t *weight,
-                  const float *bias, uint16_t *y, void *workspace)
+static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x, const void *weight,
+                     const float *bias, void *y, void *workspace)
 {
     bool aligned = n % PANEL == 0 && (uintptr_t)y % 64 == 0;
     const product p = {.k = k,
@@ -471,14 +390,14 @@ void amx_multiply(int threads, int64_t t, int64_t k, int64_t n, const uint16_t *
                        .weight = weight,
                        .bias = bias,
                        .y = y,
-                       .stream = aligned && t * n * 2 / threads > STREAM_BYTES};
+                       .stream = aligned && t * n * 2 / threads > GEMM_STREAM_BYTES};
     size_t scratch_bytes = round_to_line(product_scratch_bytes(p.steps));
 #pragma omp parallel num_threads(threads)
     {
         int thread = omp_get_thread_num(), team = omp_get_num_threads();
         product_scratch scratch =
             carve_product_scratch((unsigned char *)workspace + (size_t)thread * scratch_bytes);
-        share mine = share_of(thread, team, ceil_div(t, PANEL), ceil_div(n, PANEL));
+        gemm_share mine = gemm_share_of(thread, team, ceil_div(t, PANEL), ceil_div(n, PANEL));
         int64_t panels = mine.row_end - mine.row_begin, blocks = ceil_div(panels, rows_of_block(p.steps));
         amx_configure_tiles(TILE);
         for (int64_t b = 0; b < blocks; b++) {
@@ -589,17 +508,17 @@ static void add_tile(const gradient *g, int64_t i, int64_t j, const float *sums)
 }
 
 /* The block's part of the chunk of tokens that begins at `token`, which may be none. */
-static wanted_pair want_chunk(const gradient *g, share block, int64_t token, int64_t steps)
+static wanted_pair want_chunk(const gradient *g, gemm_share block, int64_t token, int64_t steps)
 {
     const int64_t tokens = tdm_min_i64(CHUNK_STEPS * STEP, g->t - token);
     const int64_t row = block.row_begin * PANEL, rows = tdm_min_i64(block.row_end * PANEL, g->rows) - row;
     const int64_t col = block.col_begin * PANEL, cols = tdm_min_i64(block.col_end * PANEL, g->cols) - col;
-    return (wanted_pair){.a = want(g->a + token * g->rows + row, tokens, rows, g->rows, steps),
-                         .b = want(g->b + token * g->cols + col, tokens, cols, g->cols, steps)};
+    return (wanted_pair){.a = want(g->a + token * g->rows + row, tokens, rows * 2, g->rows * 2, steps),
+                         .b = want(g->b + token * g->cols + col, tokens, cols * 2, g->cols * 2, steps)};
 }
 
 /* One block of the gradient over all tokens; `next` is the one after it. */
-static void update_block(const gradient *g, share block, share next, gradient_scratch s)
+static void update_block(const gradient *g, gemm_share block, gemm_share next, gradient_scratch s)
 {
     int64_t rows = block.row_end - block.row_begin, cols = block.col_end - block.col_begin;
     float *a_sums = block.col_begin == 0 ? g->a_sums : NULL,
@@ -628,42 +547,45 @@ static void update_block(const gradient *g, share block, share next, gradient_sc
             add_tile(g, block.row_begin + i, block.col_begin + j, s.sums + (j * rows + i) * BLOCK);
 }
 
-/* Into how many parts to cut rows and columns of a share so that each block fits the scratch and the
- * operands, which are packed anew for every block, are packed as rarely as can be. */
-static void cut_share(int64_t rows, int64_t cols, int64_t *row_parts, int64_t *col_parts)
+/* A share of the gradient and into how many parts its rows and columns are cut. */
+typedef struct gradient_cut {
+    gemm_share share;
+    int64_t row_parts, col_parts;
+} gradient_cut;
+
+/* Such that each block fits the scratch and the operands, which are packed anew for every block, are packed
+ * as rarely as can be. */
+static gradient_cut cut_share(gemm_share share)
 {
+    const int64_t rows = share.row_end - share.row_begin, cols = share.col_end - share.col_begin;
+    gradient_cut cut = {.share = share};
+    if (rows == 0 || cols == 0) return cut;
     int64_t best = INT64_MAX;
-    *row_parts = *col_parts = 0;
-    if (rows == 0 || cols == 0) return;
     for (int64_t p = ceil_div(rows, BLOCK_PANELS); p <= rows; p++) {
         int64_t q = ceil_div(cols, tdm_min_i64(BLOCK_PANELS, BLOCK_TILES / ceil_div(rows, p)));
         int64_t packed = q * rows + p * cols;
         if (packed >= best) continue;
         best = packed;
-        *row_parts = p;
-        *col_parts = q;
+        cut.row_parts = p;
+        cut.col_parts = q;
     }
+    return cut;
 }
 
-/* Block `i` of a share that is cut like that; none behind the last. */
-static share block_of(share mine, int64_t row_parts, int64_t col_parts, int64_t i)
+/* Block `i`; an empty one behind the last. */
+static gemm_share block_of(gradient_cut cut, int64_t i)
 {
-    const int64_t rows = mine.row_end - mine.row_begin, cols = mine.col_end - mine.col_begin;
-    if (i >= row_parts * col_parts) return (share){0};
-    const int64_t row = i / col_parts, col = i % col_parts;
-    return (share){.row_begin = mine.row_begin + tdm_part_begin(rows, row_parts, row),
-                   .row_end = mine.row_begin + tdm_part_begin(rows, row_parts, row + 1),
-                   .col_begin = mine.col_begin + tdm_part_begin(cols, col_parts, col),
-                   .col_end = mine.col_begin + tdm_part_begin(cols, col_parts, col + 1)};
+    if (i >= cut.row_parts * cut.col_parts) return (gemm_share){0};
+    return gemm_part(cut.share, cut.row_parts, cut.col_parts, i / cut.col_parts, i % cut.col_parts);
 }
 
-size_t amx_backward_weight_workspace_bytes(int threads)
+static size_t backward_weight_workspace_bytes(int threads)
 {
     return (size_t)threads * gradient_scratch_bytes;
 }
 
-void amx_backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const uint16_t *a,
-                         const uint16_t *b, bool add, float *c, float *a_sums, float *b_sums, void *workspace)
+static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const void *a, const void *b,
+                            bool add, float *c, float *a_sums, float *b_sums, void *workspace)
 {
     const gradient g = {.t = t,
                         .rows = rows,
@@ -671,8 +593,8 @@ void amx_backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, con
                         .a = a,
                         .b = b,
                         .add = add,
-                        .stream = !add && rows * cols * 4 / threads > STREAM_BYTES && cols % PANEL == 0 &&
-                                  (uintptr_t)c % 64 == 0,
+                        .stream = !add && rows * cols * 4 / threads > GEMM_STREAM_BYTES &&
+                                  cols % PANEL == 0 && (uintptr_t)c % 64 == 0,
                         .c = c,
                         .a_sums = a_sums,
                         .b_sums = b_sums};
@@ -683,18 +605,21 @@ void amx_backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, con
         s.sums = (float *)((unsigned char *)workspace + (size_t)thread * gradient_scratch_bytes);
         s.left = (uint16_t *)(s.sums + BLOCK_TILES * BLOCK);
         s.right = s.left + BLOCK_PANELS * CHUNK_STEPS * BLOCK;
-        share mine = share_of(thread, team, ceil_div(rows, PANEL), ceil_div(cols, PANEL));
-        int64_t row_panels = mine.row_end - mine.row_begin, col_panels = mine.col_end - mine.col_begin;
-        int64_t row_parts, col_parts;
-        cut_share(row_panels, col_panels, &row_parts, &col_parts);
+        gemm_share mine = gemm_share_of(thread, team, ceil_div(rows, PANEL), ceil_div(cols, PANEL));
+        const gradient_cut cut = cut_share(mine);
         amx_configure_tiles(TILE);
-        share block = block_of(mine, row_parts, col_parts, 0);
-        for (int64_t i = 0; i < row_parts * col_parts; i++) {
-            const share next = block_of(mine, row_parts, col_parts, i + 1);
-            update_block(&g, block, next, s);
-            block = next;
-        }
+        for (int64_t i = 0; i < cut.row_parts * cut.col_parts; i++)
+            update_block(&g, block_of(cut, i), block_of(cut, i + 1), s);
         _tile_release();
         _mm_sfence();
     }
 }
+
+const gemm_backend gemm_amx = {
+    .weight_bytes = weight_bytes,
+    .pack_piece = pack_piece,
+    .multiply_workspace_bytes = multiply_workspace_bytes,
+    .multiply = multiply,
+    .backward_weight_workspace_bytes = backward_weight_workspace_bytes,
+    .backward_weight = backward_weight,
+};

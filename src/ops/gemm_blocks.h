@@ -1,0 +1,102 @@
+/* How matrix products are cut: into shares of threads, into blocks that stay in L2; and what is fetched into
+ * L2 for later meanwhile. A panel is the rows or the columns of one micro kernel. Private to src/ops. */
+#ifndef TANDEM_OPS_GEMM_BLOCKS_H
+#define TANDEM_OPS_GEMM_BLOCKS_H
+
+#include "gemm.h"
+#include "tandem/base.h"
+
+#include <immintrin.h>
+
+static inline int64_t ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+static inline size_t round_to_line(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+/* The first `count` of 16 or 32 elements; none below 0, all above. */
+static inline __mmask16 first_of_16(int64_t count)
+{
+    return (__mmask16)(count >= 16 ? 0xffffu : count <= 0 ? 0 : (1u << count) - 1);
+}
+static inline __mmask32 first_of_32(int64_t count)
+{
+    return count >= 32 ? 0xffffffffu : count <= 0 ? 0 : (1u << count) - 1;
+}
+
+/* A result of which a thread writes more than this is written past the caches: most results are cold. */
+enum { GEMM_STREAM_BYTES = 1 << 18 };
+
+/* ---- Who computes what: panels of rows and columns ---- */
+typedef struct gemm_share {
+    int64_t row_begin, row_end, col_begin, col_end;
+} gemm_share;
+
+/* Part (row, col) of a share that is cut into row_parts x col_parts. */
+static inline gemm_share gemm_part(gemm_share whole, int64_t row_parts, int64_t col_parts, int64_t row,
+                                   int64_t col)
+{
+    const int64_t rows = whole.row_end - whole.row_begin, cols = whole.col_end - whole.col_begin;
+    return (gemm_share){.row_begin = whole.row_begin + tdm_part_begin(rows, row_parts, row),
+                        .row_end = whole.row_begin + tdm_part_begin(rows, row_parts, row + 1),
+                        .col_begin = whole.col_begin + tdm_part_begin(cols, col_parts, col),
+                        .col_end = whole.col_begin + tdm_part_begin(cols, col_parts, col + 1)};
+}
+
+/* Threads form a grid over the panels: the factorisation of `threads` whose largest share is smallest; on a
+ * tie, the one with more parts of rows. */
+static inline gemm_share gemm_share_of(int thread, int threads, int64_t row_panels, int64_t col_panels)
+{
+    int best = threads;
+    int64_t best_size = INT64_MAX;
+    for (int parts = threads; parts >= 1; parts--) {
+        if (threads % parts) continue;
+        int64_t size = ceil_div(row_panels, parts) * ceil_div(col_panels, threads / parts);
+        if (size >= best_size) continue;
+        best_size = size;
+        best = parts;
+    }
+    return gemm_part((gemm_share){0, row_panels, 0, col_panels}, best, threads / best, thread % best,
+                     thread / best);
+}
+
+/* ---- Memory that is wanted in L2 later, in rows: fetched bit by bit while something else is multiplied, and
+ * a little beyond ---- */
+typedef struct wanted {
+    const char *at, *row_end;
+    int64_t row_bytes; /* of what is fetched of a row */
+    int64_t next_row;  /* bytes from a row to the next */
+    int64_t per_step;  /* lines fetched in a step of k */
+} wanted;
+
+/* The two operands of what comes next. */
+typedef struct wanted_pair {
+    wanted a, b;
+} wanted_pair;
+
+/* row_bytes of each of `rows` rows that are next_row bytes apart, to be fetched in `steps` steps */
+static inline wanted want(const void *x, int64_t rows, int64_t row_bytes, int64_t next_row, int64_t steps)
+{
+    const int64_t lines = ceil_div(row_bytes, 64);
+    return (wanted){.at = x,
+                    .row_end = (const char *)x + lines * 64,
+                    .row_bytes = lines * 64,
+                    .next_row = next_row,
+                    .per_step = ceil_div(rows * lines, steps)};
+}
+
+static inline void fetch_some(wanted *w)
+{
+    for (int64_t i = 0; i < w->per_step; i++) {
+        _mm_prefetch(w->at, _MM_HINT_T1);
+        w->at += 64;
+        if (w->at != w->row_end) continue;
+        w->at += w->next_row - w->row_bytes;
+        w->row_end += w->next_row;
+    }
+}
+
+#endif
