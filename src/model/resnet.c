@@ -280,7 +280,8 @@ static tdm_status resnet_backward(tower *base, const float *dfeatures, tdm_final
     TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &g);
     TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &dx);
     TDM_TRY(pool_backward(r, dfeatures, g));
-    tdm_residual_backward(r->ops, r->n * r->pool.pixels * r->pool.width, last->out, g, NULL, g);
+    if (goes_below(base, r->pool.position))
+        tdm_residual_backward(r->ops, r->n * r->pool.pixels * r->pool.width, last->out, g, NULL, g);
     if (final_from) final_from(context, p->row[r->pool.position].offset);
     int64_t end_row = r->pool.position; /* of the rows of the blocks still to come */
     for (int64_t i = r->blocks - 1; i >= 0 && goes_below(base, end_row); i--) {

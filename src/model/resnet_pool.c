@@ -64,13 +64,13 @@ tdm_status pool_forward(resnet *r, int64_t n, const void *x, float *features)
     return TDM_OK;
 }
 
-tdm_status pool_backward(resnet *r, const float *dfeatures, void *dx)
+/* Of the pool's output, that of everything below it. */
+static tdm_status attention_backward(resnet *r, const float *dfeatures, void *dx)
 {
     const attention_pool *a = &r->pool;
     const tdm_params *p = r->params;
-    const size_t mark = tdm_scratch_mark(r->scratch);
     const int64_t n = r->n, length = 1 + a->pixels, t = n * length, w = a->width, e = r->embed_dim;
-    float *dout, *dbias = grad_of(p, a->c_bias);
+    float *dout;
     void *dq, *dk, *dv, *dfirst, *da, *db;
     TAKE(r->scratch, n * w, &dout);
     TAKE_ACT(r->scratch, r->ops, n * w, &dq);
@@ -79,23 +79,37 @@ tdm_status pool_backward(resnet *r, const float *dfeatures, void *dx)
     TAKE_ACT(r->scratch, r->ops, t * w, &dv);
     TAKE_ACT(r->scratch, r->ops, t * w, &da);
     TAKE_ACT(r->scratch, r->ops, t * w, &db);
-    for (int64_t i = 0; i < n * e; i++) dbias[i % e] += dfeatures[i];
-    TDM_TRY(tdm_gemm(r->ops, true, false, e, w, n, 1.0f, dfeatures, e, a->out, w, 1.0f,
-                     grad_of(p, a->c_weight), w));
     TDM_TRY(tdm_gemm(r->ops, false, false, n, w, e, 1.0f, dfeatures, e, weight_of(p, a->c_weight), w, 0.0f,
                      dout, w));
     tdm_pool_attention_backward(r->ops, n, length, a->heads, w / a->heads, a->q, a->k, a->v, a->p, dout, dq,
                                 dk, dv);
-    TDM_TRY(tdm_linear_backward_weight(a->linear[K], t, a->token, dk, grad_of(p, a->weight[K]),
-                                       grad_of(p, a->bias[K])));
-    TDM_TRY(tdm_linear_backward_weight(a->linear[V], t, a->token, dv, grad_of(p, a->weight[V]),
-                                       grad_of(p, a->bias[V])));
-    TDM_TRY(tdm_linear_backward_weight(a->linear[Q], n, a->first, dq, grad_of(p, a->weight[Q]),
-                                       grad_of(p, a->bias[Q])));
+    TDM_TRY(weight_gradient(p, a->linear[K], a->weight[K], a->bias[K], t, a->token, dk));
+    TDM_TRY(weight_gradient(p, a->linear[V], a->weight[V], a->bias[V], t, a->token, dv));
+    TDM_TRY(weight_gradient(p, a->linear[Q], a->weight[Q], a->bias[Q], n, a->first, dq));
+    if (!goes_below(&r->base, a->weight[K])) return TDM_OK; /* the first of the three */
     TDM_TRY(tdm_linear_backward_data(a->linear[K], t, dk, da));
     TDM_TRY(tdm_linear_backward_data(a->linear[V], t, dv, db));
     TDM_TRY(tdm_linear_backward_data(a->linear[Q], n, dq, dfirst));
     tdm_pool_tokens_backward(r->ops, n, a->pixels, w, da, db, dfirst, dx, grad_of(p, a->position));
+    return TDM_OK;
+}
+
+/* The gradients of what is trained; dx only if something below the pool is. */
+tdm_status pool_backward(resnet *r, const float *dfeatures, void *dx)
+{
+    const attention_pool *a = &r->pool;
+    const tdm_params *p = r->params;
+    const size_t mark = tdm_scratch_mark(r->scratch);
+    const int64_t n = r->n, w = a->width, e = r->embed_dim;
+    if (is_trained(p, a->c_bias)) {
+        float *dbias = grad_of(p, a->c_bias);
+        for (int64_t i = 0; i < n * e; i++) dbias[i % e] += dfeatures[i];
+    }
+    if (is_trained(p, a->c_weight))
+        TDM_TRY(tdm_gemm(r->ops, true, false, e, w, n, 1.0f, dfeatures, e, a->out, w, 1.0f,
+                         grad_of(p, a->c_weight), w));
+    if (!goes_below(&r->base, a->c_weight)) return TDM_OK;
+    TDM_TRY(attention_backward(r, dfeatures, dx));
     tdm_scratch_rewind(r->scratch, mark);
     return TDM_OK;
 }

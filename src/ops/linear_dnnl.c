@@ -35,6 +35,7 @@ typedef struct dnnl_linear {
     tdm_ops *ops;
     linear_shape shape;
     packed_weights forward, data;
+    bool data_loaded; /* `data` is of the last load */
     tdm_md bias;
     dnnl_memory_t bias_memory;
     matmul_cache forward_cache, data_cache, weight_cache;
@@ -181,6 +182,7 @@ static tdm_status pack_entered(dnnl_linear *l, const float *weight, const float 
 {
     if (l->bias_memory) TDM_TRY(tdm_dnnl_check(point(l->bias_memory, bias), "bias"));
     TDM_TRY(reorder_weights(l, &l->forward, weight));
+    l->data_loaded = with_backward;
     if (!with_backward) return TDM_OK;
     if (!l->data.reorder) TDM_TRY(prepare_data(l));
     return reorder_weights(l, &l->data, weight);
@@ -234,7 +236,7 @@ static tdm_status forward(void *state, int64_t t, const void *x, void *y)
 static tdm_status backward_data(void *state, int64_t t, const void *dy, void *dx)
 {
     dnnl_linear *l = state;
-    TDM_REQUIRE(l->data.reorder, TDM_E_SHAPE, "a linear layer was loaded without its backward weights");
+    TDM_REQUIRE(l->data_loaded, TDM_E_SHAPE, "a linear layer was loaded without its backward weights");
     int saved = tdm_dnnl_enter(l->ops);
     tdm_status status = run_product(l, t, l->shape.out, l->shape.in, &l->data, NULL, &l->data_cache, dy, dx);
     tdm_dnnl_leave(saved);
