@@ -19,8 +19,8 @@
  *                           pack the right operand into memory
  *                           for each block of the left one's columns: pack them, multiply
  *
- * The micro kernel reaches 97 % of the peak with both panels in L1 and 96 % from L2; on a core whose second
- * hardware thread runs another program 82 and 77 % (bench/README.md).
+ * The micro kernel reaches 96 % of the peak from L2, on a core whose second hardware thread runs another
+ * program four fifths (bench/README.md).
  */
 #include "gemm_blocks.h"
 #include "transpose.h"
@@ -33,8 +33,7 @@ enum {
     COLS = GEMM_PIECE,    /* likewise */
     VECTOR = 16,          /* floats of a vector */
     LEFT = VECTOR,        /* floats of a row of a packed left panel */
-    STEP = 4,             /* k of one step of the micro kernel */
-    AHEAD = 16,           /* k by which a left panel is fetched into L1 before its use */
+    STEP = 16,            /* k between two looks at what to fetch into L2 */
     CHUNK = 1280,         /* k of a block at most */
     LEFT_BYTES = 1 << 20, /* packed left operand of a block, aimed at */
     ROW_PANELS = 24,      /* its panels at most */
@@ -66,9 +65,8 @@ static inline __attribute__((always_inline)) tile_sums multiply_panels(int64_t k
     for (int64_t p = 0; p < k; p += STEP) {
         fetch_some(&fetched.a);
         fetch_some(&fetched.b);
-#pragma GCC unroll 4
+#pragma GCC unroll 2
         for (int i = 0; i < STEP; i++, left += LEFT, right += COLS) {
-            _mm_prefetch((const char *)(left + AHEAD * LEFT), _MM_HINT_T0);
             const __m512 low = _mm512_load_ps(right), high = _mm512_load_ps(right + VECTOR);
 #pragma GCC unroll 14
             for (int r = 0; r < ROWS; r++) {
