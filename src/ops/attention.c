@@ -90,6 +90,8 @@ static head_way choose_way(const tdm_ops *ops, int64_t length, int64_t head_dim)
         const int64_t heads = length <= SHORT ? TDM_AMX_MAX_HEADS : 1;
         return (head_way){true, heads, (size_t)heads * tdm_attention_amx_scratch_bytes(length, head_dim)};
     }
+#else
+    (void)ops;
 #endif
     return (head_way){false, 1, tdm_attention_scratch_bytes(length, head_dim)};
 }
