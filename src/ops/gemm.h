@@ -3,13 +3,12 @@
  * Everything is row-major except packed weights; x, y, a, b have the implementation's dtype. t tokens; any
  * sizes >= 1 (odd ones work, multiples of 32 are fast). Sums are f32. Each element of a result is summed by
  * one thread in an order that depends on its sizes alone: results are the same for every number of threads.
- * `workspace` is 64-byte aligned memory of the size that the function beside says, contents undefined. */
+ * scratch[threads] is memory of each thread, 64-byte aligned, of the size that the function beside says at
+ * least, contents undefined. */
 #ifndef TANDEM_OPS_GEMM_H
 #define TANDEM_OPS_GEMM_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tandem/base.h"
 
 /* Some rows and columns of a weight; each begins at a multiple of GEMM_PIECE and ends at one or at the end.
  */
@@ -28,14 +27,14 @@ typedef struct gemm_backend {
                        void *along_rows);
     /* y[t][n] = x[t][k] · weight + bias[n]; bias f32 or NULL. Forward and data gradient alike.
      * A y too large for the caches is written past them. */
-    size_t (*multiply_workspace_bytes)(int threads, int64_t k);
+    size_t (*multiply_scratch_bytes)(int64_t k);
     void (*multiply)(int threads, int64_t t, int64_t k, int64_t n, const void *x, const void *weight,
-                     const float *bias, void *y, void *workspace);
+                     const float *bias, void *y, const tdm_scratch *scratch);
     /* The weight gradient: f32 c[rows][cols] += a[t][rows]^T · b[t][cols], or = without `add`.
      * a_sums[rows] += column sums of a, b_sums[cols] += column sums of b; either may be NULL. */
-    size_t (*backward_weight_workspace_bytes)(int threads);
+    size_t (*backward_weight_scratch_bytes)(void);
     void (*backward_weight)(int threads, int64_t t, int64_t rows, int64_t cols, const void *a, const void *b,
-                            bool add, float *c, float *a_sums, float *b_sums, void *workspace);
+                            bool add, float *c, float *a_sums, float *b_sums, const tdm_scratch *scratch);
 } gemm_backend;
 
 /* A whole weight in pieces. */

@@ -374,13 +374,13 @@ static void multiply_block(const product *p, int64_t row, int64_t rows, int64_t 
     }
 }
 
-static size_t multiply_workspace_bytes(int threads, int64_t k)
+static size_t multiply_scratch_bytes(int64_t k)
 {
-    return (size_t)threads * round_to_line(product_scratch_bytes(ceil_div(k, STEP)));
+    return product_scratch_bytes(ceil_div(k, STEP));
 }
 
 static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x, const void *weight,
-                     const float *bias, void *y, void *workspace)
+                     const float *bias, void *y, const tdm_scratch *scratch)
 {
     bool aligned = n % PANEL == 0 && (uintptr_t)y % 64 == 0;
     const product p = {.k = k,
@@ -391,19 +391,17 @@ static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x
                        .bias = bias,
                        .y = y,
                        .stream = aligned && t * n * 2 / threads > GEMM_STREAM_BYTES};
-    size_t scratch_bytes = round_to_line(product_scratch_bytes(p.steps));
 #pragma omp parallel num_threads(threads)
     {
         int thread = omp_get_thread_num(), team = omp_get_num_threads();
-        product_scratch scratch =
-            carve_product_scratch((unsigned char *)workspace + (size_t)thread * scratch_bytes);
+        const product_scratch s = carve_product_scratch(scratch[thread].base);
         gemm_share mine = gemm_share_of(thread, team, ceil_div(t, PANEL), ceil_div(n, PANEL));
         int64_t panels = mine.row_end - mine.row_begin, blocks = ceil_div(panels, rows_of_block(p.steps));
         amx_configure_tiles(TILE);
         for (int64_t b = 0; b < blocks; b++) {
             int64_t begin = (mine.row_begin + tdm_part_begin(panels, blocks, b)) * PANEL;
             int64_t end = tdm_min_i64((mine.row_begin + tdm_part_begin(panels, blocks, b + 1)) * PANEL, t);
-            multiply_block(&p, begin, end - begin, mine.col_begin, mine.col_end, scratch);
+            multiply_block(&p, begin, end - begin, mine.col_begin, mine.col_end, s);
         }
         _tile_release();
         _mm_sfence(); /* streaming stores are seen after it */
@@ -579,13 +577,13 @@ static gemm_share block_of(gradient_cut cut, int64_t i)
     return gemm_part(cut.share, cut.row_parts, cut.col_parts, i / cut.col_parts, i % cut.col_parts);
 }
 
-static size_t backward_weight_workspace_bytes(int threads)
+static size_t backward_weight_scratch_bytes(void)
 {
-    return (size_t)threads * gradient_scratch_bytes;
+    return gradient_scratch_bytes;
 }
 
 static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const void *a, const void *b,
-                            bool add, float *c, float *a_sums, float *b_sums, void *workspace)
+                            bool add, float *c, float *a_sums, float *b_sums, const tdm_scratch *scratch)
 {
     const gradient g = {.t = t,
                         .rows = rows,
@@ -602,7 +600,7 @@ static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, 
     {
         int thread = omp_get_thread_num(), team = omp_get_num_threads();
         gradient_scratch s;
-        s.sums = (float *)((unsigned char *)workspace + (size_t)thread * gradient_scratch_bytes);
+        s.sums = (float *)scratch[thread].base;
         s.left = (uint16_t *)(s.sums + BLOCK_TILES * BLOCK);
         s.right = s.left + BLOCK_PANELS * CHUNK_STEPS * BLOCK;
         gemm_share mine = gemm_share_of(thread, team, ceil_div(rows, PANEL), ceil_div(cols, PANEL));
@@ -618,8 +616,8 @@ static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, 
 const gemm_backend gemm_amx = {
     .weight_bytes = weight_bytes,
     .pack_piece = pack_piece,
-    .multiply_workspace_bytes = multiply_workspace_bytes,
+    .multiply_scratch_bytes = multiply_scratch_bytes,
     .multiply = multiply,
-    .backward_weight_workspace_bytes = backward_weight_workspace_bytes,
+    .backward_weight_scratch_bytes = backward_weight_scratch_bytes,
     .backward_weight = backward_weight,
 };

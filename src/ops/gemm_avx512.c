@@ -35,7 +35,7 @@ enum {
     LEFT = VECTOR,        /* floats of a row of a packed left panel */
     STEP = 16,            /* k between two looks at what to fetch into L2 */
     CHUNK = 1280,         /* k of a block at most */
-    LEFT_BYTES = 1 << 20, /* packed left operand of a block, aimed at */
+    LEFT_BYTES = 1 << 20, /* packed left operand of a block at most */
     ROW_PANELS = 24,      /* its panels at most */
     PAD = GEMM_PIECE,     /* to which k of a packed weight is rounded up */
     GROUP = 8,            /* tokens packed of one panel before the next panel */
@@ -135,27 +135,21 @@ typedef struct chunk {
     int64_t padded; /* to a multiple of STEP: so many k are multiplied, the left operand's rest is zero */
 } chunk;
 
-static int64_t chunks_of(int64_t k)
+/* k of every chunk but the last, which may be smaller: a multiple of STEP */
+static int64_t chunk_size(int64_t k)
 {
-    return ceil_div(k, CHUNK);
+    return tdm_round_up(ceil_div(k, ceil_div(k, CHUNK)), STEP);
 }
-static chunk chunk_of(int64_t k, int64_t i)
+static chunk chunk_at(int64_t k, int64_t begin)
 {
-    const int64_t begin = tdm_part_begin(k, chunks_of(k), i), end = tdm_part_begin(k, chunks_of(k), i + 1);
-    return (chunk){begin, end - begin, tdm_round_up(end - begin, STEP)};
+    const int64_t count = tdm_min_i64(chunk_size(k), k - begin);
+    return (chunk){begin, count, tdm_round_up(count, STEP)};
 }
 
-/* Left panels of a block. */
+/* Left panels of a block of `k`: LEFT_BYTES at most. */
 static int64_t panels_of_block(int64_t k)
 {
-    const int64_t fit = LEFT_BYTES / (k * LEFT * (int64_t)sizeof(float));
-    return fit < 4 ? 4 : tdm_min_i64(fit, ROW_PANELS);
-}
-
-/* Of the left panels of a block of a chunk of any size. */
-static size_t left_bytes(void)
-{
-    return tdm_max_i64(LEFT_BYTES, panels_of_block(CHUNK) * CHUNK * LEFT * (int64_t)sizeof(float));
+    return tdm_min_i64(LEFT_BYTES / (k * LEFT * (int64_t)sizeof(float)), ROW_PANELS);
 }
 
 /* c[rows][cols] = left · right + bias, or c += left · right */
@@ -280,8 +274,8 @@ static void multiply_rows(const product *p, int64_t row, int64_t rows, int64_t c
                           float *left)
 {
     const int64_t col = col_begin * COLS, panel = tdm_round_up(p->k, PAD) * COLS;
-    for (int64_t i = 0; i < chunks_of(p->k); i++) {
-        const chunk k = chunk_of(p->k, i);
+    for (int64_t begin = 0; begin < p->k; begin += chunk_size(p->k)) {
+        const chunk k = chunk_at(p->k, begin);
         for (int64_t r = 0; r < rows; r += ROWS)
             pack_rows(p->x + (row + r) * p->k, p->k, rows - r, k, left + r / ROWS * k.padded * LEFT);
         const block b = {.k = k.padded,
@@ -292,21 +286,21 @@ static void multiply_rows(const product *p, int64_t row, int64_t rows, int64_t c
                          .right_step = panel,
                          .c = p->y + row * p->n + col,
                          .c_step = p->n,
-                         .add = i > 0,
+                         .add = begin > 0,
                          .stream = p->stream,
                          .bias = p->bias ? p->bias + col : NULL};
         multiply_block(&b);
     }
 }
 
-static size_t multiply_workspace_bytes(int threads, int64_t k)
+static size_t multiply_scratch_bytes(int64_t k)
 {
     (void)k;
-    return (size_t)threads * left_bytes();
+    return LEFT_BYTES;
 }
 
 static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x, const void *weight,
-                     const float *bias, void *y, void *workspace)
+                     const float *bias, void *y, const tdm_scratch *scratch)
 {
     const bool aligned = n % COLS == 0 && (uintptr_t)y % 64 == 0;
     const product p = {.t = t,
@@ -316,18 +310,16 @@ static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x
                        .weight = weight,
                        .bias = bias,
                        .y = y,
-                       .stream = aligned && chunks_of(k) == 1 && t * n * 4 / threads > GEMM_STREAM_BYTES};
+                       .stream = aligned && k <= CHUNK && t * n * 4 / threads > GEMM_STREAM_BYTES};
 #pragma omp parallel num_threads(threads)
     {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();
-        float *left = (float *)((unsigned char *)workspace + (size_t)thread * left_bytes());
         const gemm_share mine = gemm_share_of(thread, team, ceil_div(t, ROWS), ceil_div(n, COLS));
-        const int64_t panels = panels_of_block(chunk_of(k, chunks_of(k) - 1).padded);
-        const int64_t blocks = ceil_div(mine.row_end - mine.row_begin, panels);
+        const int64_t blocks = ceil_div(mine.row_end - mine.row_begin, panels_of_block(chunk_size(k)));
         for (int64_t i = 0; i < blocks; i++) {
             const gemm_share part = gemm_part(mine, blocks, 1, i, 0);
             const int64_t row = part.row_begin * ROWS, rows = tdm_min_i64(part.row_end * ROWS, t) - row;
-            multiply_rows(&p, row, rows, part.col_begin, part.col_end, left);
+            multiply_rows(&p, row, rows, part.col_begin, part.col_end, (float *)scratch[thread].base);
         }
         _mm_sfence();
     }
@@ -347,11 +339,6 @@ typedef struct gradient_scratch {
     float *left;  /* [panels of a block][padded][16] */
     float *right; /* [RIGHT_PANELS][padded][32] */
 } gradient_scratch;
-
-static size_t gradient_scratch_bytes(void)
-{
-    return left_bytes() + sizeof(float) * RIGHT_PANELS * CHUNK * COLS;
-}
 
 /* 16 columns of `tokens` rows of x, or those of them that `keep` names and zeros, to rows of a panel. The
  * sums of the columns that `summed` names are added to sums, unless it is NULL. */
@@ -430,34 +417,34 @@ static void update_share(const gradient *g, gemm_share mine, chunk tokens, gradi
     }
 }
 
-static size_t backward_weight_workspace_bytes(int threads)
+static size_t backward_weight_scratch_bytes(void)
 {
-    return (size_t)threads * gradient_scratch_bytes();
+    return LEFT_BYTES + sizeof(float) * RIGHT_PANELS * CHUNK * COLS;
 }
 
 static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const void *a, const void *b,
-                            bool add, float *c, float *a_sums, float *b_sums, void *workspace)
+                            bool add, float *c, float *a_sums, float *b_sums, const tdm_scratch *scratch)
 {
     const gradient g = {
         .rows = rows, .cols = cols, .a = a, .b = b, .add = add, .c = c, .a_sums = a_sums, .b_sums = b_sums};
 #pragma omp parallel num_threads(threads)
     {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();
-        float *memory = (float *)((unsigned char *)workspace + (size_t)thread * gradient_scratch_bytes());
-        const gradient_scratch s = {.left = memory, .right = memory + left_bytes() / sizeof(float)};
+        const gradient_scratch s = {.left = (float *)scratch[thread].base,
+                                    .right = (float *)(scratch[thread].base + LEFT_BYTES)};
         const gemm_share mine = gemm_share_of(thread, team, ceil_div(rows, ROWS), ceil_div(cols, COLS));
         const int64_t parts = ceil_div(mine.col_end - mine.col_begin, RIGHT_PANELS);
         for (int64_t part = 0; part < parts; part++)
-            for (int64_t i = 0; i < chunks_of(t); i++)
-                update_share(&g, gemm_part(mine, 1, parts, 0, part), chunk_of(t, i), s);
+            for (int64_t begin = 0; begin < t; begin += chunk_size(t))
+                update_share(&g, gemm_part(mine, 1, parts, 0, part), chunk_at(t, begin), s);
     }
 }
 
 const gemm_backend gemm_avx512 = {
     .weight_bytes = weight_bytes,
     .pack_piece = pack_piece,
-    .multiply_workspace_bytes = multiply_workspace_bytes,
+    .multiply_scratch_bytes = multiply_scratch_bytes,
     .multiply = multiply,
-    .backward_weight_workspace_bytes = backward_weight_workspace_bytes,
+    .backward_weight_scratch_bytes = backward_weight_scratch_bytes,
     .backward_weight = backward_weight,
 };

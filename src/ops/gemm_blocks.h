@@ -12,10 +12,6 @@ static inline int64_t ceil_div(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
 }
-static inline size_t round_to_line(size_t bytes)
-{
-    return (bytes + 63) / 64 * 64;
-}
 
 /* The first `count` of 16 or 32 elements; none below 0, all above. */
 static inline __mmask16 first_of_16(int64_t count)

@@ -96,12 +96,10 @@ static tdm_status pack(void *state, const float *weight, const float *bias, bool
     return TDM_OK;
 }
 
-/* The products' workspace is the first thread's scratch, which nothing else uses meanwhile. */
-static tdm_status workspace(const gemm_linear *l, size_t bytes, void **out)
+static tdm_status require_scratch(const gemm_linear *l, size_t bytes)
 {
-    *out = tdm_ops_scratch(l->ops, 0, bytes);
-    TDM_REQUIRE(*out, TDM_E_NOMEM,
-                "a linear layer of %lld inputs and %lld outputs needs %zu bytes of workspace",
+    TDM_REQUIRE(tdm_ops_scratch(l->ops, 0, bytes), TDM_E_NOMEM,
+                "a linear layer of %lld inputs and %lld outputs needs %zu bytes of scratch a thread",
                 (long long)l->shape.in, (long long)l->shape.out, bytes);
     return TDM_OK;
 }
@@ -109,9 +107,8 @@ static tdm_status workspace(const gemm_linear *l, size_t bytes, void **out)
 static tdm_status multiply(gemm_linear *l, int64_t t, int64_t k, int64_t n, const void *x, const void *weight,
                            const float *bias, void *y)
 {
-    void *space;
-    TDM_TRY(workspace(l, l->gemm->multiply_workspace_bytes(l->ops->threads, k), &space));
-    l->gemm->multiply(l->ops->threads, t, k, n, x, weight, bias, y, space);
+    TDM_TRY(require_scratch(l, l->gemm->multiply_scratch_bytes(k)));
+    l->gemm->multiply(l->ops->threads, t, k, n, x, weight, bias, y, l->ops->scratch);
     return TDM_OK;
 }
 
@@ -133,11 +130,10 @@ static tdm_status backward_weight(void *state, int64_t t, const void *x, const v
 {
     gemm_linear *l = state;
     const bool transposed = l->shape.transposed;
-    void *space;
-    TDM_TRY(workspace(l, l->gemm->backward_weight_workspace_bytes(l->ops->threads), &space));
+    TDM_TRY(require_scratch(l, l->gemm->backward_weight_scratch_bytes()));
     l->gemm->backward_weight(l->ops->threads, t, weight_rows(l), weight_cols(l), transposed ? x : dy,
                              transposed ? dy : x, add, dweight, transposed ? NULL : dbias,
-                             transposed ? dbias : NULL, space);
+                             transposed ? dbias : NULL, l->ops->scratch);
     return TDM_OK;
 }
 

@@ -37,6 +37,21 @@ static void *aligned(size_t bytes)
     return p;
 }
 
+/* Of `threads` threads, each just as large as asked for, so that AddressSanitizer sees what is beyond. */
+static tdm_scratch *make_scratch(int threads, size_t bytes)
+{
+    tdm_scratch *scratch = aligned((size_t)threads * sizeof(*scratch));
+    for (int i = 0; i < threads; i++)
+        scratch[i] = (tdm_scratch){.base = aligned(bytes), .capacity_bytes = bytes};
+    return scratch;
+}
+
+static void free_scratch(int threads, tdm_scratch *scratch)
+{
+    for (int i = 0; i < threads; i++) free(scratch[i].base);
+    free(scratch);
+}
+
 /* What a weight is multiplied as. */
 static float rounded_to(tdm_dtype dtype, float x)
 {
@@ -65,9 +80,9 @@ typedef struct size {
 /* Whole panels, single elements, each tail alone, all tails, more blocks of rows than one, long k, and
  * results that are large enough (over 1 MiB) to be streamed. */
 static const size sizes[] = {
-    {64, 64, 64},   {1, 1, 1},      {32, 32, 31},   {33, 32, 32},     {32, 33, 32},     {31, 31, 31},
-    {95, 65, 97},   {17, 300, 40},  {7, 1000, 10},  {1, 512, 64},     {600, 64, 96},    {2500, 40, 7},
-    {100, 576, 33}, {64, 2080, 32}, {550, 32, 992}, {1090, 32, 1024}, {1090, 48, 1000},
+    {64, 64, 64},   {1, 1, 1},      {32, 32, 31},   {33, 32, 32},   {32, 33, 32},     {31, 31, 31},
+    {95, 65, 97},   {17, 300, 40},  {7, 1000, 10},  {1, 512, 64},   {600, 64, 96},    {2500, 40, 7},
+    {100, 576, 33}, {64, 2080, 32}, {20, 2624, 40}, {550, 32, 992}, {1090, 32, 1024}, {1090, 48, 1000},
 };
 enum { SIZES = sizeof(sizes) / sizeof(*sizes) };
 
@@ -79,12 +94,12 @@ static void check_product(const implementation *impl, size s, bool along_cols, b
     void *y = aligned((size_t)(s.t * s.n) * tdm_dtype_bytes(impl->dtype));
     float *weight = random_f32(s.k * s.n, 2, 1.0), *bias = random_f32(s.n, 3, 1.0);
     void *packed = aligned(gemm->weight_bytes(s.k, s.n));
-    void *workspace = aligned(gemm->multiply_workspace_bytes(threads, s.k));
+    tdm_scratch *scratch = make_scratch(threads, gemm->multiply_scratch_bytes(s.k));
     if (along_cols)
         gemm_pack_weight(gemm, threads, s.n, s.k, weight, packed, NULL);
     else
         gemm_pack_weight(gemm, threads, s.k, s.n, weight, NULL, packed);
-    gemm->multiply(threads, s.t, s.k, s.n, x, packed, with_bias ? bias : NULL, y, workspace);
+    gemm->multiply(threads, s.t, s.k, s.n, x, packed, with_bias ? bias : NULL, y, scratch);
 
     double *rounded = aligned((size_t)(s.k * s.n) * sizeof(double)); /* [n][k] */
     for (int64_t j = 0; j < s.n; j++)
@@ -106,7 +121,8 @@ static void check_product(const implementation *impl, size s, bool along_cols, b
             check("y", r * s.n + j, tdm_act_get_ref(impl->dtype, y, r * s.n + j), want, bound);
         }
     }
-    free(x), free(y), free(weight), free(bias), free(packed), free(workspace), free(rounded), free(row);
+    free(x), free(y), free(weight), free(bias), free(packed), free(rounded), free(row);
+    free_scratch(threads, scratch);
 }
 
 static void test_products(void **state)
@@ -153,9 +169,9 @@ static void check_gradient(const implementation *impl, size s, bool add, bool su
     float *c = random_f32(rows * cols, 3, 1.0), *before = copy_f32(c, rows * cols);
     int64_t width = sums_of_a ? rows : cols;
     float *sums = random_f32(width, 4, 1.0), *sums_before = copy_f32(sums, width);
-    void *workspace = aligned(impl->gemm->backward_weight_workspace_bytes(threads));
+    tdm_scratch *scratch = make_scratch(threads, impl->gemm->backward_weight_scratch_bytes());
     impl->gemm->backward_weight(threads, s.t, rows, cols, a, b, add, c, sums_of_a ? sums : NULL,
-                                sums_of_a ? NULL : sums, workspace);
+                                sums_of_a ? NULL : sums, scratch);
     double *want = aligned((size_t)(rows * cols) * sizeof(double));
     double *mass = aligned((size_t)(rows * cols) * sizeof(double));
     for (int64_t i = 0; i < rows * cols; i++) mass[i] = fabs(want[i] = add ? before[i] : 0.0);
@@ -178,17 +194,17 @@ static void check_gradient(const implementation *impl, size s, bool add, bool su
         }
         check("column sum", j, sums[j], sum, sum_error(s.t, magnitude));
     }
-    free(a), free(b), free(c), free(before), free(sums), free(sums_before), free(workspace), free(want);
-    free(mass);
+    free(a), free(b), free(c), free(before), free(sums), free(sums_before), free(want), free(mass);
+    free_scratch(threads, scratch);
 }
 
 static void test_gradients(void **state)
 {
     const implementation *impl = require(state);
     /* more than one chunk of tokens, more panels than one block has in either direction or in all */
-    static const size more[] = {
-        {300, 40, 70}, {257, 64, 32},  {520, 33, 129}, {40, 800, 32},
-        {33, 32, 801}, {70, 608, 480}, {450, 417, 481}}; /* several blocks of several chunks of tokens each */
+    static const size more[] = {{300, 40, 70},  {257, 64, 32},  {520, 33, 129}, {40, 800, 32}, {33, 32, 801},
+                                {40, 20, 4200}, {70, 608, 480}, {450, 417, 481}}; /* several blocks of several
+                                                                                     chunks of tokens each */
     for (int i = 0; i < 14; i++)
         for (int threads = 1; threads <= 3; threads++)
             check_gradient(impl, sizes[i], threads > 1, threads & 1, threads);
@@ -213,25 +229,26 @@ static void test_same_bits(void **state)
     gemm_pack_weight(gemm, 1, N, K, w, packed, NULL);
     memset(dw, 0, K * N * 4);
     memset(sums, 0, sizeof(sums));
-    void *workspace =
-        aligned(gemm->multiply_workspace_bytes(4, K) + gemm->backward_weight_workspace_bytes(4));
-    gemm->multiply(1, T, K, N, x, packed, NULL, y, workspace);
-    gemm->backward_weight(1, T, N, K, dy, x, true, dw, sums, NULL, workspace);
+    tdm_scratch *scratch =
+        make_scratch(4, gemm->multiply_scratch_bytes(K) + gemm->backward_weight_scratch_bytes());
+    gemm->multiply(1, T, K, N, x, packed, NULL, y, scratch);
+    gemm->backward_weight(1, T, N, K, dy, x, true, dw, sums, NULL, scratch);
     for (int threads = 2; threads <= 4; threads++) {
-        gemm->multiply(threads, T, K, N, x, packed, NULL, z, workspace);
+        gemm->multiply(threads, T, K, N, x, packed, NULL, z, scratch);
         assert_memory_equal(y, z, T * N * bytes);
         memset(dv, 0, K * N * 4);
         memset(other, 0, sizeof(other));
-        gemm->backward_weight(threads, T, N, K, dy, x, true, dv, other, NULL, workspace);
+        gemm->backward_weight(threads, T, N, K, dy, x, true, dv, other, NULL, scratch);
         assert_memory_equal(dw, dv, K * N * 4);
         assert_memory_equal(sums, other, sizeof(sums));
     }
     memset(z, 0, T * N * bytes);
     for (size_t r = 0; r < T; r += CUT)
         gemm->multiply(1, tdm_min_i64(CUT, T - (int64_t)r), K, N, x + r * K * bytes, packed, NULL,
-                       z + r * N * bytes, workspace);
+                       z + r * N * bytes, scratch);
     assert_memory_equal(y, z, T * N * bytes);
-    free(x), free(dy), free(w), free(packed), free(y), free(z), free(dw), free(dv), free(workspace);
+    free(x), free(dy), free(w), free(packed), free(y), free(z), free(dw), free(dv);
+    free_scratch(4, scratch);
 }
 
 /* Rows and columns beyond the operands are not read into the result, whatever stands there. */
@@ -242,13 +259,14 @@ static void test_not_a_number_stays_in_its_row(void **state)
     void *x = random_act(impl->dtype, T * K, 1, 1.0), *y = aligned(T * N * tdm_dtype_bytes(impl->dtype));
     float *w = random_f32(K * N, 2, 1.0);
     void *packed = aligned(impl->gemm->weight_bytes(K, N));
-    void *workspace = aligned(impl->gemm->multiply_workspace_bytes(1, K));
+    tdm_scratch *scratch = make_scratch(1, impl->gemm->multiply_scratch_bytes(K));
     tdm_act_set_ref(impl->dtype, x, BAD * K + 3, NAN);
     gemm_pack_weight(impl->gemm, 1, N, K, w, packed, NULL);
-    impl->gemm->multiply(1, T, K, N, x, packed, NULL, y, workspace);
+    impl->gemm->multiply(1, T, K, N, x, packed, NULL, y, scratch);
     for (int64_t i = 0; i < T * N; i++)
         assert_int_equal(isnan(tdm_act_get_ref(impl->dtype, y, i)) != 0, i / N == BAD);
-    free(x), free(w), free(packed), free(y), free(workspace);
+    free(x), free(w), free(packed), free(y);
+    free_scratch(1, scratch);
 }
 
 int main(void)
