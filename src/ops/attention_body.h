@@ -108,8 +108,21 @@ INLINE void transpose_rows(int64_t rows, int64_t width, int64_t from_step, const
                            float *to)
 {
     for (int64_t begin = 0; begin < rows; begin += LANES) {
-        int64_t count = tdm_min_i64(LANES, rows - begin);
-        for (int64_t i = 0; i < width; i++) {
+        int64_t count = tdm_min_i64(LANES, rows - begin), i = 0;
+#if defined(__AVX512F__)
+        for (; i + LANES <= width; i += LANES) {
+            __m512i block[LANES];
+#pragma GCC unroll 16
+            for (int row = 0; row < LANES; row++)
+                block[row] = row < count ? _mm512_loadu_si512(from + (begin + row) * from_step + i)
+                                         : _mm512_setzero_si512();
+            transpose_dwords(block);
+#pragma GCC unroll 16
+            for (int row = 0; row < LANES; row++)
+                _mm512_storeu_si512(to + (i + row) * step + begin, block[row]);
+        }
+#endif
+        for (; i < width; i++) {
             float *column = to + i * step + begin;
             const float *source = from + begin * from_step + i;
             for (int64_t row = 0; row < count; row++) column[row] = source[row * from_step];
@@ -127,6 +140,13 @@ INLINE void store_rows(int dtype, int64_t rows, int64_t width, int64_t step, con
 #pragma omp simd
         for (int64_t i = 0; i < width; i++) act_set(dtype, to_row, i, from_row[i] * scale);
     }
+}
+
+/* Queries of every block but the last, which may be smaller: blocks of about one size, in whole tiles. */
+INLINE int64_t block_queries(int64_t length)
+{
+    const int64_t blocks = (length + TDM_ATTENTION_QUERIES - 1) / TDM_ATTENTION_QUERIES;
+    return tdm_round_up((length + blocks - 1) / blocks, TILE_ROWS);
 }
 
 /* Keys of the block [key, key + keys) that query `query` sees. */
@@ -253,8 +273,9 @@ INLINE void attention_forward_typed(int dtype, const tdm_attention_head *head, v
     load_rows(dtype, head->length, head->head_dim, head->qkv_step, head->k, 1.0f, s.step, s.v);
     transpose_rows(head->length, head->head_dim, s.step, s.v, s.kt_step, s.kt);
     load_rows(dtype, head->length, head->head_dim, head->qkv_step, head->v, 1.0f, s.step, s.v);
-    for (int64_t query = 0; query < head->length; query += TDM_ATTENTION_QUERIES) {
-        int64_t queries = tdm_min_i64(TDM_ATTENTION_QUERIES, head->length - query);
+    const int64_t step = block_queries(head->length);
+    for (int64_t query = 0; query < head->length; query += step) {
+        int64_t queries = tdm_min_i64(step, head->length - query);
         load_rows(dtype, queries, head->head_dim, head->qkv_step,
                   tdm_act_at(dtype, head->q, query * head->qkv_step), head->scale, s.step, s.q);
         forward_queries(head, query, queries, &s);
@@ -363,11 +384,12 @@ INLINE void attention_backward_typed(int dtype, const tdm_attention_head *head, 
     int64_t length = head->length, head_dim = head->head_dim;
     backward_scratch s = {.step = tdm_round_up(head_dim, LANES), .kt_step = tdm_round_up(length, LANES)};
     load_backward(dtype, head, scratch, &s);
+    const int64_t step = block_queries(length);
     for (int64_t key = 0; key < length; key += TDM_ATTENTION_KEYS) {
         int64_t keys = tdm_min_i64(TDM_ATTENTION_KEYS, length - key);
-        int64_t first = head->causal ? key / TDM_ATTENTION_QUERIES * TDM_ATTENTION_QUERIES : 0;
-        for (int64_t query = first; query < length; query += TDM_ATTENTION_QUERIES) {
-            int64_t queries = tdm_min_i64(TDM_ATTENTION_QUERIES, length - query);
+        int64_t first = head->causal ? key / step * step : 0;
+        for (int64_t query = first; query < length; query += step) {
+            int64_t queries = tdm_min_i64(step, length - query);
             probability_block(head, query, queries, key, keys, &s);
             gradient_block(head, query, queries, key, keys, query == first, &s);
         }

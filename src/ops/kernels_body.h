@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 #if defined(__AVX512F__)
+#include "transpose.h"
+
 #include <immintrin.h>
 #endif
 

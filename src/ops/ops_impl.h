@@ -131,7 +131,7 @@ const tdm_kernels *tdm_kernels_for(const tdm_cpu *cpu);
 size_t tdm_attention_scratch_bytes(int64_t length, int64_t head_dim);
 /* Key and query rows of one block of scores. */
 #define TDM_ATTENTION_KEYS    256
-#define TDM_ATTENTION_QUERIES 48
+#define TDM_ATTENTION_QUERIES 96
 /* Floats to which scratch rows are padded: the widest vector. */
 #define TDM_VECTOR_PAD 16
 
