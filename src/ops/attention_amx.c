@@ -16,6 +16,7 @@
 #include "attention_amx.h"
 
 #include "amx_tiles.h"
+#include "masks.h"
 #include "transpose.h"
 
 #include <math.h>
@@ -71,9 +72,7 @@ static void multiply(left_rows left, right_words right, int64_t k_begin, int64_t
 /* 32 elements of a row of `width`, those beyond it zero. */
 static inline __m512i load_part(const uint16_t *row, int64_t column, int64_t width)
 {
-    int64_t left = width - column;
-    __mmask32 mask = left >= 32 ? 0xffffffffu : (1u << left) - 1u;
-    return _mm512_maskz_loadu_epi16(mask, row + column);
+    return _mm512_maskz_loadu_epi16(first_of_32(width - column), row + column);
 }
 
 /* to[padded rows][step] = from[rows][from_step], zero beyond. */
@@ -143,20 +142,13 @@ static inline __m512 exp2_vector(__m512 x)
 
 static const float LOG2_E = 1.44269504f;
 
-/* Keys among the 16 from `key` that are below `seen`. */
-static inline __mmask16 seen_mask(int64_t seen, int64_t key)
-{
-    int64_t left = seen - key;
-    return left >= 16 ? 0xffffu : left <= 0 ? 0u : (__mmask16)((1u << left) - 1u);
-}
-
 /* to[width] = from·scale as bf16 */
 static void store_row(int64_t width, const float *from, float scale, uint16_t *to)
 {
     __m512 factor = _mm512_set1_ps(scale);
     for (int64_t i = 0; i < width; i += 16) {
         __m512 value = _mm512_mul_ps(_mm512_load_ps(from + i), factor);
-        _mm256_mask_storeu_epi16(to + i, seen_mask(width, i), (__m256i)_mm512_cvtneps_pbh(value));
+        _mm256_mask_storeu_epi16(to + i, first_of_16(width - i), (__m256i)_mm512_cvtneps_pbh(value));
     }
 }
 
@@ -168,13 +160,13 @@ static float softmax_row(int64_t seen, int64_t width, float scale, const float *
     const __m512 lowest = _mm512_set1_ps(-INFINITY);
     __m512 largest = lowest, sum = _mm512_setzero_ps();
     for (int64_t key = 0; key < seen; key += 16)
-        largest = _mm512_mask_max_ps(largest, seen_mask(seen, key), largest, _mm512_load_ps(score + key));
+        largest = _mm512_mask_max_ps(largest, first_of_16(seen - key), largest, _mm512_load_ps(score + key));
     float shift = _mm512_reduce_max_ps(largest) * scale;
     __m512 factor = _mm512_set1_ps(scale * LOG2_E), offset = _mm512_set1_ps(shift * LOG2_E);
     int64_t key = 0;
     for (; key < seen; key += 16) {
         __m512 value = exp2_vector(_mm512_fmsub_ps(_mm512_load_ps(score + key), factor, offset));
-        value = _mm512_maskz_mov_ps(seen_mask(seen, key), value);
+        value = _mm512_maskz_mov_ps(first_of_16(seen - key), value);
         sum = _mm512_add_ps(sum, value);
         _mm256_store_si256((__m256i *)(p + key), (__m256i)_mm512_cvtneps_pbh(value));
     }
@@ -333,7 +325,7 @@ static void load_backward(const tdm_attention_head *head, backward_operands *o)
         const uint16_t *out = (const uint16_t *)head->out + row * head->out_step;
         __m512 sum = _mm512_setzero_ps();
         for (int64_t i = 0; i < dim; i += 16) {
-            __m512 a = to_f32(_mm256_maskz_loadu_epi16(seen_mask(dim, i), out + i));
+            __m512 a = to_f32(_mm256_maskz_loadu_epi16(first_of_16(dim - i), out + i));
             __m512 b = to_f32(_mm256_load_si256((const __m256i *)(o->dout + row * width + i)));
             sum = _mm512_fmadd_ps(a, b, sum);
         }
@@ -365,7 +357,7 @@ static query_row row_of(const tdm_attention_head *head, const backward_operands 
 static inline void probabilities(const query_row *row, __m512 factor, int64_t key, __m512 *p, __m512 *ds)
 {
     __m512 value = exp2_vector(_mm512_fmsub_ps(_mm512_load_ps(row->scores + key), factor, row->offset));
-    const __mmask16 seen = seen_mask(row->seen, key); /* beyond it may be anything, also a NaN */
+    const __mmask16 seen = first_of_16(row->seen - key); /* beyond it may be anything, also a NaN */
     *p = _mm512_maskz_mov_ps(seen, value);
     *ds = _mm512_maskz_mul_ps(seen, *p, _mm512_sub_ps(_mm512_load_ps(row->dp + key), row->delta));
 }

@@ -188,8 +188,7 @@ static void copy_padded(const uint16_t *x, int64_t row_step, int64_t rows, int64
 /* f32 -> bf16, likewise */
 static inline void convert_block(const float *w, int64_t row_step, int64_t rows, int64_t cols, uint16_t *y)
 {
-    __mmask16 low = cols < 16 ? (__mmask16)((1u << cols) - 1) : 0xffff;
-    __mmask16 high = cols < 16 ? 0 : (__mmask16)((1ull << (cols - 16)) - 1);
+    const __mmask16 low = first_of_16(cols), high = first_of_16(cols - 16);
     for (int64_t i = 0; i < 32; i++) {
         __m512i v = _mm512_setzero_si512();
         if (i < rows)
@@ -199,29 +198,25 @@ static inline void convert_block(const float *w, int64_t row_step, int64_t rows,
     }
 }
 
-/* Packed weights, n in panels of 32, k in steps of 32, padded with zeros:
- *
- *     [ceil(n/32)] [ceil(k/32)] [2 halves of the panel] [16 pairs of k] [16 of n] [2 of the pair] */
+/* Blocks of packed weights: [2 halves of the panel] [16 pairs of k] [16 of n] [2 of the pair] */
+static inline void pack_block(const float *w, int64_t row_step, int64_t rows, int64_t cols, void *along_cols,
+                              void *along_rows)
+{
+    uint16_t block[BLOCK] __attribute__((aligned(64)));
+    convert_block(w, row_step, rows, cols, block);
+    if (along_cols) pack_right_transposed(block, PANEL, along_cols);
+    if (along_rows) pack_right(block, PANEL, true, true, along_rows);
+}
+
 static size_t weight_bytes(int64_t k, int64_t n)
 {
-    return (size_t)(ceil_div(n, PANEL) * ceil_div(k, STEP)) * BLOCK * sizeof(uint16_t);
+    return gemm_weight_bytes(k, n, sizeof(uint16_t));
 }
 
 static void pack_piece(int64_t rows, int64_t cols, gemm_piece piece, const float *w, void *along_cols,
                        void *along_rows)
 {
-    int64_t row_blocks = ceil_div(rows, 32), col_blocks = ceil_div(cols, 32);
-    for (int64_t i = piece.row_begin / 32; i * 32 < piece.row_end; i++)
-        for (int64_t j = piece.col_begin / 32; j * 32 < piece.col_end; j++) {
-            uint16_t block[BLOCK] __attribute__((aligned(64)));
-            convert_block(w + i * 32 * cols + j * 32, cols, tdm_min_i64(32, rows - i * 32),
-                          tdm_min_i64(32, cols - j * 32), block);
-            if (along_cols)
-                pack_right_transposed(block, 32, (uint16_t *)along_cols + (i * col_blocks + j) * BLOCK);
-            if (along_rows)
-                pack_right(block, 32, true, true, (uint16_t *)along_rows + (j * row_blocks + i) * BLOCK);
-        }
-    _mm_sfence(); /* streamed stores are seen after it */
+    gemm_pack_blocks(rows, cols, piece, w, along_cols, along_rows, sizeof(uint16_t), pack_block);
 }
 
 /* ---- y = x · weight + bias ---- */
@@ -277,6 +272,7 @@ static inline __m512i round_row(const float *sums)
 {
     return (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(sums + TILE), _mm512_load_ps(sums));
 }
+
 /* Rounds to bf16 and stores. Called one micro kernel late: its vector instructions then run beside the tile
  * multiplications, which the processor has queued by that time. */
 static inline void round_sums(rounding r, const product *p)
@@ -396,12 +392,12 @@ static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x
         int thread = omp_get_thread_num(), team = omp_get_num_threads();
         const product_scratch s = carve_product_scratch(scratch[thread].base);
         gemm_share mine = gemm_share_of(thread, team, ceil_div(t, PANEL), ceil_div(n, PANEL));
-        int64_t panels = mine.row_end - mine.row_begin, blocks = ceil_div(panels, rows_of_block(p.steps));
+        const int64_t blocks = ceil_div(mine.row_end - mine.row_begin, rows_of_block(p.steps));
         amx_configure_tiles(TILE);
-        for (int64_t b = 0; b < blocks; b++) {
-            int64_t begin = (mine.row_begin + tdm_part_begin(panels, blocks, b)) * PANEL;
-            int64_t end = tdm_min_i64((mine.row_begin + tdm_part_begin(panels, blocks, b + 1)) * PANEL, t);
-            multiply_block(&p, begin, end - begin, mine.col_begin, mine.col_end, s);
+        for (int64_t i = 0; i < blocks; i++) {
+            const gemm_share part = gemm_part(mine, blocks, 1, i, 0);
+            const int64_t row = part.row_begin * PANEL, rows = tdm_min_i64(part.row_end * PANEL, t) - row;
+            multiply_block(&p, row, rows, part.col_begin, part.col_end, s);
         }
         _tile_release();
         _mm_sfence(); /* streaming stores are seen after it */
@@ -439,7 +435,7 @@ static inline void add_column_sums(const uint16_t *x, int64_t row_step, int64_t 
         even = _mm512_add_ps(even, _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)));
         odd = _mm512_add_ps(odd, _mm512_castsi512_ps(_mm512_and_si512(v, odd_mask)));
     }
-    __mmask16 keep[2] = {(__mmask16)first_of_32(cols), (__mmask16)(first_of_32(cols) >> 16)};
+    __mmask16 keep[2] = {first_of_16(cols), first_of_16(cols - 16)};
     __m512 added[2] = {_mm512_permutex2var_ps(even, low, odd), _mm512_permutex2var_ps(even, high, odd)};
     for (int h = 0; h < 2; h++) {
         __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(keep[h], sums + h * 16), added[h]);
@@ -486,7 +482,7 @@ static void add_tile(const gradient *g, int64_t i, int64_t j, const float *sums)
     const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
     const __m512i high = _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
     int64_t rows = tdm_min_i64(PANEL, g->rows - i * PANEL), cols = g->cols - j * PANEL;
-    __mmask16 keep_low = (__mmask16)first_of_32(cols), keep_high = (__mmask16)(first_of_32(cols) >> 16);
+    const __mmask16 keep_low = first_of_16(cols), keep_high = first_of_16(cols - 16);
     float *c = g->c + i * PANEL * g->cols + j * PANEL;
     for (int64_t r = 0; r < rows; r++, c += g->cols, sums += PANEL) {
         __m512 a = _mm512_load_ps(sums), b = _mm512_load_ps(sums + TILE);

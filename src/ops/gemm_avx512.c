@@ -189,11 +189,6 @@ static void multiply_block(const block *b)
 
 /* ---- Weights: [ceil(n/32)] [k, rounded up to 32] [32 of n], padded with zeros ---- */
 
-static size_t weight_bytes(int64_t k, int64_t n)
-{
-    return (size_t)(ceil_div(n, COLS) * tdm_round_up(k, PAD)) * COLS * sizeof(float);
-}
-
 /* 32 x 32 floats, their rows row_step apart -> [32][32], the rows and columns that there are, the rest zero
  */
 static inline void copy_padded(const float *x, int64_t row_step, int64_t rows, int64_t cols, float *y)
@@ -222,30 +217,35 @@ static inline void transpose_block(const float *x, float *y)
 
 static inline void stream_block(const float *x, float *y)
 {
-    for (int64_t i = 0; i < PAD * COLS; i += VECTOR) _mm512_stream_ps(y + i, _mm512_load_ps(x + i));
+    for (int64_t i = 0; i < GEMM_BLOCK; i += VECTOR) _mm512_stream_ps(y + i, _mm512_load_ps(x + i));
+}
+
+static inline void pack_block(const float *w, int64_t row_step, int64_t rows, int64_t cols, void *along_cols,
+                              void *along_rows)
+{
+    float plain[GEMM_BLOCK] __attribute__((aligned(64))), transposed[GEMM_BLOCK] __attribute__((aligned(64)));
+    copy_padded(w, row_step, rows, cols, plain);
+    if (along_rows) stream_block(plain, along_rows);
+    if (!along_cols) return;
+    transpose_block(plain, transposed);
+    stream_block(transposed, along_cols);
+}
+
+static size_t weight_bytes(int64_t k, int64_t n)
+{
+    return gemm_weight_bytes(k, n, sizeof(float));
 }
 
 static void pack_piece(int64_t rows, int64_t cols, gemm_piece piece, const float *w, void *along_cols,
                        void *along_rows)
 {
-    enum { BLOCK = PAD * COLS };
-    float plain[BLOCK] __attribute__((aligned(64))), transposed[BLOCK] __attribute__((aligned(64)));
-    const int64_t row_blocks = ceil_div(rows, PAD), col_blocks = ceil_div(cols, PAD);
-    for (int64_t i = piece.row_begin / PAD; i * PAD < piece.row_end; i++)
-        for (int64_t j = piece.col_begin / PAD; j * PAD < piece.col_end; j++) {
-            copy_padded(w + i * PAD * cols + j * PAD, cols, rows - i * PAD, cols - j * PAD, plain);
-            if (along_rows) stream_block(plain, (float *)along_rows + (j * row_blocks + i) * BLOCK);
-            if (!along_cols) continue;
-            transpose_block(plain, transposed);
-            stream_block(transposed, (float *)along_cols + (i * col_blocks + j) * BLOCK);
-        }
-    _mm_sfence(); /* streaming stores are seen after it */
+    gemm_pack_blocks(rows, cols, piece, w, along_cols, along_rows, sizeof(float), pack_block);
 }
 
 /* ---- y = x · weight + bias ---- */
 
 typedef struct product {
-    int64_t t, k, n;
+    int64_t k, n;
     const float *x, *weight, *bias;
     float *y;
     bool stream; /* y goes to memory past the caches */
@@ -303,8 +303,7 @@ static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x
                      const float *bias, void *y, const tdm_scratch *scratch)
 {
     const bool aligned = n % COLS == 0 && (uintptr_t)y % 64 == 0;
-    const product p = {.t = t,
-                       .k = k,
+    const product p = {.k = k,
                        .n = n,
                        .x = x,
                        .weight = weight,

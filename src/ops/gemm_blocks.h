@@ -4,23 +4,12 @@
 #define TANDEM_OPS_GEMM_BLOCKS_H
 
 #include "gemm.h"
+#include "masks.h"
 #include "tandem/base.h"
-
-#include <immintrin.h>
 
 static inline int64_t ceil_div(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
-}
-
-/* The first `count` of 16 or 32 elements; none below 0, all above. */
-static inline __mmask16 first_of_16(int64_t count)
-{
-    return (__mmask16)(count >= 16 ? 0xffffu : count <= 0 ? 0 : (1u << count) - 1);
-}
-static inline __mmask32 first_of_32(int64_t count)
-{
-    return count >= 32 ? 0xffffffffu : count <= 0 ? 0 : (1u << count) - 1;
 }
 
 /* A result of which a thread writes more than this is written past the caches: most results are cold. */
@@ -57,6 +46,39 @@ static inline gemm_share gemm_share_of(int thread, int threads, int64_t row_pane
     }
     return gemm_part((gemm_share){0, row_panels, 0, col_panels}, best, threads / best, thread % best,
                      thread / best);
+}
+
+/* ---- Packed weights: panels of 32 of n, in each all of k by 32, in blocks of 32 x 32 elements, padded with
+ * zeros ---- */
+enum { GEMM_BLOCK = GEMM_PIECE * GEMM_PIECE };
+
+static inline size_t gemm_weight_bytes(int64_t k, int64_t n, size_t element_bytes)
+{
+    return (size_t)(ceil_div(n, GEMM_PIECE) * ceil_div(k, GEMM_PIECE)) * GEMM_BLOCK * element_bytes;
+}
+
+/* Packs 32 x 32 elements of f32 w, their rows row_step apart, of which rows x cols are there, for either
+ * direction; NULL: not wanted. May stream. */
+typedef void gemm_pack_block(const float *w, int64_t row_step, int64_t rows, int64_t cols, void *along_cols,
+                             void *along_rows);
+
+static inline __attribute__((always_inline)) void gemm_pack_blocks(int64_t rows, int64_t cols,
+                                                                   gemm_piece piece, const float *w,
+                                                                   void *along_cols, void *along_rows,
+                                                                   size_t element_bytes,
+                                                                   gemm_pack_block *pack)
+{
+    const int64_t row_blocks = ceil_div(rows, GEMM_PIECE), col_blocks = ceil_div(cols, GEMM_PIECE);
+    const size_t block_bytes = GEMM_BLOCK * element_bytes;
+    for (int64_t i = piece.row_begin / GEMM_PIECE; i * GEMM_PIECE < piece.row_end; i++)
+        for (int64_t j = piece.col_begin / GEMM_PIECE; j * GEMM_PIECE < piece.col_end; j++) {
+            const size_t by_cols = (size_t)(i * col_blocks + j), by_rows = (size_t)(j * row_blocks + i);
+            pack(w + (i * cols + j) * GEMM_PIECE, cols, tdm_min_i64(GEMM_PIECE, rows - i * GEMM_PIECE),
+                 tdm_min_i64(GEMM_PIECE, cols - j * GEMM_PIECE),
+                 along_cols ? (unsigned char *)along_cols + by_cols * block_bytes : NULL,
+                 along_rows ? (unsigned char *)along_rows + by_rows * block_bytes : NULL);
+        }
+    _mm_sfence(); /* streaming stores are seen after it */
 }
 
 /* ---- Memory that is wanted in L2 later, in rows: fetched bit by bit while something else is multiplied, and
