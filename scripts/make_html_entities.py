@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes src/data/text_entities.inc: HTML5's named character references as html.unescape knows them.
+"""Writes src/text/text_entities.inc: HTML5's named character references as html.unescape knows them.
 
-usage: scripts/make_html_entities.py > src/data/text_entities.inc
+usage: scripts/make_html_entities.py > src/text/text_entities.inc
 Source: Python's html.entities.html5 (the WHATWG list). Rows are sorted by name, byte-wise; the last column says
 whether the reference also stands without its semicolon.
 """

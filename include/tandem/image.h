@@ -70,7 +70,7 @@ typedef struct tdm_image_policy {
 /* From the tower's configuration. */
 tdm_image_policy tdm_image_policy_of(const tdm_tower_config *tower);
 
-/* What happens to one view of an image. Rows stand in src/data/augment_table.h. */
+/* What happens to one view of an image. Rows stand in src/image/augment_table.h. */
 typedef struct tdm_augment_config {
     double crop_min_scale, crop_max_scale, crop_min_ratio, crop_max_ratio;
     double flip, jitter, brightness, contrast, saturation, hue, gray;

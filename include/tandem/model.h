@@ -3,12 +3,12 @@
 #define TANDEM_MODEL_H
 
 #include "tandem/config.h"
+#include "tandem/nn.h"
 #include "tandem/ops.h"
 #include "tandem/params.h"
+#include "tandem/views.h"
 
 typedef struct tdm_model tdm_model;
-
-typedef enum tdm_modality { TDM_IMAGE, TDM_TEXT, TDM_MODALITIES } tdm_modality;
 
 /* Declares the rows in `params` (empty before; owned by the caller and outliving the model): image tower,
  * text tower, logit_scale. config is read during the call only. max_rows: the most samples that one forward
@@ -63,30 +63,20 @@ typedef struct tdm_tower_input {
     const int64_t *seq;    /* [n+1]; seq[0] may be > 0 (a slice of a batch): token is indexed by it */
     const int64_t *sample; /* [n] keys of dropout; may be NULL without dropout */
 } tdm_tower_input;
-/* Dropout is on when train; its masks are keyed by (seed, step, sample). */
-typedef struct tdm_tower_mode {
-    bool train;
-    uint64_t seed, step;
-} tdm_tower_mode;
-
 /* Pooled features before normalisation, f32 [n][embed_dim]; keeps no activations. */
 TDM_CHECKED tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
-                                       const tdm_tower_mode *mode, float *features);
+                                       const tdm_pass *mode, float *features);
 /* The same and keeps, according to the plan, activations for one tdm_model_backward of the same
  * modality and what that reads of the input: image, or token. Several forwards may wait for their backwards,
  * which come in the opposite order. */
 TDM_CHECKED tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality,
-                                         const tdm_tower_input *input, const tdm_tower_mode *mode,
-                                         float *features);
+                                         const tdm_tower_input *input, const tdm_pass *mode, float *features);
 /* Makes the gradients of the rows that begin in a stretch of the arena count as zero: the next backward of
  * their tower writes what is not cleared, and must come before they are read. */
 void tdm_model_clear_gradients(tdm_model *model, tdm_span stretch);
 /* Of the last tdm_model_forward of the modality that still waits. Adds the gradients of trained rows to
  * params->grad, and computes nothing below the lowest of them. Frozen
- * rows above it may receive something too, which means nothing. `final_from`, unless NULL, is told after each
- * layer: the arena from `begin` to the end of this tower's rows has its final gradient if this was the last
- * chunk. */
-typedef void tdm_final_from(void *context, int64_t begin);
+ * rows above it may receive something too, which means nothing. final_from may be NULL. */
 TDM_CHECKED tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const float *dfeatures,
                                           tdm_final_from *final_from, void *context);
 

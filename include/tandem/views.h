@@ -2,6 +2,8 @@
 #ifndef TANDEM_VIEWS_H
 #define TANDEM_VIEWS_H
 
+typedef enum tdm_modality { TDM_IMAGE, TDM_TEXT, TDM_MODALITIES } tdm_modality;
+
 typedef enum tdm_image_view {
     TDM_VIEW_IMAGE_PLAIN, /* resized and cropped as for evaluation */
     TDM_VIEW_IMAGE_AUG_1, /* augmented as `augment` says */

@@ -1,21 +1,3 @@
-# stb's headers hold code: as a system directory their warnings are left out. Its arithmetic on damaged files
-# relies on wrapping integers.
-target_include_directories(tandem_data_objects SYSTEM PRIVATE ${STB_INCLUDE_DIR})
-set_source_files_properties(${root}/src/data/image_stb.c PROPERTIES COMPILE_OPTIONS "-Wno-unused-function;-fwrapv")
-# The inner loops are compiled once per instruction set; the choice is made at run time (image_kernels.c). All give the
-# same bits, so nothing may be contracted.
-set(kernel_flags -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
-set_source_files_properties(${root}/src/data/image_kernels_generic.c PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
-  set_source_files_properties(${root}/src/data/image_kernels_avx2.c PROPERTIES COMPILE_OPTIONS
-                              "${kernel_flags};-march=x86-64-v3;-mprefer-vector-width=256")
-  set_source_files_properties(${root}/src/data/image_kernels_avx512.c PROPERTIES COMPILE_OPTIONS
-                              "${kernel_flags};-march=x86-64-v4;-mprefer-vector-width=512")
-else()
-  set_source_files_properties(${root}/src/data/image_kernels_avx2.c ${root}/src/data/image_kernels_avx512.c PROPERTIES
-                              HEADER_FILE_ONLY TRUE)
-endif()
-
 add_executable(loader_bench EXCLUDE_FROM_ALL ${root}/bench/loader_bench.c)
 target_link_libraries(loader_bench PRIVATE tandem_data)
 add_dependencies(benchmarks loader_bench)

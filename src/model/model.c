@@ -48,7 +48,8 @@ static tdm_status find_towers(const tdm_config *config, const tower_type *found[
 
 static void set_levels(const tdm_model *model, tdm_recompute blocks)
 {
-    for (int i = 0; i < TDM_MODALITIES; i++) model->tower[i]->level = (tape_level)(KEEP_ALL - (int)blocks);
+    for (int i = 0; i < TDM_MODALITIES; i++)
+        model->tower[i]->scope.level = (tdm_keep)(TDM_KEEP_ALL - (int)blocks);
 }
 
 static tdm_status check_levels(const tdm_model *model, tdm_recompute blocks)
@@ -115,22 +116,19 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
     m->logit_scale_max = config->model.logit_scale_max;
     m->context_length = config->model.text.context_length;
     const tower_setup setup = {.config = config,
-                               .ops = ops,
-                               .params = params,
-                               .scratch = &m->scratch,
-                               .rank_sum = &m->rank_sum,
-                               .train = train};
+                               .nn = {.ops = ops, .params = params, .scratch = &m->scratch, .train = train},
+                               .rank_sum = &m->rank_sum};
     m->packed_bytes = -tdm_memory_used().bytes;
     for (int i = 0; i < TDM_MODALITIES; i++) {
         const int64_t first_row = params->count;
         TDM_TRY(types[i]->create(&setup, &m->tower[i]));
-        m->tower[i]->first_row = m->tower[i]->lowest_row = first_row;
-        m->tower[i]->end_row = params->count;
+        m->tower[i]->scope.first_row = m->tower[i]->scope.lowest_row = first_row;
+        m->tower[i]->scope.end_row = params->count;
         for (int64_t row = first_row; row < params->count; row++) params->row[row].tower = i;
     }
     m->packed_bytes += tdm_memory_used().bytes;
-    TDM_TRY(declare(params, &m->logit_scale, TDM_INIT_CONSTANT, config->model.logit_scale_init, 0, NULL, "",
-                    "logit_scale"));
+    TDM_TRY(tdm_declare(params, &m->logit_scale, TDM_INIT_CONSTANT, config->model.logit_scale_init, 0, NULL,
+                        "", "logit_scale"));
     set_levels(m, TDM_RECOMPUTE_NOTHING);
     const tdm_model_plan one_call = {.batch = max_rows, .chunk = max_rows, .views = {1, 1}};
     return reserve(m, &one_call, train);
@@ -182,11 +180,11 @@ void tdm_model_update_statistics(tdm_model *model, bool apply)
 
 static tdm_status load_tower(tdm_model *model, tower *self, bool only_trained)
 {
-    int64_t row = self->first_row;
-    while (row < self->end_row && !is_trained(model->params, row)) row++;
-    self->lowest_row = row;
-    self->only_trained = only_trained;
-    if (only_trained && row == self->end_row) return TDM_OK;
+    int64_t row = self->scope.first_row;
+    while (row < self->scope.end_row && !tdm_is_trained(model->params, row)) row++;
+    self->scope.lowest_row = row;
+    self->scope.only_trained = only_trained;
+    if (only_trained && row == self->scope.end_row) return TDM_OK;
     model->packed_bytes -= tdm_memory_used().bytes;
     const tdm_status status = self->type->load(self);
     model->packed_bytes += tdm_memory_used().bytes;
@@ -208,18 +206,18 @@ tdm_status tdm_model_load_trained(tdm_model *model)
 bool tdm_model_trains(const tdm_model *model, tdm_modality modality)
 {
     const tower *self = model->tower[modality];
-    return self->lowest_row < self->end_row;
+    return self->scope.lowest_row < self->scope.end_row;
 }
 
 tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
-                           const tdm_tower_mode *mode, float *features)
+                           const tdm_pass *mode, float *features)
 {
     tower *self = model->tower[modality];
     return self->type->forward(self, input, mode, false, features);
 }
 
 tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
-                             const tdm_tower_mode *mode, float *features)
+                             const tdm_pass *mode, float *features)
 {
     tower *self = model->tower[modality];
     return self->type->forward(self, input, mode, tdm_model_trains(model, modality), features);
@@ -245,7 +243,7 @@ tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const flo
 {
     tower *self = model->tower[modality];
     if (tdm_model_trains(model, modality)) return self->type->backward(self, dfeatures, final_from, context);
-    if (final_from) final_from(context, model->params->row[self->first_row].offset);
+    if (final_from) final_from(context, model->params->row[self->scope.first_row].offset);
     return TDM_OK;
 }
 
@@ -258,17 +256,17 @@ double tdm_model_backward_share(const tdm_model *model, tdm_modality modality)
 
 float *tdm_model_logit_scale(tdm_model *model)
 {
-    return weight_of(model->params, model->logit_scale);
+    return tdm_weight_of(model->params, model->logit_scale);
 }
 
 float *tdm_model_dlogit_scale(tdm_model *model)
 {
-    return grad_of(model->params, model->logit_scale);
+    return tdm_grad_of(model->params, model->logit_scale);
 }
 
 void tdm_model_clamp(tdm_model *model)
 {
-    if (!is_trained(model->params, model->logit_scale)) return;
+    if (!tdm_is_trained(model->params, model->logit_scale)) return;
     float *scale = tdm_model_logit_scale(model);
     if (*scale > (float)model->logit_scale_max) *scale = (float)model->logit_scale_max;
     if (*scale < 0.0f) *scale = 0.0f;
@@ -286,10 +284,10 @@ tdm_status tdm_model_memory_estimate(const tdm_model *model, const tdm_model_pla
     memory->moments = 2 * (int64_t)sizeof(float) * trained;
     memory->packed = model->packed_bytes;
     TDM_TRY(check_levels(model, plan->blocks));
-    const tape_level present = model->tower[0]->level;
+    const tdm_keep present = model->tower[0]->scope.level;
     set_levels(model, plan->blocks);
     const tdm_status status = plan_bytes(model, plan, true, tokens_per_caption, &memory->activations);
-    set_levels(model, (tdm_recompute)(KEEP_ALL - (int)present));
+    set_levels(model, (tdm_recompute)(TDM_KEEP_ALL - (int)present));
     return status;
 }
 

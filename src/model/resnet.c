@@ -36,13 +36,13 @@ static tdm_status block_load(resnet *r, block *b)
 static tdm_status block_reserve(resnet *r, block *b, int64_t n)
 {
     const block_shape *s = &b->shape;
-    TAKE_ACT(r->scratch, r->ops, n * pixels_in(s) * s->planes, &b->y1);
-    TAKE_ACT(r->scratch, r->ops, n * pixels_out(s) * s->planes, &b->y2);
+    TDM_TAKE_ACT(r->scratch, r->ops, n * pixels_in(s) * s->planes, &b->y1);
+    TDM_TAKE_ACT(r->scratch, r->ops, n * pixels_out(s) * s->planes, &b->y2);
     TDM_TRY(unit_reserve(r, &b->a, n));
     TDM_TRY(unit_reserve(r, &b->b, n));
     TDM_TRY(unit_reserve(r, &b->c, n));
     if (!has_projection(s)) return TDM_OK;
-    if (s->stride > 1) TAKE_ACT(r->scratch, r->ops, n * pixels_out(s) * s->in, &b->pooled);
+    if (s->stride > 1) TDM_TAKE_ACT(r->scratch, r->ops, n * pixels_out(s) * s->in, &b->pooled);
     return unit_reserve(r, &b->d, n);
 }
 
@@ -53,7 +53,7 @@ static tdm_status middle_forward(resnet *r, block *b, int64_t n, bool keep)
     if (s->stride == 1) return unit_forward(r, &b->b, n, keep, b->y1, NULL, true, b->y2);
     const size_t mark = tdm_scratch_mark(r->scratch);
     void *full;
-    TAKE_ACT(r->scratch, r->ops, n * pixels_in(s) * s->planes, &full);
+    TDM_TAKE_ACT(r->scratch, r->ops, n * pixels_in(s) * s->planes, &full);
     TDM_TRY(unit_forward(r, &b->b, n, keep, b->y1, NULL, true, full));
     tdm_average_pool_forward(r->ops, n, s->height, s->width, s->planes, full, b->y2);
     tdm_scratch_rewind(r->scratch, mark);
@@ -86,7 +86,7 @@ static tdm_status residual_way_backward(resnet *r, block *b, void *g, void *dx, 
     const block_shape *s = &b->shape;
     *identity = g;
     if (!has_projection(s)) return TDM_OK;
-    TAKE_ACT(r->scratch, r->ops, r->n * pixels_out(s) * s->in, identity);
+    TDM_TAKE_ACT(r->scratch, r->ops, r->n * pixels_out(s) * s->in, identity);
     TDM_TRY(unit_backward(r, &b->d, false, g, g, *identity));
     if (s->stride == 1) return TDM_OK;
     tdm_average_pool_backward(r->ops, r->n, s->height, s->width, s->in, *identity, true, dx);
@@ -101,13 +101,13 @@ static tdm_status block_backward(resnet *r, block *b, void *g, void *dx)
     const size_t mark = tdm_scratch_mark(r->scratch);
     const int64_t in = r->n * pixels_in(s), out = r->n * pixels_out(s);
     void *dc, *dy2, *full, *dy1, *identity;
-    TAKE_ACT(r->scratch, r->ops, out * s->planes * EXPANSION, &dc);
-    TAKE_ACT(r->scratch, r->ops, out * s->planes, &dy2);
-    TAKE_ACT(r->scratch, r->ops, in * s->planes, &dy1);
+    TDM_TAKE_ACT(r->scratch, r->ops, out * s->planes * EXPANSION, &dc);
+    TDM_TAKE_ACT(r->scratch, r->ops, out * s->planes, &dy2);
+    TDM_TAKE_ACT(r->scratch, r->ops, in * s->planes, &dy1);
     TDM_TRY(unit_backward(r, &b->c, false, g, dc, dy2));
     full = dy2;
     if (s->stride > 1) {
-        TAKE_ACT(r->scratch, r->ops, in * s->planes, &full);
+        TDM_TAKE_ACT(r->scratch, r->ops, in * s->planes, &full);
         tdm_average_pool_backward(r->ops, r->n, s->height, s->width, s->planes, dy2, false, full);
     }
     TDM_TRY(unit_backward(r, &b->b, true, full, full, dy1));
@@ -131,12 +131,12 @@ static tdm_status stem_forward(resnet *r, const tdm_tower_input *input, bool kee
 {
     const int64_t n = input->n, rows = n * r->stem[0].pixels;
     void *windows;
-    TAKE_ACT(r->scratch, r->ops, rows * WINDOW, &windows);
-    for (int i = 0; i < STEM - 1; i++) TAKE_ACT(r->scratch, r->ops, rows * r->stem[i].out, &r->stem_y[i]);
+    TDM_TAKE_ACT(r->scratch, r->ops, rows * WINDOW, &windows);
+    for (int i = 0; i < STEM - 1; i++) TDM_TAKE_ACT(r->scratch, r->ops, rows * r->stem[i].out, &r->stem_y[i]);
     for (int i = 0; i < STEM; i++) TDM_TRY(unit_reserve(r, &r->stem[i], n));
     const size_t mark = tdm_scratch_mark(r->scratch);
     void *full;
-    TAKE_ACT(r->scratch, r->ops, rows * r->width, &full);
+    TDM_TAKE_ACT(r->scratch, r->ops, rows * r->width, &full);
     tdm_image_windows(r->ops, n, r->height, r->width_px, 3, 2, 1, input->image, r->mean, r->std, windows);
     TDM_TRY(unit_forward(r, &r->stem[0], n, keep, windows, NULL, true, r->stem_y[0]));
     TDM_TRY(unit_forward(r, &r->stem[1], n, keep, r->stem_y[0], NULL, true, r->stem_y[1]));
@@ -151,9 +151,9 @@ static tdm_status stem_backward(resnet *r, const void *g)
     const size_t mark = tdm_scratch_mark(r->scratch);
     const int64_t rows = r->n * r->stem[0].pixels;
     void *full, *dy1, *dy0;
-    TAKE_ACT(r->scratch, r->ops, rows * r->width, &full);
-    TAKE_ACT(r->scratch, r->ops, rows * r->stem[1].out, &dy1);
-    TAKE_ACT(r->scratch, r->ops, rows * r->stem[0].out, &dy0);
+    TDM_TAKE_ACT(r->scratch, r->ops, rows * r->width, &full);
+    TDM_TAKE_ACT(r->scratch, r->ops, rows * r->stem[1].out, &dy1);
+    TDM_TAKE_ACT(r->scratch, r->ops, rows * r->stem[0].out, &dy0);
     tdm_average_pool_backward(r->ops, r->n, r->height / 2, r->width_px / 2, r->width, g, false, full);
     TDM_TRY(unit_backward(r, &r->stem[2], true, full, full, dy1));
     TDM_TRY(unit_backward(r, &r->stem[1], true, dy1, dy1, dy0));
@@ -189,20 +189,21 @@ static tdm_status resnet_load(tower *base)
     for (int i = 0; i < STEM; i++) TDM_TRY(unit_load(r, &r->stem[i]));
     for (int64_t i = 0; i < r->blocks; i++) TDM_TRY(block_load(r, &r->block[i]));
     for (int i = 0; i < 3; i++)
-        TDM_TRY(load_linear(base, p, r->pool.linear[i], r->pool.weight[i], r->pool.bias[i], r->train));
+        TDM_TRY(tdm_load_linear(&base->scope, p, r->pool.linear[i], r->pool.weight[i], r->pool.bias[i],
+                                r->train));
     return TDM_OK;
 }
 
 static tdm_status forward_keeping(resnet *r, const tdm_tower_input *input, void **last)
 {
     const int64_t n = input->n;
-    TAKE_ACT(r->scratch, r->ops, n * pixels_in(&r->block[0].shape) * r->width, &r->stream0);
+    TDM_TAKE_ACT(r->scratch, r->ops, n * pixels_in(&r->block[0].shape) * r->width, &r->stream0);
     TDM_TRY(stem_forward(r, input, true, r->stream0));
     void *x = r->stream0;
     for (int64_t i = 0; i < r->blocks; i++) {
         block *b = &r->block[i];
         void *out;
-        TAKE_ACT(r->scratch, r->ops, n * pixels_out(&b->shape) * b->shape.planes * EXPANSION, &out);
+        TDM_TAKE_ACT(r->scratch, r->ops, n * pixels_out(&b->shape) * b->shape.planes * EXPANSION, &out);
         TDM_TRY(block_reserve(r, b, n));
         TDM_TRY(block_forward(r, b, n, true, x, out));
         x = out;
@@ -216,7 +217,7 @@ static tdm_status forward_lean(resnet *r, const tdm_tower_input *input, void **l
 {
     const int64_t n = input->n;
     void *stream[2];
-    for (int i = 0; i < 2; i++) TAKE_ACT(r->scratch, r->ops, n * r->stream_values, &stream[i]);
+    for (int i = 0; i < 2; i++) TDM_TAKE_ACT(r->scratch, r->ops, n * r->stream_values, &stream[i]);
     const size_t mark = tdm_scratch_mark(r->scratch);
     TDM_TRY(stem_forward(r, input, false, stream[0]));
     tdm_scratch_rewind(r->scratch, mark);
@@ -229,15 +230,15 @@ static tdm_status forward_lean(resnet *r, const tdm_tower_input *input, void **l
     return TDM_OK;
 }
 
-static tdm_status resnet_forward(tower *base, const tdm_tower_input *input, const tdm_tower_mode *mode,
-                                 bool keep, float *features)
+static tdm_status resnet_forward(tower *base, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
+                                 float *features)
 {
     resnet *r = (resnet *)base;
     const size_t mark = tdm_scratch_mark(r->scratch);
     resnet_kept *k = NULL;
     if (keep) {
-        TAKE(r->scratch, 1, &k);
-        TAKE(r->scratch, r->blocks, &k->blocks);
+        TDM_TAKE(r->scratch, 1, &k);
+        TDM_TAKE(r->scratch, r->blocks, &k->blocks);
     }
     r->n = input->n;
     r->batch_stats = mode->train && r->sync;
@@ -277,14 +278,14 @@ static tdm_status resnet_backward(tower *base, const float *dfeatures, tdm_final
     const block *last = &r->block[r->blocks - 1];
     void *g, *dx;
     restore(r, k);
-    TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &g);
-    TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &dx);
+    TDM_TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &g);
+    TDM_TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &dx);
     TDM_TRY(pool_backward(r, dfeatures, g));
-    if (goes_below(base, r->pool.position))
+    if (tdm_goes_below(&base->scope, r->pool.position))
         tdm_residual_backward(r->ops, r->n * r->pool.pixels * r->pool.width, last->out, g, NULL, g);
     if (final_from) final_from(context, p->row[r->pool.position].offset);
     int64_t end_row = r->pool.position; /* of the rows of the blocks still to come */
-    for (int64_t i = r->blocks - 1; i >= 0 && goes_below(base, end_row); i--) {
+    for (int64_t i = r->blocks - 1; i >= 0 && tdm_goes_below(&base->scope, end_row); i--) {
         TDM_TRY(block_backward(r, &r->block[i], g, dx));
         end_row = r->block[i].a.weight;
         if (final_from) final_from(context, p->row[r->block[i].a.weight].offset);
@@ -292,7 +293,7 @@ static tdm_status resnet_backward(tower *base, const float *dfeatures, tdm_final
         g = dx;
         dx = swap;
     }
-    if (goes_below(base, r->block[0].a.weight)) TDM_TRY(stem_backward(r, g));
+    if (tdm_goes_below(&base->scope, r->block[0].a.weight)) TDM_TRY(stem_backward(r, g));
     if (final_from) final_from(context, p->row[r->stem[0].weight].offset);
     base->kept = k->below;
     tdm_scratch_rewind(r->scratch, k->mark);
@@ -391,7 +392,7 @@ static double resnet_backward_share(const tower *base)
             const int64_t row = units[k]->weight;
             const double products = (double)units[k]->pixels * (double)r->params->row[row].size;
             all += 2.0 * products;
-            done += products * (is_trained(r->params, row) + goes_below(base, row));
+            done += products * (tdm_is_trained(r->params, row) + tdm_goes_below(&base->scope, row));
         }
     }
     return done / all;
@@ -418,11 +419,11 @@ static tdm_status resnet_build(resnet *r, const tower_setup *setup)
     const tdm_config *config = setup->config;
     const tdm_tower_config *c = &config->model.image;
     r->base.type = &tower_resnet;
-    r->ops = setup->ops;
-    r->params = setup->params;
-    r->scratch = setup->scratch;
+    r->ops = setup->nn.ops;
+    r->params = setup->nn.params;
+    r->scratch = setup->nn.scratch;
     r->rank_sum = setup->rank_sum;
-    r->train = setup->train;
+    r->train = setup->nn.train;
     r->sync = !strcmp(c->batch_stats, "sync");
     r->height = c->height_px;
     r->width_px = c->width_px;
@@ -437,10 +438,10 @@ static tdm_status resnet_build(resnet *r, const tower_setup *setup)
     for (int64_t i = 0; i < r->blocks; i++) {
         const block_shape s = shape_of_block(c, i);
         TDM_TRY(block_create(r, &s, &r->block[i]));
-        set_layer(r->params, r->block[i].a.weight, i + 1);
+        tdm_set_layer(r->params, r->block[i].a.weight, i + 1);
     }
     TDM_TRY(pool_create(r, c));
-    set_layer(r->params, r->pool.position, r->blocks + 1);
+    tdm_set_layer(r->params, r->pool.position, r->blocks + 1);
     TDM_TRY(TDM_ALLOC(2 * r->widest + 1, &r->sum));
     return TDM_ALLOC(2 * r->widest, &r->moments);
 }

@@ -16,11 +16,11 @@ tdm_status unit_create(resnet *r, const char *prefix, const char *conv, const ch
     u->out = out;
     r->widest = tdm_max_i64(r->widest, out);
     snprintf(at, sizeof(at), "%s.%s", prefix, conv);
-    TDM_TRY(declare(p, &u->weight, TDM_INIT_UNIFORM, bound, 4, (int64_t[]){out, in, kernel, kernel}, at,
-                    "weight"));
+    TDM_TRY(tdm_declare(p, &u->weight, TDM_INIT_UNIFORM, bound, 4, (int64_t[]){out, in, kernel, kernel}, at,
+                        "weight"));
     snprintf(at, sizeof(at), "%s.%s", prefix, norm);
-    TDM_TRY(declare(p, &u->gamma, TDM_INIT_CONSTANT, gamma, 1, (int64_t[]){out}, at, "weight"));
-    TDM_TRY(declare(p, &u->beta, TDM_INIT_ZERO, 0, 1, (int64_t[]){out}, at, "bias"));
+    TDM_TRY(tdm_declare(p, &u->gamma, TDM_INIT_CONSTANT, gamma, 1, (int64_t[]){out}, at, "weight"));
+    TDM_TRY(tdm_declare(p, &u->beta, TDM_INIT_ZERO, 0, 1, (int64_t[]){out}, at, "bias"));
     char name[96];
     snprintf(name, sizeof(name), "%s.running_mean", at);
     TDM_TRY(tdm_params_add_buffer(p, name, 1, (int64_t[]){out}, TDM_INIT_ZERO, 0, &u->mean));
@@ -43,17 +43,17 @@ void unit_destroy(unit *u)
 
 tdm_status unit_load(resnet *r, unit *u)
 {
-    if (r->base.only_trained && !is_trained(r->params, u->weight)) return TDM_OK;
-    return tdm_conv_load(u->conv, weight_of(r->params, u->weight), r->train);
+    if (r->base.scope.only_trained && !tdm_is_trained(r->params, u->weight)) return TDM_OK;
+    return tdm_conv_load(u->conv, tdm_weight_of(r->params, u->weight), r->train);
 }
 
 tdm_status unit_reserve(resnet *r, unit *u, int64_t n)
 {
-    TAKE_ACT(r->scratch, r->ops, n * u->pixels * u->out, &u->c);
-    TAKE(r->scratch, u->out, &u->norm.mean);
-    TAKE(r->scratch, u->out, &u->norm.rstd);
-    TAKE(r->scratch, u->out, &u->norm.scale);
-    TAKE(r->scratch, u->out, &u->norm.shift);
+    TDM_TAKE_ACT(r->scratch, r->ops, n * u->pixels * u->out, &u->c);
+    TDM_TAKE(r->scratch, u->out, &u->norm.mean);
+    TDM_TAKE(r->scratch, u->out, &u->norm.rstd);
+    TDM_TAKE(r->scratch, u->out, &u->norm.scale);
+    TDM_TAKE(r->scratch, u->out, &u->norm.shift);
     return TDM_OK;
 }
 
@@ -67,8 +67,8 @@ static void note_statistics(resnet *r, unit *u, const float *mean, const float *
 {
     const size_t bytes = sizeof(float) * (size_t)u->out;
     if (!u->noted) {
-        memcpy(u->next_mean, weight_of(r->params, u->mean), bytes);
-        memcpy(u->next_variance, weight_of(r->params, u->variance), bytes);
+        memcpy(u->next_mean, tdm_weight_of(r->params, u->mean), bytes);
+        memcpy(u->next_variance, tdm_weight_of(r->params, u->variance), bytes);
         u->noted = true;
     }
     const double unbiased = u->count > 1.0 ? u->count / (u->count - 1.0) : 1.0;
@@ -83,7 +83,7 @@ static void note_statistics(resnet *r, unit *u, const float *mean, const float *
 static void unit_statistics(resnet *r, unit *u, int64_t n, bool keep)
 {
     const tdm_params *p = r->params;
-    const float *mean = weight_of(p, u->mean), *variance = weight_of(p, u->variance);
+    const float *mean = tdm_weight_of(p, u->mean), *variance = tdm_weight_of(p, u->variance);
     if (r->batch_stats) {
         const int64_t w = u->out, t = n * u->pixels;
         float *batch_mean = r->moments, *batch_variance = r->moments + w;
@@ -100,7 +100,8 @@ static void unit_statistics(resnet *r, unit *u, int64_t n, bool keep)
         mean = batch_mean;
         variance = batch_variance;
     }
-    tdm_batchnorm_prepare(u->out, mean, variance, weight_of(p, u->gamma), weight_of(p, u->beta), &u->norm);
+    tdm_batchnorm_prepare(u->out, mean, variance, tdm_weight_of(p, u->gamma), tdm_weight_of(p, u->beta),
+                          &u->norm);
 }
 
 tdm_status unit_forward(resnet *r, unit *u, int64_t n, bool keep, const void *x, const void *residual,
@@ -117,7 +118,7 @@ tdm_status unit_backward(resnet *r, unit *u, bool relu, const void *dy, void *dc
 {
     const tdm_params *p = r->params;
     const int64_t w = u->out, t = r->n * u->pixels;
-    float *dgamma = grad_of(p, u->gamma), *dbeta = grad_of(p, u->beta);
+    float *dgamma = tdm_grad_of(p, u->gamma), *dbeta = tdm_grad_of(p, u->beta);
     if (r->batch_stats)
         tdm_batchnorm_backward_sums(r->ops, t, w, u->c, dy, &u->norm, relu, r->sum);
     else
@@ -130,8 +131,8 @@ tdm_status unit_backward(resnet *r, unit *u, bool relu, const void *dy, void *dc
         sum_over_ranks(r, r->sum, 2 * w);
         tdm_batchnorm_backward_data(r->ops, t, w, u->c, dy, &u->norm, relu, r->sum, u->count, dc);
     }
-    if (is_trained(p, u->weight))
-        TDM_TRY(tdm_conv_backward_weight(u->conv, r->n, u->x, dc, grad_of(p, u->weight)));
+    if (tdm_is_trained(p, u->weight))
+        TDM_TRY(tdm_conv_backward_weight(u->conv, r->n, u->x, dc, tdm_grad_of(p, u->weight)));
     return dx ? tdm_conv_backward_data(u->conv, r->n, dc, dx) : TDM_OK;
 }
 
@@ -139,8 +140,8 @@ void unit_update(resnet *r, unit *u, bool apply)
 {
     const size_t bytes = sizeof(float) * (size_t)u->out;
     if (u->noted && apply) {
-        memcpy(weight_of(r->params, u->mean), u->next_mean, bytes);
-        memcpy(weight_of(r->params, u->variance), u->next_variance, bytes);
+        memcpy(tdm_weight_of(r->params, u->mean), u->next_mean, bytes);
+        memcpy(tdm_weight_of(r->params, u->variance), u->next_variance, bytes);
     }
     u->noted = false;
 }

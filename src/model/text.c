@@ -10,13 +10,13 @@
 typedef struct text_kept {
     struct text_kept *below; /* the one before */
     size_t mark;             /* where this one begins */
-    packed rows;
+    tdm_sequences rows;
     int64_t n;
     const int32_t *token;                 /* of the first caption of the input, borrowed */
     int64_t *seq, *sample, *end_row;      /* [n+2], [n+1], [n] */
     float *x;                             /* the blocks' input [t][width] */
     float *pooled, *mean, *rstd, *normed; /* end tokens before and after ln_final [n][width] */
-    transformer_tape *blocks;
+    tdm_transformer_tape *blocks;
 } text_kept;
 
 typedef struct text {
@@ -26,34 +26,34 @@ typedef struct text {
     tdm_scratch *scratch;
     int64_t context, vocab, width, embed_dim;
     int64_t table, position, ln_final_weight, ln_final_bias, projection;
-    transformer *blocks;
+    tdm_transformer *blocks;
 } text;
 
 static void text_destroy(tower **base)
 {
     text *x = (text *)*base;
     if (!x) return;
-    transformer_destroy(&x->blocks);
+    tdm_transformer_destroy(&x->blocks);
     tdm_free(x);
     *base = NULL;
 }
 
 static tdm_status text_load(tower *base)
 {
-    return transformer_load(((text *)base)->blocks);
+    return tdm_transformer_load(((text *)base)->blocks);
 }
 
 /* Room for n captions in t rows. */
 static tdm_status kept_take(const text *x, tdm_scratch *s, int64_t n, int64_t t, text_kept *k)
 {
-    TAKE(s, n + 2, &k->seq);
-    TAKE(s, n + 1, &k->sample);
-    TAKE(s, n, &k->end_row);
-    TAKE(s, n * x->width, &k->pooled);
-    TAKE(s, n * x->width, &k->normed);
-    TAKE(s, n, &k->mean);
-    TAKE(s, n, &k->rstd);
-    TAKE(s, t * x->width, &k->x);
+    TDM_TAKE(s, n + 2, &k->seq);
+    TDM_TAKE(s, n + 1, &k->sample);
+    TDM_TAKE(s, n, &k->end_row);
+    TDM_TAKE(s, n * x->width, &k->pooled);
+    TDM_TAKE(s, n * x->width, &k->normed);
+    TDM_TAKE(s, n, &k->mean);
+    TDM_TAKE(s, n, &k->rstd);
+    TDM_TAKE(s, t * x->width, &k->x);
     return TDM_OK;
 }
 
@@ -83,11 +83,11 @@ static void fill_rows(const tdm_tower_input *input, int64_t t, text_kept *k)
     for (int64_t i = 0; i < n; i++) k->sample[i] = input->sample ? input->sample[i] : 0;
     k->sample[n] = 0;
     k->seq[n + 1] = t;
-    k->rows = (packed){.t = t, .n_seq = n + 1, .seq = k->seq, .sample = k->sample};
+    k->rows = (tdm_sequences){.t = t, .n_seq = n + 1, .seq = k->seq, .sample = k->sample};
 }
 
-static tdm_status text_forward(tower *base, const tdm_tower_input *input, const tdm_tower_mode *mode,
-                               bool keep, float *features)
+static tdm_status text_forward(tower *base, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
+                               float *features)
 {
     text *x = (text *)base;
     const tdm_params *p = x->params;
@@ -96,20 +96,20 @@ static tdm_status text_forward(tower *base, const tdm_tower_input *input, const 
     const size_t mark = tdm_scratch_mark(x->scratch);
     text_kept *k;
     TDM_TRY(check_tokens(x, input));
-    TAKE(x->scratch, 1, &k);
+    TDM_TAKE(x->scratch, 1, &k);
     *k = (text_kept){.below = base->kept, .mark = mark};
     TDM_TRY(kept_take(x, x->scratch, n, t, k));
     fill_rows(input, t, k);
 
-    tdm_text_tokens_forward(x->ops, n, k->seq, w, k->token, weight_of(p, x->table), weight_of(p, x->position),
-                            k->x);
+    tdm_text_tokens_forward(x->ops, n, k->seq, w, k->token, tdm_weight_of(p, x->table),
+                            tdm_weight_of(p, x->position), k->x);
     memset(k->x + real * w, 0, sizeof(float) * (size_t)((t - real) * w));
-    TDM_TRY(transformer_forward(x->blocks, &k->rows, mode, k->x, n, k->end_row, k->pooled,
-                                keep ? &k->blocks : NULL));
-    tdm_layernorm_forward_f32(x->ops, n, w, k->pooled, weight_of(p, x->ln_final_weight),
-                              weight_of(p, x->ln_final_bias), k->normed, k->mean, k->rstd);
+    TDM_TRY(tdm_transformer_forward(x->blocks, &k->rows, mode, k->x, n, k->end_row, k->pooled,
+                                    keep ? &k->blocks : NULL));
+    tdm_layernorm_forward_f32(x->ops, n, w, k->pooled, tdm_weight_of(p, x->ln_final_weight),
+                              tdm_weight_of(p, x->ln_final_bias), k->normed, k->mean, k->rstd);
     TDM_TRY(tdm_gemm(x->ops, false, false, n, x->embed_dim, w, 1.0f, k->normed, w,
-                     weight_of(p, x->projection), x->embed_dim, 0.0f, features, x->embed_dim));
+                     tdm_weight_of(p, x->projection), x->embed_dim, 0.0f, features, x->embed_dim));
     if (keep)
         base->kept = k;
     else
@@ -124,16 +124,16 @@ static tdm_status output_backward(text *x, const text_kept *k, const float *dfea
     const int64_t n = k->n, w = x->width, e = x->embed_dim;
     const size_t mark = tdm_scratch_mark(x->scratch);
     float *dnormed;
-    TAKE(x->scratch, n * w, &dnormed);
-    if (is_trained(p, x->projection))
+    TDM_TAKE(x->scratch, n * w, &dnormed);
+    if (tdm_is_trained(p, x->projection))
         TDM_TRY(tdm_gemm(x->ops, true, false, w, e, n, 1.0f, k->normed, w, dfeatures, e, 1.0f,
-                         grad_of(p, x->projection), e));
-    if (!goes_below(&x->base, x->projection)) return TDM_OK;
-    TDM_TRY(tdm_gemm(x->ops, false, true, n, w, e, 1.0f, dfeatures, e, weight_of(p, x->projection), e, 0.0f,
-                     dnormed, w));
+                         tdm_grad_of(p, x->projection), e));
+    if (!tdm_goes_below(&x->base.scope, x->projection)) return TDM_OK;
+    TDM_TRY(tdm_gemm(x->ops, false, true, n, w, e, 1.0f, dfeatures, e, tdm_weight_of(p, x->projection), e,
+                     0.0f, dnormed, w));
     tdm_layernorm_backward_f32(x->ops, n, w, dnormed, k->pooled, k->mean, k->rstd,
-                               weight_of(p, x->ln_final_weight), dpooled, grad_of(p, x->ln_final_weight),
-                               grad_of(p, x->ln_final_bias));
+                               tdm_weight_of(p, x->ln_final_weight), dpooled,
+                               tdm_grad_of(p, x->ln_final_weight), tdm_grad_of(p, x->ln_final_bias));
     tdm_scratch_rewind(x->scratch, mark);
     return TDM_OK;
 }
@@ -146,16 +146,16 @@ static tdm_status text_backward(tower *base, const float *dfeatures, tdm_final_f
     const tdm_params *p = x->params;
     const int64_t n = k->n, w = x->width, t = k->rows.t;
     float *dpooled, *dx;
-    TAKE(x->scratch, t * w, &dx);
-    TAKE(x->scratch, n * w, &dpooled);
+    TDM_TAKE(x->scratch, t * w, &dx);
+    TDM_TAKE(x->scratch, n * w, &dpooled);
     TDM_TRY(output_backward(x, k, dfeatures, dpooled));
     if (final_from) final_from(context, p->row[x->ln_final_weight].offset);
-    if (goes_below(base, x->ln_final_weight)) {
-        TDM_TRY(transformer_backward(x->blocks, k->blocks, dpooled, dx, final_from, context));
+    if (tdm_goes_below(&base->scope, x->ln_final_weight)) {
+        TDM_TRY(tdm_transformer_backward(x->blocks, k->blocks, dpooled, dx, final_from, context));
     }
-    if (base->lowest_row <= x->position) /* positions or the table are trained */
-        tdm_text_tokens_backward(x->ops, n, k->seq, w, k->token, dx, grad_of(p, x->table),
-                                 grad_of(p, x->position));
+    if (base->scope.lowest_row <= x->position) /* positions or the table are trained */
+        tdm_text_tokens_backward(x->ops, n, k->seq, w, k->token, dx, tdm_grad_of(p, x->table),
+                                 tdm_grad_of(p, x->position));
     if (final_from) final_from(context, p->row[x->table].offset);
     base->kept = k->below;
     tdm_scratch_rewind(x->scratch, k->mark);
@@ -164,13 +164,13 @@ static tdm_status text_backward(tower *base, const float *dfeatures, tdm_final_f
 
 static double text_backward_share(const tower *base)
 {
-    return transformer_backward_share(((const text *)base)->blocks);
+    return tdm_transformer_backward_share(((const text *)base)->blocks);
 }
 
 static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
 {
     const tdm_tower_config *c = &config->model.text;
-    return transformer_flop(c->width, c->layers, c->mlp_ratio, n, tokens, tokens_squared, true) +
+    return tdm_transformer_flop(c->width, c->layers, c->mlp_ratio, n, tokens, tokens_squared, true) +
            2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
 
@@ -181,12 +181,12 @@ static tdm_status text_scratch_bytes(const tower *base, int64_t n, int64_t token
     const int64_t t = tdm_round_up(n * tokens_per_caption, TDM_ROW_STEP);
     const size_t gradients = sizeof(float) * (size_t)((t + 2 * n) * x->width) + 3 * 64;
     text_kept k;
-    transformer_bytes blocks;
-    TDM_TRY(transformer_scratch_bytes(x->blocks, t, n, &blocks));
+    tdm_transformer_bytes blocks;
+    TDM_TRY(tdm_transformer_scratch_bytes(x->blocks, t, n, &blocks));
     tdm_scratch kept = {.capacity_bytes = SIZE_MAX, .used_bytes = sizeof(k) + 64};
     TDM_TRY(kept_take(x, &kept, n, t, &k));
     *bytes = (tower_bytes){.kept = (int64_t)(kept.used_bytes + blocks.kept),
-                           .work = (int64_t)larger(blocks.forward, gradients + blocks.backward),
+                           .work = (int64_t)tdm_larger(blocks.forward, gradients + blocks.backward),
                            .lone = (int64_t)(kept.used_bytes + blocks.lone)};
     return TDM_OK;
 }
@@ -212,9 +212,9 @@ static tdm_status text_build(text *x, const tower_setup *setup)
     const tdm_config *config = setup->config;
     const tdm_tower_config *c = &config->model.text;
     x->base.type = &tower_text;
-    x->ops = setup->ops;
-    x->params = setup->params;
-    x->scratch = setup->scratch;
+    x->ops = setup->nn.ops;
+    x->params = setup->nn.params;
+    x->scratch = setup->nn.scratch;
     x->context = c->context_length;
     x->vocab = c->vocab_size;
     x->width = c->width;
@@ -222,13 +222,13 @@ static tdm_status text_build(text *x, const tower_setup *setup)
 
     const int64_t w = x->width;
     tdm_params *p = x->params;
-    TDM_TRY(declare(p, &x->table, TDM_INIT_NORMAL, 0.02, 2, (int64_t[]){x->vocab, w}, "",
-                    "token_embedding.weight"));
-    TDM_TRY(declare(p, &x->position, TDM_INIT_NORMAL, 0.01, 2, (int64_t[]){x->context, w}, "",
-                    "positional_embedding"));
-    const transformer_setup blocks = {
-        .tower = setup,
-        .owner = &x->base,
+    TDM_TRY(tdm_declare(p, &x->table, TDM_INIT_NORMAL, 0.02, 2, (int64_t[]){x->vocab, w}, "",
+                        "token_embedding.weight"));
+    TDM_TRY(tdm_declare(p, &x->position, TDM_INIT_NORMAL, 0.01, 2, (int64_t[]){x->context, w}, "",
+                        "positional_embedding"));
+    const tdm_transformer_setup blocks = {
+        .nn = &setup->nn,
+        .scope = &x->base.scope,
         .prefix = "transformer",
         .width = w,
         .layers = c->layers,
@@ -239,12 +239,12 @@ static tdm_status text_build(text *x, const tower_setup *setup)
         .dropout = config->model.dropout,
         .dropout_site = 4096,
     };
-    TDM_TRY(transformer_create(&blocks, &x->blocks));
-    TDM_TRY(declare(p, &x->ln_final_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "", "ln_final.weight"));
-    TDM_TRY(declare(p, &x->ln_final_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "", "ln_final.bias"));
-    TDM_TRY(declare(p, &x->projection, TDM_INIT_NORMAL, pow((double)w, -0.5), 2, (int64_t[]){w, x->embed_dim},
-                    "", "text_projection"));
-    set_layer(p, x->ln_final_weight, c->layers + 1);
+    TDM_TRY(tdm_transformer_create(&blocks, &x->blocks));
+    TDM_TRY(tdm_declare(p, &x->ln_final_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "", "ln_final.weight"));
+    TDM_TRY(tdm_declare(p, &x->ln_final_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "", "ln_final.bias"));
+    TDM_TRY(tdm_declare(p, &x->projection, TDM_INIT_NORMAL, pow((double)w, -0.5), 2,
+                        (int64_t[]){w, x->embed_dim}, "", "text_projection"));
+    tdm_set_layer(p, x->ln_final_weight, c->layers + 1);
     return TDM_OK;
 }
 

@@ -10,13 +10,13 @@
 typedef struct vit_kept {
     struct vit_kept *below; /* the one before */
     size_t mark;            /* where this one begins */
-    packed rows;
+    tdm_sequences rows;
     int64_t n;
     const uint8_t *image;
     int64_t *seq, *sample, *class_row;              /* [n+2], [n+1], [n] */
     float *x;                                       /* the blocks' input [t][width] */
     float *pooled, *post_mean, *post_rstd, *normed; /* class tokens before and after ln_post [n][width] */
-    transformer_tape *blocks;
+    tdm_transformer_tape *blocks;
     /* where something of the input end is trained; made again unless everything is kept */
     void *patch_rows;                /* [n·patches, rounded up][3·patch·patch] */
     float *x0, *pre_mean, *pre_rstd; /* before ln_pre [t][width] */
@@ -32,7 +32,7 @@ typedef struct vit {
     double mean[3], std[3];
     int64_t class_embedding, position, conv, ln_pre_weight, ln_pre_bias, ln_post_weight, ln_post_bias, proj;
     tdm_linear *patch_linear;
-    transformer *blocks;
+    tdm_transformer *blocks;
 } vit;
 
 static int64_t mlp_width(const tdm_tower_config *config)
@@ -45,7 +45,7 @@ static void vit_destroy(tower **base)
     vit *v = (vit *)*base;
     if (!v) return;
     tdm_linear_destroy(&v->patch_linear);
-    transformer_destroy(&v->blocks);
+    tdm_transformer_destroy(&v->blocks);
     tdm_free(v);
     *base = NULL;
 }
@@ -55,8 +55,8 @@ static tdm_status vit_create(const tower_setup *setup, tower **out);
 static tdm_status vit_load(tower *base)
 {
     vit *v = (vit *)base;
-    TDM_TRY(load_linear(base, v->params, v->patch_linear, v->conv, -1, false));
-    return transformer_load(v->blocks);
+    TDM_TRY(tdm_load_linear(&base->scope, v->params, v->patch_linear, v->conv, -1, false));
+    return tdm_transformer_load(v->blocks);
 }
 
 /* Token rows of n images, and rows of patches, rounded up. */
@@ -73,23 +73,23 @@ static int64_t patch_rows(const vit *v, int64_t n)
 /* Room for everything but the input end. */
 static tdm_status kept_take(const vit *v, tdm_scratch *s, int64_t n, vit_kept *k)
 {
-    TAKE(s, n + 2, &k->seq);
-    TAKE(s, n + 1, &k->sample);
-    TAKE(s, n, &k->class_row);
-    TAKE(s, n * v->width, &k->pooled);
-    TAKE(s, n * v->width, &k->normed);
-    TAKE(s, n, &k->post_mean);
-    TAKE(s, n, &k->post_rstd);
-    TAKE(s, token_rows(v, n) * v->width, &k->x);
+    TDM_TAKE(s, n + 2, &k->seq);
+    TDM_TAKE(s, n + 1, &k->sample);
+    TDM_TAKE(s, n, &k->class_row);
+    TDM_TAKE(s, n * v->width, &k->pooled);
+    TDM_TAKE(s, n * v->width, &k->normed);
+    TDM_TAKE(s, n, &k->post_mean);
+    TDM_TAKE(s, n, &k->post_rstd);
+    TDM_TAKE(s, token_rows(v, n) * v->width, &k->x);
     return TDM_OK;
 }
 
 static tdm_status input_take(const vit *v, tdm_scratch *s, int64_t n, vit_kept *k)
 {
-    TAKE_ACT(s, v->ops, patch_rows(v, n) * 3 * v->patch * v->patch, &k->patch_rows);
-    TAKE(s, token_rows(v, n) * v->width, &k->x0);
-    TAKE(s, token_rows(v, n), &k->pre_mean);
-    TAKE(s, token_rows(v, n), &k->pre_rstd);
+    TDM_TAKE_ACT(s, v->ops, patch_rows(v, n) * 3 * v->patch * v->patch, &k->patch_rows);
+    TDM_TAKE(s, token_rows(v, n) * v->width, &k->x0);
+    TDM_TAKE(s, token_rows(v, n), &k->pre_mean);
+    TDM_TAKE(s, token_rows(v, n), &k->pre_rstd);
     return TDM_OK;
 }
 
@@ -104,18 +104,18 @@ static void fill_rows(const vit *v, const tdm_tower_input *input, vit_kept *k)
     for (int64_t i = 0; i < n; i++) k->sample[i] = input->sample ? input->sample[i] : 0;
     k->sample[n] = 0;
     k->seq[n + 1] = token_rows(v, n);
-    k->rows = (packed){.t = k->seq[n + 1], .n_seq = n + 1, .seq = k->seq, .sample = k->sample};
+    k->rows = (tdm_sequences){.t = k->seq[n + 1], .n_seq = n + 1, .seq = k->seq, .sample = k->sample};
 }
 
 /* Is any of class token, positions, patch convolution and ln_pre trained? */
 static bool trains_input(const vit *v)
 {
-    return v->base.lowest_row <= v->ln_pre_bias;
+    return v->base.scope.lowest_row <= v->ln_pre_bias;
 }
 
 static bool keeps_input(const vit *v)
 {
-    return trains_input(v) && v->base.level == KEEP_ALL;
+    return trains_input(v) && v->base.scope.level == TDM_KEEP_ALL;
 }
 
 /* The rows of patches that the matmul rounds up to are zeros. */
@@ -134,28 +134,28 @@ static tdm_status embed_patches(vit *v, vit_kept *k)
     TDM_TRY(input_take(v, v->scratch, n, k));
     const size_t kept = tdm_scratch_mark(v->scratch);
     void *embedded;
-    TAKE_ACT(v->scratch, v->ops, patch_rows(v, n) * w, &embedded);
+    TDM_TAKE_ACT(v->scratch, v->ops, patch_rows(v, n) * w, &embedded);
     tdm_patchify(v->ops, n, v->height, v->image_width, v->patch, k->image, v->mean, v->std, k->patch_rows);
     clear_filler(v, n, 3 * v->patch * v->patch, k->patch_rows);
     TDM_TRY(tdm_linear_forward(v->patch_linear, patch_rows(v, n), k->patch_rows, embedded));
-    tdm_image_tokens_forward(v->ops, n, v->patches, w, embedded, weight_of(p, v->class_embedding),
-                             weight_of(p, v->position), k->x0);
+    tdm_image_tokens_forward(v->ops, n, v->patches, w, embedded, tdm_weight_of(p, v->class_embedding),
+                             tdm_weight_of(p, v->position), k->x0);
     memset(k->x0 + n * length * w, 0, sizeof(float) * (size_t)((t - n * length) * w));
     tdm_scratch_rewind(v->scratch, kept);
-    tdm_layernorm_forward_f32(v->ops, t, w, k->x0, weight_of(p, v->ln_pre_weight),
-                              weight_of(p, v->ln_pre_bias), k->x, k->pre_mean, k->pre_rstd);
+    tdm_layernorm_forward_f32(v->ops, t, w, k->x0, tdm_weight_of(p, v->ln_pre_weight),
+                              tdm_weight_of(p, v->ln_pre_bias), k->x, k->pre_mean, k->pre_rstd);
     return TDM_OK;
 }
 
-static tdm_status vit_forward(tower *base, const tdm_tower_input *input, const tdm_tower_mode *mode,
-                              bool keep, float *features)
+static tdm_status vit_forward(tower *base, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
+                              float *features)
 {
     vit *v = (vit *)base;
     const tdm_params *p = v->params;
     const int64_t n = input->n, w = v->width;
     const size_t mark = tdm_scratch_mark(v->scratch);
     vit_kept *k;
-    TAKE(v->scratch, 1, &k);
+    TDM_TAKE(v->scratch, 1, &k);
     *k = (vit_kept){.below = base->kept, .mark = mark};
     TDM_TRY(kept_take(v, v->scratch, n, k));
     fill_rows(v, input, k);
@@ -163,11 +163,11 @@ static tdm_status vit_forward(tower *base, const tdm_tower_input *input, const t
     const size_t before_input = tdm_scratch_mark(v->scratch);
     TDM_TRY(embed_patches(v, k));
     if (!keep || !keeps_input(v)) tdm_scratch_rewind(v->scratch, before_input);
-    TDM_TRY(transformer_forward(v->blocks, &k->rows, mode, k->x, n, k->class_row, k->pooled,
-                                keep ? &k->blocks : NULL));
-    tdm_layernorm_forward_f32(v->ops, n, w, k->pooled, weight_of(p, v->ln_post_weight),
-                              weight_of(p, v->ln_post_bias), k->normed, k->post_mean, k->post_rstd);
-    TDM_TRY(tdm_gemm(v->ops, false, false, n, v->embed_dim, w, 1.0f, k->normed, w, weight_of(p, v->proj),
+    TDM_TRY(tdm_transformer_forward(v->blocks, &k->rows, mode, k->x, n, k->class_row, k->pooled,
+                                    keep ? &k->blocks : NULL));
+    tdm_layernorm_forward_f32(v->ops, n, w, k->pooled, tdm_weight_of(p, v->ln_post_weight),
+                              tdm_weight_of(p, v->ln_post_bias), k->normed, k->post_mean, k->post_rstd);
+    TDM_TRY(tdm_gemm(v->ops, false, false, n, v->embed_dim, w, 1.0f, k->normed, w, tdm_weight_of(p, v->proj),
                      v->embed_dim, 0.0f, features, v->embed_dim));
     if (keep)
         base->kept = k;
@@ -183,16 +183,16 @@ static tdm_status output_backward(vit *v, const vit_kept *k, const float *dfeatu
     const int64_t n = k->n, w = v->width, e = v->embed_dim;
     const size_t mark = tdm_scratch_mark(v->scratch);
     float *dnormed;
-    TAKE(v->scratch, n * w, &dnormed);
-    if (is_trained(p, v->proj))
+    TDM_TAKE(v->scratch, n * w, &dnormed);
+    if (tdm_is_trained(p, v->proj))
         TDM_TRY(tdm_gemm(v->ops, true, false, w, e, n, 1.0f, k->normed, w, dfeatures, e, 1.0f,
-                         grad_of(p, v->proj), e));
-    if (!goes_below(&v->base, v->proj)) return TDM_OK;
-    TDM_TRY(tdm_gemm(v->ops, false, true, n, w, e, 1.0f, dfeatures, e, weight_of(p, v->proj), e, 0.0f,
+                         tdm_grad_of(p, v->proj), e));
+    if (!tdm_goes_below(&v->base.scope, v->proj)) return TDM_OK;
+    TDM_TRY(tdm_gemm(v->ops, false, true, n, w, e, 1.0f, dfeatures, e, tdm_weight_of(p, v->proj), e, 0.0f,
                      dnormed, w));
     tdm_layernorm_backward_f32(v->ops, n, w, dnormed, k->pooled, k->post_mean, k->post_rstd,
-                               weight_of(p, v->ln_post_weight), dpooled, grad_of(p, v->ln_post_weight),
-                               grad_of(p, v->ln_post_bias));
+                               tdm_weight_of(p, v->ln_post_weight), dpooled,
+                               tdm_grad_of(p, v->ln_post_weight), tdm_grad_of(p, v->ln_post_bias));
     tdm_scratch_rewind(v->scratch, mark);
     return TDM_OK;
 }
@@ -200,8 +200,8 @@ static tdm_status output_backward(vit *v, const vit_kept *k, const float *dfeatu
 /* Temporaries of input_backward. */
 static tdm_status dinput_take(const vit *v, tdm_scratch *s, int64_t n, float **dx0, void **dpatch)
 {
-    TAKE(s, token_rows(v, n) * v->width, dx0);
-    TAKE_ACT(s, v->ops, patch_rows(v, n) * v->width, dpatch);
+    TDM_TAKE(s, token_rows(v, n) * v->width, dx0);
+    TDM_TAKE_ACT(s, v->ops, patch_rows(v, n) * v->width, dpatch);
     return TDM_OK;
 }
 
@@ -215,12 +215,12 @@ static tdm_status input_backward(vit *v, vit_kept *k, const float *dx)
     if (!keeps_input(v)) TDM_TRY(embed_patches(v, k));
     TDM_TRY(dinput_take(v, v->scratch, n, &dx0, &dpatch));
     tdm_layernorm_backward_f32(v->ops, k->rows.t, w, dx, k->x0, k->pre_mean, k->pre_rstd,
-                               weight_of(p, v->ln_pre_weight), dx0, grad_of(p, v->ln_pre_weight),
-                               grad_of(p, v->ln_pre_bias));
-    tdm_image_tokens_backward(v->ops, n, v->patches, w, dx0, dpatch, grad_of(p, v->class_embedding),
-                              grad_of(p, v->position));
+                               tdm_weight_of(p, v->ln_pre_weight), dx0, tdm_grad_of(p, v->ln_pre_weight),
+                               tdm_grad_of(p, v->ln_pre_bias));
+    tdm_image_tokens_backward(v->ops, n, v->patches, w, dx0, dpatch, tdm_grad_of(p, v->class_embedding),
+                              tdm_grad_of(p, v->position));
     clear_filler(v, n, w, dpatch);
-    return weight_gradient(p, v->patch_linear, v->conv, -1, patch_rows(v, n), k->patch_rows, dpatch);
+    return tdm_weight_gradient(p, v->patch_linear, v->conv, -1, patch_rows(v, n), k->patch_rows, dpatch);
 }
 
 static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_from *final_from, void *context)
@@ -230,12 +230,12 @@ static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_fr
     const tdm_param *row = v->params->row;
     const int64_t n = k->n, w = v->width, t = k->rows.t;
     float *dx, *dpooled;
-    TAKE(v->scratch, t * w, &dx);
-    TAKE(v->scratch, n * w, &dpooled);
+    TDM_TAKE(v->scratch, t * w, &dx);
+    TDM_TAKE(v->scratch, n * w, &dpooled);
     TDM_TRY(output_backward(v, k, dfeatures, dpooled));
     if (final_from) final_from(context, row[v->ln_post_weight].offset);
-    if (goes_below(base, v->ln_post_weight)) {
-        TDM_TRY(transformer_backward(v->blocks, k->blocks, dpooled, dx, final_from, context));
+    if (tdm_goes_below(&base->scope, v->ln_post_weight)) {
+        TDM_TRY(tdm_transformer_backward(v->blocks, k->blocks, dpooled, dx, final_from, context));
     }
     if (trains_input(v)) TDM_TRY(input_backward(v, k, dx));
     if (final_from) final_from(context, row[v->class_embedding].offset);
@@ -246,7 +246,7 @@ static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_fr
 
 static double vit_backward_share(const tower *base)
 {
-    return transformer_backward_share(((const vit *)base)->blocks);
+    return tdm_transformer_backward_share(((const vit *)base)->blocks);
 }
 
 static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
@@ -254,7 +254,8 @@ static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t toke
     (void)tokens, (void)tokens_squared;
     const tdm_tower_config *c = &config->model.image;
     const int64_t patches = (c->height_px / c->patch_px) * (c->width_px / c->patch_px), length = 1 + patches;
-    return transformer_flop(c->width, c->layers, c->mlp_ratio, n, n * length, n * length * length, false) +
+    return tdm_transformer_flop(c->width, c->layers, c->mlp_ratio, n, n * length, n * length * length,
+                                false) +
            2.0 * (double)(n * patches) * 3.0 * (double)(c->patch_px * c->patch_px * c->width) +
            2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
@@ -268,22 +269,23 @@ static tdm_status vit_scratch_bytes(const tower *base, int64_t n, int64_t tokens
     vit_kept k;
     float *dx0;
     void *dpatch;
-    transformer_bytes blocks;
-    TDM_TRY(transformer_scratch_bytes(v->blocks, token_rows(v, n), n, &blocks));
+    tdm_transformer_bytes blocks;
+    TDM_TRY(tdm_transformer_scratch_bytes(v->blocks, token_rows(v, n), n, &blocks));
     tdm_scratch kept = {.capacity_bytes = SIZE_MAX, .used_bytes = sizeof(k) + 64}, input = kept,
                 dinput = kept;
     TDM_TRY(kept_take(v, &kept, n, &k));
     const size_t lone = kept.used_bytes;
     if (keeps_input(v)) TDM_TRY(input_take(v, &kept, n, &k));
     TDM_TRY(input_take(v, &input, n, &k));
-    TAKE_ACT(&input, v->ops, patch_rows(v, n) * v->width, &dpatch);
+    TDM_TAKE_ACT(&input, v->ops, patch_rows(v, n) * v->width, &dpatch);
     if (trains_input(v)) TDM_TRY(dinput_take(v, &dinput, n, &dx0, &dpatch));
     if (trains_input(v) && !keeps_input(v)) dinput.used_bytes += input.used_bytes;
     const size_t gradients = sizeof(float) * (size_t)(stream + pooled) + 3 * 64;
-    const size_t backward = gradients + larger(blocks.backward, dinput.used_bytes);
-    *bytes = (tower_bytes){.kept = (int64_t)(kept.used_bytes + blocks.kept),
-                           .work = (int64_t)larger(larger(blocks.forward, input.used_bytes), backward),
-                           .lone = (int64_t)(lone + larger(input.used_bytes, blocks.lone))};
+    const size_t backward = gradients + tdm_larger(blocks.backward, dinput.used_bytes);
+    *bytes =
+        (tower_bytes){.kept = (int64_t)(kept.used_bytes + blocks.kept),
+                      .work = (int64_t)tdm_larger(tdm_larger(blocks.forward, input.used_bytes), backward),
+                      .lone = (int64_t)(lone + tdm_larger(input.used_bytes, blocks.lone))};
     return TDM_OK;
 }
 
@@ -306,10 +308,10 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
     const tdm_config *config = setup->config;
     const tdm_tower_config *c = &config->model.image;
     v->base.type = &tower_vit;
-    v->ops = setup->ops;
-    v->params = setup->params;
-    v->scratch = setup->scratch;
-    v->train = setup->train;
+    v->ops = setup->nn.ops;
+    v->params = setup->nn.params;
+    v->scratch = setup->nn.scratch;
+    v->train = setup->nn.train;
     v->height = c->height_px;
     v->image_width = c->width_px;
     v->patch = c->patch_px;
@@ -322,18 +324,18 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
     const int64_t w = v->width, patch_values = 3 * v->patch * v->patch;
     const double scale = pow((double)w, -0.5);
     tdm_params *p = v->params;
-    TDM_TRY(declare(p, &v->class_embedding, TDM_INIT_NORMAL, scale, 1, (int64_t[]){w}, "visual",
-                    "class_embedding"));
-    TDM_TRY(declare(p, &v->position, TDM_INIT_NORMAL, scale, 2, (int64_t[]){1 + v->patches, w}, "visual",
-                    "positional_embedding"));
-    TDM_TRY(declare(p, &v->conv, TDM_INIT_NORMAL, pow(3.0 * (double)patch_values, -0.5), 4,
-                    (int64_t[]){w, 3, v->patch, v->patch}, "visual", "conv1.weight"));
-    TDM_TRY(declare(p, &v->ln_pre_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "visual", "ln_pre.weight"));
-    TDM_TRY(declare(p, &v->ln_pre_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "visual", "ln_pre.bias"));
+    TDM_TRY(tdm_declare(p, &v->class_embedding, TDM_INIT_NORMAL, scale, 1, (int64_t[]){w}, "visual",
+                        "class_embedding"));
+    TDM_TRY(tdm_declare(p, &v->position, TDM_INIT_NORMAL, scale, 2, (int64_t[]){1 + v->patches, w}, "visual",
+                        "positional_embedding"));
+    TDM_TRY(tdm_declare(p, &v->conv, TDM_INIT_NORMAL, pow(3.0 * (double)patch_values, -0.5), 4,
+                        (int64_t[]){w, 3, v->patch, v->patch}, "visual", "conv1.weight"));
+    TDM_TRY(tdm_declare(p, &v->ln_pre_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "visual", "ln_pre.weight"));
+    TDM_TRY(tdm_declare(p, &v->ln_pre_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "visual", "ln_pre.bias"));
     TDM_TRY(tdm_linear_create(v->ops, patch_values, w, false, false, &v->patch_linear));
-    const transformer_setup blocks = {
-        .tower = setup,
-        .owner = &v->base,
+    const tdm_transformer_setup blocks = {
+        .nn = &setup->nn,
+        .scope = &v->base.scope,
         .prefix = "visual.transformer",
         .width = w,
         .layers = c->layers,
@@ -344,11 +346,13 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
         .dropout = config->model.dropout,
         .dropout_site = 0,
     };
-    TDM_TRY(transformer_create(&blocks, &v->blocks));
-    TDM_TRY(declare(p, &v->ln_post_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "visual", "ln_post.weight"));
-    TDM_TRY(declare(p, &v->ln_post_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "visual", "ln_post.bias"));
-    TDM_TRY(declare(p, &v->proj, TDM_INIT_NORMAL, scale, 2, (int64_t[]){w, v->embed_dim}, "visual", "proj"));
-    set_layer(p, v->ln_post_weight, c->layers + 1);
+    TDM_TRY(tdm_transformer_create(&blocks, &v->blocks));
+    TDM_TRY(
+        tdm_declare(p, &v->ln_post_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "visual", "ln_post.weight"));
+    TDM_TRY(tdm_declare(p, &v->ln_post_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "visual", "ln_post.bias"));
+    TDM_TRY(
+        tdm_declare(p, &v->proj, TDM_INIT_NORMAL, scale, 2, (int64_t[]){w, v->embed_dim}, "visual", "proj"));
+    tdm_set_layer(p, v->ln_post_weight, c->layers + 1);
     return TDM_OK;
 }
 

@@ -2,7 +2,7 @@
 #include "tandem/optim.h"
 
 #include "tandem/base.h"
-#include "tandem/model.h"
+#include "tandem/views.h"
 
 #include <fnmatch.h>
 #include <math.h>

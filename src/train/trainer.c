@@ -323,10 +323,9 @@ static tdm_tower_input piece_input(const tdm_trainer *tr, const tdm_batch *batch
     return input;
 }
 
-static tdm_tower_mode training_mode(const tdm_trainer *tr)
+static tdm_pass training_mode(const tdm_trainer *tr)
 {
-    return (tdm_tower_mode){
-        .train = true, .seed = (uint64_t)tr->config->seed, .step = (uint64_t)tr->optim->step};
+    return (tdm_pass){.train = true, .seed = (uint64_t)tr->config->seed, .step = (uint64_t)tr->optim->step};
 }
 
 /* Is there nothing of the modality behind view k's rows up to `end`? */
@@ -339,7 +338,7 @@ static bool is_last_piece(const tdm_trainer *tr, int modality, int k, int64_t en
 
 static tdm_status forward_tower(tdm_trainer *tr, const tdm_batch *batch, int modality)
 {
-    const tdm_tower_mode mode = training_mode(tr);
+    const tdm_pass mode = training_mode(tr);
     for (int k = 0; k < VIEWS; k++) {
         view *v = &tr->view[modality][k];
         if (!v->on) continue;
@@ -364,7 +363,7 @@ static void on_final(void *context, int64_t begin)
 /* The pieces in the opposite order of forward_tower's. */
 static tdm_status backward_tower(tdm_trainer *tr, const tdm_batch *batch, int modality)
 {
-    const tdm_tower_mode mode = training_mode(tr);
+    const tdm_pass mode = training_mode(tr);
     if (!tdm_model_trains(tr->model, (tdm_modality)modality)) return TDM_OK;
     int lowest = 0;
     while (!tr->view[modality][lowest].on) lowest++;

@@ -2,7 +2,7 @@
 #ifndef TANDEM_TEST_IMAGE_CASE_H
 #define TANDEM_TEST_IMAGE_CASE_H
 
-#include "../../src/data/image_impl.h"
+#include "../../src/image/image_impl.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Parts of JPEG images: the pixels of the whole image, and its errors. */
-#include "../../src/data/image_impl.h"
+#include "../../src/image/image_impl.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

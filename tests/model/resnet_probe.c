@@ -95,7 +95,7 @@ static tdm_status probe(char **argv, hid_t in, hid_t out)
     TDM_TRY(read_all(in, "image", H5T_NATIVE_UINT8, bytes, image));
     TDM_TRY(read_all(in, "dfeatures", H5T_NATIVE_FLOAT, n * d, dfeatures));
     const tdm_tower_input input = {.n = n, .image = image};
-    const tdm_tower_mode mode = {.train = !strcmp(argv[5], "train")};
+    const tdm_pass mode = {.train = !strcmp(argv[5], "train")};
     TDM_TRY(tdm_model_forward(model, TDM_IMAGE, &input, &mode, features));
     TDM_TRY(tdm_model_backward(model, TDM_IMAGE, dfeatures, NULL, NULL));
     tdm_model_update_statistics(model, true);

@@ -218,7 +218,7 @@ static void destroy(setup *s)
     tdm_config_destroy(&s->config);
 }
 
-static const tdm_tower_mode train_mode = {.train = true};
+static const tdm_pass train_mode = {.train = true};
 
 typedef struct step_result {
     double loss;
@@ -297,7 +297,7 @@ static void check_features(const setup *s, const float *image, const float *text
 static void check_embed(setup *s, const step_result *r)
 {
     float image[N * EMBED], text[N * EMBED];
-    const tdm_tower_mode mode = {.train = false};
+    const tdm_pass mode = {.train = false};
     must(tdm_model_embed(s->model, TDM_IMAGE, &s->image, &mode, image));
     must(tdm_model_embed(s->model, TDM_TEXT, &s->text, &mode, text));
     assert_memory_equal(image, r->image, sizeof image);

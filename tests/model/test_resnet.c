@@ -189,7 +189,7 @@ static void destroy(setup *s)
 static void run(setup *s, bool train, int64_t first, int64_t n, float *features)
 {
     const tdm_tower_input input = {.n = n, .image = s->image + first * s->image_bytes};
-    const tdm_tower_mode mode = {.train = train};
+    const tdm_pass mode = {.train = train};
     must(tdm_model_forward(s->model, TDM_IMAGE, &input, &mode, features));
     must(tdm_model_backward(s->model, TDM_IMAGE, s->dfeatures + first * EMBED, NULL, NULL));
 }
@@ -303,7 +303,7 @@ static void check_running(setup *s)
     int64_t count, have;
     float features[N * EMBED];
     const tdm_tower_input input = {.n = N, .image = s->image};
-    const tdm_tower_mode mode = {.train = true};
+    const tdm_pass mode = {.train = true};
     float *before = buffers_of(s, &have), *want = read_golden(H5T_NATIVE_FLOAT, "running", &count);
     assert_int_equal(count, have);
     tdm_model_update_statistics(s->model, false);
@@ -351,7 +351,7 @@ static void check_optimizer(setup *s)
  * (tandem/ops.h). */
 static void check_alone(setup *s, const float *together)
 {
-    const tdm_tower_mode mode = {.train = false};
+    const tdm_pass mode = {.train = false};
     float alone[N * EMBED];
     for (int64_t first = 0, n = 1; first < N; first += n, n++) {
         const tdm_tower_input input = {.n = tdm_min_i64(n, N - first),
@@ -372,7 +372,7 @@ static void check_golden(tdm_dtype dtype, int threads)
     const tdm_tower_input input = {.n = N, .image = s.image};
     static const char *const modes[] = {"eval", "train"};
     for (int train = 0; train < 2; train++) {
-        const tdm_tower_mode mode = {.train = train};
+        const tdm_pass mode = {.train = train};
         clear_gradients(&s);
         run(&s, train, 0, N, features);
         check_features(&s, modes[train], features);
@@ -466,7 +466,7 @@ static void test_finite_differences(void **state)
     for (int sync = 0; sync < 2; sync++) {
         create(&s, TDM_F32, 1, sync ? 96 : 32, sync ? "sync" : "frozen");
         const tdm_tower_input input = {.n = N, .image = s.image};
-        const tdm_tower_mode mode = {.train = true};
+        const tdm_pass mode = {.train = true};
         double worst = 0, largest = 0;
         const char *where = "";
         run(&s, true, 0, N, features);

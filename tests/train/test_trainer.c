@@ -68,8 +68,7 @@ static void cut_batch(const global_batch *g, tdm_batch *batch, tdm_text_batch *t
 /* Loss of the whole batch on this rank alone; with `grad`, its gradient too (in params.grad). */
 static double whole_batch(setup *s, const global_batch *g, bool grad)
 {
-    const tdm_tower_mode mode = {
-        .train = true, .seed = (uint64_t)s->config.seed, .step = (uint64_t)s->optim.step};
+    const tdm_pass mode = {.train = true, .seed = (uint64_t)s->config.seed, .step = (uint64_t)s->optim.step};
     const tdm_tower_input image = {.n = B, .image = g->image, .sample = g->sample};
     const tdm_tower_input text = {.n = B, .token = g->token, .seq = g->seq, .sample = g->sample};
     static float raw[2][B * EMBED], unit[2][B * EMBED], dunit[2][B * EMBED], norm[2][B];

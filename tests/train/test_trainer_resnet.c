@@ -63,7 +63,7 @@ static tdm_status create_trainer(setup *s, int64_t chunk)
 /* The step on this rank alone: loss, params.grad, moved running statistics. */
 static double whole_batch(setup *s)
 {
-    const tdm_tower_mode mode = {.train = true, .seed = (uint64_t)s->config.seed};
+    const tdm_pass mode = {.train = true, .seed = (uint64_t)s->config.seed};
     const tdm_tower_input input[2] = {{.n = B, .image = image, .sample = sample},
                                       {.n = B, .token = token, .seq = seq, .sample = sample}};
     static float raw[2][B * EMBED], unit[2][B * EMBED], dunit[2][B * EMBED], norm[2][B];

@@ -134,7 +134,7 @@ static tdm_status embed_text(search *s, float *feature)
         tdm_log(TDM_LOG_WARN, "the text was cut to the model's context of %lld tokens", (long long)context);
     const int64_t seq[2] = {0, count};
     const tdm_tower_input input = {.n = 1, .token = token, .seq = seq};
-    const tdm_tower_mode mode = {.train = false};
+    const tdm_pass mode = {.train = false};
     if (status == TDM_OK) status = tdm_model_embed(s->bundle.model, TDM_TEXT, &input, &mode, feature);
     tdm_free(token);
     return status;
@@ -153,7 +153,7 @@ static tdm_status embed_image(search *s, float *feature)
     if (status == TDM_OK)
         status = tdm_image_plain(&image, policy.fit, tower->height_px, tower->width_px, plain);
     const tdm_tower_input input = {.n = 1, .image = plain};
-    const tdm_tower_mode mode = {.train = false};
+    const tdm_pass mode = {.train = false};
     if (status == TDM_OK) status = tdm_model_embed(s->bundle.model, TDM_IMAGE, &input, &mode, feature);
     tdm_image_free(&image);
     tdm_free(plain);

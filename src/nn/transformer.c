@@ -11,14 +11,14 @@
  * rows, the last block therefore works on these rows alone ("picked"), forward and backward.
  *
  * Activation checkpointing (Chen et al., arXiv 1604.06174): a tape's tensors come in groups, and only those
- * up to owner->level are kept for backward, which makes the others again in room that the blocks share: with
+ * up to scope->level are kept for backward, which makes the others again in room that the blocks share: with
  * the same kernels from the same operands, so that the results are the same bits. */
 #include "transformer_impl.h"
 
 #include <string.h>
 
-static void branch_dropout(transformer *tr, const packed *rows, const tdm_tower_mode *mode, int64_t layer,
-                           int which, void *branch)
+static void branch_dropout(tdm_transformer *tr, const tdm_sequences *rows, const tdm_pass *mode,
+                           int64_t layer, int which, void *branch)
 {
     if (!mode->train || tr->dropout == 0.0) return;
     tdm_dropout(tr->ops, tr->dropout, mode->seed, mode->step,
@@ -29,17 +29,17 @@ static void branch_dropout(transformer *tr, const packed *rows, const tdm_tower_
 /* ---- Forward ---- */
 
 /* From n1 to branch [t][width]. */
-static tdm_status attention_forward(transformer *tr, int64_t layer, const transformer_tape *tape,
+static tdm_status attention_forward(tdm_transformer *tr, int64_t layer, const tdm_transformer_tape *tape,
                                     void *branch)
 {
     const block *b = &tr->block[layer];
     const block_tape *k = &tape->block[layer];
-    const packed *rows = &tape->rows;
+    const tdm_sequences *rows = &tape->rows;
     const int64_t t = rows->t, w = tr->width;
     TDM_TRY(tdm_linear_forward(b->qkv, t, k->n1, k->qkv));
     tdm_attention_forward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
                           k->attention, k->lse);
-    const packed *behind = rows_behind_attention(tr, tape, layer);
+    const tdm_sequences *behind = rows_behind_attention(tr, tape, layer);
     if (is_last(tr, layer)) tape_pick_act(tr, tape, k->attention, k->picked_attention);
     TDM_TRY(tdm_linear_forward(b->out, behind->t, is_last(tr, layer) ? k->picked_attention : k->attention,
                                branch));
@@ -48,30 +48,32 @@ static tdm_status attention_forward(transformer *tr, int64_t layer, const transf
 }
 
 /* x_mid = x + branch, and its LayerNorm. */
-static void middle_forward(transformer *tr, int64_t layer, const transformer_tape *tape, const float *x,
-                           const void *branch)
+static void middle_forward(tdm_transformer *tr, int64_t layer, const tdm_transformer_tape *tape,
+                           const float *x, const void *branch)
 {
     const block *b = &tr->block[layer];
     const block_tape *k = &tape->block[layer];
     const tdm_params *p = tr->params;
     if (is_last(tr, layer)) tape_pick(tr, tape, x, k->picked_x);
     tdm_layernorm_forward(tr->ops, rows_behind_attention(tr, tape, layer)->t, tr->width,
-                          is_last(tr, layer) ? k->picked_x : x, branch, k->x_mid, weight_of(p, b->ln2_weight),
-                          weight_of(p, b->ln2_bias), k->n2, k->mean2, k->rstd2);
+                          is_last(tr, layer) ? k->picked_x : x, branch, k->x_mid,
+                          tdm_weight_of(p, b->ln2_weight), tdm_weight_of(p, b->ln2_bias), k->n2, k->mean2,
+                          k->rstd2);
 }
 
 /* x (+ pending branch of the block before) enters, a new pending branch leaves: x_mid + *branch is the
  * block's output. `activated` [t][mlp_width] and branch [t][width] are temporaries. */
-static tdm_status block_forward(transformer *tr, int64_t layer, const transformer_tape *tape, const float *x,
-                                const void *pending, void *activated, void *branch)
+static tdm_status block_forward(tdm_transformer *tr, int64_t layer, const tdm_transformer_tape *tape,
+                                const float *x, const void *pending, void *activated, void *branch)
 {
     const block *b = &tr->block[layer];
     const block_tape *k = &tape->block[layer];
     const tdm_params *p = tr->params;
-    const packed *behind = rows_behind_attention(tr, tape, layer);
+    const tdm_sequences *behind = rows_behind_attention(tr, tape, layer);
     const int64_t t = behind->t;
-    tdm_layernorm_forward(tr->ops, tape->rows.t, tr->width, x, pending, k->x_in, weight_of(p, b->ln1_weight),
-                          weight_of(p, b->ln1_bias), k->n1, k->mean1, k->rstd1);
+    tdm_layernorm_forward(tr->ops, tape->rows.t, tr->width, x, pending, k->x_in,
+                          tdm_weight_of(p, b->ln1_weight), tdm_weight_of(p, b->ln1_bias), k->n1, k->mean1,
+                          k->rstd1);
     TDM_TRY(attention_forward(tr, layer, tape, branch));
     middle_forward(tr, layer, tape, pending ? k->x_in : x, branch);
     TDM_TRY(tdm_linear_forward(b->fc, t, k->n2, k->hidden));
@@ -82,40 +84,42 @@ static tdm_status block_forward(transformer *tr, int64_t layer, const transforme
 }
 
 /* Fills the groups of a block's tape that were not kept. branch [t][width] is a temporary. */
-static tdm_status block_again(transformer *tr, int64_t layer, const transformer_tape *tape, void *branch)
+static tdm_status block_again(tdm_transformer *tr, int64_t layer, const tdm_transformer_tape *tape,
+                              void *branch)
 {
     const block *b = &tr->block[layer];
     const block_tape *k = &tape->block[layer];
     const tdm_params *p = tr->params;
     const int64_t t = rows_behind_attention(tr, tape, layer)->t;
-    if (tr->owner->level == KEEP_ALL) return TDM_OK;
+    if (tr->scope->level == TDM_KEEP_ALL) return TDM_OK;
     tdm_layernorm_again(tr->ops, tape->rows.t, tr->width, k->x_in, k->mean1, k->rstd1,
-                        weight_of(p, b->ln1_weight), weight_of(p, b->ln1_bias), k->n1);
-    if (tr->owner->level == KEEP_INPUT) {
+                        tdm_weight_of(p, b->ln1_weight), tdm_weight_of(p, b->ln1_bias), k->n1);
+    if (tr->scope->level == TDM_KEEP_INPUT) {
         TDM_TRY(attention_forward(tr, layer, tape, branch));
         middle_forward(tr, layer, tape, k->x_in, branch);
     } else {
-        tdm_layernorm_again(tr->ops, t, tr->width, k->x_mid, k->mean2, k->rstd2, weight_of(p, b->ln2_weight),
-                            weight_of(p, b->ln2_bias), k->n2);
+        tdm_layernorm_again(tr->ops, t, tr->width, k->x_mid, k->mean2, k->rstd2,
+                            tdm_weight_of(p, b->ln2_weight), tdm_weight_of(p, b->ln2_bias), k->n2);
     }
     return tdm_linear_forward(b->fc, t, k->n2, k->hidden);
 }
 
 /* Temporaries of a forward beside the tapes. */
-static tdm_status forward_take(const transformer *tr, tdm_scratch *s, int64_t t, void **activated,
+static tdm_status forward_take(const tdm_transformer *tr, tdm_scratch *s, int64_t t, void **activated,
                                void **branch)
 {
-    TAKE_ACT(s, tr->ops, t * tr->mlp_width, activated);
-    TAKE_ACT(s, tr->ops, t * tr->width, branch);
+    TDM_TAKE_ACT(s, tr->ops, t * tr->mlp_width, activated);
+    TDM_TAKE_ACT(s, tr->ops, t * tr->width, branch);
     return TDM_OK;
 }
 
-tdm_status transformer_forward(transformer *tr, const packed *rows, const tdm_tower_mode *mode, float *x,
-                               int64_t n, const int64_t *out_row, float *out, transformer_tape **tape)
+tdm_status tdm_transformer_forward(tdm_transformer *tr, const tdm_sequences *rows, const tdm_pass *mode,
+                                   float *x, int64_t n, const int64_t *out_row, float *out,
+                                   tdm_transformer_tape **tape)
 {
     const int64_t t = rows->t, first_kept = tape ? lowest_block(tr) : tr->layers;
     const size_t entry = tdm_scratch_mark(tr->scratch);
-    transformer_tape *k;
+    tdm_transformer_tape *k;
     void *activated, *branch;
     TDM_TRY(tdm_scratch_take(tr->scratch, tape_bytes(tr, n), (void **)&k));
     tape_rows(tr, rows, n, out_row, k);
@@ -147,50 +151,50 @@ typedef struct block_gradients {
     float *picked; /* of the residual stream's picked rows */
 } block_gradients;
 
-static tdm_status gradients_take(const transformer *tr, tdm_scratch *s, int64_t t, int64_t n,
+static tdm_status gradients_take(const tdm_transformer *tr, tdm_scratch *s, int64_t t, int64_t n,
                                  block_gradients *d)
 {
-    TAKE(s, picked_rows(n) * tr->width, &d->picked);
-    TAKE_ACT(s, tr->ops, t * tr->width, &d->branch);
-    TAKE_ACT(s, tr->ops, t * tr->width, &d->normed);
+    TDM_TAKE(s, picked_rows(n) * tr->width, &d->picked);
+    TDM_TAKE_ACT(s, tr->ops, t * tr->width, &d->branch);
+    TDM_TAKE_ACT(s, tr->ops, t * tr->width, &d->normed);
     const size_t mark = tdm_scratch_mark(s);
-    TAKE_ACT(s, tr->ops, t * tr->mlp_width, &d->hidden);
+    TDM_TAKE_ACT(s, tr->ops, t * tr->mlp_width, &d->hidden);
     tdm_scratch_rewind(s, mark);
-    TAKE_ACT(s, tr->ops, t * tr->width, &d->attention);
-    TAKE_ACT(s, tr->ops, t * tr->width * 3, &d->qkv);
+    TDM_TAKE_ACT(s, tr->ops, t * tr->width, &d->attention);
+    TDM_TAKE_ACT(s, tr->ops, t * tr->width * 3, &d->qkv);
     return TDM_OK;
 }
 
 /* x_out = x_mid + dropout(c_proj(activation(c_fc(ln_2(x_mid))))). Returns where nothing below is trained. */
-static tdm_status mlp_backward(transformer *tr, int64_t layer, const transformer_tape *tape,
+static tdm_status mlp_backward(tdm_transformer *tr, int64_t layer, const tdm_transformer_tape *tape,
                                block_gradients *d, float *dx)
 {
     const tdm_params *p = tr->params;
     const block *b = &tr->block[layer];
     const block_tape *k = &tape->block[layer];
-    const packed *behind = rows_behind_attention(tr, tape, layer);
+    const tdm_sequences *behind = rows_behind_attention(tr, tape, layer);
     const int64_t t = behind->t, w = tr->width, m = tr->mlp_width;
     void *activated = k->hidden; /* takes the place of what it is made from */
     branch_dropout(tr, behind, &tape->mode, layer, 1, d->branch);
-    if (goes_below(tr->owner, b->proj_weight)) {
+    if (tdm_goes_below(tr->scope, b->proj_weight)) {
         TDM_TRY(tdm_linear_backward_data(b->proj, t, d->branch, d->hidden));
         tdm_activation_backward(tr->ops, tr->activation, t * m, k->hidden, d->hidden, d->hidden, activated);
     } else {
         tdm_activation_forward(tr->ops, tr->activation, t * m, k->hidden, activated);
     }
-    TDM_TRY(weight_gradient(p, b->proj, b->proj_weight, b->proj_bias, t, activated, d->branch));
-    if (!goes_below(tr->owner, b->proj_weight)) return TDM_OK;
-    TDM_TRY(weight_gradient(p, b->fc, b->fc_weight, b->fc_bias, t, k->n2, d->hidden));
-    if (!goes_below(tr->owner, b->fc_weight)) return TDM_OK;
+    TDM_TRY(tdm_weight_gradient(p, b->proj, b->proj_weight, b->proj_bias, t, activated, d->branch));
+    if (!tdm_goes_below(tr->scope, b->proj_weight)) return TDM_OK;
+    TDM_TRY(tdm_weight_gradient(p, b->fc, b->fc_weight, b->fc_bias, t, k->n2, d->hidden));
+    if (!tdm_goes_below(tr->scope, b->fc_weight)) return TDM_OK;
     TDM_TRY(tdm_linear_backward_data(b->fc, t, d->hidden, d->normed));
     tdm_layernorm_backward(tr->ops, t, w, d->normed, k->x_mid, k->mean2, k->rstd2,
-                           weight_of(p, b->ln2_weight), true, dx, d->branch, grad_of(p, b->ln2_weight),
-                           grad_of(p, b->ln2_bias));
+                           tdm_weight_of(p, b->ln2_weight), true, dx, d->branch,
+                           tdm_grad_of(p, b->ln2_weight), tdm_grad_of(p, b->ln2_bias));
     return TDM_OK;
 }
 
 /* d->attention from d->branch; in the last block dx as well, which was d->picked so far. */
-static tdm_status out_backward(transformer *tr, int64_t layer, const transformer_tape *tape,
+static tdm_status out_backward(tdm_transformer *tr, int64_t layer, const tdm_transformer_tape *tape,
                                block_gradients *d, float *dx)
 {
     const block *b = &tr->block[layer];
@@ -202,56 +206,59 @@ static tdm_status out_backward(transformer *tr, int64_t layer, const transformer
 }
 
 /* x_mid = x_in + dropout(out_proj(attention(qkv(ln_1(x_in))))). Returns where nothing below is trained. */
-static tdm_status attention_backward(transformer *tr, int64_t layer, const transformer_tape *tape,
+static tdm_status attention_backward(tdm_transformer *tr, int64_t layer, const tdm_transformer_tape *tape,
                                      block_gradients *d, float *dx)
 {
     const tdm_params *p = tr->params;
-    const packed *rows = &tape->rows;
+    const tdm_sequences *rows = &tape->rows;
     const block *b = &tr->block[layer];
     const block_tape *k = &tape->block[layer];
     const int64_t t = rows->t, w = tr->width;
-    const packed *behind = rows_behind_attention(tr, tape, layer);
+    const tdm_sequences *behind = rows_behind_attention(tr, tape, layer);
     branch_dropout(tr, behind, &tape->mode, layer, 0, d->branch);
-    TDM_TRY(weight_gradient(p, b->out, b->out_weight, b->out_bias, behind->t,
-                            is_last(tr, layer) ? k->picked_attention : k->attention, d->branch));
-    if (!goes_below(tr->owner, b->out_weight)) return TDM_OK;
+    TDM_TRY(tdm_weight_gradient(p, b->out, b->out_weight, b->out_bias, behind->t,
+                                is_last(tr, layer) ? k->picked_attention : k->attention, d->branch));
+    if (!tdm_goes_below(tr->scope, b->out_weight)) return TDM_OK;
     TDM_TRY(out_backward(tr, layer, tape, d, dx));
     tdm_attention_backward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
                            k->attention, k->lse, d->attention, d->qkv);
-    TDM_TRY(weight_gradient(p, b->qkv, b->qkv_weight, b->qkv_bias, t, k->n1, d->qkv));
-    if (!goes_below(tr->owner, b->qkv_weight)) return TDM_OK;
+    TDM_TRY(tdm_weight_gradient(p, b->qkv, b->qkv_weight, b->qkv_bias, t, k->n1, d->qkv));
+    if (!tdm_goes_below(tr->scope, b->qkv_weight)) return TDM_OK;
     TDM_TRY(tdm_linear_backward_data(b->qkv, t, d->qkv, d->normed));
-    tdm_layernorm_backward(tr->ops, t, w, d->normed, k->x_in, k->mean1, k->rstd1, weight_of(p, b->ln1_weight),
-                           true, dx, d->branch, grad_of(p, b->ln1_weight), grad_of(p, b->ln1_bias));
+    tdm_layernorm_backward(tr->ops, t, w, d->normed, k->x_in, k->mean1, k->rstd1,
+                           tdm_weight_of(p, b->ln1_weight), true, dx, d->branch,
+                           tdm_grad_of(p, b->ln1_weight), tdm_grad_of(p, b->ln1_bias));
     return TDM_OK;
 }
 
-tdm_status transformer_backward(transformer *tr, transformer_tape *tape, const float *dout, float *dx,
-                                tdm_final_from *final_from, void *context)
+tdm_status tdm_transformer_backward(tdm_transformer *tr, tdm_transformer_tape *tape, const float *dout,
+                                    float *dx, tdm_final_from *final_from, void *context)
 {
     const size_t entry = tdm_scratch_mark(tr->scratch);
     const int64_t t = tape->rows.t, n = tape->n, w = tr->width, lowest = lowest_block(tr);
     block_tape shared = {0};
     block_gradients d;
-    TDM_TRY(
-        tape_take(tr, tr->scratch, (block_rows){t, t, picked_rows(n)}, tr->owner->level, KEEP_ALL, &shared));
+    TDM_TRY(tape_take(tr, tr->scratch, (block_rows){t, t, picked_rows(n)}, tr->scope->level, TDM_KEEP_ALL,
+                      &shared));
     TDM_TRY(gradients_take(tr, tr->scratch, t, n, &d));
 
     memcpy(d.picked, dout, sizeof(float) * (size_t)(n * w));
     memset(d.picked + n * w, 0, sizeof(float) * (size_t)((tape->picked.t - n) * w));
     tdm_to_act(tr->ops, tape->picked.t * w, d.picked, d.branch);
     for (int64_t i = tr->layers - 1; i >= lowest; i--) {
-        if (tr->owner->level < KEEP_ALL) tape_share(&tape->block[i], tr->owner->level, &shared);
+        if (tr->scope->level < TDM_KEEP_ALL) tape_share(&tape->block[i], tr->scope->level, &shared);
         TDM_TRY(block_again(tr, i, tape, d.normed));
         TDM_TRY(mlp_backward(tr, i, tape, &d, is_last(tr, i) ? d.picked : dx));
-        if (goes_below(tr->owner, tr->block[i].ln2_weight)) TDM_TRY(attention_backward(tr, i, tape, &d, dx));
+        if (tdm_goes_below(tr->scope, tr->block[i].ln2_weight))
+            TDM_TRY(attention_backward(tr, i, tape, &d, dx));
         if (final_from) final_from(context, tr->params->row[tr->block[i].ln1_weight].offset);
     }
     tdm_scratch_rewind(tr->scratch, entry);
     return TDM_OK;
 }
 
-tdm_status transformer_scratch_bytes(const transformer *tr, int64_t t, int64_t n, transformer_bytes *bytes)
+tdm_status tdm_transformer_scratch_bytes(const tdm_transformer *tr, int64_t t, int64_t n,
+                                         tdm_transformer_bytes *bytes)
 {
     tdm_scratch kept = {.capacity_bytes = SIZE_MAX}, lone = kept;
     block_tape *tapes = NULL, shared = {0};
@@ -265,15 +272,15 @@ tdm_status transformer_scratch_bytes(const transformer *tr, int64_t t, int64_t n
     if (status == TDM_OK) status = tapes_share(tr, &forward, t, n, lowest_block(tr), tapes);
     if (status == TDM_OK) status = forward_take(tr, &forward, t, &activated, &branch);
     if (status == TDM_OK)
-        status =
-            tape_take(tr, &backward, (block_rows){t, t, picked_rows(n)}, tr->owner->level, KEEP_ALL, &shared);
+        status = tape_take(tr, &backward, (block_rows){t, t, picked_rows(n)}, tr->scope->level, TDM_KEEP_ALL,
+                           &shared);
     if (status == TDM_OK) status = gradients_take(tr, &backward, t, n, &d);
     if (status == TDM_OK) status = tapes_share(tr, &lone, t, n, tr->layers, tapes);
     if (status == TDM_OK) status = forward_take(tr, &lone, t, &activated, &branch);
-    *bytes = (transformer_bytes){.kept = kept.used_bytes,
-                                 .forward = forward.peak_bytes,
-                                 .backward = backward.peak_bytes,
-                                 .lone = lone.peak_bytes};
+    *bytes = (tdm_transformer_bytes){.kept = kept.used_bytes,
+                                     .forward = forward.peak_bytes,
+                                     .backward = backward.peak_bytes,
+                                     .lone = lone.peak_bytes};
     tdm_free(tapes);
     return status;
 }

@@ -1,19 +1,19 @@
 /* Private to the transformer's three files: what it is made of (transformer_weights.c), what a forward leaves
- * for its backward (transformer_tape.c), and both (transformer.c). */
-#ifndef TANDEM_MODEL_TRANSFORMER_IMPL_H
-#define TANDEM_MODEL_TRANSFORMER_IMPL_H
+ * for its backward (tdm_transformer_tape.c), and both (transformer.c). */
+#ifndef TANDEM_NN_TRANSFORMER_IMPL_H
+#define TANDEM_NN_TRANSFORMER_IMPL_H
 
-#include "model_impl.h"
+#include "tandem/nn.h"
 
 /* What a block leaves for its backward, on the scratch stack. */
 typedef struct block_tape {
-    float *x_in, *mean1, *rstd1; /* KEEP_INPUT: [t][width], [t], [t] */
-    void *qkv, *attention;       /* KEEP_ATTENTION: [t][3·width], [t][width] */
+    float *x_in, *mean1, *rstd1; /* TDM_KEEP_INPUT: [t][width], [t], [t] */
+    void *qkv, *attention;       /* TDM_KEEP_ATTENTION: [t][3·width], [t][width] */
     float *lse;                  /* [heads][t] */
     void *picked_attention;      /* last block only: rows of attention and of the residual stream */
     float *picked_x;
     float *x_mid, *mean2, *rstd2; /* [t][width], [t], [t]; here and below t is fewer in the last block */
-    void *n1, *n2, *hidden;       /* KEEP_ALL; hidden: before the activation, [t][mlp_width] */
+    void *n1, *n2, *hidden;       /* TDM_KEEP_ALL; hidden: before the activation, [t][mlp_width] */
 } block_tape;
 
 /* Rows of a block: before its attention is done, behind it, and those picked between the two. */
@@ -21,12 +21,12 @@ typedef struct block_rows {
     int64_t before, behind, picked;
 } block_rows;
 
-struct transformer_tape {
-    packed rows;
-    packed picked; /* n sequences of one row, and the filler */
+struct tdm_transformer_tape {
+    tdm_sequences rows;
+    tdm_sequences picked; /* n sequences of one row, and the filler */
     int64_t n;
     const int64_t *out_row;
-    tdm_tower_mode mode;
+    tdm_pass mode;
     block_tape block[];
 };
 
@@ -37,7 +37,7 @@ typedef struct block {
     tdm_linear *qkv, *out, *fc, *proj;
 } block;
 
-struct transformer {
+struct tdm_transformer {
     tdm_ops *ops;
     tdm_params *params;
     tdm_scratch *scratch;
@@ -46,11 +46,11 @@ struct transformer {
     bool causal, train;
     double dropout;
     uint32_t dropout_site;
-    const tower *owner;
+    const tdm_scope *scope;
     block *block;
 };
 
-static inline bool is_last(const transformer *tr, int64_t layer)
+static inline bool is_last(const tdm_transformer *tr, int64_t layer)
 {
     return layer == tr->layers - 1;
 }
@@ -60,38 +60,38 @@ static inline int64_t picked_rows(int64_t n)
     return tdm_round_up(n, TDM_ROW_STEP);
 }
 
-static inline const packed *rows_behind_attention(const transformer *tr, const transformer_tape *tape,
-                                                  int64_t layer)
+static inline const tdm_sequences *rows_behind_attention(const tdm_transformer *tr,
+                                                         const tdm_transformer_tape *tape, int64_t layer)
 {
     return is_last(tr, layer) ? &tape->picked : &tape->rows;
 }
 
 /* The lowest block that takes part in the backward; `layers` when none does. */
-int64_t lowest_block(const transformer *tr);
+int64_t lowest_block(const tdm_transformer *tr);
 
 /* Room for the groups of a tape above level `from`, up to level `to`; x_in may be there already. */
-tdm_status tape_take(const transformer *tr, tdm_scratch *s, block_rows rows, tape_level from, tape_level to,
+tdm_status tape_take(const tdm_transformer *tr, tdm_scratch *s, block_rows rows, tdm_keep from, tdm_keep to,
                      block_tape *k);
 /* The groups above `level` are those of `shared`. */
-void tape_share(block_tape *k, tape_level level, const block_tape *shared);
-/* A transformer_tape of n sequences in bytes, a multiple of what scratch is aligned to: the blocks' tapes and
+void tape_share(block_tape *k, tdm_keep level, const block_tape *shared);
+/* A tdm_transformer_tape of n sequences in bytes, a multiple of what scratch is aligned to: the blocks' tapes and
  * behind them seq[n + 2] and place[n + 1] of the picked rows. */
-size_t tape_bytes(const transformer *tr, int64_t n);
-void tape_rows(const transformer *tr, const packed *rows, int64_t n, const int64_t *out_row,
-               transformer_tape *tape);
+size_t tape_bytes(const tdm_transformer *tr, int64_t n);
+void tape_rows(const tdm_transformer *tr, const tdm_sequences *rows, int64_t n, const int64_t *out_row,
+               tdm_transformer_tape *tape);
 /* What the backward of blocks from `first` on needs. The first block's input is the transformer's. */
-tdm_status tapes_keep(const transformer *tr, tdm_scratch *s, int64_t t, int64_t n, int64_t first, float *x,
-                      block_tape *tapes);
+tdm_status tapes_keep(const tdm_transformer *tr, tdm_scratch *s, int64_t t, int64_t n, int64_t first,
+                      float *x, block_tape *tapes);
 /* Room for what else a forward needs: blocks below `first` keep nothing, and sum the residual stream in
  * place.
  */
-tdm_status tapes_share(const transformer *tr, tdm_scratch *s, int64_t t, int64_t n, int64_t first,
+tdm_status tapes_share(const tdm_transformer *tr, tdm_scratch *s, int64_t t, int64_t n, int64_t first,
                        block_tape *tapes);
 /* y = the picked rows of x, then zeros. */
-void tape_pick(const transformer *tr, const transformer_tape *tape, const float *x, float *y);
-void tape_pick_act(const transformer *tr, const transformer_tape *tape, const void *x, void *y);
+void tape_pick(const tdm_transformer *tr, const tdm_transformer_tape *tape, const float *x, float *y);
+void tape_pick_act(const tdm_transformer *tr, const tdm_transformer_tape *tape, const void *x, void *y);
 /* The adjoints: all other rows are zero. */
-void tape_put_back(const transformer *tr, const transformer_tape *tape, const float *dy, float *dx);
-void tape_put_back_act(const transformer *tr, const transformer_tape *tape, const void *dy, void *dx);
+void tape_put_back(const tdm_transformer *tr, const tdm_transformer_tape *tape, const float *dy, float *dx);
+void tape_put_back_act(const tdm_transformer *tr, const tdm_transformer_tape *tape, const void *dy, void *dx);
 
 #endif

@@ -1,0 +1,148 @@
+/* Layers that towers, heads and objectives are built of, and the rules by which they own rows of the parameter
+ * arena. Private to the library: installed for completeness, no stable interface.
+ *
+ * A module (a tower, a head, an objective) declares its rows in forward order while it is created; they are one
+ * stretch of the arena. The arena is allocated behind all modules and filled. `load` then packs the weights for
+ * the matmuls, once, and again after every optimiser step. Nothing here is collective. */
+#ifndef TANDEM_NN_H
+#define TANDEM_NN_H
+
+#include "tandem/base.h"
+#include "tandem/ops.h"
+#include "tandem/params.h"
+
+/* What a layer is built from. Everything is borrowed and outlives it. */
+typedef struct tdm_nn {
+    tdm_ops *ops;
+    tdm_params *params;
+    tdm_scratch *scratch; /* activations and temporaries, a stack */
+    bool train;           /* room for what a backward needs */
+} tdm_nn;
+
+/* What is kept of a transformer's block from forward to backward; each level keeps more than the one before. */
+typedef enum tdm_keep { TDM_KEEP_NOTHING, TDM_KEEP_INPUT, TDM_KEEP_ATTENTION, TDM_KEEP_ALL } tdm_keep;
+
+/* The rows of one module, and which of them are trained. Its owner sets it; layers read it. A layer that does
+ * not heed lowest_row is right, only slower: gradients of frozen rows are ignored. */
+typedef struct tdm_scope {
+    int64_t first_row, end_row; /* rows [first_row, end_row) of the arena, once they are declared */
+    int64_t lowest_row; /* before each load: the first trained row; nothing below it needs a gradient */
+    bool only_trained;  /* before each load: rows that are not trained have not changed since the last */
+    tdm_keep level;     /* while nothing waits for a backward: what transformer blocks keep */
+} tdm_scope;
+
+/* Is anything of the module below this row of it trained, so that the gradient has to go on? */
+static inline bool tdm_goes_below(const tdm_scope *scope, int64_t row)
+{
+    return scope->lowest_row < row;
+}
+
+/* One pass of a training step or of an evaluation. Dropout is on when train; its masks are keyed by (seed, step,
+ * sample, site). */
+typedef struct tdm_pass {
+    bool train;
+    uint64_t seed, step;
+} tdm_pass;
+
+/* Told by a backward after each layer: the arena from `begin` to the end of the module's rows has its final
+ * gradient if this was the last piece of the batch. */
+typedef void tdm_final_from(void *context, int64_t begin);
+
+/* ---- Rows of the arena ---- */
+
+/* Declares PREFIX.NAME of up to 4 dimensions; weight decay applies to matrices only, as in open_clip. */
+TDM_CHECKED tdm_status tdm_declare(tdm_params *params, int64_t *index, tdm_init init, double init_value,
+                                   int ndim, const int64_t *shape, const char *prefix, const char *name);
+/* Gives the rows from `first` to the last one declared their place in the tower: see tdm_param.layer. */
+static inline void tdm_set_layer(tdm_params *params, int64_t first, int64_t layer)
+{
+    for (int64_t i = first; i < params->count; i++) params->row[i].layer = (int)layer;
+}
+static inline bool tdm_is_trained(const tdm_params *params, int64_t index)
+{
+    return tdm_param_trained(&params->row[index]);
+}
+/* f32 arrays of a row, by index. */
+static inline float *tdm_weight_of(const tdm_params *params, int64_t index)
+{
+    return params->weight + params->row[index].offset;
+}
+static inline float *tdm_grad_of(const tdm_params *params, int64_t index)
+{
+    return params->grad + params->row[index].offset;
+}
+
+/* ---- Linear layers whose weights are rows ---- */
+
+/* dW and db of a linear layer, as far as they are trained. bias < 0: it has none. */
+TDM_CHECKED tdm_status tdm_weight_gradient(const tdm_params *params, tdm_linear *linear, int64_t weight,
+                                           int64_t bias, int64_t t, const void *x, const void *dy);
+/* Packs a linear layer; leaves out what is packed already, and the backward's copy where nothing below it is
+ * trained. bias < 0: it has none. */
+TDM_CHECKED tdm_status tdm_load_linear(const tdm_scope *scope, const tdm_params *params, tdm_linear *linear,
+                                       int64_t weight, int64_t bias, bool train);
+
+/* ---- A stack of pre-LayerNorm residual blocks over sequences of any length ---- */
+typedef struct tdm_transformer_setup {
+    const tdm_nn *nn;
+    const tdm_scope *scope; /* of the module that it belongs to */
+    const char *prefix;     /* "visual.transformer" or "transformer" */
+    int64_t width, layers, heads, mlp_width;
+    tdm_activation activation;
+    bool causal;
+    double dropout;
+    uint32_t dropout_site; /* of the first block's first branch */
+} tdm_transformer_setup;
+
+typedef struct tdm_transformer tdm_transformer;
+typedef struct tdm_transformer_tape tdm_transformer_tape; /* what a forward leaves, on the scratch stack */
+TDM_CHECKED tdm_status tdm_transformer_create(const tdm_transformer_setup *setup, tdm_transformer **out);
+void tdm_transformer_destroy(tdm_transformer **tr);
+TDM_CHECKED tdm_status tdm_transformer_load(tdm_transformer *tr);
+
+/* Rows of sequences, one sequence behind the other: seq[n_seq+1], seq[0] = 0, seq[n_seq] = t, a multiple of
+ * TDM_ROW_STEP: the last sequence is the filler, whose gradient is zero. sample[n_seq]. place[n_seq]: of a
+ * sequence's first row in the whole one, where it is a part; NULL: 0. Borrowed until the backward. */
+typedef struct tdm_sequences {
+    int64_t t, n_seq;
+    const int64_t *seq;
+    const int64_t *sample;
+    const int64_t *place;
+} tdm_sequences;
+
+/* From x [t][width] f32 to out [n][width] f32, the rows out_row[n] of the result, each in the sequence of its
+ * number; no others are computed. tape, unless NULL, receives what the backward needs; x stays in use until
+ * then, as does out_row. */
+TDM_CHECKED tdm_status tdm_transformer_forward(tdm_transformer *tr, const tdm_sequences *rows,
+                                               const tdm_pass *mode, float *x, int64_t n,
+                                               const int64_t *out_row, float *out,
+                                               tdm_transformer_tape **tape);
+/* dout [n][width] is the gradient of out; dx [t][width] receives that of x, unless nothing below the blocks
+ * is trained: then it stops at the lowest trained row. */
+TDM_CHECKED tdm_status tdm_transformer_backward(tdm_transformer *tr, tdm_transformer_tape *tape,
+                                                const float *dout, float *dx, tdm_final_from *final_from,
+                                                void *context);
+/* Share of the backward's matmuls that frozen rows leave, 0 … 1. */
+double tdm_transformer_backward_share(const tdm_transformer *tr);
+/* Bytes of scratch for t rows of n sequences, as of the last load. */
+typedef struct tdm_transformer_bytes {
+    size_t kept, forward, backward, lone; /* lone: of a forward without tape */
+} tdm_transformer_bytes;
+TDM_CHECKED tdm_status tdm_transformer_scratch_bytes(const tdm_transformer *tr, int64_t t, int64_t n,
+                                                     tdm_transformer_bytes *bytes);
+/* Matmul FLOP of one forward of n sequences. */
+double tdm_transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t n, int64_t tokens,
+                            int64_t tokens_squared, bool causal);
+
+/* ---- Scratch ---- */
+static inline size_t tdm_larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+/* Typed scratch: TDM_TAKE(scratch, count, &pointer) */
+#define TDM_TAKE(scratch, count, out)                                                                        \
+    TDM_TRY(tdm_scratch_take((scratch), sizeof(**(out)) * (size_t)(count), (void **)(out)))
+#define TDM_TAKE_ACT(scratch, ops, count, out)                                                               \
+    TDM_TRY(tdm_scratch_take((scratch), tdm_dtype_bytes(tdm_ops_dtype(ops)) * (size_t)(count), (out)))
+
+#endif
