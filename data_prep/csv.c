@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_BYTES = 4096, MOST_COLUMNS = 256 };
+enum { MOST_COLUMNS = 256 };
 
 typedef struct csv {
     const char *path;
@@ -105,11 +105,11 @@ static tdm_status path_table_grow(path_table *table, const tdm_pack_list *list)
 static tdm_status add_row(csv *c, const char *folder, const char *name, const tdm_text *caption,
                           path_table *table, tdm_pack_list *list)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     const int length = name[0] == '/' ? snprintf(path, sizeof(path), "%s", name)
                                       : snprintf(path, sizeof(path), "%s/%s", folder, name);
-    TDM_REQUIRE(length >= 0 && length < PATH_BYTES, TDM_E_FORMAT, "%s: line %lld: path is too long", c->path,
-                (long long)c->line);
+    TDM_REQUIRE(length >= 0 && length < TDM_PATH_BYTES, TDM_E_FORMAT, "%s: line %lld: path is too long",
+                c->path, (long long)c->line);
     TDM_TRY(path_table_grow(table, list));
     int64_t *slot = path_slot(table, list, path);
     tdm_pack_item *item;
@@ -124,7 +124,7 @@ static tdm_status add_row(csv *c, const char *folder, const char *name, const td
 
 static tdm_status read_rows(csv *c, path_table *table, tdm_pack_list *list)
 {
-    char folder[PATH_BYTES];
+    char folder[TDM_PATH_BYTES];
     int count;
     TDM_TRY(pack_folder_of(c->path, folder, sizeof(folder)));
     TDM_TRY(read_record(c, &count));
@@ -151,8 +151,8 @@ static tdm_status csv_list(const char *source, tdm_pack_list *list)
     path_table table = {0};
     tdm_status status = tdm_read_file(source, &text);
     if (status == TDM_OK && memchr(text.data, '\0', text.length))
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__,
-                               "%s: holds a zero byte: not a CSV in UTF-8 (UTF-16, perhaps)", source);
+        status =
+            TDM_ERROR(TDM_E_FORMAT, "%s: holds a zero byte: not a CSV in UTF-8 (UTF-16, perhaps)", source);
     if (status == TDM_OK) {
         csv c = {.path = source, .at = text.data, .end = text.data + text.length, .next_line = 1};
         if (text.length >= 3 && !memcmp(c.at, "\xef\xbb\xbf", 3)) c.at += 3; /* byte order mark */

@@ -4,12 +4,10 @@
 
 #include <string.h>
 
-enum { PATH_BYTES = 4096 };
-
 static tdm_status add_image(const char *source, const char *index_path, size_t i, const json_t *image,
                             const json_t *concepts, tdm_pack_list *list)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     const char *file = json_string_value(json_object_get(image, "file"));
     const char *artist = json_string_value(json_object_get(image, "artist"));
     const json_int_t number = json_integer_value(json_object_get(image, "concept"));
@@ -29,7 +27,7 @@ static tdm_status add_image(const char *source, const char *index_path, size_t i
 
 static tdm_status emoji_list(const char *source, tdm_pack_list *list)
 {
-    char index_path[PATH_BYTES];
+    char index_path[TDM_PATH_BYTES];
     json_t *document;
     TDM_TRY(tdm_path_join(index_path, sizeof(index_path), source, "emoji.json"));
     TDM_TRY(pack_read_json(index_path, &document));
@@ -37,8 +35,7 @@ static tdm_status emoji_list(const char *source, tdm_pack_list *list)
                  *images = json_object_get(document, "images");
     tdm_status status = TDM_OK;
     if (!json_is_array(concepts) || !json_is_array(images))
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: has no \"concepts\" or no \"images\"",
-                               index_path);
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: has no \"concepts\" or no \"images\"", index_path);
     for (size_t i = 0; status == TDM_OK && i < json_array_size(images); i++)
         status = add_image(source, index_path, i, json_array_get(images, i), concepts, list);
     json_decref(document);

@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PATH_BYTES = 4096, DEEPEST = 64 };
+enum { DEEPEST = 64 };
 
 static tdm_status read_captions(const char *image_path, tdm_pack_item *item)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     const size_t stem = (size_t)(strrchr(image_path, '.') - image_path);
     const int written = snprintf(path, sizeof(path), "%.*s.txt", (int)stem, image_path);
     TDM_REQUIRE(written > 0 && (size_t)written < sizeof(path), TDM_E_IO, "%s: path is too long", image_path);
@@ -71,7 +71,7 @@ static tdm_status visit(const char *root, const char *dir, const chain *up, tdm_
     TDM_REQUIRE(count >= 0, TDM_E_IO, "%s: cannot list: %s", dir, strerror(errno));
     tdm_status status = TDM_OK;
     for (int i = 0; i < count; i++) {
-        char path[PATH_BYTES];
+        char path[TDM_PATH_BYTES];
         if (status == TDM_OK && entry[i]->d_name[0] != '.') {
             status = tdm_path_join(path, sizeof(path), dir, entry[i]->d_name);
             if (status == TDM_OK && tdm_path_is_dir(path))

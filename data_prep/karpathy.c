@@ -6,23 +6,21 @@
 
 #include <string.h>
 
-enum { PATH_BYTES = 4096 };
-
-static tdm_status split_source(const char *source, char json_path[PATH_BYTES], char root[PATH_BYTES])
+static tdm_status split_source(const char *source, char json_path[TDM_PATH_BYTES], char root[TDM_PATH_BYTES])
 {
     const char *colon = strstr(source, ".json:");
     const int length = colon ? (int)(colon - source) + 5 : (int)strlen(source);
-    TDM_REQUIRE(snprintf(json_path, PATH_BYTES, "%.*s", length, source) < PATH_BYTES, TDM_E_IO,
+    TDM_REQUIRE(snprintf(json_path, TDM_PATH_BYTES, "%.*s", length, source) < TDM_PATH_BYTES, TDM_E_IO,
                 "%s: path is too long", source);
     if (colon) {
-        TDM_REQUIRE(snprintf(root, PATH_BYTES, "%s", colon + 6) < PATH_BYTES, TDM_E_IO,
+        TDM_REQUIRE(snprintf(root, TDM_PATH_BYTES, "%s", colon + 6) < TDM_PATH_BYTES, TDM_E_IO,
                     "%s: path is too long", source);
         return TDM_OK;
     }
-    char folder[PATH_BYTES];
+    char folder[TDM_PATH_BYTES];
     TDM_TRY(pack_folder_of(json_path, folder, sizeof(folder)));
-    TDM_TRY(tdm_path_join(root, PATH_BYTES, folder, "images"));
-    if (!tdm_path_is_dir(root)) snprintf(root, PATH_BYTES, "%s", folder);
+    TDM_TRY(tdm_path_join(root, TDM_PATH_BYTES, folder, "images"));
+    if (!tdm_path_is_dir(root)) snprintf(root, TDM_PATH_BYTES, "%s", folder);
     return TDM_OK;
 }
 
@@ -43,11 +41,11 @@ static tdm_status add_image(const char *json_path, const char *root, size_t inde
     TDM_REQUIRE(json_is_array(sentences), TDM_E_FORMAT, "%s: images[%zu] has no \"sentences\"", json_path,
                 index);
 
-    char name[PATH_BYTES], path[PATH_BYTES];
+    char name[TDM_PATH_BYTES], path[TDM_PATH_BYTES];
     if (filepath[0])
         TDM_TRY(tdm_path_join(name, sizeof(name), filepath, filename));
     else
-        TDM_REQUIRE(snprintf(name, sizeof(name), "%s", filename) < PATH_BYTES, TDM_E_IO,
+        TDM_REQUIRE(snprintf(name, sizeof(name), "%s", filename) < TDM_PATH_BYTES, TDM_E_IO,
                     "%s: path is too long", filename);
     TDM_TRY(tdm_path_join(path, sizeof(path), root, name));
     tdm_pack_item *item;
@@ -66,14 +64,13 @@ static tdm_status add_image(const char *json_path, const char *root, size_t inde
 
 static tdm_status karpathy_list(const char *source, tdm_pack_list *list)
 {
-    char json_path[PATH_BYTES], root[PATH_BYTES];
+    char json_path[TDM_PATH_BYTES], root[TDM_PATH_BYTES];
     json_t *document;
     TDM_TRY(split_source(source, json_path, root));
     TDM_TRY(pack_read_json(json_path, &document));
     const json_t *images = json_object_get(document, "images");
     tdm_status status = TDM_OK;
-    if (!json_is_array(images))
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: has no array \"images\"", json_path);
+    if (!json_is_array(images)) status = TDM_ERROR(TDM_E_FORMAT, "%s: has no array \"images\"", json_path);
     for (size_t i = 0; status == TDM_OK && i < json_array_size(images); i++)
         status = add_image(json_path, root, i, json_array_get(images, i), list);
     json_decref(document);

@@ -123,8 +123,8 @@ tdm_status pack_read_json(const char *path, json_t **root)
     if (status == TDM_OK) {
         *root = json_loadb(text.data, text.length, 0, &error);
         if (!*root)
-            status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: line %d, column %d: %s", path,
-                                   error.line, error.column, error.text);
+            status = TDM_ERROR(TDM_E_FORMAT, "%s: line %d, column %d: %s", path, error.line, error.column,
+                               error.text);
     }
     tdm_text_free(&text);
     return status;

@@ -10,8 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096 };
-
 /* Items [first, first+n) of `order` become one file. Bad items are left out of it, so that it holds n or
  * fewer. */
 typedef struct shard_plan {
@@ -112,8 +110,7 @@ static tdm_status plan_shards(packer *p)
     p->shard = malloc(sizeof(*p->shard) * (size_t)(p->list.count / p->options->shard_size + MOST_SPLITS + 1));
     tdm_status status = TDM_OK;
     if (!split || !p->order || !p->shard)
-        status = tdm_error_set(TDM_E_NOMEM, __FILE__, __LINE__, "no memory for %lld items",
-                               (long long)p->list.count);
+        status = TDM_ERROR(TDM_E_NOMEM, "no memory for %lld items", (long long)p->list.count);
     for (int64_t i = 0; status == TDM_OK && i < p->list.count; i++)
         status = split_rules_apply(&p->rules, &p->list.item[i], p->options->seed, &split[i]);
     int64_t placed = 0;
@@ -122,8 +119,8 @@ static tdm_status plan_shards(packer *p)
         for (int64_t i = 0; i < p->list.count; i++)
             if (split[i] == s) p->order[placed++] = i;
         if (placed == begin)
-            status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "--split %s: no image goes into \"%s\"",
-                                   spec, p->rules.rule[s].name);
+            status =
+                TDM_ERROR(TDM_E_USAGE, "--split %s: no image goes into \"%s\"", spec, p->rules.rule[s].name);
         for (int64_t first = begin, number = 0; first < placed; first += p->options->shard_size, number++)
             p->shard[p->shards++] = (shard_plan){.split = s,
                                                  .number = number,
@@ -161,8 +158,7 @@ static tdm_status read_image_bytes(const tdm_pack_item *item, tdm_text *bytes)
     tdm_status status = tdm_alloc((size_t)item->bytes, item->name, &data);
     if (status == TDM_OK && (fseeko(file, (off_t)item->offset, SEEK_SET) ||
                              fread(data, 1, (size_t)item->bytes, file) != (size_t)item->bytes))
-        status =
-            tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: %s is cut short", item->path, item->name);
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: %s is cut short", item->path, item->name);
     if (status == TDM_OK) status = tdm_text_append(bytes, data, (size_t)item->bytes);
     tdm_free(data);
     fclose(file);
@@ -291,7 +287,7 @@ static tdm_status write_shard(packer *p, const shard_plan *plan)
 {
     const tdm_pack_options *o = p->options;
     const char *split = p->rules.rule[plan->split].name;
-    char policy[64] = "original", path[PATH_BYTES];
+    char policy[64] = "original", path[TDM_PATH_BYTES];
     if (o->image_px > 0) snprintf(policy, sizeof(policy), "resized to %lld px", (long long)o->image_px);
     tdm_index_row *row = &p->row[p->rows];
     memset(row, 0, sizeof(*row));
@@ -358,7 +354,7 @@ static int compare_rows(const void *a, const void *b)
 /* Files of an earlier packing of the same splits that this one did not write again. */
 static tdm_status remove_stale(const packer *p, const tdm_index_row *row, int64_t rows)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(path, sizeof(path), p->options->out_dir, "dataset.h5"));
     if (!tdm_path_exists(path)) return TDM_OK;
     tdm_index_row *old = NULL;
@@ -411,7 +407,7 @@ static tdm_status sort_bad(const char *lines, size_t bytes, int64_t count, json_
 static tdm_status write_report(const packer *p, const tdm_pack_result *result, const char *bad_lines,
                                size_t bytes)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     json_t *bad = NULL;
     TDM_TRY(sort_bad(bad_lines, bytes, result->bad, &bad));
     json_t *report = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "dataset", p->options->dataset_name,
@@ -455,9 +451,8 @@ static tdm_status finish(packer *p, tdm_pack_result *result)
         status = remove_stale(p, all, result->shards);
         if (status == TDM_OK) status = write_report(p, result, (const char *)bad, (size_t)offset[size]);
         if (status == TDM_OK && result->images == 0)
-            status = tdm_error_set(TDM_E_DATA, __FILE__, __LINE__,
-                                   "%s: every image is bad; see %s/pack-report.json", p->options->source[0],
-                                   p->options->out_dir);
+            status = TDM_ERROR(TDM_E_DATA, "%s: every image is bad; see %s/pack-report.json",
+                               p->options->source[0], p->options->out_dir);
         if (status == TDM_OK)
             status = tdm_index_write(p->options->out_dir, p->options->dataset_name, all, result->shards);
     }

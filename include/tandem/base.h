@@ -10,6 +10,9 @@
 
 #define TDM_VERSION "0.1.0"
 
+/* Room for a path with its NUL. */
+#define TDM_PATH_BYTES 4096
+
 /* Zeroed memory, 64-byte aligned; pair with tdm_free, never with free. From 4 MiB up it is 2 MiB aligned with
  * huge pages advised, and what is never touched never becomes resident. `what` names the buffer in the error
  * message. bytes = 0 gives a valid pointer. */

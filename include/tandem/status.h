@@ -50,7 +50,8 @@ tdm_status tdm_error_adopt(const tdm_error *error);
 /* Short lower-case name of a code: "config", "data", … */
 const char *tdm_status_name(tdm_status code);
 
-#define TDM_FAIL(code, ...) return tdm_error_set((code), __FILE__, __LINE__, __VA_ARGS__)
+#define TDM_ERROR(code, ...) tdm_error_set((code), __FILE__, __LINE__, __VA_ARGS__)
+#define TDM_FAIL(code, ...)  return TDM_ERROR(code, __VA_ARGS__)
 #define TDM_REQUIRE(cond, code, ...)                                                                         \
     do {                                                                                                     \
         if (!(cond)) TDM_FAIL(code, __VA_ARGS__);                                                            \

@@ -23,7 +23,7 @@ static tdm_status open_local(const bundle_options *options, bool with_digest, bu
     TDM_TRY(tdm_checkpoint_read_config(b->dir, &b->config, &b->tokenizer, &b->step));
     TDM_TRY(create_model(b, options));
     if (!with_digest) return TDM_OK;
-    char path[BUNDLE_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(path, sizeof path, b->dir, "model.h5"));
     return tdm_sha256_file(path, b->digest);
 }

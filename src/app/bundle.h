@@ -4,11 +4,9 @@
 
 #include "command.h"
 
-enum { BUNDLE_PATH_BYTES = 4096 };
-
 typedef struct bundle {
-    char dir[BUNDLE_PATH_BYTES]; /* of the checkpoint */
-    char digest[65];             /* SHA-256 of its model.h5; "" unless asked for */
+    char dir[TDM_PATH_BYTES]; /* of the checkpoint */
+    char digest[65];          /* SHA-256 of its model.h5; "" unless asked for */
     int64_t step;
     tdm_config config;
     tdm_tokenizer *tokenizer;

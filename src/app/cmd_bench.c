@@ -357,8 +357,7 @@ static tdm_status bench_run(tdm_comm *comm, int argc, char **argv)
         tdm_parse_flags("bench", "[--model NAME] [--precision f32|bf16] [--batch N] [--json FILE]", flags,
                         sizeof(flags) / sizeof(flags[0]), argc, argv, &positional, &help);
     if (status == TDM_OK && !help && positional.count)
-        status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "bench: unexpected argument \"%s\"",
-                               positional.item[0]);
+        status = TDM_ERROR(TDM_E_USAGE, "bench: unexpected argument \"%s\"", positional.item[0]);
     free(positional.item);
     if (status == TDM_OK && !help && o.comm) {
         status = bench_sums(comm, &o);

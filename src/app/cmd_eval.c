@@ -36,7 +36,7 @@ tdm_status eval_write_json(json_t *root, const char *path)
     if (status == TDM_OK && path[0] != '\0')
         status = tdm_write_file_atomic(path, line.data, line.length);
     else if (status == TDM_OK && fputs(line.data, stdout) == EOF)
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "standard output: cannot write");
+        status = TDM_ERROR(TDM_E_IO, "standard output: cannot write");
     tdm_text_free(&line);
     return status;
 }

@@ -89,8 +89,7 @@ static tdm_status import_run(tdm_comm *comm, int argc, char **argv)
         "import", "--from model.safetensors [--tokenizer FILE] [--model NAME|FILE.cfg] --out CKPT", flags,
         sizeof flags / sizeof flags[0], argc, argv, &positional, &help);
     if (status == TDM_OK && !help && positional.count > 0)
-        status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "import: unexpected argument \"%s\"",
-                               positional.item[0]);
+        status = TDM_ERROR(TDM_E_USAGE, "import: unexpected argument \"%s\"", positional.item[0]);
     if (status == TDM_OK && !help) status = import(&options, size);
     free((void *)positional.item);
     free((void *)options.ignore.item);

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_BYTES = 4096 };
-
 typedef struct info_options {
     const char *json;
     bool verify, params, config;
@@ -43,7 +41,7 @@ static json_t *text_value(const char *text)
 
 static bool is_directory_with(const char *dir, const char *name)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     return tdm_path_join(path, sizeof path, dir, name) == TDM_OK && tdm_path_exists(path);
 }
 
@@ -155,7 +153,7 @@ static tdm_status describe_file(const char *path, const info_options *options, j
 static tdm_status describe_member(const char *dir, const char *name, const info_options *options,
                                   json_t *object, const char *key)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
     json_t *member = json_object();
     TDM_TRY(put(object, key, member));
@@ -254,7 +252,7 @@ static tdm_status describe_checkpoint(const char *dir, const info_options *optio
 /* The name in a pointer file, or null. */
 static json_t *pointer_value(const char *dir, const char *pointer)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     tdm_text text = {0};
     json_t *value = NULL;
     if (tdm_path_join(path, sizeof path, dir, pointer) == TDM_OK && tdm_path_exists(path) &&
@@ -300,7 +298,7 @@ static tdm_status for_each(const char *dir, int (*wanted)(const struct dirent *)
 static tdm_status visit_checkpoint(const char *dir, const char *name, const info_options *options,
                                    json_t *array)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
     json_t *row = json_object();
     TDM_TRY(append(array, row));
@@ -311,7 +309,7 @@ static tdm_status visit_checkpoint(const char *dir, const char *name, const info
 
 static tdm_status describe_run(const char *run, const info_options *options, json_t *object)
 {
-    char dir[PATH_BYTES], latest[PATH_BYTES];
+    char dir[TDM_PATH_BYTES], latest[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(dir, sizeof dir, run, "checkpoints"));
     TDM_TRY(put(object, "path", text_value(run)));
     TDM_TRY(put(object, "kind", json_string("run")));
@@ -400,7 +398,7 @@ static tdm_status describe_data(const char *dir, const info_options *options, js
 
 static tdm_status visit_file(const char *dir, const char *name, const info_options *options, json_t *array)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
     json_t *member = json_object();
     TDM_TRY(append(array, member));
@@ -578,8 +576,7 @@ static tdm_status info(const char *path, const info_options *options)
     tdm_status status = describe(path, options, object);
     if (status == TDM_OK) print_object(object, 0);
     if (status == TDM_OK && (fflush(stdout) != 0 || ferror(stdout))) {
-        status =
-            tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "standard output: cannot write: %s", strerror(errno));
+        status = TDM_ERROR(TDM_E_IO, "standard output: cannot write: %s", strerror(errno));
     }
     if (status == TDM_OK && options->json[0] != '\0') status = write_json(object, options->json);
     json_decref(object);

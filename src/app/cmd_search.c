@@ -18,7 +18,7 @@ typedef struct search {
     bundle bundle;
     tdm_embeddings embeddings;
     tdm_dataset *dataset; /* the source of the gallery; NULL when it is gone */
-    char source[BUNDLE_PATH_BYTES], split[64];
+    char source[TDM_PATH_BYTES], split[64];
     tdm_text query_image; /* encoded */
     float *query;         /* [d] unit norm */
     bool find_captions;
@@ -45,8 +45,8 @@ static tdm_status choose_data_split(const char *dir, char *split, size_t bytes)
         status = tdm_text_printf(&names, "%s%s", splits++ > 0 ? ", " : "", row[i].split);
     }
     if (status == TDM_OK && splits != 1)
-        status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "%s: which --split? It has %s", dir,
-                               names.data == NULL ? "none" : names.data);
+        status = TDM_ERROR(TDM_E_USAGE, "%s: which --split? It has %s", dir,
+                           names.data == NULL ? "none" : names.data);
     if (status == TDM_OK) snprintf(split, bytes, "%s", row[0].split);
     tdm_text_free(&names);
     tdm_free(row);
@@ -66,7 +66,7 @@ static tdm_status embed_gallery(search *s)
 /* The source shards lead to captions and thumbnails; without them rows and scores are all there is. */
 static tdm_status open_source(search *s, const tdm_embedding_info *info)
 {
-    char index[BUNDLE_PATH_BYTES];
+    char index[TDM_PATH_BYTES];
     snprintf(s->source, sizeof s->source, "%s", info->source);
     TDM_TRY(tdm_path_join(index, sizeof index, info->source, "dataset.h5"));
     if (!tdm_path_exists(index)) {
@@ -109,7 +109,7 @@ static tdm_status read_gallery(search *s)
 
 static tdm_status load_gallery(search *s)
 {
-    char index[BUNDLE_PATH_BYTES];
+    char index[TDM_PATH_BYTES];
     snprintf(s->split, sizeof s->split, "%s", s->options->split);
     TDM_REQUIRE(tdm_path_is_dir(s->options->gallery), TDM_E_IO, "%s: there is no such directory",
                 s->options->gallery);

@@ -24,7 +24,7 @@ static tdm_status add_text_file(tdm_bpe_trainer *trainer, const char *path, int6
         ++*captions;
     }
     if (status == TDM_OK && ferror(file))
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot read: %s", path, strerror(errno));
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot read: %s", path, strerror(errno));
     free(line);
     fclose(file);
     return status;

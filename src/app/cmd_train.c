@@ -8,8 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { PATH_BYTES = 4096 };
-
 typedef struct train_options {
     const char *config, *out, *resume;
     tdm_strings set;
@@ -31,7 +29,7 @@ typedef struct run {
     tdm_trainer *trainer;
     tdm_train_state state;
     run_log log;
-    char pretrained[PATH_BYTES]; /* checkpoint to start from, "" = none */
+    char pretrained[TDM_PATH_BYTES]; /* checkpoint to start from, "" = none */
     int64_t total_steps, steps_per_epoch;
     double start_s, elapsed_before_s; /* of this process, of those before it */
     double checkpoint_s;              /* when the last checkpoint was written */
@@ -127,25 +125,25 @@ static tdm_status create_model(run *r)
 }
 
 /* Which checkpoint to go on from, decided by rank 0; "" = start anew. */
-static tdm_status find_resume(run *r, char path[PATH_BYTES])
+static tdm_status find_resume(run *r, char path[TDM_PATH_BYTES])
 {
     path[0] = '\0';
     tdm_status status = TDM_OK;
     if (tdm_comm_rank(r->comm) == 0) {
         const char *resume = r->options->resume;
         if (resume[0] && strcmp(resume, "auto")) {
-            status = tdm_checkpoint_find(resume, false, path, PATH_BYTES);
+            status = tdm_checkpoint_find(resume, false, path, TDM_PATH_BYTES);
         } else {
-            status = tdm_checkpoint_latest(r->options->out, path, PATH_BYTES);
+            status = tdm_checkpoint_latest(r->options->out, path, TDM_PATH_BYTES);
             if (status == TDM_OK && path[0] && !resume[0])
-                status = tdm_error_set(
-                    TDM_E_IO, __FILE__, __LINE__,
+                status = TDM_ERROR(
+                    TDM_E_IO,
                     "%s: holds a run already; continue it with --resume auto or choose another --out",
                     r->options->out);
         }
     }
     TDM_AGREE(r->comm, status);
-    tdm_comm_broadcast(r->comm, path, PATH_BYTES, 0);
+    tdm_comm_broadcast(r->comm, path, TDM_PATH_BYTES, 0);
     return TDM_OK;
 }
 
@@ -163,7 +161,7 @@ static tdm_status resume_from(run *r, const char *path)
 static tdm_status write_run_config(run *r)
 {
     if (tdm_comm_rank(r->comm) != 0) return TDM_OK;
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     tdm_text text = {0};
     TDM_TRY(tdm_make_dirs(r->options->out));
     TDM_TRY(tdm_path_join(path, sizeof(path), r->options->out, "config.cfg"));
@@ -322,7 +320,7 @@ static tdm_status run_steps(run *r)
 
 static tdm_status run_training(run *r)
 {
-    char resume[PATH_BYTES];
+    char resume[TDM_PATH_BYTES];
     TDM_AGREE(r->comm, load_config(r));
     TDM_TRY(same_config_everywhere(r));
     TDM_AGREE(r->comm, open_all_data(r));
@@ -396,8 +394,7 @@ static tdm_status train_run(tdm_comm *comm, int argc, char **argv)
                         flags, sizeof(flags) / sizeof(flags[0]), argc, argv, &positional, &help);
     if (status == TDM_OK && help) status = print_keys();
     if (status == TDM_OK && !help && positional.count)
-        status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__, "train: unexpected argument \"%s\"",
-                               positional.item[0]);
+        status = TDM_ERROR(TDM_E_USAGE, "train: unexpected argument \"%s\"", positional.item[0]);
     free(positional.item);
     if (status == TDM_OK && !help) {
         run r = {.comm = comm, .options = &options};

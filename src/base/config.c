@@ -142,8 +142,8 @@ tdm_status config_unknown_key(const tdm_config *config, const char *where, const
     name_list list;
     const tdm_status status = list_names(config, &list);
     const char *near = status == TDM_OK ? suggest(&list, path) : NULL;
-    tdm_error_set(TDM_E_CONFIG, __FILE__, __LINE__, "%s: unknown key %s%s%s%s", where, path,
-                  near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+    TDM_ERROR(TDM_E_CONFIG, "%s: unknown key %s%s%s%s", where, path, near ? " (did you mean " : "",
+              near ? near : "", near ? "?)" : "");
     tdm_free(list.buffer);
     tdm_free(list.name);
     return TDM_E_CONFIG;

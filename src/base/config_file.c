@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { INCLUDE_DEPTH = 16, MAX_TEXT_BYTES = 8 << 20, PATH_BYTES = 4096 };
+enum { INCLUDE_DEPTH = 16, MAX_TEXT_BYTES = 8 << 20 };
 
 /* Lines of the assembled text from `line` on are lines of `file` from `file_line` on. */
 typedef struct segment {
@@ -142,11 +142,11 @@ static tdm_status copy_word(source *src, cursor *in)
 }
 
 /* "dir of file/name", or name when absolute. */
-static tdm_status relative_path(const char *file, const char *name, char path[PATH_BYTES])
+static tdm_status relative_path(const char *file, const char *name, char path[TDM_PATH_BYTES])
 {
     const char *slash = name[0] == '/' ? NULL : strrchr(file, '/');
-    const int n = snprintf(path, PATH_BYTES, "%.*s%s", slash ? (int)(slash + 1 - file) : 0, file, name);
-    TDM_REQUIRE(n >= 0 && n < PATH_BYTES, TDM_E_CONFIG, "%s: path of an included file is too long", file);
+    const int n = snprintf(path, TDM_PATH_BYTES, "%.*s%s", slash ? (int)(slash + 1 - file) : 0, file, name);
+    TDM_REQUIRE(n >= 0 && n < TDM_PATH_BYTES, TDM_E_CONFIG, "%s: path of an included file is too long", file);
     return TDM_OK;
 }
 
@@ -161,7 +161,7 @@ static tdm_status paste_include(source *src, cursor *in)
     TDM_REQUIRE(in->depth < INCLUDE_DEPTH, TDM_E_CONFIG,
                 "%s:%d: files include each other more than %d levels deep", in->file, in->line,
                 INCLUDE_DEPTH);
-    char name[PATH_BYTES], path[PATH_BYTES];
+    char name[TDM_PATH_BYTES], path[TDM_PATH_BYTES];
     const size_t length = (size_t)(end - at) - 2;
     TDM_REQUIRE(length > 0 && length < sizeof name, TDM_E_CONFIG, "%s:%d: @include names no file", in->file,
                 in->line);
@@ -207,7 +207,7 @@ static tdm_status assemble_text(source *src, const char *name, const char *text,
 /* from: the including file, or NULL. */
 static tdm_status assemble_file(source *src, const char *path, int depth, const char *from, int from_line)
 {
-    char origin[PATH_BYTES + 64] = "";
+    char origin[TDM_PATH_BYTES + 64] = "";
     if (from != NULL) snprintf(origin, sizeof origin, "%s:%d: @include: ", from, from_line);
     struct stat info; /* a device or a pipe might never end */
     TDM_REQUIRE(stat(path, &info) != 0 || S_ISREG(info.st_mode), TDM_E_CONFIG, "%s%s: is not a file", origin,
@@ -217,7 +217,7 @@ static tdm_status assemble_file(source *src, const char *path, int depth, const 
     if (status == TDM_OK) {
         status = assemble_text(src, path, file.data, file.length, depth);
     } else if (from != NULL) {
-        status = tdm_error_set(status, __FILE__, __LINE__, "%s%s", origin, tdm_error_last()->message);
+        status = TDM_ERROR(status, "%s%s", origin, tdm_error_last()->message);
     }
     tdm_text_free(&file);
     return status;
@@ -408,14 +408,14 @@ static bool is_file(const char *path)
 }
 
 /* Where the definition `name` stands; false when nowhere. */
-static bool find_model(const char *name, char path[PATH_BYTES])
+static bool find_model(const char *name, char path[TDM_PATH_BYTES])
 {
     const char *const dirs[] = {"conf", getenv("TANDEM_CONF"), TANDEM_CONF_DIR};
-    snprintf(path, PATH_BYTES, "%s", name);
+    snprintf(path, TDM_PATH_BYTES, "%s", name);
     if (is_file(path)) return true;
     for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
         if (dirs[i] == NULL || dirs[i][0] == '\0') continue;
-        if (snprintf(path, PATH_BYTES, "%s/models/%s.cfg", dirs[i], name) >= PATH_BYTES) continue;
+        if (snprintf(path, TDM_PATH_BYTES, "%s/models/%s.cfg", dirs[i], name) >= TDM_PATH_BYTES) continue;
         if (is_file(path)) return true;
     }
     return false;
@@ -423,7 +423,7 @@ static bool find_model(const char *name, char path[PATH_BYTES])
 
 tdm_status tdm_config_load_model(tdm_config *config, const char *name_or_path)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     TDM_REQUIRE(
         find_model(name_or_path, path), TDM_E_CONFIG,
         "model \"%.200s\": no such file, nor %.200s.cfg in conf/models, $TANDEM_CONF/models or %s/models",

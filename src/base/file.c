@@ -9,8 +9,6 @@
 #include <unistd.h>
 #include <openssl/evp.h>
 
-enum { PATH_BYTES = 4096 };
-
 tdm_status tdm_read_file(const char *path, tdm_text *text)
 {
     FILE *file = fopen(path, "rb");
@@ -21,7 +19,7 @@ tdm_status tdm_read_file(const char *path, tdm_text *text)
     while (status == TDM_OK && (n = fread(block, 1, sizeof(block), file)) > 0)
         status = tdm_text_append(text, block, n);
     if (status == TDM_OK && ferror(file))
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot read: %s", path, strerror(errno));
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot read: %s", path, strerror(errno));
     fclose(file);
     return status;
 }
@@ -39,7 +37,7 @@ tdm_status tdm_fsync_path(const char *path)
 
 tdm_status tdm_fsync_parent(const char *path)
 {
-    char dir[PATH_BYTES];
+    char dir[TDM_PATH_BYTES];
     snprintf(dir, sizeof(dir), "%s", path);
     char *slash = strrchr(dir, '/');
     if (slash) *slash = '\0';
@@ -62,7 +60,7 @@ static tdm_status write_all(int fd, const char *path, const void *data, size_t b
 
 tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t bytes)
 {
-    char temporary[PATH_BYTES];
+    char temporary[TDM_PATH_BYTES];
     int length = snprintf(temporary, sizeof(temporary), "%s.tmp", path);
     TDM_REQUIRE(length > 0 && (size_t)length < sizeof(temporary), TDM_E_IO, "%s: path is too long", path);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -70,8 +68,7 @@ tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t byte
     tdm_status status = write_all(fd, temporary, data, bytes);
     close(fd);
     if (status == TDM_OK && rename(temporary, path))
-        status =
-            tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot rename: %s", temporary, strerror(errno));
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot rename: %s", temporary, strerror(errno));
     if (status != TDM_OK) {
         unlink(temporary);
         return status;
@@ -81,7 +78,7 @@ tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t byte
 
 tdm_status tdm_make_dirs(const char *path)
 {
-    char partial[PATH_BYTES];
+    char partial[TDM_PATH_BYTES];
     size_t length = strlen(path);
     TDM_REQUIRE(length > 0 && length < sizeof(partial), TDM_E_IO, "%s: path is empty or too long", path);
     memcpy(partial, path, length + 1);
@@ -120,7 +117,7 @@ tdm_status tdm_remove_tree(const char *path)
         struct dirent *entry;
         while (status == TDM_OK && (entry = readdir(dir))) {
             if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
-            char inner[PATH_BYTES];
+            char inner[TDM_PATH_BYTES];
             status = tdm_path_join(inner, sizeof(inner), path, entry->d_name);
             if (status == TDM_OK) status = tdm_remove_tree(inner);
         }
@@ -196,7 +193,7 @@ tdm_status tdm_sha256_file(const char *path, char hex[65])
         size_t n;
         while ((n = fread(block, 1, sizeof(block), file)) > 0) tdm_sha256_update(sha, block, n);
         tdm_sha256_finish(&sha, hex);
-        if (ferror(file)) status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot read", path);
+        if (ferror(file)) status = TDM_ERROR(TDM_E_IO, "%s: cannot read", path);
     }
     fclose(file);
     return status;

@@ -33,8 +33,8 @@ tdm_status tdm_text_printf(tdm_text *text, const char *fmt, ...)
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, fmt, args);
     va_end(args);
-    tdm_status status = length < 0 ? tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "cannot format text")
-                                   : reserve(text, (size_t)length);
+    tdm_status status =
+        length < 0 ? TDM_ERROR(TDM_E_FORMAT, "cannot format text") : reserve(text, (size_t)length);
     if (status == TDM_OK) {
         vsnprintf(text->data + text->length, (size_t)length + 1, fmt, again);
         text->length += (size_t)length;

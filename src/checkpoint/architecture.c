@@ -107,9 +107,7 @@ static tdm_status parse_json(const char *path, json_t **root)
     tdm_status status = tdm_read_file(path, &text);
     if (status == TDM_OK) {
         *root = json_loadb(text.data, text.length, 0, &error);
-        if (*root == NULL)
-            status =
-                tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s:%d: %s", path, error.line, error.text);
+        if (*root == NULL) status = TDM_ERROR(TDM_E_FORMAT, "%s:%d: %s", path, error.line, error.text);
     }
     tdm_text_free(&text);
     return status;
@@ -117,7 +115,7 @@ static tdm_status parse_json(const char *path, json_t **root)
 
 static tdm_status read_config(const weights_file *src, const char *name, model_facts *facts)
 {
-    char path[WEIGHTS_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     json_t *root = NULL;
     TDM_TRY(tdm_path_join(path, sizeof path, src->dir, name));
     if (!tdm_path_exists(path)) return TDM_OK;
@@ -134,7 +132,7 @@ static tdm_status read_config(const weights_file *src, const char *name, model_f
 /* Colours and shape as Transformers' image processors store them. */
 static tdm_status read_preprocessor(const weights_file *src, model_facts *facts)
 {
-    char path[WEIGHTS_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     json_t *root = NULL;
     TDM_TRY(tdm_path_join(path, sizeof path, src->dir, "preprocessor_config.json"));
     if (facts->has_mean || !tdm_path_exists(path)) return TDM_OK;
@@ -228,7 +226,7 @@ static void name_of(const char *path, char *name, size_t bytes)
 {
     static const char *const usual[] = {"model", "pytorch_model", "open_clip_model",
                                         "open_clip_pytorch_model"};
-    char copy[WEIGHTS_PATH_BYTES];
+    char copy[TDM_PATH_BYTES];
     snprintf(copy, sizeof copy, "%s", path);
     for (;;) {
         for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--) copy[n - 1] = '\0';

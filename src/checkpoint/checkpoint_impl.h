@@ -19,14 +19,14 @@
 #include "tandem/checkpoint.h"
 #include "tandem/h5.h"
 
-enum { CKPT_PATH_BYTES = 4096, CKPT_VERSION = 1, CKPT_MAX_DIMS = 4 };
+enum { CKPT_VERSION = 1, CKPT_MAX_DIMS = 4 };
 #define CKPT_MODEL_FORMAT "tandem.model"
 #define CKPT_STATE_FORMAT "tandem.state"
 
 /* ---- h5_file.c ---- */
 typedef struct h5_file {
     hid_t id; /* H5I_INVALID_HID when closed */
-    char path[CKPT_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
 } h5_file;
 
 /* Writing. After a failure the file can only be discarded. */

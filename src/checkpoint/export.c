@@ -167,7 +167,7 @@ static tdm_status check_folder(const export_job *job)
 {
     TDM_TRY(check_free(job, job->weights));
     for (const char *const *name = job->naming->files(job); *name != NULL; name++) {
-        char path[WEIGHTS_PATH_BYTES];
+        char path[TDM_PATH_BYTES];
         TDM_TRY(tdm_path_join(path, sizeof path, job->dir, *name));
         TDM_TRY(check_free(job, path));
     }
@@ -176,7 +176,7 @@ static tdm_status check_folder(const export_job *job)
 
 static tdm_status write_side_file(const export_job *job, const char *name)
 {
-    char path[WEIGHTS_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     tdm_text text = {0};
     TDM_TRY(tdm_path_join(path, sizeof path, job->dir, name));
     tdm_status status = job->naming->write_file(job, name, &text);
@@ -198,7 +198,7 @@ static bool holds_tokenizer(const char *dir)
 
 static tdm_status open_checkpoint(export_job *job)
 {
-    char dir[CKPT_PATH_BYTES];
+    char dir[TDM_PATH_BYTES];
     TDM_TRY(tdm_checkpoint_find(job->options->model, true, dir, sizeof dir));
     TDM_TRY(tdm_config_init(&job->config));
     const bool tokenizer = holds_tokenizer(dir);

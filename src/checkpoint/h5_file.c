@@ -46,9 +46,8 @@ static tdm_status check_format(const h5_file *file, const char *format)
     tdm_text found = {0};
     tdm_status status = h5_get_text(file, "format", &found);
     if (status == TDM_OK && strcmp(found.data, format) != 0) {
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__,
-                               "%s: format attribute is \"%.60s\", expected \"%s\"", file->path, found.data,
-                               format);
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: format attribute is \"%.60s\", expected \"%s\"", file->path,
+                           found.data, format);
     }
     tdm_text_free(&found);
     TDM_TRY(status);
@@ -136,8 +135,8 @@ static tdm_status get_number(const h5_file *file, const char *name, H5T_class_t 
     const bool ok = H5Aread(attribute, memory_type, value) >= 0;
     tdm_status status = TDM_OK;
     if (!ok) {
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read attribute %s: %s",
-                               file->path, name, tdm_h5_reason());
+        status =
+            TDM_ERROR(TDM_E_FORMAT, "%s: cannot read attribute %s: %s", file->path, name, tdm_h5_reason());
     }
     H5Tclose(type);
     H5Aclose(attribute);
@@ -201,8 +200,7 @@ tdm_status h5_put_group(h5_file *file, const char *name)
     }
     tdm_status status = TDM_OK;
     if (group < 0) {
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write /%s: %s", file->path, name,
-                               tdm_h5_reason());
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot write /%s: %s", file->path, name, tdm_h5_reason());
     }
     if (list >= 0) H5Pclose(list);
     if (group >= 0) H5Gclose(group);
@@ -245,8 +243,7 @@ static tdm_status put_dataset(h5_file *file, const char *group, const char *name
         made >= 0 && H5Dwrite(made, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0 && H5Dflush(made) >= 0;
     tdm_status status = TDM_OK;
     if (!ok) {
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write %s: %s", file->path, path,
-                               tdm_h5_reason());
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot write %s: %s", file->path, path, tdm_h5_reason());
         h5_discard(file); /* closes the data set as well */
     } else {
         H5Dclose(made);
@@ -334,11 +331,10 @@ tdm_status h5_get_f32(const h5_file *file, const char *group, const char *name, 
     TDM_REQUIRE(dataset >= 0, TDM_E_FORMAT, "%s: %s/%s is missing", file->path, group, name);
     tdm_status status = TDM_OK;
     if (!same_shape(dataset, ndim, shape)) {
-        status = tdm_error_set(TDM_E_SHAPE, __FILE__, __LINE__, "%s: %s/%s has another shape", file->path,
-                               group, name);
+        status = TDM_ERROR(TDM_E_SHAPE, "%s: %s/%s has another shape", file->path, group, name);
     } else if (H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read %s/%s: %s", file->path,
-                               group, name, tdm_h5_reason());
+        status =
+            TDM_ERROR(TDM_E_FORMAT, "%s: cannot read %s/%s: %s", file->path, group, name, tdm_h5_reason());
     }
     H5Dclose(dataset);
     return status;
@@ -354,13 +350,11 @@ tdm_status h5_get_bytes(const h5_file *file, const char *name, tdm_text *text)
     unsigned char *data = NULL;
     tdm_status status = TDM_OK;
     if (!dataset_shape(dataset, &ndim, shape) || ndim != 1 || shape[0] > MOST_BYTES) {
-        status =
-            tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: /%s is not a byte array", file->path, name);
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: /%s is not a byte array", file->path, name);
     }
     if (status == TDM_OK) status = tdm_alloc((size_t)shape[0], name, (void **)&data);
     if (status == TDM_OK && H5Dread(dataset, H5T_NATIVE_UCHAR, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read /%s: %s", file->path, name,
-                               tdm_h5_reason());
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: cannot read /%s: %s", file->path, name, tdm_h5_reason());
     }
     if (status == TDM_OK) status = tdm_text_append(text, data, (size_t)shape[0]);
     tdm_free(data);

@@ -246,8 +246,7 @@ static tdm_status verify_dataset(const h5_file *file, const char *path, hid_t da
     const hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
     tdm_status status = TDM_OK;
     if (type < 0 || space < 0) {
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read %s: %s", file->path, path,
-                               tdm_h5_reason());
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: cannot read %s: %s", file->path, path, tdm_h5_reason());
     } else if (H5Tdetect_class(type, H5T_VLEN) <= 0 && H5Tis_variable_str(type) <= 0) {
         status = read_all(file, path, dataset, type, space); /* Tandem writes nothing of variable length */
     }

@@ -116,12 +116,12 @@ static tdm_status read_row(const import_job *job, const tdm_param *row)
 /* ---- The tokenizer ---- */
 
 /* Tokenizer files beside the weights: path, or "" when there are none. */
-static tdm_status find_tokenizer(const import_job *job, char path[WEIGHTS_PATH_BYTES])
+static tdm_status find_tokenizer(const import_job *job, char path[TDM_PATH_BYTES])
 {
     static const char *const names[] = {"tokenizer.json", "vocab.json", "bpe_simple_vocab_16e6.txt.gz",
                                         "bpe_simple_vocab_16e6.txt"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        TDM_TRY(tdm_path_join(path, WEIGHTS_PATH_BYTES, job->src.dir, names[i]));
+        TDM_TRY(tdm_path_join(path, TDM_PATH_BYTES, job->src.dir, names[i]));
         if (tdm_path_exists(path)) return TDM_OK;
     }
     path[0] = '\0';
@@ -130,7 +130,7 @@ static tdm_status find_tokenizer(const import_job *job, char path[WEIGHTS_PATH_B
 
 static tdm_status open_tokenizer(import_job *job)
 {
-    char found[WEIGHTS_PATH_BYTES];
+    char found[TDM_PATH_BYTES];
     const char *path = job->options->tokenizer;
     if (path[0] == '\0') {
         TDM_TRY(find_tokenizer(job, found));
@@ -160,7 +160,7 @@ static tdm_status open_tokenizer(import_job *job)
 
 static tdm_status check_out(const tdm_import_options *options)
 {
-    char path[CKPT_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(path, sizeof path, options->out, "model.h5"));
     TDM_REQUIRE(options->force || !tdm_path_exists(path), TDM_E_USAGE,
                 "%s: is there already; choose another --out, or replace it with --force", path);

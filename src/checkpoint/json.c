@@ -69,8 +69,8 @@ tdm_status json_require(const char *file, const json_t *root, const char *path, 
     const json_t *value = json_at(root, path);
     if (value == NULL || is_known(value, known)) return TDM_OK;
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-    (void)tdm_error_set(TDM_E_CONFIG, __FILE__, __LINE__, "%s: %s is %.100s: Tandem's model has no such part",
-                        file, path, text ? text : "set");
+    (void)TDM_ERROR(TDM_E_CONFIG, "%s: %s is %.100s: Tandem's model has no such part", file, path,
+                    text ? text : "set");
     free(text);
     return TDM_E_CONFIG;
 }

@@ -10,14 +10,14 @@ enum { LISTED = 5 }; /* names shown per kind of mismatch */
 
 static bool holds_model(const char *dir)
 {
-    char path[CKPT_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     return tdm_path_join(path, sizeof path, dir, "model.h5") == TDM_OK && tdm_path_exists(path);
 }
 
 /* The directory that DIR/latest or DIR/best names, when it holds a model; else out[0] = 0. */
 static void follow_pointer(const char *dir, const char *pointer, char *out, size_t bytes)
 {
-    char path[CKPT_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     tdm_text text = {0};
     out[0] = '\0';
     if (tdm_path_join(path, sizeof path, dir, pointer) != TDM_OK || !tdm_path_exists(path)) return;
@@ -33,7 +33,7 @@ static void follow_pointer(const char *dir, const char *pointer, char *out, size
 
 static bool opens(const char *dir, const char *name, const char *format)
 {
-    char path[CKPT_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     h5_file file;
     if (tdm_path_join(path, sizeof path, dir, name) != TDM_OK) return false;
     if (h5_open(path, format, &file) != TDM_OK) return false;
@@ -65,7 +65,7 @@ static tdm_status newest_whole(const char *dir, char *out, size_t bytes)
 
 tdm_status tdm_checkpoint_latest(const char *run_dir, char *out, size_t bytes)
 {
-    char dir[CKPT_PATH_BYTES];
+    char dir[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(dir, sizeof dir, run_dir, "checkpoints"));
     follow_pointer(dir, "latest", out, bytes);
     if (out[0] != '\0') {
@@ -78,7 +78,7 @@ tdm_status tdm_checkpoint_latest(const char *run_dir, char *out, size_t bytes)
 /* `best` or `latest` of a run directory, whichever is preferred and there; out[0] = 0 without any. */
 static tdm_status find_in_run(const char *run_dir, bool prefer_best, char *out, size_t bytes)
 {
-    char dir[CKPT_PATH_BYTES];
+    char dir[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(dir, sizeof dir, run_dir, "checkpoints"));
     out[0] = '\0';
     if (prefer_best) follow_pointer(dir, "best", out, bytes);
@@ -114,7 +114,7 @@ tdm_status tdm_checkpoint_find(const char *path, bool prefer_best, char *out, si
 
 static tdm_status open_in(const char *dir, const char *name, const char *format, h5_file *file)
 {
-    char path[CKPT_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     file->id = H5I_INVALID_HID;
     TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
     return h5_open(path, format, file);
@@ -238,8 +238,7 @@ static tdm_status check_same_model(const h5_file *file, const char *group, const
     if (status == TDM_OK) status = add_mismatch(&message, n_unknown, "unknown", &unknown);
     if (status == TDM_OK) status = add_mismatch(&message, n_shapes, "of another shape", &shapes);
     if (status == TDM_OK && message.length > 0) {
-        status = tdm_error_set(TDM_E_SHAPE, __FILE__, __LINE__, "%s: is of another model: /%s:%s", file->path,
-                               group, message.data);
+        status = TDM_ERROR(TDM_E_SHAPE, "%s: is of another model: /%s:%s", file->path, group, message.data);
     }
     tdm_text_free(&missing);
     tdm_text_free(&unknown);
@@ -344,7 +343,7 @@ tdm_status tdm_checkpoint_verify(const char *dir)
         const char *name, *format;
     } files[] = {{"model.h5", CKPT_MODEL_FORMAT}, {"state.h5", CKPT_STATE_FORMAT}};
     for (size_t i = 0; i < 2; i++) {
-        char path[CKPT_PATH_BYTES];
+        char path[TDM_PATH_BYTES];
         TDM_TRY(tdm_path_join(path, sizeof path, dir, files[i].name));
         if (i == 1 && !tdm_path_exists(path)) continue; /* an imported model has no state */
         h5_file file;

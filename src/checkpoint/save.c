@@ -102,14 +102,13 @@ static tdm_status write_state(const char *path, moments *source, const tdm_train
 tdm_status tdm_checkpoint_write_model(const char *dir, const tdm_config *config, const tdm_params *params,
                                       const tdm_tokenizer *tokenizer, int64_t step)
 {
-    char path[CKPT_PATH_BYTES], temporary[CKPT_PATH_BYTES];
+    char path[TDM_PATH_BYTES], temporary[TDM_PATH_BYTES];
     TDM_TRY(tdm_make_dirs(dir));
     TDM_TRY(tdm_path_join(path, sizeof path, dir, "model.h5"));
     TDM_TRY(tdm_path_join(temporary, sizeof temporary, dir, "model.h5" TEMPORARY));
     tdm_status status = write_model(temporary, config, params, tokenizer, step);
     if (status == TDM_OK && rename(temporary, path) != 0) {
-        status =
-            tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot rename: %s", temporary, strerror(errno));
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot rename: %s", temporary, strerror(errno));
     }
     if (status != TDM_OK) {
         remove_quietly(temporary);
@@ -152,7 +151,7 @@ tdm_status checkpoint_list(const char *dir, int64_t **step, int64_t *count)
             capacity = capacity * 2 + 16;
             int64_t *grown = realloc(list, (size_t)capacity * sizeof *grown);
             if (grown == NULL) {
-                status = tdm_error_set(TDM_E_NOMEM, __FILE__, __LINE__, "%s: out of memory", dir);
+                status = TDM_ERROR(TDM_E_NOMEM, "%s: out of memory", dir);
                 break;
             }
             list = grown;
@@ -184,7 +183,7 @@ static tdm_status remove_leftovers(const char *dir)
     tdm_status status = TDM_OK;
     for (struct dirent *entry; status == TDM_OK && (entry = readdir(listing)) != NULL;) {
         if (!ends_with(entry->d_name, TEMPORARY)) continue;
-        char path[CKPT_PATH_BYTES];
+        char path[TDM_PATH_BYTES];
         status = tdm_path_join(path, sizeof path, dir, entry->d_name);
         if (status == TDM_OK) status = tdm_remove_tree(path);
     }
@@ -202,7 +201,7 @@ static tdm_status put_in_place(const char *dir, const char *temporary, const cha
         return tdm_fsync_path(dir);
     }
     if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE) != 0) {
-        char aside[CKPT_PATH_BYTES];
+        char aside[TDM_PATH_BYTES];
         TDM_TRY(tdm_path_join(aside, sizeof aside, dir, "replaced" TEMPORARY));
         TDM_REQUIRE(rename(path, aside) == 0 && rename(temporary, path) == 0, TDM_E_IO,
                     "%s: cannot rename: %s", temporary, strerror(errno));
@@ -214,7 +213,7 @@ static tdm_status put_in_place(const char *dir, const char *temporary, const cha
 
 static tdm_status write_pointer(const char *dir, const char *pointer, const char *name)
 {
-    char path[CKPT_PATH_BYTES], line[64];
+    char path[TDM_PATH_BYTES], line[64];
     TDM_TRY(tdm_path_join(path, sizeof path, dir, pointer));
     const int n = snprintf(line, sizeof line, "%s\n", name);
     return tdm_write_file_atomic(path, line, (size_t)n);
@@ -223,7 +222,7 @@ static tdm_status write_pointer(const char *dir, const char *pointer, const char
 /* Step that a pointer file names, or -1. */
 static int64_t pointed_step(const char *dir, const char *pointer)
 {
-    char path[CKPT_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     if (tdm_path_join(path, sizeof path, dir, pointer) != TDM_OK || !tdm_path_exists(path)) return -1;
     tdm_text text = {0};
     int64_t step = -1;
@@ -237,7 +236,7 @@ static int64_t pointed_step(const char *dir, const char *pointer)
 
 static tdm_status remove_checkpoint(const char *dir, int64_t step)
 {
-    char name[64], path[CKPT_PATH_BYTES], aside[CKPT_PATH_BYTES];
+    char name[64], path[TDM_PATH_BYTES], aside[TDM_PATH_BYTES];
     snprintf(name, sizeof name, "step-%08lld", (long long)step);
     TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
     snprintf(name, sizeof name, "step-%08lld" TEMPORARY, (long long)step);
@@ -263,7 +262,7 @@ static tdm_status remove_old(const char *dir, int64_t keep, int64_t written)
 static tdm_status write_files(const char *dir, const tdm_config *config, const tdm_params *params,
                               moments *source, const tdm_tokenizer *tokenizer, const tdm_train_state *state)
 {
-    char path[CKPT_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     TDM_TRY(tdm_make_dirs(dir));
     TDM_TRY(tdm_path_join(path, sizeof path, dir, "model.h5"));
     TDM_TRY(write_model(path, config, params, tokenizer, state->step));
@@ -277,7 +276,7 @@ static tdm_status save_files(const char *run_dir, const tdm_config *config, cons
                              moments *source, const tdm_tokenizer *tokenizer, const tdm_train_state *state,
                              bool best)
 {
-    char dir[CKPT_PATH_BYTES], temporary[CKPT_PATH_BYTES], path[CKPT_PATH_BYTES], name[64];
+    char dir[TDM_PATH_BYTES], temporary[TDM_PATH_BYTES], path[TDM_PATH_BYTES], name[64];
     TDM_TRY(tdm_path_join(dir, sizeof dir, run_dir, "checkpoints"));
     TDM_TRY(tdm_make_dirs(dir));
     TDM_TRY(remove_leftovers(dir));

@@ -61,9 +61,9 @@ static tdm_status recognise(weights_file *src)
              src->path, (long long)count, first ? ", the first is " : "", first ? first->name : "");
 }
 
-static tdm_status folder_of(const char *path, char dir[WEIGHTS_PATH_BYTES])
+static tdm_status folder_of(const char *path, char dir[TDM_PATH_BYTES])
 {
-    TDM_REQUIRE(strlen(path) < WEIGHTS_PATH_BYTES, TDM_E_IO, "%.200s…: path is too long", path);
+    TDM_REQUIRE(strlen(path) < TDM_PATH_BYTES, TDM_E_IO, "%.200s…: path is too long", path);
     strcpy(dir, path);
     if (tdm_path_is_dir(path)) return TDM_OK;
     char *slash = strrchr(dir, '/');

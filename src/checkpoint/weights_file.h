@@ -4,11 +4,9 @@
 
 #include "naming.h"
 
-enum { WEIGHTS_PATH_BYTES = 4096 };
-
 typedef struct weights_file {
-    const char *path;             /* as the user named it */
-    char dir[WEIGHTS_PATH_BYTES]; /* where configuration and tokenizer files may stand */
+    const char *path;         /* as the user named it */
+    char dir[TDM_PATH_BYTES]; /* where configuration and tokenizer files may stand */
     tdm_tensor_file *file;
     const naming *naming;
     char prefix[64]; /* of all the model's names, "" or "module." … */

@@ -22,7 +22,7 @@ typedef struct shard {
 } shard;
 
 struct tdm_dataset {
-    char dir[SHARD_PATH_BYTES], split[32];
+    char dir[TDM_PATH_BYTES], split[32];
     shard *shard;
     int64_t shard_count, images, captions, class_count;
     tdm_text class_bytes; /* names, each with its NUL */
@@ -169,9 +169,8 @@ static tdm_status read_class_names(const shard *it, tdm_text *names, int64_t **a
     unsigned char *text = NULL;
     TDM_TRY(shard_h5_read_i64(it->path, it->file, "class/name_offset", &offsets, &offset));
     tdm_status status =
-        offsets > 0
-            ? shard_h5_open_dataset(it->path, it->file, "class/name_bytes", 1, &length, &bytes)
-            : tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: /class/name_offset is empty", it->path);
+        offsets > 0 ? shard_h5_open_dataset(it->path, it->file, "class/name_bytes", 1, &length, &bytes)
+                    : TDM_ERROR(TDM_E_FORMAT, "%s: /class/name_offset is empty", it->path);
     if (status != TDM_OK) {
         tdm_free(offset);
         return status;
@@ -180,13 +179,11 @@ static tdm_status read_class_names(const shard *it, tdm_text *names, int64_t **a
     bool ok = offset[0] == 0 && (hsize_t)offset[*count] == length;
     for (int64_t i = 0; i < *count; i++)
         ok = ok && offset[i] <= offset[i + 1] && offset[i + 1] - offset[i] <= SHARD_NAME_BYTES;
-    if (!ok)
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: /class/name_offset is wrong", it->path);
+    if (!ok) status = TDM_ERROR(TDM_E_FORMAT, "%s: /class/name_offset is wrong", it->path);
     if (status == TDM_OK) status = TDM_ALLOC(length, &text);
     if (status == TDM_OK) status = TDM_ALLOC(*count, at);
     if (status == TDM_OK && !shard_h5_read(bytes, H5T_NATIVE_UINT8, 0, (int64_t)length, 1, text))
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read /class/name_bytes: %s",
-                               it->path, tdm_h5_reason());
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: cannot read /class/name_bytes: %s", it->path, tdm_h5_reason());
     for (int64_t i = 0; i < *count && status == TDM_OK; i++) {
         (*at)[i] = (int64_t)names->length;
         status = tdm_text_append(names, text + offset[i], (size_t)(offset[i + 1] - offset[i]));
@@ -231,12 +228,11 @@ static tdm_status check_alike(tdm_dataset *dataset, const shard *it)
         return TDM_OK;
     }
     if (status == TDM_OK && strcmp(digest, dataset->tokenizer_digest))
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: packed with another tokenizer than %s",
-                               it->path, dataset->shard[0].path);
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: packed with another tokenizer than %s", it->path,
+                           dataset->shard[0].path);
     if (status == TDM_OK && (count != dataset->class_count || names.length != dataset->class_bytes.length ||
                              (names.length && memcmp(names.data, dataset->class_bytes.data, names.length))))
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: has other classes than %s", it->path,
-                               dataset->shard[0].path);
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: has other classes than %s", it->path, dataset->shard[0].path);
     tdm_text_free(&names);
     tdm_free(at);
     return status;
@@ -538,15 +534,15 @@ tdm_status tdm_dataset_classes(tdm_dataset *dataset, int64_t image, uint8_t *bit
     TDM_TRY(shard_h5_open_dataset(it->path, it->file, "image/class", 2, dims, &bits));
     tdm_status status = TDM_OK;
     if (!shard_h5_read(bits, H5T_NATIVE_UINT8, image - it->first_image, 1, dataset->class_count, bit))
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s row %lld: /image/class: %s", it->path,
-                               (long long)(image - it->first_image), tdm_h5_reason());
+        status = TDM_ERROR(TDM_E_FORMAT, "%s row %lld: /image/class: %s", it->path,
+                           (long long)(image - it->first_image), tdm_h5_reason());
     H5Dclose(bits);
     return status;
 }
 
 const char *tdm_dataset_where(const tdm_dataset *dataset, int64_t image)
 {
-    static _Thread_local char where[SHARD_PATH_BYTES + 32];
+    static _Thread_local char where[TDM_PATH_BYTES + 32];
     if (image < 0 || image >= dataset->images) {
         snprintf(where, sizeof(where), "%s image %lld", dataset->dir, (long long)image);
         return where;
@@ -571,8 +567,7 @@ static tdm_status verify_dataset(const shard *it, const char *name, int rank)
     tdm_status status = tdm_alloc((size_t)(step * width) * 8, name, (void **)&block);
     for (int64_t row = 0; row < rows && status == TDM_OK; row += step)
         if (!shard_h5_read(dataset, H5T_NATIVE_INT64, row, tdm_min_i64(step, rows - row), width, block))
-            status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: /%s: %s", it->path, name,
-                                   tdm_h5_reason());
+            status = TDM_ERROR(TDM_E_FORMAT, "%s: /%s: %s", it->path, name, tdm_h5_reason());
     tdm_free(block);
     H5Dclose(dataset);
     return status;

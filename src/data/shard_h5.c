@@ -120,8 +120,7 @@ tdm_status shard_h5_get_text(const char *path, hid_t file, const char *name, cha
     bool ok = H5Tis_variable_str(type) > 0 ? read_variable_text(attribute, type, out, bytes)
                                            : read_fixed_text(attribute, type, out, bytes);
     tdm_status status = TDM_OK;
-    if (!ok)
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read attribute %s", path, name);
+    if (!ok) status = TDM_ERROR(TDM_E_FORMAT, "%s: cannot read attribute %s", path, name);
     H5Tclose(type);
     H5Aclose(attribute);
     return status;
@@ -168,9 +167,7 @@ tdm_status shard_h5_put(const char *path, hid_t file, const char *name, hid_t ty
     bool ok = made >= 0;
     if (ok && data && dims[0]) ok = H5Dwrite(made, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
     tdm_status status = TDM_OK;
-    if (!ok)
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write /%s: %s", path, name,
-                               tdm_h5_reason());
+    if (!ok) status = TDM_ERROR(TDM_E_IO, "%s: cannot write /%s: %s", path, name, tdm_h5_reason());
     if (made >= 0 && (!ok || !dataset)) H5Dclose(made);
     if (dataset) *dataset = ok ? made : H5I_INVALID_HID;
     if (space >= 0) H5Sclose(space);
@@ -185,8 +182,7 @@ tdm_status shard_h5_put_group(const char *path, hid_t file, const char *name)
         group = H5Gcreate2(file, name, H5P_DEFAULT, list, H5P_DEFAULT);
     tdm_status status = TDM_OK;
     if (group < 0)
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write group /%s: %s", path, name,
-                               tdm_h5_reason());
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot write group /%s: %s", path, name, tdm_h5_reason());
     if (group >= 0) H5Gclose(group);
     if (list >= 0) H5Pclose(list);
     return status;
@@ -265,14 +261,13 @@ tdm_status shard_h5_read_i64(const char *path, hid_t file, const char *name, int
     TDM_TRY(shard_h5_open_dataset(path, file, name, 1, dims, &dataset));
     tdm_status status = TDM_OK;
     if (*count >= 0 && dims[0] != (hsize_t)*count)
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: /%s holds %llu rows, expected %lld",
-                               path, name, (unsigned long long)dims[0], (long long)*count);
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: /%s holds %llu rows, expected %lld", path, name,
+                           (unsigned long long)dims[0], (long long)*count);
     else if (dims[0] > INT64_MAX / sizeof(int64_t))
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: /%s is too large", path, name);
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: /%s is too large", path, name);
     if (status == TDM_OK) status = TDM_ALLOC(dims[0], out);
     if (status == TDM_OK && !shard_h5_read(dataset, H5T_NATIVE_INT64, 0, (int64_t)dims[0], 1, *out))
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read /%s: %s", path, name,
-                               tdm_h5_reason());
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: cannot read /%s: %s", path, name, tdm_h5_reason());
     H5Dclose(dataset);
     if (status == TDM_OK)
         *count = (int64_t)dims[0];

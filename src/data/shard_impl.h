@@ -9,7 +9,6 @@
 #define INDEX_FORMAT      "tandem.dataset"
 #define INDEX_FILE        "dataset.h5"
 #define SHARD_VERSION     1
-#define SHARD_PATH_BYTES  4096
 #define SHARD_NAME_BYTES  4096                /* longest source name or class name that is stored whole */
 #define SHARD_IMAGE_BYTES (INT64_C(1) << 30)  /* largest encoded image */
 #define SHARD_TEXT_BYTES  (INT64_C(16) << 20) /* longest caption */

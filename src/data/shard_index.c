@@ -65,8 +65,7 @@ static tdm_status get_column(const char *path, hid_t file, const struct column *
     hid_t dataset = H5Dopen2(file, column->name, H5P_DEFAULT), type = column_type(column);
     tdm_status status = TDM_OK;
     if (dataset < 0 || !shard_h5_read(dataset, type, 0, count, 1, cell))
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: cannot read /%s: %s", path,
-                               column->name, tdm_h5_reason());
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: cannot read /%s: %s", path, column->name, tdm_h5_reason());
     for (int64_t i = 0; i < count && status == TDM_OK; i++) {
         char *to = (char *)&row[i] + column->offset;
         memcpy(to, cell + bytes * (size_t)i, bytes);
@@ -126,7 +125,7 @@ static tdm_status read_rows(const char *path, hid_t file, index_row **row, int64
 
 tdm_status index_read(const char *dir, index_row **row, int64_t *count)
 {
-    char path[SHARD_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     hid_t file;
     *row = NULL;
     *count = 0;
@@ -170,7 +169,7 @@ static tdm_status merge(const char *dir, const index_row *old, int64_t old_count
     for (int64_t i = 0; i < old_count; i++)
         if (!has_split(row, count, old[i].row.split)) merged[n++] = old[i];
     for (int64_t i = 0; i < count; i++) {
-        char path[SHARD_PATH_BYTES];
+        char path[TDM_PATH_BYTES];
         struct stat info;
         TDM_TRY(tdm_path_join(path, sizeof(path), dir, row[i].file));
         TDM_REQUIRE(stat(path, &info) == 0, TDM_E_IO, "%s: cannot index it: %s", path, strerror(errno));
@@ -193,7 +192,7 @@ static tdm_status put_index(const char *path, hid_t file, const char *dataset, c
 
 static tdm_status write_index(const char *dir, const char *dataset, const index_row *row, int64_t count)
 {
-    char path[SHARD_PATH_BYTES], temporary[SHARD_PATH_BYTES];
+    char path[TDM_PATH_BYTES], temporary[TDM_PATH_BYTES];
     hid_t file;
     TDM_TRY(tdm_path_join(path, sizeof(path), dir, INDEX_FILE));
     TDM_TRY(tdm_path_join(temporary, sizeof(temporary), dir, INDEX_FILE ".tmp"));
@@ -203,8 +202,7 @@ static tdm_status write_index(const char *dir, const char *dataset, const index_
     tdm_h5_discard(&file);
     if (status == TDM_OK) status = tdm_fsync_path(temporary);
     if (status == TDM_OK && rename(temporary, path))
-        status =
-            tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot rename: %s", temporary, strerror(errno));
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot rename: %s", temporary, strerror(errno));
     if (status != TDM_OK) unlink(temporary);
     TDM_TRY(status);
     return tdm_fsync_path(dir);
@@ -212,7 +210,7 @@ static tdm_status write_index(const char *dir, const char *dataset, const index_
 
 tdm_status tdm_index_write(const char *dir, const char *dataset, const tdm_index_row *row, int64_t count)
 {
-    char path[SHARD_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     index_row *old = NULL, *merged = NULL;
     int64_t old_count = 0, merged_count = 0;
     TDM_TRY(tdm_path_join(path, sizeof(path), dir, INDEX_FILE));

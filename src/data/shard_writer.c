@@ -8,7 +8,7 @@
 enum { BUFFER_BYTES = 16 * SHARD_CHUNK_BYTES }; /* image bytes are written in whole chunks */
 
 struct tdm_shard_writer {
-    char path[SHARD_PATH_BYTES], temporary[SHARD_PATH_BYTES];
+    char path[TDM_PATH_BYTES], temporary[TDM_PATH_BYTES];
     hid_t file, image_bytes;
     int64_t written_bytes; /* of /image/bytes, already in the file */
     tdm_text buffer;       /* and those that follow */
@@ -90,7 +90,7 @@ tdm_status tdm_shard_writer_create(const char *path, const tdm_shard_info *info,
     tdm_status status = TDM_OK;
     if (length >= (int)sizeof(made->temporary)) {
         made->temporary[0] = '\0'; /* nothing to remove */
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%.200s…: path is too long", path);
+        status = TDM_ERROR(TDM_E_IO, "%.200s…: path is too long", path);
     }
     if (status == TDM_OK) status = tdm_h5_create(made->temporary, &made->file);
     if (status == TDM_OK) status = put_head(made, info);
@@ -120,8 +120,7 @@ static tdm_status flush(tdm_shard_writer *writer, size_t bytes)
                        writer->buffer.data) >= 0;
     tdm_status status = TDM_OK;
     if (!ok)
-        status = tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write /image/bytes: %s",
-                               writer->temporary, tdm_h5_reason());
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot write /image/bytes: %s", writer->temporary, tdm_h5_reason());
     if (in_file >= 0) H5Sclose(in_file);
     if (in_memory >= 0) H5Sclose(in_memory);
     TDM_TRY(status);

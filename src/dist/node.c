@@ -32,9 +32,8 @@ static size_t copy(copy_function *function, pid_t pid, uintptr_t here, uintptr_t
 
 _Noreturn static void abort_copy(tdm_comm *comm, int peer)
 {
-    (void)tdm_error_set(TDM_E_IO, __FILE__, __LINE__,
-                        "cannot reach the memory of process %d of this node: %s", (int)comm->pid[peer],
-                        strerror(errno));
+    (void)TDM_ERROR(TDM_E_IO, "cannot reach the memory of process %d of this node: %s", (int)comm->pid[peer],
+                    strerror(errno));
     tdm_comm_abort(comm);
 }
 

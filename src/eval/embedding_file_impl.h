@@ -6,10 +6,10 @@
 #include "tandem/h5.h"
 
 #define EMBEDDING_FORMAT "tandem.embedding"
-enum { EMBEDDING_VERSION = 1, EMBEDDING_PATH_BYTES = 4096 };
+enum { EMBEDDING_VERSION = 1 };
 
 typedef struct embedding_file {
-    char path[EMBEDDING_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     hid_t id;
 } embedding_file;
 
@@ -22,7 +22,7 @@ typedef struct part_info {
 } part_info;
 
 /* DIR/SPLIT-00007.h5 */
-TDM_CHECKED tdm_status embedding_part_path(char out[EMBEDDING_PATH_BYTES], const char *dir, const char *split,
+TDM_CHECKED tdm_status embedding_part_path(char out[TDM_PATH_BYTES], const char *dir, const char *split,
                                            int64_t part);
 
 /* Records what the last HDF5 call complained about: "PATH: cannot DOING NAME: …". */

@@ -75,8 +75,7 @@ tdm_status embedding_get_text(const embedding_file *file, const char *name, char
     const hid_t type = H5Aget_type(attribute);
     tdm_status status = TDM_OK;
     if (!is_scalar(attribute) || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) > 0)
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: attribute %s is not a string",
-                               file->path, name);
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: attribute %s is not a string", file->path, name);
     const size_t size = H5Tget_size(type);
     void *value = NULL;
     if (status == TDM_OK) status = tdm_alloc(size + 1, "attribute", &value);
@@ -138,8 +137,8 @@ tdm_status embedding_get_rows(const embedding_file *file, const char *name, hid_
     TDM_TRY(embedding_open_rows(file, name, width, &set, &found));
     tdm_status status = TDM_OK;
     if (found != rows)
-        status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: /%s has %lld rows, not %lld",
-                               file->path, name, (long long)found, (long long)rows);
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: /%s has %lld rows, not %lld", file->path, name,
+                           (long long)found, (long long)rows);
     if (status == TDM_OK) {
         const hsize_t start[2] = {(hsize_t)first, 0};
         const hsize_t size[2] = {(hsize_t)n, (hsize_t)tdm_max_i64(1, width)};
@@ -154,10 +153,10 @@ tdm_status embedding_get_rows(const embedding_file *file, const char *name, hid_
     return status;
 }
 
-tdm_status embedding_part_path(char out[EMBEDDING_PATH_BYTES], const char *dir, const char *split,
+tdm_status embedding_part_path(char out[TDM_PATH_BYTES], const char *dir, const char *split,
                                int64_t part)
 {
     char name[64];
     snprintf(name, sizeof name, "%.31s-%05lld.h5", split, (long long)part);
-    return tdm_path_join(out, EMBEDDING_PATH_BYTES, dir, name);
+    return tdm_path_join(out, TDM_PATH_BYTES, dir, name);
 }

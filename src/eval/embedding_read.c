@@ -192,7 +192,7 @@ tdm_status embedding_read_piece(int rank, int size, const char *dir, const char 
         part_info p;
         tdm_status status = open_part(dir, split, part, &file, &p);
         if (status == TDM_OK && !same_set(&p, first))
-            status = tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__, "%s: was replaced meanwhile", file.path);
+            status = TDM_ERROR(TDM_E_FORMAT, "%s: was replaced meanwhile", file.path);
         if (status == TDM_OK) status = read_part(&file, &p, e);
         close_part(&file);
         TDM_TRY(status);

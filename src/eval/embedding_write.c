@@ -120,7 +120,7 @@ tdm_status embedding_write_part(const char *path, const part_info *p, const tdm_
 
 static tdm_status write_own_part(tdm_comm *comm, const char *dir, part_info *p, const tdm_embeddings *e)
 {
-    char path[EMBEDDING_PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     p->part = tdm_comm_rank(comm);
     p->parts = tdm_comm_size(comm);
     p->d = e->d;
@@ -140,7 +140,7 @@ static tdm_status write_own_part(tdm_comm *comm, const char *dir, part_info *p, 
 static tdm_status remove_further_parts(const char *dir, const char *split, int64_t part)
 {
     for (;; part++) {
-        char path[EMBEDDING_PATH_BYTES];
+        char path[TDM_PATH_BYTES];
         TDM_TRY(embedding_part_path(path, dir, split, part));
         if (!tdm_path_exists(path)) return TDM_OK;
         TDM_REQUIRE(unlink(path) == 0, TDM_E_IO, "%s: cannot remove: %s", path, strerror(errno));

@@ -162,9 +162,8 @@ tdm_status metrics_arrange(evaluation *eval)
     if (status == TDM_OK) status = eval_buffer_resize(&arranged, positives_bytes(n, total));
     for (int64_t i = 0; i < total && status == TDM_OK; i++)
         if (!isfinite(found[i].score))
-            status = tdm_error_set(TDM_E_NUMERIC, __FILE__, __LINE__,
-                                   "the score of a query and gallery row %lld is not finite",
-                                   (long long)found[i].row);
+            status = TDM_ERROR(TDM_E_NUMERIC, "the score of a query and gallery row %lld is not finite",
+                               (long long)found[i].row);
     if (status == TDM_OK) {
         int64_t *offset = (int64_t *)(void *)arranged.data;
         for (int64_t i = 0; i < total; i++) cursor[found[i].query + 1]++;

@@ -30,11 +30,9 @@ tdm_status tdm_eval_embeddings(tdm_comm *comm, tdm_ops *ops, const tdm_embedding
         text.labels = e->caption_labels;
         image.label_words = text.label_words = e->label_words;
         if (e->class_count == 0)
-            status = tdm_error_set(TDM_E_DATA, __FILE__, __LINE__,
-                                   "positives by class: the data set has no classes");
+            status = TDM_ERROR(TDM_E_DATA, "positives by class: the data set has no classes");
     } else {
-        status = tdm_error_set(TDM_E_USAGE, __FILE__, __LINE__,
-                               "positives \"%s\": must be pair, identity or class", positives);
+        status = TDM_ERROR(TDM_E_USAGE, "positives \"%s\": must be pair, identity or class", positives);
     }
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK)

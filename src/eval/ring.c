@@ -122,9 +122,8 @@ tdm_status eval_layout_create(tdm_comm *comm, const tdm_eval_side *query, const 
     int64_t *rows = NULL;
     *layout = (eval_layout){0};
     TDM_AGREE(comm, query_block < 1 || query->n < 0 || gallery->n < 0
-                        ? tdm_error_set(TDM_E_SHAPE, __FILE__, __LINE__,
-                                        "blocks of %lld queries, %lld queries, gallery of %lld",
-                                        (long long)query_block, (long long)query->n, (long long)gallery->n)
+                        ? TDM_ERROR(TDM_E_SHAPE, "blocks of %lld queries, %lld queries, gallery of %lld",
+                                    (long long)query_block, (long long)query->n, (long long)gallery->n)
                         : TDM_ALLOC(size, &rows));
     layout->query_rows = rows;
     tdm_comm_gather_i64(comm, gallery->n, rows);

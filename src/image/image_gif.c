@@ -206,7 +206,7 @@ static tdm_status unpack_frame(const char *name, gif_file *g, uint8_t *index)
         z->data = (const unsigned char *)joined.data;
         z->bytes = joined.length;
         if (!unpack(z, g->code_bits, index, g->frame_height * g->frame_width))
-            status = tdm_error_set(TDM_E_DATA, __FILE__, __LINE__, "%s: corrupt image (GIF codes)", name);
+            status = TDM_ERROR(TDM_E_DATA, "%s: corrupt image (GIF codes)", name);
     }
     tdm_free(z);
     tdm_text_free(&joined);
@@ -248,8 +248,7 @@ tdm_status image_gif_decode(const char *name, const unsigned char *data, size_t 
     TDM_TRY(TDM_ALLOC(g.frame_height * g.frame_width, &index));
     tdm_status status = unpack_frame(name, &g, index);
     uint8_t *out = status == TDM_OK ? malloc((size_t)(g.height * g.width) * 4) : NULL;
-    if (status == TDM_OK && !out)
-        status = tdm_error_set(TDM_E_NOMEM, __FILE__, __LINE__, "%s: not enough memory to decode it", name);
+    if (status == TDM_OK && !out) status = TDM_ERROR(TDM_E_NOMEM, "%s: not enough memory to decode it", name);
     if (status == TDM_OK) {
         for (int64_t i = 0; i < g.height * g.width; i++)
             colour(&g, g.transparent < 0 ? 0 : g.transparent, out + 4 * i);

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_BYTES = 4096 };
-
 /* ---- Curves ---- a chart is a row: its title and the keys that it draws ---- */
 
 typedef struct chart_row {
@@ -286,7 +284,7 @@ static tdm_status append_config(tdm_text *html, const char *path)
 static tdm_status append_page(tdm_text *html, const char *run_dir, const run_curves *curves,
                               const json_t *eval, const char *config_path)
 {
-    char subtitle[PATH_BYTES + 64], note[256];
+    char subtitle[TDM_PATH_BYTES + 64], note[256];
     snprintf(subtitle, sizeof subtitle, "Run %s", run_dir);
     TDM_TRY(html_begin(html, "Tandem training report", subtitle));
     TDM_TRY(append_tiles(html, curves));
@@ -321,7 +319,8 @@ static json_t *read_eval(const char *path)
 
 tdm_status tdm_report_write(const char *run_dir)
 {
-    char metrics_path[PATH_BYTES], config_path[PATH_BYTES], eval_path[PATH_BYTES], report_path[PATH_BYTES];
+    char metrics_path[TDM_PATH_BYTES], config_path[TDM_PATH_BYTES], eval_path[TDM_PATH_BYTES],
+        report_path[TDM_PATH_BYTES];
     run_curves curves = {0};
     tdm_text html = {0};
     TDM_TRY(tdm_path_join(metrics_path, sizeof metrics_path, run_dir, "metrics.jsonl"));

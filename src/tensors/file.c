@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 enum {
-    PATH_BYTES = 4096,
     HEAD_BYTES = 64, /* what a format shows itself by */
     NAME_BYTES_MAX = 1024,
     BLOCK_BYTES = 1 << 18, /* read and converted at a time */
@@ -108,7 +107,7 @@ static tdm_status add_dir(tdm_tensor_file *file, const char *dir)
     static const char *const names[] = {
         "model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors",
         "pytorch_model.bin", "pytorch_model.bin.index.json", "open_clip_pytorch_model.bin"};
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         TDM_TRY(tdm_path_join(path, sizeof path, dir, names[i]));
         if (tdm_path_exists(path)) return tensor_file_add_path(file, path, true);

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <jansson.h>
 
-enum { PATH_BYTES = 4096, BLOCK_ELEMENTS = 1 << 16, ALIGNMENT = 8 };
+enum { BLOCK_ELEMENTS = 1 << 16, ALIGNMENT = 8 };
 
 static const char metadata_key[] = "__metadata__";
 
@@ -165,18 +165,16 @@ static tdm_status write_parts(int fd, const char *path, const tdm_text *header, 
 static tdm_status write_renamed(const char *path, const tdm_text *header, const tdm_tensor_out *tensor,
                                 int64_t count)
 {
-    char temporary[PATH_BYTES];
+    char temporary[TDM_PATH_BYTES];
     const int length = snprintf(temporary, sizeof temporary, "%s.tmp", path);
     TDM_REQUIRE(length > 0 && (size_t)length < sizeof temporary, TDM_E_IO, "%s: path is too long", path);
     const int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     TDM_REQUIRE(fd >= 0, TDM_E_IO, "%s: cannot create: %s", temporary, strerror(errno));
     tdm_status status = write_parts(fd, temporary, header, tensor, count);
     if (close(fd) != 0 && status == TDM_OK)
-        status =
-            tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot write: %s", temporary, strerror(errno));
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot write: %s", temporary, strerror(errno));
     if (status == TDM_OK && rename(temporary, path) != 0)
-        status =
-            tdm_error_set(TDM_E_IO, __FILE__, __LINE__, "%s: cannot rename: %s", temporary, strerror(errno));
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot rename: %s", temporary, strerror(errno));
     if (status != TDM_OK) {
         unlink(temporary);
         return status;

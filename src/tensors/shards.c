@@ -4,7 +4,7 @@
 #include <string.h>
 #include <jansson.h>
 
-enum { INDEX_BYTES_MAX = 64 << 20, SHARDS_MAX = 512, PATH_BYTES = 4096 };
+enum { INDEX_BYTES_MAX = 64 << 20, SHARDS_MAX = 512 };
 
 static tdm_status read_index(const tensor_source *source, json_t **root)
 {
@@ -34,7 +34,7 @@ static tdm_status check_shard_name(const char *index_path, const char *tensor, c
 
 static tdm_status add_shard(tdm_tensor_file *file, const char *index_path, const char *name)
 {
-    char path[PATH_BYTES];
+    char path[TDM_PATH_BYTES];
     const char *slash = strrchr(index_path, '/');
     const int dir_bytes = slash != NULL ? (int)(slash - index_path) + 1 : 0;
     const int length = snprintf(path, sizeof path, "%.*s%s", dir_bytes, index_path, name);
@@ -85,8 +85,7 @@ tdm_status shards_read(tdm_tensor_file *file)
     json_t *map = json_object_get(root, "weight_map"), *seen = json_object();
     tdm_status status = json_object_size(map) > 0 && seen != NULL
                             ? add_shards(file, index_path, map, seen)
-                            : tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__,
-                                            "%s: has no weight_map that names shards", index_path);
+                            : TDM_ERROR(TDM_E_FORMAT, "%s: has no weight_map that names shards", index_path);
     json_decref(seen);
     json_decref(root);
     return status;

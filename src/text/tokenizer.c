@@ -7,7 +7,6 @@
 
 enum {
     FILE_BYTES_MAX = 256 << 20, /* uncompressed: what a tokenizer's file cannot need */
-    PATH_BYTES = 4096,
     HEAD_BYTES = 128
 };
 /* The first line of a file that holds several parts. */
@@ -159,21 +158,21 @@ static tdm_status read_both(const char *vocab_path, const char *merges_path, tdm
 }
 
 /* `name` in the folder of `path` (or in it, when it is a folder), when it exists. */
-static bool find_beside(const char *path, const char *name, char out[PATH_BYTES])
+static bool find_beside(const char *path, const char *name, char out[TDM_PATH_BYTES])
 {
-    char folder[PATH_BYTES];
+    char folder[TDM_PATH_BYTES];
     const char *slash = strrchr(path, '/');
     if (tdm_path_is_dir(path))
         snprintf(folder, sizeof folder, "%s", path);
     else
         snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
-    return tdm_path_join(out, PATH_BYTES, folder, name) == TDM_OK && tdm_path_exists(out);
+    return tdm_path_join(out, TDM_PATH_BYTES, folder, name) == TDM_OK && tdm_path_exists(out);
 }
 
 static tdm_status read_path(const char *path, tdm_text *out)
 {
-    char vocab[PATH_BYTES], merges[PATH_BYTES], json[PATH_BYTES];
-    TDM_REQUIRE(strlen(path) < PATH_BYTES, TDM_E_IO, "%.80s…: the path is too long", path);
+    char vocab[TDM_PATH_BYTES], merges[TDM_PATH_BYTES], json[TDM_PATH_BYTES];
+    TDM_REQUIRE(strlen(path) < TDM_PATH_BYTES, TDM_E_IO, "%.80s…: the path is too long", path);
     const bool has_vocab = find_beside(path, "vocab.json", vocab);
     const bool has_merges = find_beside(path, "merges.txt", merges);
     if (tdm_path_is_dir(path)) {

@@ -46,9 +46,8 @@ static tdm_status require_one_of(const json_file *file, const char *field, const
     json_decref(list);
     if (found) return TDM_OK;
     char *shown = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    tdm_error_set(TDM_E_FORMAT, __FILE__, __LINE__,
-                  "%s: %s is %.*s, not one of %s: not a tokenizer of CLIP's kind", file->name, field,
-                  VALUE_BYTES, shown ? shown : "missing", allowed);
+    TDM_ERROR(TDM_E_FORMAT, "%s: %s is %.*s, not one of %s: not a tokenizer of CLIP's kind", file->name,
+              field, VALUE_BYTES, shown ? shown : "missing", allowed);
     free(shown);
     return TDM_E_FORMAT;
 }
