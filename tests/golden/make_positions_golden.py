@@ -13,7 +13,7 @@ WIDTH = 3
 
 
 def source(rows):
-    """As golden_source() in tests/convert/test_positions.c: integers, then an exact division."""
+    """As golden_source() in tests/checkpoint/test_positions.c: integers, then an exact division."""
     index = torch.arange(rows * WIDTH, dtype=torch.int64)
     return ((index * index * 31 + index * 17) % 257).to(torch.float32).reshape(rows, WIDTH) / 256 - 0.5
 

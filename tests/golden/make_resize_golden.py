@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance
 
 
 def synthetic(height, width):
-    """As golden_source() in tests/data/test_image.c: waves, edges and noise from integers only."""
+    """As golden_source() in tests/image/test_image.c: waves, edges and noise from integers only."""
     y, x = np.mgrid[0:height, 0:width].astype(np.int64)
     channels = []
     for c in range(3):
