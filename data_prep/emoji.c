@@ -44,8 +44,8 @@ static tdm_status emoji_list(const char *source, tdm_pack_list *list)
 
 const tdm_pack_format pack_format_emoji = {
     .name = "emoji",
-    .help = "the demo set made by data_prep/fetch_emoji.sh; its splits are the artists google, twitter, "
-            "openmoji, fluent",
+    .help =
+        "the demo set made by data_prep/fetch_emoji.sh; its splits are the artists google, twitter, openmoji, fluent",
     .split = "train=google+twitter+openmoji,test=fluent",
     .list = emoji_list,
 };

@@ -152,7 +152,7 @@ static tdm_status webdataset_list(const char *source, tdm_pack_list *list)
 
 const tdm_pack_format pack_format_webdataset = {
     .name = "webdataset",
-    .help = "an uncompressed tar file of KEY.jpg (.png, .webp) with KEY.txt, or KEY.json with \"caption\" or "
-            "\"text\"",
+    .help =
+        "an uncompressed tar file of KEY.jpg (.png, .webp) with KEY.txt, or KEY.json with \"caption\" or \"text\"",
     .list = webdataset_list,
 };

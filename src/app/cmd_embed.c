@@ -52,11 +52,11 @@ static tdm_status embed_run(tdm_comm *comm, int argc, char **argv)
 {
     embed_options options = {.bundle = BUNDLE_DEFAULTS, .data = "", .split = "", .out = "", .dtype = "f32"};
     const tdm_flag flags[] = {
-        {"--data", TDM_FLAG_STRING, &options.data, "DIR", NULL, "", "packed data directory", 0, 0},
-        {"--split", TDM_FLAG_STRING, &options.split, "NAME", NULL, "", "its split", 0, 0},
-        {"--out", TDM_FLAG_STRING, &options.out, "DIR", NULL, "",
-         "where SPLIT-00000.h5 … are written, one file per rank", 0, 0},
-        {"--dtype", TDM_FLAG_STRING, &options.dtype, "f32|bf16", "f32", "", "of the stored rows", 0, 0},
+        FLAG_STRING("--data", &options.data, "DIR", NULL, "packed data directory"),
+        FLAG_STRING("--split", &options.split, "NAME", NULL, "its split"),
+        FLAG_STRING("--out", &options.out, "DIR", NULL,
+                    "where SPLIT-00000.h5 … are written, one file per rank"),
+        FLAG_STRING("--dtype", &options.dtype, "f32|bf16", "f32", "of the stored rows"),
         BUNDLE_FLAGS(options.bundle),
     };
     tdm_strings positional = {0};

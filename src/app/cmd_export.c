@@ -8,23 +8,22 @@ static tdm_status export_run(tdm_comm *comm, int argc, char **argv)
     (void)comm;
     tdm_export_options options = {.model = "", .to = "", .naming = "open_clip", .dtype = "f32"};
     const tdm_flag flags[] = {
-        {"--model", TDM_FLAG_STRING, &options.model, "CKPT", NULL, "",
-         "checkpoint, model.h5, or a run directory (its best checkpoint, else its latest)", 0, 0},
-        {"--to", TDM_FLAG_STRING, &options.to, "FILE|DIR", NULL, "",
-         "FILE.safetensors, or a directory for model.safetensors; configuration and tokenizer files are "
-         "written beside it",
-         0, 0},
-        {"--naming", TDM_FLAG_STRING, &options.naming, "open_clip|huggingface", "open_clip", "",
-         "of the tensors, and of the files beside them", 0, 0},
-        {"--dtype", TDM_FLAG_STRING, &options.dtype, "f32|bf16|f16", "f32", "", "of the tensors", 0, 0},
-        {"--force", TDM_FLAG_SWITCH, &options.force, NULL, "", "", "replace files that are there", 0, 0},
+        FLAG_STRING("--model", &options.model, "CKPT", NULL,
+                    "checkpoint, model.h5, or a run directory (its best checkpoint, else its latest)"),
+        FLAG_STRING(
+            "--to", &options.to, "FILE|DIR", NULL,
+            "FILE.safetensors, or a directory for model.safetensors; configuration and tokenizer files are written beside it"),
+        FLAG_STRING("--naming", &options.naming, "open_clip|huggingface", "open_clip",
+                    "of the tensors, and of the files beside them"),
+        FLAG_STRING("--dtype", &options.dtype, "f32|bf16|f16", "f32", "of the tensors"),
+        FLAG_SWITCH("--force", &options.force, "replace files that are there"),
     };
     tdm_strings positional = {0};
     bool help = false;
-    TDM_TRY(tdm_parse_flags("export",
-                            "--model CKPT --to model.safetensors [--naming open_clip|huggingface] "
-                            "[--dtype f32|bf16|f16]",
-                            flags, sizeof flags / sizeof flags[0], argc, argv, &positional, &help));
+    TDM_TRY(tdm_parse_flags(
+        "export",
+        "--model CKPT --to model.safetensors [--naming open_clip|huggingface] [--dtype f32|bf16|f16]", flags,
+        sizeof flags / sizeof flags[0], argc, argv, &positional, &help));
     const int64_t extra = positional.count;
     free((void *)positional.item);
     if (help) return TDM_OK;

@@ -51,37 +51,34 @@ static tdm_status import_run(tdm_comm *comm, int argc, char **argv)
     tdm_import_options options = {
         .from = "", .tokenizer = "", .model = "", .out = "", .activation = "", .resize = ""};
     const tdm_flag flags[] = {
-        {"--from", TDM_FLAG_STRING, &options.from, "FILE|DIR", NULL, "",
-         "safetensors (one file, or sharded with its index), PyTorch archive (.pt, .pth), or a folder with "
-         "either; names as open_clip's, OpenAI's, TBPS-CLIP's or Hugging Face's CLIPModel",
-         0, 0},
-        {"--out", TDM_FLAG_STRING, &options.out, "CKPT", NULL, "", "checkpoint directory to write", 0, 0},
-        {"--tokenizer", TDM_FLAG_STRING, &options.tokenizer, "FILE|DIR", "", "",
-         "merges file, vocab.json, tokenizer.json or their folder; unset: what stands beside --from", 0, 0},
-        {"--mask-token", TDM_FLAG_SWITCH, &options.mask_token, NULL, "", "",
-         "the tokenizer's variant with <|mask|>, see model.tokenizer_mask; TBPS-CLIP's checkpoints have it "
-         "anyway",
-         0, 0},
-        {"--model", TDM_FLAG_STRING, &options.model, "NAME|FILE.cfg", "", "",
-         "model definition; unset: read from the shapes, and from config.json or open_clip_config.json "
-         "beside "
-         "--from",
-         0, 0},
-        {"--activation", TDM_FLAG_STRING, &options.activation, "quickgelu|gelu", "", "",
-         "overrides the model's; unset and not said elsewhere: quickgelu, as OpenAI's", 0, 0},
-        {"--image-size", TDM_FLAG_STRING, &size, "PX|HxW", "", "px",
-         "image size of the checkpoint; position embeddings are resized when the file's is another", 0, 0},
-        {"--context", TDM_FLAG_INT, &options.context_length, "N", "", "tokens",
-         "context length of the checkpoint; position embeddings are resized when the file's is another", 0,
-         65536},
-        {"--resize", TDM_FLAG_STRING, &options.resize, TDM_POSITION_METHODS, "open_clip", "",
-         "how: bicubic with antialiasing, bicubic without, bilinear; captions linear, tbps_clip keeps the "
-         "first "
-         "and the last position",
-         0, 0},
-        {"--ignore", TDM_FLAG_LIST, &options.ignore, "PREFIX", "", "",
-         "leave out tensors whose names begin so; may be repeated", 0, 0},
-        {"--force", TDM_FLAG_SWITCH, &options.force, NULL, "", "", "replace a model.h5 in CKPT", 0, 0},
+        FLAG_STRING(
+            "--from", &options.from, "FILE|DIR", NULL,
+            "safetensors (one file, or sharded with its index), PyTorch archive (.pt, .pth), or a folder with "
+            "either; names as open_clip's, OpenAI's, TBPS-CLIP's or Hugging Face's CLIPModel"),
+        FLAG_STRING("--out", &options.out, "CKPT", NULL, "checkpoint directory to write"),
+        FLAG_STRING(
+            "--tokenizer", &options.tokenizer, "FILE|DIR", "",
+            "merges file, vocab.json, tokenizer.json or their folder; unset: what stands beside --from"),
+        FLAG_SWITCH(
+            "--mask-token", &options.mask_token,
+            "the tokenizer's variant with <|mask|>, see model.tokenizer_mask; TBPS-CLIP's checkpoints have it anyway"),
+        FLAG_STRING(
+            "--model", &options.model, "NAME|FILE.cfg", "",
+            "model definition; unset: read from the shapes, and from config.json or open_clip_config.json beside --from"),
+        FLAG_STRING("--activation", &options.activation, "quickgelu|gelu", "",
+                    "overrides the model's; unset and not said elsewhere: quickgelu, as OpenAI's"),
+        FLAG_STRING(
+            "--image-size", &size, "PX|HxW", "",
+            "image size of the checkpoint; position embeddings are resized when the file's is another"),
+        FLAG_INT(
+            "--context", &options.context_length, "N", "", "tokens", 0, 65536,
+            "context length of the checkpoint; position embeddings are resized when the file's is another"),
+        FLAG_STRING(
+            "--resize", &options.resize, TDM_POSITION_METHODS, "open_clip",
+            "how: bicubic with antialiasing, bicubic without, bilinear; captions linear, tbps_clip keeps the first and the last position"),
+        FLAG_LIST("--ignore", &options.ignore, "PREFIX", "",
+                  "leave out tensors whose names begin so; may be repeated"),
+        FLAG_SWITCH("--force", &options.force, "replace a model.h5 in CKPT"),
     };
     tdm_strings positional = {0};
     bool help = false;

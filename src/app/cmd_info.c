@@ -588,13 +588,11 @@ static tdm_status info_run(tdm_comm *comm, int argc, char **argv)
     (void)comm;
     info_options options = {.json = ""};
     const tdm_flag flags[] = {
-        {"--verify", TDM_FLAG_SWITCH, &options.verify, NULL, "", "",
-         "read every byte and check it against the stored checksums", 0, 0},
-        {"--params", TDM_FLAG_SWITCH, &options.params, NULL, "", "",
-         "of a checkpoint: list every parameter with its shape", 0, 0},
-        {"--config", TDM_FLAG_SWITCH, &options.config, NULL, "", "",
-         "of a checkpoint: print the configuration it was trained with", 0, 0},
-        {"--json", TDM_FLAG_STRING, &options.json, "FILE", "", "", "write the same as JSON", 0, 0},
+        FLAG_SWITCH("--verify", &options.verify, "read every byte and check it against the stored checksums"),
+        FLAG_SWITCH("--params", &options.params, "of a checkpoint: list every parameter with its shape"),
+        FLAG_SWITCH("--config", &options.config,
+                    "of a checkpoint: print the configuration it was trained with"),
+        FLAG_STRING("--json", &options.json, "FILE", "", "write the same as JSON"),
     };
     tdm_strings positional = {0};
     bool help = false;

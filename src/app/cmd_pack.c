@@ -25,29 +25,25 @@ static tdm_status pack_run(tdm_comm *comm, int argc, char **argv)
     const char *tokenizer = "";
     int64_t seed = 1;
     const tdm_flag flags[] = {
-        {"--format", TDM_FLAG_STRING, &o.format, "NAME", NULL, "", "format of SOURCE, see below", 0, 0},
-        {"--out", TDM_FLAG_STRING, &o.out_dir, "DIR", NULL, "", "data directory to write", 0, 0},
-        {"--split", TDM_FLAG_STRING, &o.split, "SPEC", "", "",
-         "train; or fractions, train=0.9,val=0.1; or the format's own splits, train=train+restval,test "
-         "(default: the "
-         "format's own splits, else all in train)",
-         0, 0},
-        {"--image-size", TDM_FLAG_INT, &o.image_px, "PX", "0", "px",
-         "shrink images whose shorter side is longer; 0 keeps the original bytes", 0, TDM_IMAGE_MAX_PX},
-        {"--shard-size", TDM_FLAG_INT, &o.shard_size, "N", "10000", "images", "per shard", 1, 1e9},
-        {"--skip-bad", TDM_FLAG_SWITCH, &o.skip_bad, NULL, "", "",
-         "leave out images that cannot be used and list them in DIR/pack-report.json; otherwise the first "
-         "one is an error",
-         0, 0},
-        {"--tokenizer", TDM_FLAG_STRING, &tokenizer, "FILE", "", "",
-         "record this tokenizer in the shards and count the captions that it would cut", 0, 0},
-        {"--mask-token", TDM_FLAG_SWITCH, &o.tokenizer_mask, NULL, "", "",
-         "the tokenizer's variant with <|mask|>, see model.tokenizer_mask", 0, 0},
-        {"--context", TDM_FLAG_INT, &o.context_length, "N", "77", "tokens", "context length for that count",
-         2, 65536},
-        {"--name", TDM_FLAG_STRING, &o.dataset_name, "NAME", "", "",
-         "name of the data set (default: the format's)", 0, 0},
-        {"--seed", TDM_FLAG_INT, &seed, "N", "1", "", "of splits by fractions", 0, 9e15},
+        FLAG_STRING("--format", &o.format, "NAME", NULL, "format of SOURCE, see below"),
+        FLAG_STRING("--out", &o.out_dir, "DIR", NULL, "data directory to write"),
+        FLAG_STRING("--split", &o.split, "SPEC", "",
+                    "train; or fractions, train=0.9,val=0.1; or the format's own splits, "
+                    "train=train+restval,test (default: the format's own splits, else all in train)"),
+        FLAG_INT("--image-size", &o.image_px, "PX", "0", "px", 0, TDM_IMAGE_MAX_PX,
+                 "shrink images whose shorter side is longer; 0 keeps the original bytes"),
+        FLAG_INT("--shard-size", &o.shard_size, "N", "10000", "images", 1, 1e9, "per shard"),
+        FLAG_SWITCH(
+            "--skip-bad", &o.skip_bad,
+            "leave out images that cannot be used and list them in DIR/pack-report.json; otherwise the first one is an error"),
+        FLAG_STRING("--tokenizer", &tokenizer, "FILE", "",
+                    "record this tokenizer in the shards and count the captions that it would cut"),
+        FLAG_SWITCH("--mask-token", &o.tokenizer_mask,
+                    "the tokenizer's variant with <|mask|>, see model.tokenizer_mask"),
+        FLAG_INT("--context", &o.context_length, "N", "77", "tokens", 2, 65536,
+                 "context length for that count"),
+        FLAG_STRING("--name", &o.dataset_name, "NAME", "", "name of the data set (default: the format's)"),
+        FLAG_INT("--seed", &seed, "N", "1", "", 0, 9e15, "of splits by fractions"),
     };
     tdm_strings positional = {0};
     bool help = false;

@@ -61,15 +61,13 @@ static tdm_status tokenize_run(tdm_comm *comm, int argc, char **argv)
     bool mask = false;
     tokenize_job job = {.context = 77};
     const tdm_flag flags[] = {
-        {"--tokenizer", TDM_FLAG_STRING, &path, "FILE", NULL, "",
-         "merges file in CLIP's format; or Hugging Face's vocab.json (with merges.txt beside it), "
-         "tokenizer.json, or the folder of either; plain or gzip",
-         0, 0},
-        {"--mask-token", TDM_FLAG_SWITCH, &mask, NULL, "", "",
-         "the variant whose last merge gives its id to <|mask|>, as in TBPS-CLIP", 0, 0},
-        {"--context", TDM_FLAG_INT, &job.context, "N", "77", "tokens",
-         "longest line, start and end tokens included; a longer one is cut and keeps its end token", 2,
-         1 << 24},
+        FLAG_STRING("--tokenizer", &path, "FILE", NULL,
+                    "merges file in CLIP's format; or Hugging Face's vocab.json (with merges.txt beside it), "
+                    "tokenizer.json, or the folder of either; plain or gzip"),
+        FLAG_SWITCH("--mask-token", &mask,
+                    "the variant whose last merge gives its id to <|mask|>, as in TBPS-CLIP"),
+        FLAG_INT("--context", &job.context, "N", "77", "tokens", 2, 1 << 24,
+                 "longest line, start and end tokens included; a longer one is cut and keeps its end token"),
     };
     tdm_strings positional = {0};
     bool help = false;

@@ -85,12 +85,12 @@ static tdm_status tokenizer_run(tdm_comm *comm, int argc, char **argv)
     (void)comm;
     tokenizer_options options = {.out = "", .split = "train"};
     const tdm_flag flags[] = {
-        {"--train", TDM_FLAG_SWITCH, &options.train, NULL, "", "", "learn merges from the sources", 0, 0},
-        {"--vocab-size", TDM_FLAG_INT, &options.vocab_size, "N", NULL, "tokens",
-         "size of the vocabulary: 512 byte symbols, the merges, start and end", 514, 1 << 24},
-        {"--out", TDM_FLAG_STRING, &options.out, "FILE", NULL, "", "merges file to write", 0, 0},
-        {"--split", TDM_FLAG_STRING, &options.split, "NAME", "train", "",
-         "which captions of a data directory to learn from", 0, 0},
+        FLAG_SWITCH("--train", &options.train, "learn merges from the sources"),
+        FLAG_INT("--vocab-size", &options.vocab_size, "N", NULL, "tokens", 514, 1 << 24,
+                 "size of the vocabulary: 512 byte symbols, the merges, start and end"),
+        FLAG_STRING("--out", &options.out, "FILE", NULL, "merges file to write"),
+        FLAG_STRING("--split", &options.split, "NAME", "train",
+                    "which captions of a data directory to learn from"),
     };
     tdm_strings sources = {0};
     bool help = false;

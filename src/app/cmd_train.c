@@ -375,17 +375,16 @@ static tdm_status train_run(tdm_comm *comm, int argc, char **argv)
 {
     train_options options = {.config = "", .out = "", .resume = ""};
     const tdm_flag flags[] = {
-        {"--config", TDM_FLAG_STRING, &options.config, "FILE", NULL, "", "the run's libconfig file", 0, 0},
-        {"--set", TDM_FLAG_LIST, &options.set, "GROUP.KEY=VALUE", "", "",
-         "overrides one configuration key; may be repeated", 0, 0},
-        {"--out", TDM_FLAG_STRING, &options.out, "RUN_DIR", NULL, "",
-         "directory for checkpoints, metrics.jsonl and report.html", 0, 0},
-        {"--resume", TDM_FLAG_STRING, &options.resume, "auto|PATH", "", "",
-         "continue from the newest whole checkpoint of RUN_DIR (auto: start anew when there is none) or from "
-         "PATH",
-         0, 0},
-        {"--dry-run", TDM_FLAG_SWITCH, &options.dry_run, NULL, "", "",
-         "check configuration and data, say steps, parameters and memory, and stop", 0, 0},
+        FLAG_STRING("--config", &options.config, "FILE", NULL, "the run's libconfig file"),
+        FLAG_LIST("--set", &options.set, "GROUP.KEY=VALUE", "",
+                  "overrides one configuration key; may be repeated"),
+        FLAG_STRING("--out", &options.out, "RUN_DIR", NULL,
+                    "directory for checkpoints, metrics.jsonl and report.html"),
+        FLAG_STRING(
+            "--resume", &options.resume, "auto|PATH", "",
+            "continue from the newest whole checkpoint of RUN_DIR (auto: start anew when there is none) or from PATH"),
+        FLAG_SWITCH("--dry-run", &options.dry_run,
+                    "check configuration and data, say steps, parameters and memory, and stop"),
     };
     tdm_strings positional = {0};
     bool help = false;

@@ -23,6 +23,21 @@ typedef struct tdm_flag {
     double min, max; /* of numbers */
 } tdm_flag;
 
+/* Rows of a command's flags; fields as above. The compiler checks the type of `value`. */
+#define FLAG_OF(type, name, value, of, argument, default_text, unit, min, max, help)                         \
+    {                                                                                                        \
+        name, type, 1 ? (value) : (of *)NULL, argument, default_text, unit, help, min, max                   \
+    }
+#define FLAG_SWITCH(name, value, help) FLAG_OF(TDM_FLAG_SWITCH, name, value, bool, NULL, "", "", 0, 0, help)
+#define FLAG_STRING(name, value, argument, default_text, help)                                               \
+    FLAG_OF(TDM_FLAG_STRING, name, value, const char *, argument, default_text, "", 0, 0, help)
+#define FLAG_LIST(name, value, argument, default_text, help)                                                 \
+    FLAG_OF(TDM_FLAG_LIST, name, value, tdm_strings, argument, default_text, "", 0, 0, help)
+#define FLAG_INT(name, value, argument, default_text, unit, min, max, help)                                  \
+    FLAG_OF(TDM_FLAG_INT, name, value, int64_t, argument, default_text, unit, min, max, help)
+#define FLAG_FLOAT(name, value, argument, default_text, unit, min, max, help)                                \
+    FLAG_OF(TDM_FLAG_FLOAT, name, value, double, argument, default_text, unit, min, max, help)
+
 typedef struct tdm_command {
     const char *name;
     const char *summary;                                      /* one line */

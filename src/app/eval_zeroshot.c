@@ -74,11 +74,11 @@ static tdm_status open_input(zeroshot *z)
 static void show(const zeroshot *z, double embed_s)
 {
     const tdm_accuracy *a = &z->accuracy;
-    tdm_log(TDM_LOG_INFO,
-            "zero-shot: top-1 %.4f  top-5 %.4f  mean per class %.4f  (%lld images, %lld classes, %lld "
-            "template%s)",
-            a->top_1, a->top_5, a->mean_per_class, (long long)a->images, (long long)a->classes,
-            (long long)z->prompts.templates, z->prompts.templates == 1 ? "" : "s");
+    tdm_log(
+        TDM_LOG_INFO,
+        "zero-shot: top-1 %.4f  top-5 %.4f  mean per class %.4f  (%lld images, %lld classes, %lld template%s)",
+        a->top_1, a->top_5, a->mean_per_class, (long long)a->images, (long long)a->classes,
+        (long long)z->prompts.templates, z->prompts.templates == 1 ? "" : "s");
     if (a->without_class > 0)
         tdm_log(TDM_LOG_WARN, "%lld of %lld images have no class and are left out",
                 (long long)a->without_class, (long long)a->images);

@@ -63,10 +63,9 @@ tdm_status memory_plan_show(const tdm_config *config, int ranks, const tdm_model
     const double fixed =
         (double)(memory.weights + memory.gradients + memory.packed + batches + features) + moments;
     tdm_log(TDM_LOG_INFO,
-            "memory per rank, MiB: weights %.0f, gradients %.0f, moments %.0f, packed weights %.0f, batches "
-            "%.0f, "
-            "features %.0f; and for %lld pairs in chunks of %lld, captions of %lld tokens as the first ones "
-            "have:",
+            "memory per rank, MiB: weights %.0f, gradients %.0f, moments %.0f, "
+            "packed weights %.0f, batches %.0f, features %.0f; and for %lld pairs "
+            "in chunks of %lld, captions of %lld tokens as the first ones have:",
             (double)memory.weights / MIB, (double)memory.gradients / MIB, moments / MIB,
             (double)memory.packed / MIB, (double)batches / MIB, (double)features / MIB, (long long)plan.batch,
             (long long)plan.chunk, (long long)tokens);

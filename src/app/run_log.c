@@ -120,9 +120,8 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
     const double epoch = (double)step / (double)log->steps_per_epoch;
     if (!tdm_progress_active())
         tdm_log(TDM_LOG_INFO,
-                "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  scale %.2f  |g| %.3g  %.1f pairs/s  data "
-                "wait %.1f %%  "
-                "rank wait %.1f %%  comm %.1f %%  ETA %s",
+                "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  scale %.2f  |g| %.3g  "
+                "%.1f pairs/s  data wait %.1f %%  rank wait %.1f %%  comm %.1f %%  ETA %s",
                 (long long)step, (long long)log->total_steps, epoch, report->loss, report->lr,
                 exp(report->logit_scale), report->grad_norm, pairs_per_s, 100.0 * log->wait_data_s / window_s,
                 100.0 * log->time.wait_s / window_s, 100.0 * log->time.transfer_s / window_s, eta);

@@ -327,8 +327,7 @@ static tdm_status check_resnet(const tdm_tower_config *image)
 {
     TDM_REQUIRE(
         image->height_px % 32 == 0 && image->width_px % 32 == 0, TDM_E_CONFIG,
-        "model.image: a resnet divides the image by 32, which does not divide %lld x %lld px (height x "
-        "width)",
+        "model.image: a resnet divides the image by 32, which does not divide %lld x %lld px (height x width)",
         (long long)image->height_px, (long long)image->width_px);
     TDM_REQUIRE(image->width % 2 == 0, TDM_E_CONFIG,
                 "model.image.width = %lld is odd: the stem of a resnet has half of it",

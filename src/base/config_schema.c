@@ -71,9 +71,9 @@ static const tdm_option rows[] = {
     INT(model.image.height_px, "224", 1, 32768, "px", "Height of the image tower's input."),
     INT(model.image.width_px, "224", 1, 32768, "px", "Width of the image tower's input."),
     INT(model.image.patch_px, "32", 1, 32768, "px", "Side of a square patch of a vit."),
-    STRING(model.image.resize, "crop", "crop|squash|longest",
-           "How an image gets the input's shape: shorter side, then the centre; both sides; or longer side, "
-           "with black around."),
+    STRING(
+        model.image.resize, "crop", "crop|squash|longest",
+        "How an image gets the input's shape: shorter side, then the centre; both sides; or longer side, with black around."),
     STRING(model.image.alpha, "drop", "drop|white",
            "Transparent pixels: drop = the colour below, as in CLIP's preprocessing; white = over white."),
     FLOAT3(model.image.mean, "[0.48145466, 0.4578275, 0.40821073]", -10, 10, "",
@@ -84,8 +84,7 @@ static const tdm_option rows[] = {
         "Width of a vit's tokens; of the first stage of a resnet."),
     INT(model.image.layers, "12", 1, 1000, "blocks", "Depth of a vit."),
     INT(model.image.heads, "12", 1, 1024, "heads",
-        "Attention heads per block of a vit; of the attention pooling of a resnet (width x 32 / 64 in "
-        "CLIP)."),
+        "Attention heads per block of a vit; of the attention pooling of a resnet (width x 32 / 64 in CLIP)."),
     FLOAT(model.image.mlp_ratio, "4.0", 0.01, 64, "", "Width of a vit's MLPs over its width."),
     INT4(model.image.stage_layers, "[3, 4, 6, 3]", 1, 1000, "blocks",
          "Blocks of the four stages of a resnet."),
@@ -152,14 +151,13 @@ static const tdm_option rows[] = {
         "tower, \"image:6\" for its input and lowest 6 blocks; \"!\" before an entry trains them after all."),
     STRINGS(
         optim.lr_scale, "[]",
-        "Factors of the learning rate, \"text_projection=10\", named in the same ways; the last entry that "
-        "names a parameter counts."),
+        "Factors of the learning rate, \"text_projection=10\", named in the same ways; the last entry that names a parameter counts."),
     FLOAT(
         optim.layer_decay, "1.0", 1e-4, 1, "",
         "Learning rates fall by this factor from layer to layer of a tower, from its output end downwards."),
-    BOOL(optim.shard, "false",
-         "Each rank keeps the moments of its share of the parameters, updates these and sends them to the "
-         "others (ZeRO, stage 1)."),
+    BOOL(
+        optim.shard, "false",
+        "Each rank keeps the moments of its share of the parameters, updates these and sends them to the others (ZeRO, stage 1)."),
 
     INT(checkpoint.every_steps, "0", 0, MANY, "steps", "Steps between checkpoints; 0 = none by steps."),
     FLOAT(checkpoint.every_minutes, "15.0", 0, 1e7, "minutes",
@@ -171,9 +169,9 @@ static const tdm_option rows[] = {
     STRING(eval.dir, "", NULL, "Data set to evaluate on while training; empty = none."),
     STRING(eval.split, "val", NULL, "Its split."),
     INT(eval.every_epochs, "1", 0, MANY, "epochs", "Epochs between evaluations; 0 = only at the end."),
-    STRING(eval.positives, "pair", "pair|identity|class",
-           "What counts as an answer: the pair's own partner, everything of the same identity, or of a "
-           "common class."),
+    STRING(
+        eval.positives, "pair", "pair|identity|class",
+        "What counts as an answer: the pair's own partner, everything of the same identity, or of a common class."),
 };
 
 const tdm_option *tdm_config_options(size_t *count)

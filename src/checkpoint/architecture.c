@@ -81,10 +81,10 @@ static void take_resnet(const weights_file *src, tdm_tower_config *image)
 
 static tdm_status require_known(const weights_file *src, const char *what, int64_t value)
 {
-    TDM_REQUIRE(value > 0, TDM_E_SHAPE,
-                "%s: %s cannot be read from the shapes (%s): name the model with --model to see what is "
-                "missing",
-                src->path, what, src->naming->name);
+    TDM_REQUIRE(
+        value > 0, TDM_E_SHAPE,
+        "%s: %s cannot be read from the shapes (%s): name the model with --model to see what is missing",
+        src->path, what, src->naming->name);
     return TDM_OK;
 }
 
@@ -211,10 +211,10 @@ static tdm_status guess_heads(const weights_file *src, const char *key, int64_t 
                               int64_t *heads)
 {
     if (said > 0) return TDM_OK;
-    TDM_REQUIRE(width % OPENAI_HEAD_WIDTH == 0, TDM_E_CONFIG,
-                "%s: %s: %lld columns are no multiple of %d, and no configuration says the heads: name the "
-                "model with --model",
-                src->path, key, (long long)width, OPENAI_HEAD_WIDTH);
+    TDM_REQUIRE(
+        width % OPENAI_HEAD_WIDTH == 0, TDM_E_CONFIG,
+        "%s: %s: %lld columns are no multiple of %d, and no configuration says the heads: name the model with --model",
+        src->path, key, (long long)width, OPENAI_HEAD_WIDTH);
     *heads = width / OPENAI_HEAD_WIDTH;
     tdm_log(TDM_LOG_INFO, "%s = %lld: 64 columns a head, as OpenAI's models have (no configuration says it)",
             key, (long long)*heads);

@@ -32,10 +32,10 @@ static tdm_status set_size(import_job *job)
         image->width_px = options->width_px;
     }
     if (options->context_length > 0) job->config.model.text.context_length = options->context_length;
-    TDM_REQUIRE(image->height_px > 0, TDM_E_CONFIG,
-                "%s: its patches make no square, and no configuration says the images' size: say it with "
-                "--image-size HEIGHTxWIDTH",
-                job->src.path);
+    TDM_REQUIRE(
+        image->height_px > 0, TDM_E_CONFIG,
+        "%s: its patches make no square, and no configuration says the images' size: say it with --image-size HEIGHTxWIDTH",
+        job->src.path);
     return TDM_OK;
 }
 
@@ -137,10 +137,10 @@ static tdm_status open_tokenizer(import_job *job)
         path = found;
     }
     if (path[0] == '\0') {
-        tdm_log(TDM_LOG_WARN,
-                "no tokenizer is given, and none stands beside %s: eval, embed and search will "
-                "ask for one (--tokenizer)",
-                job->src.path);
+        tdm_log(
+            TDM_LOG_WARN,
+            "no tokenizer is given, and none stands beside %s: eval, embed and search will ask for one (--tokenizer)",
+            job->src.path);
         return TDM_OK;
     }
     if (job->src.naming->mask_token || job->options->mask_token) job->config.model.tokenizer_mask = true;

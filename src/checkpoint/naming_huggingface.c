@@ -123,10 +123,10 @@ static tdm_status check(const export_job *job)
                 "%s: the image tower is \"%s\": Hugging Face's CLIPModel knows vision transformers only; "
                 "export it with --naming open_clip",
                 job->options->model, c->model.image.tower);
-    TDM_REQUIRE(c->model.image.height_px == c->model.image.width_px, TDM_E_CONFIG,
-                "%s: images are %lld x %lld px: Hugging Face's CLIPModel knows square ones only; export it "
-                "with --naming open_clip",
-                job->options->model, (long long)c->model.image.height_px, (long long)c->model.image.width_px);
+    TDM_REQUIRE(
+        c->model.image.height_px == c->model.image.width_px, TDM_E_CONFIG,
+        "%s: images are %lld x %lld px: Hugging Face's CLIPModel knows square ones only; export it with --naming open_clip",
+        job->options->model, (long long)c->model.image.height_px, (long long)c->model.image.width_px);
     return TDM_OK;
 }
 

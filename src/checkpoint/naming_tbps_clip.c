@@ -8,15 +8,10 @@ static const naming_rule rules[] = {
     {"*", "encode_text.*", NAMING_COPY},
 };
 
-static const char *const heads[] = {"simclr_mlp.*",
-                                    "classifier.*",
-                                    "cross_attn.*",
-                                    "cross_modal_transformer.*",
-                                    "mlm_head.*",
-                                    "ln_pre_t.*",
-                                    "ln_pre_i.*",
-                                    "ln_post.*",
-                                    NULL};
+static const char *const heads[] = {
+    "simclr_mlp.*", "classifier.*", "cross_attn.*", "cross_modal_transformer.*", "mlm_head.*", "ln_pre_t.*",
+    "ln_pre_i.*",   "ln_post.*",    NULL,
+};
 
 const naming naming_tbps_clip = {
     .name = "tbps_clip",

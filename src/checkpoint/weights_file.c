@@ -55,10 +55,10 @@ static tdm_status recognise(weights_file *src)
     }
     const int64_t count = tdm_tensor_file_count(src->file);
     const tdm_tensor *first = count > 0 ? tdm_tensor_file_at(src->file, 0) : NULL;
-    TDM_FAIL(TDM_E_FORMAT,
-             "%s: holds no CLIP model under the names of open_clip, OpenAI, TBPS-CLIP or Hugging Face "
-             "(%lld tensors%s%.200s)",
-             src->path, (long long)count, first ? ", the first is " : "", first ? first->name : "");
+    TDM_FAIL(
+        TDM_E_FORMAT,
+        "%s: holds no CLIP model under the names of open_clip, OpenAI, TBPS-CLIP or Hugging Face (%lld tensors%s%.200s)",
+        src->path, (long long)count, first ? ", the first is " : "", first ? first->name : "");
 }
 
 static tdm_status folder_of(const char *path, char dir[TDM_PATH_BYTES])

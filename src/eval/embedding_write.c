@@ -128,10 +128,10 @@ static tdm_status write_own_part(tdm_comm *comm, const char *dir, part_info *p, 
     p->caption_first = e->caption_first;
     p->classes = e->class_count;
     TDM_TRY(tdm_path_join(path, sizeof path, dir, "dataset.h5"));
-    TDM_REQUIRE(!tdm_path_exists(path), TDM_E_USAGE,
-                "%s: holds a packed data set, whose shards have the names of embedding files; choose another "
-                "directory",
-                dir);
+    TDM_REQUIRE(
+        !tdm_path_exists(path), TDM_E_USAGE,
+        "%s: holds a packed data set, whose shards have the names of embedding files; choose another directory",
+        dir);
     TDM_TRY(tdm_make_dirs(dir));
     TDM_TRY(embedding_part_path(path, dir, p->info.split, p->part));
     return embedding_write_part(path, p, e);

@@ -26,8 +26,7 @@ static tdm_status append_row(tdm_text *html, const tdm_class_row *row)
     TDM_TRY(tdm_text_html(html, row->name));
     return tdm_text_printf(
         html,
-        "</td><td>%lld</td><td>%s</td><td class=\"bar\"><i style=\"width:%.1f%%\"></i></td>"
-        "<td>%s</td></tr>\n",
+        "</td><td>%lld</td><td>%s</td><td class=\"bar\"><i style=\"width:%.1f%%\"></i></td><td>%s</td></tr>\n",
         (long long)row->images, top_1, isfinite(row->top_1) ? 100.0 * row->top_1 : 0.0, top_5);
 }
 

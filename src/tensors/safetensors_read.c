@@ -92,10 +92,10 @@ static tdm_status add_tensor(tdm_tensor_file *file, const header *h, const char 
     int64_t begin = 0;
     TDM_REQUIRE(json_is_object(value) && type != NULL, TDM_E_FORMAT, "%s: tensor %s: has no dtype", h->path,
                 name);
-    TDM_REQUIRE(tensor_type_by_name(type, &entry.tensor.type), TDM_E_FORMAT,
-                "%s: tensor %s: type %.32s is not supported (F64, F32, F16, BF16, I64, I32, I16, I8, U8 and "
-                "BOOL are)",
-                h->path, name, type);
+    TDM_REQUIRE(
+        tensor_type_by_name(type, &entry.tensor.type), TDM_E_FORMAT,
+        "%s: tensor %s: type %.32s is not supported (F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL are)",
+        h->path, name, type);
     TDM_TRY(read_shape(h, json_object_get(value, "shape"), &entry.tensor));
     TDM_TRY(read_offsets(h, json_object_get(value, "data_offsets"), &entry.tensor, &begin));
     entry.first_byte = h->data_at + begin;

@@ -333,8 +333,7 @@ static tdm_status check_byteorder(const zip_archive *zip, const char *prefix)
     TDM_TRY(source_read(zip->source, at, (size_t)tdm_min_i64(entry->bytes, BYTEORDER_BYTES - 1), order));
     TDM_REQUIRE(
         strcmp(order, "little") == 0, TDM_E_FORMAT,
-        "%s: was written on a big-endian machine (its byte order is \"%s\"); load and save it again on "
-        "a little-endian one",
+        "%s: was written on a big-endian machine (its byte order is \"%s\"); load and save it again on a little-endian one",
         zip->source->path, strcmp(order, "big") == 0 ? order : "unknown");
     return TDM_OK;
 }

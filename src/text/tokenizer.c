@@ -177,10 +177,10 @@ static tdm_status read_path(const char *path, tdm_text *out)
     const bool has_merges = find_beside(path, "merges.txt", merges);
     if (tdm_path_is_dir(path)) {
         if (find_beside(path, "tokenizer.json", json)) return read_unpacked(json, out);
-        TDM_REQUIRE(has_vocab && has_merges, TDM_E_IO,
-                    "%s: cannot read a tokenizer: the folder holds neither tokenizer.json nor vocab.json and "
-                    "merges.txt",
-                    path);
+        TDM_REQUIRE(
+            has_vocab && has_merges, TDM_E_IO,
+            "%s: cannot read a tokenizer: the folder holds neither tokenizer.json nor vocab.json and merges.txt",
+            path);
         return read_both(vocab, merges, out);
     }
     const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
