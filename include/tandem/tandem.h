@@ -7,6 +7,7 @@
 #include "tandem/comm.h"
 #include "tandem/config.h"
 #include "tandem/convert.h"
+#include "tandem/cpu.h"
 #include "tandem/eval.h"
 #include "tandem/image.h"
 #include "tandem/loader.h"

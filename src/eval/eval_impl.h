@@ -27,8 +27,8 @@ extern const eval_kernel eval_kernel_generic;
 extern const eval_kernel eval_kernel_avx2;
 extern const eval_kernel eval_kernel_avx512;
 #endif
-/* The widest that the CPU has and TANDEM_ISA (generic, avx2, avx512) allows. */
-const eval_kernel *eval_kernel_choose(void);
+/* The widest that the CPU has and TANDEM_ISA allows. Errors: as tdm_cpu_detect. */
+TDM_CHECKED tdm_status eval_kernel_choose(const eval_kernel **kernel);
 
 /* Rows of [n][d] as groups [groups][d][EVAL_TILE_ROWS], zeros beyond n. out: room for that. */
 void eval_pack_queries(int64_t n, int64_t d, const float *feature, float *out);

@@ -1,23 +1,23 @@
 /* The score kernels' choice, the packing of both sides, and plain score matrices. */
 #include "eval_impl.h"
 
+#include "tandem/cpu.h"
+
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
-const eval_kernel *eval_kernel_choose(void)
+tdm_status eval_kernel_choose(const eval_kernel **kernel)
 {
+    tdm_cpu cpu;
+    TDM_TRY(tdm_cpu_detect(&cpu));
+    *kernel = &eval_kernel_generic;
 #if defined(__x86_64__)
-    const char *isa = getenv("TANDEM_ISA");
-    const bool generic = isa != NULL && strcmp(isa, "generic") == 0;
-    const bool only_avx2 = isa != NULL && strcmp(isa, "avx2") == 0;
-    if (!generic && !only_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        return &eval_kernel_avx512;
-    if (!generic && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &eval_kernel_avx2;
+    if (cpu.isa == TDM_ISA_AVX512) *kernel = &eval_kernel_avx512;
+    if (cpu.isa == TDM_ISA_AVX2) *kernel = &eval_kernel_avx2;
 #endif
-    return &eval_kernel_generic;
+    return TDM_OK;
 }
 
 int eval_threads(const tdm_ops *ops)
@@ -81,7 +81,8 @@ static tdm_status order_by_id(const tdm_eval_side *side, eval_gallery *gallery)
 tdm_status eval_gallery_pack(const tdm_eval_side *side, int64_t first, bool by_id, int threads,
                              eval_gallery *gallery)
 {
-    const eval_kernel *kernel = eval_kernel_choose();
+    const eval_kernel *kernel;
+    TDM_TRY(eval_kernel_choose(&kernel));
     const int64_t columns = kernel->columns, panels = (side->n + columns - 1) / columns;
     *gallery = (eval_gallery){.kernel = kernel,
                               .n = side->n,

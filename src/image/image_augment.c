@@ -68,9 +68,16 @@ const image_augment_row image_augment_flip = {.name = "flip", .apply = flip};
 
 /* ---- colour ---- */
 
+/* Resampling went before, and has refused an unknown TANDEM_ISA. */
+static const image_kernels *chosen_kernels(void)
+{
+    const image_kernels *kernels;
+    return image_kernels_choose(&kernels) == TDM_OK ? kernels : &image_kernels_generic;
+}
+
 void image_adjust(image_adjustment kind, double factor, uint8_t *pixel, int64_t n)
 {
-    const image_kernels *kernels = image_kernels_choose();
+    const image_kernels *kernels = chosen_kernels();
     switch (kind) {
     case IMAGE_BRIGHTNESS: kernels->blend(0, (float)factor, pixel, n * CHANNELS); break;
     case IMAGE_CONTRAST: {
@@ -113,7 +120,7 @@ static void gray(const tdm_augment_config *config, tdm_rng *rng, int64_t height,
                  uint8_t *pixel)
 {
     if (tdm_rng_uniform(rng) >= config->gray) return;
-    image_kernels_choose()->gray(pixel, height * width);
+    chosen_kernels()->gray(pixel, height * width);
 }
 const image_augment_row image_augment_gray = {.name = "gray", .apply = gray};
 

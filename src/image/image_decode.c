@@ -204,6 +204,8 @@ tdm_status image_decode(tdm_image_work *work, const char *name, const void *data
 {
     int64_t height = image->height, width = image->width;
     raw_image raw = {0};
+    const image_kernels *kernels; /* a picture that needs none of them is refused, too */
+    TDM_TRY(image_kernels_choose(&kernels));
     TDM_TRY(decode_raw(work, name, data, bytes, alpha == TDM_ALPHA_DROP, box, &height, &width, &raw));
     TDM_REQUIRE(image->height == height && image->width == width, TDM_E_DATA,
                 "%s: corrupt image (its size changes while it is decoded)", name);

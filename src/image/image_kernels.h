@@ -3,6 +3,8 @@
 #ifndef TANDEM_IMAGE_KERNELS_H
 #define TANDEM_IMAGE_KERNELS_H
 
+#include "tandem/status.h"
+
 #include <stdint.h>
 
 enum {
@@ -38,8 +40,8 @@ typedef struct image_kernels {
     void (*turn)(uint8_t turn, uint8_t *pixel, int64_t n);     /* hue + turn in Pillow's 8-bit HSV */
 } image_kernels;
 
-/* The widest that the CPU has and the environment's TANDEM_ISA (generic, avx2, avx512) allows. */
-const image_kernels *image_kernels_choose(void);
+/* The widest that the CPU has and TANDEM_ISA allows. Errors: as tdm_cpu_detect; *kernels is the plain set then. */
+TDM_CHECKED tdm_status image_kernels_choose(const image_kernels **kernels);
 extern const image_kernels image_kernels_generic;
 #if defined(__x86_64__)
 extern const image_kernels image_kernels_avx2, image_kernels_avx512;

@@ -86,7 +86,8 @@ typedef struct passes {
 
 static tdm_status rows_first(const passes *p, uint8_t *out)
 {
-    const image_kernels *kernels = image_kernels_choose();
+    const image_kernels *kernels;
+    TDM_TRY(image_kernels_choose(&kernels));
     int64_t begin, end, bytes = p->out_width * p->channels, stride = p->window->stride;
     uint8_t *middle, *columns; /* [end - begin][out_width] */
     reach(p->y, p->out_height, &begin, &end);
@@ -104,7 +105,8 @@ static tdm_status rows_first(const passes *p, uint8_t *out)
 
 static tdm_status columns_first(const passes *p, uint8_t *out)
 {
-    const image_kernels *kernels = image_kernels_choose();
+    const image_kernels *kernels;
+    TDM_TRY(image_kernels_choose(&kernels));
     int64_t begin, end, stride = p->window->stride;
     reach(p->x, p->out_width, &begin, &end);
     const int64_t bytes = (end - begin) * p->channels;

@@ -15,9 +15,19 @@ static bool has_bf16(const tdm_cpu *cpu)
 
 static void name_isa(tdm_ops *ops)
 {
-    static const char *const names[] = {"generic", "avx2", "avx512"};
     const char *matmul = ops->cpu.amx_bf16 ? "+amx" : ops->cpu.avx512_bf16 ? "+bf16" : "";
-    snprintf(ops->isa_name, sizeof(ops->isa_name), "%s%s", names[ops->cpu.isa], matmul);
+    snprintf(ops->isa_name, sizeof(ops->isa_name), "%s%s", tdm_isa_name(ops->cpu.isa), matmul);
+}
+
+static const tdm_kernels *kernels_for(const tdm_cpu *cpu)
+{
+#if defined(__x86_64__)
+    if (cpu->isa == TDM_ISA_AVX512) return &tdm_kernels_avx512;
+    if (cpu->isa == TDM_ISA_AVX2) return &tdm_kernels_avx2;
+#else
+    (void)cpu;
+#endif
+    return &tdm_kernels_generic;
 }
 
 tdm_status tdm_ops_create(tdm_dtype dtype, int threads, tdm_ops **out)
@@ -32,8 +42,9 @@ tdm_status tdm_ops_create(tdm_dtype dtype, int threads, tdm_ops **out)
     tdm_ops *ops = *out;
     ops->dtype = dtype;
     ops->threads = threads;
+    tdm_cpu_request_tiles(&cpu);
     ops->cpu = cpu;
-    ops->kernels = tdm_kernels_for(&cpu);
+    ops->kernels = kernels_for(&cpu);
     name_isa(ops);
     TDM_TRY(TDM_ALLOC(threads, &ops->scratch));
     for (int thread = 0; thread < threads; thread++)
@@ -132,7 +143,8 @@ int tdm_ops_threads_for(const tdm_ops *ops, int64_t items, int64_t item_work)
 }
 
 /* ---- Conversions ---- */
-/* The context-free ones choose their kernels at first use; every thread would choose the same. */
+/* The context-free ones choose their kernels at first use; every thread would choose the same. They cannot refuse an
+ * unknown TANDEM_ISA: whoever called them has been refused before, at the start or by tdm_ops_create. */
 static const tdm_kernels *default_kernels(void)
 {
     static const tdm_kernels *chosen;
@@ -140,7 +152,7 @@ static const tdm_kernels *default_kernels(void)
     if (kernels) return kernels;
     tdm_cpu cpu = {.isa = TDM_ISA_GENERIC};
     if (tdm_cpu_detect(&cpu) != TDM_OK) cpu.isa = TDM_ISA_GENERIC;
-    kernels = tdm_kernels_for(&cpu);
+    kernels = kernels_for(&cpu);
     __atomic_store_n(&chosen, kernels, __ATOMIC_RELEASE);
     return kernels;
 }

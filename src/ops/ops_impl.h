@@ -3,18 +3,8 @@
 #define TANDEM_OPS_IMPL_H
 
 #include "tandem/base.h"
+#include "tandem/cpu.h"
 #include "tandem/ops.h"
-
-/* ---- CPU ---- */
-typedef enum tdm_isa { TDM_ISA_GENERIC, TDM_ISA_AVX2, TDM_ISA_AVX512 } tdm_isa;
-typedef struct tdm_cpu {
-    tdm_isa isa;      /* of the fused loops */
-    bool avx512_bf16; /* dot product of bf16 pairs */
-    bool amx_bf16;    /* tiles, and the kernel lets this process use them */
-} tdm_cpu;
-/* What this CPU has and TANDEM_ISA allows ("avx512" allows AVX512_BF16 but no tiles).
- * Errors: TDM_E_CONFIG for an unknown value of TANDEM_ISA. */
-TDM_CHECKED tdm_status tdm_cpu_detect(tdm_cpu *cpu);
 
 /* ---- Fused loops: one serial function per kernel, compiled for several instruction sets ----
  * Rows are dense; "act" pointers have type dtype. Sums are added to their buffers. */
@@ -125,7 +115,6 @@ extern const tdm_kernels tdm_kernels_generic;
 extern const tdm_kernels tdm_kernels_avx2;
 extern const tdm_kernels tdm_kernels_avx512;
 #endif
-const tdm_kernels *tdm_kernels_for(const tdm_cpu *cpu);
 
 /* Scratch of one head; the same for every instruction set. */
 size_t tdm_attention_scratch_bytes(int64_t length, int64_t head_dim);

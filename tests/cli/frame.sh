@@ -38,6 +38,13 @@ refuse 2 'tokenize: takes no arguments' tokenize --tokenizer "$file" -- --contex
 refuse 1 'absent: cannot open' tokenize --tokenizer "$work/absent"
 run 0 tokenize --tokenizer="$file" --context=2 </dev/null
 
+# whatever multiplies, compares or decodes reads TANDEM_ISA in the same way: one message, before any work
+for command in pack train eval embed search bench tokenize; do
+    TANDEM_ISA=sse9 refuse 1 'environment: TANDEM_ISA is "sse9", not one of generic, avx2, avx512' "$command" --out "$work/isa"
+done
+[ ! -e "$work/isa" ] || fail "an unknown TANDEM_ISA was refused after the work had begun"
+TANDEM_ISA=generic run 0 bench --help
+
 # a command for one rank refuses two: one line, every rank leaves with code 2
 code=0
 timeout 60 "$MPIEXEC" --oversubscribe -n 2 "$TANDEM" tokenize --tokenizer "$file" </dev/null >"$work/out" 2>"$work/err" || code=$?

@@ -4,6 +4,8 @@
 
 #include "golden/image_golden.h"
 
+#include "tandem/cpu.h"
+
 #include <math.h>
 
 /* ---- allocations ---- the linker sends the data folder's calls here (CMakeLists.txt) */
@@ -31,11 +33,10 @@ static int tuned_kernels(const image_kernels *set[2])
 {
     int count = 0;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) set[count++] = &image_kernels_avx2;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512cd"))
-        set[count++] = &image_kernels_avx512;
+    tdm_cpu cpu;
+    assert_int_equal(tdm_cpu_detect(&cpu), TDM_OK);
+    if (cpu.isa >= TDM_ISA_AVX2) set[count++] = &image_kernels_avx2;
+    if (cpu.isa >= TDM_ISA_AVX512) set[count++] = &image_kernels_avx512;
 #else
     (void)set;
 #endif

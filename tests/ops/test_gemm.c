@@ -23,6 +23,7 @@ static const implementation *require(void **state)
     const implementation *impl = *state;
     tdm_cpu cpu;
     assert_int_equal(tdm_cpu_detect(&cpu), TDM_OK);
+    tdm_cpu_request_tiles(&cpu);
     const bool there = impl->dtype == TDM_F32 ? cpu.isa == TDM_ISA_AVX512 : cpu.amx_bf16 && cpu.avx512_bf16;
     if (impl->gemm && there) return impl;
     print_message("no %s: skipped\n", impl->needs);

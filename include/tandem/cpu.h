@@ -1,0 +1,34 @@
+/* What this CPU offers and the environment allows: the one place that reads TANDEM_ISA. */
+#ifndef TANDEM_CPU_H
+#define TANDEM_CPU_H
+
+#include "tandem/status.h"
+
+#include <stdbool.h>
+
+/* Every kernel that is compiled for several instruction sets is compiled for these. */
+typedef enum tdm_isa {
+    TDM_ISA_GENERIC,
+    TDM_ISA_AVX2,  /* x86-64-v3: AVX2, FMA, BMI1, BMI2, F16C, LZCNT, MOVBE */
+    TDM_ISA_AVX512 /* x86-64-v4: AVX512F, BW, CD, DQ, VL beside them */
+} tdm_isa;
+
+typedef struct tdm_cpu {
+    tdm_isa isa;
+    bool avx512_bf16; /* dot product of bf16 pairs */
+    bool amx_bf16;    /* tiles; before their first use see tdm_cpu_request_tiles */
+} tdm_cpu;
+
+/* "generic", "avx2", "avx512": also the values of TANDEM_ISA. */
+const char *tdm_isa_name(tdm_isa isa);
+
+/* What this CPU has and TANDEM_ISA allows; unset or empty allows everything, "avx512" allows AVX512_BF16 but no
+ * tiles. The environment is read at each call. Collective: no.
+ * Errors: TDM_E_CONFIG for an unknown value of TANDEM_ISA. */
+TDM_CHECKED tdm_status tdm_cpu_detect(tdm_cpu *cpu);
+
+/* Asks the operating system for the tile registers, which it gives to a process only on request; clears amx_bf16 where
+ * it refuses. Only who multiplies with tiles asks: a thread's state to be saved grows by 8 KiB. */
+void tdm_cpu_request_tiles(tdm_cpu *cpu);
+
+#endif

@@ -1,0 +1,103 @@
+/* Which instruction sets this process may use. */
+#include "tandem/base.h"
+#include "tandem/cpu.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+static bool bit(unsigned word, int place)
+{
+    return (word >> place & 1u) != 0;
+}
+
+/* What the kernels' flag -march=x86-64-v3 lets the compiler use. GCC and Clang report AVX2 and its like only if the
+ * operating system saves the registers; not every release knows the names of the last three. */
+static bool has_avx2(void)
+{
+    unsigned eax = 0, ebx = 0, leaf_1 = 0, extended_1 = 0, edx = 0;
+    /* Intel SDM vol. 2A: CPUID leaf 1 ECX bits 22 MOVBE, 29 F16C; leaf 80000001H ECX bit 5 LZCNT */
+    if (!__get_cpuid(1, &eax, &ebx, &leaf_1, &edx)) return false;
+    if (!__get_cpuid(0x80000001u, &eax, &ebx, &extended_1, &edx)) return false;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2") && bit(leaf_1, 22) && bit(leaf_1, 29) && bit(extended_1, 5);
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
+
+static tdm_cpu ask_cpu(void)
+{
+    __builtin_cpu_init();
+    tdm_cpu cpu = {.isa = has_avx512() ? TDM_ISA_AVX512 : has_avx2() ? TDM_ISA_AVX2 : TDM_ISA_GENERIC};
+    if (cpu.isa != TDM_ISA_AVX512) return cpu;
+    /* Intel SDM vol. 2A, CPUID leaf 7: sub-leaf 1 EAX bit 5 AVX512_BF16; sub-leaf 0 EDX bits 22 AMX-BF16, 24 AMX-TILE */
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) cpu.avx512_bf16 = bit(eax, 5);
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) cpu.amx_bf16 = bit(edx, 22) && bit(edx, 24);
+    return cpu;
+}
+#else
+static tdm_cpu ask_cpu(void)
+{
+    return (tdm_cpu){.isa = TDM_ISA_GENERIC};
+}
+#endif
+
+/* Asked once: under a hypervisor each CPUID costs microseconds, and pictures ask often. */
+static tdm_cpu native;
+static void ask_once(void)
+{
+    native = ask_cpu();
+}
+
+/* Linux: Documentation/arch/x86/xstate.rst, ARCH_REQ_XCOMP_PERM, feature 18. */
+void tdm_cpu_request_tiles(tdm_cpu *cpu)
+{
+#if defined(__x86_64__) && defined(__linux__) && defined(SYS_arch_prctl)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    if (cpu->amx_bf16) cpu->amx_bf16 = syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    cpu->amx_bf16 = false;
+#endif
+}
+
+static const char *const names[] = {
+    [TDM_ISA_GENERIC] = "generic",
+    [TDM_ISA_AVX2] = "avx2",
+    [TDM_ISA_AVX512] = "avx512",
+};
+enum { ISAS = sizeof names / sizeof names[0] };
+
+const char *tdm_isa_name(tdm_isa isa)
+{
+    return names[isa];
+}
+
+tdm_status tdm_cpu_detect(tdm_cpu *cpu)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, ask_once);
+    *cpu = native;
+    const char *cap = getenv("TANDEM_ISA");
+    if (!cap || !*cap) return TDM_OK;
+    int isa = 0;
+    while (isa < ISAS && strcmp(cap, names[isa]) != 0) isa++;
+    TDM_REQUIRE(isa < ISAS, TDM_E_CONFIG,
+                "environment: TANDEM_ISA is \"%s\", not one of generic, avx2, avx512", cap);
+    if (isa < (int)cpu->isa) cpu->isa = (tdm_isa)isa;
+    cpu->avx512_bf16 = cpu->avx512_bf16 && cpu->isa == TDM_ISA_AVX512;
+    cpu->amx_bf16 = false;
+    return TDM_OK;
+}
