@@ -82,7 +82,7 @@ static void write_result(const bench *b, FILE *file)
 {
     fprintf(file, "{\"rows\": %lld, \"dim\": %lld, \"ranks\": %d, \"what\": \"%s\", \"recall_at_1\": %g, ",
             (long long)b->rows, (long long)b->d, tdm_comm_size(b->comm), b->top_k ? "top_k" : "metrics",
-            b->metrics.recall_at_1);
+            tdm_metrics_value(&b->metrics, "recall_at_1"));
     fprintf(file, "\"queries_per_s\": [");
     for (int i = 0; i < b->repeats; i++) fprintf(file, "%s%.1f", i > 0 ? ", " : "", b->rate[i]);
     fprintf(file, "]}\n");

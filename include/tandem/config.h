@@ -82,7 +82,7 @@ typedef struct tdm_config {
     struct {
         const char *dir, *split; /* "" = no evaluation while training */
         int64_t every_epochs;    /* 0 = only at the end */
-        const char *positives;   /* "pair" or "identity" */
+        const char *positives;   /* name of a tdm_match */
     } eval;
     /* Everything below is private to src/base/config.c */
     struct tdm_config_store *store;

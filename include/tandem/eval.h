@@ -5,6 +5,7 @@
 
 #include "tandem/comm.h"
 #include "tandem/base.h"
+#include "tandem/metric.h"
 #include "tandem/ops.h"
 
 /* One side of a retrieval: this rank's rows of a list that is cut contiguously over the ranks. */
@@ -17,15 +18,6 @@ typedef struct tdm_eval_side {
         *labels; /* [n][label_words] multi-label bits: rows match when they share a bit; NULL = use id */
     int64_t label_words;
 } tdm_eval_side;
-
-typedef struct tdm_metrics {
-    int64_t queries, gallery, without_positive;
-    double recall_at_1, recall_at_5,
-        recall_at_10; /* of the queries that have a positive; 0 when there is none */
-    double median_rank,
-        mean_rank; /* of the first positive; 1 = best. Median of an even count: mean of the two */
-    double map, map_at_r, minp; /* map_at_r: AP over the first R = m places (Musgrave et al. 2020) */
-} tdm_metrics;
 
 /* score(q, g) = sum over k of q_k·g_k in f32, one fused multiply-add chain in the order of k: the same bits
  * for any number of ranks, block size and thread count. Ties: the lower global gallery row ranks first.
@@ -43,9 +35,6 @@ TDM_CHECKED tdm_status tdm_eval_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_ev
 /* The blocked score kernel, for benchmarks and tests: out[nq][ng]. Not collective. */
 TDM_CHECKED tdm_status tdm_eval_scores(int64_t nq, int64_t ng, int64_t d, const float *query,
                                        const float *gallery, float *out);
-
-/* The design's JSON object of one direction, appended to `text`. */
-TDM_CHECKED tdm_status tdm_metrics_json(const tdm_metrics *metrics, tdm_text *text);
 
 /* ---- Embedding a split with a model, and embedding files ---- */
 struct tdm_model;
@@ -73,11 +62,26 @@ TDM_CHECKED tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model
                                          const struct tdm_config *config, struct tdm_dataset *dataset,
                                          const struct tdm_tokenizer *tokenizer, int64_t batch,
                                          int64_t workers, tdm_embeddings *embeddings);
-/* Both directions with positives "pair" (an image and its own captions), "identity" or "class" (a shared
- * class bit). Collective. */
+
+/* What makes a caption and an image positives of each other. One file and one row of src/eval/match_table.h
+ * each. */
+typedef struct tdm_match {
+    const char *name; /* value of eval.positives */
+    const char *help;
+    /* Ids or labels of both sides of a retrieval; image_row[images] is room for ids made on the way. */
+    tdm_status (*set_keys)(const tdm_embeddings *embeddings, int64_t *image_row, tdm_eval_side *image,
+                           tdm_eval_side *text);
+    /* The same of two images of a data set; a caption counts as its image. */
+    tdm_status (*is_positive)(struct tdm_dataset *dataset, int64_t a, int64_t b, bool *positive);
+} tdm_match;
+const tdm_match *const *tdm_match_table(size_t *count);
+/* Otherwise an error `code` that begins with `where` and lists the known names. */
+TDM_CHECKED tdm_status tdm_match_find(const char *where, tdm_status code, const char *name,
+                                      const tdm_match **match);
+
+/* Both directions. Collective. */
 TDM_CHECKED tdm_status tdm_eval_embeddings(tdm_comm *comm, tdm_ops *ops, const tdm_embeddings *embeddings,
-                                           const char *positives, tdm_metrics *text_to_image,
-                                           tdm_metrics *image_to_text);
+                                           const tdm_match *match, tdm_metrics metrics[TDM_DIRECTIONS]);
 
 /* ---- Zero-shot classification ----
  * As in CLIP (Radford et al., arXiv 2103.00020, section 3.1.4; github openai/CLIP,

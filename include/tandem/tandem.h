@@ -12,6 +12,7 @@
 #include "tandem/image.h"
 #include "tandem/loader.h"
 #include "tandem/loss.h"
+#include "tandem/metric.h"
 #include "tandem/model.h"
 #include "tandem/ops.h"
 #include "tandem/optim.h"

@@ -1,6 +1,7 @@
 /* tandem eval: exact retrieval metrics of a model on a split, in both directions; or zero-shot
  * classification, eval_zeroshot.c. */
 #include "eval_zeroshot.h"
+#include "result_json.h"
 #include "sheet_items.h"
 
 #include <stdlib.h>
@@ -15,57 +16,33 @@ typedef struct eval_options {
 typedef struct evaluation {
     tdm_comm *comm;
     const eval_options *options;
-    const char *positives;
+    const tdm_match *match;
     bundle bundle;
     tdm_dataset *dataset;
     tdm_embeddings embeddings;
-    tdm_metrics text_to_image, image_to_text;
+    tdm_metrics metrics[TDM_DIRECTIONS];
     double embed_s, rank_s;
 } evaluation;
 
 /* ---- Results ---- */
 
-tdm_status eval_write_json(json_t *root, const char *path)
+static tdm_status show_direction(tdm_direction direction, const tdm_metrics *m)
 {
-    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    json_decref(root);
-    TDM_REQUIRE(text != NULL, TDM_E_NOMEM, "cannot make the JSON of the metrics");
-    tdm_text line = {0};
-    tdm_status status = tdm_text_printf(&line, "%s\n", text);
-    free(text);
-    if (status == TDM_OK && path[0] != '\0')
-        status = tdm_write_file_atomic(path, line.data, line.length);
-    else if (status == TDM_OK && fputs(line.data, stdout) == EOF)
-        status = TDM_ERROR(TDM_E_IO, "standard output: cannot write");
-    tdm_text_free(&line);
-    return status;
-}
-
-static void show_direction(const char *name, const tdm_metrics *m)
-{
-    tdm_log(TDM_LOG_INFO,
-            "%s: R@1 %.4f  R@5 %.4f  R@10 %.4f  mAP %.4f  mAP@R %.4f  mINP %.4f  median rank %.1f  mean rank "
-            "%.1f  "
-            "(%lld queries, gallery %lld%s)",
-            name, m->recall_at_1, m->recall_at_5, m->recall_at_10, m->map, m->map_at_r, m->minp,
-            m->median_rank, m->mean_rank, (long long)m->queries, (long long)m->gallery,
-            m->without_positive > 0 ? ", some without a positive" : "");
+    const char *name = tdm_direction_label(direction);
+    tdm_text values = {0};
+    tdm_status status = tdm_metrics_print(m, false, &values);
+    if (status == TDM_OK)
+        tdm_log(TDM_LOG_INFO, "%s: %s  (%lld queries, gallery %lld%s)", name, values.data,
+                (long long)m->queries, (long long)m->gallery,
+                m->without_positive > 0 ? ", some without a positive" : "");
     if (m->without_positive > 0)
         tdm_log(TDM_LOG_WARN, "%s: %lld of %lld queries have no positive in the gallery and are left out",
                 name, (long long)m->without_positive, (long long)m->queries);
+    tdm_text_free(&values);
+    return status;
 }
 
-static tdm_status set_metrics(json_t *root, const char *key, const tdm_metrics *metrics)
-{
-    tdm_text text = {0};
-    TDM_TRY(tdm_metrics_json(metrics, &text));
-    json_t *object = json_loads(text.data, 0, NULL);
-    tdm_text_free(&text);
-    TDM_REQUIRE(object != NULL && json_object_set_new(root, key, object) == 0, TDM_E_NOMEM,
-                "cannot make the JSON of the metrics");
-    return TDM_OK;
-}
-
+/* The same bytes for any number of ranks: what depends on them, or on the clock, goes to the log. */
 static tdm_status write_json(const evaluation *e)
 {
     json_t *root = json_object();
@@ -73,15 +50,12 @@ static tdm_status write_json(const evaluation *e)
     json_object_set_new(root, "step", json_integer(e->bundle.step));
     json_object_set_new(root, "data", json_string(e->options->data));
     json_object_set_new(root, "split", json_string(e->options->split));
-    json_object_set_new(root, "positives", json_string(e->positives));
+    json_object_set_new(root, "positives", json_string(e->match->name));
     json_object_set_new(root, "precision",
                         json_string(tdm_ops_dtype(e->bundle.ops) == TDM_BF16 ? "bf16" : "f32"));
-    json_object_set_new(root, "ranks", json_integer(tdm_comm_size(e->comm)));
-    tdm_status status = set_metrics(root, "text_to_image", &e->text_to_image);
-    if (status == TDM_OK) status = set_metrics(root, "image_to_text", &e->image_to_text);
-    if (status == TDM_OK) return eval_write_json(root, e->options->json);
-    json_decref(root);
-    return status;
+    for (int i = 0; i < TDM_DIRECTIONS; i++)
+        json_object_set_new(root, tdm_direction_key((tdm_direction)i), result_metrics(&e->metrics[i]));
+    return result_write(root, 17, e->options->json);
 }
 
 /* ---- Contact sheet: some captions with the images found for them ---- */
@@ -117,36 +91,16 @@ static tdm_status select_queries(const evaluation *e, sheet_search *s)
     return TDM_ALLOC(s->local_n * s->k, &s->score);
 }
 
-static tdm_status is_positive(const evaluation *e, int64_t caption, int64_t image, bool *positive)
-{
-    const int64_t own = tdm_dataset_caption_image(e->dataset, caption);
-    if (strcmp(e->positives, "pair") == 0) {
-        *positive = own == image;
-    } else if (strcmp(e->positives, "identity") == 0) {
-        *positive = tdm_dataset_identity(e->dataset, own) == tdm_dataset_identity(e->dataset, image);
-    } else {
-        const int64_t classes = tdm_dataset_class_count(e->dataset);
-        uint8_t *bit = NULL;
-        TDM_TRY(TDM_ALLOC(2 * classes, &bit));
-        tdm_status status = tdm_dataset_classes(e->dataset, own, bit);
-        if (status == TDM_OK) status = tdm_dataset_classes(e->dataset, image, bit + classes);
-        *positive = false;
-        for (int64_t c = 0; c < classes; c++) *positive |= bit[c] && bit[classes + c];
-        tdm_free(bit);
-        TDM_TRY(status);
-    }
-    return TDM_OK;
-}
-
 /* On rank 0: reads what query q found. */
 static tdm_status read_query(const evaluation *e, const sheet_search *s, int64_t q, found_item *items)
 {
     const int64_t *row = (const int64_t *)(const void *)s->all_rows + q * s->k;
     const float *score = (const float *)(const void *)s->all_scores + q * s->k;
+    const int64_t own = tdm_dataset_caption_image(e->dataset, sheet_caption(e, q, s->queries));
     for (int64_t i = 0; i < s->k; i++) {
         items[i].row = row[i];
         items[i].score = (double)score[i];
-        TDM_TRY(is_positive(e, sheet_caption(e, q, s->queries), row[i], &items[i].is_positive));
+        TDM_TRY(e->match->is_positive(e->dataset, own, row[i], &items[i].is_positive));
         TDM_TRY(found_item_read(e->dataset, -1, true, &items[i]));
     }
     return TDM_OK;
@@ -155,24 +109,25 @@ static tdm_status read_query(const evaluation *e, const sheet_search *s, int64_t
 static tdm_status write_sheet(const evaluation *e, const sheet_search *s, found_item *items,
                               tdm_sheet_item *shown, tdm_sheet_query *query, tdm_text *caption)
 {
-    char title[256];
-    tdm_text subtitle = {0};
+    tdm_text title = {0}, subtitle = {0};
     for (int64_t q = 0; q < s->queries; q++) {
         TDM_TRY(read_query(e, s, q, items + q * s->k));
         TDM_TRY(tdm_dataset_read_caption(e->dataset, sheet_caption(e, q, s->queries), &caption[q]));
         found_items_show(items + q * s->k, s->k, shown + q * s->k);
         query[q] = (tdm_sheet_query){.text = caption[q].data, .item = shown + q * s->k, .item_count = s->k};
     }
-    const tdm_metrics *m = &e->text_to_image;
-    snprintf(title, sizeof title, "Text to image: Recall@1 %.3f, @5 %.3f, @10 %.3f, mAP %.3f", m->recall_at_1,
-             m->recall_at_5, m->recall_at_10, m->map);
-    TDM_TRY(
-        tdm_text_printf(&subtitle,
-                        "%s, step %lld, on %s, split %s. %lld of %lld captions, spread evenly; images that "
-                        "belong to the caption (by %s) are framed.",
-                        e->bundle.dir, (long long)e->bundle.step, e->options->data, e->options->split,
-                        (long long)s->queries, (long long)m->queries, e->positives));
-    const tdm_status status = tdm_sheet_write(e->options->html, title, subtitle.data, query, s->queries);
+    tdm_status status = tdm_text_printf(&title, "Text to image: ");
+    if (status == TDM_OK) status = tdm_metrics_print(&e->metrics[TDM_TEXT_TO_IMAGE], true, &title);
+    if (status == TDM_OK)
+        status = tdm_text_printf(
+            &subtitle,
+            "%s, step %lld, on %s, split %s. %lld of %lld captions, spread evenly; images that "
+            "belong to the caption (by %s) are framed.",
+            e->bundle.dir, (long long)e->bundle.step, e->options->data, e->options->split,
+            (long long)s->queries, (long long)e->metrics[TDM_TEXT_TO_IMAGE].queries, e->match->name);
+    if (status == TDM_OK)
+        status = tdm_sheet_write(e->options->html, title.data, subtitle.data, query, s->queries);
+    tdm_text_free(&title);
     tdm_text_free(&subtitle);
     return status;
 }
@@ -230,21 +185,20 @@ static tdm_status make_sheet(const evaluation *e)
 
 /* ---- The command ---- */
 
-static tdm_status check_positives(const evaluation *e)
+static tdm_status find_match(evaluation *e)
 {
-    static const char *const known[] = {"pair", "identity", "class"};
-    for (size_t i = 0; i < 3; i++)
-        if (strcmp(e->positives, known[i]) == 0) return TDM_OK;
-    TDM_FAIL(TDM_E_USAGE, "tandem eval: --positives %s: must be pair, identity or class", e->positives);
+    const char *positives = e->options->positives;
+    if (positives[0] != '\0')
+        return tdm_match_find("tandem eval: --positives", TDM_E_USAGE, positives, &e->match);
+    return tdm_match_find("eval.positives", TDM_E_CONFIG, e->bundle.config.eval.positives, &e->match);
 }
 
 static tdm_status evaluate(evaluation *e)
 {
     const eval_options *o = e->options;
     TDM_TRY(bundle_open(e->comm, &o->bundle, false, &e->bundle));
-    e->positives = o->positives[0] != '\0' ? o->positives : e->bundle.config.eval.positives;
     TDM_AGREE(e->comm, bundle_open_data(&e->bundle, o->data, o->split, &e->dataset));
-    TDM_AGREE(e->comm, check_positives(e));
+    TDM_AGREE(e->comm, find_match(e));
     bundle_show(e->comm, &e->bundle);
     double begin_s = tdm_now_s();
     TDM_AGREE(e->comm,
@@ -252,13 +206,11 @@ static tdm_status evaluate(evaluation *e)
                                 e->bundle.tokenizer, o->bundle.batch, o->bundle.workers, &e->embeddings));
     e->embed_s = tdm_now_s() - begin_s;
     begin_s = tdm_now_s();
-    TDM_TRY(tdm_eval_embeddings(e->comm, e->bundle.ops, &e->embeddings, e->positives, &e->text_to_image,
-                                &e->image_to_text));
+    TDM_TRY(tdm_eval_embeddings(e->comm, e->bundle.ops, &e->embeddings, e->match, e->metrics));
     e->rank_s = tdm_now_s() - begin_s;
-    show_direction("text to image", &e->text_to_image);
-    show_direction("image to text", &e->image_to_text);
-    tdm_log(TDM_LOG_INFO, "positives by %s; embedding took %.1f s, ranking %.2f s", e->positives, e->embed_s,
-            e->rank_s);
+    for (int i = 0; i < TDM_DIRECTIONS; i++) TDM_TRY(show_direction((tdm_direction)i, &e->metrics[i]));
+    tdm_log(TDM_LOG_INFO, "positives by %s; embedding took %.1f s, ranking %.2f s", e->match->name,
+            e->embed_s, e->rank_s);
     TDM_AGREE(e->comm, tdm_comm_rank(e->comm) == 0 ? write_json(e) : TDM_OK);
     return o->html[0] != '\0' ? make_sheet(e) : TDM_OK;
 }

@@ -4,8 +4,8 @@
 #include "memory_plan.h"
 #include "run_log.h"
 
-#include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct train_options {
@@ -29,6 +29,8 @@ typedef struct run {
     tdm_trainer *trainer;
     tdm_train_state state;
     run_log log;
+    const tdm_match *match;          /* eval.positives */
+    tdm_metric_choice best_metric;   /* checkpoint.best_metric; .metric NULL: none */
     char pretrained[TDM_PATH_BYTES]; /* checkpoint to start from, "" = none */
     int64_t total_steps, steps_per_epoch;
     double start_s, elapsed_before_s; /* of this process, of those before it */
@@ -80,6 +82,9 @@ static tdm_status load_config(run *r)
     TDM_REQUIRE(r->config.data.dir[0], TDM_E_CONFIG, "%s: data.dir is not set", r->options->config);
     TDM_REQUIRE(r->config.model.tokenizer[0] || r->pretrained[0], TDM_E_CONFIG,
                 "%s: model.tokenizer is not set", r->options->config);
+    TDM_TRY(tdm_match_find("eval.positives", TDM_E_CONFIG, r->config.eval.positives, &r->match));
+    if (r->config.checkpoint.best_metric[0])
+        TDM_TRY(tdm_metric_choose(r->config.checkpoint.best_metric, &r->best_metric));
     return TDM_OK;
 }
 
@@ -223,49 +228,25 @@ static tdm_status save(run *r, bool best)
                                &r->state, best);
 }
 
-/* "text_to_image.recall_at_1" -> its value; NaN when there is no such metric. */
-static double metric_value(const char *name, const tdm_metrics *text_to_image,
-                           const tdm_metrics *image_to_text)
-{
-    const char *dot = strchr(name, '.');
-    if (!dot) return NAN;
-    const tdm_metrics *metrics = !strncmp(name, "image_to_text.", 14) ? image_to_text : text_to_image;
-    tdm_text text = {0};
-    double value = NAN;
-    if (tdm_metrics_json(metrics, &text) == TDM_OK) {
-        json_t *object = json_loads(text.data, 0, NULL);
-        const json_t *number = json_object_get(object, dot + 1);
-        if (json_is_number(number)) value = json_number_value(number);
-        json_decref(object);
-    }
-    tdm_text_free(&text);
-    return value;
-}
-
 static tdm_status evaluate(run *r, bool *best)
 {
     const tdm_config *c = &r->config;
     tdm_embeddings embeddings = {0};
-    tdm_metrics text_to_image, image_to_text;
+    tdm_metrics metrics[TDM_DIRECTIONS];
     *best = false;
     tdm_status status = tdm_embed_dataset(r->comm, r->model, r->ops, c, r->eval_dataset, r->tokenizer,
                                           tdm_min_i64(256, tdm_trainer_rows(c, tdm_comm_size(r->comm))),
                                           c->data.workers, &embeddings);
     status = tdm_comm_agree(r->comm, status);
-    if (status == TDM_OK)
-        status = tdm_eval_embeddings(r->comm, r->ops, &embeddings, c->eval.positives, &text_to_image,
-                                     &image_to_text);
+    if (status == TDM_OK) status = tdm_eval_embeddings(r->comm, r->ops, &embeddings, r->match, metrics);
     tdm_embeddings_free(&embeddings);
     TDM_TRY(status);
-    TDM_TRY(run_log_eval(&r->log, r->optim.step, &text_to_image, &image_to_text));
+    TDM_TRY(run_log_eval(&r->log, r->optim.step, metrics));
 
-    if (!c->checkpoint.best_metric[0]) return TDM_OK;
-    const double value = metric_value(c->checkpoint.best_metric, &text_to_image, &image_to_text);
-    TDM_REQUIRE(isfinite(value), TDM_E_CONFIG, "checkpoint.best_metric: there is no metric \"%s\"",
-                c->checkpoint.best_metric);
-    /* ranks come with 1 as the best, everything else grows with quality */
-    const double sign = strstr(c->checkpoint.best_metric, "_rank") ? -1.0 : 1.0;
-    *best = isnan(r->state.best_value) || sign * value > sign * r->state.best_value;
+    const tdm_metric *metric = r->best_metric.metric;
+    if (metric == NULL) return TDM_OK;
+    const double value = tdm_metrics_value(&metrics[r->best_metric.direction], metric->name);
+    *best = tdm_metric_better(metric, value, r->state.best_value);
     if (*best) {
         r->state.best_value = value;
         r->state.best_step = r->optim.step;

@@ -1,4 +1,5 @@
 #include "eval_zeroshot.h"
+#include "result_json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -123,7 +124,6 @@ static json_t *result_json(const zeroshot *z)
     json_object_set_new(root, "split", json_string(z->options->split));
     json_object_set_new(root, "precision",
                         json_string(tdm_ops_dtype(z->bundle.ops) == TDM_BF16 ? "bf16" : "f32"));
-    json_object_set_new(root, "ranks", json_integer(tdm_comm_size(z->comm)));
     json_object_set_new(root, "images", json_integer(a->images));
     json_object_set_new(root, "without_class", json_integer(a->without_class));
     json_object_set_new(root, "several_classes", json_integer(a->several_classes));
@@ -171,7 +171,7 @@ static tdm_status write_table(const zeroshot *z)
 
 static tdm_status write_results(const zeroshot *z)
 {
-    TDM_TRY(eval_write_json(result_json(z), z->options->json));
+    TDM_TRY(result_write(result_json(z), 17, z->options->json));
     return z->options->html[0] != '\0' ? write_table(z) : TDM_OK;
 }
 

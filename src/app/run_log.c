@@ -1,9 +1,9 @@
 #include "run_log.h"
+#include "result_json.h"
 
 #include "tandem/base.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -153,28 +153,20 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
     return write_line(log, line);
 }
 
-static json_t *metrics_object(const tdm_metrics *metrics)
-{
-    tdm_text text = {0};
-    json_t *object = NULL;
-    if (tdm_metrics_json(metrics, &text) == TDM_OK) object = json_loads(text.data, 0, NULL);
-    tdm_text_free(&text);
-    return object ? object : json_null();
-}
-
-tdm_status run_log_eval(run_log *log, int64_t step, const tdm_metrics *text_to_image,
-                        const tdm_metrics *image_to_text)
+tdm_status run_log_eval(run_log *log, int64_t step, const tdm_metrics metrics[TDM_DIRECTIONS])
 {
     begin_interval(log); /* its time is not training time */
     if (tdm_log_rank() != 0) return TDM_OK;
-    tdm_log(
-        TDM_LOG_INFO,
-        "evaluation at step %lld: text to image R@1 %.3f R@5 %.3f R@10 %.3f mAP %.3f, image to text R@1 %.3f",
-        (long long)step, text_to_image->recall_at_1, text_to_image->recall_at_5, text_to_image->recall_at_10,
-        text_to_image->map, image_to_text->recall_at_1);
     json_t *line = json_object(), *eval = json_object();
-    json_object_set_new(eval, "text_to_image", metrics_object(text_to_image));
-    json_object_set_new(eval, "image_to_text", metrics_object(image_to_text));
+    for (int i = 0; i < TDM_DIRECTIONS; i++) {
+        const tdm_direction direction = (tdm_direction)i;
+        tdm_text values = {0};
+        json_object_set_new(eval, tdm_direction_key(direction), result_metrics(&metrics[i]));
+        if (tdm_metrics_print(&metrics[i], true, &values) == TDM_OK)
+            tdm_log(TDM_LOG_INFO, "evaluation at step %lld, %s: %s", (long long)step,
+                    tdm_direction_label(direction), values.data);
+        tdm_text_free(&values);
+    }
     json_object_set_new(line, "step", json_integer(step));
     set_real(line, "epoch", (double)step / (double)log->steps_per_epoch);
     json_object_set_new(line, "eval", eval);

@@ -25,7 +25,6 @@ void run_log_close(run_log *log);
 TDM_CHECKED tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *report,
                                     double wait_data_s, double elapsed_s);
 /* An evaluation while training. */
-TDM_CHECKED tdm_status run_log_eval(run_log *log, int64_t step, const tdm_metrics *text_to_image,
-                                    const tdm_metrics *image_to_text);
+TDM_CHECKED tdm_status run_log_eval(run_log *log, int64_t step, const tdm_metrics metrics[TDM_DIRECTIONS]);
 
 #endif

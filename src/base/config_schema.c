@@ -170,8 +170,8 @@ static const tdm_option rows[] = {
     STRING(eval.split, "val", NULL, "Its split."),
     INT(eval.every_epochs, "1", 0, MANY, "epochs", "Epochs between evaluations; 0 = only at the end."),
     STRING(
-        eval.positives, "pair", "pair|identity|class",
-        "What counts as an answer: the pair's own partner, everything of the same identity, or of a common class."),
+        eval.positives, "pair", NULL,
+        "What counts as an answer: the pair's own partner, everything of the same identity, or of a common class; `tandem eval --help` lists the choices."),
 };
 
 const tdm_option *tdm_config_options(size_t *count)

@@ -6,78 +6,62 @@
  * gallery exists, and nothing but a query's own positives is sorted. */
 #include "metrics_impl.h"
 
+#include <math.h>
 #include <stdlib.h>
-
-typedef struct answer { /* what one query contributes; first_rank 0: it has no positive */
-    int64_t first_rank;
-    double ap, ap_at_r, inp;
-} answer;
 
 /* ---- From ranks to metrics ---- */
 
-/* AP = mean of i / r_i; at R = m only the places r_i <= m count (Musgrave, Belongie, Lim: A Metric Learning
- * Reality Check, ECCV 2020); INP = m / r_m (Ye et al., Deep Learning for Person Re-identification, 2021). */
-static answer answer_of(const int64_t *beaten, int64_t m)
+/* Sums in the order of the global query rows: the same bits whoever evaluated which query. value[n] of the
+ * queries that have a positive; sorted afterwards where the summary needs it. */
+static double summarise(const tdm_metric *metric, int64_t n, double *value)
 {
-    answer a = {0};
-    if (m == 0) return a;
-    a.first_rank = beaten[0] + 1;
-    for (int64_t i = 0; i < m; i++) {
-        const int64_t rank = beaten[i] + 1;
-        const double precision = (double)(i + 1) / (double)rank;
-        a.ap += precision;
-        if (rank <= m) a.ap_at_r += precision;
+    double sum = 0;
+    if (n == 0) return metric->empty;
+    switch (metric->summary) {
+    case TDM_MEAN:
+        for (int64_t i = 0; i < n; i++) sum += value[i];
+        return sum / (double)n;
+    case TDM_MEDIAN:
+        qsort(value, (size_t)n, sizeof *value, tdm_compare_doubles);
+        return 0.5 * (value[(n - 1) / 2] + value[n / 2]);
     }
-    a.ap /= (double)m;
-    a.ap_at_r /= (double)m;
-    a.inp = (double)m / (double)(beaten[m - 1] + 1);
-    return a;
+    return metric->empty;
 }
+
+/* value [metrics][queries of this rank], NaN where a query has no positive; all[layout->queries] is room for
+ * one metric of all queries. Collective. */
+static void make_metrics(tdm_comm *comm, const eval_layout *layout, int64_t n, const double *value,
+                         double *all, tdm_metrics *metrics)
+{
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&count);
+    *metrics = (tdm_metrics){.queries = layout->queries, .gallery = layout->gallery};
+    for (size_t r = 0; r < count; r++) {
+        int64_t with = 0;
+        tdm_comm_gather_rows(comm, value + (int64_t)r * n, all, layout->query_rows, sizeof *all);
+        for (int64_t i = 0; i < layout->queries; i++)
+            if (!isnan(all[i])) all[with++] = all[i];
+        metrics->without_positive = layout->queries - with;
+        metrics->value[r] = summarise(row[r], with, all);
+    }
+}
+
+/* What query `query` contributes to each metric; m = 0: nothing. value [metrics][n] */
+static void contribute(const tdm_ranking *ranking, int64_t query, int64_t n, double *value)
+{
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&count);
+    for (size_t r = 0; r < count; r++)
+        value[(int64_t)r * n + query] = ranking->m == 0 ? NAN : row[r]->value(ranking, row[r]->cutoff);
+}
+
+/* ---- The whole ---- */
 
 static int compare_i64(const void *a, const void *b)
 {
     const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return x < y ? -1 : x > y;
 }
-
-/* Sums in the order of the global query rows: the same bits whoever evaluated which query. */
-static tdm_status summarise(const answer *all, int64_t queries, int64_t gallery, tdm_metrics *metrics)
-{
-    int64_t *rank = NULL;
-    TDM_TRY(TDM_ALLOC(queries, &rank));
-    tdm_metrics m = {.queries = queries, .gallery = gallery};
-    int64_t with = 0, at_1 = 0, at_5 = 0, at_10 = 0;
-    for (int64_t i = 0; i < queries; i++) {
-        const int64_t first = all[i].first_rank;
-        if (first == 0) continue;
-        rank[with++] = first;
-        at_1 += first <= 1;
-        at_5 += first <= 5;
-        at_10 += first <= 10;
-        m.mean_rank += (double)first;
-        m.map += all[i].ap;
-        m.map_at_r += all[i].ap_at_r;
-        m.minp += all[i].inp;
-    }
-    m.without_positive = queries - with;
-    if (with > 0) {
-        const double n = (double)with;
-        qsort(rank, (size_t)with, sizeof *rank, compare_i64);
-        m.recall_at_1 = (double)at_1 / n;
-        m.recall_at_5 = (double)at_5 / n;
-        m.recall_at_10 = (double)at_10 / n;
-        m.median_rank = 0.5 * (double)(rank[(with - 1) / 2] + rank[with / 2]);
-        m.mean_rank /= n;
-        m.map /= n;
-        m.map_at_r /= n;
-        m.minp /= n;
-    }
-    tdm_free(rank);
-    *metrics = m;
-    return TDM_OK;
-}
-
-/* ---- The whole ---- */
 
 /* Local query rows in the order of (id, row), so that equal ids travel together and share work. */
 static tdm_status order_queries(const tdm_eval_side *query, bool by_id, int64_t *order)
@@ -108,23 +92,26 @@ static tdm_status travel(evaluation *eval, tdm_status local, tdm_status (*step)(
     return TDM_OK;
 }
 
-/* The block of local queries order[0 … n): fills answers by local row. Collective. */
+/* The block of local queries order[0 … n): fills value [metrics][query->n] by local row. Collective. */
 static tdm_status evaluate_block(evaluation *eval, const tdm_eval_side *query, int64_t query_first,
-                                 const int64_t *order, int64_t n, answer *answers)
+                                 const int64_t *order, int64_t n, double *value)
 {
     tdm_status status = eval_ring_load(&eval->ring, query, query_first, order, n);
     TDM_TRY(travel(eval, status, metrics_collect));
     status = metrics_arrange(eval);
     TDM_TRY(travel(eval, status, metrics_count));
     const positives p = metrics_positives(&eval->ring, n);
-    for (int64_t i = 0; i < n; i++)
-        answers[order[i]] = answer_of(p.beaten + p.offset[i], p.offset[i + 1] - p.offset[i]);
+    for (int64_t i = 0; i < p.total; i++) p.beaten[i]++; /* items that beat it -> its rank */
+    for (int64_t i = 0; i < n; i++) {
+        const tdm_ranking ranking = {.m = p.offset[i + 1] - p.offset[i], .rank = p.beaten + p.offset[i]};
+        contribute(&ranking, order[i], query->n, value);
+    }
     return TDM_OK;
 }
 
 static tdm_status evaluate(evaluation *eval, const eval_layout *layout, const tdm_eval_side *query,
-                           const tdm_eval_side *gallery, int64_t query_block, int64_t *order, answer *answers,
-                           answer *all, tdm_metrics *metrics)
+                           const tdm_eval_side *gallery, int64_t query_block, int64_t *order, double *value,
+                           double *all, tdm_metrics *metrics)
 {
     const bool by_id = layout->label_words == 0;
     int64_t longest = 1; /* block that any rank sends */
@@ -139,10 +126,10 @@ static tdm_status evaluate(evaluation *eval, const eval_layout *layout, const td
     for (int64_t round = 0; round < layout->rounds; round++) {
         const int64_t begin = tdm_min_i64(round * block, query->n);
         const int64_t end = tdm_min_i64(begin + block, query->n);
-        TDM_TRY(evaluate_block(eval, query, layout->query_first, order + begin, end - begin, answers));
+        TDM_TRY(evaluate_block(eval, query, layout->query_first, order + begin, end - begin, value));
     }
-    tdm_comm_gather_rows(eval->comm, answers, all, layout->query_rows, sizeof *all);
-    return tdm_comm_agree(eval->comm, summarise(all, layout->queries, layout->gallery, metrics));
+    make_metrics(eval->comm, layout, query->n, value, all, metrics);
+    return TDM_OK;
 }
 
 tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
@@ -151,36 +138,26 @@ tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *q
 {
     eval_layout layout = {0};
     int64_t *order = NULL;
-    answer *answers = NULL, *all = NULL;
+    double *value = NULL, *all = NULL;
+    size_t count = 0;
+    (void)tdm_metric_table(&count);
     tdm_status status = eval_layout_create(comm, query, gallery, query_block, &layout);
     evaluation eval = {.comm = comm, .threads = eval_threads(ops), .exclude_self = exclude_self};
     eval.ring = (eval_ring){.comm = comm, .d = query->d, .label_words = layout.label_words};
     if (status == TDM_OK) {
         status = TDM_ALLOC(query->n, &order);
-        if (status == TDM_OK) status = TDM_ALLOC(query->n, &answers);
+        if (status == TDM_OK) status = TDM_ALLOC((int64_t)count * query->n, &value);
         if (status == TDM_OK) status = TDM_ALLOC(layout.queries, &all);
         status = tdm_comm_agree(comm, status);
     }
     if (status == TDM_OK)
-        status = evaluate(&eval, &layout, query, gallery, query_block, order, answers, all, metrics);
+        status = evaluate(&eval, &layout, query, gallery, query_block, order, value, all, metrics);
     tdm_free(order);
-    tdm_free(answers);
+    tdm_free(value);
     tdm_free(all);
     tdm_free(eval.packed_query);
     eval_gallery_free(&eval.gallery);
     eval_ring_free(&eval.ring);
     eval_layout_free(&layout);
     return status;
-}
-
-tdm_status tdm_metrics_json(const tdm_metrics *metrics, tdm_text *text)
-{
-    return tdm_text_printf(
-        text,
-        "{\"queries\": %lld, \"gallery\": %lld, \"without_positive\": %lld, \"recall_at_1\": %.17g, "
-        "\"recall_at_5\": %.17g, \"recall_at_10\": %.17g, \"median_rank\": %.17g, \"mean_rank\": %.17g, "
-        "\"map\": %.17g, \"map_at_r\": %.17g, \"minp\": %.17g}",
-        (long long)metrics->queries, (long long)metrics->gallery, (long long)metrics->without_positive,
-        metrics->recall_at_1, metrics->recall_at_5, metrics->recall_at_10, metrics->median_rank,
-        metrics->mean_rank, metrics->map, metrics->map_at_r, metrics->minp);
 }

@@ -1,6 +1,9 @@
 /* report.html of a run directory. */
 #include "report_impl.h"
 
+#include "tandem/metric.h"
+
+#include <ctype.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -19,25 +22,6 @@ typedef struct chart_row {
 
 static const chart_row rate_rows[] = {
     {"Learning rate", "", true, 1, {{"lr", "learning rate"}}},
-};
-
-static const chart_row eval_rows[] = {
-    {"Text to image",
-     "on the evaluation split",
-     true,
-     1,
-     {{"eval.text_to_image.recall_at_1", "Recall@1"},
-      {"eval.text_to_image.recall_at_5", "Recall@5"},
-      {"eval.text_to_image.recall_at_10", "Recall@10"},
-      {"eval.text_to_image.map", "mAP"}}},
-    {"Image to text",
-     "on the evaluation split",
-     true,
-     1,
-     {{"eval.image_to_text.recall_at_1", "Recall@1"},
-      {"eval.image_to_text.recall_at_5", "Recall@5"},
-      {"eval.image_to_text.recall_at_10", "Recall@10"},
-      {"eval.image_to_text.map", "mAP"}}},
 };
 
 static const chart_row run_rows[] = {
@@ -69,6 +53,13 @@ static tdm_status append_scaled(tdm_text *html, line_chart *c, double scale)
     return status;
 }
 
+static const run_curve *eval_curve(const run_curves *curves, tdm_direction direction, const char *key)
+{
+    char name[96];
+    snprintf(name, sizeof name, "eval.%s.%s", tdm_direction_key(direction), key);
+    return run_curves_find(curves, name);
+}
+
 static void add_series(line_chart *c, const run_curve *curve, const char *name)
 {
     if (curve == NULL || curve->n == 0 || c->series_count == CHART_MAX_SERIES) return;
@@ -83,6 +74,25 @@ static tdm_status append_rows(tdm_text *html, const run_curves *curves, const ch
         for (int s = 0; s < CHART_MAX_SERIES && rows[i].series[s].key != NULL; s++)
             add_series(&c, run_curves_find(curves, rows[i].series[s].key), rows[i].series[s].name);
         TDM_TRY(append_scaled(html, &c, rows[i].scale));
+    }
+    return TDM_OK;
+}
+
+/* One chart per direction: the headline metrics. */
+static tdm_status append_evaluation(tdm_text *html, const run_curves *curves)
+{
+    size_t count = 0;
+    const tdm_metric *const *metric = tdm_metric_table(&count);
+    for (int d = 0; d < TDM_DIRECTIONS; d++) {
+        char title[64];
+        snprintf(title, sizeof title, "%s", tdm_direction_label((tdm_direction)d));
+        title[0] = (char)toupper((unsigned char)title[0]);
+        line_chart c = {
+            .title = title, .unit = "on the evaluation split", .x_title = "step", .from_zero = true};
+        for (size_t i = 0; i < count; i++)
+            if (metric[i]->is_headline)
+                add_series(&c, eval_curve(curves, (tdm_direction)d, metric[i]->name), metric[i]->title);
+        TDM_TRY(chart_append(html, &c));
     }
     return TDM_OK;
 }
@@ -102,12 +112,17 @@ static tdm_status append_loss(tdm_text *html, const run_curves *curves)
 
 /* ---- Tiles ---- */
 
-static double last_value(const run_curves *curves, const char *name)
+/* NaN without a finite one. */
+static double last_point(const run_curve *c)
 {
-    const run_curve *c = run_curves_find(curves, name);
     for (int64_t i = c == NULL ? 0 : c->n; i > 0; i--)
         if (isfinite(c->y[i - 1])) return c->y[i - 1];
     return NAN;
+}
+
+static double last_value(const run_curves *curves, const char *name)
+{
+    return last_point(run_curves_find(curves, name));
 }
 
 static double median_value(const run_curves *curves, const char *name);
@@ -169,6 +184,16 @@ static tdm_status append_share_tile(tdm_text *html, const run_curve *c, const ch
     return append_tile(html, text, label);
 }
 
+/* The first metric of the table. */
+static tdm_status append_metric_tile(tdm_text *html, const run_curves *curves)
+{
+    size_t count = 0;
+    char label[96];
+    const tdm_metric *metric = tdm_metric_table(&count)[0];
+    snprintf(label, sizeof label, "%s %s, last", tdm_direction_label(TDM_TEXT_TO_IMAGE), metric->title);
+    return append_number_tile(html, last_point(eval_curve(curves, TDM_TEXT_TO_IMAGE, metric->name)), label);
+}
+
 static tdm_status append_tiles(tdm_text *html, const run_curves *curves)
 {
     TDM_TRY(tdm_text_printf(html, "<div class=\"tiles\">\n"));
@@ -178,57 +203,57 @@ static tdm_status append_tiles(tdm_text *html, const run_curves *curves)
     TDM_TRY(append_number_tile(html, last_value(curves, "loss"), "loss, last"));
     TDM_TRY(append_number_tile(html, median_value(curves, "pairs_per_s"), "pairs/s, median"));
     TDM_TRY(append_share_tile(html, run_curves_find(curves, "wait_data_share"), "waiting for data"));
-    TDM_TRY(append_number_tile(html, last_value(curves, "eval.text_to_image.recall_at_1"),
-                               "text to image Recall@1, last"));
+    TDM_TRY(append_metric_tile(html, curves));
     return tdm_text_printf(html, "</div>\n");
 }
 
 /* ---- Final metrics ---- */
 
-static const struct {
-    const char *key, *name;
-    bool is_fraction;
-} metric_rows[] = {
-    {"recall_at_1", "Recall@1", true},
-    {"recall_at_5", "Recall@5", true},
-    {"recall_at_10", "Recall@10", true},
-    {"map", "mAP", true},
-    {"map_at_r", "mAP@R", true},
-    {"minp", "mINP", true},
-    {"median_rank", "Median rank of the first positive", false},
-    {"mean_rank", "Mean rank of the first positive", false},
-    {"queries", "Queries", false},
-    {"without_positive", "Queries without a positive (left out)", false},
-    {"gallery", "Gallery", false},
-};
-
-static tdm_status append_cell(tdm_text *html, double value, bool is_fraction)
+static tdm_status append_cell(tdm_text *html, double value, bool is_share)
 {
     if (!isfinite(value)) return tdm_text_printf(html, "<td>–</td>");
-    if (is_fraction) return tdm_text_printf(html, "<td>%.4f</td>", value);
+    if (is_share) return tdm_text_printf(html, "<td>%.4f</td>", value);
     return tdm_text_printf(html, value == rint(value) ? "<td>%.0f</td>" : "<td>%.2f</td>", value);
 }
 
-/* value[2]: of one metric in both directions. */
-static tdm_status append_metric(tdm_text *html, size_t row, const double value[2])
+/* From eval.json where there is one, else from the last evaluation while training. */
+static double final_value(const run_curves *curves, const json_t *eval, tdm_direction direction,
+                          const char *key)
 {
-    if (!isfinite(value[0]) && !isfinite(value[1])) return TDM_OK;
-    TDM_TRY(tdm_text_printf(html, "<tr><td>%s</td>", metric_rows[row].name));
-    for (int i = 0; i < 2; i++) TDM_TRY(append_cell(html, value[i], metric_rows[row].is_fraction));
-    return tdm_text_printf(html, "</tr>\n");
-}
-
-static double json_metric(const json_t *eval, const char *direction, const char *key)
-{
-    const json_t *value = json_object_get(json_object_get(eval, direction), key);
+    if (eval == NULL) return last_point(eval_curve(curves, direction, key));
+    const json_t *value = json_object_get(json_object_get(eval, tdm_direction_key(direction)), key);
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-static double curve_metric(const run_curves *curves, const char *direction, const char *key)
+/* Nothing where neither direction has the value: a file of an earlier version. */
+static tdm_status append_metric(tdm_text *html, const run_curves *curves, const json_t *eval, const char *key,
+                                const char *title, const char *help, bool is_share)
 {
-    char name[96];
-    snprintf(name, sizeof name, "eval.%s.%s", direction, key);
-    return last_value(curves, name);
+    double value[TDM_DIRECTIONS];
+    bool is_there = false;
+    for (int d = 0; d < TDM_DIRECTIONS; d++) {
+        value[d] = final_value(curves, eval, (tdm_direction)d, key);
+        is_there |= isfinite(value[d]);
+    }
+    if (!is_there) return TDM_OK;
+    TDM_TRY(tdm_text_printf(html, "<tr><td title=\""));
+    TDM_TRY(tdm_text_html(html, help));
+    TDM_TRY(tdm_text_printf(html, "\">%s</td>", title));
+    for (int d = 0; d < TDM_DIRECTIONS; d++) TDM_TRY(append_cell(html, value[d], is_share));
+    return tdm_text_printf(html, "</tr>\n");
+}
+
+static tdm_status append_metric_rows(tdm_text *html, const run_curves *curves, const json_t *eval)
+{
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&count);
+    for (size_t i = 0; i < count; i++)
+        TDM_TRY(
+            append_metric(html, curves, eval, row[i]->name, row[i]->title, row[i]->help, row[i]->is_share));
+    TDM_TRY(append_metric(html, curves, eval, "queries", "Queries", "", false));
+    TDM_TRY(append_metric(html, curves, eval, "without_positive", "Queries without a positive (left out)", "",
+                          false));
+    return append_metric(html, curves, eval, "gallery", "Gallery", "", false);
 }
 
 static tdm_status append_string(tdm_text *html, const json_t *eval, const char *key, const char *label)
@@ -240,12 +265,11 @@ static tdm_status append_string(tdm_text *html, const json_t *eval, const char *
     return TDM_OK;
 }
 
-/* From eval.json where there is one, else from the last evaluation while training. */
 static tdm_status append_metrics(tdm_text *html, const run_curves *curves, const json_t *eval)
 {
-    static const char *const directions[2] = {"text_to_image", "image_to_text"};
-    const bool in_curves = isfinite(curve_metric(curves, directions[0], "recall_at_1"));
-    if (eval == NULL && !in_curves) return TDM_OK;
+    size_t count = 0;
+    const char *first = tdm_metric_table(&count)[0]->name;
+    if (eval == NULL && !isfinite(final_value(curves, NULL, TDM_TEXT_TO_IMAGE, first))) return TDM_OK;
     TDM_TRY(tdm_text_printf(html, "<h2>%s</h2>\n", eval != NULL ? "Final metrics" : "Last evaluation"));
     if (eval != NULL) {
         TDM_TRY(tdm_text_printf(html, "<p class=\"sub\" style=\"margin-bottom:12px\">"));
@@ -255,13 +279,7 @@ static tdm_status append_metrics(tdm_text *html, const run_curves *curves, const
         TDM_TRY(tdm_text_printf(html, "</p>\n"));
     }
     TDM_TRY(tdm_text_printf(html, "<table>\n<tr><th></th><th>text → image</th><th>image → text</th></tr>\n"));
-    for (size_t row = 0; row < sizeof metric_rows / sizeof metric_rows[0]; row++) {
-        double value[2];
-        for (int i = 0; i < 2; i++)
-            value[i] = eval != NULL ? json_metric(eval, directions[i], metric_rows[row].key)
-                                    : curve_metric(curves, directions[i], metric_rows[row].key);
-        TDM_TRY(append_metric(html, row, value));
-    }
+    TDM_TRY(append_metric_rows(html, curves, eval));
     return tdm_text_printf(html, "</table>\n");
 }
 
@@ -292,7 +310,7 @@ static tdm_status append_page(tdm_text *html, const char *run_dir, const run_cur
     TDM_TRY(tdm_text_printf(html, "<h2>Curves</h2>\n<div class=\"charts\">\n"));
     TDM_TRY(append_loss(html, curves));
     TDM_TRY(append_rows(html, curves, rate_rows, sizeof rate_rows / sizeof rate_rows[0]));
-    TDM_TRY(append_rows(html, curves, eval_rows, sizeof eval_rows / sizeof eval_rows[0]));
+    TDM_TRY(append_evaluation(html, curves));
     TDM_TRY(append_rows(html, curves, run_rows, sizeof run_rows / sizeof run_rows[0]));
     TDM_TRY(tdm_text_printf(html, "</div>\n"));
     TDM_TRY(append_config(html, config_path));

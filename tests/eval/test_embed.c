@@ -126,6 +126,49 @@ static void test_pieces(void **state)
     tdm_embeddings_free(&e);
 }
 
+static void evaluate_by(fixture *f, const tdm_embeddings *e, const char *positives,
+                        tdm_metrics metrics[TDM_DIRECTIONS], tdm_status want)
+{
+    const tdm_match *match = NULL;
+    assert_int_equal(tdm_match_find("positives", TDM_E_USAGE, positives, &match), TDM_OK);
+    assert_int_equal(tdm_eval_embeddings(comm, f->ops, e, match, metrics), want);
+}
+
+/* Every way of matching says the same of two images of a data set as of their embeddings' keys. */
+static void test_match_rows(void **state)
+{
+    fixture *f = *state;
+    size_t count = 0;
+    const tdm_match *const *row = tdm_match_table(&count);
+    const int64_t images = tdm_dataset_images(f->dataset);
+    tdm_embeddings e;
+    assert_int_equal(
+        tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 16, 1, &e), TDM_OK);
+    int64_t *image_row = NULL, pairs[2] = {0, 0};
+    assert_int_equal(TDM_ALLOC(e.images, &image_row), TDM_OK);
+    for (size_t r = 0; r < count; r++) {
+        tdm_eval_side image = {0}, text = {0};
+        assert_int_equal(row[r]->set_keys(&e, image_row, &image, &text), TDM_OK);
+        for (int64_t c = 0; c < e.captions; c++) {
+            for (int64_t i = 0; i < e.images; i++) {
+                const bool by_key = image.labels != NULL ? (image.labels[i] & text.labels[c]) != 0
+                                                         : image.id[i] == text.id[c];
+                bool positive = !by_key;
+                assert_int_equal(
+                    row[r]->is_positive(f->dataset, e.image_row_of_caption[c], e.image_first + i, &positive),
+                    TDM_OK);
+                assert_int_equal(positive, by_key);
+                pairs[positive]++;
+            }
+        }
+    }
+    tdm_comm_sum_i64(comm, pairs, 2);
+    assert_in_range(pairs[true], 1, (int64_t)count * images * images * 2);
+    assert_in_range(pairs[false], 1, (int64_t)count * images * images * 2);
+    tdm_free(image_row);
+    tdm_embeddings_free(&e);
+}
+
 /* How many positives there are shows in mINP's and R@k's inputs: pairs have 1 or 2, identities 2 or 4,
  * classes 16 or 32. Perfect embeddings (one-hot of the identity) must be found wherever the definition says
  * so. */
@@ -133,7 +176,7 @@ static void test_positives(void **state)
 {
     fixture *f = *state;
     tdm_embeddings e;
-    tdm_metrics t, i;
+    tdm_metrics m[TDM_DIRECTIONS], *const t = &m[TDM_TEXT_TO_IMAGE], *const i = &m[TDM_IMAGE_TO_TEXT];
     assert_int_equal(
         tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 16, 1, &e), TDM_OK);
     float *image = NULL, *text = NULL;
@@ -146,23 +189,35 @@ static void test_positives(void **state)
     perfect.image = image;
     perfect.text = text;
 
-    assert_int_equal(tdm_eval_embeddings(comm, f->ops, &perfect, "identity", &t, &i), TDM_OK);
-    assert_true(t.map == 1 && t.map_at_r == 1 && t.minp == 1 && i.map == 1 && i.recall_at_1 == 1);
-    assert_int_equal(t.queries, 128);
-    assert_int_equal(t.gallery, 64);
-    assert_int_equal(i.queries, 64);
+    evaluate_by(f, &perfect, "identity", m, TDM_OK);
+    assert_true(tdm_metrics_value(t, "map") == 1);
+    assert_true(tdm_metrics_value(t, "map_at_r") == 1);
+    assert_true(tdm_metrics_value(t, "minp") == 1);
+    assert_true(tdm_metrics_value(i, "map") == 1);
+    assert_true(tdm_metrics_value(i, "recall_at_1") == 1);
+    assert_int_equal(t->queries, 128);
+    assert_int_equal(t->gallery, 64);
+    assert_int_equal(i->queries, 64);
 
     /* two images per identity tie; the lower row wins: half of the captions find their own first, half second
      */
-    assert_int_equal(tdm_eval_embeddings(comm, f->ops, &perfect, "pair", &t, &i), TDM_OK);
-    assert_true(t.recall_at_1 == 0.5 && t.recall_at_5 == 1 && t.mean_rank == 1.5 && t.median_rank == 1.5);
+    evaluate_by(f, &perfect, "pair", m, TDM_OK);
+    assert_true(tdm_metrics_value(t, "recall_at_1") == 0.5);
+    assert_true(tdm_metrics_value(t, "recall_at_5") == 1);
+    assert_true(tdm_metrics_value(t, "mean_rank") == 1.5);
+    assert_true(tdm_metrics_value(t, "median_rank") == 1.5);
 
-    assert_int_equal(tdm_eval_embeddings(comm, f->ops, &perfect, "class", &t, &i), TDM_OK);
-    assert_true(t.recall_at_1 == 1 && t.map < 1 && t.without_positive == 0);
+    evaluate_by(f, &perfect, "class", m, TDM_OK);
+    assert_true(tdm_metrics_value(t, "recall_at_1") == 1);
+    assert_true(tdm_metrics_value(t, "map") < 1);
+    assert_int_equal(t->without_positive, 0);
 
-    assert_int_equal(tdm_eval_embeddings(comm, f->ops, &perfect, "colour", &t, &i), TDM_E_USAGE);
     perfect.class_count = 0;
-    assert_int_equal(tdm_eval_embeddings(comm, f->ops, &perfect, "class", &t, &i), TDM_E_DATA);
+    evaluate_by(f, &perfect, "class", m, TDM_E_DATA);
+    const tdm_match *match;
+    assert_int_equal(tdm_match_find("eval.positives", TDM_E_CONFIG, "colour", &match), TDM_E_CONFIG);
+    assert_non_null(
+        strstr(tdm_error_last()->message, "eval.positives colour: must be pair, identity or class"));
     tdm_free(image);
     tdm_free(text);
     tdm_embeddings_free(&e);
@@ -183,6 +238,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_pieces, &f),
         cmocka_unit_test_prestate(test_positives, &f),
+        cmocka_unit_test_prestate(test_match_rows, &f),
     };
     int failed = 1;
     if (status == TDM_OK)

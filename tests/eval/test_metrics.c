@@ -63,31 +63,21 @@ static tdm_eval_side piece(const whole_side *side, bool labelled, int sharding)
     return part;
 }
 
-static void print_difference(const char *name, const tdm_metrics *got, const tdm_metrics *want)
-{
-    tdm_text text = {0};
-    assert_int_equal(tdm_metrics_json(got, &text), TDM_OK);
-    assert_int_equal(tdm_text_printf(&text, "\n  wanted "), TDM_OK);
-    assert_int_equal(tdm_metrics_json(want, &text), TDM_OK);
-    print_error("%s on rank %d/%d: %s\n", name, rank, size, text.data);
-    tdm_text_free(&text);
-}
-
-static bool near(double a, double b, double tolerance)
-{
-    return fabs(a - b) <= tolerance * fmax(1.0, fabs(b));
-}
-
-/* tolerance 0: the same bits */
+/* tolerance 0: the same bits. NaN in `want`: the value is not known beforehand. */
 static void assert_metrics(const char *name, const tdm_metrics *got, const tdm_metrics *want,
                            double tolerance)
 {
-    const double *a = &got->recall_at_1, *b = &want->recall_at_1;
-    bool same = got->queries == want->queries && got->gallery == want->gallery &&
-                got->without_positive == want->without_positive;
-    for (int i = 0; i < 8; i++) same = same && near(a[i], b[i], tolerance);
-    if (!same) print_difference(name, got, want);
-    assert_true(same);
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&count);
+    assert_int_equal(got->queries, want->queries);
+    assert_int_equal(got->gallery, want->gallery);
+    assert_int_equal(got->without_positive, want->without_positive);
+    for (size_t i = 0; i < count; i++) {
+        const double a = got->value[i], b = want->value[i];
+        if (isnan(b) || fabs(a - b) <= tolerance * fmax(1.0, fabs(b))) continue;
+        print_error("%s on rank %d/%d: %s is %.17g, wanted %.17g\n", name, rank, size, row[i]->name, a, b);
+        fail();
+    }
 }
 
 static const char *const isas[] = {"generic", "avx2", "avx512"};
@@ -97,6 +87,7 @@ static void check_all_ways(const char *name, const whole_side *query, const whol
 {
     /* Few queries also travel one by one; with many that would be thousands of messages and nothing new. */
     const int64_t blocks[] = {query->n <= 5 ? 1 : 19, 31, 64, 100000};
+    tdm_metrics first; /* all ways give the same bits, known beforehand or not */
     for (int way = 0; way < 12; way++) {
         setenv("TANDEM_ISA", isas[way % 3], 1);
         const int sharding = way % SHARDINGS, other = way / 4 % SHARDINGS;
@@ -104,6 +95,8 @@ static void check_all_ways(const char *name, const whole_side *query, const whol
         tdm_metrics got;
         assert_int_equal(tdm_eval_metrics(comm, NULL, &q, &g, exclude_self, blocks[way % 4], &got), TDM_OK);
         assert_metrics(name, &got, want, tolerance);
+        if (way == 0) first = got;
+        assert_metrics(name, &got, &first, 0);
     }
     unsetenv("TANDEM_ISA");
 }
@@ -118,15 +111,33 @@ static whole_side golden_side(int64_t n, int64_t d, const int16_t *feature, cons
     return side;
 }
 
+/* Every row of the table has a value in the golden file: add its definition to make_eval_golden.py. */
+static tdm_metrics golden_metrics(const eval_golden_metrics *golden)
+{
+    enum { KNOWN = sizeof golden->metric / sizeof golden->metric[0] };
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&count);
+    tdm_metrics metrics = {
+        .queries = golden->queries, .gallery = golden->gallery, .without_positive = golden->without_positive};
+    for (size_t i = 0; i < count; i++) {
+        int at = 0;
+        while (at < KNOWN && strcmp(golden->metric[at].name, row[i]->name) != 0) at++;
+        if (at == KNOWN) fail_msg("no golden value of %s", row[i]->name);
+        metrics.value[i] = golden->metric[at].value;
+    }
+    return metrics;
+}
+
 static void test_numpy(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof eval_goldens / sizeof eval_goldens[0]; i++) {
         const eval_golden *g = &eval_goldens[i];
+        const tdm_metrics want = golden_metrics(&g->expected);
         whole_side query = golden_side(g->expected.queries, g->d, g->query, g->query_key);
         whole_side gallery = golden_side(g->expected.gallery, g->d, g->gallery, g->gallery_key);
         /* f64 means of at most 90 values in another order of summation */
-        check_all_ways(g->name, &query, &gallery, g->labelled, g->exclude_self, &g->expected, 1e-13);
+        check_all_ways(g->name, &query, &gallery, g->labelled, g->exclude_self, &want, 1e-13);
         free_side(&query);
         free_side(&gallery);
     }
@@ -173,6 +184,14 @@ static int64_t definition_ranks(const float *score, const whole_side *query, con
     return m;
 }
 
+static void set_value(tdm_metrics *metrics, const char *name, double value)
+{
+    const int i = tdm_metric_index(name);
+    assert_in_range(i, 0, TDM_MAX_METRICS - 1);
+    metrics->value[i] = value;
+}
+
+/* Of the metrics whose sums have one order here and there; the others are compared with NumPy's. */
 static tdm_metrics definition(const whole_side *query, const whole_side *gallery, bool labelled,
                               bool exclude_self)
 {
@@ -181,7 +200,7 @@ static tdm_metrics definition(const whole_side *query, const whole_side *gallery
     int64_t *ranks = NULL, *first = NULL, with = 0;
     assert_int_equal(TDM_ALLOC(gallery->n, &ranks), TDM_OK);
     assert_int_equal(TDM_ALLOC(query->n, &first), TDM_OK);
-    double within[3] = {0, 0, 0};
+    double within[3] = {0, 0, 0}, sum_rank = 0, sum_ap = 0, sum_ap_at_r = 0, sum_inp = 0;
     for (int64_t q = 0; q < query->n; q++) {
         const int64_t m = definition_ranks(score, query, gallery, q, labelled, exclude_self, ranks);
         if (m == 0) continue;
@@ -194,23 +213,25 @@ static tdm_metrics definition(const whole_side *query, const whole_side *gallery
         within[0] += ranks[0] <= 1;
         within[1] += ranks[0] <= 5;
         within[2] += ranks[0] <= 10;
-        want.mean_rank += (double)ranks[0];
-        want.map += ap / (double)m;
-        want.map_at_r += ap_at_r / (double)m;
-        want.minp += (double)m / (double)ranks[m - 1];
+        sum_rank += (double)ranks[0];
+        sum_ap += ap / (double)m;
+        sum_ap_at_r += ap_at_r / (double)m;
+        sum_inp += (double)m / (double)ranks[m - 1];
     }
     qsort(first, (size_t)with, sizeof *first, compare_i64);
     const double n = (double)with;
     want.without_positive = query->n - with;
-    want.recall_at_1 = within[0] / n;
-    want.recall_at_5 = within[1] / n;
-    want.recall_at_10 = within[2] / n;
-    want.median_rank =
-        with % 2 == 1 ? (double)first[with / 2] : ((double)first[with / 2 - 1] + (double)first[with / 2]) / 2;
-    want.mean_rank /= n;
-    want.map /= n;
-    want.map_at_r /= n;
-    want.minp /= n;
+    for (int i = 0; i < TDM_MAX_METRICS; i++) want.value[i] = NAN;
+    set_value(&want, "recall_at_1", within[0] / n);
+    set_value(&want, "recall_at_5", within[1] / n);
+    set_value(&want, "recall_at_10", within[2] / n);
+    set_value(&want, "median_rank",
+              with % 2 == 1 ? (double)first[with / 2]
+                            : ((double)first[with / 2 - 1] + (double)first[with / 2]) / 2);
+    set_value(&want, "mean_rank", sum_rank / n);
+    set_value(&want, "map", sum_ap / n);
+    set_value(&want, "map_at_r", sum_ap_at_r / n);
+    set_value(&want, "minp", sum_inp / n);
     tdm_free(score);
     tdm_free(ranks);
     tdm_free(first);
@@ -341,25 +362,102 @@ static void test_errors(void **state)
     free_side(&rows);
 }
 
-static void test_json(void **state)
+/* ---- What a row says of itself ---- */
+
+/* A positive that moves up makes no metric worse, in the direction that its row names. */
+static void check_direction(const tdm_metric *metric, const int64_t *ranks, int64_t m)
+{
+    int64_t better[8];
+    const tdm_ranking ranking = {.m = m, .rank = ranks}, moved = {.m = m, .rank = better};
+    const double value = metric->value(&ranking, metric->cutoff);
+    assert_true(isfinite(value));
+    if (metric->is_share) assert_true(value >= 0 && value <= 1);
+    for (int64_t i = 0; i < m; i++) {
+        if (ranks[i] == (i == 0 ? 1 : ranks[i - 1] + 1)) continue; /* no room above */
+        memcpy(better, ranks, (size_t)m * sizeof *better);
+        better[i]--;
+        assert_false(tdm_metric_better(metric, value, metric->value(&moved, metric->cutoff)));
+    }
+}
+
+static void test_rows(void **state)
 {
     (void)state;
-    const tdm_metrics m = {
-        .queries = 3, .gallery = 4, .without_positive = 1, .recall_at_1 = 0.5, .map = 0.25};
-    tdm_text text = {0};
-    assert_int_equal(tdm_metrics_json(&m, &text), TDM_OK);
-    assert_string_equal(text.data,
-                        "{\"queries\": 3, \"gallery\": 4, \"without_positive\": 1, \"recall_at_1\": 0.5, "
-                        "\"recall_at_5\": 0, \"recall_at_10\": 0, \"median_rank\": 0, \"mean_rank\": 0, "
-                        "\"map\": 0.25, \"map_at_r\": 0, \"minp\": 0}");
-    tdm_text_free(&text);
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        static const int64_t perfect[] = {1, 2, 3, 4}, far[] = {401, 512, 900, 100000};
+        const tdm_ranking best = {.m = 4, .rank = perfect}, worst = {.m = 4, .rank = far};
+        assert_true(tdm_metric_better(row[i], row[i]->value(&best, row[i]->cutoff),
+                                      row[i]->value(&worst, row[i]->cutoff)));
+        assert_true(tdm_metric_better(row[i], 0.5, NAN)); /* the first is always better than none */
+        if (row[i]->is_share) assert_true(row[i]->value(&best, row[i]->cutoff) == 1);
+        assert_int_equal(tdm_metric_index(row[i]->name), i);
+        assert_true(row[i]->label[0] != '\0' && row[i]->title[0] != '\0' && row[i]->help[0] != '\0');
+        for (uint64_t sample = 0; sample < 300; sample++) {
+            tdm_rng rng = tdm_rng_at(13, 0, sample, TDM_RNG_TEST);
+            int64_t ranks[8], m = 1 + tdm_rng_below(&rng, 8);
+            for (int64_t p = 0; p < m; p++)
+                ranks[p] = (p == 0 ? 1 : ranks[p - 1] + 1) + tdm_rng_below(&rng, 1 + tdm_rng_below(&rng, 9));
+            check_direction(row[i], ranks, m);
+        }
+    }
+    assert_int_equal(tdm_metric_index("recall_at_2"), -1);
+    assert_true(isnan(tdm_metrics_value(&(tdm_metrics){.queries = 1}, "recall_at_2")));
+}
+
+static void test_choice(void **state)
+{
+    (void)state;
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        for (int d = 0; d < TDM_DIRECTIONS; d++) {
+            char key[96];
+            tdm_metric_choice choice;
+            snprintf(key, sizeof key, "%s.%s", tdm_direction_key((tdm_direction)d), row[i]->name);
+            assert_int_equal(tdm_metric_choose(key, &choice), TDM_OK);
+            assert_int_equal(choice.direction, d);
+            assert_ptr_equal(choice.metric, row[i]);
+        }
+    }
+    static const char *const wrong[][2] = {
+        {"text_to_image.recall_at_2", "did you mean \"text_to_image.recall_at_1\""},
+        {"image_to_txt.map", "did you mean \"image_to_text.map\""},
+        {"accuracy", "`tandem eval --help`"},
+        {"text_to_image.queries", "no such metric"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        tdm_metric_choice choice;
+        assert_int_equal(tdm_metric_choose(wrong[i][0], &choice), TDM_E_CONFIG);
+        assert_non_null(strstr(tdm_error_last()->message, wrong[i][0]));
+        assert_non_null(strstr(tdm_error_last()->message, wrong[i][1]));
+    }
+}
+
+static void test_print(void **state)
+{
+    (void)state;
+    tdm_metrics m = {.queries = 3};
+    set_value(&m, "recall_at_5", 0.5);
+    set_value(&m, "mean_rank", 12.25);
+    tdm_text all = {0}, headline = {0};
+    assert_int_equal(tdm_metrics_print(&m, false, &all), TDM_OK);
+    assert_int_equal(tdm_metrics_print(&m, true, &headline), TDM_OK);
+    assert_non_null(strstr(all.data, "R@1 0.0000  R@5 0.5000  R@10 0.0000  "));
+    assert_non_null(strstr(all.data, "mean rank 12.2"));
+    assert_non_null(strstr(headline.data, "R@5 0.5000"));
+    assert_null(strstr(headline.data, "rank"));
+    tdm_text_free(&all);
+    tdm_text_free(&headline);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numpy), cmocka_unit_test(test_definition), cmocka_unit_test(test_exclude_self),
-        cmocka_unit_test(test_top_k), cmocka_unit_test(test_errors),     cmocka_unit_test(test_json),
+        cmocka_unit_test(test_numpy),  cmocka_unit_test(test_definition), cmocka_unit_test(test_exclude_self),
+        cmocka_unit_test(test_top_k),  cmocka_unit_test(test_errors),     cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_choice), cmocka_unit_test(test_print),
     };
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     rank = tdm_comm_rank(comm);

@@ -2,7 +2,8 @@
 #ifndef TANDEM_EVAL_GOLDEN_H
 #define TANDEM_EVAL_GOLDEN_H
 
-#include "tandem/eval.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 static const int16_t pairs_query[] = {
     -4, -1, 0,  -4, -2, 1,  2,  -3, 1,  2,  1,  1,  1,  -3, 3,  2,  -3, 1,  3,  -3, 2,  1,  0,  3,
@@ -288,6 +289,14 @@ static const int16_t strangers_gallery[] = {0, 0, 1, 2, 1, 1, -2, 1, 1, 1, 0, -1
 static const int64_t strangers_query_key[] = {0, 1, 2, 3};
 static const int64_t strangers_gallery_key[] = {100, 101, 102, 103, 104, 105};
 
+typedef struct eval_golden_metrics {
+    int64_t queries, gallery, without_positive;
+    struct {
+        const char *name;
+        double value;
+    } metric[10];
+} eval_golden_metrics;
+
 typedef struct eval_golden {
     const char *name;
     int64_t d;
@@ -296,7 +305,7 @@ typedef struct eval_golden {
     const int64_t *query_key;
     const int16_t *gallery;
     const int64_t *gallery_key;
-    tdm_metrics expected;
+    eval_golden_metrics expected;
 } eval_golden;
 
 static const eval_golden eval_goldens[] = {
@@ -308,7 +317,19 @@ static const eval_golden eval_goldens[] = {
      pairs_query_key,
      pairs_gallery,
      pairs_gallery_key,
-     {40, 17, 0, 0.6, 0.975, 1.0, 1.0, 1.825, 0.7473214285714286, 0.6, 0.7473214285714286}},
+     {40,
+      17,
+      0,
+      {{"recall_at_1", 0.6},
+       {"recall_at_5", 0.975},
+       {"recall_at_10", 1.0},
+       {"median_rank", 1.0},
+       {"mean_rank", 1.825},
+       {"map", 0.7473214285714286},
+       {"map_at_r", 0.6},
+       {"minp", 0.7473214285714286},
+       {"mrr", 0.7473214285714286},
+       {"ndcg_at_10", 0.8102735382245566}}}},
     {"pairs_back",
      6,
      false,
@@ -317,8 +338,19 @@ static const eval_golden eval_goldens[] = {
      pairs_back_query_key,
      pairs_back_gallery,
      pairs_back_gallery_key,
-     {17, 40, 1, 0.625, 0.9375, 1.0, 1.0, 2.0625, 0.6764094065656565, 0.5354166666666667,
-      0.6164603625541125}},
+     {17,
+      40,
+      1,
+      {{"recall_at_1", 0.625},
+       {"recall_at_5", 0.9375},
+       {"recall_at_10", 1.0},
+       {"median_rank", 1.0},
+       {"mean_rank", 2.0625},
+       {"map", 0.6764094065656565},
+       {"map_at_r", 0.5354166666666667},
+       {"minp", 0.6164603625541125},
+       {"mrr", 0.7291666666666666},
+       {"ndcg_at_10", 0.7460844894733265}}}},
     {"identity",
      8,
      false,
@@ -327,8 +359,19 @@ static const eval_golden eval_goldens[] = {
      identity_query_key,
      identity_gallery,
      identity_gallery_key,
-     {50, 70, 8, 0.09523809523809523, 0.5, 0.7619047619047619, 5.5, 8.476190476190476, 0.2050191770539564,
-      0.07128684807256236, 0.14796109954840994}},
+     {50,
+      70,
+      8,
+      {{"recall_at_1", 0.09523809523809523},
+       {"recall_at_5", 0.5},
+       {"recall_at_10", 0.7619047619047619},
+       {"median_rank", 5.5},
+       {"mean_rank", 8.476190476190476},
+       {"map", 0.2050191770539564},
+       {"map_at_r", 0.07128684807256236},
+       {"minp", 0.14796109954840994},
+       {"mrr", 0.29066921549988056},
+       {"ndcg_at_10", 0.1984236995170733}}}},
     {"classes",
      5,
      false,
@@ -337,8 +380,19 @@ static const eval_golden eval_goldens[] = {
      classes_query_key,
      classes_gallery,
      classes_gallery_key,
-     {45, 45, 0, 0.7333333333333333, 0.9333333333333333, 1.0, 1.0, 1.7777777777777777, 0.6013376799056996,
-      0.3815302163188965, 0.41596143495520566}},
+     {45,
+      45,
+      0,
+      {{"recall_at_1", 0.7333333333333333},
+       {"recall_at_5", 0.9333333333333333},
+       {"recall_at_10", 1.0},
+       {"median_rank", 1.0},
+       {"mean_rank", 1.7777777777777777},
+       {"map", 0.6013376799056996},
+       {"map_at_r", 0.3815302163188965},
+       {"minp", 0.41596143495520566},
+       {"mrr", 0.8250881834215167},
+       {"ndcg_at_10", 0.585341952542795}}}},
     {"self",
      5,
      false,
@@ -347,8 +401,19 @@ static const eval_golden eval_goldens[] = {
      self_query_key,
      self_query,
      self_query_key,
-     {90, 90, 0, 0.8, 0.9111111111111111, 0.9555555555555556, 1.0, 1.9777777777777779, 0.5990735223461605,
-      0.38299262185865596, 0.40965507818795177}},
+     {90,
+      90,
+      0,
+      {{"recall_at_1", 0.8},
+       {"recall_at_5", 0.9111111111111111},
+       {"recall_at_10", 0.9555555555555556},
+       {"median_rank", 1.0},
+       {"mean_rank", 1.9777777777777779},
+       {"map", 0.5990735223461605},
+       {"map_at_r", 0.38299262185865596},
+       {"minp", 0.40965507818795177},
+       {"mrr", 0.8538716530383198},
+       {"ndcg_at_10", 0.6837449501610643}}}},
     {"labels",
      6,
      true,
@@ -357,7 +422,19 @@ static const eval_golden eval_goldens[] = {
      labels_query_key,
      labels_gallery,
      labels_gallery_key,
-     {30, 64, 10, 0.8, 1.0, 1.0, 1.0, 1.25, 0.7172132668041222, 0.5515454267788951, 0.39888447801247634}},
+     {30,
+      64,
+      10,
+      {{"recall_at_1", 0.8},
+       {"recall_at_5", 1.0},
+       {"recall_at_10", 1.0},
+       {"median_rank", 1.0},
+       {"mean_rank", 1.25},
+       {"map", 0.7172132668041222},
+       {"map_at_r", 0.5515454267788951},
+       {"minp", 0.39888447801247634},
+       {"mrr", 0.8916666666666668},
+       {"ndcg_at_10", 0.7754858822670837}}}},
     {"equal",
      3,
      false,
@@ -366,7 +443,19 @@ static const eval_golden eval_goldens[] = {
      equal_query_key,
      equal_gallery,
      equal_gallery_key,
-     {5, 19, 0, 0.2, 0.4, 0.6, 9.0, 9.0, 0.28937154348919053, 0.2, 0.28937154348919053}},
+     {5,
+      19,
+      0,
+      {{"recall_at_1", 0.2},
+       {"recall_at_5", 0.4},
+       {"recall_at_10", 0.6},
+       {"median_rank", 9.0},
+       {"mean_rank", 9.0},
+       {"map", 0.28937154348919053},
+       {"map_at_r", 0.2},
+       {"minp", 0.28937154348919053},
+       {"mrr", 0.28937154348919053},
+       {"ndcg_at_10", 0.3375765605797046}}}},
     {"strangers",
      3,
      false,
@@ -375,7 +464,19 @@ static const eval_golden eval_goldens[] = {
      strangers_query_key,
      strangers_gallery,
      strangers_gallery_key,
-     {4, 6, 4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0}},
+     {4,
+      6,
+      4,
+      {{"recall_at_1", 0.0},
+       {"recall_at_5", 0.0},
+       {"recall_at_10", 0.0},
+       {"median_rank", 0.0},
+       {"mean_rank", 0.0},
+       {"map", 0.0},
+       {"map_at_r", 0.0},
+       {"minp", 0.0},
+       {"mrr", 0.0},
+       {"ndcg_at_10", 0.0}}}},
 };
 
 #endif

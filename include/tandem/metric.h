@@ -1,0 +1,63 @@
+/* Retrieval metrics. One file and one row of src/eval/metric_table.h each: JSON, console, run log, report and
+ * checkpoint.best_metric walk the rows. */
+#ifndef TANDEM_METRIC_H
+#define TANDEM_METRIC_H
+
+#include "tandem/base.h"
+
+/* Where the positives of one query stand in its ranking. */
+typedef struct tdm_ranking {
+    int64_t m;           /* positives, at least 1 */
+    const int64_t *rank; /* [m] ascending; 1 = best */
+} tdm_ranking;
+
+typedef enum tdm_metric_summary { TDM_MEAN, TDM_MEDIAN } tdm_metric_summary;
+
+typedef struct tdm_metric {
+    const char *name;  /* key in JSON and after the dot of checkpoint.best_metric */
+    const char *label; /* on the console: "R@1" */
+    const char *title; /* on pages: "Recall@1" */
+    const char *help;  /* one sentence */
+    bool less_is_better;
+    bool is_share;    /* from 0 to 1; otherwise a rank or a count */
+    bool is_headline; /* one of the few that short lines, charts and sheets show */
+    int64_t cutoff;   /* K of "…@K"; 0 = none */
+    /* Of one query, finite. */
+    double (*value)(const tdm_ranking *ranking, int64_t cutoff);
+    /* Over the queries that have a positive. The mean is summed in their global order; the median of an even
+     * count is the mean of the middle two. */
+    tdm_metric_summary summary;
+    double empty; /* when no query has a positive */
+} tdm_metric;
+
+enum { TDM_MAX_METRICS = 64 };
+/* All rows, in the order of the JSON. */
+const tdm_metric *const *tdm_metric_table(size_t *count);
+/* Place in the table, -1 when there is none of the name. */
+int tdm_metric_index(const char *name);
+/* Is `value` better than `best`? NaN as `best`: there is none yet. */
+bool tdm_metric_better(const tdm_metric *metric, double value, double best);
+
+typedef struct tdm_metrics {                    /* of one direction of a retrieval */
+    int64_t queries, gallery, without_positive; /* queries without a positive are left out of `value` */
+    double value[TDM_MAX_METRICS];              /* in the order of the table */
+} tdm_metrics;
+/* By name; NaN when there is no such metric. */
+double tdm_metrics_value(const tdm_metrics *metrics, const char *name);
+/* " R@1 0.4170  R@5 0.8000": label and value of every row, or of the headline ones, appended to `text`. */
+TDM_CHECKED tdm_status tdm_metrics_print(const tdm_metrics *metrics, bool headline_only, tdm_text *text);
+
+/* ---- The two directions of a retrieval ---- */
+typedef enum tdm_direction { TDM_TEXT_TO_IMAGE, TDM_IMAGE_TO_TEXT, TDM_DIRECTIONS } tdm_direction;
+const char *tdm_direction_key(tdm_direction direction);   /* "text_to_image", in JSON */
+const char *tdm_direction_label(tdm_direction direction); /* "text to image" */
+
+/* What checkpoint.best_metric names: "text_to_image.recall_at_1". */
+typedef struct tdm_metric_choice {
+    tdm_direction direction;
+    const tdm_metric *metric;
+} tdm_metric_choice;
+/* TDM_E_CONFIG names `key` and the nearest one that exists. */
+TDM_CHECKED tdm_status tdm_metric_choose(const char *key, tdm_metric_choice *choice);
+
+#endif

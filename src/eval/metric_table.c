@@ -1,0 +1,87 @@
+/* The rows of the metrics, and what is done with each of them. */
+#include "metric_table.h"
+
+#include <math.h>
+#include <string.h>
+
+#define METRIC_ADDRESS(metric) &metric,
+static const tdm_metric *const metrics_known[] = {TDM_METRIC_TABLE(METRIC_ADDRESS)};
+enum { METRICS = sizeof metrics_known / sizeof metrics_known[0] };
+_Static_assert((int)METRICS <= (int)TDM_MAX_METRICS, "tdm_metrics has room for every metric");
+
+static const struct {
+    const char *key, *label;
+} directions[TDM_DIRECTIONS] = {
+    [TDM_TEXT_TO_IMAGE] = {"text_to_image", "text to image"},
+    [TDM_IMAGE_TO_TEXT] = {"image_to_text", "image to text"},
+};
+
+const tdm_metric *const *tdm_metric_table(size_t *count)
+{
+    *count = METRICS;
+    return metrics_known;
+}
+
+int tdm_metric_index(const char *name)
+{
+    for (int i = 0; i < METRICS; i++)
+        if (strcmp(metrics_known[i]->name, name) == 0) return i;
+    return -1;
+}
+
+bool tdm_metric_better(const tdm_metric *metric, double value, double best)
+{
+    if (isnan(best)) return true;
+    return metric->less_is_better ? value < best : value > best;
+}
+
+double tdm_metrics_value(const tdm_metrics *metrics, const char *name)
+{
+    const int i = tdm_metric_index(name);
+    return i < 0 ? NAN : metrics->value[i];
+}
+
+tdm_status tdm_metrics_print(const tdm_metrics *metrics, bool headline_only, tdm_text *text)
+{
+    const char *between = "";
+    for (int i = 0; i < METRICS; i++) {
+        const tdm_metric *row = metrics_known[i];
+        if (headline_only && !row->is_headline) continue;
+        TDM_TRY(tdm_text_printf(text, row->is_share ? "%s%s %.4f" : "%s%s %.1f", between, row->label,
+                                metrics->value[i]));
+        between = "  ";
+    }
+    return TDM_OK;
+}
+
+const char *tdm_direction_key(tdm_direction direction)
+{
+    return directions[direction].key;
+}
+
+const char *tdm_direction_label(tdm_direction direction)
+{
+    return directions[direction].label;
+}
+
+tdm_status tdm_metric_choose(const char *key, tdm_metric_choice *choice)
+{
+    char name[TDM_DIRECTIONS * METRICS][96];
+    const char *names[TDM_DIRECTIONS * METRICS];
+    for (int i = 0; i < TDM_DIRECTIONS * METRICS; i++) {
+        const tdm_direction direction = (tdm_direction)(i / METRICS);
+        const tdm_metric *metric = metrics_known[i % METRICS];
+        snprintf(name[i], sizeof name[i], "%s.%s", directions[direction].key, metric->name);
+        names[i] = name[i];
+        if (strcmp(key, names[i]) != 0) continue;
+        *choice = (tdm_metric_choice){.direction = direction, .metric = metric};
+        return TDM_OK;
+    }
+    const char *near = tdm_nearest_name(key, names, TDM_DIRECTIONS * METRICS);
+    TDM_REQUIRE(near == NULL, TDM_E_CONFIG,
+                "checkpoint.best_metric = \"%s\": there is no such metric; did you mean \"%s\"?", key, near);
+    TDM_FAIL(TDM_E_CONFIG,
+             "checkpoint.best_metric = \"%s\": there is no such metric; `tandem eval --help` lists them, "
+             "\"%s\" is one",
+             key, names[0]);
+}

@@ -1,0 +1,20 @@
+/* Every metric, in the order of the JSON. A new one is a file with a `const tdm_metric` and a row here. */
+#ifndef TANDEM_METRIC_TABLE_H
+#define TANDEM_METRIC_TABLE_H
+
+#include "tandem/metric.h"
+
+#define TDM_METRIC_TABLE(ROW)                                                                                \
+    ROW(metric_recall_at_1)                                                                                  \
+    ROW(metric_recall_at_5)                                                                                  \
+    ROW(metric_recall_at_10)                                                                                 \
+    ROW(metric_median_rank)                                                                                  \
+    ROW(metric_mean_rank)                                                                                    \
+    ROW(metric_map)                                                                                          \
+    ROW(metric_map_at_r)                                                                                     \
+    ROW(metric_minp)
+
+#define DECLARE_METRIC(metric) extern const tdm_metric metric;
+TDM_METRIC_TABLE(DECLARE_METRIC)
+
+#endif
