@@ -12,7 +12,8 @@
     ROW(metric_mean_rank)                                                                                    \
     ROW(metric_map)                                                                                          \
     ROW(metric_map_at_r)                                                                                     \
-    ROW(metric_minp)
+    ROW(metric_minp)                                                                                         \
+    ROW(metric_mrr)
 
 #define DECLARE_METRIC(metric) extern const tdm_metric metric;
 TDM_METRIC_TABLE(DECLARE_METRIC)
