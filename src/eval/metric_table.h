@@ -13,7 +13,8 @@
     ROW(metric_map)                                                                                          \
     ROW(metric_map_at_r)                                                                                     \
     ROW(metric_minp)                                                                                         \
-    ROW(metric_mrr)
+    ROW(metric_mrr)                                                                                          \
+    ROW(metric_ndcg_at_10)
 
 #define DECLARE_METRIC(metric) extern const tdm_metric metric;
 TDM_METRIC_TABLE(DECLARE_METRIC)

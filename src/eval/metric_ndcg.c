@@ -1,0 +1,26 @@
+/* Normalised discounted cumulative gain at K, binary: a positive at rank r gains 1 / log2(r + 1) when r <= K, divided
+ * by what the ideal ranking gains, whose first min(m, K) places are positives (Järvelin and Kekäläinen, 2002). */
+#include "metric_table.h"
+
+#include <math.h>
+
+static double ndcg(const tdm_ranking *ranking, int64_t cutoff)
+{
+    double gain = 0, ideal = 0;
+    for (int64_t i = 0; i < ranking->m && i < cutoff; i++) {
+        ideal += 1 / log2((double)(i + 2));
+        if (ranking->rank[i] <= cutoff) gain += 1 / log2((double)(ranking->rank[i] + 1));
+    }
+    return gain / ideal;
+}
+
+const tdm_metric metric_ndcg_at_10 = {
+    .name = "ndcg_at_10",
+    .label = "nDCG@10",
+    .title = "nDCG@10",
+    .help =
+        "mean over the queries of the discounted gain of the first 10 places, 1 being the ideal ranking's",
+    .is_share = true,
+    .cutoff = 10,
+    .value = ndcg,
+};
