@@ -54,7 +54,7 @@ static tdm_status prepare(bench *b)
                                       .size = 1,
                                       .seed = 1,
                                       .sample_images = true,
-                                      .image_views = 1u << TDM_VIEW_IMAGE_AUG_1,
+                                      .views = 1u << TDM_VIEW_IMAGE_AUG_1,
                                       .height = b->px,
                                       .width = b->px,
                                       .workers = 1,

@@ -7,6 +7,7 @@
 
 #include "tandem/base.h"
 #include "tandem/option.h"
+#include "tandem/views.h"
 
 typedef struct tdm_tower_config {
     const char *tower; /* "vit", "resnet" or "text": a row of the tower table */
@@ -43,6 +44,9 @@ typedef struct tdm_config {
         const char *position_resize;              /* see tdm_resize_image_positions */
         tdm_tower_config image, text;
     } model;
+    struct {
+        tdm_strings augment; /* operations in order, "NAME" or "NAME(key=value, …)" */
+    } views[TDM_VIEW_NAMES];
     struct {
         double crop_min_scale, crop_max_scale, crop_min_ratio, crop_max_ratio;
         double flip;   /* probability */
@@ -91,12 +95,23 @@ typedef struct tdm_config {
 /* The schema's rows of everything but the losses. */
 const tdm_option *tdm_config_options(size_t *count);
 
-/* Lets another folder add a group of options, stored in its own struct: the loss table does so at start.
- * `prefix` "loss.infonce", rows with relative keys, `defaults` a struct of `bytes` bytes is allocated per
- * config and found again with tdm_config_group. Call before the first tdm_config_load. */
+/* Lets another folder add a group of options, stored in its own struct; tables of objectives, augmentations,
+ * towers and heads do so at start. prefix "loss.infonce", rows[count] with keys relative to it and static; a
+ * struct of `bytes` bytes is part of every configuration. Several sets of rows may share a prefix. Call before
+ * the first tdm_config_init. */
 TDM_CHECKED tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_t count,
                                            size_t bytes);
+/* The struct of a group, of the first set of rows where there are several; NULL when there is none. */
 const void *tdm_config_group(const tdm_config *config, const char *prefix);
+/* The struct of these rows under this prefix. */
+const void *tdm_config_rows(const tdm_config *config, const char *prefix, const tdm_option *rows);
+/* NAME or NAME(key=value, …), as lists of augmentations say it. Fills `name`; *arguments points to the text between
+ * the brackets ("" without them), *length is its length. `where` begins the message. */
+TDM_CHECKED tdm_status tdm_config_call(const char *where, const char *text, char name[64],
+                                       const char **arguments, size_t *length);
+/* A copy of the group's struct with "key=value, …" over it. It lives as long as the configuration. */
+TDM_CHECKED tdm_status tdm_config_variant(const tdm_config *config, const char *where, const char *prefix,
+                                          const char *arguments, size_t length, const void **options);
 void tdm_config_unregister_all(void); /* tests */
 
 /* Defaults only. Pair with tdm_config_destroy, which tolerates a zeroed struct. */

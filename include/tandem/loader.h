@@ -7,28 +7,40 @@
 #include "tandem/tokenizer.h"
 #include "tandem/views.h"
 
+/* Packed token rows: those of sequence i are token[seq[i]] … token[seq[i+1] - 1]. */
 typedef struct tdm_text_batch {
-    int32_t *token; /* packed, [seq[n]] */
+    int32_t *token; /* [seq[n]] */
     int64_t *seq;   /* [n+1] offsets */
 } tdm_text_batch;
 
-typedef struct tdm_batch {
-    int64_t n; /* local pairs */
+/* One view of the local batch. What its tower reads is set, the rest is NULL; without rows all is. */
+typedef struct tdm_batch_view {
+    int64_t n; /* rows: the samples of the batch that have this modality */
+    const int64_t
+        *member;    /* [n] place of each row's sample in the batch, ascending; NULL: row i is sample i */
+    uint8_t *image; /* [n][height][width][3] u8 */
+    tdm_text_batch text;
+    int32_t *target; /* of a masked text: [seq[n]], the token to predict, -1 where there is none */
+    float *feature;  /* [n][width], for towers that read features */
+} tdm_batch_view;
+
+typedef struct tdm_batch { /* this rank's piece of a global batch */
+    int64_t n;             /* samples */
     int64_t epoch;
-    uint8_t *image[TDM_IMAGE_VIEWS];     /* [n][height][width][3] u8, NULL when not asked for */
-    tdm_text_batch text[TDM_TEXT_VIEWS]; /* token NULL when not asked for */
-    int64_t *sample;    /* [n] global sample index (row of the data set): the key of randomness */
-    int64_t *image_row; /* [n] global image row */
-    int64_t *identity;  /* [n] */
+    tdm_batch_view view[TDM_VIEWS];
+    int64_t *sample;      /* [n] global sample index (row of the data set): the key of randomness */
+    int64_t *image_row;   /* [n] global image row */
+    int64_t *identity;    /* [n] */
+    int64_t class_words;  /* 64-bit words of class bits; 0: the data have no classes */
+    uint64_t *class_bits; /* [n][class_words], NULL without classes */
 } tdm_batch;
 
 typedef struct tdm_loader_config {
     int64_t global_batch; /* B */
     int rank, size;       /* this rank's contiguous piece of every global batch */
     uint64_t seed;
-    bool sample_images;   /* one sample per image (random caption) instead of one per caption */
-    uint32_t image_views; /* bits 1 << TDM_VIEW_IMAGE_… */
-    uint32_t text_views;
+    bool sample_images; /* one sample per image (random caption) instead of one per caption */
+    tdm_view_set views; /* to make */
     int64_t height, width;
     tdm_image_policy image_policy;
     int64_t context_length;

@@ -13,19 +13,17 @@
 #define TDM_LOSS_MAX_TERMS 4
 
 typedef struct tdm_loss_input {
-    int64_t B, row0, b, d;               /* global rows; this rank's rows [row0, row0+b); embedding width */
-    const float *image[TDM_IMAGE_VIEWS]; /* [B][d] unit norm each; NULL where no loss asked for the view */
-    const float *text[TDM_TEXT_VIEWS];   /* [B][d] unit norm */
-    const int64_t *identity;             /* [B] */
-    float logit_scale;                   /* log of the inverse temperature */
-    tdm_scratch *scratch;                /* of scratch_bytes, for temporaries: no step allocates memory */
+    int64_t B, row0, b, d;        /* global rows; this rank's rows [row0, row0+b); embedding width */
+    const float *view[TDM_VIEWS]; /* [B][d] unit norm each; NULL where no loss asked for the view */
+    const int64_t *identity;      /* [B] */
+    float logit_scale;            /* log of the inverse temperature */
+    tdm_scratch *scratch;         /* of scratch_bytes, for temporaries: no step allocates memory */
 } tdm_loss_input;
 
 typedef struct tdm_loss_output {
     double term[TDM_LOSS_MAX_TERMS]; /* this rank's share; the sum over ranks is the value. term[0] is the
                                         loss */
-    float *dimage[TDM_IMAGE_VIEWS];  /* [B][d], added to, already multiplied by `weight` */
-    float *dtext[TDM_TEXT_VIEWS];    /* [B][d] */
+    float *dview[TDM_VIEWS];         /* [B][d], added to, already multiplied by `weight` */
     double dlogit_scale;             /* added to */
 } tdm_loss_output;
 
@@ -34,8 +32,7 @@ typedef struct tdm_loss {
     const char *const *terms;  /* logged scalars, NULL-terminated, terms[0] is the total */
     const tdm_option *options; /* relative keys; the first is "weight" at offset 0 (double) */
     size_t option_count, option_bytes;
-    uint32_t (*image_views)(const void *options);
-    uint32_t (*text_views)(const void *options);
+    tdm_view_set (*views)(const void *options);
     /* Of one step with input's B, b and d. */
     int64_t (*scratch_bytes)(const void *options, const tdm_loss_input *input);
     /* `weight` multiplies the gradients, not the logged terms. */

@@ -12,6 +12,7 @@ typedef enum tdm_option_type {
     TDM_OPTION_INT4,   /* int64_t[4], written [a, b, c, d] */
     TDM_OPTION_FLOAT3, /* double[3], written [r, g, b] */
     TDM_OPTION_STRING, /* const char *, never NULL, owned by the configuration */
+    TDM_OPTION_CHOICE, /* int: which of `choices`, counted from 0; written as a string */
     TDM_OPTION_STRINGS /* tdm_strings, written ["a", "b"] */
 } tdm_option_type;
 
@@ -30,6 +31,26 @@ typedef struct tdm_option {
     const char *choices; /* of strings: "a|b|c", or NULL for any */
     const char *unit;    /* "px", "pairs", "" … */
     const char *help;    /* one sentence */
+    const char *former;  /* full key that it had in earlier versions and that is still read, or NULL */
 } tdm_option;
+
+/* Rows of a struct `type` whose field has the key's name. */
+#define TDM_OPTION_FIELD(kind, type, field, def, low, high, choices, unit, help, former)                     \
+    {                                                                                                        \
+#field, kind, offsetof(type, field), def, low, high, choices, unit, help, former                     \
+    }
+#define TDM_BOOL_OPTION(type, field, def, help)                                                              \
+    TDM_OPTION_FIELD(TDM_OPTION_BOOL, type, field, def, 0, 0, NULL, "", help, NULL)
+#define TDM_INT_OPTION(type, field, def, low, high, unit, help)                                              \
+    TDM_OPTION_FIELD(TDM_OPTION_INT, type, field, def, low, high, NULL, unit, help, NULL)
+#define TDM_FLOAT_OPTION(type, field, def, low, high, unit, help)                                            \
+    TDM_OPTION_FIELD(TDM_OPTION_FLOAT, type, field, def, low, high, NULL, unit, help, NULL)
+#define TDM_STRING_OPTION(type, field, def, help)                                                            \
+    TDM_OPTION_FIELD(TDM_OPTION_STRING, type, field, def, 0, 0, NULL, "", help, NULL)
+/* choices: "a|b|c"; the field is an int or an enum of that order */
+#define TDM_CHOICE_OPTION(type, field, def, choices, help)                                                   \
+    TDM_OPTION_FIELD(TDM_OPTION_CHOICE, type, field, def, 0, 0, choices, "", help, NULL)
+#define TDM_STRINGS_OPTION(type, field, def, choices, help)                                                  \
+    TDM_OPTION_FIELD(TDM_OPTION_STRINGS, type, field, def, 0, 0, choices, "", help, NULL)
 
 #endif

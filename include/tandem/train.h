@@ -25,8 +25,7 @@ typedef struct tdm_step_report {
 } tdm_step_report;
 
 /* Views that the configuration's losses (weight > 0) need, as bit sets. TDM_E_CONFIG when no loss is on. */
-TDM_CHECKED tdm_status tdm_trainer_views(const tdm_config *config, uint32_t *image_views,
-                                         uint32_t *text_views);
+TDM_CHECKED tdm_status tdm_trainer_views(const tdm_config *config, tdm_view_set *views);
 /* The most rows that the model sees at once: train.chunk or the whole local batch. */
 int64_t tdm_trainer_rows(const tdm_config *config, int ranks);
 /* How a rank with the largest share of the batch divides its step, and what it keeps (train.recompute). */

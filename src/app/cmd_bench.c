@@ -43,10 +43,10 @@ static void bench_destroy(bench *b)
     tdm_ops_destroy(&b->ops);
     tdm_dataset_close(&b->dataset);
     tdm_tokenizer_destroy(&b->tokenizer);
-    for (int k = 0; k < TDM_IMAGE_VIEWS; k++) tdm_free(b->batch.image[k]);
-    for (int k = 0; k < TDM_TEXT_VIEWS; k++) {
-        tdm_free(b->batch.text[k].token);
-        tdm_free(b->batch.text[k].seq);
+    for (int k = 0; k < TDM_VIEWS; k++) {
+        tdm_free(b->batch.view[k].image);
+        tdm_free(b->batch.view[k].text.token);
+        tdm_free(b->batch.view[k].text.seq);
     }
     tdm_free(b->batch.sample);
     tdm_free(b->batch.image_row);
@@ -100,9 +100,9 @@ static tdm_status bench_fill(bench *b)
 {
     const tdm_tower_config *image = &b->config.model.image, *text = &b->config.model.text;
     const int64_t n = b->result.batch, bytes = n * image->height_px * image->width_px * 3;
-    uint32_t views[2];
+    tdm_view_set views;
     tdm_batch *batch = &b->batch;
-    TDM_TRY(tdm_trainer_views(&b->config, &views[0], &views[1]));
+    TDM_TRY(tdm_trainer_views(&b->config, &views));
     batch->n = n;
     TDM_TRY(TDM_ALLOC(n, &batch->sample));
     TDM_TRY(TDM_ALLOC(n, &batch->image_row));
@@ -110,22 +110,25 @@ static tdm_status bench_fill(bench *b)
     tdm_rng rng = tdm_rng_at((uint64_t)b->config.seed, 0, (uint64_t)tdm_comm_rank(b->comm), TDM_RNG_TEST);
     for (int64_t i = 0; i < n; i++)
         batch->sample[i] = batch->image_row[i] = batch->identity[i] = tdm_comm_rank(b->comm) * n + i;
-    for (int k = 0; k < TDM_IMAGE_VIEWS; k++) {
-        if (!(views[0] >> k & 1)) continue;
-        TDM_TRY(TDM_ALLOC(bytes, &batch->image[k]));
-        for (int64_t i = 0; i < bytes; i++) batch->image[k][i] = (uint8_t)tdm_rng_u32(&rng);
+    for (int k = 0; k < TDM_VIEWS; k++) {
+        if (!(views >> k & 1) || tdm_view_of((tdm_view)k)->modality != TDM_IMAGE) continue;
+        batch->view[k].n = n;
+        TDM_TRY(TDM_ALLOC(bytes, &batch->view[k].image));
+        for (int64_t i = 0; i < bytes; i++) batch->view[k].image[i] = (uint8_t)tdm_rng_u32(&rng);
     }
-    for (int k = 0; k < TDM_TEXT_VIEWS; k++) {
-        if (!(views[1] >> k & 1)) continue;
-        TDM_TRY(TDM_ALLOC(n + 1, &batch->text[k].seq));
-        TDM_TRY(TDM_ALLOC(n * text->context_length, &batch->text[k].token));
+    for (int k = 0; k < TDM_VIEWS; k++) {
+        if (!(views >> k & 1) || tdm_view_of((tdm_view)k)->modality != TDM_TEXT) continue;
+        tdm_text_batch *made = &batch->view[k].text;
+        batch->view[k].n = n;
+        TDM_TRY(TDM_ALLOC(n + 1, &made->seq));
+        TDM_TRY(TDM_ALLOC(n * text->context_length, &made->token));
         const int64_t mean = b->options->tokens;
         const int64_t spread = tdm_min_i64(mean / 2, tdm_min_i64(mean - 2, text->context_length - mean));
         for (int64_t i = 0; i < n; i++) {
             const int64_t length = spread > 0 ? mean - spread + i % (2 * spread + 1) : mean;
-            int32_t *token = batch->text[k].token + batch->text[k].seq[i];
+            int32_t *token = made->token + made->seq[i];
             for (int64_t j = 0; j < length; j++) token[j] = (int32_t)tdm_rng_below(&rng, text->vocab_size);
-            batch->text[k].seq[i + 1] = batch->text[k].seq[i] + length;
+            made->seq[i + 1] = made->seq[i] + length;
         }
     }
     return TDM_OK;

@@ -56,6 +56,6 @@ tdm_status feed_create_loader(const tdm_config *c, const tdm_comm *comm, tdm_dat
                     .hue = c->augment.hue,
                     .gray = c->augment.gray},
     };
-    TDM_TRY(tdm_trainer_views(c, &loader.image_views, &loader.text_views));
+    TDM_TRY(tdm_trainer_views(c, &loader.views));
     return tdm_loader_create(dataset, tokenizer, &loader, step, out);
 }

@@ -23,9 +23,9 @@ static tdm_status batch_bytes(const tdm_config *config, const tdm_model_plan *pl
                               int64_t *features)
 {
     const tdm_tower_config *image = &config->model.image;
-    uint32_t image_views, text_views;
-    TDM_TRY(tdm_trainer_views(config, &image_views, &text_views));
-    const int64_t images = __builtin_popcount(image_views), texts = __builtin_popcount(text_views);
+    tdm_view_set views;
+    TDM_TRY(tdm_trainer_views(config, &views));
+    const int64_t images = tdm_view_count(views, TDM_IMAGE), texts = tdm_view_count(views, TDM_TEXT);
     *batches = (config->data.prefetch + 1) * plan->batch * images * image->height_px * image->width_px * 3;
     *features = (images + texts) * (int64_t)sizeof(float) * config->model.embed_dim *
                 (3 * plan->batch + 2 * config->train.batch);

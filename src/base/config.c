@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_GROUPS = 64 };
+enum { MOST_GROUPS = 256 };
 
-/* Groups of other folders (the losses); filled before the first configuration is made. */
+/* Groups of other folders (objectives, augmentations, towers, heads); filled before the first configuration is
+ * made. */
 typedef struct registered {
     char prefix[64];
     const tdm_option *row; /* borrowed, static */
@@ -21,10 +22,17 @@ typedef struct kept_string {
     char text[];
 } kept_string;
 
+/* A struct of a group that is no configuration's own: tdm_config_variant. */
+typedef struct kept_options {
+    struct kept_options *next;
+    config_group group;
+} kept_options;
+
 struct tdm_config_store {
     void *group[MOST_GROUPS]; /* one struct of each registered group */
     size_t groups;
     kept_string *strings;
+    kept_options *variants;
 };
 
 /* ---- Fields ---- */
@@ -57,6 +65,14 @@ bool config_field_find(const tdm_config *config, const char *key, config_field *
 {
     for (size_t i = 0; config_field_at(config, i, field); i++) {
         if (strcmp(field->key, key) == 0) return true;
+    }
+    return false;
+}
+
+bool config_field_former(const tdm_config *config, const char *key, config_field *field)
+{
+    for (size_t i = 0; config_field_at(config, i, field); i++) {
+        if (field->option->former != NULL && strcmp(field->option->former, key) == 0) return true;
     }
     return false;
 }
@@ -151,7 +167,7 @@ tdm_status config_unknown_key(const tdm_config *config, const char *where, const
 
 /* ---- Life ---- */
 
-tdm_status config_keep_string(tdm_config *config, const char *string, const char **kept)
+tdm_status config_keep_string(const tdm_config *config, const char *string, const char **kept)
 {
     const size_t length = strlen(string);
     kept_string *made = malloc(sizeof *made + length + 1);
@@ -161,6 +177,36 @@ tdm_status config_keep_string(tdm_config *config, const char *string, const char
     config->store->strings = made;
     *kept = made->text;
     return TDM_OK;
+}
+
+tdm_status config_keep_options(const tdm_config *config, const config_group *group, void **options)
+{
+    kept_options *made;
+    TDM_TRY(TDM_ALLOC(1, &made));
+    made->group = *group;
+    tdm_status status = tdm_alloc(group->bytes, group->prefix, &made->group.options);
+    if (status != TDM_OK) {
+        tdm_free(made);
+        return status;
+    }
+    made->next = config->store->variants;
+    config->store->variants = made;
+    *options = made->group.options;
+    return TDM_OK;
+}
+
+static void free_variants(kept_options *variant)
+{
+    for (kept_options *next; variant != NULL; variant = next) {
+        next = variant->next;
+        for (size_t i = 0; i < variant->group.count; i++) {
+            const tdm_option *row = &variant->group.row[i];
+            unsigned char *at = (unsigned char *)variant->group.options + row->offset;
+            if (row->type == TDM_OPTION_STRINGS) tdm_free(((tdm_strings *)(void *)at)->item);
+        }
+        tdm_free(variant->group.options);
+        tdm_free(variant);
+    }
 }
 
 /* The store with a zeroed struct per registered group. */
@@ -193,6 +239,7 @@ void tdm_config_destroy(tdm_config *config)
         for (size_t i = 0; config_field_at(config, i, &field); i++) {
             if (field.option->type == TDM_OPTION_STRINGS) tdm_free(((tdm_strings *)field.at)->item);
         }
+        free_variants(config->store->variants);
         for (size_t g = 0; g < config->store->groups; g++) tdm_free(config->store->group[g]);
         for (kept_string *at = config->store->strings, *next; at != NULL; at = next) {
             next = at->next;
@@ -203,15 +250,16 @@ void tdm_config_destroy(tdm_config *config)
     memset(config, 0, sizeof *config);
 }
 
-static tdm_status copy_field(tdm_config *to, const config_field *from_field, const config_field *field)
+tdm_status config_copy_field(const tdm_config *to, const config_field *source, const config_field *field)
 {
-    const void *from = from_field->at;
+    const void *from = source->at;
     switch (field->option->type) {
     case TDM_OPTION_BOOL: *(bool *)field->at = *(const bool *)from; return TDM_OK;
     case TDM_OPTION_INT: *(int64_t *)field->at = *(const int64_t *)from; return TDM_OK;
     case TDM_OPTION_FLOAT: *(double *)field->at = *(const double *)from; return TDM_OK;
     case TDM_OPTION_INT4: memcpy(field->at, from, 4 * sizeof(int64_t)); return TDM_OK;
     case TDM_OPTION_FLOAT3: memcpy(field->at, from, 3 * sizeof(double)); return TDM_OK;
+    case TDM_OPTION_CHOICE: *(int *)field->at = *(const int *)from; return TDM_OK;
     case TDM_OPTION_STRING:
         return config_keep_string(to, *(const char *const *)from, (const char **)field->at);
     case TDM_OPTION_STRINGS: {
@@ -228,7 +276,7 @@ tdm_status tdm_config_copy(const tdm_config *from, tdm_config *to)
     tdm_status status = TDM_OK;
     config_field source, target;
     for (size_t i = 0; status == TDM_OK && config_field_at(from, i, &source); i++) {
-        if (config_field_at(to, i, &target)) status = copy_field(to, &source, &target);
+        if (config_field_at(to, i, &target)) status = config_copy_field(to, &source, &target);
     }
     if (status != TDM_OK) tdm_config_destroy(to);
     return status;
@@ -245,6 +293,16 @@ static tdm_status check_defaults(void)
     return status;
 }
 
+static tdm_status check_new(const registered *group)
+{
+    for (const registered *other = registry; other < group; other++)
+        for (size_t i = 0; i < group->count; i++)
+            for (size_t k = 0; k < other->count; k++)
+                TDM_REQUIRE(strcmp(group->key[i], other->key[k]) != 0, TDM_E_CONFIG,
+                            "configuration key %s is registered twice", group->key[i]);
+    return TDM_OK;
+}
+
 static tdm_status make_keys(registered *group)
 {
     TDM_TRY(TDM_ALLOC(group->count, &group->key));
@@ -259,10 +317,7 @@ static tdm_status make_keys(registered *group)
 tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_t count, size_t bytes)
 {
     for (size_t g = 0; g < registry_count; g++) {
-        if (strcmp(registry[g].prefix, prefix) != 0) continue;
-        TDM_REQUIRE(registry[g].row == rows && registry[g].count == count, TDM_E_CONFIG,
-                    "configuration group %s is registered twice", prefix);
-        return TDM_OK;
+        if (strcmp(registry[g].prefix, prefix) == 0 && registry[g].row == rows) return TDM_OK;
     }
     TDM_REQUIRE(registry_count < MOST_GROUPS, TDM_E_CONFIG, "more than %d configuration groups", MOST_GROUPS);
     registered *group = &registry[registry_count];
@@ -273,6 +328,7 @@ tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_
     group->count = count;
     group->bytes = bytes;
     tdm_status status = make_keys(group);
+    if (status == TDM_OK) status = check_new(group);
     registry_count++;
     if (status == TDM_OK) status = check_defaults();
     if (status != TDM_OK) {
@@ -282,10 +338,32 @@ tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_
     return status;
 }
 
-const void *tdm_config_group(const tdm_config *config, const char *prefix)
+bool config_group_find(const tdm_config *config, const char *prefix, config_group *group)
 {
     for (size_t g = 0; config->store != NULL && g < config->store->groups; g++) {
-        if (strcmp(registry[g].prefix, prefix) == 0) return config->store->group[g];
+        if (strcmp(registry[g].prefix, prefix) != 0) continue;
+        *group = (config_group){.prefix = registry[g].prefix,
+                                .row = registry[g].row,
+                                .count = registry[g].count,
+                                .bytes = registry[g].bytes,
+                                .key = registry[g].key,
+                                .options = config->store->group[g]};
+        return true;
+    }
+    return false;
+}
+
+const void *tdm_config_group(const tdm_config *config, const char *prefix)
+{
+    config_group group;
+    return config_group_find(config, prefix, &group) ? group.options : NULL;
+}
+
+const void *tdm_config_rows(const tdm_config *config, const char *prefix, const tdm_option *rows)
+{
+    for (size_t g = 0; config->store != NULL && g < config->store->groups; g++) {
+        if (registry[g].row == rows && strcmp(registry[g].prefix, prefix) == 0)
+            return config->store->group[g];
     }
     return NULL;
 }
@@ -308,6 +386,10 @@ tdm_status tdm_config_set(tdm_config *config, const char *assignment)
     TDM_REQUIRE(n < (int)sizeof key, TDM_E_CONFIG, "--set: unknown key %.100s…", key);
     config_field field;
     if (config_field_find(config, key, &field)) return config_set_text(config, "--set", &field, equals + 1);
+    if (config_field_former(config, key, &field)) {
+        tdm_log(TDM_LOG_WARN, "--set: %s is %s now", key, field.key);
+        return config_set_text(config, "--set", &field, equals + 1);
+    }
     TDM_REQUIRE(!config_is_group(config, key), TDM_E_CONFIG, "--set: %s is a group of keys; set one of them",
                 key);
     return config_unknown_key(config, "--set", key);

@@ -286,6 +286,8 @@ static tdm_status apply_sequence(const char *where, const config_field *field,
 static tdm_status apply_strings(tdm_config *config, const char *where, const config_field *field,
                                 const config_setting_t *setting, const char *got)
 {
+    const char *one = config_setting_get_string(setting); /* a list of one may leave its brackets out */
+    if (one != NULL) return config_set_strings(config, where, field, &one, 1);
     if (!is_sequence(setting)) return config_type_error(where, field, got);
     const int count = config_setting_length(setting);
     const char **item = NULL;
@@ -316,6 +318,7 @@ static tdm_status apply_value(tdm_config *config, const char *where, const confi
     case TDM_OPTION_INT4:
     case TDM_OPTION_FLOAT3: return apply_sequence(where, field, setting, got);
     case TDM_OPTION_STRING:
+    case TDM_OPTION_CHOICE:
         if (type != CONFIG_TYPE_STRING) return config_type_error(where, field, got);
         return config_set_string(config, where, field, config_setting_get_string(setting));
     case TDM_OPTION_STRINGS: return apply_strings(config, where, field, setting, got);
@@ -337,6 +340,9 @@ static tdm_status apply_group(tdm_config *config, const source *src, const confi
         TDM_REQUIRE(n < (int)sizeof key - 1, TDM_E_CONFIG, "%s: unknown key %.100s…", where, key);
         config_field field;
         if (config_field_find(config, key, &field)) {
+            TDM_TRY(apply_value(config, where, &field, setting));
+        } else if (!config_setting_is_group(setting) && config_field_former(config, key, &field)) {
+            if (src->include_allowed) tdm_log(TDM_LOG_WARN, "%s: %s is %s now", where, key, field.key);
             TDM_TRY(apply_value(config, where, &field, setting));
         } else if (!config_is_group(config, key)) {
             return config_unknown_key(config, where, key);

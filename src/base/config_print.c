@@ -75,7 +75,8 @@ static const char *short_type(tdm_option_type type)
     case TDM_OPTION_FLOAT: return "float";
     case TDM_OPTION_INT4: return "[int, int, int, int]";
     case TDM_OPTION_FLOAT3: return "[float, float, float]";
-    case TDM_OPTION_STRING: return "string";
+    case TDM_OPTION_STRING:
+    case TDM_OPTION_CHOICE: return "string";
     case TDM_OPTION_STRINGS: return "[string, …]";
     }
     return "";
@@ -84,7 +85,7 @@ static const char *short_type(tdm_option_type type)
 static tdm_status help_row(const config_field *field, tdm_text *text)
 {
     const tdm_option *option = field->option;
-    const bool quoted = option->type == TDM_OPTION_STRING;
+    const bool quoted = option->type == TDM_OPTION_STRING || option->type == TDM_OPTION_CHOICE;
     char range[160];
     config_range_text(option, range, sizeof range);
     TDM_TRY(tdm_text_printf(text, "  %s = %s%s%s\n", field->key, quoted ? "\"" : "", option->default_text,

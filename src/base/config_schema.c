@@ -7,35 +7,51 @@
 #define AT(field) offsetof(tdm_config, field)
 #define BOOL(key, def, help)                                                                                 \
     {                                                                                                        \
-#key, TDM_OPTION_BOOL, AT(key), def, 0, 0, NULL, "", help                                            \
+#key, TDM_OPTION_BOOL, AT(key), def, 0, 0, NULL, "", help, NULL                                      \
     }
 #define INT(key, def, low, high, unit, help)                                                                 \
     {                                                                                                        \
-#key, TDM_OPTION_INT, AT(key), def, low, high, NULL, unit, help                                      \
+#key, TDM_OPTION_INT, AT(key), def, low, high, NULL, unit, help, NULL                                \
     }
 #define FLOAT(key, def, low, high, unit, help)                                                               \
     {                                                                                                        \
-#key, TDM_OPTION_FLOAT, AT(key), def, low, high, NULL, unit, help                                    \
+#key, TDM_OPTION_FLOAT, AT(key), def, low, high, NULL, unit, help, NULL                              \
     }
 #define FLOAT3(key, def, low, high, unit, help)                                                              \
     {                                                                                                        \
-#key, TDM_OPTION_FLOAT3, AT(key), def, low, high, NULL, unit, help                                   \
+#key, TDM_OPTION_FLOAT3, AT(key), def, low, high, NULL, unit, help, NULL                             \
     }
 #define INT4(key, def, low, high, unit, help)                                                                \
     {                                                                                                        \
-#key, TDM_OPTION_INT4, AT(key), def, low, high, NULL, unit, help                                     \
+#key, TDM_OPTION_INT4, AT(key), def, low, high, NULL, unit, help, NULL                               \
     }
 #define STRING(key, def, choices, help)                                                                      \
     {                                                                                                        \
-#key, TDM_OPTION_STRING, AT(key), def, 0, 0, choices, "", help                                       \
+#key, TDM_OPTION_STRING, AT(key), def, 0, 0, choices, "", help, NULL                                 \
     }
 #define STRINGS(key, def, help)                                                                              \
     {                                                                                                        \
-#key, TDM_OPTION_STRINGS, AT(key), def, 0, 0, NULL, "", help                                         \
+#key, TDM_OPTION_STRINGS, AT(key), def, 0, 0, NULL, "", help, NULL                                   \
     }
 
 /* Generous upper ends: they catch slips (a batch of 10^12), not ambition. */
 #define MANY 1e9
+
+#define VIEW_HELP                                                                                                       \
+    "NAME, or NAME(key=value, …) where its options differ from the group augment.NAME. Of an image's view those for " \
+    "images count, of a text's those for texts."
+
+#define VIEW_ROW(NAME, name, list)                                                                           \
+    {"views." #name ".augment",                                                                              \
+     TDM_OPTION_STRINGS,                                                                                     \
+     AT(views[TDM_VIEW_NAME_##NAME].augment),                                                                \
+     list,                                                                                                   \
+     0,                                                                                                      \
+     0,                                                                                                      \
+     NULL,                                                                                                   \
+     "",                                                                                                     \
+     "What is done to the view, in this order: " VIEW_HELP,                                                  \
+     NULL},
 
 static const tdm_option rows[] = {
     INT(seed, "1", 0, 9007199254740992.0, "", "Seed of every random number of the run."),
@@ -172,7 +188,7 @@ static const tdm_option rows[] = {
     STRING(
         eval.positives, "pair", NULL,
         "What counts as an answer: the pair's own partner, everything of the same identity, or of a common class; `tandem eval --help` lists the choices."),
-};
+    TDM_VIEW_NAME_TABLE(VIEW_ROW)};
 
 const tdm_option *tdm_config_options(size_t *count)
 {

@@ -14,7 +14,8 @@ const char *config_type_name(tdm_option_type type)
     case TDM_OPTION_FLOAT: return "a number";
     case TDM_OPTION_INT4: return "four integers [a, b, c, d]";
     case TDM_OPTION_FLOAT3: return "three numbers [r, g, b]";
-    case TDM_OPTION_STRING: return "a string";
+    case TDM_OPTION_STRING:
+    case TDM_OPTION_CHOICE: return "a string";
     case TDM_OPTION_STRINGS: return "strings [\"a\", \"b\"]";
     }
     return "a value";
@@ -98,14 +99,15 @@ tdm_status config_set_float(const char *where, const config_field *field, int el
     return TDM_OK;
 }
 
-/* True when `value` is one of "a|b|c". */
-static bool is_choice(const char *choices, const char *value)
+/* Which of "a|b|c" `value` is, -1 when none. */
+static int find_choice(const char *choices, const char *value)
 {
     const size_t length = strlen(value);
-    for (const char *at = choices; at != NULL; at = strchr(at, '|'), at = at ? at + 1 : NULL) {
-        if (strcspn(at, "|") == length && memcmp(at, value, length) == 0) return true;
+    int index = 0;
+    for (const char *at = choices; at != NULL; at = strchr(at, '|'), at = at ? at + 1 : NULL, index++) {
+        if (strcspn(at, "|") == length && memcmp(at, value, length) == 0) return index;
     }
-    return false;
+    return -1;
 }
 
 static tdm_status choice_error(const char *where, const config_field *field, const char *value)
@@ -122,16 +124,20 @@ static tdm_status choice_error(const char *where, const config_field *field, con
              field->option->choices, near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
 }
 
-tdm_status config_set_string(tdm_config *config, const char *where, const config_field *field,
+tdm_status config_set_string(const tdm_config *config, const char *where, const config_field *field,
                              const char *value)
 {
-    if (field->option->choices != NULL && !is_choice(field->option->choices, value)) {
-        return choice_error(where, field, value);
+    const char *choices = field->option->choices;
+    const int choice = choices != NULL ? find_choice(choices, value) : 0;
+    if (choice < 0) return choice_error(where, field, value);
+    if (field->option->type == TDM_OPTION_CHOICE) {
+        *(int *)field->at = choice;
+        return TDM_OK;
     }
     return config_keep_string(config, value, (const char **)field->at);
 }
 
-tdm_status config_set_strings(tdm_config *config, const char *where, const config_field *field,
+tdm_status config_set_strings(const tdm_config *config, const char *where, const config_field *field,
                               const char *const *item, int64_t count)
 {
     tdm_strings *strings = field->at;
@@ -139,7 +145,7 @@ tdm_status config_set_strings(tdm_config *config, const char *where, const confi
     TDM_TRY(tdm_alloc((size_t)count * sizeof *made, field->key, (void **)&made));
     for (int64_t i = 0; i < count; i++) {
         tdm_status status = TDM_OK;
-        if (field->option->choices != NULL && !is_choice(field->option->choices, item[i])) {
+        if (field->option->choices != NULL && find_choice(field->option->choices, item[i]) < 0) {
             status = choice_error(where, field, item[i]);
         }
         if (status == TDM_OK) status = config_keep_string(config, item[i], &made[i]);
@@ -226,7 +232,8 @@ static const char *read_item(const char *at, char *item)
 {
     if (*at != '"') {
         for (int depth = 0; *at != '\0' && (depth > 0 || (*at != ',' && *at != ']')); at++) {
-            depth += (*at == '[') - (*at == ']'); /* brackets of the item itself: block.[0-5] */
+            /* brackets of the item itself: block.[0-5], crop(min_scale=0.2, max_scale=1) */
+            depth += (*at == '[' || *at == '(') - (*at == ']' || *at == ')');
             *item++ = *at;
         }
         while (item[-1] == ' ') item--; /* the first character is never a blank */
@@ -261,7 +268,7 @@ static tdm_status parse_items(const char *where, const config_field *field, cons
     return *skip_blanks(at) == '\0' ? TDM_OK : not_understood(where, field, text);
 }
 
-static tdm_status set_strings_text(tdm_config *config, const char *where, const config_field *field,
+static tdm_status set_strings_text(const tdm_config *config, const char *where, const config_field *field,
                                    const char *text)
 {
     const size_t length = strlen(text);
@@ -280,7 +287,7 @@ static tdm_status set_strings_text(tdm_config *config, const char *where, const 
 }
 
 /* `"…"` loses its quotes: shells often leave them in. */
-static tdm_status set_string_text(tdm_config *config, const char *where, const config_field *field,
+static tdm_status set_string_text(const tdm_config *config, const char *where, const config_field *field,
                                   const char *text)
 {
     const size_t length = strlen(text);
@@ -294,7 +301,8 @@ static tdm_status set_string_text(tdm_config *config, const char *where, const c
     return status;
 }
 
-tdm_status config_set_text(tdm_config *config, const char *where, const config_field *field, const char *text)
+tdm_status config_set_text(const tdm_config *config, const char *where, const config_field *field,
+                           const char *text)
 {
     switch (field->option->type) {
     case TDM_OPTION_BOOL:
@@ -307,7 +315,8 @@ tdm_status config_set_text(tdm_config *config, const char *where, const config_f
     case TDM_OPTION_FLOAT: return set_float_text(where, field, text);
     case TDM_OPTION_INT4: return set_sequence_text(where, field, text, 4);
     case TDM_OPTION_FLOAT3: return set_sequence_text(where, field, text, 3);
-    case TDM_OPTION_STRING: return set_string_text(config, where, field, text);
+    case TDM_OPTION_STRING:
+    case TDM_OPTION_CHOICE: return set_string_text(config, where, field, text);
     case TDM_OPTION_STRINGS: return set_strings_text(config, where, field, text);
     }
     TDM_FAIL(TDM_E_CONFIG, "%s: %s has an unknown type", where, field->key);
@@ -328,6 +337,13 @@ static tdm_status print_string(const char *string, tdm_text *text)
         }
     }
     return tdm_text_append(text, "\"", 1);
+}
+
+static tdm_status print_choice(const char *choices, int index, tdm_text *text)
+{
+    const char *at = choices;
+    for (int i = 0; i < index; i++) at = strchr(at, '|') + 1;
+    return tdm_text_printf(text, "\"%.*s\"", (int)strcspn(at, "|"), at);
 }
 
 static tdm_status print_doubles(const double *value, int count, tdm_text *text)
@@ -365,6 +381,7 @@ tdm_status config_value_print(const config_field *field, tdm_text *text)
         TDM_TRY(print_doubles(field->at, 3, text));
         return tdm_text_append(text, "]", 1);
     case TDM_OPTION_STRING: return print_string(*(const char *const *)field->at, text);
+    case TDM_OPTION_CHOICE: return print_choice(field->option->choices, *(const int *)field->at, text);
     case TDM_OPTION_STRINGS:
         strings = field->at;
         TDM_TRY(tdm_text_append(text, "[", 1));

@@ -60,6 +60,19 @@ struct tdm_loader {
     int64_t workers_run;
 };
 
+/* Is any view of this modality asked for? */
+static bool wants(const tdm_loader_config *config, tdm_modality modality)
+{
+    for (int v = 0; v < TDM_VIEWS; v++)
+        if (config->views >> v & 1 && tdm_view_of((tdm_view)v)->modality == modality) return true;
+    return false;
+}
+
+static bool wants_view(const tdm_loader_config *config, int view, tdm_modality modality)
+{
+    return config->views >> view & 1 && tdm_view_of((tdm_view)view)->modality == modality;
+}
+
 /* ---- one sample ---- */
 
 /* The caption of a sample: itself, or a random one of the image. */
@@ -82,13 +95,14 @@ static tdm_status read_sample(tdm_loader *loader, slot *to, int64_t i)
     int64_t image = config->sample_images ? sample : tdm_dataset_caption_image(loader->dataset, sample);
     batch->image_row[i] = image;
     batch->identity[i] = tdm_dataset_identity(loader->dataset, image);
-    if (config->text_views) {
+    if (wants(config, TDM_TEXT)) {
         int64_t caption = choose_caption(loader, batch->epoch, sample);
         TDM_REQUIRE(caption >= 0, TDM_E_DATA, "%s: the image has no caption",
                     tdm_dataset_where(loader->dataset, image));
         TDM_TRY(tdm_dataset_read_caption(loader->dataset, caption, &to->input[i].caption));
     }
-    if (config->image_views) TDM_TRY(tdm_dataset_read_image(loader->dataset, image, &to->input[i].image));
+    if (wants(config, TDM_IMAGE))
+        TDM_TRY(tdm_dataset_read_image(loader->dataset, image, &to->input[i].image));
     return TDM_OK;
 }
 
@@ -97,15 +111,15 @@ static tdm_status make_views(const tdm_loader *loader, tdm_image_work *work, slo
 {
     const tdm_loader_config *config = &loader->config;
     const tdm_batch *batch = &to->batch;
-    tdm_image_request want[TDM_IMAGE_VIEWS];
+    tdm_image_request want[TDM_VIEWS];
     int count = 0;
-    for (uint32_t number = 0; number < TDM_IMAGE_VIEWS; number++) {
-        if (!(config->image_views & (1u << number))) continue;
+    for (int v = 0; v < TDM_VIEWS; v++) {
+        if (!wants_view(config, v, TDM_IMAGE)) continue;
         tdm_image_request *next = &want[count++];
-        next->augment = number == TDM_VIEW_IMAGE_PLAIN ? NULL : &config->augment;
+        next->augment = v == TDM_VIEW_IMAGE_PLAIN ? NULL : &config->augment;
         next->rng = tdm_rng_at(config->seed, (uint64_t)batch->epoch, (uint64_t)batch->sample[i],
-                               TDM_RNG_AUGMENT + number * 256);
-        next->out = batch->image[number] + i * config->height * config->width * 3;
+                               TDM_RNG_AUGMENT + (uint32_t)tdm_view_of((tdm_view)v)->number * 256);
+        next->out = batch->view[v].image + i * config->height * config->width * 3;
     }
     return tdm_image_make(work, tdm_dataset_where(loader->dataset, batch->image_row[i]),
                           to->input[i].image.data, to->input[i].image.length, config->image_policy,
@@ -118,10 +132,10 @@ static tdm_status make_sample(const tdm_loader *loader, tdm_image_work **work, s
     const tdm_loader_config *config = &loader->config;
     const sample_input *input = &to->input[i];
     if (input->error.code != TDM_OK) return tdm_error_adopt(&input->error);
-    if (config->text_views)
+    if (wants(config, TDM_TEXT))
         TDM_TRY(tdm_tokenizer_encode(loader->tokenizer, input->caption.data, config->context_length,
                                      to->token + i * config->context_length, &to->token_count[i], NULL));
-    if (!config->image_views) return TDM_OK;
+    if (!wants(config, TDM_IMAGE)) return TDM_OK;
     if (!*work) TDM_TRY(tdm_image_work_create(work));
     return make_views(loader, *work, to, i);
 }
@@ -130,9 +144,9 @@ static tdm_status make_sample(const tdm_loader *loader, tdm_image_work **work, s
 static void pack_tokens(const tdm_loader *loader, slot *to)
 {
     int64_t context = loader->config.context_length;
-    for (uint32_t view = 0; view < TDM_TEXT_VIEWS; view++) {
-        if (!(loader->config.text_views & (1u << view))) continue;
-        tdm_text_batch *text = &to->batch.text[view];
+    for (int view = 0; view < TDM_VIEWS; view++) {
+        if (!wants_view(&loader->config, view, TDM_TEXT)) continue;
+        tdm_text_batch *text = &to->batch.view[view].text;
         text->seq[0] = 0;
         for (int64_t i = 0; i < to->batch.n; i++) {
             memcpy(text->token + text->seq[i], to->token + i * context,
@@ -262,11 +276,11 @@ static tdm_status check_config(const tdm_loader *loader)
                 "the loader needs 1 to %d workers, not %lld", MAX_WORKERS, (long long)config->workers);
     TDM_REQUIRE(config->prefetch >= 1 && config->prefetch <= MAX_PREFETCH, TDM_E_CONFIG,
                 "the loader prefetches 1 to %d batches, not %lld", MAX_PREFETCH, (long long)config->prefetch);
-    TDM_REQUIRE(!config->text_views || (loader->tokenizer && config->context_length >= 2), TDM_E_CONFIG,
+    TDM_REQUIRE(!wants(config, TDM_TEXT) || (loader->tokenizer && config->context_length >= 2), TDM_E_CONFIG,
                 "text needs a tokenizer and a context of at least 2 tokens, not %lld",
                 (long long)config->context_length);
-    TDM_REQUIRE(!config->image_views || (config->height >= 1 && config->height <= TDM_IMAGE_MAX_PX &&
-                                         config->width >= 1 && config->width <= TDM_IMAGE_MAX_PX),
+    TDM_REQUIRE(!wants(config, TDM_IMAGE) || (config->height >= 1 && config->height <= TDM_IMAGE_MAX_PX &&
+                                              config->width >= 1 && config->width <= TDM_IMAGE_MAX_PX),
                 TDM_E_CONFIG, "images cannot be %lld x %lld px", (long long)config->height,
                 (long long)config->width);
     return TDM_OK;
@@ -282,16 +296,17 @@ static tdm_status make_slot(const tdm_loader *loader, slot *made)
     TDM_TRY(TDM_ALLOC(n, &batch->image_row));
     TDM_TRY(TDM_ALLOC(n, &batch->identity));
     TDM_TRY(TDM_ALLOC(n, &made->input));
-    for (int view = 0; view < TDM_IMAGE_VIEWS; view++)
-        if (config->image_views & (1u << view))
-            TDM_TRY(TDM_ALLOC(n * config->height * config->width * 3, &batch->image[view]));
-    if (!config->text_views) return TDM_OK;
+    for (int view = 0; view < TDM_VIEWS; view++) batch->view[view].n = config->views >> view & 1 ? n : 0;
+    for (int view = 0; view < TDM_VIEWS; view++)
+        if (wants_view(config, view, TDM_IMAGE))
+            TDM_TRY(TDM_ALLOC(n * config->height * config->width * 3, &batch->view[view].image));
+    if (!wants(config, TDM_TEXT)) return TDM_OK;
     TDM_TRY(TDM_ALLOC(n * config->context_length, &made->token));
     TDM_TRY(TDM_ALLOC(n, &made->token_count));
-    for (int view = 0; view < TDM_TEXT_VIEWS; view++) {
-        if (!(config->text_views & (1u << view))) continue;
-        TDM_TRY(TDM_ALLOC(n * config->context_length, &batch->text[view].token));
-        TDM_TRY(TDM_ALLOC(n + 1, &batch->text[view].seq));
+    for (int view = 0; view < TDM_VIEWS; view++) {
+        if (!wants_view(config, view, TDM_TEXT)) continue;
+        TDM_TRY(TDM_ALLOC(n * config->context_length, &batch->view[view].text.token));
+        TDM_TRY(TDM_ALLOC(n + 1, &batch->view[view].text.seq));
     }
     return TDM_OK;
 }
@@ -307,10 +322,10 @@ static void free_slot(slot *dying, int64_t n)
     tdm_free(batch->sample);
     tdm_free(batch->image_row);
     tdm_free(batch->identity);
-    for (int view = 0; view < TDM_IMAGE_VIEWS; view++) tdm_free(batch->image[view]);
-    for (int view = 0; view < TDM_TEXT_VIEWS; view++) {
-        tdm_free(batch->text[view].token);
-        tdm_free(batch->text[view].seq);
+    for (int view = 0; view < TDM_VIEWS; view++) {
+        tdm_free(batch->view[view].image);
+        tdm_free(batch->view[view].text.token);
+        tdm_free(batch->view[view].text.seq);
     }
     tdm_free(dying->token);
     tdm_free(dying->token_count);

@@ -153,8 +153,7 @@ tdm_status embedding_get_rows(const embedding_file *file, const char *name, hid_
     return status;
 }
 
-tdm_status embedding_part_path(char out[TDM_PATH_BYTES], const char *dir, const char *split,
-                               int64_t part)
+tdm_status embedding_part_path(char out[TDM_PATH_BYTES], const char *dir, const char *split, int64_t part)
 {
     char name[64];
     snprintf(name, sizeof name, "%.31s-%05lld.h5", split, (long long)part);

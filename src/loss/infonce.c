@@ -21,13 +21,14 @@ typedef struct infonce_options {
 
 static const tdm_option infonce_rows[] = {
     {"weight", TDM_OPTION_FLOAT, offsetof(infonce_options, weight), "1.0", 0.0, 1e6, NULL, "",
-     "multiplies the loss; 0 switches it off"},
+     "multiplies the loss; 0 switches it off", NULL},
     {"soft_targets", TDM_OPTION_STRING, offsetof(infonce_options, soft_targets), "identity", 0, 0,
      "none|identity", "",
      "identity: rows of one identity are each other's positives, sharing the target evenly; none: only the "
-     "pair itself"},
+     "pair itself",
+     NULL},
     {"image_view", TDM_OPTION_STRING, offsetof(infonce_options, image_view), "aug_1", 0, 0, "plain|aug_1", "",
-     "which view of the image is compared with the caption"},
+     "which view of the image is compared with the caption", NULL},
 };
 
 static int image_view(const infonce_options *o)
@@ -35,15 +36,9 @@ static int image_view(const infonce_options *o)
     return strcmp(o->image_view, "plain") ? TDM_VIEW_IMAGE_AUG_1 : TDM_VIEW_IMAGE_PLAIN;
 }
 
-static uint32_t infonce_image_views(const void *options)
+static tdm_view_set infonce_views(const void *options)
 {
-    return 1u << image_view(options);
-}
-
-static uint32_t infonce_text_views(const void *options)
-{
-    (void)options;
-    return 1u << TDM_VIEW_TEXT_PLAIN;
+    return 1u << image_view(options) | 1u << TDM_VIEW_TEXT_PLAIN;
 }
 
 static void fill_targets(const tdm_loss_input *in, bool soft, int64_t first, int64_t n, float *target)
@@ -126,8 +121,8 @@ static tdm_status infonce_run(const infonce_options *o, double weight, tdm_ops *
     const bool soft = !strcmp(o->soft_targets, "identity");
     const int v = image_view(o), t = TDM_VIEW_TEXT_PLAIN;
     const direction directions[2] = {
-        {in->image[v], in->text[t], out->dimage[v], out->dtext[t]},
-        {in->text[t], in->image[v], out->dtext[t], out->dimage[v]},
+        {in->view[v], in->view[t], out->dview[v], out->dview[t]},
+        {in->view[t], in->view[v], out->dview[t], out->dview[v]},
     };
     for (int64_t first = in->row0; first < in->row0 + in->b; first += r->block) {
         const int64_t n = tdm_min_i64(r->block, in->row0 + in->b - first);
@@ -163,8 +158,7 @@ const tdm_loss tdm_loss_infonce = {
     .options = infonce_rows,
     .option_count = sizeof(infonce_rows) / sizeof(infonce_rows[0]),
     .option_bytes = sizeof(infonce_options),
-    .image_views = infonce_image_views,
-    .text_views = infonce_text_views,
+    .views = infonce_views,
     .scratch_bytes = infonce_scratch_bytes,
     .step = infonce_step,
 };

@@ -21,8 +21,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { VIEWS = (int)TDM_IMAGE_VIEWS > (int)TDM_TEXT_VIEWS ? (int)TDM_IMAGE_VIEWS : (int)TDM_TEXT_VIEWS };
-
 /* Features of one view of one modality, local and global. */
 typedef struct view {
     bool on;
@@ -48,7 +46,7 @@ struct tdm_trainer {
     int64_t parts;
     int64_t *rows;     /* [ranks] local batch of each */
     int64_t *identity; /* [B] */
-    view view[TDM_MODALITIES][VIEWS];
+    view view[TDM_VIEWS];
     tdm_scratch loss_scratch;
     tdm_comm_time time;
 };
@@ -62,19 +60,18 @@ static const void *loss_options(const tdm_config *config, const tdm_loss *loss, 
     return options;
 }
 
-tdm_status tdm_trainer_views(const tdm_config *config, uint32_t *image_views, uint32_t *text_views)
+tdm_status tdm_trainer_views(const tdm_config *config, tdm_view_set *views)
 {
     size_t count;
     const tdm_loss *const *table = tdm_loss_table(&count);
-    *image_views = *text_views = 0;
+    *views = 0;
     bool any = false;
     for (size_t i = 0; i < count; i++) {
         double weight;
         const void *options = loss_options(config, table[i], &weight);
         if (weight <= 0.0) continue;
         any = true;
-        *image_views |= table[i]->image_views(options);
-        *text_views |= table[i]->text_views(options);
+        *views |= table[i]->views(options);
     }
     TDM_REQUIRE(any, TDM_E_CONFIG, "loss: every objective has weight 0; give one a weight above 0");
     return TDM_OK;
@@ -88,15 +85,15 @@ int64_t tdm_trainer_rows(const tdm_config *config, int ranks)
 
 tdm_status tdm_trainer_plan(const tdm_config *config, int ranks, tdm_model_plan *plan)
 {
-    uint32_t views[TDM_MODALITIES];
+    tdm_view_set views;
     const char *recompute = config->train.recompute;
-    TDM_TRY(tdm_trainer_views(config, &views[TDM_IMAGE], &views[TDM_TEXT]));
+    TDM_TRY(tdm_trainer_views(config, &views));
     *plan = (tdm_model_plan){.batch = (config->train.batch + ranks - 1) / ranks,
                              .chunk = tdm_trainer_rows(config, ranks)};
     if (!strcmp(recompute, "mlp")) plan->blocks = TDM_RECOMPUTE_MLP;
     if (!strcmp(recompute, "block")) plan->blocks = TDM_RECOMPUTE_BLOCK;
     plan->keep_all = strcmp(recompute, "chunk") != 0;
-    for (int m = 0; m < TDM_MODALITIES; m++) plan->views[m] = __builtin_popcount(views[m]);
+    for (int m = 0; m < TDM_MODALITIES; m++) plan->views[m] = tdm_view_count(views, (tdm_modality)m);
     return TDM_OK;
 }
 
@@ -266,11 +263,10 @@ tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *co
         tr->rows[i] = tdm_part_begin(tr->B, ranks, i + 1) - tdm_part_begin(tr->B, ranks, i);
     TDM_TRY(TDM_ALLOC(tr->B, &tr->identity));
 
-    uint32_t views[TDM_MODALITIES];
-    TDM_TRY(tdm_trainer_views(config, &views[TDM_IMAGE], &views[TDM_TEXT]));
-    for (int m = 0; m < TDM_MODALITIES; m++)
-        for (int k = 0; k < VIEWS; k++)
-            if (views[m] >> k & 1) TDM_TRY(view_create(&tr->view[m][k], tr->b, tr->B, tr->d));
+    tdm_view_set views;
+    TDM_TRY(tdm_trainer_views(config, &views));
+    for (int k = 0; k < TDM_VIEWS; k++)
+        if (views >> k & 1) TDM_TRY(view_create(&tr->view[k], tr->b, tr->B, tr->d));
     TDM_TRY(reserve_losses(tr));
     return create_reducer(tr);
 }
@@ -281,16 +277,15 @@ void tdm_trainer_destroy(tdm_trainer **trainer)
     if (!tr) return;
     if (tr->model) tdm_model_set_rank_sum(tr->model, NULL, NULL);
     if (tr->ops) tdm_ops_set_poll(tr->ops, NULL, NULL);
-    for (int m = 0; m < TDM_MODALITIES; m++)
-        for (int k = 0; k < VIEWS; k++) {
-            view *v = &tr->view[m][k];
-            tdm_free(v->raw);
-            tdm_free(v->unit);
-            tdm_free(v->norm);
-            tdm_free(v->all);
-            tdm_free(v->dall);
-            tdm_free(v->dunit);
-        }
+    for (int k = 0; k < TDM_VIEWS; k++) {
+        view *v = &tr->view[k];
+        tdm_free(v->raw);
+        tdm_free(v->unit);
+        tdm_free(v->norm);
+        tdm_free(v->all);
+        tdm_free(v->dall);
+        tdm_free(v->dunit);
+    }
     tdm_scratch_destroy(&tr->loss_scratch);
     tdm_reducer_destroy(&tr->reducer);
     tdm_free(tr->span);
@@ -315,10 +310,10 @@ static tdm_tower_input piece_input(const tdm_trainer *tr, const tdm_batch *batch
     tdm_tower_input input = {.n = n, .sample = batch->sample + first};
     if (modality == TDM_IMAGE) {
         const tdm_tower_config *c = &tr->config->model.image;
-        input.image = batch->image[k] + first * c->height_px * c->width_px * 3;
+        input.image = batch->view[k].image + first * c->height_px * c->width_px * 3;
     } else {
-        input.token = batch->text[k].token;
-        input.seq = batch->text[k].seq + first;
+        input.token = batch->view[k].text.token;
+        input.seq = batch->view[k].text.seq + first;
     }
     return input;
 }
@@ -328,20 +323,25 @@ static tdm_pass training_mode(const tdm_trainer *tr)
     return (tdm_pass){.train = true, .seed = (uint64_t)tr->config->seed, .step = (uint64_t)tr->optim->step};
 }
 
+static bool has_view(const tdm_trainer *tr, int k, int modality)
+{
+    return tr->view[k].on && (int)tdm_view_of((tdm_view)k)->modality == modality;
+}
+
 /* Is there nothing of the modality behind view k's rows up to `end`? */
 static bool is_last_piece(const tdm_trainer *tr, int modality, int k, int64_t end)
 {
-    for (int later = k + 1; later < VIEWS; later++)
-        if (tr->view[modality][later].on) return false;
+    for (int later = k + 1; later < TDM_VIEWS; later++)
+        if (has_view(tr, later, modality)) return false;
     return end == tr->b;
 }
 
 static tdm_status forward_tower(tdm_trainer *tr, const tdm_batch *batch, int modality)
 {
     const tdm_pass mode = training_mode(tr);
-    for (int k = 0; k < VIEWS; k++) {
-        view *v = &tr->view[modality][k];
-        if (!v->on) continue;
+    for (int k = 0; k < TDM_VIEWS; k++) {
+        view *v = &tr->view[k];
+        if (!has_view(tr, k, modality)) continue;
         for (int64_t first = 0; first < tr->b; first += tr->chunk) {
             const int64_t n = tdm_min_i64(tr->chunk, tr->b - first);
             const tdm_tower_input input = piece_input(tr, batch, modality, k, first, n);
@@ -366,10 +366,10 @@ static tdm_status backward_tower(tdm_trainer *tr, const tdm_batch *batch, int mo
     const tdm_pass mode = training_mode(tr);
     if (!tdm_model_trains(tr->model, (tdm_modality)modality)) return TDM_OK;
     int lowest = 0;
-    while (!tr->view[modality][lowest].on) lowest++;
-    for (int k = VIEWS - 1; k >= lowest; k--) {
-        view *v = &tr->view[modality][k];
-        if (!v->on) continue;
+    while (lowest < TDM_VIEWS && !has_view(tr, lowest, modality)) lowest++;
+    for (int k = TDM_VIEWS - 1; k >= lowest; k--) {
+        view *v = &tr->view[k];
+        if (!has_view(tr, k, modality)) continue;
         for (int64_t first = (tr->b - 1) / tr->chunk * tr->chunk; first >= 0; first -= tr->chunk) {
             const int64_t n = tdm_min_i64(tr->chunk, tr->b - first);
             if (!tr->keep_all && !is_last_piece(tr, modality, k, first + n)) {
@@ -392,39 +392,35 @@ static void gather_features(tdm_trainer *tr, const tdm_batch *batch)
     meet(tr);
     const double start_s = tdm_now_s();
     tdm_comm_gather_rows(tr->comm, batch->identity, tr->identity, tr->rows, sizeof(int64_t));
-    for (int m = 0; m < TDM_MODALITIES; m++)
-        for (int k = 0; k < VIEWS; k++) {
-            view *v = &tr->view[m][k];
-            if (v->on)
-                tdm_comm_gather_rows(tr->comm, v->unit, v->all, tr->rows, tr->d * (int64_t)sizeof(float));
-        }
+    for (int k = 0; k < TDM_VIEWS; k++) {
+        view *v = &tr->view[k];
+        if (v->on) tdm_comm_gather_rows(tr->comm, v->unit, v->all, tr->rows, tr->d * (int64_t)sizeof(float));
+    }
     tr->time.transfer_s += tdm_now_s() - start_s;
 }
 
 /* Unit vectors of all views, gathered, and room for the gradients. */
 static void exchange_features(tdm_trainer *tr, const tdm_batch *batch)
 {
-    for (int m = 0; m < TDM_MODALITIES; m++)
-        for (int k = 0; k < VIEWS; k++) {
-            view *v = &tr->view[m][k];
-            if (!v->on) continue;
-            tdm_l2norm_forward(tr->ops, tr->b, tr->d, v->raw, v->unit, v->norm);
-            memset(v->dall, 0, sizeof(float) * (size_t)(tr->B * tr->d));
-        }
+    for (int k = 0; k < TDM_VIEWS; k++) {
+        view *v = &tr->view[k];
+        if (!v->on) continue;
+        tdm_l2norm_forward(tr->ops, tr->b, tr->d, v->raw, v->unit, v->norm);
+        memset(v->dall, 0, sizeof(float) * (size_t)(tr->B * tr->d));
+    }
     gather_features(tr, batch);
 }
 
 static void scatter_gradients(tdm_trainer *tr)
 {
-    for (int m = 0; m < TDM_MODALITIES; m++)
-        for (int k = 0; k < VIEWS; k++) {
-            view *v = &tr->view[m][k];
-            if (!v->on || !tdm_model_trains(tr->model, (tdm_modality)m)) continue;
-            const double start_s = tdm_now_s();
-            tdm_comm_reduce_scatter_rows(tr->comm, v->dall, v->dunit, tr->rows, tr->d);
-            tr->time.transfer_s += tdm_now_s() - start_s;
-            tdm_l2norm_backward(tr->ops, tr->b, tr->d, v->unit, v->norm, v->dunit, v->dunit);
-        }
+    for (int k = 0; k < TDM_VIEWS; k++) {
+        view *v = &tr->view[k];
+        if (!v->on || !tdm_model_trains(tr->model, tdm_view_of((tdm_view)k)->modality)) continue;
+        const double start_s = tdm_now_s();
+        tdm_comm_reduce_scatter_rows(tr->comm, v->dall, v->dunit, tr->rows, tr->d);
+        tr->time.transfer_s += tdm_now_s() - start_s;
+        tdm_l2norm_backward(tr->ops, tr->b, tr->d, v->unit, v->norm, v->dunit, v->dunit);
+    }
 }
 
 static tdm_status run_losses(tdm_trainer *tr, tdm_step_report *report, double *dlogit_scale)
@@ -438,13 +434,9 @@ static tdm_status run_losses(tdm_trainer *tr, tdm_step_report *report, double *d
                          .scratch = &tr->loss_scratch};
     tdm_scratch_rewind(&tr->loss_scratch, 0);
     tdm_loss_output out = {0};
-    for (int k = 0; k < TDM_IMAGE_VIEWS; k++) {
-        in.image[k] = tr->view[TDM_IMAGE][k].all;
-        out.dimage[k] = tr->view[TDM_IMAGE][k].dall;
-    }
-    for (int k = 0; k < TDM_TEXT_VIEWS; k++) {
-        in.text[k] = tr->view[TDM_TEXT][k].all;
-        out.dtext[k] = tr->view[TDM_TEXT][k].dall;
+    for (int k = 0; k < TDM_VIEWS; k++) {
+        in.view[k] = tr->view[k].all;
+        out.dview[k] = tr->view[k].dall;
     }
 
     size_t count;
@@ -482,12 +474,12 @@ static double step_flop(const tdm_trainer *tr, const tdm_batch *batch, int64_t *
     *tokens = 0;
     int image_views = 0, text_views = 0;
     int64_t squared = 0;
-    for (int k = 0; k < TDM_IMAGE_VIEWS; k++) image_views += tr->view[TDM_IMAGE][k].on;
-    for (int k = 0; k < TDM_TEXT_VIEWS; k++) {
-        if (!tr->view[TDM_TEXT][k].on) continue;
+    for (int k = 0; k < TDM_VIEWS; k++) {
+        image_views += has_view(tr, k, TDM_IMAGE);
+        if (!has_view(tr, k, TDM_TEXT)) continue;
         text_views++;
         for (int64_t i = 0; i < batch->n; i++) {
-            const int64_t length = batch->text[k].seq[i + 1] - batch->text[k].seq[i];
+            const int64_t *seq = batch->view[k].text.seq, length = seq[i + 1] - seq[i];
             *tokens += length;
             squared += length * length;
         }

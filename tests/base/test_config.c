@@ -23,12 +23,12 @@ typedef struct demo_options {
     int64_t big;
 } demo_options;
 static const tdm_option demo_rows[] = {
-    {"weight", TDM_OPTION_FLOAT, offsetof(demo_options, weight), "1.0", 0, 100, NULL, "", "Weight."},
-    {"soft", TDM_OPTION_BOOL, offsetof(demo_options, soft), "true", 0, 0, NULL, "", "Soft targets."},
-    {"views", TDM_OPTION_STRINGS, offsetof(demo_options, views), "[\"plain\", aug]", 0, 0, NULL, "",
-     "Views."},
-    {"mode", TDM_OPTION_STRING, offsetof(demo_options, mode), "a", 0, 0, "a|b", "", "Mode."},
-    {"big", TDM_OPTION_INT, offsetof(demo_options, big), "0", 0, 0, NULL, "", "Any integer."},
+    {"weight", TDM_OPTION_FLOAT, offsetof(demo_options, weight), "1.0", 0, 100, NULL, "", "Weight.", NULL},
+    {"soft", TDM_OPTION_BOOL, offsetof(demo_options, soft), "true", 0, 0, NULL, "", "Soft targets.", NULL},
+    {"views", TDM_OPTION_STRINGS, offsetof(demo_options, views), "[\"plain\", aug]", 0, 0, NULL, "", "Views.",
+     NULL},
+    {"mode", TDM_OPTION_STRING, offsetof(demo_options, mode), "a", 0, 0, "a|b", "", "Mode.", NULL},
+    {"big", TDM_OPTION_INT, offsetof(demo_options, big), "0", 0, 0, NULL, "", "Any integer.", NULL},
 };
 
 static void write_file(const char *name, const char *text)
@@ -407,7 +407,8 @@ static void test_help_and_registry(void **state)
 
     assert_int_equal(tdm_config_register("loss.demo", demo_rows, 5, sizeof(demo_options)), TDM_OK);
     assert_int_equal(tdm_config_register("loss.demo", demo_rows, 4, sizeof(demo_options)), TDM_E_CONFIG);
-    static const tdm_option wrong[] = {{"weight", TDM_OPTION_FLOAT, 0, "200", 0, 100, NULL, "", "Weight."}};
+    static const tdm_option wrong[] = {
+        {"weight", TDM_OPTION_FLOAT, 0, "200", 0, 100, NULL, "", "Weight.", NULL}};
     assert_int_equal(tdm_config_register("loss.wrong", wrong, 1, sizeof(double)), TDM_E_CONFIG);
     assert_message("loss.wrong.weight = 200 is out of range");
 }

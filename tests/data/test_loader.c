@@ -45,9 +45,8 @@ static tdm_loader_config base_config(void)
                                .rank = 0,
                                .size = 1,
                                .seed = 42,
-                               .image_views = 1u << TDM_VIEW_IMAGE_PLAIN | 1u << TDM_VIEW_IMAGE_AUG_1 |
-                                              1u << TDM_VIEW_IMAGE_AUG_2,
-                               .text_views = 1u << TDM_VIEW_TEXT_PLAIN,
+                               .views = 1u << TDM_VIEW_IMAGE_PLAIN | 1u << TDM_VIEW_IMAGE_AUG_1 |
+                                        1u << TDM_VIEW_IMAGE_AUG_2 | 1u << TDM_VIEW_TEXT_PLAIN,
                                .height = PX,
                                .width = PX,
                                .context_length = CONTEXT,
@@ -69,7 +68,7 @@ static tdm_loader_config base_config(void)
 /* A whole global batch, put together from the ranks' pieces. */
 typedef struct gathered {
     int64_t n, epoch, sample[BATCH], image_row[BATCH], identity[BATCH];
-    uint8_t image[TDM_IMAGE_VIEWS][BATCH * IMAGE_BYTES];
+    uint8_t image[TDM_VIEWS][BATCH * IMAGE_BYTES];
     int64_t tokens;
     int32_t token[BATCH * CONTEXT];
 } gathered;
@@ -80,10 +79,10 @@ static void gather(const tdm_batch *batch, gathered *to)
     memcpy(to->sample + to->n, batch->sample, n * sizeof(int64_t));
     memcpy(to->image_row + to->n, batch->image_row, n * sizeof(int64_t));
     memcpy(to->identity + to->n, batch->identity, n * sizeof(int64_t));
-    for (int view = 0; view < TDM_IMAGE_VIEWS; view++)
-        if (batch->image[view])
-            memcpy(to->image[view] + to->n * IMAGE_BYTES, batch->image[view], n * IMAGE_BYTES);
-    const tdm_text_batch *text = &batch->text[TDM_VIEW_TEXT_PLAIN];
+    for (int view = 0; view < TDM_VIEWS; view++)
+        if (batch->view[view].image)
+            memcpy(to->image[view] + to->n * IMAGE_BYTES, batch->view[view].image, n * IMAGE_BYTES);
+    const tdm_text_batch *text = &batch->view[TDM_VIEW_TEXT_PLAIN].text;
     assert_int_equal(text->seq[0], 0);
     memcpy(to->token + to->tokens, text->token, (size_t)text->seq[n] * sizeof(int32_t));
     to->tokens += text->seq[n];
@@ -191,7 +190,7 @@ static void batches_hold_what_they_say(void **state)
     config.sample_images = true;
     config.height = TOY_HEIGHT; /* the plain view is then the image itself */
     config.width = TOY_WIDTH;
-    config.image_views = 1u << TDM_VIEW_IMAGE_PLAIN;
+    config.views = 1u << TDM_VIEW_IMAGE_PLAIN | 1u << TDM_VIEW_TEXT_PLAIN;
     tdm_loader *loader;
     tdm_text caption = {0};
     int64_t chosen[2] = {0, 0};
@@ -199,12 +198,13 @@ static void batches_hold_what_they_say(void **state)
     for (int k = 0; k < 6; k++) {
         const tdm_batch *batch;
         assert_ok(tdm_loader_next(loader, &batch, NULL));
-        assert_null(batch->image[TDM_VIEW_IMAGE_AUG_1]);
+        assert_null(batch->view[TDM_VIEW_IMAGE_AUG_1].image);
         for (int64_t i = 0; i < batch->n; i++) {
             uint8_t pixel[TOY_HEIGHT * TOY_WIDTH * 3];
             toy_pixels(batch->image_row[i], pixel);
-            assert_memory_equal(batch->image[0] + i * (int64_t)sizeof(pixel), pixel, sizeof(pixel));
-            const tdm_text_batch *text = &batch->text[0];
+            assert_memory_equal(batch->view[TDM_VIEW_IMAGE_PLAIN].image + i * (int64_t)sizeof(pixel), pixel,
+                                sizeof(pixel));
+            const tdm_text_batch *text = &batch->view[TDM_VIEW_TEXT_PLAIN].text;
             int64_t length = text->seq[i + 1] - text->seq[i];
             const int32_t *token = text->token + text->seq[i];
             assert_int_equal(token[0], tdm_tokenizer_start(it->tokenizer));
@@ -325,7 +325,7 @@ static void images_without_captions_are_one_message(void **state)
     const tdm_batch *batch;
     tdm_loader_config config = base_config();
     config.sample_images = true;
-    config.image_views = 0;
+    config.views = 1u << TDM_VIEW_TEXT_PLAIN;
     assert_ok(tdm_dataset_open(it->dir, "bad", &dataset));
     assert_ok(tdm_loader_create(dataset, it->tokenizer, &config, 0, &loader));
     assert_fails(tdm_loader_next(loader, &batch, NULL), TDM_E_DATA, "bad-00000.h5 row", "has no caption");

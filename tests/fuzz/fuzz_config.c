@@ -14,10 +14,10 @@ typedef struct demo_options {
     int64_t big;
 } demo_options;
 static const tdm_option demo_rows[] = {
-    {"weight", TDM_OPTION_FLOAT, offsetof(demo_options, weight), "1.0", 0, 100, NULL, "", "Weight."},
-    {"soft", TDM_OPTION_BOOL, offsetof(demo_options, soft), "true", 0, 0, NULL, "", "Soft targets."},
-    {"views", TDM_OPTION_STRINGS, offsetof(demo_options, views), "[plain]", 0, 0, NULL, "", "Views."},
-    {"big", TDM_OPTION_INT, offsetof(demo_options, big), "0", 0, 0, NULL, "", "Any integer."},
+    {"weight", TDM_OPTION_FLOAT, offsetof(demo_options, weight), "1.0", 0, 100, NULL, "", "Weight.", NULL},
+    {"soft", TDM_OPTION_BOOL, offsetof(demo_options, soft), "true", 0, 0, NULL, "", "Soft targets.", NULL},
+    {"views", TDM_OPTION_STRINGS, offsetof(demo_options, views), "[plain]", 0, 0, NULL, "", "Views.", NULL},
+    {"big", TDM_OPTION_INT, offsetof(demo_options, big), "0", 0, 0, NULL, "", "Any integer.", NULL},
 };
 
 static char file[64];

@@ -256,13 +256,11 @@ static step_result run_step(setup *s, const char *targets)
     const tdm_loss_input input = {.B = N,
                                   .b = N,
                                   .d = EMBED,
-                                  .image = {[TDM_VIEW_IMAGE_AUG_1] = image},
-                                  .text = {[TDM_VIEW_TEXT_PLAIN] = caption},
+                                  .view = {[TDM_VIEW_IMAGE_AUG_1] = image, [TDM_VIEW_TEXT_PLAIN] = caption},
                                   .identity = s->identity,
                                   .logit_scale = *tdm_model_logit_scale(s->model),
                                   .scratch = &scratch};
-    tdm_loss_output output = {.dimage = {[TDM_VIEW_IMAGE_AUG_1] = dimage},
-                              .dtext = {[TDM_VIEW_TEXT_PLAIN] = dcaption}};
+    tdm_loss_output output = {.dview = {[TDM_VIEW_IMAGE_AUG_1] = dimage, [TDM_VIEW_TEXT_PLAIN] = dcaption}};
     must(loss->step(tdm_config_group(&s->config, "loss.infonce"), 1.0, s->ops, &input, &output));
     r.loss = output.term[0];
     *tdm_model_dlogit_scale(s->model) += (float)output.dlogit_scale;

@@ -61,8 +61,8 @@ static void make_piece(piece *p, int64_t n)
         p->sample[i] = p->identity[i] = tdm_comm_rank(comm) * B + i;
     }
     p->batch.n = n;
-    p->batch.image[TDM_VIEW_IMAGE_AUG_1] = p->image;
-    p->batch.text[TDM_VIEW_TEXT_PLAIN] = (tdm_text_batch){.token = p->token, .seq = p->seq};
+    p->batch.view[TDM_VIEW_IMAGE_AUG_1].image = p->image;
+    p->batch.view[TDM_VIEW_TEXT_PLAIN].text = (tdm_text_batch){.token = p->token, .seq = p->seq};
     p->batch.sample = p->sample;
     p->batch.identity = p->identity;
 }

@@ -56,11 +56,11 @@ static void cut_batch(const global_batch *g, tdm_batch *batch, tdm_text_batch *t
     const int64_t first = tdm_part_begin(B, ranks, rank), n = tdm_part_begin(B, ranks, rank + 1) - first;
     memset(batch, 0, sizeof(*batch));
     batch->n = n;
-    batch->image[TDM_VIEW_IMAGE_AUG_1] = (uint8_t *)(uintptr_t)(g->image + first * HEIGHT * WIDTH * 3);
+    batch->view[TDM_VIEW_IMAGE_AUG_1].image = (uint8_t *)(uintptr_t)(g->image + first * HEIGHT * WIDTH * 3);
     text->token = (int32_t *)(uintptr_t)(g->token + g->seq[first]);
     must(TDM_ALLOC(n + 1, &text->seq));
     for (int64_t i = 0; i <= n; i++) text->seq[i] = g->seq[first + i] - g->seq[first];
-    batch->text[TDM_VIEW_TEXT_PLAIN] = *text;
+    batch->view[TDM_VIEW_TEXT_PLAIN].text = *text;
     batch->sample = (int64_t *)(uintptr_t)(g->sample + first);
     batch->identity = (int64_t *)(uintptr_t)(g->identity + first);
 }
@@ -86,12 +86,12 @@ static double whole_batch(setup *s, const global_batch *g, bool grad)
     static tdm_scratch scratch;
     if (!scratch.base) must(tdm_scratch_create(1 << 20, &scratch));
     tdm_loss_input in = {.B = B, .b = B, .d = EMBED, .identity = g->identity, .scratch = &scratch};
-    in.image[TDM_VIEW_IMAGE_AUG_1] = unit[0];
-    in.text[TDM_VIEW_TEXT_PLAIN] = unit[1];
+    in.view[TDM_VIEW_IMAGE_AUG_1] = unit[0];
+    in.view[TDM_VIEW_TEXT_PLAIN] = unit[1];
     in.logit_scale = *tdm_model_logit_scale(s->model);
     tdm_loss_output out = {0};
-    out.dimage[TDM_VIEW_IMAGE_AUG_1] = dunit[0];
-    out.dtext[TDM_VIEW_TEXT_PLAIN] = dunit[1];
+    out.dview[TDM_VIEW_IMAGE_AUG_1] = dunit[0];
+    out.dview[TDM_VIEW_TEXT_PLAIN] = dunit[1];
     must(loss->step(tdm_config_group(&s->config, "loss.infonce"), 1.0, s->ops, &in, &out));
     if (grad) {
         memset(s->params.grad, 0, sizeof(float) * (size_t)s->params.total);

@@ -76,12 +76,12 @@ static double whole_batch(setup *s)
     static tdm_scratch scratch;
     if (!scratch.base) must(tdm_scratch_create(1 << 20, &scratch));
     tdm_loss_input in = {.B = B, .b = B, .d = EMBED, .identity = identity, .scratch = &scratch};
-    in.image[TDM_VIEW_IMAGE_AUG_1] = unit[0];
-    in.text[TDM_VIEW_TEXT_PLAIN] = unit[1];
+    in.view[TDM_VIEW_IMAGE_AUG_1] = unit[0];
+    in.view[TDM_VIEW_TEXT_PLAIN] = unit[1];
     in.logit_scale = *tdm_model_logit_scale(s->model);
     tdm_loss_output out = {0};
-    out.dimage[TDM_VIEW_IMAGE_AUG_1] = dunit[0];
-    out.dtext[TDM_VIEW_TEXT_PLAIN] = dunit[1];
+    out.dview[TDM_VIEW_IMAGE_AUG_1] = dunit[0];
+    out.dview[TDM_VIEW_TEXT_PLAIN] = dunit[1];
     must(loss->step(tdm_config_group(&s->config, "loss.infonce"), 1.0, s->ops, &in, &out));
     *tdm_model_dlogit_scale(s->model) = (float)out.dlogit_scale;
     for (int m = 1; m >= 0; m--) {
@@ -97,9 +97,9 @@ static tdm_status step(setup *s, tdm_step_report *report)
     const int ranks = tdm_comm_size(comm), rank = tdm_comm_rank(comm);
     const int64_t first = tdm_part_begin(B, ranks, rank);
     tdm_batch batch = {.n = tdm_part_begin(B, ranks, rank + 1) - first};
-    batch.image[TDM_VIEW_IMAGE_AUG_1] = image + first * IMAGE;
-    batch.text[TDM_VIEW_TEXT_PLAIN].token = token + first * LENGTH;
-    batch.text[TDM_VIEW_TEXT_PLAIN].seq = seq; /* all captions have one length */
+    batch.view[TDM_VIEW_IMAGE_AUG_1].image = image + first * IMAGE;
+    batch.view[TDM_VIEW_TEXT_PLAIN].text.token = token + first * LENGTH;
+    batch.view[TDM_VIEW_TEXT_PLAIN].text.seq = seq; /* all captions have one length */
     batch.sample = sample + first;
     batch.identity = identity + first;
     return tdm_trainer_step(s->trainer, &batch, report);

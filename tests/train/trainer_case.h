@@ -104,8 +104,8 @@ static inline void make_batch_piece(batch_piece *p, uint64_t seed, int64_t batch
         p->identity[n] = i;
     }
     p->batch.n = end - first;
-    p->batch.image[TDM_VIEW_IMAGE_AUG_1] = p->image + first * image_bytes;
-    p->batch.text[TDM_VIEW_TEXT_PLAIN] = (tdm_text_batch){.token = p->token, .seq = p->seq};
+    p->batch.view[TDM_VIEW_IMAGE_AUG_1].image = p->image + first * image_bytes;
+    p->batch.view[TDM_VIEW_TEXT_PLAIN].text = (tdm_text_batch){.token = p->token, .seq = p->seq};
     p->batch.sample = p->sample;
     p->batch.identity = p->identity;
 }
