@@ -317,7 +317,8 @@ static tdm_status make_keys(registered *group)
 tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_t count, size_t bytes)
 {
     for (size_t g = 0; g < registry_count; g++) {
-        if (strcmp(registry[g].prefix, prefix) == 0 && registry[g].row == rows) return TDM_OK;
+        if (strcmp(registry[g].prefix, prefix) == 0 && registry[g].row == rows && registry[g].count == count)
+            return TDM_OK;
     }
     TDM_REQUIRE(registry_count < MOST_GROUPS, TDM_E_CONFIG, "more than %d configuration groups", MOST_GROUPS);
     registered *group = &registry[registry_count];
