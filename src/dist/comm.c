@@ -90,7 +90,7 @@ int tdm_comm_nodes(const tdm_comm *comm)
     return comm->across_size;
 }
 
-void tdm_comm_set_max_count(tdm_comm *comm, int64_t max_count)
+void comm_set_max_count(tdm_comm *comm, int64_t max_count)
 {
     comm->max_count = max_count;
 }

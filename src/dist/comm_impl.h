@@ -25,7 +25,7 @@ struct tdm_comm {
 
 /* Lowers max_count so that tests walk the paths of arrays beyond 2^31 elements with small ones. Must be the
  * same on every rank. */
-void tdm_comm_set_max_count(tdm_comm *comm, int64_t max_count);
+void comm_set_max_count(tdm_comm *comm, int64_t max_count);
 
 /* ---- node.c ---- */
 /* Finds the nodes; of one host, at most `most_ranks` consecutive ranks form one (0: no limit), so that tests

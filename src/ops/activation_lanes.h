@@ -23,7 +23,7 @@ typedef struct activation_lanes {
 
 static inline __attribute__((always_inline)) activation_lanes lanes_load(tdm_activation kind)
 {
-    const activation_table *table = tdm_activation_table(kind);
+    const activation_table *table = activation_table_of(kind);
     activation_lanes lanes;
 #pragma GCC unroll 4
     for (int k = 0; k < ACTIVATION_TERMS; k++) {

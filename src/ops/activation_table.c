@@ -71,7 +71,7 @@ static void make_tables(void)
     }
 }
 
-const activation_table *tdm_activation_table(tdm_activation kind)
+const activation_table *activation_table_of(tdm_activation kind)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_tables);

@@ -23,6 +23,6 @@ typedef struct activation_table {
 } activation_table;
 
 /* Made by the first call, in double precision; the same for every thread, never freed. */
-const activation_table *tdm_activation_table(tdm_activation kind);
+const activation_table *activation_table_of(tdm_activation kind);
 
 #endif

@@ -5,14 +5,14 @@
 #include <math.h>
 #include <omp.h>
 
-size_t tdm_attention_scratch_bytes(int64_t length, int64_t head_dim)
+size_t attention_scratch_bytes(int64_t length, int64_t head_dim)
 {
-    int64_t step = tdm_round_up(head_dim, TDM_VECTOR_PAD), kt_step = tdm_round_up(length, TDM_VECTOR_PAD);
+    int64_t step = tdm_round_up(head_dim, VECTOR_PAD), kt_step = tdm_round_up(length, VECTOR_PAD);
     int64_t floats = 4 * length * step        /* q, k, dout, dq */
                      + 2 * head_dim * kt_step /* transposed k, v */
                      + kt_step                /* delta */
-                     + 2 * TDM_ATTENTION_KEYS * step + 2 * TDM_ATTENTION_QUERIES * step +
-                     2 * TDM_ATTENTION_QUERIES * TDM_ATTENTION_KEYS + 16 * TDM_VECTOR_PAD;
+                     + 2 * ATTENTION_KEYS * step + 2 * ATTENTION_QUERIES * step +
+                     2 * ATTENTION_QUERIES * ATTENTION_KEYS + 16 * VECTOR_PAD;
     return sizeof(float) * (size_t)floats;
 }
 
@@ -44,13 +44,13 @@ typedef struct attention_rows {
 } attention_rows;
 
 /* The head's view of the rows. */
-static tdm_attention_head head_of(const tdm_ops *ops, const attention_rows *rows, int64_t begin,
-                                  int64_t length, int64_t head)
+static attention_head head_of(const tdm_ops *ops, const attention_rows *rows, int64_t begin, int64_t length,
+                              int64_t head)
 {
     int64_t width = rows->heads * rows->head_dim, column = head * rows->head_dim;
     int64_t at = begin * 3 * width + column;
     tdm_dtype dtype = ops->dtype;
-    tdm_attention_head view = {
+    attention_head view = {
         .dtype = dtype,
         .length = length,
         .head_dim = rows->head_dim,
@@ -58,17 +58,17 @@ static tdm_attention_head head_of(const tdm_ops *ops, const attention_rows *rows
         .out_step = width,
         .causal = rows->causal,
         .scale = (float)(1.0 / sqrt((double)rows->head_dim)),
-        .q = tdm_act_at(dtype, rows->qkv, at),
-        .k = tdm_act_at(dtype, rows->qkv, at + width),
-        .v = tdm_act_at(dtype, rows->qkv, at + 2 * width),
-        .out = tdm_act_at_mutable(dtype, rows->out, begin * width + column),
+        .q = act_at(dtype, rows->qkv, at),
+        .k = act_at(dtype, rows->qkv, at + width),
+        .v = act_at(dtype, rows->qkv, at + 2 * width),
+        .out = act_at_mutable(dtype, rows->out, begin * width + column),
         .lse = rows->lse + head * rows->t + begin,
     };
     if (rows->dqkv) {
-        view.dout = tdm_act_at(dtype, rows->dout, begin * width + column);
-        view.dq = tdm_act_at_mutable(dtype, rows->dqkv, at);
-        view.dk = tdm_act_at_mutable(dtype, rows->dqkv, at + width);
-        view.dv = tdm_act_at_mutable(dtype, rows->dqkv, at + 2 * width);
+        view.dout = act_at(dtype, rows->dout, begin * width + column);
+        view.dq = act_at_mutable(dtype, rows->dqkv, at);
+        view.dk = act_at_mutable(dtype, rows->dqkv, at + width);
+        view.dv = act_at_mutable(dtype, rows->dqkv, at + 2 * width);
     }
     return view;
 }
@@ -85,24 +85,24 @@ static head_way choose_way(const tdm_ops *ops, int64_t length, int64_t head_dim)
 {
 #if defined(TANDEM_HAVE_AMX)
     enum { SHORT = 128 };
-    if (ops->dtype == TDM_BF16 && ops->cpu.amx_bf16 && ops->cpu.avx512_bf16 && length <= TDM_AMX_MAX_LENGTH &&
-        head_dim <= TDM_AMX_MAX_HEAD_DIM) {
-        const int64_t heads = length <= SHORT ? TDM_AMX_MAX_HEADS : 1;
-        return (head_way){true, heads, (size_t)heads * tdm_attention_amx_scratch_bytes(length, head_dim)};
+    if (ops->dtype == TDM_BF16 && ops->cpu.amx_bf16 && ops->cpu.avx512_bf16 && length <= AMX_MAX_LENGTH &&
+        head_dim <= AMX_MAX_HEAD_DIM) {
+        const int64_t heads = length <= SHORT ? AMX_MAX_HEADS : 1;
+        return (head_way){true, heads, (size_t)heads * attention_amx_scratch_bytes(length, head_dim)};
     }
 #else
     (void)ops;
 #endif
-    return (head_way){false, 1, tdm_attention_scratch_bytes(length, head_dim)};
+    return (head_way){false, 1, attention_scratch_bytes(length, head_dim)};
 }
 
 /* `count` heads of one sequence */
-static void run_way(const tdm_ops *ops, const head_way *way, const tdm_attention_head *head, int64_t count,
+static void run_way(const tdm_ops *ops, const head_way *way, const attention_head *head, int64_t count,
                     bool backward, void *scratch)
 {
 #if defined(TANDEM_HAVE_AMX)
     if (way->tiles) {
-        (backward ? tdm_attention_amx_backward : tdm_attention_amx_forward)(head, count, scratch);
+        (backward ? attention_amx_backward : attention_amx_forward)(head, count, scratch);
         return;
     }
 #else
@@ -116,14 +116,14 @@ static void run_heads(tdm_ops *ops, const attention_rows *rows, int64_t n_seq, c
 {
     enum { GROUP = 4 }; /* heads of one job, the same for all sequences */
     const int64_t groups = (rows->heads + GROUP - 1) / GROUP;
-    int threads = tdm_ops_threads_for(ops, n_seq * rows->heads, 1 << 16);
+    int threads = ops_threads_for(ops, n_seq * rows->heads, 1 << 16);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int64_t job = 0; job < n_seq * groups; job++) {
         const int64_t i = job / groups, first = job % groups * GROUP;
         const int64_t length = seq[i + 1] - seq[i], end = tdm_min_i64(first + GROUP, rows->heads);
         if (length == 0) continue;
         const head_way way = choose_way(ops, length, rows->head_dim);
-        tdm_attention_head view[GROUP];
+        attention_head view[GROUP];
         for (int64_t head = first; head < end; head++)
             view[head - first] = head_of(ops, rows, seq[i], length, head);
         for (int64_t head = first; head < end; head += way.heads)
@@ -135,13 +135,13 @@ static void run_heads(tdm_ops *ops, const attention_rows *rows, int64_t n_seq, c
 static bool fits_scratch(const tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t head_dim)
 {
     head_way way = choose_way(ops, longest_sequence(n_seq, seq), head_dim);
-    return tdm_ops_scratch(ops, 0, way.scratch_bytes) != NULL;
+    return ops_scratch(ops, 0, way.scratch_bytes) != NULL;
 }
 
 void tdm_attention_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,
                            bool causal, const void *qkv, void *out, float *lse)
 {
-    double start = tdm_op_begin();
+    double start = op_begin();
     if (fits_scratch(ops, n_seq, seq, head_dim)) {
         attention_rows rows = {.heads = heads,
                                .head_dim = head_dim,
@@ -152,16 +152,16 @@ void tdm_attention_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int6
                                .t = seq[n_seq]};
         run_heads(ops, &rows, n_seq, seq);
     } else { /* a hundred thousand tokens in one sequence: slow, but right */
-        tdm_attention_forward_ref(ops->dtype, n_seq, seq, heads, head_dim, causal, qkv, out, lse);
+        attention_forward_ref(ops->dtype, n_seq, seq, heads, head_dim, causal, qkv, out, lse);
     }
-    tdm_op_end(ops, TDM_OP_ATTENTION_FORWARD, start, 2.0 * score_flop(n_seq, seq, heads, head_dim, causal));
+    op_end(ops, TDM_OP_ATTENTION_FORWARD, start, 2.0 * score_flop(n_seq, seq, heads, head_dim, causal));
 }
 
 void tdm_attention_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,
                             bool causal, const void *qkv, const void *out, const float *lse, const void *dout,
                             void *dqkv)
 {
-    double start = tdm_op_begin();
+    double start = op_begin();
     if (fits_scratch(ops, n_seq, seq, head_dim)) {
         /* `out` and `lse` are only read by the backward kernel; the head's view has one type for both ways.
          */
@@ -176,9 +176,8 @@ void tdm_attention_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int
                                .t = seq[n_seq]};
         run_heads(ops, &rows, n_seq, seq);
     } else {
-        tdm_attention_backward_ref(ops->dtype, n_seq, seq, heads, head_dim, causal, qkv, out, lse, dout,
-                                   dqkv);
+        attention_backward_ref(ops->dtype, n_seq, seq, heads, head_dim, causal, qkv, out, lse, dout, dqkv);
     }
     /* Counted as twice the forward pass: dq, dk, dv and dp; the recomputed scores are not counted. */
-    tdm_op_end(ops, TDM_OP_ATTENTION_BACKWARD, start, 4.0 * score_flop(n_seq, seq, heads, head_dim, causal));
+    op_end(ops, TDM_OP_ATTENTION_BACKWARD, start, 4.0 * score_flop(n_seq, seq, heads, head_dim, causal));
 }

@@ -182,11 +182,11 @@ static int64_t pad(int64_t n)
 }
 
 /* Keys, rounded up to blocks, that the block of queries from `query` sees; and one query's, not rounded. */
-static int64_t block_keys(const tdm_attention_head *head, int64_t query)
+static int64_t block_keys(const attention_head *head, int64_t query)
 {
     return head->causal ? tdm_min_i64(query + BLOCK, pad(head->length)) : pad(head->length);
 }
-static int64_t query_keys(const tdm_attention_head *head, int64_t query)
+static int64_t query_keys(const attention_head *head, int64_t query)
 {
     return head->causal ? query + 1 : head->length;
 }
@@ -199,7 +199,7 @@ static void *take(unsigned char **at, int64_t bytes)
     return taken;
 }
 
-size_t tdm_attention_amx_scratch_bytes(int64_t length, int64_t head_dim)
+size_t attention_amx_scratch_bytes(int64_t length, int64_t head_dim)
 {
     int64_t rows = pad(length), width = pad(head_dim);
     int64_t operands = 7 * rows * width * 2; /* q, dout; transposed k, v; interleaved k, q, dout */
@@ -209,7 +209,7 @@ size_t tdm_attention_amx_scratch_bytes(int64_t length, int64_t head_dim)
 }
 
 /* Rows of the block of queries from `query` that exist. */
-static int64_t block_rows(const tdm_attention_head *head, int64_t query)
+static int64_t block_rows(const attention_head *head, int64_t query)
 {
     return tdm_min_i64(BLOCK, head->length - query);
 }
@@ -226,7 +226,7 @@ typedef struct forward_operands {
     float sum[BLOCK];
 } forward_operands;
 
-static void load_forward(const tdm_attention_head *head, unsigned char **at, forward_operands *o)
+static void load_forward(const attention_head *head, unsigned char **at, forward_operands *o)
 {
     const int64_t length = head->length, dim = head->head_dim, step = head->qkv_step;
     const int64_t rows = o->rows = pad(length), width = o->width = pad(dim);
@@ -241,7 +241,7 @@ static void load_forward(const tdm_attention_head *head, unsigned char **at, for
     interleave_rows(length, dim, head->v, step, rows, width, o->v);
 }
 
-static void forward_block(const tdm_attention_head *head, forward_operands *o, int64_t count, int64_t query)
+static void forward_block(const attention_head *head, forward_operands *o, int64_t count, int64_t query)
 {
     for (int64_t h = 0; h < count; h++)
         multiply((left_rows){o[h].q + query * o[h].width, o[h].width}, (right_words){o[h].kt, o[h].rows}, 0,
@@ -260,9 +260,9 @@ static void forward_block(const tdm_attention_head *head, forward_operands *o, i
                       (uint16_t *)head[h].out + (query + row) * head[h].out_step);
 }
 
-void tdm_attention_amx_forward(const tdm_attention_head *head, int64_t count, void *scratch)
+void attention_amx_forward(const attention_head *head, int64_t count, void *scratch)
 {
-    forward_operands o[TDM_AMX_MAX_HEADS];
+    forward_operands o[AMX_MAX_HEADS];
     unsigned char *at = scratch;
     for (int64_t h = 0; h < count; h++) load_forward(&head[h], &at, &o[h]);
     amx_configure_tiles(lower_rows(head->length));
@@ -285,7 +285,7 @@ typedef struct backward_operands {
     float *block;                       /* [32][width] */
 } backward_operands;
 
-static void take_backward(const tdm_attention_head *head, unsigned char **at, backward_operands *o)
+static void take_backward(const attention_head *head, unsigned char **at, backward_operands *o)
 {
     int64_t rows = o->rows = pad(head->length), width = o->width = pad(head->head_dim);
     o->q = take(at, rows * width * 2);
@@ -311,7 +311,7 @@ static inline __m512 to_f32(__m256i x)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
 }
 
-static void load_backward(const tdm_attention_head *head, backward_operands *o)
+static void load_backward(const attention_head *head, backward_operands *o)
 {
     int64_t length = head->length, dim = head->head_dim, rows = o->rows, width = o->width;
     copy_rows(length, dim, head->q, head->qkv_step, rows, width, o->q);
@@ -340,8 +340,7 @@ typedef struct query_row {
     const float *scores, *dp;
 } query_row;
 
-static query_row row_of(const tdm_attention_head *head, const backward_operands *o, int64_t query,
-                        int64_t row)
+static query_row row_of(const attention_head *head, const backward_operands *o, int64_t query, int64_t row)
 {
     bool exists = query + row < head->length;
     return (query_row){
@@ -363,8 +362,7 @@ static inline void probabilities(const query_row *row, __m512 factor, int64_t ke
 }
 
 /* Two queries at a time: rows of ds, and words of two queries of p and ds. */
-static void probability_rows(const tdm_attention_head *head, backward_operands *o, int64_t query,
-                             int64_t keys)
+static void probability_rows(const attention_head *head, backward_operands *o, int64_t query, int64_t keys)
 {
     const __m512i interleave =
         _mm512_set_epi32(0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008,
@@ -401,8 +399,8 @@ static void transpose_block(const backward_operands *o, int64_t query, int64_t k
 }
 
 /* Rows of 32 of a gradient, times scale, as bf16. */
-static void store_block(const tdm_attention_head *head, const backward_operands *o, int64_t first,
-                        float scale, uint16_t *gradient)
+static void store_block(const attention_head *head, const backward_operands *o, int64_t first, float scale,
+                        uint16_t *gradient)
 {
     for (int64_t row = 0; row < block_rows(head, first); row++)
         store_row(head->head_dim, o->block + row * o->width, scale,
@@ -410,7 +408,7 @@ static void store_block(const tdm_attention_head *head, const backward_operands 
 }
 
 /* dQ of 32 queries; leaves their part of P^T and dS^T. */
-static void query_block(const tdm_attention_head *head, backward_operands *o, int64_t count, int64_t query)
+static void query_block(const attention_head *head, backward_operands *o, int64_t count, int64_t query)
 {
     for (int64_t h = 0; h < count; h++) {
         const int64_t keys = block_keys(&head[h], query), width = o[h].width, at = query * width;
@@ -431,7 +429,7 @@ static void query_block(const tdm_attention_head *head, backward_operands *o, in
 }
 
 /* block[32 keys][width] = left[32 keys][queries] · right[queries][width] */
-static void multiply_keys(const tdm_attention_head *head, const backward_operands *o, int64_t key,
+static void multiply_keys(const attention_head *head, const backward_operands *o, int64_t key,
                           const uint16_t *left, const uint32_t *right)
 {
     int64_t first = head->causal ? key : 0; /* earlier queries do not see these keys */
@@ -440,7 +438,7 @@ static void multiply_keys(const tdm_attention_head *head, const backward_operand
 }
 
 /* dV and dK of 32 keys */
-static void key_block(const tdm_attention_head *head, backward_operands *o, int64_t count, int64_t key)
+static void key_block(const attention_head *head, backward_operands *o, int64_t count, int64_t key)
 {
     for (int64_t h = 0; h < count; h++) multiply_keys(&head[h], &o[h], key, o[h].pt, o[h].dout_pairs);
     for (int64_t h = 0; h < count; h++) store_block(&head[h], &o[h], key, 1.0f, head[h].dv);
@@ -448,9 +446,9 @@ static void key_block(const tdm_attention_head *head, backward_operands *o, int6
     for (int64_t h = 0; h < count; h++) store_block(&head[h], &o[h], key, head[h].scale, head[h].dk);
 }
 
-void tdm_attention_amx_backward(const tdm_attention_head *head, int64_t count, void *scratch)
+void attention_amx_backward(const attention_head *head, int64_t count, void *scratch)
 {
-    backward_operands o[TDM_AMX_MAX_HEADS];
+    backward_operands o[AMX_MAX_HEADS];
     unsigned char *at = scratch;
     for (int64_t h = 0; h < count; h++) {
         take_backward(&head[h], &at, &o[h]);

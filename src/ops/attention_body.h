@@ -1,7 +1,7 @@
 /* Attention of one (sequence, head), forward and backward; part of kernels_body.h.
  *
  * q, k and v of the head are converted to f32 in the thread's scratch, once. Queries go in blocks of
- * TDM_ATTENTION_QUERIES, keys in blocks of TDM_ATTENTION_KEYS, so that a block of scores stays in the
+ * ATTENTION_QUERIES, keys in blocks of ATTENTION_KEYS, so that a block of scores stays in the
  * second-level cache for any sequence length. Forward keeps a running maximum and sum per row (Milakov and
  * Gimelshein, "Online normalizer calculation for softmax", 2018); backward recomputes the probabilities from
  * the log-sum-exp (Dao et al., "FlashAttention", 2022). */
@@ -14,7 +14,7 @@ enum {
     VECTOR = KERNEL_VECTOR_BYTES / 4,
     TILE_ROWS = 6,
     TILE_VECTORS = KERNEL_VECTOR_BYTES == 64 ? 4 : 2, /* 24 of 32, or 12 of 16 registers accumulate */
-    LANES = TDM_VECTOR_PAD                            /* scratch rows are multiples of this */
+    LANES = VECTOR_PAD                                /* scratch rows are multiples of this */
 };
 
 /* A[row][k] is a[row·row_step + k·k_step]. */
@@ -96,7 +96,7 @@ INLINE void load_rows(int dtype, int64_t rows, int64_t width, int64_t from_step,
 {
     for (int64_t row = 0; row < rows; row++) {
         float *to_row = to + row * step;
-        const void *from_row = tdm_act_at(dtype, from, row * from_step);
+        const void *from_row = act_at(dtype, from, row * from_step);
 #pragma omp simd
         for (int64_t i = 0; i < width; i++) to_row[i] = act_get(dtype, from_row, i) * scale;
         for (int64_t i = width; i < step; i++) to_row[i] = 0.0f;
@@ -136,7 +136,7 @@ INLINE void store_rows(int dtype, int64_t rows, int64_t width, int64_t step, con
 {
     for (int64_t row = 0; row < rows; row++) {
         const float *from_row = from + row * step;
-        void *to_row = tdm_act_at_mutable(dtype, to, row * to_step);
+        void *to_row = act_at_mutable(dtype, to, row * to_step);
 #pragma omp simd
         for (int64_t i = 0; i < width; i++) act_set(dtype, to_row, i, from_row[i] * scale);
     }
@@ -145,7 +145,7 @@ INLINE void store_rows(int dtype, int64_t rows, int64_t width, int64_t step, con
 /* Queries of every block but the last, which may be smaller: blocks of about one size, in whole tiles. */
 INLINE int64_t block_queries(int64_t length)
 {
-    const int64_t blocks = (length + TDM_ATTENTION_QUERIES - 1) / TDM_ATTENTION_QUERIES;
+    const int64_t blocks = (length + ATTENTION_QUERIES - 1) / ATTENTION_QUERIES;
     return tdm_round_up((length + blocks - 1) / blocks, TILE_ROWS);
 }
 
@@ -157,17 +157,16 @@ INLINE int64_t visible_keys(bool causal, int64_t query, int64_t key, int64_t key
     return seen < 0 ? 0 : seen < keys ? seen : keys;
 }
 
-/* scores[queries][TDM_ATTENTION_KEYS] = q · kt, as far as the last query of each tile of rows sees. */
-static void score_block(const tdm_attention_head *head, int64_t query, int64_t queries, int64_t key,
-                        int64_t keys, const float *q, int64_t q_step, const float *kt, int64_t kt_step,
-                        float *scores)
+/* scores[queries][ATTENTION_KEYS] = q · kt, as far as the last query of each tile of rows sees. */
+static void score_block(const attention_head *head, int64_t query, int64_t queries, int64_t key, int64_t keys,
+                        const float *q, int64_t q_step, const float *kt, int64_t kt_step, float *scores)
 {
     for (int64_t row = 0; row < queries; row += TILE_ROWS) {
         int64_t rows = tdm_min_i64(TILE_ROWS, queries - row);
         int64_t seen = visible_keys(head->causal, query + row + rows - 1, key, keys);
         tile_left left = {q + row * q_step, q_step, 1};
-        row_tile(rows, seen, head->head_dim, left, kt + key, kt_step, scores + row * TDM_ATTENTION_KEYS,
-                 TDM_ATTENTION_KEYS, false);
+        row_tile(rows, seen, head->head_dim, left, kt + key, kt_step, scores + row * ATTENTION_KEYS,
+                 ATTENTION_KEYS, false);
     }
 }
 
@@ -205,16 +204,16 @@ typedef struct forward_scratch {
     float *kt, *v;         /* [head_dim][kt_step], [S][step] */
     float *q, *out;        /* [queries][step] */
     float *scores;         /* [queries][keys] */
-    float largest[TDM_ATTENTION_QUERIES], sum[TDM_ATTENTION_QUERIES];
+    float largest[ATTENTION_QUERIES], sum[ATTENTION_QUERIES];
 } forward_scratch;
 
 /* Turns a block of scores into unnormalised probabilities and rescales what earlier blocks left. */
-static void online_softmax(const tdm_attention_head *head, int64_t query, int64_t queries, int64_t key,
+static void online_softmax(const attention_head *head, int64_t query, int64_t queries, int64_t key,
                            int64_t keys, forward_scratch *s)
 {
     int64_t width = tdm_round_up(keys, LANES);
     for (int64_t row = 0; row < queries; row++) {
-        float *p = s->scores + row * TDM_ATTENTION_KEYS;
+        float *p = s->scores + row * ATTENTION_KEYS;
         int64_t seen = visible_keys(head->causal, query + row, key, keys);
         if (seen == 0) {
             memset(p, 0, sizeof(float) * (size_t)width);
@@ -235,18 +234,17 @@ static void online_softmax(const tdm_attention_head *head, int64_t query, int64_
     }
 }
 
-static void forward_queries(const tdm_attention_head *head, int64_t query, int64_t queries,
-                            forward_scratch *s)
+static void forward_queries(const attention_head *head, int64_t query, int64_t queries, forward_scratch *s)
 {
     int64_t key_end = head->causal ? query + queries : head->length;
-    for (int64_t key = 0; key < key_end; key += TDM_ATTENTION_KEYS) {
-        int64_t keys = tdm_min_i64(TDM_ATTENTION_KEYS, key_end - key);
+    for (int64_t key = 0; key < key_end; key += ATTENTION_KEYS) {
+        int64_t keys = tdm_min_i64(ATTENTION_KEYS, key_end - key);
         score_block(head, query, queries, key, keys, s->q, s->step, s->kt, s->kt_step, s->scores);
         online_softmax(head, query, queries, key, keys, s);
         for (int64_t row = 0; row < queries; row += TILE_ROWS) {
             int64_t rows = tdm_min_i64(TILE_ROWS, queries - row);
             int64_t seen = visible_keys(head->causal, query + row + rows - 1, key, keys);
-            tile_left left = {s->scores + row * TDM_ATTENTION_KEYS, TDM_ATTENTION_KEYS, 1};
+            tile_left left = {s->scores + row * ATTENTION_KEYS, ATTENTION_KEYS, 1};
             row_tile(rows, s->step, seen, left, s->v + key * s->step, s->step, s->out + row * s->step,
                      s->step, key > 0);
         }
@@ -260,16 +258,16 @@ INLINE float *take_floats(float **at, int64_t count)
     return taken;
 }
 
-INLINE void attention_forward_typed(int dtype, const tdm_attention_head *head, void *scratch)
+INLINE void attention_forward_typed(int dtype, const attention_head *head, void *scratch)
 {
     forward_scratch s = {.step = tdm_round_up(head->head_dim, LANES),
                          .kt_step = tdm_round_up(head->length, LANES)};
     float *at = scratch;
     s.kt = take_floats(&at, head->head_dim * s.kt_step);
     s.v = take_floats(&at, head->length * s.step);
-    s.q = take_floats(&at, TDM_ATTENTION_QUERIES * s.step);
-    s.out = take_floats(&at, TDM_ATTENTION_QUERIES * s.step);
-    s.scores = take_floats(&at, TDM_ATTENTION_QUERIES * TDM_ATTENTION_KEYS);
+    s.q = take_floats(&at, ATTENTION_QUERIES * s.step);
+    s.out = take_floats(&at, ATTENTION_QUERIES * s.step);
+    s.scores = take_floats(&at, ATTENTION_QUERIES * ATTENTION_KEYS);
     load_rows(dtype, head->length, head->head_dim, head->qkv_step, head->k, 1.0f, s.step, s.v);
     transpose_rows(head->length, head->head_dim, s.step, s.v, s.kt_step, s.kt);
     load_rows(dtype, head->length, head->head_dim, head->qkv_step, head->v, 1.0f, s.step, s.v);
@@ -277,17 +275,17 @@ INLINE void attention_forward_typed(int dtype, const tdm_attention_head *head, v
     for (int64_t query = 0; query < head->length; query += step) {
         int64_t queries = tdm_min_i64(step, head->length - query);
         load_rows(dtype, queries, head->head_dim, head->qkv_step,
-                  tdm_act_at(dtype, head->q, query * head->qkv_step), head->scale, s.step, s.q);
+                  act_at(dtype, head->q, query * head->qkv_step), head->scale, s.step, s.q);
         forward_queries(head, query, queries, &s);
         for (int64_t row = 0; row < queries; row++) {
             head->lse[query + row] = s.largest[row] + logf(s.sum[row]);
             store_rows(dtype, 1, head->head_dim, s.step, s.out + row * s.step, 1.0f / s.sum[row],
-                       head->out_step, tdm_act_at_mutable(dtype, head->out, (query + row) * head->out_step));
+                       head->out_step, act_at_mutable(dtype, head->out, (query + row) * head->out_step));
         }
     }
 }
 
-static void attention_forward(const tdm_attention_head *head, void *scratch)
+static void attention_forward(const attention_head *head, void *scratch)
 {
     BY_DTYPE(head->dtype, attention_forward_typed(DTYPE, head, scratch));
 }
@@ -302,7 +300,7 @@ typedef struct backward_scratch {
 } backward_scratch;
 
 /* p = exp(q·kt - lse), ds = p∘(dout·vt - delta), both zero where a query sees no key. */
-static void probability_block(const tdm_attention_head *head, int64_t query, int64_t queries, int64_t key,
+static void probability_block(const attention_head *head, int64_t query, int64_t queries, int64_t key,
                               int64_t keys, backward_scratch *s)
 {
     int64_t width = tdm_round_up(keys, LANES);
@@ -310,8 +308,8 @@ static void probability_block(const tdm_attention_head *head, int64_t query, int
     score_block(head, query, queries, key, keys, s->dout + query * s->step, s->step, s->vt, s->kt_step,
                 s->ds);
     for (int64_t row = 0; row < queries; row++) {
-        float *p = s->p + row * TDM_ATTENTION_KEYS;
-        float *ds = s->ds + row * TDM_ATTENTION_KEYS;
+        float *p = s->p + row * ATTENTION_KEYS;
+        float *ds = s->ds + row * ATTENTION_KEYS;
         int64_t seen = visible_keys(head->causal, query + row, key, keys);
         (void)exp_row(seen, width, head->lse[query + row], p);
         for (int64_t j = seen; j < width; j++) ds[j] = 0.0f;
@@ -325,7 +323,7 @@ static void probability_block(const tdm_attention_head *head, int64_t query, int
 }
 
 /* dv += p^T·dout, dk += ds^T·q (rows: keys), dq += ds·k (rows: queries) */
-static void gradient_block(const tdm_attention_head *head, int64_t query, int64_t queries, int64_t key,
+static void gradient_block(const attention_head *head, int64_t query, int64_t queries, int64_t key,
                            int64_t keys, bool first_queries, backward_scratch *s)
 {
     for (int64_t row = 0; row < keys; row += TILE_ROWS) {
@@ -333,22 +331,22 @@ static void gradient_block(const tdm_attention_head *head, int64_t query, int64_
         int64_t skip = head->causal ? tdm_max_i64(0, key + row - query) : 0; /* queries before these keys */
         skip = tdm_min_i64(skip, queries);
         const float *q = s->q + (query + skip) * s->step, *dout = s->dout + (query + skip) * s->step;
-        int64_t at = skip * TDM_ATTENTION_KEYS + row;
-        row_tile(rows, s->step, queries - skip, (tile_left){s->p + at, 1, TDM_ATTENTION_KEYS}, dout, s->step,
+        int64_t at = skip * ATTENTION_KEYS + row;
+        row_tile(rows, s->step, queries - skip, (tile_left){s->p + at, 1, ATTENTION_KEYS}, dout, s->step,
                  s->dv + row * s->step, s->step, !first_queries);
-        row_tile(rows, s->step, queries - skip, (tile_left){s->ds + at, 1, TDM_ATTENTION_KEYS}, q, s->step,
+        row_tile(rows, s->step, queries - skip, (tile_left){s->ds + at, 1, ATTENTION_KEYS}, q, s->step,
                  s->dk + row * s->step, s->step, !first_queries);
     }
     for (int64_t row = 0; row < queries; row += TILE_ROWS) {
         int64_t rows = tdm_min_i64(TILE_ROWS, queries - row);
         int64_t seen = visible_keys(head->causal, query + row + rows - 1, key, keys);
-        tile_left left = {s->ds + row * TDM_ATTENTION_KEYS, TDM_ATTENTION_KEYS, 1};
+        tile_left left = {s->ds + row * ATTENTION_KEYS, ATTENTION_KEYS, 1};
         row_tile(rows, s->step, seen, left, s->k + key * s->step, s->step, s->dq + (query + row) * s->step,
                  s->step, key > 0);
     }
 }
 
-INLINE void load_backward(int dtype, const tdm_attention_head *head, void *scratch, backward_scratch *s)
+INLINE void load_backward(int dtype, const attention_head *head, void *scratch, backward_scratch *s)
 {
     int64_t length = head->length, head_dim = head->head_dim, step = s->step;
     float *at = scratch;
@@ -359,10 +357,10 @@ INLINE void load_backward(int dtype, const tdm_attention_head *head, void *scrat
     s->kt = take_floats(&at, head_dim * s->kt_step);
     s->vt = take_floats(&at, head_dim * s->kt_step);
     s->delta = take_floats(&at, length);
-    s->dk = take_floats(&at, TDM_ATTENTION_KEYS * step);
-    s->dv = take_floats(&at, TDM_ATTENTION_KEYS * step);
-    s->p = take_floats(&at, TDM_ATTENTION_QUERIES * TDM_ATTENTION_KEYS);
-    s->ds = take_floats(&at, TDM_ATTENTION_QUERIES * TDM_ATTENTION_KEYS);
+    s->dk = take_floats(&at, ATTENTION_KEYS * step);
+    s->dv = take_floats(&at, ATTENTION_KEYS * step);
+    s->p = take_floats(&at, ATTENTION_QUERIES * ATTENTION_KEYS);
+    s->ds = take_floats(&at, ATTENTION_QUERIES * ATTENTION_KEYS);
     load_rows(dtype, length, head_dim, head->qkv_step, head->v, 1.0f, step, s->k);
     transpose_rows(length, head_dim, step, s->k, s->kt_step, s->vt);
     load_rows(dtype, length, head_dim, head->qkv_step, head->k, 1.0f, step, s->k);
@@ -370,7 +368,7 @@ INLINE void load_backward(int dtype, const tdm_attention_head *head, void *scrat
     load_rows(dtype, length, head_dim, head->qkv_step, head->q, head->scale, step, s->q);
     load_rows(dtype, length, head_dim, head->out_step, head->dout, 1.0f, step, s->dout);
     for (int64_t row = 0; row < length; row++) { /* delta = dout·out = sum_j p_j dp_j */
-        const void *out = tdm_act_at(dtype, head->out, row * head->out_step);
+        const void *out = act_at(dtype, head->out, row * head->out_step);
         const float *dout = s->dout + row * step;
         float delta = 0.0f;
 #pragma omp simd reduction(+ : delta)
@@ -379,14 +377,14 @@ INLINE void load_backward(int dtype, const tdm_attention_head *head, void *scrat
     }
 }
 
-INLINE void attention_backward_typed(int dtype, const tdm_attention_head *head, void *scratch)
+INLINE void attention_backward_typed(int dtype, const attention_head *head, void *scratch)
 {
     int64_t length = head->length, head_dim = head->head_dim;
     backward_scratch s = {.step = tdm_round_up(head_dim, LANES), .kt_step = tdm_round_up(length, LANES)};
     load_backward(dtype, head, scratch, &s);
     const int64_t step = block_queries(length);
-    for (int64_t key = 0; key < length; key += TDM_ATTENTION_KEYS) {
-        int64_t keys = tdm_min_i64(TDM_ATTENTION_KEYS, length - key);
+    for (int64_t key = 0; key < length; key += ATTENTION_KEYS) {
+        int64_t keys = tdm_min_i64(ATTENTION_KEYS, length - key);
         int64_t first = head->causal ? key / step * step : 0;
         for (int64_t query = first; query < length; query += step) {
             int64_t queries = tdm_min_i64(step, length - query);
@@ -394,14 +392,14 @@ INLINE void attention_backward_typed(int dtype, const tdm_attention_head *head, 
             gradient_block(head, query, queries, key, keys, query == first, &s);
         }
         store_rows(dtype, keys, head_dim, s.step, s.dk, 1.0f, head->qkv_step,
-                   tdm_act_at_mutable(dtype, head->dk, key * head->qkv_step));
+                   act_at_mutable(dtype, head->dk, key * head->qkv_step));
         store_rows(dtype, keys, head_dim, s.step, s.dv, 1.0f, head->qkv_step,
-                   tdm_act_at_mutable(dtype, head->dv, key * head->qkv_step));
+                   act_at_mutable(dtype, head->dv, key * head->qkv_step));
     }
     store_rows(dtype, length, head_dim, s.step, s.dq, head->scale, head->qkv_step, head->dq);
 }
 
-static void attention_backward(const tdm_attention_head *head, void *scratch)
+static void attention_backward(const attention_head *head, void *scratch)
 {
     BY_DTYPE(head->dtype, attention_backward_typed(DTYPE, head, scratch));
 }

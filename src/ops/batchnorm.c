@@ -29,29 +29,29 @@ typedef struct part_scratch {
 static part_scratch scratch_of(const tdm_ops *ops, int thread, int64_t width)
 {
     const size_t doubles = sizeof(double) * 2 * (size_t)width, floats = sizeof(float) * 2 * (size_t)width;
-    unsigned char *base = tdm_ops_scratch(ops, thread, doubles + 2 * floats);
+    unsigned char *base = ops_scratch(ops, thread, doubles + 2 * floats);
     return (part_scratch){(double *)(void *)base, (float *)(void *)(base + doubles),
                           (float *)(void *)(base + doubles + floats)};
 }
 
 static void run_block(const pass *p, int64_t row, int64_t rows, float *sums)
 {
-    const tdm_kernels *kernels = p->ops->kernels;
+    const ops_kernels *kernels = p->ops->kernels;
     const tdm_dtype dtype = p->ops->dtype;
     const int64_t at = row * p->width;
-    const void *x = tdm_act_at(dtype, p->x, at), *dy = p->dy ? tdm_act_at(dtype, p->dy, at) : NULL;
+    const void *x = act_at(dtype, p->x, at), *dy = p->dy ? act_at(dtype, p->dy, at) : NULL;
     if (sums && !dy) kernels->batchnorm_sums(dtype, rows, p->width, x, p->centre, sums);
     if (sums && dy) kernels->batchnorm_backward_sums(dtype, rows, p->width, x, dy, p->norm, p->relu, sums);
     if (p->dx)
         kernels->batchnorm_backward_data(dtype, rows, p->width, x, dy, p->norm, p->relu, p->slope, p->offset,
-                                         tdm_act_at_mutable(dtype, p->dx, at));
+                                         act_at_mutable(dtype, p->dx, at));
 }
 
 /* sum NULL: no sums */
 static void run_pass(const pass *p, int64_t t, double *sum)
 {
     const int64_t width = p->width;
-    const int parts = tdm_ops_threads_for(p->ops, t, width * 12);
+    const int parts = ops_threads_for(p->ops, t, width * 12);
 #pragma omp parallel for num_threads(parts) schedule(static)
     for (int part = 0; part < parts; part++) {
         const part_scratch s = scratch_of(p->ops, part, width);
@@ -74,11 +74,11 @@ static void run_pass(const pass *p, int64_t t, double *sum)
 /* Differences from the first row are summed, so that a large mean costs no digits of the variance. */
 void tdm_batchnorm_sums(tdm_ops *ops, int64_t t, int64_t width, const void *x, double *sum)
 {
-    const double start = tdm_op_begin();
+    const double start = op_begin();
     float *centre = scratch_of(ops, 0, width).extra;
     for (int64_t i = 0; i < width; i++)
         centre[i] = t == 0                   ? 0.0f
-                    : ops->dtype == TDM_BF16 ? tdm_bf16_value_ref(((const uint16_t *)x)[i])
+                    : ops->dtype == TDM_BF16 ? bf16_value_ref(((const uint16_t *)x)[i])
                                              : ((const float *)x)[i];
     const pass p = {.ops = ops, .width = width, .x = x, .centre = centre};
     run_pass(&p, t, sum);
@@ -87,7 +87,7 @@ void tdm_batchnorm_sums(tdm_ops *ops, int64_t t, int64_t width, const void *x, d
         sum[width + i] += c * (2.0 * sum[i] + n * c);
         sum[i] += n * c;
     }
-    tdm_op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
+    op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
 }
 
 void tdm_batchnorm_prepare(int64_t width, const float *mean, const float *variance, const float *gamma,
@@ -105,26 +105,25 @@ void tdm_batchnorm_prepare(int64_t width, const float *mean, const float *varian
 void tdm_batchnorm_forward(tdm_ops *ops, int64_t t, int64_t width, const void *x, const tdm_batchnorm *norm,
                            const void *residual, bool relu, void *y)
 {
-    const double start = tdm_op_begin();
-    const int parts = tdm_ops_threads_for(ops, t, width * 8);
+    const double start = op_begin();
+    const int parts = ops_threads_for(ops, t, width * 8);
 #pragma omp parallel for num_threads(parts) schedule(static)
     for (int part = 0; part < parts; part++) {
         const int64_t row = tdm_part_begin(t, parts, part), at = row * width;
-        ops->kernels->batchnorm_forward(ops->dtype, tdm_part_begin(t, parts, part + 1) - row, width,
-                                        tdm_act_at(ops->dtype, x, at), norm,
-                                        residual ? tdm_act_at(ops->dtype, residual, at) : NULL, relu,
-                                        tdm_act_at_mutable(ops->dtype, y, at));
+        ops->kernels->batchnorm_forward(
+            ops->dtype, tdm_part_begin(t, parts, part + 1) - row, width, act_at(ops->dtype, x, at), norm,
+            residual ? act_at(ops->dtype, residual, at) : NULL, relu, act_at_mutable(ops->dtype, y, at));
     }
-    tdm_op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
+    op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
 }
 
 void tdm_batchnorm_backward_sums(tdm_ops *ops, int64_t t, int64_t width, const void *x, const void *dy,
                                  const tdm_batchnorm *norm, bool relu, double *sum)
 {
-    const double start = tdm_op_begin();
+    const double start = op_begin();
     const pass p = {.ops = ops, .width = width, .x = x, .dy = dy, .norm = norm, .relu = relu};
     run_pass(&p, t, sum);
-    tdm_op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
+    op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
 }
 
 /* slope[width], and offset[width] behind it, in the first thread's scratch */
@@ -154,36 +153,36 @@ void tdm_batchnorm_backward_data(tdm_ops *ops, int64_t t, int64_t width, const v
                                  const tdm_batchnorm *norm, bool relu, const double *sum, double count,
                                  void *dx)
 {
-    const double start = tdm_op_begin();
+    const double start = op_begin();
     float *slope = slope_and_offset(ops, width), *offset = slope + width;
     for (int64_t i = 0; i < width; i++) {
         slope[i] = (float)(-(double)norm->scale[i] * norm->rstd[i] * sum[width + i] / count);
         offset[i] = (float)(-(double)norm->scale[i] * sum[i] / count);
     }
     backward_pass(ops, t, width, x, dy, norm, relu, NULL, dx);
-    tdm_op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
+    op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
 }
 
 void tdm_batchnorm_backward_fixed(tdm_ops *ops, int64_t t, int64_t width, const void *x, const void *dy,
                                   const tdm_batchnorm *norm, bool relu, double *sum, void *dx)
 {
-    const double start = tdm_op_begin();
+    const double start = op_begin();
     memset(slope_and_offset(ops, width), 0, sizeof(float) * 2 * (size_t)width);
     backward_pass(ops, t, width, x, dy, norm, relu, sum, dx);
-    tdm_op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
+    op_end(ops, TDM_OP_BATCHNORM, start, 0.0);
 }
 
 void tdm_residual_backward(tdm_ops *ops, int64_t n, const void *y, const void *da, const void *db, void *dx)
 {
-    const double start = tdm_op_begin();
+    const double start = op_begin();
     const tdm_dtype dtype = ops->dtype;
-    const int parts = tdm_ops_threads_for(ops, n, 8);
+    const int parts = ops_threads_for(ops, n, 8);
 #pragma omp parallel for num_threads(parts) schedule(static)
     for (int part = 0; part < parts; part++) {
         const int64_t begin = tdm_part_begin(n, parts, part), end = tdm_part_begin(n, parts, part + 1);
-        ops->kernels->residual_backward(
-            dtype, end - begin, tdm_act_at(dtype, y, begin), tdm_act_at(dtype, da, begin),
-            db ? tdm_act_at(dtype, db, begin) : NULL, tdm_act_at_mutable(dtype, dx, begin));
+        ops->kernels->residual_backward(dtype, end - begin, act_at(dtype, y, begin), act_at(dtype, da, begin),
+                                        db ? act_at(dtype, db, begin) : NULL,
+                                        act_at_mutable(dtype, dx, begin));
     }
-    tdm_op_end(ops, TDM_OP_ACTIVATION, start, 0.0);
+    op_end(ops, TDM_OP_ACTIVATION, start, 0.0);
 }

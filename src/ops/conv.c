@@ -9,7 +9,7 @@ enum { CACHED_SIZES = 4 }; /* batch sizes remembered; then the oldest is replace
 typedef struct conv_work {
     dnnl_primitive_t primitive, reorder; /* reorder: packs the weights, or adds the packed gradient */
     dnnl_memory_t from, to;              /* activations read (src, or dst of a gradient) and the other side */
-    tdm_md packed;
+    ops_md packed;
     dnnl_memory_t packed_memory;
     void *data;
     int64_t loaded; /* which load `data` holds */
@@ -17,14 +17,14 @@ typedef struct conv_work {
 
 typedef struct conv_size {
     int64_t n;
-    conv_work work[TDM_CONV_WAYS];
+    conv_work work[CONV_WAYS];
 } conv_size;
 
 struct tdm_conv {
     tdm_ops *ops;
     int64_t in, out, kernel, height, width;
     tdm_linear *linear; /* kernel 1: everything below is unused */
-    tdm_md plain;       /* [out][in][kernel][kernel] f32 */
+    ops_md plain;       /* [out][in][kernel][kernel] f32 */
     dnnl_memory_t plain_memory;
     const float *weight;
     int64_t loads;
@@ -49,11 +49,11 @@ tdm_status tdm_conv_create(tdm_ops *ops, int64_t in, int64_t out, int64_t kernel
     c->width = width;
     if (kernel == 1) {
         TDM_TRY(tdm_linear_create(ops, in, out, false, false, &c->linear));
-        tdm_linear_count_as(c->linear, TDM_OP_CONV_FORWARD, TDM_OP_CONV_DATA, TDM_OP_CONV_WEIGHT);
+        linear_count_as(c->linear, TDM_OP_CONV_FORWARD, TDM_OP_CONV_DATA, TDM_OP_CONV_WEIGHT);
         return TDM_OK;
     }
-    TDM_TRY(tdm_md_kernel(&c->plain, out, in, kernel, false, dnnl_f32));
-    return tdm_dnnl_memory(ops->dnnl->engine, &c->plain, DNNL_MEMORY_NONE, &c->plain_memory);
+    TDM_TRY(ops_md_kernel(&c->plain, out, in, kernel, false, dnnl_f32));
+    return ops_dnnl_memory(ops->dnnl->engine, &c->plain, DNNL_MEMORY_NONE, &c->plain_memory);
 }
 
 static void destroy_work(conv_work *w)
@@ -63,7 +63,7 @@ static void destroy_work(conv_work *w)
     if (w->from) dnnl_memory_destroy(w->from);
     if (w->to) dnnl_memory_destroy(w->to);
     if (w->packed_memory) dnnl_memory_destroy(w->packed_memory);
-    tdm_md_destroy(&w->packed);
+    ops_md_destroy(&w->packed);
     tdm_free(w->data);
     *w = (conv_work){0};
 }
@@ -74,9 +74,9 @@ void tdm_conv_destroy(tdm_conv **conv)
     if (!c) return;
     tdm_linear_destroy(&c->linear);
     for (int i = 0; i < CACHED_SIZES; i++)
-        for (int way = 0; way < TDM_CONV_WAYS; way++) destroy_work(&c->size[i].work[way]);
+        for (int way = 0; way < CONV_WAYS; way++) destroy_work(&c->size[i].work[way]);
     if (c->plain_memory) dnnl_memory_destroy(c->plain_memory);
-    tdm_md_destroy(&c->plain);
+    ops_md_destroy(&c->plain);
     tdm_free(c);
     *conv = NULL;
 }
@@ -89,39 +89,39 @@ tdm_status tdm_conv_load(tdm_conv *c, const float *weight, bool with_backward)
 }
 
 /* The primitive of a direction; oneDNN chooses the layout of the weights. */
-static tdm_status make_primitive(tdm_conv *c, tdm_conv_way way, int64_t n, conv_work *w)
+static tdm_status make_primitive(tdm_conv *c, conv_way way, int64_t n, conv_work *w)
 {
     const dnnl_data_type_t act = c->ops->dtype == TDM_BF16 ? dnnl_bf16 : dnnl_f32;
     const dnnl_engine_t engine = c->ops->dnnl->engine;
-    tdm_md src = {0}, dst = {0}, weights = {0}, gradient = {0};
-    tdm_status status = tdm_md_images(&src, n, c->in, c->height, c->width, act);
-    if (status == TDM_OK) status = tdm_md_images(&dst, n, c->out, c->height, c->width, act);
-    if (status == TDM_OK) status = tdm_md_kernel(&weights, c->out, c->in, c->kernel, true, act);
-    if (status == TDM_OK) status = tdm_md_kernel(&gradient, c->out, c->in, c->kernel, true, dnnl_f32);
+    ops_md src = {0}, dst = {0}, weights = {0}, gradient = {0};
+    tdm_status status = ops_md_images(&src, n, c->in, c->height, c->width, act);
+    if (status == TDM_OK) status = ops_md_images(&dst, n, c->out, c->height, c->width, act);
+    if (status == TDM_OK) status = ops_md_kernel(&weights, c->out, c->in, c->kernel, true, act);
+    if (status == TDM_OK) status = ops_md_kernel(&gradient, c->out, c->in, c->kernel, true, dnnl_f32);
     if (status == TDM_OK)
-        status = tdm_dnnl_conv(engine, way, &src, way == TDM_CONV_WEIGHT ? &gradient : &weights, &weights,
-                               &dst, c->kernel / 2, &w->primitive, &w->packed);
-    const tdm_md *from = way == TDM_CONV_DATA ? &dst : &src, *to = way == TDM_CONV_DATA ? &src : &dst;
-    if (status == TDM_OK) status = tdm_dnnl_memory(engine, from, DNNL_MEMORY_NONE, &w->from);
-    if (status == TDM_OK) status = tdm_dnnl_memory(engine, to, DNNL_MEMORY_NONE, &w->to);
-    tdm_md_destroy(&src);
-    tdm_md_destroy(&dst);
-    tdm_md_destroy(&weights);
-    tdm_md_destroy(&gradient);
+        status = ops_dnnl_conv(engine, way, &src, way == CONV_WEIGHT ? &gradient : &weights, &weights, &dst,
+                               c->kernel / 2, &w->primitive, &w->packed);
+    const ops_md *from = way == CONV_DATA ? &dst : &src, *to = way == CONV_DATA ? &src : &dst;
+    if (status == TDM_OK) status = ops_dnnl_memory(engine, from, DNNL_MEMORY_NONE, &w->from);
+    if (status == TDM_OK) status = ops_dnnl_memory(engine, to, DNNL_MEMORY_NONE, &w->to);
+    ops_md_destroy(&src);
+    ops_md_destroy(&dst);
+    ops_md_destroy(&weights);
+    ops_md_destroy(&gradient);
     return status;
 }
 
-static tdm_status make_work(tdm_conv *c, tdm_conv_way way, int64_t n, conv_work *w)
+static tdm_status make_work(tdm_conv *c, conv_way way, int64_t n, conv_work *w)
 {
     const dnnl_engine_t engine = c->ops->dnnl->engine;
     TDM_TRY(make_primitive(c, way, n, w));
-    TDM_TRY(tdm_alloc(tdm_md_bytes(&w->packed), "packed weights of a convolution", &w->data));
-    TDM_TRY(tdm_dnnl_memory(engine, &w->packed, w->data, &w->packed_memory));
-    if (way == TDM_CONV_WEIGHT) return tdm_dnnl_reorder(engine, &w->packed, &c->plain, true, &w->reorder);
-    return tdm_dnnl_reorder(engine, &c->plain, &w->packed, false, &w->reorder);
+    TDM_TRY(tdm_alloc(ops_md_bytes(&w->packed), "packed weights of a convolution", &w->data));
+    TDM_TRY(ops_dnnl_memory(engine, &w->packed, w->data, &w->packed_memory));
+    if (way == CONV_WEIGHT) return ops_dnnl_reorder(engine, &w->packed, &c->plain, true, &w->reorder);
+    return ops_dnnl_reorder(engine, &c->plain, &w->packed, false, &w->reorder);
 }
 
-static tdm_status find_work(tdm_conv *c, tdm_conv_way way, int64_t n, conv_work **out)
+static tdm_status find_work(tdm_conv *c, conv_way way, int64_t n, conv_work **out)
 {
     conv_size *size = NULL;
     for (int i = 0; i < CACHED_SIZES; i++)
@@ -129,7 +129,7 @@ static tdm_status find_work(tdm_conv *c, tdm_conv_way way, int64_t n, conv_work 
     if (!size) {
         size = &c->size[c->next];
         c->next = (c->next + 1) % CACHED_SIZES;
-        for (int i = 0; i < TDM_CONV_WAYS; i++) destroy_work(&size->work[i]);
+        for (int i = 0; i < CONV_WAYS; i++) destroy_work(&size->work[i]);
         size->n = n;
     }
     *out = &size->work[way];
@@ -143,26 +143,26 @@ static tdm_status execute(tdm_conv *c, dnnl_primitive_t primitive, int arguments
                           const dnnl_exec_arg_t *argument)
 {
     const dnnl_stream_t stream = c->ops->dnnl->stream;
-    TDM_TRY(tdm_dnnl_check(dnnl_primitive_execute(primitive, stream, arguments, argument), "convolution"));
-    return tdm_dnnl_check(dnnl_stream_wait(stream), "convolution");
+    TDM_TRY(ops_dnnl_check(dnnl_primitive_execute(primitive, stream, arguments, argument), "convolution"));
+    return ops_dnnl_check(dnnl_stream_wait(stream), "convolution");
 }
 
 /* oneDNN's handles are not const; sources are only read. */
 static tdm_status point(dnnl_memory_t memory, const void *data)
 {
-    return tdm_dnnl_check(dnnl_memory_set_data_handle(memory, (void *)(uintptr_t)data), "convolution");
+    return ops_dnnl_check(dnnl_memory_set_data_handle(memory, (void *)(uintptr_t)data), "convolution");
 }
 
 static tdm_status pack(tdm_conv *c, conv_work *w)
 {
     TDM_REQUIRE(c->weight, TDM_E_SHAPE, "a convolution is used before its weights are loaded");
     if (w->loaded == c->loads) return TDM_OK;
-    const double start = tdm_op_begin();
+    const double start = op_begin();
     TDM_TRY(point(c->plain_memory, c->weight));
     const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, c->plain_memory}, {DNNL_ARG_TO, w->packed_memory}};
     TDM_TRY(execute(c, w->reorder, 2, arguments));
     w->loaded = c->loads;
-    tdm_op_end(c->ops, TDM_OP_WEIGHT_PACK, start, 0.0);
+    op_end(c->ops, TDM_OP_WEIGHT_PACK, start, 0.0);
     return TDM_OK;
 }
 
@@ -172,28 +172,28 @@ static double conv_flop(const tdm_conv *c, int64_t n)
 }
 
 /* Forward: x to y. Data gradient: dy to dx. */
-static tdm_status run_data(tdm_conv *c, tdm_conv_way way, int64_t n, const void *from, void *to)
+static tdm_status run_data(tdm_conv *c, conv_way way, int64_t n, const void *from, void *to)
 {
     conv_work *w;
     TDM_TRY(find_work(c, way, n, &w));
     TDM_TRY(pack(c, w));
-    const double start = tdm_op_begin();
+    const double start = op_begin();
     TDM_TRY(point(w->from, from));
     TDM_TRY(point(w->to, to));
-    const bool forward = way == TDM_CONV_FORWARD;
+    const bool forward = way == CONV_FORWARD;
     const dnnl_exec_arg_t arguments[] = {{forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_DST, w->from},
                                          {DNNL_ARG_WEIGHTS, w->packed_memory},
                                          {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_SRC, w->to}};
     TDM_TRY(execute(c, w->primitive, 3, arguments));
-    tdm_op_end(c->ops, forward ? TDM_OP_CONV_FORWARD : TDM_OP_CONV_DATA, start, conv_flop(c, n));
+    op_end(c->ops, forward ? TDM_OP_CONV_FORWARD : TDM_OP_CONV_DATA, start, conv_flop(c, n));
     return TDM_OK;
 }
 
 static tdm_status run_weight(tdm_conv *c, int64_t n, const void *x, const void *dy, float *dweight)
 {
     conv_work *w;
-    TDM_TRY(find_work(c, TDM_CONV_WEIGHT, n, &w));
-    const double start = tdm_op_begin();
+    TDM_TRY(find_work(c, CONV_WEIGHT, n, &w));
+    const double start = op_begin();
     TDM_TRY(point(w->from, x));
     TDM_TRY(point(w->to, dy));
     TDM_TRY(point(c->plain_memory, dweight));
@@ -202,7 +202,7 @@ static tdm_status run_weight(tdm_conv *c, int64_t n, const void *x, const void *
     TDM_TRY(execute(c, w->primitive, 3, arguments));
     const dnnl_exec_arg_t sum[] = {{DNNL_ARG_FROM, w->packed_memory}, {DNNL_ARG_TO, c->plain_memory}};
     TDM_TRY(execute(c, w->reorder, 2, sum));
-    tdm_op_end(c->ops, TDM_OP_CONV_WEIGHT, start, conv_flop(c, n));
+    op_end(c->ops, TDM_OP_CONV_WEIGHT, start, conv_flop(c, n));
     return TDM_OK;
 }
 
@@ -210,9 +210,9 @@ tdm_status tdm_conv_forward(tdm_conv *c, int64_t n, const void *x, void *y)
 {
     if (n == 0) return TDM_OK;
     if (c->linear) return tdm_linear_forward(c->linear, n * c->height * c->width, x, y);
-    const int saved = tdm_dnnl_enter(c->ops);
-    const tdm_status status = run_data(c, TDM_CONV_FORWARD, n, x, y);
-    tdm_dnnl_leave(saved);
+    const int saved = ops_dnnl_enter(c->ops);
+    const tdm_status status = run_data(c, CONV_FORWARD, n, x, y);
+    ops_dnnl_leave(saved);
     return status;
 }
 
@@ -220,9 +220,9 @@ tdm_status tdm_conv_backward_data(tdm_conv *c, int64_t n, const void *dy, void *
 {
     if (n == 0) return TDM_OK;
     if (c->linear) return tdm_linear_backward_data(c->linear, n * c->height * c->width, dy, dx);
-    const int saved = tdm_dnnl_enter(c->ops);
-    const tdm_status status = run_data(c, TDM_CONV_DATA, n, dy, dx);
-    tdm_dnnl_leave(saved);
+    const int saved = ops_dnnl_enter(c->ops);
+    const tdm_status status = run_data(c, CONV_DATA, n, dy, dx);
+    ops_dnnl_leave(saved);
     return status;
 }
 
@@ -231,8 +231,8 @@ tdm_status tdm_conv_backward_weight(tdm_conv *c, int64_t n, const void *x, const
     if (n == 0) return TDM_OK;
     if (c->linear)
         return tdm_linear_backward_weight(c->linear, n * c->height * c->width, x, dy, dweight, NULL);
-    const int saved = tdm_dnnl_enter(c->ops);
+    const int saved = ops_dnnl_enter(c->ops);
     const tdm_status status = run_weight(c, n, x, dy, dweight);
-    tdm_dnnl_leave(saved);
+    ops_dnnl_leave(saved);
     return status;
 }

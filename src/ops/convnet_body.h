@@ -285,7 +285,7 @@ INLINE void softmax_row(int64_t n, float *x)
     for (int64_t i = 0; i < n; i++) x[i] *= scale;
 }
 
-INLINE void pool_attention_forward_typed(int dtype, const tdm_pool_attention *pool)
+INLINE void pool_attention_forward_typed(int dtype, const pool_attention *pool)
 {
     const int64_t width = pool->heads * pool->head_dim, hd = pool->head_dim;
     for (int64_t head = 0; head < pool->heads; head++) {
@@ -302,14 +302,14 @@ INLINE void pool_attention_forward_typed(int dtype, const tdm_pool_attention *po
     }
 }
 
-static void pool_attention_forward(const tdm_pool_attention *pool)
+static void pool_attention_forward(const pool_attention *pool)
 {
     BY_DTYPE(pool->dtype, pool_attention_forward_typed(DTYPE, pool));
 }
 
 /* dv_j = p_j dout, dp_j = dout·v_j, ds_j = p_j (dp_j - sum p dp), dq = scale sum ds_j k_j, dk_j = scale ds_j
  * q */
-INLINE void pool_attention_backward_typed(int dtype, const tdm_pool_attention *pool, float *scratch)
+INLINE void pool_attention_backward_typed(int dtype, const pool_attention *pool, float *scratch)
 {
     const int64_t width = pool->heads * pool->head_dim, hd = pool->head_dim;
     float *ds = scratch, *dq = scratch + pool->length;
@@ -343,7 +343,7 @@ INLINE void pool_attention_backward_typed(int dtype, const tdm_pool_attention *p
     }
 }
 
-static void pool_attention_backward(const tdm_pool_attention *pool, float *scratch)
+static void pool_attention_backward(const pool_attention *pool, float *scratch)
 {
     BY_DTYPE(pool->dtype, pool_attention_backward_typed(DTYPE, pool, scratch));
 }

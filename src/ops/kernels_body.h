@@ -1,6 +1,6 @@
 /* The fused loops. Included once per instruction set by kernels_*.c, which define KERNEL_TABLE, KERNEL_NAME
  * and KERNEL_VECTOR_BYTES. Plain C that the compiler vectorises; `dtype` is a constant after inlining.
- * The contracts of the functions stand at struct tdm_kernels and in tandem/ops.h. */
+ * The contracts of the functions stand at struct ops_kernels and in tandem/ops.h. */
 #include "ops_impl.h"
 
 #include <math.h>
@@ -226,12 +226,11 @@ INLINE void layernorm_forward_typed(int dtype, int64_t rows, int64_t width, cons
     for (int64_t row = 0; row < rows; row++) {
         int64_t at = row * width;
         float *sum_row = branch ? x_out + at : NULL;
-        float sum =
-            residual_sum(dtype, width, x + at, branch ? tdm_act_at(dtype, branch, at) : NULL, sum_row);
+        float sum = residual_sum(dtype, width, x + at, branch ? act_at(dtype, branch, at) : NULL, sum_row);
         if (!y) continue;
         mean[row] = sum / (float)width;
         layernorm_forward_row(dtype, width, branch ? sum_row : x + at, mean[row], gamma, beta,
-                              tdm_act_at_mutable(dtype, y, at), rstd + row);
+                              act_at_mutable(dtype, y, at), rstd + row);
     }
 }
 
@@ -254,7 +253,7 @@ INLINE void layernorm_again_typed(int dtype, int64_t rows, int64_t width, const 
 {
     for (int64_t row = 0; row < rows; row++)
         normalise_row(dtype, width, x + row * width, mean[row], rstd[row], gamma, beta,
-                      tdm_act_at_mutable(dtype, y, row * width));
+                      act_at_mutable(dtype, y, row * width));
 }
 
 static void layernorm_again(tdm_dtype dtype, int64_t rows, int64_t width, const float *x, const float *mean,
@@ -305,9 +304,9 @@ INLINE void layernorm_backward_typed(int dtype, int64_t rows, int64_t width, con
 {
     for (int64_t row = 0; row < rows; row++) {
         int64_t at = row * width;
-        layernorm_backward_row(dtype, width, tdm_act_at(dtype, dy, at), x + at, mean[row], rstd[row], gamma,
-                               add_to_dx, dx + at, dx_act ? tdm_act_at_mutable(dtype, dx_act, at) : NULL,
-                               dgamma, dbeta);
+        layernorm_backward_row(dtype, width, act_at(dtype, dy, at), x + at, mean[row], rstd[row], gamma,
+                               add_to_dx, dx + at, dx_act ? act_at_mutable(dtype, dx_act, at) : NULL, dgamma,
+                               dbeta);
     }
 }
 
@@ -559,9 +558,9 @@ static double sum_squares(int64_t n, const float *x)
     return (sum_a + sum_b) + (sum_c + sum_d);
 }
 
-static void adamw(int64_t n, float *w, const float *g, float *m, float *v, const tdm_adamw_step *step)
+static void adamw(int64_t n, float *w, const float *g, float *m, float *v, const adamw_step *step)
 {
-    const tdm_adamw_step s = *step;
+    const adamw_step s = *step;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float gradient = g[i] * s.grad_scale;
@@ -576,7 +575,7 @@ static void adamw(int64_t n, float *w, const float *g, float *m, float *v, const
 #include "attention_body.h"
 #include "convnet_body.h"
 
-const tdm_kernels KERNEL_TABLE = {
+const ops_kernels KERNEL_TABLE = {
     .name = KERNEL_NAME,
     .f32_to_bf16 = f32_to_bf16,
     .bf16_to_f32 = bf16_to_f32,

@@ -48,12 +48,12 @@ tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bia
     tdm_linear *l = *linear;
     l->ops = ops;
     l->shape = (linear_shape){.in = in, .out = out, .has_bias = has_bias, .transposed = transposed};
-    tdm_linear_count_as(l, TDM_OP_LINEAR_FORWARD, TDM_OP_LINEAR_DATA, TDM_OP_LINEAR_WEIGHT);
+    linear_count_as(l, TDM_OP_LINEAR_FORWARD, TDM_OP_LINEAR_DATA, TDM_OP_LINEAR_WEIGHT);
     TDM_TRY(choose_backend(l));
     return l->backend->create(ops, &l->shape, &l->state);
 }
 
-void tdm_linear_count_as(tdm_linear *l, tdm_op_kind forward, tdm_op_kind data, tdm_op_kind weight)
+void linear_count_as(tdm_linear *l, tdm_op_kind forward, tdm_op_kind data, tdm_op_kind weight)
 {
     l->forward_kind = forward;
     l->data_kind = data;
@@ -75,9 +75,9 @@ static double linear_flop(const tdm_linear *l, int64_t t)
 
 static tdm_status pack(tdm_linear *l)
 {
-    double start = tdm_op_begin();
+    double start = op_begin();
     TDM_TRY(l->backend->pack(l->state, l->weight, l->bias, l->with_backward));
-    tdm_op_end(l->ops, TDM_OP_WEIGHT_PACK, start, 0.0);
+    op_end(l->ops, TDM_OP_WEIGHT_PACK, start, 0.0);
     return TDM_OK;
 }
 
@@ -108,28 +108,28 @@ tdm_status tdm_linear_adamw(tdm_linear *l, const tdm_adamw *rule, float *w, cons
         tdm_adamw_update(l->ops, rule, l->shape.in * l->shape.out, w, g, m, v);
         return pack(l);
     }
-    double start = tdm_op_begin();
-    const tdm_adamw_step constants = tdm_adamw_constants(rule);
+    double start = op_begin();
+    const adamw_step constants = adamw_constants(rule);
     l->backend->update(l->state, &constants, w, g, m, v);
-    tdm_op_end(l->ops, TDM_OP_OPTIMIZER, start, 0.0);
+    op_end(l->ops, TDM_OP_OPTIMIZER, start, 0.0);
     return TDM_OK;
 }
 
 tdm_status tdm_linear_forward(tdm_linear *l, int64_t t, const void *x, void *y)
 {
     if (t == 0) return TDM_OK;
-    double start = tdm_op_begin();
+    double start = op_begin();
     TDM_TRY(l->backend->forward(l->state, t, x, y));
-    tdm_op_end(l->ops, l->forward_kind, start, linear_flop(l, t));
+    op_end(l->ops, l->forward_kind, start, linear_flop(l, t));
     return TDM_OK;
 }
 
 tdm_status tdm_linear_backward_data(tdm_linear *l, int64_t t, const void *dy, void *dx)
 {
     if (t == 0) return TDM_OK;
-    double start = tdm_op_begin();
+    double start = op_begin();
     TDM_TRY(l->backend->backward_data(l->state, t, dy, dx));
-    tdm_op_end(l->ops, l->data_kind, start, linear_flop(l, t));
+    op_end(l->ops, l->data_kind, start, linear_flop(l, t));
     return TDM_OK;
 }
 
@@ -142,12 +142,12 @@ tdm_status tdm_linear_backward_weight(tdm_linear *l, int64_t t, const void *x, c
         if (!add) memset(dweight, 0, sizeof(float) * (size_t)(l->shape.in * l->shape.out));
         return TDM_OK;
     }
-    double start = tdm_op_begin();
+    double start = op_begin();
     if (dweight)
         TDM_TRY(l->backend->backward_weight(l->state, t, x, dy, add, dweight, dbias));
     else if (dbias)
-        tdm_column_sums(l->ops, t, l->shape.out, dy, dbias);
-    tdm_op_end(l->ops, l->weight_kind, start, dweight ? linear_flop(l, t) : 0.0);
+        ops_column_sums(l->ops, t, l->shape.out, dy, dbias);
+    op_end(l->ops, l->weight_kind, start, dweight ? linear_flop(l, t) : 0.0);
     return TDM_OK;
 }
 

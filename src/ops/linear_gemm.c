@@ -98,7 +98,7 @@ static tdm_status pack(void *state, const float *weight, const float *bias, bool
 
 static tdm_status require_scratch(const gemm_linear *l, size_t bytes)
 {
-    TDM_REQUIRE(tdm_ops_scratch(l->ops, 0, bytes), TDM_E_NOMEM,
+    TDM_REQUIRE(ops_scratch(l->ops, 0, bytes), TDM_E_NOMEM,
                 "a linear layer of %lld inputs and %lld outputs needs %zu bytes of scratch a thread",
                 (long long)l->shape.in, (long long)l->shape.out, bytes);
     return TDM_OK;
@@ -138,7 +138,7 @@ static tdm_status backward_weight(void *state, int64_t t, const void *x, const v
 }
 
 /* Panels of rows of the weight, in pieces of columns that stay in L2 from the update to the packing. */
-static void update(void *state, const tdm_adamw_step *step, float *w, const float *g, float *m, float *v)
+static void update(void *state, const adamw_step *step, float *w, const float *g, float *m, float *v)
 {
     enum { PIECE_COLS = 1024 };
     const gemm_linear *l = state;

@@ -27,11 +27,11 @@ typedef struct linear_backend {
     tdm_status (*backward_weight)(void *state, int64_t t, const void *x, const void *dy, bool add,
                                   float *dweight, float *dbias);
     /* Updates the weight that was packed and packs it in the same pass. NULL: one after the other. */
-    void (*update)(void *state, const tdm_adamw_step *step, float *w, const float *g, float *m, float *v);
+    void (*update)(void *state, const adamw_step *step, float *w, const float *g, float *m, float *v);
 } linear_backend;
 
 /* The kinds under which forward, data and weight gradient are counted; TDM_OP_LINEAR_… unless said. */
-void tdm_linear_count_as(tdm_linear *linear, tdm_op_kind forward, tdm_op_kind data, tdm_op_kind weight);
+void linear_count_as(tdm_linear *linear, tdm_op_kind forward, tdm_op_kind data, tdm_op_kind weight);
 
 extern const linear_backend linear_gemm; /* bf16 on CPUs with AMX-BF16, f32 on CPUs with AVX-512 */
 extern const linear_backend linear_dnnl; /* every CPU, dtype and shape */

@@ -19,15 +19,15 @@ static void name_isa(tdm_ops *ops)
     snprintf(ops->isa_name, sizeof(ops->isa_name), "%s%s", tdm_isa_name(ops->cpu.isa), matmul);
 }
 
-static const tdm_kernels *kernels_for(const tdm_cpu *cpu)
+static const ops_kernels *kernels_for(const tdm_cpu *cpu)
 {
 #if defined(__x86_64__)
-    if (cpu->isa == TDM_ISA_AVX512) return &tdm_kernels_avx512;
-    if (cpu->isa == TDM_ISA_AVX2) return &tdm_kernels_avx2;
+    if (cpu->isa == TDM_ISA_AVX512) return &ops_kernels_avx512;
+    if (cpu->isa == TDM_ISA_AVX2) return &ops_kernels_avx2;
 #else
     (void)cpu;
 #endif
-    return &tdm_kernels_generic;
+    return &ops_kernels_generic;
 }
 
 tdm_status tdm_ops_create(tdm_dtype dtype, int threads, tdm_ops **out)
@@ -49,13 +49,13 @@ tdm_status tdm_ops_create(tdm_dtype dtype, int threads, tdm_ops **out)
     TDM_TRY(TDM_ALLOC(threads, &ops->scratch));
     for (int thread = 0; thread < threads; thread++)
         TDM_TRY(tdm_scratch_create(THREAD_SCRATCH_BYTES, &ops->scratch[thread]));
-    return tdm_dnnl_create(&cpu, &ops->dnnl);
+    return ops_dnnl_create(&cpu, &ops->dnnl);
 }
 
 void tdm_ops_destroy(tdm_ops **ops)
 {
     if (!*ops) return;
-    tdm_dnnl_destroy(&(*ops)->dnnl);
+    ops_dnnl_destroy(&(*ops)->dnnl);
     if ((*ops)->scratch)
         for (int thread = 0; thread < (*ops)->threads; thread++)
             tdm_scratch_destroy(&(*ops)->scratch[thread]);
@@ -128,13 +128,13 @@ const char *tdm_op_kind_name(tdm_op_kind kind)
     return kind >= 0 && kind < TDM_OP_KINDS ? names[kind] : "unknown";
 }
 
-void *tdm_ops_scratch(const tdm_ops *ops, int thread, size_t bytes)
+void *ops_scratch(const tdm_ops *ops, int thread, size_t bytes)
 {
     const tdm_scratch *scratch = &ops->scratch[thread];
     return bytes <= scratch->capacity_bytes ? scratch->base : NULL;
 }
 
-int tdm_ops_threads_for(const tdm_ops *ops, int64_t items, int64_t item_work)
+int ops_threads_for(const tdm_ops *ops, int64_t items, int64_t item_work)
 {
     enum { WORTH_A_THREAD = 32768 }; /* bytes or flop: a fork and join takes some microseconds */
     int64_t wanted = items * item_work / WORTH_A_THREAD;
@@ -145,10 +145,10 @@ int tdm_ops_threads_for(const tdm_ops *ops, int64_t items, int64_t item_work)
 /* ---- Conversions ---- */
 /* The context-free ones choose their kernels at first use; every thread would choose the same. They cannot refuse an
  * unknown TANDEM_ISA: whoever called them has been refused before, at the start or by tdm_ops_create. */
-static const tdm_kernels *default_kernels(void)
+static const ops_kernels *default_kernels(void)
 {
-    static const tdm_kernels *chosen;
-    const tdm_kernels *kernels = __atomic_load_n(&chosen, __ATOMIC_ACQUIRE);
+    static const ops_kernels *chosen;
+    const ops_kernels *kernels = __atomic_load_n(&chosen, __ATOMIC_ACQUIRE);
     if (kernels) return kernels;
     tdm_cpu cpu = {.isa = TDM_ISA_GENERIC};
     if (tdm_cpu_detect(&cpu) != TDM_OK) cpu.isa = TDM_ISA_GENERIC;
@@ -185,36 +185,36 @@ static void from_act_part(const tdm_ops *ops, int64_t n, const void *x, float *y
 
 void tdm_to_act(tdm_ops *ops, int64_t n, const float *x, void *y)
 {
-    double start = tdm_op_begin();
-    int threads = tdm_ops_threads_for(ops, n, 6);
+    double start = op_begin();
+    int threads = ops_threads_for(ops, n, 6);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int part = 0; part < threads; part++) {
         int64_t begin = tdm_part_begin(n, threads, part), end = tdm_part_begin(n, threads, part + 1);
-        to_act_part(ops, end - begin, x + begin, tdm_act_at_mutable(ops->dtype, y, begin));
+        to_act_part(ops, end - begin, x + begin, act_at_mutable(ops->dtype, y, begin));
     }
-    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+    op_end(ops, TDM_OP_OTHER, start, 0.0);
 }
 
 void tdm_clear(tdm_ops *ops, int64_t n, float *x)
 {
-    double start = tdm_op_begin();
-    int threads = tdm_ops_threads_for(ops, n, 4);
+    double start = op_begin();
+    int threads = ops_threads_for(ops, n, 4);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int part = 0; part < threads; part++) {
         int64_t begin = tdm_part_begin(n, threads, part), end = tdm_part_begin(n, threads, part + 1);
         ops->kernels->clear(end - begin, x + begin);
     }
-    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+    op_end(ops, TDM_OP_OTHER, start, 0.0);
 }
 
 void tdm_from_act(tdm_ops *ops, int64_t n, const void *x, float *y)
 {
-    double start = tdm_op_begin();
-    int threads = tdm_ops_threads_for(ops, n, 6);
+    double start = op_begin();
+    int threads = ops_threads_for(ops, n, 6);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int part = 0; part < threads; part++) {
         int64_t begin = tdm_part_begin(n, threads, part), end = tdm_part_begin(n, threads, part + 1);
-        from_act_part(ops, end - begin, tdm_act_at(ops->dtype, x, begin), y + begin);
+        from_act_part(ops, end - begin, act_at(ops->dtype, x, begin), y + begin);
     }
-    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+    op_end(ops, TDM_OP_OTHER, start, 0.0);
 }

@@ -4,16 +4,16 @@
 
 #include <string.h>
 
-tdm_status tdm_dnnl_create(const tdm_cpu *cpu, struct tdm_dnnl **out)
+tdm_status ops_dnnl_create(const tdm_cpu *cpu, struct ops_dnnl **out)
 {
-    tdm_dnnl_cap_isa(cpu);
+    ops_dnnl_cap_isa(cpu);
     TDM_TRY(TDM_ALLOC(1, out));
-    TDM_TRY(tdm_dnnl_check(dnnl_engine_create(&(*out)->engine, dnnl_cpu, 0), "engine"));
-    return tdm_dnnl_check(dnnl_stream_create(&(*out)->stream, (*out)->engine, dnnl_stream_default_flags),
+    TDM_TRY(ops_dnnl_check(dnnl_engine_create(&(*out)->engine, dnnl_cpu, 0), "engine"));
+    return ops_dnnl_check(dnnl_stream_create(&(*out)->stream, (*out)->engine, dnnl_stream_default_flags),
                           "stream");
 }
 
-void tdm_dnnl_destroy(struct tdm_dnnl **dnnl)
+void ops_dnnl_destroy(struct ops_dnnl **dnnl)
 {
     if (!*dnnl) return;
     if ((*dnnl)->stream) dnnl_stream_destroy((*dnnl)->stream);
@@ -22,14 +22,14 @@ void tdm_dnnl_destroy(struct tdm_dnnl **dnnl)
     *dnnl = NULL;
 }
 
-int tdm_dnnl_enter(const tdm_ops *ops)
+int ops_dnnl_enter(const tdm_ops *ops)
 {
     int saved = omp_get_max_threads();
     if (saved != ops->threads) omp_set_num_threads(ops->threads);
     return saved;
 }
 
-void tdm_dnnl_leave(int saved_threads)
+void ops_dnnl_leave(int saved_threads)
 {
     if (saved_threads != omp_get_max_threads()) omp_set_num_threads(saved_threads);
 }
@@ -39,7 +39,7 @@ void tdm_dnnl_leave(int saved_threads)
 static bool double_row(tdm_ops *ops, bool transpose_b, int64_t n, int64_t k, float alpha, const float *a,
                        const float *b, int64_t ldb, float beta, float *c, dnnl_status_t *status)
 {
-    float *rows = tdm_ops_scratch(ops, 0, sizeof(float) * (size_t)(2 * (k + n)));
+    float *rows = ops_scratch(ops, 0, sizeof(float) * (size_t)(2 * (k + n)));
     if (!rows) return false;
     float *product = rows + 2 * k;
     memcpy(rows, a, sizeof(float) * (size_t)k);
@@ -54,13 +54,13 @@ tdm_status tdm_gemm(tdm_ops *ops, bool transpose_a, bool transpose_b, int64_t m,
                     float *c, int64_t ldc)
 {
     if (m == 0 || n == 0) return TDM_OK;
-    double start = tdm_op_begin();
-    int saved = tdm_dnnl_enter(ops);
+    double start = op_begin();
+    int saved = ops_dnnl_enter(ops);
     dnnl_status_t status;
     if (m > 1 || transpose_a || !double_row(ops, transpose_b, n, k, alpha, a, b, ldb, beta, c, &status))
         status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb,
                             beta, c, ldc);
-    tdm_dnnl_leave(saved);
-    tdm_op_end(ops, TDM_OP_LOSS, start, 2.0 * (double)m * (double)n * (double)k);
-    return tdm_dnnl_check(status, "sgemm");
+    ops_dnnl_leave(saved);
+    op_end(ops, TDM_OP_LOSS, start, 2.0 * (double)m * (double)n * (double)k);
+    return ops_dnnl_check(status, "sgemm");
 }

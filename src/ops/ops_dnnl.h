@@ -4,15 +4,15 @@
 
 #include "dnnl_compat.h"
 
-struct tdm_dnnl {
+struct ops_dnnl {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
 };
-TDM_CHECKED tdm_status tdm_dnnl_create(const tdm_cpu *cpu, struct tdm_dnnl **dnnl);
-void tdm_dnnl_destroy(struct tdm_dnnl **dnnl);
+TDM_CHECKED tdm_status ops_dnnl_create(const tdm_cpu *cpu, struct ops_dnnl **dnnl);
+void ops_dnnl_destroy(struct ops_dnnl **dnnl);
 
 /* oneDNN takes its thread count from OpenMP's setting for the calling thread: set ours around a call. */
-int tdm_dnnl_enter(const tdm_ops *ops); /* returns the setting to restore */
-void tdm_dnnl_leave(int saved_threads);
+int ops_dnnl_enter(const tdm_ops *ops); /* returns the setting to restore */
+void ops_dnnl_leave(int saved_threads);
 
 #endif

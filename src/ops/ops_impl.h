@@ -8,7 +8,7 @@
 
 /* ---- Fused loops: one serial function per kernel, compiled for several instruction sets ----
  * Rows are dense; "act" pointers have type dtype. Sums are added to their buffers. */
-typedef struct tdm_attention_head {
+typedef struct attention_head {
     tdm_dtype dtype;
     int64_t length;   /* S: rows of the sequence */
     int64_t head_dim; /* hd */
@@ -21,9 +21,9 @@ typedef struct tdm_attention_head {
     float *lse;            /* [S]; written by forward, read by backward */
     const void *dout;      /* act [S][hd]; backward only, and so on */
     void *dq, *dk, *dv;
-} tdm_attention_head;
+} attention_head;
 
-typedef struct tdm_pool_attention { /* of one image */
+typedef struct pool_attention { /* of one image */
     tdm_dtype dtype;
     int64_t length, heads, head_dim;
     float scale;
@@ -31,16 +31,16 @@ typedef struct tdm_pool_attention { /* of one image */
     float *out, *p;        /* [width], [heads][length]; p is read by backward */
     const float *dout;     /* backward only, and so on */
     void *dq, *dk, *dv;
-} tdm_pool_attention;
+} pool_attention;
 
-typedef struct tdm_adamw_step {
+typedef struct adamw_step {
     float grad_scale, keep;           /* keep = 1 - lr·decay */
     float beta1, rest1, beta2, rest2; /* rest = 1 - beta, rounded once */
     float step_size, rsqrt_c2, eps;   /* lr / c1, 1 / sqrt(c2) */
-} tdm_adamw_step;
-tdm_adamw_step tdm_adamw_constants(const tdm_adamw *rule);
+} adamw_step;
+adamw_step adamw_constants(const tdm_adamw *rule);
 
-typedef struct tdm_kernels {
+typedef struct ops_kernels {
     const char *name;
     void (*f32_to_bf16)(int64_t n, const float *x, uint16_t *y);
     void (*bf16_to_f32)(int64_t n, const uint16_t *x, float *y);
@@ -62,9 +62,9 @@ typedef struct tdm_kernels {
                                 const void *dy, void *dx, void *y);
     /* sums[width] += x[rows][width] summed over rows */
     void (*column_sums)(tdm_dtype dtype, int64_t rows, int64_t width, const void *x, float *sums);
-    /* scratch: tdm_attention_scratch_bytes, 64-byte aligned */
-    void (*attention_forward)(const tdm_attention_head *head, void *scratch);
-    void (*attention_backward)(const tdm_attention_head *head, void *scratch);
+    /* scratch: attention_scratch_bytes, 64-byte aligned */
+    void (*attention_forward)(const attention_head *head, void *scratch);
+    void (*attention_backward)(const attention_head *head, void *scratch);
     /* Batch normalisation: sums[2·width] f32 are added to; see tandem/ops.h for h and g.
      * sums: of x - centre, then of its square */
     void (*batchnorm_sums)(tdm_dtype dtype, int64_t rows, int64_t width, const void *x, const float *centre,
@@ -90,8 +90,8 @@ typedef struct tdm_kernels {
     void (*pool_tokens_backward)(tdm_dtype dtype, int64_t pixels, int64_t width, const void *da,
                                  const void *db, const void *dfirst, void *dx, float *scratch);
     /* One image. scratch: [length + head_dim] */
-    void (*pool_attention_forward)(const tdm_pool_attention *pool);
-    void (*pool_attention_backward)(const tdm_pool_attention *pool, float *scratch);
+    void (*pool_attention_forward)(const pool_attention *pool);
+    void (*pool_attention_backward)(const pool_attention *pool, float *scratch);
     /* n pixels of three bytes -> plane[channel][n] bf16 of (byte - offset)·scale; NULL: there is no quick way
      */
     void (*split_pixels)(int64_t n, const uint8_t *pixel, const float offset[3], const float scale[3],
@@ -107,32 +107,32 @@ typedef struct tdm_kernels {
     void (*softmax_cross_entropy)(int64_t rows, int64_t classes, float *logits, const float *target,
                                   float *loss);
     double (*sum_squares)(int64_t n, const float *x);
-    void (*adamw)(int64_t n, float *w, const float *g, float *m, float *v, const tdm_adamw_step *step);
-} tdm_kernels;
+    void (*adamw)(int64_t n, float *w, const float *g, float *m, float *v, const adamw_step *step);
+} ops_kernels;
 
-extern const tdm_kernels tdm_kernels_generic;
+extern const ops_kernels ops_kernels_generic;
 #if defined(__x86_64__)
-extern const tdm_kernels tdm_kernels_avx2;
-extern const tdm_kernels tdm_kernels_avx512;
+extern const ops_kernels ops_kernels_avx2;
+extern const ops_kernels ops_kernels_avx512;
 #endif
 
 /* Scratch of one head; the same for every instruction set. */
-size_t tdm_attention_scratch_bytes(int64_t length, int64_t head_dim);
+size_t attention_scratch_bytes(int64_t length, int64_t head_dim);
 /* Key and query rows of one block of scores. */
-#define TDM_ATTENTION_KEYS    256
-#define TDM_ATTENTION_QUERIES 96
+#define ATTENTION_KEYS    256
+#define ATTENTION_QUERIES 96
 /* Floats to which scratch rows are padded: the widest vector. */
-#define TDM_VECTOR_PAD 16
+#define VECTOR_PAD 16
 
 /* ---- Context ---- */
-struct tdm_dnnl;
+struct ops_dnnl;
 struct tdm_ops {
     tdm_dtype dtype;
     int threads;
     tdm_cpu cpu;
-    const tdm_kernels *kernels;
+    const ops_kernels *kernels;
     char isa_name[32];
-    struct tdm_dnnl *dnnl;
+    struct ops_dnnl *dnnl;
     tdm_op_stats stats;
     tdm_scratch *scratch;        /* [threads], memory that only a thread of a parallel region uses */
     void (*poll)(void *context); /* see tdm_ops_set_poll */
@@ -141,117 +141,112 @@ struct tdm_ops {
 
 /* At least `bytes` of the thread's scratch, 64-byte aligned, contents undefined; NULL when it does not fit.
  */
-void *tdm_ops_scratch(const tdm_ops *ops, int thread, size_t bytes);
+void *ops_scratch(const tdm_ops *ops, int thread, size_t bytes);
 /* Threads worth starting for `items` independent items of `item_work` bytes or flop each. */
-int tdm_ops_threads_for(const tdm_ops *ops, int64_t items, int64_t item_work);
+int ops_threads_for(const tdm_ops *ops, int64_t items, int64_t item_work);
 
-/* ---- Time by kind: double start = tdm_op_begin(); …; tdm_op_end(ops, kind, start, flop); ---- */
-static inline double tdm_op_begin(void)
+/* ---- Time by kind: double start = op_begin(); …; op_end(ops, kind, start, flop); ---- */
+static inline double op_begin(void)
 {
     return tdm_now_s();
 }
-static inline void tdm_op_end(tdm_ops *ops, tdm_op_kind kind, double start, double flop)
+static inline void op_end(tdm_ops *ops, tdm_op_kind kind, double start, double flop)
 {
     ops->stats.seconds[kind] += tdm_now_s() - start;
     ops->stats.flop[kind] += flop;
     if (ops->poll) ops->poll(ops->poll_context);
 }
 
-static inline const void *tdm_act_at(tdm_dtype dtype, const void *x, int64_t i)
+static inline const void *act_at(tdm_dtype dtype, const void *x, int64_t i)
 {
     return (const unsigned char *)x + (size_t)i * tdm_dtype_bytes(dtype);
 }
-static inline void *tdm_act_at_mutable(tdm_dtype dtype, void *x, int64_t i)
+static inline void *act_at_mutable(tdm_dtype dtype, void *x, int64_t i)
 {
     return (unsigned char *)x + (size_t)i * tdm_dtype_bytes(dtype);
 }
 
 /* sums[width] += column sums of x[t][width]; partial sums of the threads are added in thread order. */
-void tdm_column_sums(tdm_ops *ops, int64_t t, int64_t width, const void *x, float *sums);
+void ops_column_sums(tdm_ops *ops, int64_t t, int64_t width, const void *x, float *sums);
 
 /* ---- Reference twins: plain loops, accumulating in double, one thread, no blocking ---- */
-float tdm_bf16_value_ref(uint16_t x);
-uint16_t tdm_bf16_round_ref(float x);
-float tdm_act_get_ref(tdm_dtype dtype, const void *x, int64_t i);
-void tdm_act_set_ref(tdm_dtype dtype, void *x, int64_t i, double value);
-void tdm_linear_forward_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
-                            const float *weight, const float *bias, const void *x, void *y);
-void tdm_linear_backward_data_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
-                                  const float *weight, const void *dy, void *dx);
-void tdm_linear_backward_weight_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
-                                    const void *x, const void *dy, float *dweight, float *dbias);
-void tdm_layernorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const float *x, const void *branch,
-                               float *x_out, const float *gamma, const float *beta, void *y, float *mean,
-                               float *rstd);
-void tdm_layernorm_backward_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *dy, const float *x,
-                                const float *mean, const float *rstd, const float *gamma, bool add, float *dx,
-                                void *dx_act, float *dgamma, float *dbeta);
-void tdm_activation_forward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, void *y);
-void tdm_activation_backward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x,
-                                 const void *dy, void *dx, void *y);
-void tdm_attention_forward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
-                               int64_t head_dim, bool causal, const void *qkv, void *out, float *lse);
-void tdm_attention_backward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
-                                int64_t head_dim, bool causal, const void *qkv, const void *out,
-                                const float *lse, const void *dout, void *dqkv);
-void tdm_conv_forward_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel, int64_t height,
-                          int64_t width, const float *weight, const void *x, void *y);
-void tdm_conv_backward_data_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,
-                                int64_t height, int64_t width, const float *weight, const void *dy, void *dx);
-void tdm_conv_backward_weight_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,
-                                  int64_t height, int64_t width, const void *x, const void *dy,
-                                  float *dweight);
-void tdm_batchnorm_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, double *sum);
-void tdm_batchnorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x,
-                               const tdm_batchnorm *norm, const void *residual, bool relu, void *y);
-void tdm_batchnorm_backward_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, const void *dy,
-                                     const tdm_batchnorm *norm, bool relu, double *sum);
+float bf16_value_ref(uint16_t x);
+uint16_t bf16_round_ref(float x);
+float act_get_ref(tdm_dtype dtype, const void *x, int64_t i);
+void act_set_ref(tdm_dtype dtype, void *x, int64_t i, double value);
+void linear_forward_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
+                        const float *weight, const float *bias, const void *x, void *y);
+void linear_backward_data_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
+                              const float *weight, const void *dy, void *dx);
+void linear_backward_weight_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
+                                const void *x, const void *dy, float *dweight, float *dbias);
+void layernorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const float *x, const void *branch,
+                           float *x_out, const float *gamma, const float *beta, void *y, float *mean,
+                           float *rstd);
+void layernorm_backward_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *dy, const float *x,
+                            const float *mean, const float *rstd, const float *gamma, bool add, float *dx,
+                            void *dx_act, float *dgamma, float *dbeta);
+void activation_forward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, void *y);
+void activation_backward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, const void *dy,
+                             void *dx, void *y);
+void attention_forward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
+                           int64_t head_dim, bool causal, const void *qkv, void *out, float *lse);
+void attention_backward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
+                            int64_t head_dim, bool causal, const void *qkv, const void *out, const float *lse,
+                            const void *dout, void *dqkv);
+void conv_forward_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel, int64_t height,
+                      int64_t width, const float *weight, const void *x, void *y);
+void conv_backward_data_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,
+                            int64_t height, int64_t width, const float *weight, const void *dy, void *dx);
+void conv_backward_weight_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,
+                              int64_t height, int64_t width, const void *x, const void *dy, float *dweight);
+void batchnorm_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, double *sum);
+void batchnorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x,
+                           const tdm_batchnorm *norm, const void *residual, bool relu, void *y);
+void batchnorm_backward_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, const void *dy,
+                                 const tdm_batchnorm *norm, bool relu, double *sum);
 /* sum NULL: fixed statistics */
-void tdm_batchnorm_backward_data_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, const void *dy,
-                                     const tdm_batchnorm *norm, bool relu, const double *sum, double count,
-                                     void *dx);
-void tdm_residual_backward_ref(tdm_dtype dtype, int64_t n, const void *y, const void *da, const void *db,
-                               void *dx);
-void tdm_average_pool_forward_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t channels,
-                                  const void *x, void *y);
-void tdm_average_pool_backward_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width,
-                                   int64_t channels, const void *dy, bool add, void *dx);
-void tdm_pool_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t pixels, int64_t width, const void *x,
-                                 const float *position, void *token);
-void tdm_pool_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t pixels, int64_t width, const void *da,
-                                  const void *db, const void *dfirst, void *dx, float *dposition);
-void tdm_pool_attention_forward_ref(tdm_dtype dtype, int64_t n, int64_t length, int64_t heads,
-                                    int64_t head_dim, const void *q, const void *k, const void *v, float *out,
-                                    float *p);
-void tdm_pool_attention_backward_ref(tdm_dtype dtype, int64_t n, int64_t length, int64_t heads,
-                                     int64_t head_dim, const void *q, const void *k, const void *v,
-                                     const float *p, const float *dout, void *dq, void *dk, void *dv);
-void tdm_image_windows_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t kernel,
-                           int64_t stride, int64_t pad, const uint8_t *image, const double mean[3],
-                           const double std[3], void *rows);
-void tdm_patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t patch,
-                      const uint8_t *image, const double mean[3], const double std[3], void *rows);
-void tdm_image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,
-                                  const void *patch_rows, const float *class_token, const float *position,
-                                  float *x);
-void tdm_image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,
-                                   const float *dx, void *d_patch_rows, float *dclass_token,
-                                   float *dposition);
-void tdm_text_tokens_forward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
-                                 const float *table, const float *position, float *x);
-void tdm_text_tokens_backward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
-                                  const float *dx, float *dtable, float *dposition);
-void tdm_dropout_ref(tdm_dtype dtype, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
-                     const int64_t *seq, const int64_t *sample, int64_t width, void *x);
-void tdm_l2norm_forward_ref(int64_t n, int64_t width, const float *x, float *y, float *norm);
-void tdm_l2norm_backward_ref(int64_t n, int64_t width, const float *y, const float *norm, const float *dy,
-                             float *dx);
-void tdm_gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
-                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-                  int64_t ldc);
-void tdm_softmax_cross_entropy_ref(int64_t n, int64_t classes, float *logits, const float *target,
-                                   float *loss);
-double tdm_sum_squares_ref(int64_t n, const float *x);
-void tdm_adamw_update_ref(const tdm_adamw *rule, int64_t n, float *w, const float *g, float *m, float *v);
+void batchnorm_backward_data_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, const void *dy,
+                                 const tdm_batchnorm *norm, bool relu, const double *sum, double count,
+                                 void *dx);
+void residual_backward_ref(tdm_dtype dtype, int64_t n, const void *y, const void *da, const void *db,
+                           void *dx);
+void average_pool_forward_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t channels,
+                              const void *x, void *y);
+void average_pool_backward_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t channels,
+                               const void *dy, bool add, void *dx);
+void pool_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t pixels, int64_t width, const void *x,
+                             const float *position, void *token);
+void pool_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t pixels, int64_t width, const void *da,
+                              const void *db, const void *dfirst, void *dx, float *dposition);
+void pool_attention_forward_ref(tdm_dtype dtype, int64_t n, int64_t length, int64_t heads, int64_t head_dim,
+                                const void *q, const void *k, const void *v, float *out, float *p);
+void pool_attention_backward_ref(tdm_dtype dtype, int64_t n, int64_t length, int64_t heads, int64_t head_dim,
+                                 const void *q, const void *k, const void *v, const float *p,
+                                 const float *dout, void *dq, void *dk, void *dv);
+void image_windows_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t kernel,
+                       int64_t stride, int64_t pad, const uint8_t *image, const double mean[3],
+                       const double std[3], void *rows);
+void patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t patch,
+                  const uint8_t *image, const double mean[3], const double std[3], void *rows);
+void image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,
+                              const void *patch_rows, const float *class_token, const float *position,
+                              float *x);
+void image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width, const float *dx,
+                               void *d_patch_rows, float *dclass_token, float *dposition);
+void text_tokens_forward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
+                             const float *table, const float *position, float *x);
+void text_tokens_backward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
+                              const float *dx, float *dtable, float *dposition);
+void dropout_ref(tdm_dtype dtype, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
+                 const int64_t *seq, const int64_t *sample, int64_t width, void *x);
+void l2norm_forward_ref(int64_t n, int64_t width, const float *x, float *y, float *norm);
+void l2norm_backward_ref(int64_t n, int64_t width, const float *y, const float *norm, const float *dy,
+                         float *dx);
+void gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+              const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+void softmax_cross_entropy_ref(int64_t n, int64_t classes, float *logits, const float *target, float *loss);
+double sum_squares_ref(int64_t n, const float *x);
+void adamw_update_ref(const tdm_adamw *rule, int64_t n, float *w, const float *g, float *m, float *v);
 
 #endif

@@ -7,46 +7,46 @@ enum { CHUNK = 1 << 16 }; /* elements of one partial sum: the same whatever the 
 
 void tdm_l2norm_forward(tdm_ops *ops, int64_t n, int64_t width, const float *x, float *y, float *norm)
 {
-    double start = tdm_op_begin();
-    int threads = tdm_ops_threads_for(ops, n, width * 12);
+    double start = op_begin();
+    int threads = ops_threads_for(ops, n, width * 12);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t row = 0; row < n; row++)
         ops->kernels->l2norm_forward(1, width, x + row * width, y + row * width, norm + row);
-    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+    op_end(ops, TDM_OP_OTHER, start, 0.0);
 }
 
 void tdm_l2norm_backward(tdm_ops *ops, int64_t n, int64_t width, const float *y, const float *norm,
                          const float *dy, float *dx)
 {
-    double start = tdm_op_begin();
-    int threads = tdm_ops_threads_for(ops, n, width * 16);
+    double start = op_begin();
+    int threads = ops_threads_for(ops, n, width * 16);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t row = 0; row < n; row++)
         ops->kernels->l2norm_backward(1, width, y + row * width, norm + row, dy + row * width,
                                       dx + row * width);
-    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+    op_end(ops, TDM_OP_OTHER, start, 0.0);
 }
 
 void tdm_softmax_cross_entropy(tdm_ops *ops, int64_t n, int64_t classes, float *logits, const float *target,
                                float *loss)
 {
-    double start = tdm_op_begin();
-    int threads = tdm_ops_threads_for(ops, n, classes * 32);
+    double start = op_begin();
+    int threads = ops_threads_for(ops, n, classes * 32);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t row = 0; row < n; row++)
         ops->kernels->softmax_cross_entropy(1, classes, logits + row * classes, target + row * classes,
                                             loss + row);
-    tdm_op_end(ops, TDM_OP_LOSS, start, 0.0);
+    op_end(ops, TDM_OP_LOSS, start, 0.0);
 }
 
 /* Partial sums of chunks go through the first thread's scratch, GROUP of them at a time. */
 double tdm_sum_squares(tdm_ops *ops, int64_t n, const float *x)
 {
     enum { GROUP = 4096 };
-    double start = tdm_op_begin();
-    double *partial = tdm_ops_scratch(ops, 0, sizeof(double) * GROUP);
+    double start = op_begin();
+    double *partial = ops_scratch(ops, 0, sizeof(double) * GROUP);
     double total = 0.0;
-    int threads = tdm_ops_threads_for(ops, n, 4);
+    int threads = ops_threads_for(ops, n, 4);
     int64_t chunks = (n + CHUNK - 1) / CHUNK;
     for (int64_t first = 0; first < chunks; first += GROUP) {
         int64_t count = tdm_min_i64(GROUP, chunks - first);
@@ -57,15 +57,15 @@ double tdm_sum_squares(tdm_ops *ops, int64_t n, const float *x)
         }
         for (int64_t i = 0; i < count; i++) total += partial[i];
     }
-    tdm_op_end(ops, TDM_OP_OPTIMIZER, start, 0.0);
+    op_end(ops, TDM_OP_OPTIMIZER, start, 0.0);
     return total;
 }
 
-tdm_adamw_step tdm_adamw_constants(const tdm_adamw *rule)
+adamw_step adamw_constants(const tdm_adamw *rule)
 {
     const double c1 = 1.0 - pow(rule->beta1, (double)rule->step);
     const double c2 = 1.0 - pow(rule->beta2, (double)rule->step);
-    return (tdm_adamw_step){
+    return (adamw_step){
         .grad_scale = (float)rule->grad_scale,
         .keep = (float)(1.0 - rule->lr * rule->decay),
         .beta1 = (float)rule->beta1,
@@ -81,13 +81,13 @@ tdm_adamw_step tdm_adamw_constants(const tdm_adamw *rule)
 void tdm_adamw_update(tdm_ops *ops, const tdm_adamw *rule, int64_t n, float *w, const float *g, float *m,
                       float *v)
 {
-    double start = tdm_op_begin();
-    const tdm_adamw_step constants = tdm_adamw_constants(rule);
-    int threads = tdm_ops_threads_for(ops, n, 28);
+    double start = op_begin();
+    const adamw_step constants = adamw_constants(rule);
+    int threads = ops_threads_for(ops, n, 28);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int part = 0; part < threads; part++) {
         int64_t begin = tdm_part_begin(n, threads, part), end = tdm_part_begin(n, threads, part + 1);
         ops->kernels->adamw(end - begin, w + begin, g + begin, m + begin, v + begin, &constants);
     }
-    tdm_op_end(ops, TDM_OP_OPTIMIZER, start, 0.0);
+    op_end(ops, TDM_OP_OPTIMIZER, start, 0.0);
 }

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-float tdm_bf16_value_ref(uint16_t x)
+float bf16_value_ref(uint16_t x)
 {
     uint32_t bits = (uint32_t)x << 16;
     float value;
@@ -14,7 +14,7 @@ float tdm_bf16_value_ref(uint16_t x)
     return value;
 }
 
-uint16_t tdm_bf16_round_ref(float x)
+uint16_t bf16_round_ref(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof(bits));
@@ -24,15 +24,15 @@ uint16_t tdm_bf16_round_ref(float x)
     return (uint16_t)kept;
 }
 
-float tdm_act_get_ref(tdm_dtype dtype, const void *x, int64_t i)
+float act_get_ref(tdm_dtype dtype, const void *x, int64_t i)
 {
-    return dtype == TDM_BF16 ? tdm_bf16_value_ref(((const uint16_t *)x)[i]) : ((const float *)x)[i];
+    return dtype == TDM_BF16 ? bf16_value_ref(((const uint16_t *)x)[i]) : ((const float *)x)[i];
 }
 
-void tdm_act_set_ref(tdm_dtype dtype, void *x, int64_t i, double value)
+void act_set_ref(tdm_dtype dtype, void *x, int64_t i, double value)
 {
     if (dtype == TDM_BF16)
-        ((uint16_t *)x)[i] = tdm_bf16_round_ref((float)value);
+        ((uint16_t *)x)[i] = bf16_round_ref((float)value);
     else
         ((float *)x)[i] = (float)value;
 }
@@ -42,47 +42,46 @@ static double weight_at(tdm_dtype dtype, int64_t in, int64_t out, bool transpose
                         int64_t o, int64_t i)
 {
     float w = transposed ? weight[i * out + o] : weight[o * in + i];
-    return dtype == TDM_BF16 ? tdm_bf16_value_ref(tdm_bf16_round_ref(w)) : w;
+    return dtype == TDM_BF16 ? bf16_value_ref(bf16_round_ref(w)) : w;
 }
 
-void tdm_linear_forward_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
-                            const float *weight, const float *bias, const void *x, void *y)
+void linear_forward_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
+                        const float *weight, const float *bias, const void *x, void *y)
 {
     for (int64_t row = 0; row < t; row++)
         for (int64_t o = 0; o < out; o++) {
             double sum = bias ? bias[o] : 0.0;
             for (int64_t i = 0; i < in; i++)
-                sum += tdm_act_get_ref(dtype, x, row * in + i) *
-                       weight_at(dtype, in, out, transposed, weight, o, i);
-            tdm_act_set_ref(dtype, y, row * out + o, sum);
+                sum +=
+                    act_get_ref(dtype, x, row * in + i) * weight_at(dtype, in, out, transposed, weight, o, i);
+            act_set_ref(dtype, y, row * out + o, sum);
         }
 }
 
-void tdm_linear_backward_data_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
-                                  const float *weight, const void *dy, void *dx)
+void linear_backward_data_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
+                              const float *weight, const void *dy, void *dx)
 {
     for (int64_t row = 0; row < t; row++)
         for (int64_t i = 0; i < in; i++) {
             double sum = 0.0;
             for (int64_t o = 0; o < out; o++)
-                sum += tdm_act_get_ref(dtype, dy, row * out + o) *
+                sum += act_get_ref(dtype, dy, row * out + o) *
                        weight_at(dtype, in, out, transposed, weight, o, i);
-            tdm_act_set_ref(dtype, dx, row * in + i, sum);
+            act_set_ref(dtype, dx, row * in + i, sum);
         }
 }
 
-void tdm_linear_backward_weight_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
-                                    const void *x, const void *dy, float *dweight, float *dbias)
+void linear_backward_weight_ref(tdm_dtype dtype, int64_t t, int64_t in, int64_t out, bool transposed,
+                                const void *x, const void *dy, float *dweight, float *dbias)
 {
     for (int64_t o = 0; o < out; o++) {
         double bias = 0.0;
-        for (int64_t row = 0; row < t; row++) bias += tdm_act_get_ref(dtype, dy, row * out + o);
+        for (int64_t row = 0; row < t; row++) bias += act_get_ref(dtype, dy, row * out + o);
         if (dbias) dbias[o] = (float)(dbias[o] + bias);
         for (int64_t i = 0; i < in; i++) {
             double sum = 0.0;
             for (int64_t row = 0; row < t; row++)
-                sum += (double)tdm_act_get_ref(dtype, dy, row * out + o) *
-                       tdm_act_get_ref(dtype, x, row * in + i);
+                sum += (double)act_get_ref(dtype, dy, row * out + o) * act_get_ref(dtype, x, row * in + i);
             float *to = transposed ? dweight + i * out + o : dweight + o * in + i;
             *to = (float)(*to + sum);
         }
@@ -90,15 +89,15 @@ void tdm_linear_backward_weight_ref(tdm_dtype dtype, int64_t t, int64_t in, int6
 }
 
 /* ---- LayerNorm ---- */
-void tdm_layernorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const float *x, const void *branch,
-                               float *x_out, const float *gamma, const float *beta, void *y, float *mean,
-                               float *rstd)
+void layernorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const float *x, const void *branch,
+                           float *x_out, const float *gamma, const float *beta, void *y, float *mean,
+                           float *rstd)
 {
     for (int64_t row = 0; row < t; row++) {
         const float *in = x + row * width;
         if (branch) {
             for (int64_t i = 0; i < width; i++)
-                x_out[row * width + i] = in[i] + tdm_act_get_ref(dtype, branch, row * width + i);
+                x_out[row * width + i] = in[i] + act_get_ref(dtype, branch, row * width + i);
             in = x_out + row * width;
         }
         if (!y) continue;
@@ -110,34 +109,34 @@ void tdm_layernorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const 
         mean[row] = (float)centre;
         rstd[row] = (float)scale;
         for (int64_t i = 0; i < width; i++)
-            tdm_act_set_ref(dtype, y, row * width + i, (in[i] - centre) * scale * gamma[i] + beta[i]);
+            act_set_ref(dtype, y, row * width + i, (in[i] - centre) * scale * gamma[i] + beta[i]);
     }
 }
 
-void tdm_layernorm_backward_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *dy, const float *x,
-                                const float *mean, const float *rstd, const float *gamma, bool add, float *dx,
-                                void *dx_act, float *dgamma, float *dbeta)
+void layernorm_backward_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *dy, const float *x,
+                            const float *mean, const float *rstd, const float *gamma, bool add, float *dx,
+                            void *dx_act, float *dgamma, float *dbeta)
 {
     for (int64_t row = 0; row < t; row++) {
         double sum_g = 0.0, sum_gh = 0.0;
         for (int64_t i = 0; i < width; i++) {
-            double g = (double)tdm_act_get_ref(dtype, dy, row * width + i) * gamma[i];
+            double g = (double)act_get_ref(dtype, dy, row * width + i) * gamma[i];
             sum_g += g;
             sum_gh += g * ((double)x[row * width + i] - mean[row]) * rstd[row];
         }
         for (int64_t i = 0; i < width; i++) {
             int64_t at = row * width + i;
-            double g = (double)tdm_act_get_ref(dtype, dy, at) * gamma[i];
+            double g = (double)act_get_ref(dtype, dy, at) * gamma[i];
             double h = ((double)x[at] - mean[row]) * rstd[row];
             double gradient = rstd[row] * (g - sum_g / (double)width - h * sum_gh / (double)width);
             dx[at] = (float)((add ? dx[at] : 0.0) + gradient);
-            if (dx_act) tdm_act_set_ref(dtype, dx_act, at, dx[at]);
+            if (dx_act) act_set_ref(dtype, dx_act, at, dx[at]);
         }
     }
     for (int64_t i = 0; i < width; i++) {
         double gamma_sum = dgamma[i], beta_sum = dbeta[i];
         for (int64_t row = 0; row < t; row++) {
-            double d = tdm_act_get_ref(dtype, dy, row * width + i);
+            double d = act_get_ref(dtype, dy, row * width + i);
             gamma_sum += d * ((double)x[row * width + i] - mean[row]) * rstd[row];
             beta_sum += d;
         }
@@ -159,22 +158,22 @@ static double activation_value(tdm_activation kind, double x, double *slope)
     return x * cdf;
 }
 
-void tdm_activation_forward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, void *y)
+void activation_forward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, void *y)
 {
     for (int64_t i = 0; i < n; i++) {
         double slope;
-        tdm_act_set_ref(dtype, y, i, activation_value(kind, tdm_act_get_ref(dtype, x, i), &slope));
+        act_set_ref(dtype, y, i, activation_value(kind, act_get_ref(dtype, x, i), &slope));
     }
 }
 
-void tdm_activation_backward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x,
-                                 const void *dy, void *dx, void *y)
+void activation_backward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, const void *dy,
+                             void *dx, void *y)
 {
     for (int64_t i = 0; i < n; i++) {
         double slope;
-        double value = activation_value(kind, tdm_act_get_ref(dtype, x, i), &slope);
-        tdm_act_set_ref(dtype, dx, i, tdm_act_get_ref(dtype, dy, i) * slope);
-        if (y) tdm_act_set_ref(dtype, y, i, value);
+        double value = activation_value(kind, act_get_ref(dtype, x, i), &slope);
+        act_set_ref(dtype, dx, i, act_get_ref(dtype, dy, i) * slope);
+        if (y) act_set_ref(dtype, y, i, value);
     }
 }
 
@@ -201,8 +200,8 @@ static double score_ref(const head_ref *h, const void *qkv, int64_t row, int64_t
 {
     double sum = 0.0;
     for (int64_t i = 0; i < h->head_dim; i++)
-        sum += (double)tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 0, row, i)) *
-               tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 1, key, i));
+        sum += (double)act_get_ref(h->dtype, qkv, qkv_index(h, 0, row, i)) *
+               act_get_ref(h->dtype, qkv, qkv_index(h, 1, key, i));
     return sum * h->scale;
 }
 
@@ -229,10 +228,10 @@ static void attention_forward_head(const head_ref *h, const void *qkv, void *out
             for (int64_t key = 0; key < key_end(h, row); key++) {
                 double p = exp(score_ref(h, qkv, row, key) - log_sum);
                 for (int64_t i = 0; i < count; i++)
-                    value[i] += p * tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 2, key, first + i));
+                    value[i] += p * act_get_ref(h->dtype, qkv, qkv_index(h, 2, key, first + i));
             }
             for (int64_t i = 0; i < count; i++)
-                tdm_act_set_ref(h->dtype, out, out_index(h, row, first + i), value[i]);
+                act_set_ref(h->dtype, out, out_index(h, row, first + i), value[i]);
         }
     }
 }
@@ -243,9 +242,9 @@ static void score_gradient_ref(const head_ref *h, const void *qkv, const void *o
 {
     double dp = 0.0, delta = 0.0;
     for (int64_t i = 0; i < h->head_dim; i++) {
-        double d = tdm_act_get_ref(h->dtype, dout, out_index(h, row, i));
-        dp += d * tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 2, key, i));
-        delta += d * tdm_act_get_ref(h->dtype, out, out_index(h, row, i));
+        double d = act_get_ref(h->dtype, dout, out_index(h, row, i));
+        dp += d * act_get_ref(h->dtype, qkv, qkv_index(h, 2, key, i));
+        delta += d * act_get_ref(h->dtype, out, out_index(h, row, i));
     }
     *p = exp(score_ref(h, qkv, row, key) - lse[row]);
     *ds = *p * (dp - delta);
@@ -260,19 +259,19 @@ static void attention_backward_columns(const head_ref *h, const void *qkv, const
     for (int64_t key = 0; key < key_end(h, here); key++) {
         score_gradient_ref(h, qkv, out, lse, dout, here, key, &p, &ds);
         for (int64_t i = 0; i < count; i++)
-            dq[i] += ds * tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 1, key, first + i));
+            dq[i] += ds * act_get_ref(h->dtype, qkv, qkv_index(h, 1, key, first + i));
     }
     for (int64_t row = h->causal ? here : 0; row < h->length; row++) {
         score_gradient_ref(h, qkv, out, lse, dout, row, here, &p, &ds);
         for (int64_t i = 0; i < count; i++) {
-            dk[i] += ds * tdm_act_get_ref(h->dtype, qkv, qkv_index(h, 0, row, first + i));
-            dv[i] += p * tdm_act_get_ref(h->dtype, dout, out_index(h, row, first + i));
+            dk[i] += ds * act_get_ref(h->dtype, qkv, qkv_index(h, 0, row, first + i));
+            dv[i] += p * act_get_ref(h->dtype, dout, out_index(h, row, first + i));
         }
     }
     for (int64_t i = 0; i < count; i++) {
-        tdm_act_set_ref(h->dtype, dqkv, qkv_index(h, 0, here, first + i), dq[i] * h->scale);
-        tdm_act_set_ref(h->dtype, dqkv, qkv_index(h, 1, here, first + i), dk[i] * h->scale);
-        tdm_act_set_ref(h->dtype, dqkv, qkv_index(h, 2, here, first + i), dv[i]);
+        act_set_ref(h->dtype, dqkv, qkv_index(h, 0, here, first + i), dq[i] * h->scale);
+        act_set_ref(h->dtype, dqkv, qkv_index(h, 1, here, first + i), dk[i] * h->scale);
+        act_set_ref(h->dtype, dqkv, qkv_index(h, 2, here, first + i), dv[i]);
     }
 }
 
@@ -298,8 +297,8 @@ static head_ref head_of(tdm_dtype dtype, const int64_t *seq, int64_t i, int64_t 
                       .scale = 1.0 / sqrt((double)head_dim)};
 }
 
-void tdm_attention_forward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
-                               int64_t head_dim, bool causal, const void *qkv, void *out, float *lse)
+void attention_forward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
+                           int64_t head_dim, bool causal, const void *qkv, void *out, float *lse)
 {
     for (int64_t i = 0; i < n_seq; i++)
         for (int64_t head = 0; head < heads; head++) {
@@ -308,9 +307,9 @@ void tdm_attention_forward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *se
         }
 }
 
-void tdm_attention_backward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
-                                int64_t head_dim, bool causal, const void *qkv, const void *out,
-                                const float *lse, const void *dout, void *dqkv)
+void attention_backward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
+                            int64_t head_dim, bool causal, const void *qkv, const void *out, const float *lse,
+                            const void *dout, void *dqkv)
 {
     for (int64_t i = 0; i < n_seq; i++)
         for (int64_t head = 0; head < heads; head++) {
@@ -320,8 +319,8 @@ void tdm_attention_backward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *s
 }
 
 /* ---- Input ends ---- */
-void tdm_patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t patch,
-                      const uint8_t *image, const double mean[3], const double std[3], void *rows)
+void patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t patch,
+                  const uint8_t *image, const double mean[3], const double std[3], void *rows)
 {
     int64_t grid_w = width / patch, patches = height / patch * grid_w;
     for (int64_t i = 0; i < n; i++)
@@ -331,27 +330,26 @@ void tdm_patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width,
                     double value = image[((i * height + y) * width + x) * 3 + c] / 255.0;
                     int64_t row = i * patches + y / patch * grid_w + x / patch;
                     int64_t column = (c * patch + y % patch) * patch + x % patch;
-                    tdm_act_set_ref(dtype, rows, row * 3 * patch * patch + column,
-                                    (value - mean[c]) / std[c]);
+                    act_set_ref(dtype, rows, row * 3 * patch * patch + column, (value - mean[c]) / std[c]);
                 }
 }
 
-void tdm_image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,
-                                  const void *patch_rows, const float *class_token, const float *position,
-                                  float *x)
+void image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,
+                              const void *patch_rows, const float *class_token, const float *position,
+                              float *x)
 {
     for (int64_t i = 0; i < n; i++)
         for (int64_t place = 0; place <= patches; place++)
             for (int64_t c = 0; c < width; c++) {
                 float token = place == 0
                                   ? class_token[c]
-                                  : tdm_act_get_ref(dtype, patch_rows, (i * patches + place - 1) * width + c);
+                                  : act_get_ref(dtype, patch_rows, (i * patches + place - 1) * width + c);
                 x[(i * (1 + patches) + place) * width + c] = token + position[place * width + c];
             }
 }
 
-void tdm_image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,
-                                   const float *dx, void *d_patch_rows, float *dclass_token, float *dposition)
+void image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width, const float *dx,
+                               void *d_patch_rows, float *dclass_token, float *dposition)
 {
     for (int64_t i = 0; i < n; i++)
         for (int64_t place = 0; place <= patches; place++)
@@ -361,12 +359,12 @@ void tdm_image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, 
                 if (place == 0)
                     dclass_token[c] += d;
                 else
-                    tdm_act_set_ref(dtype, d_patch_rows, (i * patches + place - 1) * width + c, d);
+                    act_set_ref(dtype, d_patch_rows, (i * patches + place - 1) * width + c, d);
             }
 }
 
-void tdm_text_tokens_forward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
-                                 const float *table, const float *position, float *x)
+void text_tokens_forward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
+                             const float *table, const float *position, float *x)
 {
     for (int64_t i = 0; i < n_seq; i++)
         for (int64_t row = seq[i]; row < seq[i + 1]; row++)
@@ -374,8 +372,8 @@ void tdm_text_tokens_forward_ref(int64_t n_seq, const int64_t *seq, int64_t widt
                 x[row * width + c] = table[token[row] * width + c] + position[(row - seq[i]) * width + c];
 }
 
-void tdm_text_tokens_backward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
-                                  const float *dx, float *dtable, float *dposition)
+void text_tokens_backward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
+                              const float *dx, float *dtable, float *dposition)
 {
     for (int64_t i = 0; i < n_seq; i++)
         for (int64_t row = seq[i]; row < seq[i + 1]; row++)
@@ -385,8 +383,8 @@ void tdm_text_tokens_backward_ref(int64_t n_seq, const int64_t *seq, int64_t wid
             }
 }
 
-void tdm_dropout_ref(tdm_dtype dtype, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
-                     const int64_t *seq, const int64_t *sample, int64_t width, void *x)
+void dropout_ref(tdm_dtype dtype, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
+                 const int64_t *seq, const int64_t *sample, int64_t width, void *x)
 {
     if (p <= 0.0) return;
     int64_t quarter = (width + 3) / 4;
@@ -399,14 +397,14 @@ void tdm_dropout_ref(tdm_dtype dtype, double p, uint64_t seed, uint64_t step, ui
                 uint32_t word[4];
                 tdm_philox(counter, stream.key, word);
                 bool kept = word[c / quarter] * 0x1p-32 >= p;
-                double value = tdm_act_get_ref(dtype, x, row * width + c);
-                tdm_act_set_ref(dtype, x, row * width + c, kept ? value / (1.0 - p) : 0.0);
+                double value = act_get_ref(dtype, x, row * width + c);
+                act_set_ref(dtype, x, row * width + c, kept ? value / (1.0 - p) : 0.0);
             }
     }
 }
 
 /* ---- Output end ---- */
-void tdm_l2norm_forward_ref(int64_t n, int64_t width, const float *x, float *y, float *norm)
+void l2norm_forward_ref(int64_t n, int64_t width, const float *x, float *y, float *norm)
 {
     for (int64_t row = 0; row < n; row++) {
         double squares = 0.0;
@@ -417,8 +415,8 @@ void tdm_l2norm_forward_ref(int64_t n, int64_t width, const float *x, float *y, 
     }
 }
 
-void tdm_l2norm_backward_ref(int64_t n, int64_t width, const float *y, const float *norm, const float *dy,
-                             float *dx)
+void l2norm_backward_ref(int64_t n, int64_t width, const float *y, const float *norm, const float *dy,
+                         float *dx)
 {
     for (int64_t row = 0; row < n; row++) {
         double along = 0.0;
@@ -428,8 +426,8 @@ void tdm_l2norm_backward_ref(int64_t n, int64_t width, const float *y, const flo
     }
 }
 
-void tdm_gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
-                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+void gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+              const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
@@ -441,8 +439,7 @@ void tdm_gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
         }
 }
 
-void tdm_softmax_cross_entropy_ref(int64_t n, int64_t classes, float *logits, const float *target,
-                                   float *loss)
+void softmax_cross_entropy_ref(int64_t n, int64_t classes, float *logits, const float *target, float *loss)
 {
     for (int64_t row = 0; row < n; row++) {
         float *x = logits + row * classes;
@@ -457,14 +454,14 @@ void tdm_softmax_cross_entropy_ref(int64_t n, int64_t classes, float *logits, co
 }
 
 /* ---- Optimiser ---- */
-double tdm_sum_squares_ref(int64_t n, const float *x)
+double sum_squares_ref(int64_t n, const float *x)
 {
     double sum = 0.0;
     for (int64_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
     return sum;
 }
 
-void tdm_adamw_update_ref(const tdm_adamw *rule, int64_t n, float *w, const float *g, float *m, float *v)
+void adamw_update_ref(const tdm_adamw *rule, int64_t n, float *w, const float *g, float *m, float *v)
 {
     double beta1 = rule->beta1, beta2 = rule->beta2;
     double c1 = 1.0 - pow(beta1, (double)rule->step), c2 = 1.0 - pow(beta2, (double)rule->step);

@@ -5,7 +5,7 @@
 
 static double rounded(tdm_dtype dtype, float value)
 {
-    return dtype == TDM_BF16 ? tdm_bf16_value_ref(tdm_bf16_round_ref(value)) : value;
+    return dtype == TDM_BF16 ? bf16_value_ref(bf16_round_ref(value)) : value;
 }
 
 /* ---- Convolution: the sum over all (image, y, x, ky, kx) pairs whose pixel lies inside ---- */
@@ -24,8 +24,8 @@ static bool find_tap(int64_t i, int64_t kernel, int64_t height, int64_t width, i
     return true;
 }
 
-void tdm_conv_forward_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel, int64_t height,
-                          int64_t width, const float *weight, const void *x, void *y)
+void conv_forward_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel, int64_t height,
+                      int64_t width, const float *weight, const void *x, void *y)
 {
     for (int64_t row = 0; row < n * height * width; row++)
         for (int64_t o = 0; o < out; o++) {
@@ -35,16 +35,16 @@ void tdm_conv_forward_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, i
                 tap t;
                 if (!find_tap(i, kernel, height, width, py, px, k / kernel, k % kernel, &t)) continue;
                 for (int64_t c = 0; c < in; c++)
-                    sum += tdm_act_get_ref(dtype, x, t.from * in + c) *
+                    sum += act_get_ref(dtype, x, t.from * in + c) *
                            rounded(dtype, weight[(o * in + c) * kernel * kernel + k]);
             }
-            tdm_act_set_ref(dtype, y, row * out + o, sum);
+            act_set_ref(dtype, y, row * out + o, sum);
         }
 }
 
 /* dx at pixel p gathers from the outputs that saw p: the taps of the mirrored kernel. */
-void tdm_conv_backward_data_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,
-                                int64_t height, int64_t width, const float *weight, const void *dy, void *dx)
+void conv_backward_data_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,
+                            int64_t height, int64_t width, const float *weight, const void *dy, void *dx)
 {
     for (int64_t row = 0; row < n * height * width; row++)
         for (int64_t c = 0; c < in; c++) {
@@ -55,16 +55,15 @@ void tdm_conv_backward_data_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t 
                 if (!find_tap(i, kernel, height, width, py, px, k / kernel, k % kernel, &t)) continue;
                 const int64_t mirrored = kernel * kernel - 1 - k;
                 for (int64_t o = 0; o < out; o++)
-                    sum += tdm_act_get_ref(dtype, dy, t.from * out + o) *
+                    sum += act_get_ref(dtype, dy, t.from * out + o) *
                            rounded(dtype, weight[(o * in + c) * kernel * kernel + mirrored]);
             }
-            tdm_act_set_ref(dtype, dx, row * in + c, sum);
+            act_set_ref(dtype, dx, row * in + c, sum);
         }
 }
 
-void tdm_conv_backward_weight_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,
-                                  int64_t height, int64_t width, const void *x, const void *dy,
-                                  float *dweight)
+void conv_backward_weight_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,
+                              int64_t height, int64_t width, const void *x, const void *dy, float *dweight)
 {
     for (int64_t o = 0; o < out; o++)
         for (int64_t c = 0; c < in; c++)
@@ -74,8 +73,8 @@ void tdm_conv_backward_weight_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_
                     const int64_t i = row / (height * width), py = row / width % height, px = row % width;
                     tap t;
                     if (find_tap(i, kernel, height, width, py, px, k / kernel, k % kernel, &t))
-                        sum += (double)tdm_act_get_ref(dtype, x, t.from * in + c) *
-                               tdm_act_get_ref(dtype, dy, t.to * out + o);
+                        sum += (double)act_get_ref(dtype, x, t.from * in + c) *
+                               act_get_ref(dtype, dy, t.to * out + o);
                 }
                 float *to = &dweight[(o * in + c) * kernel * kernel + k];
                 *to = (float)(*to + sum);
@@ -83,12 +82,12 @@ void tdm_conv_backward_weight_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_
 }
 
 /* ---- Batch normalisation ---- */
-void tdm_batchnorm_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, double *sum)
+void batchnorm_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, double *sum)
 {
     for (int64_t i = 0; i < width; i++) {
         sum[i] = sum[width + i] = 0.0;
         for (int64_t row = 0; row < t; row++) {
-            const double value = tdm_act_get_ref(dtype, x, row * width + i);
+            const double value = act_get_ref(dtype, x, row * width + i);
             sum[i] += value;
             sum[width + i] += value * value;
         }
@@ -98,23 +97,23 @@ void tdm_batchnorm_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const voi
 static double open_gradient(tdm_dtype dtype, const void *x, const void *dy, int64_t at, int64_t i,
                             const tdm_batchnorm *norm, bool relu)
 {
-    const double y = (double)tdm_act_get_ref(dtype, x, at) * norm->scale[i] + norm->shift[i];
-    return !relu || y > 0.0 ? tdm_act_get_ref(dtype, dy, at) : 0.0;
+    const double y = (double)act_get_ref(dtype, x, at) * norm->scale[i] + norm->shift[i];
+    return !relu || y > 0.0 ? act_get_ref(dtype, dy, at) : 0.0;
 }
 
-void tdm_batchnorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x,
-                               const tdm_batchnorm *norm, const void *residual, bool relu, void *y)
+void batchnorm_forward_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x,
+                           const tdm_batchnorm *norm, const void *residual, bool relu, void *y)
 {
     for (int64_t at = 0; at < t * width; at++) {
         const int64_t i = at % width;
-        double value = (double)tdm_act_get_ref(dtype, x, at) * norm->scale[i] + norm->shift[i];
-        if (residual) value += tdm_act_get_ref(dtype, residual, at);
-        tdm_act_set_ref(dtype, y, at, relu && value < 0.0 ? 0.0 : value);
+        double value = (double)act_get_ref(dtype, x, at) * norm->scale[i] + norm->shift[i];
+        if (residual) value += act_get_ref(dtype, residual, at);
+        act_set_ref(dtype, y, at, relu && value < 0.0 ? 0.0 : value);
     }
 }
 
-void tdm_batchnorm_backward_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, const void *dy,
-                                     const tdm_batchnorm *norm, bool relu, double *sum)
+void batchnorm_backward_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, const void *dy,
+                                 const tdm_batchnorm *norm, bool relu, double *sum)
 {
     for (int64_t i = 0; i < width; i++) {
         sum[i] = sum[width + i] = 0.0;
@@ -122,30 +121,30 @@ void tdm_batchnorm_backward_sums_ref(tdm_dtype dtype, int64_t t, int64_t width, 
             const int64_t at = row * width + i;
             const double g = open_gradient(dtype, x, dy, at, i, norm, relu);
             sum[i] += g;
-            sum[width + i] += g * ((double)tdm_act_get_ref(dtype, x, at) - norm->mean[i]) * norm->rstd[i];
+            sum[width + i] += g * ((double)act_get_ref(dtype, x, at) - norm->mean[i]) * norm->rstd[i];
         }
     }
 }
 
-void tdm_batchnorm_backward_data_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, const void *dy,
-                                     const tdm_batchnorm *norm, bool relu, const double *sum, double count,
-                                     void *dx)
+void batchnorm_backward_data_ref(tdm_dtype dtype, int64_t t, int64_t width, const void *x, const void *dy,
+                                 const tdm_batchnorm *norm, bool relu, const double *sum, double count,
+                                 void *dx)
 {
     for (int64_t at = 0; at < t * width; at++) {
         const int64_t i = at % width;
-        const double h = ((double)tdm_act_get_ref(dtype, x, at) - norm->mean[i]) * norm->rstd[i];
+        const double h = ((double)act_get_ref(dtype, x, at) - norm->mean[i]) * norm->rstd[i];
         double g = open_gradient(dtype, x, dy, at, i, norm, relu);
         if (sum) g -= sum[i] / count + h * sum[width + i] / count;
-        tdm_act_set_ref(dtype, dx, at, norm->scale[i] * g);
+        act_set_ref(dtype, dx, at, norm->scale[i] * g);
     }
 }
 
-void tdm_residual_backward_ref(tdm_dtype dtype, int64_t n, const void *y, const void *da, const void *db,
-                               void *dx)
+void residual_backward_ref(tdm_dtype dtype, int64_t n, const void *y, const void *da, const void *db,
+                           void *dx)
 {
     for (int64_t i = 0; i < n; i++) {
-        const double g = tdm_act_get_ref(dtype, da, i) + (db ? (double)tdm_act_get_ref(dtype, db, i) : 0.0);
-        tdm_act_set_ref(dtype, dx, i, tdm_act_get_ref(dtype, y, i) > 0.0f ? g : 0.0);
+        const double g = act_get_ref(dtype, da, i) + (db ? (double)act_get_ref(dtype, db, i) : 0.0);
+        act_set_ref(dtype, dx, i, act_get_ref(dtype, y, i) > 0.0f ? g : 0.0);
     }
 }
 
@@ -159,60 +158,59 @@ static int64_t pooled_from(int64_t at, int corner, int64_t height, int64_t width
     return ((i * height + 2 * py + corner / 2) * width + 2 * px + corner % 2) * channels + c;
 }
 
-void tdm_average_pool_forward_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t channels,
-                                  const void *x, void *y)
+void average_pool_forward_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t channels,
+                              const void *x, void *y)
 {
     for (int64_t at = 0; at < n * height * width * channels / 4; at++) {
         double sum = 0.0;
         for (int corner = 0; corner < 4; corner++)
-            sum += tdm_act_get_ref(dtype, x, pooled_from(at, corner, height, width, channels));
-        tdm_act_set_ref(dtype, y, at, 0.25 * sum);
+            sum += act_get_ref(dtype, x, pooled_from(at, corner, height, width, channels));
+        act_set_ref(dtype, y, at, 0.25 * sum);
     }
 }
 
-void tdm_average_pool_backward_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width,
-                                   int64_t channels, const void *dy, bool add, void *dx)
+void average_pool_backward_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t channels,
+                               const void *dy, bool add, void *dx)
 {
     for (int64_t at = 0; at < n * height * width * channels / 4; at++)
         for (int corner = 0; corner < 4; corner++) {
             const int64_t to = pooled_from(at, corner, height, width, channels);
-            const double before = add ? tdm_act_get_ref(dtype, dx, to) : 0.0;
-            tdm_act_set_ref(dtype, dx, to, before + 0.25 * (double)tdm_act_get_ref(dtype, dy, at));
+            const double before = add ? act_get_ref(dtype, dx, to) : 0.0;
+            act_set_ref(dtype, dx, to, before + 0.25 * (double)act_get_ref(dtype, dy, at));
         }
 }
 
 /* ---- Attention pooling ---- */
-void tdm_pool_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t pixels, int64_t width, const void *x,
-                                 const float *position, void *token)
+void pool_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t pixels, int64_t width, const void *x,
+                             const float *position, void *token)
 {
     for (int64_t i = 0; i < n; i++)
         for (int64_t c = 0; c < width; c++) {
             const int64_t to = i * (1 + pixels) * width + c;
             double sum = 0.0;
             for (int64_t k = 0; k < pixels; k++) {
-                const double value = tdm_act_get_ref(dtype, x, (i * pixels + k) * width + c);
+                const double value = act_get_ref(dtype, x, (i * pixels + k) * width + c);
                 sum += value;
-                tdm_act_set_ref(dtype, token, to + (1 + k) * width, value + position[(1 + k) * width + c]);
+                act_set_ref(dtype, token, to + (1 + k) * width, value + position[(1 + k) * width + c]);
             }
-            tdm_act_set_ref(dtype, token, to, sum / (double)pixels + position[c]);
+            act_set_ref(dtype, token, to, sum / (double)pixels + position[c]);
         }
 }
 
-void tdm_pool_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t pixels, int64_t width, const void *da,
-                                  const void *db, const void *dfirst, void *dx, float *dposition)
+void pool_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t pixels, int64_t width, const void *da,
+                              const void *db, const void *dfirst, void *dx, float *dposition)
 {
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = 0; k <= pixels; k++)
             for (int64_t c = 0; c < width; c++) {
                 const int64_t first = i * (1 + pixels) * width + c, at = first + k * width;
-                const double own = (double)tdm_act_get_ref(dtype, da, at) + tdm_act_get_ref(dtype, db, at);
-                const double query = tdm_act_get_ref(dtype, dfirst, i * width + c);
-                const double mean =
-                    query + tdm_act_get_ref(dtype, da, first) + tdm_act_get_ref(dtype, db, first);
+                const double own = (double)act_get_ref(dtype, da, at) + act_get_ref(dtype, db, at);
+                const double query = act_get_ref(dtype, dfirst, i * width + c);
+                const double mean = query + act_get_ref(dtype, da, first) + act_get_ref(dtype, db, first);
                 float *position = &dposition[k * width + c];
                 *position = (float)(*position + own + (k == 0 ? query : 0.0));
                 if (k > 0)
-                    tdm_act_set_ref(dtype, dx, (i * pixels + k - 1) * width + c, own + mean / (double)pixels);
+                    act_set_ref(dtype, dx, (i * pixels + k - 1) * width + c, own + mean / (double)pixels);
             }
 }
 
@@ -221,13 +219,12 @@ static double pool_score(tdm_dtype dtype, int64_t head_dim, const void *q, int64
 {
     double sum = 0.0;
     for (int64_t c = 0; c < head_dim; c++)
-        sum += (double)tdm_act_get_ref(dtype, q, at + c) * tdm_act_get_ref(dtype, k, to + c);
+        sum += (double)act_get_ref(dtype, q, at + c) * act_get_ref(dtype, k, to + c);
     return sum / sqrt((double)head_dim);
 }
 
-void tdm_pool_attention_forward_ref(tdm_dtype dtype, int64_t n, int64_t length, int64_t heads,
-                                    int64_t head_dim, const void *q, const void *k, const void *v, float *out,
-                                    float *p)
+void pool_attention_forward_ref(tdm_dtype dtype, int64_t n, int64_t length, int64_t heads, int64_t head_dim,
+                                const void *q, const void *k, const void *v, float *out, float *p)
 {
     const int64_t width = heads * head_dim;
     for (int64_t row = 0; row < n * heads; row++) {
@@ -243,15 +240,15 @@ void tdm_pool_attention_forward_ref(tdm_dtype dtype, int64_t n, int64_t length, 
         for (int64_t c = 0; c < head_dim; c++) {
             double sum = 0.0;
             for (int64_t j = 0; j < length; j++)
-                sum += (double)p[row * length + j] * tdm_act_get_ref(dtype, v, key + j * width + c);
+                sum += (double)p[row * length + j] * act_get_ref(dtype, v, key + j * width + c);
             out[at + c] = (float)sum;
         }
     }
 }
 
-void tdm_pool_attention_backward_ref(tdm_dtype dtype, int64_t n, int64_t length, int64_t heads,
-                                     int64_t head_dim, const void *q, const void *k, const void *v,
-                                     const float *p, const float *dout, void *dq, void *dk, void *dv)
+void pool_attention_backward_ref(tdm_dtype dtype, int64_t n, int64_t length, int64_t heads, int64_t head_dim,
+                                 const void *q, const void *k, const void *v, const float *p,
+                                 const float *dout, void *dq, void *dk, void *dv)
 {
     const int64_t width = heads * head_dim;
     for (int64_t row = 0; row < n * heads; row++) {
@@ -260,28 +257,28 @@ void tdm_pool_attention_backward_ref(tdm_dtype dtype, int64_t n, int64_t length,
         double mean = 0.0;
         for (int64_t j = 0; j < length; j++)
             for (int64_t c = 0; c < head_dim; c++)
-                mean += (double)share[j] * dout[at + c] * tdm_act_get_ref(dtype, v, key + j * width + c);
+                mean += (double)share[j] * dout[at + c] * act_get_ref(dtype, v, key + j * width + c);
         for (int64_t c = 0; c < head_dim; c++) {
             double query = 0.0;
             for (int64_t j = 0; j < length; j++) {
                 const int64_t to = key + j * width;
                 double dp = 0.0;
                 for (int64_t e = 0; e < head_dim; e++)
-                    dp += (double)dout[at + e] * tdm_act_get_ref(dtype, v, to + e);
+                    dp += (double)dout[at + e] * act_get_ref(dtype, v, to + e);
                 const double slope = share[j] * (dp - mean) / sqrt((double)head_dim);
-                query += slope * tdm_act_get_ref(dtype, k, to + c);
-                tdm_act_set_ref(dtype, dk, to + c, slope * tdm_act_get_ref(dtype, q, at + c));
-                tdm_act_set_ref(dtype, dv, to + c, (double)share[j] * dout[at + c]);
+                query += slope * act_get_ref(dtype, k, to + c);
+                act_set_ref(dtype, dk, to + c, slope * act_get_ref(dtype, q, at + c));
+                act_set_ref(dtype, dv, to + c, (double)share[j] * dout[at + c]);
             }
-            tdm_act_set_ref(dtype, dq, at + c, query);
+            act_set_ref(dtype, dq, at + c, query);
         }
     }
 }
 
 /* ---- Input end ---- */
-void tdm_image_windows_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t kernel,
-                           int64_t stride, int64_t pad, const uint8_t *image, const double mean[3],
-                           const double std[3], void *rows)
+void image_windows_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t kernel,
+                       int64_t stride, int64_t pad, const uint8_t *image, const double mean[3],
+                       const double std[3], void *rows)
 {
     const int64_t out_h = (height + 2 * pad - kernel) / stride + 1;
     const int64_t out_w = (width + 2 * pad - kernel) / stride + 1;
@@ -291,7 +288,7 @@ void tdm_image_windows_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t w
         const int64_t v = row / out_w % out_h * stride - pad + y, u = row % out_w * stride - pad + x;
         const int64_t pixel = (row / out_w / out_h * height + v) * width + u;
         const bool inside = v >= 0 && v < height && u >= 0 && u < width;
-        tdm_act_set_ref(dtype, rows, at,
-                        inside ? (image[pixel * 3 + channel] / 255.0 - mean[channel]) / std[channel] : 0.0);
+        act_set_ref(dtype, rows, at,
+                    inside ? (image[pixel * 3 + channel] / 255.0 - mean[channel]) / std[channel] : 0.0);
     }
 }

@@ -72,17 +72,17 @@ static void patch_row_f32(const pixel_table *table, int64_t patch, int64_t row_b
 void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t patch, const uint8_t *image,
                   const double mean[3], const double std[3], void *rows)
 {
-    double start = tdm_op_begin();
+    double start = op_begin();
     pixel_table table;
     fill_pixel_table(ops, mean, std, &table);
     int64_t grid_h = height / patch, grid_w = width / patch, elements = 3 * patch * patch;
     int64_t row_bytes = 3 * width;
-    int threads = tdm_ops_threads_for(ops, n * grid_h, grid_w * elements);
+    int threads = ops_threads_for(ops, n * grid_h, grid_w * elements);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t strip = 0; strip < n * grid_h; strip++) { /* one row of patches */
         const uint8_t *first = image + strip * patch * row_bytes;
         for (int64_t column = 0; column < grid_w; column++) {
-            void *row = tdm_act_at_mutable(ops->dtype, rows, (strip * grid_w + column) * elements);
+            void *row = act_at_mutable(ops->dtype, rows, (strip * grid_w + column) * elements);
             const uint8_t *pixels = first + column * patch * 3;
             if (ops->dtype == TDM_BF16)
                 patch_row_bf16(ops, &table, patch, row_bytes, pixels, row);
@@ -90,7 +90,7 @@ void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_
                 patch_row_f32(&table, patch, row_bytes, pixels, row);
         }
     }
-    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+    op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
 
 /* One window, its upper left corner at (top, left) of the image. */
@@ -113,12 +113,12 @@ void tdm_image_windows(tdm_ops *ops, int64_t n, int64_t height, int64_t width, i
                        int64_t pad, const uint8_t *image, const double mean[3], const double std[3],
                        void *rows)
 {
-    double start = tdm_op_begin();
+    double start = op_begin();
     pixel_table table;
     fill_pixel_table(ops, mean, std, &table);
     int64_t out_h = (height + 2 * pad - kernel) / stride + 1, out_w = (width + 2 * pad - kernel) / stride + 1;
     int64_t elements = 3 * kernel * kernel;
-    int threads = tdm_ops_threads_for(ops, n * out_h, out_w * elements);
+    int threads = ops_threads_for(ops, n * out_h, out_w * elements);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t strip = 0; strip < n * out_h; strip++) {
         const uint8_t *first = image + strip / out_h * height * width * 3;
@@ -127,32 +127,32 @@ void tdm_image_windows(tdm_ops *ops, int64_t n, int64_t height, int64_t width, i
             window_row(ops->dtype, &table, height, width, kernel, top, column * stride - pad, first, rows,
                        (strip * out_w + column) * elements);
     }
-    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+    op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
 
 void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const void *patch_rows,
                               const float *class_token, const float *position, float *x)
 {
-    double start = tdm_op_begin();
-    const tdm_kernels *kernels = ops->kernels;
-    int threads = tdm_ops_threads_for(ops, n, patches * width * 10);
+    double start = op_begin();
+    const ops_kernels *kernels = ops->kernels;
+    int threads = ops_threads_for(ops, n, patches * width * 10);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {
         float *rows = x + i * (1 + patches) * width;
         kernels->add(width, class_token, position, rows);
-        kernels->add_act(ops->dtype, patches * width, tdm_act_at(ops->dtype, patch_rows, i * patches * width),
+        kernels->add_act(ops->dtype, patches * width, act_at(ops->dtype, patch_rows, i * patches * width),
                          position + width, rows + width);
     }
-    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+    op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
 
 void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const float *dx,
                                void *d_patch_rows, float *dclass_token, float *dposition)
 {
-    double start = tdm_op_begin();
-    const tdm_kernels *kernels = ops->kernels;
+    double start = op_begin();
+    const ops_kernels *kernels = ops->kernels;
     int64_t image = (1 + patches) * width; /* elements of one image */
-    int threads = tdm_ops_threads_for(ops, n, image * 10);
+    int threads = ops_threads_for(ops, n, image * 10);
 #pragma omp parallel num_threads(threads)
     {
         int parts = omp_get_num_threads(), part = omp_get_thread_num();
@@ -161,7 +161,7 @@ void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t
         int64_t class_end = tdm_min_i64(end, width);
         for (int64_t i = 0; i < n; i++) { /* a thread's images are split, its columns are summed */
             const float *from = dx + i * image;
-            void *to = tdm_act_at_mutable(ops->dtype, d_patch_rows, i * patches * width);
+            void *to = act_at_mutable(ops->dtype, d_patch_rows, i * patches * width);
             if (i >= first && i < last && ops->dtype == TDM_BF16)
                 kernels->f32_to_bf16(patches * width, from + width, to);
             else if (i >= first && i < last)
@@ -171,29 +171,29 @@ void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t
                 kernels->add(class_end - begin, dclass_token + begin, from + begin, dclass_token + begin);
         }
     }
-    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+    op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
 
 void tdm_text_tokens_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,
                              const int32_t *token, const float *table, const float *position, float *x)
 {
-    double start = tdm_op_begin();
-    int threads = tdm_ops_threads_for(ops, n_seq, n_seq ? seq[n_seq] / n_seq * width * 12 : 0);
+    double start = op_begin();
+    int threads = ops_threads_for(ops, n_seq, n_seq ? seq[n_seq] / n_seq * width * 12 : 0);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n_seq; i++)
         for (int64_t row = seq[i]; row < seq[i + 1]; row++)
             ops->kernels->add(width, table + (int64_t)token[row] * width, position + (row - seq[i]) * width,
                               x + row * width);
-    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+    op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
 
 /* A thread owns the tokens t with t % parts == part, and the positions likewise. */
 void tdm_text_tokens_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,
                               const int32_t *token, const float *dx, float *dtable, float *dposition)
 {
-    double start = tdm_op_begin();
-    const tdm_kernels *kernels = ops->kernels;
-    int threads = tdm_ops_threads_for(ops, n_seq, n_seq ? seq[n_seq] / n_seq * width * 24 : 0);
+    double start = op_begin();
+    const ops_kernels *kernels = ops->kernels;
+    int threads = ops_threads_for(ops, n_seq, n_seq ? seq[n_seq] / n_seq * width * 24 : 0);
 #pragma omp parallel num_threads(threads)
     {
         int parts = omp_get_num_threads(), part = omp_get_thread_num();
@@ -205,20 +205,20 @@ void tdm_text_tokens_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, i
                 if ((row - seq[i]) % parts == part) kernels->add(width, place, dx + row * width, place);
             }
     }
-    tdm_op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
+    op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
 
 void tdm_gather_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row, const float *x, float *y)
 {
-    double start = tdm_op_begin();
+    double start = op_begin();
     for (int64_t i = 0; i < n; i++) memcpy(y + i * width, x + row[i] * width, sizeof(float) * (size_t)width);
-    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+    op_end(ops, TDM_OP_OTHER, start, 0.0);
 }
 
 void tdm_scatter_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row, const float *dy, float *dx)
 {
-    double start = tdm_op_begin();
+    double start = op_begin();
     for (int64_t i = 0; i < n; i++)
         ops->kernels->add(width, dx + row[i] * width, dy + i * width, dx + row[i] * width);
-    tdm_op_end(ops, TDM_OP_OTHER, start, 0.0);
+    op_end(ops, TDM_OP_OTHER, start, 0.0);
 }

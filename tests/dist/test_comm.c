@@ -22,10 +22,10 @@ static void with_limits(void (*body)(void))
 {
     const int64_t limits[] = {COMM_MAX_COUNT, 5, 1};
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        tdm_comm_set_max_count(comm, limits[i]);
+        comm_set_max_count(comm, limits[i]);
         body();
     }
-    tdm_comm_set_max_count(comm, COMM_MAX_COUNT);
+    comm_set_max_count(comm, COMM_MAX_COUNT);
 }
 
 static void check_sums(void)

@@ -78,8 +78,8 @@ void check_act(const char *what, tolerance kind, tdm_dtype dtype, int64_t n, con
 {
     float *a = malloc(sizeof(float) * (size_t)(n + 1)), *b = malloc(sizeof(float) * (size_t)(n + 1));
     for (int64_t i = 0; i < n; i++) {
-        a[i] = tdm_act_get_ref(dtype, got, i);
-        b[i] = tdm_act_get_ref(dtype, want, i);
+        a[i] = act_get_ref(dtype, got, i);
+        b[i] = act_get_ref(dtype, want, i);
     }
     check_f32(what, kind, dtype, n, a, b);
     free(a);
@@ -98,7 +98,7 @@ void *random_act(tdm_dtype dtype, int64_t n, uint64_t seed, double scale)
 {
     void *x = malloc(tdm_dtype_bytes(dtype) * (size_t)n + 1);
     tdm_rng rng = tdm_rng_at(seed, 0, 0, TDM_RNG_TEST);
-    for (int64_t i = 0; i < n; i++) tdm_act_set_ref(dtype, x, i, scale * tdm_rng_normal(&rng));
+    for (int64_t i = 0; i < n; i++) act_set_ref(dtype, x, i, scale * tdm_rng_normal(&rng));
     return x;
 }
 

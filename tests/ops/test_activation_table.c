@@ -55,10 +55,10 @@ static void test_table(void **state)
 {
     (void)state;
     for (int kind = TDM_QUICKGELU; kind <= TDM_GELU; kind++) {
-        const activation_table *table = tdm_activation_table((tdm_activation)kind);
+        const activation_table *table = activation_table_of((tdm_activation)kind);
         double worst_value = 0.0, worst_slope = 0.0;
         for (int i = 0; i < NUMBERS; i++) {
-            float x = tdm_bf16_value_ref((uint16_t)i);
+            float x = bf16_value_ref((uint16_t)i);
             if (!ordinary(x)) continue;
             activation_pair want = exact((tdm_activation)kind, x), got = looked_up(table, x);
             worst_value = fmax(worst_value, fabs(got.value - want.value) / value_bound(want.value));
@@ -81,8 +81,8 @@ static double rounding(double x)
 
 static void check_number(tdm_activation kind, uint16_t number, uint16_t value, uint16_t slope)
 {
-    float x = tdm_bf16_value_ref(number);
-    double got = tdm_bf16_value_ref(value), got_slope = tdm_bf16_value_ref(slope);
+    float x = bf16_value_ref(number);
+    double got = bf16_value_ref(value), got_slope = bf16_value_ref(slope);
     if (isnan(x)) {
         assert_true(isnan(got) && isnan(got_slope));
         return;
@@ -106,7 +106,7 @@ static void test_every_number(void **state)
     uint16_t *y_again = malloc(sizeof(*x) * N), *slope = malloc(sizeof(*x) * N), *dx = malloc(sizeof(*x) * N);
     for (int i = 0; i < N; i++) {
         x[i] = (uint16_t)i;
-        one[i] = tdm_bf16_round_ref(1.0f);
+        one[i] = bf16_round_ref(1.0f);
     }
     for (int kind = TDM_QUICKGELU; kind <= TDM_GELU; kind++) {
         tdm_activation_forward(ops, (tdm_activation)kind, N, x, y);

@@ -31,14 +31,14 @@ static void check_attention(tdm_ops *ops, const attention_case *c, bool causal, 
          *dqkv_ref = random_act(dtype, t * 3 * width, 4, 1.0);
     float *lse = random_f32(c->heads * t, 5, 1.0), *lse_ref = random_f32(c->heads * t, 5, 1.0);
     tdm_attention_forward(ops, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out, lse);
-    tdm_attention_forward_ref(dtype, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref);
+    attention_forward_ref(dtype, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref);
     check_act("attention out", TOL_ATTENTION, dtype, t * width, out, out_ref);
     check_f32("attention lse", TOL_ATTENTION, TDM_F32, c->heads * t, lse, lse_ref);
     /* backward of both from the same stored forward pass */
     tdm_attention_backward(ops, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref, dout,
                            dqkv);
-    tdm_attention_backward_ref(dtype, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref,
-                               dout, dqkv_ref);
+    attention_backward_ref(dtype, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref, dout,
+                           dqkv_ref);
     check_act("attention dqkv", TOL_ATTENTION, dtype, t * 3 * width, dqkv, dqkv_ref);
     free(qkv), free(dout), free(out), free(out_ref), free(dqkv), free(dqkv_ref), free(lse), free(lse_ref);
 }
@@ -76,8 +76,8 @@ static void large_scores(tdm_ops *ops)
     void *out_ref = random_act(dtype, t * width, 2, 1.0);
     float *lse = random_f32(c.heads * t, 5, 1.0), *lse_ref = random_f32(c.heads * t, 5, 1.0);
     tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, false, qkv, out, lse);
-    tdm_attention_forward_ref(dtype, c.n_seq, seq, c.heads, c.head_dim, false, qkv, out_ref, lse_ref);
-    for (int64_t i = 0; i < t * width; i++) assert_true(isfinite(tdm_act_get_ref(dtype, out, i)));
+    attention_forward_ref(dtype, c.n_seq, seq, c.heads, c.head_dim, false, qkv, out_ref, lse_ref);
+    for (int64_t i = 0; i < t * width; i++) assert_true(isfinite(act_get_ref(dtype, out, i)));
     check_f32("large lse", TOL_ATTENTION, TDM_F32, c.heads * t, lse, lse_ref);
     free(qkv), free(out), free(out_ref), free(lse), free(lse_ref);
 }
@@ -100,9 +100,8 @@ static void packing(tdm_ops *ops)
     tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, true, qkv, out, lse);
     for (int64_t i = 0; i < c.n_seq; i++) {
         const int64_t one[2] = {0, c.lengths[i]};
-        tdm_attention_forward(ops, 1, one, c.heads, c.head_dim, true,
-                              tdm_act_at(dtype, qkv, seq[i] * 3 * width),
-                              tdm_act_at_mutable(dtype, alone, seq[i] * width), lse_alone);
+        tdm_attention_forward(ops, 1, one, c.heads, c.head_dim, true, act_at(dtype, qkv, seq[i] * 3 * width),
+                              act_at_mutable(dtype, alone, seq[i] * width), lse_alone);
     }
     assert_memory_equal(out, alone, tdm_dtype_bytes(dtype) * (size_t)(t * width));
     free(qkv), free(out), free(alone), free(lse), free(lse_alone);

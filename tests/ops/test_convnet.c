@@ -19,14 +19,13 @@ static void check_conv(tdm_ops *ops, tdm_conv *conv, const conv_case *c, const f
     void *dx = random_act(dtype, t * c->in, 5, 1.0), *dx_ref = random_act(dtype, t * c->in, 6, 1.0);
     float *dw = random_f32(taps, 7, 1.0), *dw_ref = copy_f32(dw, taps); /* added to */
     REQUIRE_OK(tdm_conv_forward(conv, c->n, x, y));
-    tdm_conv_forward_ref(dtype, c->n, c->in, c->out, c->kernel, c->height, c->width, weight, x, y_ref);
+    conv_forward_ref(dtype, c->n, c->in, c->out, c->kernel, c->height, c->width, weight, x, y_ref);
     check_act("conv y", TOL_MATMUL, dtype, t * c->out, y, y_ref);
     REQUIRE_OK(tdm_conv_backward_data(conv, c->n, dy, dx));
-    tdm_conv_backward_data_ref(dtype, c->n, c->in, c->out, c->kernel, c->height, c->width, weight, dy,
-                               dx_ref);
+    conv_backward_data_ref(dtype, c->n, c->in, c->out, c->kernel, c->height, c->width, weight, dy, dx_ref);
     check_act("conv dx", TOL_MATMUL, dtype, t * c->in, dx, dx_ref);
     REQUIRE_OK(tdm_conv_backward_weight(conv, c->n, x, dy, dw));
-    tdm_conv_backward_weight_ref(dtype, c->n, c->in, c->out, c->kernel, c->height, c->width, x, dy, dw_ref);
+    conv_backward_weight_ref(dtype, c->n, c->in, c->out, c->kernel, c->height, c->width, x, dy, dw_ref);
     check_f32("conv dweight", TOL_MATMUL, TDM_F32, taps, dw, dw_ref);
     free(x), free(dy), free(y), free(y_ref), free(dx), free(dx_ref), free(dw), free(dw_ref);
 }
@@ -141,10 +140,10 @@ static void check_batchnorm(tdm_ops *ops, int64_t t, int64_t width, bool relu, b
     void *y = random_act(dtype, n, 3, 1.0), *y_ref = random_act(dtype, n, 4, 1.0);
     double *sum = malloc(sizeof(double) * 4 * (size_t)width), *sum_ref = sum + 2 * width;
     tdm_batchnorm_sums(ops, t, width, x, sum);
-    tdm_batchnorm_sums_ref(dtype, t, width, x, sum_ref);
+    batchnorm_sums_ref(dtype, t, width, x, sum_ref);
     check_sums("batchnorm sums", 2 * width, sum, sum_ref);
     tdm_batchnorm_forward(ops, t, width, x, &m.norm, residual ? add : NULL, relu, y);
-    tdm_batchnorm_forward_ref(dtype, t, width, x, &m.norm, residual ? add : NULL, relu, y_ref);
+    batchnorm_forward_ref(dtype, t, width, x, &m.norm, residual ? add : NULL, relu, y_ref);
     check_act("batchnorm y", TOL_ELEMENT, dtype, n, y, y_ref);
     memcpy(y, add, (size_t)n * tdm_dtype_bytes(dtype)); /* in place of the residual */
     tdm_batchnorm_forward(ops, t, width, x, &m.norm, residual ? y : NULL, relu, y);
@@ -153,13 +152,13 @@ static void check_batchnorm(tdm_ops *ops, int64_t t, int64_t width, bool relu, b
     void *dy = random_act(dtype, n, 5, 1.0), *dx = random_act(dtype, n, 6, 1.0);
     void *dx_ref = random_act(dtype, n, 7, 1.0);
     tdm_batchnorm_backward_sums(ops, t, width, x, dy, &m.norm, relu, sum);
-    tdm_batchnorm_backward_sums_ref(dtype, t, width, x, dy, &m.norm, relu, sum_ref);
+    batchnorm_backward_sums_ref(dtype, t, width, x, dy, &m.norm, relu, sum_ref);
     check_sums("batchnorm backward sums", 2 * width, sum, sum_ref);
     tdm_batchnorm_backward_data(ops, t, width, x, dy, &m.norm, relu, sum_ref, (double)t + 2.0, dx);
-    tdm_batchnorm_backward_data_ref(dtype, t, width, x, dy, &m.norm, relu, sum_ref, (double)t + 2.0, dx_ref);
+    batchnorm_backward_data_ref(dtype, t, width, x, dy, &m.norm, relu, sum_ref, (double)t + 2.0, dx_ref);
     check_act("batchnorm dx", TOL_REDUCTION, dtype, n, dx, dx_ref);
     memset(sum, 0, sizeof(double) * 2 * (size_t)width);
-    tdm_batchnorm_backward_data_ref(dtype, t, width, x, dy, &m.norm, relu, NULL, 0.0, dx_ref);
+    batchnorm_backward_data_ref(dtype, t, width, x, dy, &m.norm, relu, NULL, 0.0, dx_ref);
     tdm_batchnorm_backward_fixed(ops, t, width, x, dy, &m.norm, relu, sum, dy); /* in place */
     check_act("batchnorm fixed dx", TOL_ELEMENT, dtype, n, dy, dx_ref);
     check_sums("batchnorm fixed sums", 2 * width, sum, sum_ref);
@@ -193,7 +192,7 @@ static void test_batchnorm_large_mean(void **state)
     double sum[2 * WIDTH], want[2 * WIDTH];
     for (int64_t i = 0; i < T * WIDTH; i++) x[i] += 1000.0f * (float)(i % WIDTH - 1);
     tdm_batchnorm_sums(ops, T, WIDTH, x, sum);
-    tdm_batchnorm_sums_ref(TDM_F32, T, WIDTH, x, want);
+    batchnorm_sums_ref(TDM_F32, T, WIDTH, x, want);
     for (int i = 0; i < WIDTH; i++) {
         const double mean = sum[i] / T, mean_ref = want[i] / T;
         const double variance = sum[WIDTH + i] / T - mean * mean;
@@ -216,7 +215,7 @@ static void residual_sizes(tdm_ops *ops)
             const int64_t n = sizes[i];
             void *y = random_act(dtype, n, 1, 1.0), *da = random_act(dtype, n, 2, 1.0);
             void *db = random_act(dtype, n, 3, 1.0), *dx = random_act(dtype, n, 4, 1.0);
-            tdm_residual_backward_ref(dtype, n, y, da, both ? db : NULL, dx);
+            residual_backward_ref(dtype, n, y, da, both ? db : NULL, dx);
             tdm_residual_backward(ops, n, y, da, both ? db : NULL, da);
             check_act("residual", TOL_ELEMENT, dtype, n, da, dx);
             free(y), free(da), free(db), free(dx);
@@ -239,11 +238,11 @@ static void average_pool_cases(tdm_ops *ops)
         void *x = random_act(dtype, n, 1, 1.0), *y = random_act(dtype, n / 4, 2, 1.0);
         void *y_ref = random_act(dtype, n / 4, 3, 1.0), *x_ref = copy_act(dtype, x, n);
         tdm_average_pool_forward(ops, c[0], c[1], c[2], c[3], x, y);
-        tdm_average_pool_forward_ref(dtype, c[0], c[1], c[2], c[3], x, y_ref);
+        average_pool_forward_ref(dtype, c[0], c[1], c[2], c[3], x, y_ref);
         check_act("average pool", TOL_ELEMENT, dtype, n / 4, y, y_ref);
         for (int add = 1; add >= 0; add--) {
             tdm_average_pool_backward(ops, c[0], c[1], c[2], c[3], y_ref, add, x);
-            tdm_average_pool_backward_ref(dtype, c[0], c[1], c[2], c[3], y_ref, add, x_ref);
+            average_pool_backward_ref(dtype, c[0], c[1], c[2], c[3], y_ref, add, x_ref);
             check_act("average pool dx", TOL_ELEMENT, dtype, n, x, x_ref);
         }
         free(x), free(y), free(y_ref), free(x_ref);
@@ -264,14 +263,14 @@ static void check_pool_tokens(tdm_ops *ops, int64_t n, int64_t pixels, int64_t w
     void *token_ref = random_act(dtype, t, 3, 1.0);
     float *position = random_f32(place, 4, 1.0);
     tdm_pool_tokens_forward(ops, n, pixels, width, x, position, token);
-    tdm_pool_tokens_forward_ref(dtype, n, pixels, width, x, position, token_ref);
+    pool_tokens_forward_ref(dtype, n, pixels, width, x, position, token_ref);
     check_act("pool tokens", TOL_REDUCTION, dtype, t, token, token_ref);
     void *da = random_act(dtype, t, 5, 1.0), *db = random_act(dtype, t, 6, 1.0);
     void *dfirst = random_act(dtype, n * width, 7, 1.0);
     void *dx = random_act(dtype, in, 8, 1.0), *dx_ref = random_act(dtype, in, 9, 1.0);
     float *dposition = random_f32(place, 10, 1.0), *dposition_ref = copy_f32(dposition, place);
     tdm_pool_tokens_backward(ops, n, pixels, width, da, db, dfirst, dx, dposition);
-    tdm_pool_tokens_backward_ref(dtype, n, pixels, width, da, db, dfirst, dx_ref, dposition_ref);
+    pool_tokens_backward_ref(dtype, n, pixels, width, da, db, dfirst, dx_ref, dposition_ref);
     check_act("pool tokens dx", TOL_REDUCTION, dtype, in, dx, dx_ref);
     check_f32("pool tokens dposition", TOL_REDUCTION, TDM_F32, place, dposition, dposition_ref);
     free(x), free(token), free(token_ref), free(position), free(da), free(db), free(dfirst), free(dx),
@@ -287,7 +286,7 @@ static void check_pool_attention(tdm_ops *ops, int64_t n, int64_t length, int64_
     float *out = random_f32(n * w, 4, 1.0), *out_ref = random_f32(n * w, 5, 1.0);
     float *p = random_f32(n * heads * length, 6, 1.0), *p_ref = random_f32(n * heads * length, 7, 1.0);
     tdm_pool_attention_forward(ops, n, length, heads, head_dim, q, k, v, out, p);
-    tdm_pool_attention_forward_ref(dtype, n, length, heads, head_dim, q, k, v, out_ref, p_ref);
+    pool_attention_forward_ref(dtype, n, length, heads, head_dim, q, k, v, out_ref, p_ref);
     check_f32("pool attention", TOL_ATTENTION, TDM_F32, n * w, out, out_ref);
     check_f32("pool attention p", TOL_ATTENTION, TDM_F32, n * heads * length, p, p_ref);
     float *dout = random_f32(n * w, 8, 1.0);
@@ -295,8 +294,8 @@ static void check_pool_attention(tdm_ops *ops, int64_t n, int64_t length, int64_
     void *dk = random_act(dtype, t, 11, 1.0), *dk_ref = random_act(dtype, t, 12, 1.0);
     void *dv = random_act(dtype, t, 13, 1.0), *dv_ref = random_act(dtype, t, 14, 1.0);
     tdm_pool_attention_backward(ops, n, length, heads, head_dim, q, k, v, p_ref, dout, dq, dk, dv);
-    tdm_pool_attention_backward_ref(dtype, n, length, heads, head_dim, q, k, v, p_ref, dout, dq_ref, dk_ref,
-                                    dv_ref);
+    pool_attention_backward_ref(dtype, n, length, heads, head_dim, q, k, v, p_ref, dout, dq_ref, dk_ref,
+                                dv_ref);
     if (length > 1) { /* of one key the softmax is constant: zero but for rounding */
         check_act("pool attention dq", TOL_ATTENTION, dtype, n * w, dq, dq_ref);
         check_act("pool attention dk", TOL_ATTENTION, dtype, t, dk, dk_ref);
@@ -337,7 +336,7 @@ static void window_cases(tdm_ops *ops)
         void *got = random_act(dtype, rows * 3 * k * k, 1, 1.0),
              *want = random_act(dtype, rows * 3 * k * k, 2, 1.0);
         tdm_image_windows(ops, N, HEIGHT, WIDTH, k, s, p, image, mean, std, got);
-        tdm_image_windows_ref(dtype, N, HEIGHT, WIDTH, k, s, p, image, mean, std, want);
+        image_windows_ref(dtype, N, HEIGHT, WIDTH, k, s, p, image, mean, std, want);
         check_act("windows", TOL_EXACT, dtype, rows * 3 * k * k, got, want);
         if (p == 0) { /* without overlap they are patches */
             tdm_patchify(ops, N, HEIGHT, WIDTH, k, image, mean, std, want);

@@ -56,7 +56,7 @@ static void free_scratch(int threads, tdm_scratch *scratch)
 /* What a weight is multiplied as. */
 static float rounded_to(tdm_dtype dtype, float x)
 {
-    return dtype == TDM_F32 ? x : tdm_bf16_value_ref(tdm_bf16_round_ref(x));
+    return dtype == TDM_F32 ? x : bf16_value_ref(bf16_round_ref(x));
 }
 
 /* |sum of k products in f32 - exact| <= k · 2^-24 · sum |products| (Higham, 2002, section 3.1); `mass` is
@@ -109,7 +109,7 @@ static void check_product(const implementation *impl, size s, bool along_cols, b
     double *row = aligned((size_t)s.k * sizeof(double));
     int64_t row_step = s.t * s.n * s.k > 4000000 ? 7 : 1; /* large ones: every seventh row, and the last */
     for (int64_t r = 0; r < s.t; r = r + row_step < s.t || r == s.t - 1 ? r + row_step : s.t - 1) {
-        for (int64_t i = 0; i < s.k; i++) row[i] = tdm_act_get_ref(impl->dtype, x, r * s.k + i);
+        for (int64_t i = 0; i < s.k; i++) row[i] = act_get_ref(impl->dtype, x, r * s.k + i);
         for (int64_t j = 0; j < s.n; j++) {
             double want = with_bias ? bias[j] : 0.0, mass = fabs(want);
             for (int64_t i = 0; i < s.k; i++) {
@@ -119,7 +119,7 @@ static void check_product(const implementation *impl, size s, bool along_cols, b
             }
             double bound = sum_error(s.k, mass);
             if (impl->dtype == TDM_BF16) bound += (fabs(want) + bound) * 0x1p-8; /* half a unit of 8 bits */
-            check("y", r * s.n + j, tdm_act_get_ref(impl->dtype, y, r * s.n + j), want, bound);
+            check("y", r * s.n + j, act_get_ref(impl->dtype, y, r * s.n + j), want, bound);
         }
     }
     free(x), free(y), free(weight), free(bias), free(packed), free(rounded), free(row);
@@ -155,8 +155,8 @@ static void test_packing(void **state)
             const float want = r < ROWS && c < COLS ? rounded_to(impl->dtype, w[r * COLS + c]) : 0.0f;
             const int64_t along_cols = place_of(impl->dtype, 2, c, r),
                           along_rows = place_of(impl->dtype, 3, r, c);
-            assert_float_equal(tdm_act_get_ref(impl->dtype, cols, along_cols), want, 0.0f);
-            assert_float_equal(tdm_act_get_ref(impl->dtype, rows, along_rows), want, 0.0f);
+            assert_float_equal(act_get_ref(impl->dtype, cols, along_cols), want, 0.0f);
+            assert_float_equal(act_get_ref(impl->dtype, rows, along_rows), want, 0.0f);
         }
     free(w), free(cols), free(rows);
 }
@@ -178,9 +178,9 @@ static void check_gradient(const implementation *impl, size s, bool add, bool su
     for (int64_t i = 0; i < rows * cols; i++) mass[i] = fabs(want[i] = add ? before[i] : 0.0);
     for (int64_t r = 0; r < s.t; r++)
         for (int64_t i = 0; i < rows; i++) {
-            double left = tdm_act_get_ref(impl->dtype, a, r * rows + i);
+            double left = act_get_ref(impl->dtype, a, r * rows + i);
             for (int64_t j = 0; j < cols; j++) {
-                double product = left * tdm_act_get_ref(impl->dtype, b, r * cols + j);
+                double product = left * act_get_ref(impl->dtype, b, r * cols + j);
                 want[i * cols + j] += product;
                 mass[i * cols + j] += fabs(product);
             }
@@ -189,7 +189,7 @@ static void check_gradient(const implementation *impl, size s, bool add, bool su
     for (int64_t j = 0; j < width; j++) {
         double sum = sums_before[j], magnitude = fabs(sum);
         for (int64_t r = 0; r < s.t; r++) {
-            double v = tdm_act_get_ref(impl->dtype, sums_of_a ? a : b, r * width + j);
+            double v = act_get_ref(impl->dtype, sums_of_a ? a : b, r * width + j);
             sum += v;
             magnitude += fabs(v);
         }
@@ -261,11 +261,11 @@ static void test_not_a_number_stays_in_its_row(void **state)
     float *w = random_f32(K * N, 2, 1.0);
     void *packed = aligned(impl->gemm->weight_bytes(K, N));
     tdm_scratch *scratch = make_scratch(1, impl->gemm->multiply_scratch_bytes(K));
-    tdm_act_set_ref(impl->dtype, x, BAD * K + 3, NAN);
+    act_set_ref(impl->dtype, x, BAD * K + 3, NAN);
     gemm_pack_weight(impl->gemm, 1, N, K, w, packed, NULL);
     impl->gemm->multiply(1, T, K, N, x, packed, NULL, y, scratch);
     for (int64_t i = 0; i < T * N; i++)
-        assert_int_equal(isnan(tdm_act_get_ref(impl->dtype, y, i)) != 0, i / N == BAD);
+        assert_int_equal(isnan(act_get_ref(impl->dtype, y, i)) != 0, i / N == BAD);
     free(x), free(w), free(packed), free(y);
     free_scratch(1, scratch);
 }

@@ -25,8 +25,8 @@ static void check_layernorm(tdm_ops *ops, int64_t t, int64_t width, layernorm_va
     float *mean = random_f32(t, 8, 1.0), *mean_ref = copy_f32(mean, t);
     float *rstd = random_f32(t, 9, 1.0), *rstd_ref = copy_f32(rstd, t);
     tdm_layernorm_forward(ops, t, width, x, v.branch ? branch : NULL, x_out, gamma, beta, y, mean, rstd);
-    tdm_layernorm_forward_ref(dtype, t, width, x_ref, v.branch ? branch : NULL, x_out_ref, gamma, beta, y_ref,
-                              mean_ref, rstd_ref);
+    layernorm_forward_ref(dtype, t, width, x_ref, v.branch ? branch : NULL, x_out_ref, gamma, beta, y_ref,
+                          mean_ref, rstd_ref);
     if (v.branch) check_f32("layernorm sum", TOL_EXACT, TDM_F32, n, x_out, x_out_ref);
     check_act("layernorm y", TOL_REDUCTION, dtype, n, y, y_ref);
     check_f32("layernorm mean", TOL_REDUCTION, TDM_F32, t, mean, mean_ref);
@@ -43,8 +43,8 @@ static void check_layernorm(tdm_ops *ops, int64_t t, int64_t width, layernorm_va
     float *dbeta = random_f32(width, 13, 1.0), *dbeta_ref = copy_f32(dbeta, width);
     tdm_layernorm_backward(ops, t, width, dy, input, mean_ref, rstd_ref, gamma, v.add, dx,
                            v.dx_act ? dx_act : NULL, dgamma, dbeta);
-    tdm_layernorm_backward_ref(dtype, t, width, dy, input, mean_ref, rstd_ref, gamma, v.add, dx_ref,
-                               v.dx_act ? dx_act_ref : NULL, dgamma_ref, dbeta_ref);
+    layernorm_backward_ref(dtype, t, width, dy, input, mean_ref, rstd_ref, gamma, v.add, dx_ref,
+                           v.dx_act ? dx_act_ref : NULL, dgamma_ref, dbeta_ref);
     if (width > 1) { /* of one column the gradient is zero but for rounding */
         check_f32("layernorm dx", TOL_REDUCTION, TDM_F32, n, dx, dx_ref);
         check_act("layernorm dx_act", TOL_REDUCTION, dtype, n, dx_act, dx_act_ref);
@@ -84,20 +84,20 @@ static void layernorm_f32_and_sum_only(tdm_ops *ops)
     float *y = random_f32(N, 4, 1.0), *y_ref = random_f32(N, 4, 1.0), *dy = random_f32(N, 5, 1.0);
     float mean[T], rstd[T], mean_ref[T], rstd_ref[T];
     tdm_layernorm_forward_f32(ops, T, WIDTH, x, gamma, beta, y, mean, rstd);
-    tdm_layernorm_forward_ref(TDM_F32, T, WIDTH, x, NULL, NULL, gamma, beta, y_ref, mean_ref, rstd_ref);
+    layernorm_forward_ref(TDM_F32, T, WIDTH, x, NULL, NULL, gamma, beta, y_ref, mean_ref, rstd_ref);
     check_f32("layernorm f32 y", TOL_REDUCTION, TDM_F32, N, y, y_ref);
     float *dx = random_f32(N, 6, 1.0), *dx_ref = random_f32(N, 6, 1.0);
     float dgamma[WIDTH] = {0}, dbeta[WIDTH] = {0}, dgamma_ref[WIDTH] = {0}, dbeta_ref[WIDTH] = {0};
     tdm_layernorm_backward_f32(ops, T, WIDTH, dy, x, mean, rstd, gamma, dx, dgamma, dbeta);
-    tdm_layernorm_backward_ref(TDM_F32, T, WIDTH, dy, x, mean, rstd, gamma, false, dx_ref, NULL, dgamma_ref,
-                               dbeta_ref);
+    layernorm_backward_ref(TDM_F32, T, WIDTH, dy, x, mean, rstd, gamma, false, dx_ref, NULL, dgamma_ref,
+                           dbeta_ref);
     check_f32("layernorm f32 dx", TOL_REDUCTION, TDM_F32, N, dx, dx_ref);
     check_f32("layernorm f32 dgamma", TOL_REDUCTION, TDM_F32, WIDTH, dgamma, dgamma_ref);
     check_f32("layernorm f32 dbeta", TOL_REDUCTION, TDM_F32, WIDTH, dbeta, dbeta_ref);
 
     void *branch = random_act(dtype, N, 7, 1.0);
     tdm_layernorm_forward(ops, T, WIDTH, x, branch, y, NULL, NULL, NULL, NULL, NULL);
-    tdm_layernorm_forward_ref(dtype, T, WIDTH, x, branch, y_ref, NULL, NULL, NULL, NULL, NULL);
+    layernorm_forward_ref(dtype, T, WIDTH, x, branch, y_ref, NULL, NULL, NULL, NULL, NULL);
     check_f32("residual sum", TOL_EXACT, TDM_F32, N, y, y_ref);
     free(x), free(gamma), free(beta), free(y), free(y_ref), free(dy), free(dx), free(dx_ref), free(branch);
 }
@@ -119,11 +119,11 @@ static void activation_sizes(tdm_ops *ops)
             void *y = random_act(dtype, n, 3, 1.0), *y_ref = random_act(dtype, n, 4, 1.0);
             void *dx = copy_act(dtype, dy, n), *dx_ref = random_act(dtype, n, 6, 1.0);
             tdm_activation_forward(ops, (tdm_activation)kind, n, x, y);
-            tdm_activation_forward_ref((tdm_activation)kind, dtype, n, x, y_ref);
+            activation_forward_ref((tdm_activation)kind, dtype, n, x, y_ref);
             check_act("activation y", TOL_ACTIVATION, dtype, n, y, y_ref);
             memset(y, 0, tdm_dtype_bytes(dtype) * (size_t)n);
             tdm_activation_backward(ops, (tdm_activation)kind, n, x, dx, dx, y); /* in place */
-            tdm_activation_backward_ref((tdm_activation)kind, dtype, n, x, dy, dx_ref, y_ref);
+            activation_backward_ref((tdm_activation)kind, dtype, n, x, dy, dx_ref, y_ref);
             check_act("activation dx", TOL_ACTIVATION, dtype, n, dx, dx_ref);
             check_act("activation y again", TOL_ACTIVATION, dtype, n, y, y_ref);
             memset(dx, 0, tdm_dtype_bytes(dtype) * (size_t)n);
@@ -167,7 +167,7 @@ static void dropout_replays(tdm_ops *ops)
         int64_t width = sizes[i], n = t * width;
         void *x = random_act(dtype, n, 1, 1.0), *x_ref = copy_act(dtype, x, n);
         tdm_dropout(ops, 0.3, 42, 7, 2, 4, seq, sample, NULL, width, x);
-        tdm_dropout_ref(dtype, 0.3, 42, 7, 2, 4, seq, sample, width, x_ref);
+        dropout_ref(dtype, 0.3, 42, 7, 2, 4, seq, sample, width, x_ref);
         check_act("dropout", TOL_ELEMENT, dtype, n, x, x_ref);
         free(x), free(x_ref);
     }

@@ -29,9 +29,9 @@ static void check_linear(tdm_ops *ops, linear_case c, bool bias, bool transposed
     REQUIRE_OK(tdm_linear_forward(linear, t, x, y));
     REQUIRE_OK(tdm_linear_backward_data(linear, t, dy, dx));
     REQUIRE_OK(tdm_linear_backward_weight(linear, t, x, dy, dw, bias ? db : NULL));
-    tdm_linear_forward_ref(dtype, t, in, out, transposed, weight, bias ? b : NULL, x, y_ref);
-    tdm_linear_backward_data_ref(dtype, t, in, out, transposed, weight, dy, dx_ref);
-    tdm_linear_backward_weight_ref(dtype, t, in, out, transposed, x, dy, dw_ref, bias ? db_ref : NULL);
+    linear_forward_ref(dtype, t, in, out, transposed, weight, bias ? b : NULL, x, y_ref);
+    linear_backward_data_ref(dtype, t, in, out, transposed, weight, dy, dx_ref);
+    linear_backward_weight_ref(dtype, t, in, out, transposed, x, dy, dw_ref, bias ? db_ref : NULL);
     check_act("linear y", TOL_MATMUL, dtype, t * out, y, y_ref);
     check_act("linear dx", TOL_MATMUL, dtype, t * in, dx, dx_ref);
     check_f32("linear dw", TOL_MATMUL, TDM_F32, in * out, dw, dw_ref);
@@ -70,8 +70,8 @@ static void many_rows(tdm_ops *ops)
         for (int64_t t = 1; t <= ROWS; t += load ? 13 : 1) {
             REQUIRE_OK(tdm_linear_forward(linear, t, x, y));
             REQUIRE_OK(tdm_linear_backward_weight(linear, t, x, dy, dw, NULL));
-            tdm_linear_forward_ref(dtype, t, IN, OUT, false, weight, bias, x, y_ref);
-            tdm_linear_backward_weight_ref(dtype, t, IN, OUT, false, x, dy, dw_ref, NULL);
+            linear_forward_ref(dtype, t, IN, OUT, false, weight, bias, x, y_ref);
+            linear_backward_weight_ref(dtype, t, IN, OUT, false, x, dy, dw_ref, NULL);
             check_act("rows y", TOL_MATMUL, dtype, ROWS * OUT, y, y_ref);
         }
         free(weight), free(bias);
@@ -100,8 +100,8 @@ static void cut_rows(tdm_ops *ops)
     REQUIRE_OK(tdm_linear_load(linear, weight, NULL, false));
     REQUIRE_OK(tdm_linear_forward(linear, ROWS, x, whole));
     for (int64_t at = 0; at < ROWS; at += CUT)
-        REQUIRE_OK(tdm_linear_forward(linear, CUT, tdm_act_at(dtype, x, at * IN),
-                                      tdm_act_at_mutable(dtype, cut, at * OUT)));
+        REQUIRE_OK(
+            tdm_linear_forward(linear, CUT, act_at(dtype, x, at * IN), act_at_mutable(dtype, cut, at * OUT)));
     check_act("cut rows", TOL_MATMUL, dtype, ROWS * OUT, cut, whole);
     tdm_linear_destroy(&linear);
     free(weight), free(x), free(whole), free(cut);
@@ -155,7 +155,7 @@ static void clear_gradient(tdm_ops *ops)
     tdm_linear_clear_gradient(linear);
     for (int call = 0; call < 2; call++) {
         REQUIRE_OK(tdm_linear_backward_weight(linear, ROWS, x, dy, dw, NULL));
-        tdm_linear_backward_weight_ref(dtype, ROWS, IN, OUT, false, x, dy, dw_ref, NULL);
+        linear_backward_weight_ref(dtype, ROWS, IN, OUT, false, x, dy, dw_ref, NULL);
         check_f32("cleared dw", TOL_MATMUL, TDM_F32, N, dw, dw_ref);
     }
     tdm_linear_clear_gradient(linear);

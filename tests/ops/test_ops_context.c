@@ -66,7 +66,7 @@ static void test_bf16(void **state)
             memcpy(&f[high], &bits, sizeof(bits));
         }
         tdm_f32_to_bf16(ALL, f, y);
-        for (int i = 0; i < ALL; i++) assert_int_equal(y[i], tdm_bf16_round_ref(f[i]));
+        for (int i = 0; i < ALL; i++) assert_int_equal(y[i], bf16_round_ref(f[i]));
     }
     free(x), free(y), free(f);
 }
@@ -82,7 +82,7 @@ static void conversions(tdm_ops *ops)
         tdm_to_act(ops, n, x, act);
         tdm_from_act(ops, n, act, back);
         for (int64_t k = 0; k < n; k++) {
-            float want = dtype == TDM_BF16 ? tdm_bf16_value_ref(tdm_bf16_round_ref(x[k])) : x[k];
+            float want = dtype == TDM_BF16 ? bf16_value_ref(bf16_round_ref(x[k])) : x[k];
             assert_true(back[k] == want);
         }
         free(x), free(back), free(act);

@@ -21,7 +21,7 @@ static void *golden_act(tdm_dtype dtype, uint64_t seed, int64_t n)
 {
     float *x = golden_input(seed, n);
     void *act = malloc(tdm_dtype_bytes(dtype) * (size_t)n);
-    for (int64_t i = 0; i < n; i++) tdm_act_set_ref(dtype, act, i, x[i]);
+    for (int64_t i = 0; i < n; i++) act_set_ref(dtype, act, i, x[i]);
     free(x);
     return act;
 }
@@ -40,7 +40,7 @@ static float *new_f32(int64_t n)
 static void check_golden_act(const char *what, tdm_dtype dtype, int64_t n, const void *got, const float *want)
 {
     float *values = new_f32(n);
-    for (int64_t i = 0; i < n; i++) values[i] = tdm_act_get_ref(dtype, got, i);
+    for (int64_t i = 0; i < n; i++) values[i] = act_get_ref(dtype, got, i);
     check_f32(what, TOL_CHAIN, dtype, n, values, want);
     free(values);
 }

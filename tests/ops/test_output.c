@@ -19,11 +19,11 @@ static void l2norm(tdm_ops *ops)
         float *dx = random_f32(n, 5, 1.0), *dx_ref = random_f32(n, 6, 1.0);
         float norm[ROWS], norm_ref[ROWS];
         tdm_l2norm_forward(ops, ROWS, width, x, y, norm);
-        tdm_l2norm_forward_ref(ROWS, width, x, y_ref, norm_ref);
+        l2norm_forward_ref(ROWS, width, x, y_ref, norm_ref);
         check_f32("l2norm y", TOL_REDUCTION, TDM_F32, n, y, y_ref);
         check_f32("l2norm norm", TOL_REDUCTION, TDM_F32, ROWS, norm, norm_ref);
         tdm_l2norm_backward(ops, ROWS - 1, width, y_ref + width, norm_ref + 1, dy + width, dx + width);
-        tdm_l2norm_backward_ref(ROWS - 1, width, y_ref + width, norm_ref + 1, dy + width, dx_ref + width);
+        l2norm_backward_ref(ROWS - 1, width, y_ref + width, norm_ref + 1, dy + width, dx_ref + width);
         if (width > 1) check_f32("l2norm dx", TOL_REDUCTION, TDM_F32, n - width, dx + width, dx_ref + width);
         free(x), free(dy), free(y), free(y_ref), free(dx), free(dx_ref);
     }
@@ -48,7 +48,7 @@ static void gemm(tdm_ops *ops)
             float *a = random_f32((ta ? k : m) * lda, 1, 1.0), *b = random_f32((tb ? n : k) * ldb, 2, 1.0);
             float *c = random_f32(m * ldc, 3, 1.0), *c_ref = copy_f32(c, m * ldc);
             REQUIRE_OK(tdm_gemm(ops, ta, tb, m, n, k, factor[0], a, lda, b, ldb, factor[1], c, ldc));
-            tdm_gemm_ref(ta, tb, m, n, k, factor[0], a, lda, b, ldb, factor[1], c_ref, ldc);
+            gemm_ref(ta, tb, m, n, k, factor[0], a, lda, b, ldb, factor[1], c_ref, ldc);
             check_f32("gemm", TOL_MATMUL, TDM_F32, m * ldc, c, c_ref);
             free(a), free(b), free(c), free(c_ref);
         }
@@ -101,7 +101,7 @@ static void softmax_cross_entropy(tdm_ops *ops)
             }
             float loss[ROWS], loss_ref[ROWS];
             tdm_softmax_cross_entropy(ops, ROWS, classes, logits, target, loss);
-            tdm_softmax_cross_entropy_ref(ROWS, classes, logits_ref, target, loss_ref);
+            softmax_cross_entropy_ref(ROWS, classes, logits_ref, target, loss_ref);
             if (classes > 1) {
                 check_f32("softmax loss", TOL_REDUCTION, TDM_F32, ROWS, loss, loss_ref);
                 check_f32("softmax gradient", TOL_REDUCTION, TDM_F32, n, logits, logits_ref);
@@ -122,7 +122,7 @@ static void sum_squares(tdm_ops *ops)
     tdm_ops *other = make_ops(TDM_F32, 3);
     for (size_t i = 0; i < 6; i++) {
         float *x = random_f32(counts[i], 1, 1.0);
-        double got = tdm_sum_squares(ops, counts[i], x), want = tdm_sum_squares_ref(counts[i], x);
+        double got = tdm_sum_squares(ops, counts[i], x), want = sum_squares_ref(counts[i], x);
         assert_true(fabs(got - want) <= 1e-12 * want);
         assert_true(got == tdm_sum_squares(other, counts[i], x)); /* whatever the threads */
         free(x);
@@ -148,7 +148,7 @@ static void adamw(tdm_ops *ops)
             float *g = random_f32(n, 10 + (uint64_t)step, 0.1);
             const tdm_adamw rule = {0.7, 1e-2, 0.9, 0.98, 1e-6, 0.2, step};
             tdm_adamw_update(ops, &rule, n, w, g, m, v);
-            tdm_adamw_update_ref(&rule, n, w_ref, g, m_ref, v_ref);
+            adamw_update_ref(&rule, n, w_ref, g, m_ref, v_ref);
             free(g);
         }
         check_f32("adamw w", TOL_ELEMENT, TDM_F32, n, w, w_ref);

@@ -14,7 +14,7 @@ static void check_patches(tdm_ops *ops, int64_t patch, const double mean[3], con
     for (int64_t i = 0; i < N; i++) image[i] = (uint8_t)tdm_rng_u32(&rng);
     void *rows = random_act(dtype, N, 1, 1.0), *rows_ref = random_act(dtype, N, 2, 1.0);
     tdm_patchify(ops, IMAGES, SIZE, SIZE, patch, image, mean, std, rows);
-    tdm_patchify_ref(dtype, IMAGES, SIZE, SIZE, patch, image, mean, std, rows_ref);
+    patchify_ref(dtype, IMAGES, SIZE, SIZE, patch, image, mean, std, rows_ref);
     check_act("patchify", TOL_EXACT, dtype, N, rows, rows_ref);
     free(image), free(rows), free(rows_ref);
 }
@@ -48,13 +48,13 @@ static void image_tokens(tdm_ops *ops)
         float *class_token = random_f32(width, 2, 1.0), *position = random_f32(table, 3, 1.0);
         float *x = random_f32(tokens, 4, 1.0), *x_ref = random_f32(tokens, 5, 1.0);
         tdm_image_tokens_forward(ops, n, patches, width, patch_rows, class_token, position, x);
-        tdm_image_tokens_forward_ref(dtype, n, patches, width, patch_rows, class_token, position, x_ref);
+        image_tokens_forward_ref(dtype, n, patches, width, patch_rows, class_token, position, x_ref);
         check_f32("image tokens", TOL_EXACT, TDM_F32, tokens, x, x_ref);
         void *d_rows = random_act(dtype, rows, 6, 1.0), *d_rows_ref = random_act(dtype, rows, 7, 1.0);
         float *d_class = copy_f32(class_token, width), *d_class_ref = copy_f32(class_token, width);
         float *d_position = copy_f32(position, table), *d_position_ref = copy_f32(position, table);
         tdm_image_tokens_backward(ops, n, patches, width, x, d_rows, d_class, d_position);
-        tdm_image_tokens_backward_ref(dtype, n, patches, width, x, d_rows_ref, d_class_ref, d_position_ref);
+        image_tokens_backward_ref(dtype, n, patches, width, x, d_rows_ref, d_class_ref, d_position_ref);
         check_act("image tokens d_rows", TOL_EXACT, dtype, rows, d_rows, d_rows_ref);
         check_f32("image tokens d_class", TOL_EXACT, TDM_F32, width, d_class, d_class_ref);
         check_f32("image tokens d_position", TOL_EXACT, TDM_F32, table, d_position, d_position_ref);
@@ -86,14 +86,14 @@ static void text_tokens(tdm_ops *ops)
               *position = random_f32(CONTEXT * width, 2, 1.0);
         float *x = random_f32(n, 3, 1.0), *x_ref = copy_f32(x, n);
         tdm_text_tokens_forward(ops, SEQUENCES, seq, width, token, table, position, x);
-        tdm_text_tokens_forward_ref(SEQUENCES, seq, width, token, table, position, x_ref);
+        text_tokens_forward_ref(SEQUENCES, seq, width, token, table, position, x_ref);
         check_f32("text tokens", TOL_EXACT, TDM_F32, n, x, x_ref);
         float *d_table = copy_f32(table, VOCABULARY * width),
               *d_table_ref = copy_f32(table, VOCABULARY * width);
         float *d_position = copy_f32(position, CONTEXT * width),
               *d_position_ref = copy_f32(position, CONTEXT * width);
         tdm_text_tokens_backward(ops, SEQUENCES, seq, width, token, x, d_table, d_position);
-        tdm_text_tokens_backward_ref(SEQUENCES, seq, width, token, x, d_table_ref, d_position_ref);
+        text_tokens_backward_ref(SEQUENCES, seq, width, token, x, d_table_ref, d_position_ref);
         check_f32("text tokens d_table", TOL_EXACT, TDM_F32, VOCABULARY * width, d_table, d_table_ref);
         check_f32("text tokens d_position", TOL_EXACT, TDM_F32, CONTEXT * width, d_position, d_position_ref);
         free(table), free(position), free(x), free(x_ref);
