@@ -25,39 +25,15 @@ typedef struct bundle_options { /* of the command line, see BUNDLE_FLAGS */
         .model = "", .precision = "", .threads = 0, .batch = 128, .workers = 2                               \
     }
 #define BUNDLE_FLAGS(options)                                                                                \
-    {"--model",                                                                                              \
-     TDM_FLAG_STRING,                                                                                        \
-     &(options).model,                                                                                       \
-     "CKPT",                                                                                                 \
-     NULL,                                                                                                   \
-     "",                                                                                                     \
-     "checkpoint, model.h5, or a run directory (its best checkpoint, else its latest)",                      \
-     0,                                                                                                      \
-     0},                                                                                                     \
-        {"--precision",                                                                                      \
-         TDM_FLAG_STRING,                                                                                    \
-         &(options).precision,                                                                               \
-         "auto|f32|bf16",                                                                                    \
-         "",                                                                                                 \
-         "",                                                                                                 \
-         "of the model; unset: as it was trained",                                                           \
-         0,                                                                                                  \
-         0},                                                                                                 \
-        {"--threads",                                                                                        \
-         TDM_FLAG_INT,                                                                                       \
-         &(options).threads,                                                                                 \
-         "N",                                                                                                \
-         "0",                                                                                                \
-         "",                                                                                                 \
-         "compute threads per rank; 0: OMP_NUM_THREADS, else this rank's cores",                             \
-         0,                                                                                                  \
-         4096},                                                                                              \
-        {"--batch", TDM_FLAG_INT, &(options).batch, "N", "128", "rows", "embedded at once per rank",         \
-         1,         1 << 20},                                                                                \
-    {                                                                                                        \
-        "--workers", TDM_FLAG_INT, &(options).workers, "N", "2", "threads", "that decode images, per rank",  \
-            1, 1024                                                                                          \
-    }
+    FLAG_STRING("--model", &(options).model, "CKPT", NULL,                                                   \
+                "checkpoint, model.h5, or a run directory (its best checkpoint, else its latest)"),          \
+        FLAG_STRING("--precision", &(options).precision, "auto|f32|bf16", "",                                \
+                    "of the model; unset: as it was trained"),                                               \
+        FLAG_INT("--threads", &(options).threads, "N", "0", "", 0, 4096,                                     \
+                 "compute threads per rank; 0: OMP_NUM_THREADS, else this rank's cores"),                    \
+        FLAG_INT("--batch", &(options).batch, "N", "128", "rows", 1, 1 << 20, "embedded at once per rank"),  \
+        FLAG_INT("--workers", &(options).workers, "N", "2", "threads", 1, 1024,                              \
+                 "that decode images, per rank")
 
 /* Collective: every rank opens the checkpoint, all return the same status. */
 TDM_CHECKED tdm_status bundle_open(tdm_comm *comm, const bundle_options *options, bool with_digest,

@@ -311,16 +311,15 @@ static tdm_status search_run(tdm_comm *comm, int argc, char **argv)
                               .json = "",
                               .k = 10};
     const tdm_flag flags[] = {
-        {"--gallery", TDM_FLAG_STRING, &options.gallery, "DIR", NULL, "",
-         "embeddings made by tandem embed, or a packed data directory, which is then embedded first", 0, 0},
-        {"--split", TDM_FLAG_STRING, &options.split, "NAME", "", "", "of the gallery, if it has several", 0,
-         0},
-        {"-k,--top", TDM_FLAG_INT, &options.k, "N", "10", "rows", "how many of the best to show", 1, 1000000},
-        {"--image", TDM_FLAG_STRING, &options.image, "FILE", "", "", "search with an image instead of a text",
-         0, 0},
-        {"--find", TDM_FLAG_STRING, &options.find, "images|captions", "images", "", "what to look for", 0, 0},
-        {"--html", TDM_FLAG_STRING, &options.html, "FILE", "", "", "contact sheet with thumbnails", 0, 0},
-        {"--json", TDM_FLAG_STRING, &options.json, "FILE", "", "", "the results as JSON", 0, 0},
+        FLAG_STRING(
+            "--gallery", &options.gallery, "DIR", NULL,
+            "embeddings made by tandem embed, or a packed data directory, which is then embedded first"),
+        FLAG_STRING("--split", &options.split, "NAME", "", "of the gallery, if it has several"),
+        FLAG_INT("-k,--top", &options.k, "N", "10", "rows", 1, 1000000, "how many of the best to show"),
+        FLAG_STRING("--image", &options.image, "FILE", "", "search with an image instead of a text"),
+        FLAG_STRING("--find", &options.find, "images|captions", "images", "what to look for"),
+        FLAG_STRING("--html", &options.html, "FILE", "", "contact sheet with thumbnails"),
+        FLAG_STRING("--json", &options.json, "FILE", "", "the results as JSON"),
         BUNDLE_FLAGS(options.bundle),
     };
     tdm_strings positional = {0};

@@ -20,13 +20,15 @@ typedef struct tdm_flag {
     const char *default_text; /* NULL = required, "" = none */
     const char *unit;
     const char *help;
-    double min, max; /* of numbers */
+    double min, max;     /* of numbers */
+    const char *heading; /* --help prints it above the first of the rows that share it; NULL: none */
+    bool *given;         /* set when the command line holds the flag, or NULL */
 } tdm_flag;
 
 /* Rows of a command's flags; fields as above. The compiler checks the type of `value`. */
 #define FLAG_OF(type, name, value, of, argument, default_text, unit, min, max, help)                         \
     {                                                                                                        \
-        name, type, 1 ? (value) : (of *)NULL, argument, default_text, unit, help, min, max                   \
+        name, type, 1 ? (value) : (of *)NULL, argument, default_text, unit, help, min, max, NULL, NULL       \
     }
 #define FLAG_SWITCH(name, value, help) FLAG_OF(TDM_FLAG_SWITCH, name, value, bool, NULL, "", "", 0, 0, help)
 #define FLAG_STRING(name, value, argument, default_text, help)                                               \

@@ -183,8 +183,14 @@ static void print_flag(const tdm_flag *flag)
 static void print_help(const char *command, const char *synopsis, const tdm_flag *flags, size_t count)
 {
     printf("usage: tandem %s %s\n\n", command, synopsis);
-    for (size_t i = 0; i < count; i++) print_flag(&flags[i]);
-    print_row("-h, --help", "print this", "");
+    const char *heading = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (flags[i].heading != NULL && heading == NULL) print_row("-h, --help", "print this", "");
+        if (flags[i].heading != NULL && flags[i].heading != heading) printf("\n%s\n", flags[i].heading);
+        heading = flags[i].heading;
+        print_flag(&flags[i]);
+    }
+    if (heading == NULL) print_row("-h, --help", "print this", "");
     puts("\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped on request after a checkpoint.");
 }
 
@@ -254,6 +260,8 @@ tdm_status tdm_parse_flags(const char *command, const char *synopsis, const tdm_
     bool *seen = NULL;
     TDM_TRY(TDM_ALLOC(count, &seen));
     const tdm_status status = parse_all(command, flags, count, seen, argc, argv, positional);
+    for (size_t i = 0; i < count; i++)
+        if (flags[i].given != NULL) *flags[i].given = seen[i];
     tdm_free(seen);
     if (status != TDM_OK) {
         free((void *)positional->item);

@@ -146,15 +146,21 @@ has log "no captions, names and thumbnails"
 [ "$(cut -c1-24 bare.txt)" = "$(head -3 found1.txt | cut -c1-24)" ] || fail "other rows without the source"
 mv gone data
 
+# Every task, metric and way of matching is in the help.
+"$TANDEM" eval --help >help.txt
+for word in "--task retrieval:" "--task zeroshot:" --templates --positives identity map_at_r mrr; do has help.txt "$word"; done
+
 # Bad input.
 refuse 'did you mean "text_to_image.recall_at_1"?' 1 train --config run.cfg --out bad \
     --set checkpoint.best_metric=text_to_image.recall_at_2
 refuse "eval.positives friend: must be pair, identity or class" 1 train --config run.cfg --out bad --set eval.positives=friend
 refuse "must be pair, identity or class" 2 eval --model run --data data --split test --positives friend
 zeroshot=(eval --task zeroshot --model run --data data --split test)
-refuse "must be retrieval or zeroshot" 2 eval --task zero --model run --data data --split test
+refuse "did you mean zeroshot?" 2 eval --task zershot --model run --data data --split test
+refuse "must be one of retrieval|zeroshot" 2 eval --task 17 --model run --data data --split test
 refuse "--templates needs --task zeroshot" 2 eval --model run --data data --split test --templates templates.txt
 refuse "--classes needs --task zeroshot" 2 eval --model run --data data --split test --classes names.txt
+refuse "--top needs --task retrieval" 2 "${zeroshot[@]}" -k 3
 refuse "--positives needs --task retrieval" 2 "${zeroshot[@]}" --positives class
 printf 'a {}\na picture\n' >bad.txt
 refuse 'bad.txt:2: template "a picture" has no {}' 1 "${zeroshot[@]}" --templates bad.txt

@@ -1,13 +1,19 @@
-#include "eval_zeroshot.h"
+/* tandem eval --task zeroshot: the classes of images from prompts. */
+#include "eval_task_table.h"
 #include "result_json.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
 static const char default_template[] = "a photo of a {}.";
 
+typedef struct zeroshot_options {
+    const char *classes, *templates; /* files; "" = unset */
+} zeroshot_options;
+
 typedef struct zeroshot {
     tdm_comm *comm;
+    const eval_request *request;
     const zeroshot_options *options;
     bundle bundle;
     tdm_dataset *dataset;
@@ -38,10 +44,12 @@ static void zeroshot_close(zeroshot *z)
 static tdm_status read_classes(zeroshot *z)
 {
     const zeroshot_options *o = z->options;
+    const eval_request *request = z->request;
     const int64_t classes = tdm_dataset_class_count(z->dataset);
-    TDM_REQUIRE(tdm_dataset_images(z->dataset) > 0, TDM_E_DATA, "%s: split \"%s\" holds no images", o->data,
-                o->split);
-    TDM_REQUIRE(classes > 0, TDM_E_DATA, "%s: split \"%s\" has no classes to tell apart", o->data, o->split);
+    TDM_REQUIRE(tdm_dataset_images(z->dataset) > 0, TDM_E_DATA, "%s: split \"%s\" holds no images",
+                request->data, request->split);
+    TDM_REQUIRE(classes > 0, TDM_E_DATA, "%s: split \"%s\" has no classes to tell apart", request->data,
+                request->split);
     if (o->classes[0] != '\0') TDM_TRY(tdm_class_names_read(o->classes, classes, &z->renamed));
     TDM_TRY(TDM_ALLOC(classes, &z->class_name));
     for (int64_t c = 0; c < classes; c++)
@@ -65,7 +73,7 @@ static tdm_status read_templates(zeroshot *z)
 
 static tdm_status open_input(zeroshot *z)
 {
-    TDM_TRY(bundle_open_data(&z->bundle, z->options->data, z->options->split, &z->dataset));
+    TDM_TRY(bundle_open_data(&z->bundle, z->request->data, z->request->split, &z->dataset));
     TDM_TRY(read_classes(z));
     return read_templates(z);
 }
@@ -120,8 +128,8 @@ static json_t *result_json(const zeroshot *z)
     json_object_set_new(root, "task", json_string("zeroshot"));
     json_object_set_new(root, "model", json_string(z->bundle.dir));
     json_object_set_new(root, "step", json_integer(z->bundle.step));
-    json_object_set_new(root, "data", json_string(z->options->data));
-    json_object_set_new(root, "split", json_string(z->options->split));
+    json_object_set_new(root, "data", json_string(z->request->data));
+    json_object_set_new(root, "split", json_string(z->request->split));
     json_object_set_new(root, "precision",
                         json_string(tdm_ops_dtype(z->bundle.ops) == TDM_BF16 ? "bf16" : "f32"));
     json_object_set_new(root, "images", json_integer(a->images));
@@ -159,10 +167,10 @@ static tdm_status write_table(const zeroshot *z)
     if (status == TDM_OK)
         status =
             tdm_text_printf(&subtitle, "%s, step %lld, on %s, split %s; %lld templates, the first is \"%s\".",
-                            z->bundle.dir, (long long)z->bundle.step, z->options->data, z->options->split,
+                            z->bundle.dir, (long long)z->bundle.step, z->request->data, z->request->split,
                             (long long)z->prompts.templates, z->prompts.form[0]);
     if (status == TDM_OK)
-        status = tdm_class_table_write(z->options->html, "Zero-shot classification", subtitle.data, tile,
+        status = tdm_class_table_write(z->request->html, "Zero-shot classification", subtitle.data, tile,
                                        sizeof tile / sizeof tile[0], row, a->classes);
     tdm_text_free(&subtitle);
     tdm_free(row);
@@ -171,8 +179,8 @@ static tdm_status write_table(const zeroshot *z)
 
 static tdm_status write_results(const zeroshot *z)
 {
-    TDM_TRY(result_write(result_json(z), 17, z->options->json));
-    return z->options->html[0] != '\0' ? write_table(z) : TDM_OK;
+    TDM_TRY(result_write(result_json(z), 17, z->request->json));
+    return z->request->html[0] != '\0' ? write_table(z) : TDM_OK;
 }
 
 /* ---- The task ---- */
@@ -180,7 +188,7 @@ static tdm_status write_results(const zeroshot *z)
 static tdm_status embed_all(zeroshot *z, int64_t *cut)
 {
     const bundle *b = &z->bundle;
-    const bundle_options *o = &z->options->bundle;
+    const bundle_options *o = &z->request->bundle;
     TDM_TRY(tdm_zeroshot_classes(z->comm, b->model, b->ops, &b->config, b->tokenizer, &z->prompts, o->batch,
                                  &z->class_n, &z->class_feature, cut));
     return tdm_embed_dataset(z->comm, b->model, b->ops, &b->config, z->dataset, NULL, o->batch, o->workers,
@@ -190,7 +198,7 @@ static tdm_status embed_all(zeroshot *z, int64_t *cut)
 static tdm_status classify(zeroshot *z)
 {
     int64_t cut = 0;
-    TDM_TRY(bundle_open(z->comm, &z->options->bundle, false, &z->bundle));
+    TDM_TRY(bundle_open(z->comm, &z->request->bundle, false, &z->bundle));
     TDM_AGREE(z->comm, open_input(z));
     bundle_show(z->comm, &z->bundle);
     const double begin_s = tdm_now_s();
@@ -213,10 +221,37 @@ static tdm_status classify(zeroshot *z)
     return tdm_comm_agree(z->comm, tdm_comm_rank(z->comm) == 0 ? write_results(z) : TDM_OK);
 }
 
-tdm_status eval_zeroshot(tdm_comm *comm, const zeroshot_options *options)
+static tdm_status zeroshot_run(tdm_comm *comm, const eval_request *request, const void *options)
 {
-    zeroshot z = {.comm = comm, .options = options};
+    zeroshot z = {.comm = comm, .request = request, .options = options};
     const tdm_status status = classify(&z);
     zeroshot_close(&z);
     return status;
 }
+
+/* ---- Options ---- */
+
+static const zeroshot_options defaults = {.classes = "", .templates = ""};
+
+static size_t zeroshot_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
+{
+    zeroshot_options *o = options;
+    const tdm_flag own[] = {
+        FLAG_STRING(
+            "--classes", &o->classes, "FILE", "",
+            "class names for the prompts, one a line, in the order of the data set's classes; unset: the data set's own names"),
+        FLAG_STRING("--templates", &o->templates, "FILE", "",
+                    "prompts, one a line, with {} for the class name; unset: only \"a photo of a {}.\""),
+    };
+    memcpy(flag, own, sizeof own);
+    return sizeof own / sizeof own[0];
+}
+
+const eval_task task_zeroshot = {
+    .name = "zeroshot",
+    .help = "the classes of images from prompts; --html: accuracy by class",
+    .option_bytes = sizeof defaults,
+    .defaults = &defaults,
+    .flags = zeroshot_flags,
+    .run = zeroshot_run,
+};

@@ -1,0 +1,28 @@
+/* Evaluation tasks: what `tandem eval --task NAME` does. One file and one row of eval_task_table.h each. */
+#ifndef TANDEM_APP_EVAL_TASK_H
+#define TANDEM_APP_EVAL_TASK_H
+
+#include "bundle.h"
+
+typedef struct eval_request { /* what every task is given */
+    bundle_options bundle;
+    const char *data, *split;
+    const char *json, *html; /* files to write; "": standard output, no page */
+} eval_request;
+
+enum { EVAL_TASK_MAX_FLAGS = 16 };
+
+typedef struct eval_task {
+    const char *name;
+    const char *help;
+    /* The task's own options: a struct and the rows that fill it. They are refused with another task. */
+    size_t option_bytes;
+    const void *defaults;
+    size_t (*flags)(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]); /* fills; returns how many */
+    /* Lines after the options of --help, or NULL. */
+    void (*explain)(void);
+    /* Collective. */
+    tdm_status (*run)(tdm_comm *comm, const eval_request *request, const void *options);
+} eval_task;
+
+#endif
