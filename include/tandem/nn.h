@@ -82,6 +82,22 @@ TDM_CHECKED tdm_status tdm_weight_gradient(const tdm_params *params, tdm_linear 
 TDM_CHECKED tdm_status tdm_load_linear(const tdm_scope *scope, const tdm_params *params, tdm_linear *linear,
                                        int64_t weight, int64_t bias, bool train);
 
+/* ---- f32 layers of few rows, for heads and objectives: computed from the arena's weights, nothing is packed ----
+ */
+typedef struct tdm_nn_linear {
+    int64_t in, out;
+    int64_t weight, bias; /* rows PREFIX.weight [out][in] and PREFIX.bias [out]; bias < 0: it has none */
+} tdm_nn_linear;
+/* Initial values of torch.nn.Linear: uniform within 1/sqrt(in), weight and bias. */
+TDM_CHECKED tdm_status tdm_nn_linear_declare(tdm_params *params, const char *prefix, int64_t in, int64_t out,
+                                             bool has_bias, tdm_nn_linear *layer);
+/* y[n][out] = x[n][in] · W^T + bias */
+TDM_CHECKED tdm_status tdm_nn_linear_forward(const tdm_nn *nn, const tdm_nn_linear *layer, int64_t n,
+                                             const float *x, float *y);
+/* Adds the gradients of the trained rows; dx[n][in] is written, NULL: not wanted. */
+TDM_CHECKED tdm_status tdm_nn_linear_backward(const tdm_nn *nn, const tdm_nn_linear *layer, int64_t n,
+                                              const float *x, const float *dy, float *dx);
+
 /* ---- A stack of pre-LayerNorm residual blocks over sequences of any length ---- */
 typedef struct tdm_transformer_setup {
     const tdm_nn *nn;
