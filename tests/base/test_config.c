@@ -1,11 +1,5 @@
 /* Configuration: files with includes, every kind of slip and its message, printing and reading back. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/config.h"
 
 #include <stdlib.h>
@@ -36,7 +30,7 @@ static void write_file(const char *name, const char *text)
     char path[512];
     snprintf(path, sizeof path, "%s/%s", dir, name);
     FILE *file = fopen(path, "w");
-    assert_non_null(file);
+    CHECK_NOT_NULL(file);
     fputs(text, file);
     fclose(file);
 }
@@ -48,48 +42,43 @@ static tdm_status load(tdm_config *config, const char *name)
     return tdm_config_load(config, path);
 }
 
-static void assert_message(const char *part)
-{
-    if (strstr(tdm_error_last()->message, part) == NULL) {
-        fail_msg("the message is \"%s\", without \"%s\"", tdm_error_last()->message, part);
-    }
-}
-
 static char *printed(const tdm_config *config)
 {
     tdm_text text = {0};
-    assert_int_equal(tdm_config_print(config, NULL, &text), TDM_OK);
+    CHECK_OK(tdm_config_print(config, NULL, &text));
     return text.data; /* freed by the caller */
 }
 
 static void assert_same(const tdm_config *a, const tdm_config *b)
 {
     char *text_a = printed(a), *text_b = printed(b);
-    assert_string_equal(text_a, text_b);
+    CHECK_STR_EQ(text_a, text_b);
     free(text_a);
     free(text_b);
     uint64_t hash_a, hash_b;
-    assert_int_equal(tdm_config_hash(a, &hash_a), TDM_OK);
-    assert_int_equal(tdm_config_hash(b, &hash_b), TDM_OK);
-    assert_true(hash_a == hash_b);
+    CHECK_OK(tdm_config_hash(a, &hash_a));
+    CHECK_OK(tdm_config_hash(b, &hash_b));
+    CHECK_EQ(hash_a, hash_b);
 }
 
 static void test_defaults(void **state)
 {
     (void)state;
     tdm_config config;
-    assert_int_equal(tdm_config_init(&config), TDM_OK);
-    assert_int_equal(tdm_config_check(&config), TDM_OK);
-    assert_int_equal(config.train.batch, 256);
-    assert_string_equal(config.model.activation, "quickgelu");
-    assert_true(config.model.image.std[2] == 0.27577711);
-    assert_true(config.optim.lr == 5e-4);
+    CHECK_OK(tdm_config_init(&config));
+    CHECK_OK(tdm_config_check(&config));
+    CHECK_EQ(config.train.batch, 256);
+    CHECK_STR_EQ(config.model.activation, "quickgelu");
+    CHECK_EQ(config.model.image.std[2], 0.27577711);
+    CHECK_EQ(config.optim.lr, 5e-4);
     const demo_options *demo = tdm_config_group(&config, "loss.demo");
-    assert_non_null(demo);
-    assert_true(demo->weight == 1 && demo->soft && demo->views.count == 2);
-    assert_string_equal(demo->views.item[0], "plain");
-    assert_string_equal(demo->views.item[1], "aug");
-    assert_null(tdm_config_group(&config, "loss.none"));
+    CHECK_NOT_NULL(demo);
+    CHECK_EQ(demo->weight, 1);
+    CHECK_TRUE(demo->soft);
+    CHECK_EQ(demo->views.count, 2);
+    CHECK_STR_EQ(demo->views.item[0], "plain");
+    CHECK_STR_EQ(demo->views.item[1], "aug");
+    CHECK_NULL(tdm_config_group(&config, "loss.none"));
     tdm_config_destroy(&config);
     tdm_config_destroy(&config); /* zeroed: fine */
 }
@@ -99,7 +88,7 @@ static void test_load_and_include(void **state)
     (void)state;
     char path[512];
     snprintf(path, sizeof path, "%s/models", dir);
-    assert_int_equal(tdm_make_dirs(path), TDM_OK);
+    CHECK_OK(tdm_make_dirs(path));
     write_file("models/inner.cfg", "width = 96; heads = 4;\n");
     write_file("models/small.cfg", "embed_dim = 48;\nimage: {\n  @include \"inner.cfg\"\n}\n");
     write_file("run.cfg", "seed = 9007199254740992; # beyond 32 bits, without a suffix\n"
@@ -110,21 +99,21 @@ static void test_load_and_include(void **state)
                           "augment: { flip = 0x1; }\n"
                           "loss: { demo: { soft = false; views = (); big = -3000000000; } }\n");
     tdm_config config;
-    assert_int_equal(tdm_config_init(&config), TDM_OK);
-    if (load(&config, "run.cfg") != TDM_OK) fail_msg("%s", tdm_error_last()->message);
-    assert_true(config.seed == 9007199254740992);
-    assert_string_equal(config.data.dir, "a \"b\" @include // #");
-    assert_int_equal(config.model.embed_dim, 48);
-    assert_int_equal(config.model.image.width, 96);
-    assert_int_equal(config.model.image.heads, 4);
-    assert_true(config.model.dropout == 0.5);
-    assert_true(config.optim.lr == 1.0); /* an integer where a number is expected */
-    assert_true(config.augment.flip == 1.0);
+    CHECK_OK(tdm_config_init(&config));
+    CHECK_OK(load(&config, "run.cfg"));
+    CHECK_EQ(config.seed, 9007199254740992);
+    CHECK_STR_EQ(config.data.dir, "a \"b\" @include // #");
+    CHECK_EQ(config.model.embed_dim, 48);
+    CHECK_EQ(config.model.image.width, 96);
+    CHECK_EQ(config.model.image.heads, 4);
+    CHECK_EQ(config.model.dropout, 0.5);
+    CHECK_EQ(config.optim.lr, 1.0); /* an integer where a number is expected */
+    CHECK_EQ(config.augment.flip, 1.0);
     const demo_options *demo = tdm_config_group(&config, "loss.demo");
-    assert_false(demo->soft);
-    assert_int_equal(demo->views.count, 0);
-    assert_true(demo->big == -3000000000);
-    assert_int_equal(config.train.batch, 256); /* untouched */
+    CHECK_FALSE(demo->soft);
+    CHECK_EQ(demo->views.count, 0);
+    CHECK_EQ(demo->big, -3000000000);
+    CHECK_EQ(config.train.batch, 256); /* untouched */
     tdm_config_destroy(&config);
 }
 
@@ -174,11 +163,11 @@ static void test_messages(void **state)
     for (size_t i = 0; i < sizeof slips / sizeof slips[0]; i++) {
         write_file("slip.cfg", slips[i].text);
         tdm_config config;
-        assert_int_equal(tdm_config_init(&config), TDM_OK);
+        CHECK_OK(tdm_config_init(&config));
         const tdm_status status = load(&config, "slip.cfg");
         if (status == TDM_OK) fail_msg("accepted: %s", slips[i].text);
-        assert_message(slips[i].where);
-        assert_message(slips[i].what);
+        CHECK_MESSAGE(slips[i].where);
+        CHECK_MESSAGE(slips[i].what);
         tdm_config_destroy(&config);
     }
 }
@@ -188,17 +177,16 @@ static void test_message_in_include(void **state)
 {
     (void)state;
     tdm_config config;
-    assert_int_equal(tdm_config_init(&config), TDM_OK);
+    CHECK_OK(tdm_config_init(&config));
     write_file("models/bad.cfg", "\nwidth = 3;\n\nwidht = 4;\n");
     write_file("outer.cfg", "# one\nmodel: {\n  text: {\n    @include \"models/bad.cfg\"\n  }\n}\n");
-    assert_int_equal(load(&config, "outer.cfg"), TDM_E_CONFIG);
-    assert_message("models/bad.cfg:4: unknown key model.text.widht (did you mean model.text.width?)");
+    CHECK_FAILS(load(&config, "outer.cfg"), TDM_E_CONFIG,
+                "models/bad.cfg:4: unknown key model.text.widht (did you mean model.text.width?)");
     write_file("models/good.cfg", "width = 64;\n\n\n");
     write_file("outer.cfg", "model: { text: { @include \"models/good.cfg\"\n }; }\nsed = 2;\n");
-    assert_int_equal(load(&config, "outer.cfg"), TDM_E_CONFIG);
-    assert_message("outer.cfg:3: unknown key sed (did you mean seed?)");
-    assert_int_equal(tdm_config_load(&config, "/no/such/file.cfg"), TDM_E_IO);
-    assert_message("/no/such/file.cfg");
+    CHECK_FAILS(load(&config, "outer.cfg"), TDM_E_CONFIG,
+                "outer.cfg:3: unknown key sed (did you mean seed?)");
+    CHECK_FAILS(tdm_config_load(&config, "/no/such/file.cfg"), TDM_E_IO, "/no/such/file.cfg");
     tdm_config_destroy(&config);
 }
 
@@ -206,7 +194,7 @@ static void test_set(void **state)
 {
     (void)state;
     tdm_config config;
-    assert_int_equal(tdm_config_init(&config), TDM_OK);
+    CHECK_OK(tdm_config_init(&config));
     static const char *const good[] = {"train.batch=17",
                                        "seed=3000000000",
                                        "optim.lr=1e-3",
@@ -220,21 +208,24 @@ static void test_set(void **state)
                                        "loss.demo.views=[x, \"y,z\" ]",
                                        "loss.demo.mode=b"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        if (tdm_config_set(&config, good[i]) != TDM_OK) fail_msg("%s", tdm_error_last()->message);
+        CHECK_OK(tdm_config_set(&config, good[i]));
     }
-    assert_int_equal(config.train.batch, 17);
-    assert_true(config.seed == 3000000000);
-    assert_true(config.optim.lr == 1e-3 && config.optim.eps == 1e-5);
-    assert_true(config.model.image.mean[2] == 0.3 && config.model.image.std[1] == 2);
-    assert_true(config.model.image.stage_layers[2] == 23 && config.model.image.stage_layers[3] == 3);
-    assert_string_equal(config.data.dir, "/a b/c=d");
-    assert_string_equal(config.data.split, "quoted");
+    CHECK_EQ(config.train.batch, 17);
+    CHECK_EQ(config.seed, 3000000000);
+    CHECK_EQ(config.optim.lr, 1e-3);
+    CHECK_EQ(config.optim.eps, 1e-5);
+    CHECK_EQ(config.model.image.mean[2], 0.3);
+    CHECK_EQ(config.model.image.std[1], 2);
+    CHECK_EQ(config.model.image.stage_layers[2], 23);
+    CHECK_EQ(config.model.image.stage_layers[3], 3);
+    CHECK_STR_EQ(config.data.dir, "/a b/c=d");
+    CHECK_STR_EQ(config.data.split, "quoted");
     const demo_options *demo = tdm_config_group(&config, "loss.demo");
-    assert_false(demo->soft);
-    assert_int_equal(demo->views.count, 2);
-    assert_string_equal(demo->views.item[0], "x");
-    assert_string_equal(demo->views.item[1], "y,z");
-    assert_string_equal(demo->mode, "b");
+    CHECK_FALSE(demo->soft);
+    CHECK_EQ(demo->views.count, 2);
+    CHECK_STR_EQ(demo->views.item[0], "x");
+    CHECK_STR_EQ(demo->views.item[1], "y,z");
+    CHECK_STR_EQ(demo->mode, "b");
 
     static const char *const bad[][2] = {
         {"train.batch", "expected group.key=value"},
@@ -259,8 +250,7 @@ static void test_set(void **state)
         {"loss.demo.mode=c", "not one of a|b"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_int_equal(tdm_config_set(&config, bad[i][0]), TDM_E_CONFIG);
-        assert_message(bad[i][1]);
+        CHECK_FAILS(tdm_config_set(&config, bad[i][0]), TDM_E_CONFIG, bad[i][1]);
     }
     tdm_config_destroy(&config);
 }
@@ -270,7 +260,7 @@ static void test_round_trip(void **state)
 {
     (void)state;
     tdm_config config, again, copy;
-    assert_int_equal(tdm_config_init(&config), TDM_OK);
+    CHECK_OK(tdm_config_init(&config));
     config.seed = INT64_C(9007199254740991);
     config.optim.lr = 1.0 / 3;
     config.optim.eps = 4.9406564584124654e-15;
@@ -287,24 +277,24 @@ static void test_round_trip(void **state)
     demo->views = (tdm_strings){3, items};
 
     char *text = printed(&config);
-    assert_int_equal(tdm_config_init(&again), TDM_OK);
-    if (tdm_config_load_text(&again, "printed", text) != TDM_OK) fail_msg("%s", tdm_error_last()->message);
+    CHECK_OK(tdm_config_init(&again));
+    CHECK_OK(tdm_config_load_text(&again, "printed", text));
     assert_same(&config, &again);
-    assert_true(again.optim.lr == 1.0 / 3);
-    assert_string_equal(again.data.dir, config.data.dir);
-    assert_int_equal(tdm_config_copy(&config, &copy), TDM_OK);
+    CHECK_EQ(again.optim.lr, 1.0 / 3);
+    CHECK_STR_EQ(again.data.dir, config.data.dir);
+    CHECK_OK(tdm_config_copy(&config, &copy));
     assert_same(&config, &copy);
-    assert_ptr_not_equal(copy.data.dir, config.data.dir);
+    CHECK_TRUE(copy.data.dir != config.data.dir);
     copy.train.batch++;
     uint64_t hash[2];
-    assert_int_equal(tdm_config_hash(&config, &hash[0]), TDM_OK);
-    assert_int_equal(tdm_config_hash(&copy, &hash[1]), TDM_OK);
-    assert_true(hash[0] != hash[1]);
+    CHECK_OK(tdm_config_hash(&config, &hash[0]));
+    CHECK_OK(tdm_config_hash(&copy, &hash[1]));
+    CHECK_NE(hash[0], hash[1]);
 
     tdm_text model = {0};
-    assert_int_equal(tdm_config_print(&config, "model", &model), TDM_OK);
-    assert_memory_equal(model.data, "model: {\n", 9);
-    assert_null(strstr(model.data, "optim"));
+    CHECK_OK(tdm_config_print(&config, "model", &model));
+    CHECK_MEM_EQ(model.data, "model: {\n", 9);
+    CHECK_LACKS(model.data, "optim");
     tdm_text_free(&model);
     demo->views = kept;
     free(text);
@@ -318,10 +308,10 @@ static void test_text_without_include(void **state)
 {
     (void)state;
     tdm_config config;
-    assert_int_equal(tdm_config_init(&config), TDM_OK);
-    assert_int_equal(tdm_config_load_text(&config, "model.h5", "@include \"/etc/passwd\""), TDM_E_CONFIG);
-    assert_message("model.h5:1: @include is not allowed here");
-    assert_int_equal(tdm_config_load_text(&config, "model.h5", ""), TDM_OK);
+    CHECK_OK(tdm_config_init(&config));
+    CHECK_FAILS(tdm_config_load_text(&config, "model.h5", "@include \"/etc/passwd\""), TDM_E_CONFIG,
+                "model.h5:1: @include is not allowed here");
+    CHECK_OK(tdm_config_load_text(&config, "model.h5", ""));
     tdm_config_destroy(&config);
 }
 
@@ -343,13 +333,11 @@ static void test_rules(void **state)
     };
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         tdm_config config;
-        assert_int_equal(tdm_config_init(&config), TDM_OK);
+        CHECK_OK(tdm_config_init(&config));
         char text[256], *rest = text;
         snprintf(text, sizeof text, "%s", broken[i][0]);
-        for (char *line; (line = strsep(&rest, "\n")) != NULL;)
-            assert_int_equal(tdm_config_set(&config, line), TDM_OK);
-        assert_int_equal(tdm_config_check(&config), TDM_E_CONFIG);
-        assert_message(broken[i][1]);
+        for (char *line; (line = strsep(&rest, "\n")) != NULL;) CHECK_OK(tdm_config_set(&config, line));
+        CHECK_FAILS(tdm_config_check(&config), TDM_E_CONFIG, broken[i][1]);
         tdm_config_destroy(&config);
     }
 }
@@ -365,26 +353,25 @@ static void test_models(void **state)
     setenv("TANDEM_CONF", conf, 1);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         tdm_config config;
-        assert_int_equal(tdm_config_init(&config), TDM_OK);
-        if (tdm_config_load_model(&config, names[i]) != TDM_OK) fail_msg("%s", tdm_error_last()->message);
-        assert_string_equal(config.model.name, names[i]);
-        assert_int_equal(tdm_config_check(&config), TDM_OK);
-        if (i == 2) assert_int_equal(config.model.image.layers, 24);
-        if (i == 5) assert_int_equal(config.model.image.stage_layers[2], 23);
+        CHECK_OK(tdm_config_init(&config));
+        CHECK_OK(tdm_config_load_model(&config, names[i]));
+        CHECK_STR_EQ(config.model.name, names[i]);
+        CHECK_OK(tdm_config_check(&config));
+        if (i == 2) CHECK_EQ(config.model.image.layers, 24);
+        if (i == 5) CHECK_EQ(config.model.image.stage_layers[2], 23);
         tdm_config_destroy(&config);
     }
     tdm_config config, defaults;
-    assert_int_equal(tdm_config_init(&config), TDM_OK);
-    assert_int_equal(tdm_config_init(&defaults), TDM_OK);
-    assert_int_equal(tdm_config_load_model(&config, "vit_b_32"), TDM_OK);
+    CHECK_OK(tdm_config_init(&config));
+    CHECK_OK(tdm_config_init(&defaults));
+    CHECK_OK(tdm_config_load_model(&config, "vit_b_32"));
     assert_same(&config, &defaults); /* the schema's defaults are ViT-B/32 */
-    assert_int_equal(tdm_config_load_model(&config, "vit_b_99"), TDM_E_CONFIG);
-    assert_message("vit_b_99");
+    CHECK_FAILS(tdm_config_load_model(&config, "vit_b_99"), TDM_E_CONFIG, "vit_b_99");
     write_file("own.cfg", "embed_dim = 99;");
     char path[512];
     snprintf(path, sizeof path, "%s/own.cfg", dir);
-    assert_int_equal(tdm_config_load_model(&config, path), TDM_OK);
-    assert_int_equal(config.model.embed_dim, 99);
+    CHECK_OK(tdm_config_load_model(&config, path));
+    CHECK_EQ(config.model.embed_dim, 99);
     tdm_config_destroy(&config);
     tdm_config_destroy(&defaults);
 }
@@ -393,24 +380,25 @@ static void test_help_and_registry(void **state)
 {
     (void)state;
     tdm_text text = {0};
-    assert_int_equal(tdm_config_help(&text), TDM_OK);
-    assert_non_null(strstr(text.data, "  train.batch = 256\n      int, 1 to 1000000000 pairs. Pairs of one"));
-    assert_non_null(strstr(text.data, "  loss.demo.weight = 1.0\n"));
+    CHECK_OK(tdm_config_help(&text));
+    CHECK_CONTAINS(text.data, "  train.batch = 256\n      int, 1 to 1000000000 pairs. Pairs of one");
+    CHECK_CONTAINS(text.data, "  loss.demo.weight = 1.0\n");
     size_t count;
     const tdm_option *row = tdm_config_options(&count);
     for (size_t i = 0; i < count; i++) {
-        assert_non_null(strstr(text.data, row[i].key));
-        assert_true(strlen(row[i].help) > 5 && row[i].help[strlen(row[i].help) - 1] == '.');
-        for (size_t j = 0; j < i; j++) assert_string_not_equal(row[i].key, row[j].key);
+        CHECK_CONTAINS(text.data, row[i].key);
+        CHECK_GT(strlen(row[i].help), 5);
+        CHECK_EQ(row[i].help[strlen(row[i].help) - 1], '.');
+        for (size_t j = 0; j < i; j++) CHECK_STR_NE(row[i].key, row[j].key);
     }
     tdm_text_free(&text);
 
-    assert_int_equal(tdm_config_register("loss.demo", demo_rows, 5, sizeof(demo_options)), TDM_OK);
-    assert_int_equal(tdm_config_register("loss.demo", demo_rows, 4, sizeof(demo_options)), TDM_E_CONFIG);
+    CHECK_OK(tdm_config_register("loss.demo", demo_rows, 5, sizeof(demo_options)));
+    CHECK_FAILS(tdm_config_register("loss.demo", demo_rows, 4, sizeof(demo_options)), TDM_E_CONFIG, "");
     static const tdm_option wrong[] = {
         {"weight", TDM_OPTION_FLOAT, 0, "200", 0, 100, NULL, "", "Weight.", NULL}};
-    assert_int_equal(tdm_config_register("loss.wrong", wrong, 1, sizeof(double)), TDM_E_CONFIG);
-    assert_message("loss.wrong.weight = 200 is out of range");
+    CHECK_FAILS(tdm_config_register("loss.wrong", wrong, 1, sizeof(double)), TDM_E_CONFIG,
+                "loss.wrong.weight = 200 is out of range");
 }
 
 static int setup(void **state)

@@ -1,11 +1,5 @@
 /* The one detection of the CPU and the one reading of TANDEM_ISA. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/base.h"
 #include "tandem/cpu.h"
 
@@ -27,7 +21,7 @@ static tdm_cpu detect(const char *isa)
         setenv("TANDEM_ISA", isa, 1);
     else
         unsetenv("TANDEM_ISA");
-    assert_int_equal(tdm_cpu_detect(&cpu), TDM_OK);
+    CHECK_OK(tdm_cpu_detect(&cpu));
     unsetenv("TANDEM_ISA");
     return cpu;
 }
@@ -68,25 +62,24 @@ static void test_native(void **state)
 #endif
     print_message("%s%s%s\n", tdm_isa_name(cpu.isa), cpu.avx512_bf16 ? " avx512_bf16" : "",
                   cpu.amx_bf16 ? " amx_bf16" : "");
-    assert_int_equal(cpu.isa, want);
-    assert_int_equal(cpu.avx512_bf16, want == TDM_ISA_AVX512 && kernel_lists("avx512_bf16"));
-    assert_int_equal(cpu.amx_bf16,
-                     want == TDM_ISA_AVX512 && kernel_lists("amx_bf16") && kernel_lists("amx_tile"));
+    CHECK_EQ(cpu.isa, want);
+    CHECK_EQ(cpu.avx512_bf16, want == TDM_ISA_AVX512 && kernel_lists("avx512_bf16"));
+    CHECK_EQ(cpu.amx_bf16, want == TDM_ISA_AVX512 && kernel_lists("amx_bf16") && kernel_lists("amx_tile"));
 }
 
 static void test_cap(void **state)
 {
     (void)state;
     const tdm_cpu native = detect(NULL), unset = detect("");
-    assert_int_equal(unset.isa, native.isa); /* empty is unset */
-    assert_int_equal(unset.avx512_bf16, native.avx512_bf16);
-    assert_int_equal(unset.amx_bf16, native.amx_bf16);
+    CHECK_EQ(unset.isa, native.isa); /* empty is unset */
+    CHECK_EQ(unset.avx512_bf16, native.avx512_bf16);
+    CHECK_EQ(unset.amx_bf16, native.amx_bf16);
     for (int i = 0; i < 3; i++) {
         const tdm_cpu cpu = detect(isas[i]);
-        assert_int_equal(cpu.isa, tdm_min_i64(i, native.isa));
-        assert_string_equal(tdm_isa_name((tdm_isa)i), isas[i]);
-        assert_int_equal(cpu.avx512_bf16, cpu.isa == TDM_ISA_AVX512 && native.avx512_bf16);
-        assert_false(cpu.amx_bf16);
+        CHECK_EQ(cpu.isa, tdm_min_i64(i, native.isa));
+        CHECK_STR_EQ(tdm_isa_name((tdm_isa)i), isas[i]);
+        CHECK_EQ(cpu.avx512_bf16, cpu.isa == TDM_ISA_AVX512 && native.avx512_bf16);
+        CHECK_FALSE(cpu.amx_bf16);
     }
 }
 
@@ -100,8 +93,8 @@ static void test_unknown(void **state)
         snprintf(want, sizeof want, "environment: TANDEM_ISA is \"%s\", not one of generic, avx2, avx512",
                  bad[i]);
         setenv("TANDEM_ISA", bad[i], 1);
-        assert_int_equal(tdm_cpu_detect(&cpu), TDM_E_CONFIG);
-        assert_string_equal(tdm_error_last()->message, want);
+        CHECK_FAILS(tdm_cpu_detect(&cpu), TDM_E_CONFIG, "");
+        CHECK_STR_EQ(tdm_error_last()->message, want);
     }
     unsetenv("TANDEM_ISA");
 }
@@ -114,18 +107,19 @@ static void test_tiles(void **state)
 #if defined(__x86_64__) && defined(SYS_arch_prctl)
     enum { ARCH_GET_XCOMP_PERM = 0x1022, TILES = 1 << 18 };
     uint64_t permitted = 0;
-    if (syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM, &permitted) != 0) skip();
-    assert_false(permitted & TILES);
+    if (syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM, &permitted) != 0)
+        SKIP("this kernel does not say which states are permitted");
+    CHECK_FALSE(permitted & TILES);
     tdm_cpu_request_tiles(&cpu);
-    assert_int_equal(syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM, &permitted), 0);
-    assert_int_equal((permitted & TILES) != 0, cpu.amx_bf16);
+    CHECK_EQ(syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM, &permitted), 0);
+    CHECK_EQ((permitted & TILES) != 0, cpu.amx_bf16);
 #else
     tdm_cpu_request_tiles(&cpu);
-    assert_false(cpu.amx_bf16);
+    CHECK_FALSE(cpu.amx_bf16);
 #endif
     tdm_cpu capped = detect("generic");
     tdm_cpu_request_tiles(&capped);
-    assert_false(capped.amx_bf16);
+    CHECK_FALSE(capped.amx_bf16);
 }
 
 int main(void)

@@ -1,12 +1,6 @@
 /* A rank that fails between two phase boundaries, while its peers wait in a collective: one line, a non-zero
  * exit code, no hang. The test starts itself under mpiexec. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/base.h"
 #include "tandem/comm.h"
 
@@ -36,17 +30,18 @@ static void run_job(int ranks, int failing, const char *want)
     char command[1024], output[16384];
     snprintf(command, sizeof command, "mpiexec --oversubscribe -n %d '%s' %d 2>&1", ranks, self, failing);
     FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
+    CHECK_NOT_NULL(pipe);
     const size_t n = fread(output, 1, sizeof output - 1, pipe);
     output[n] = '\0';
     const int status = pclose(pipe);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+    CHECK_TRUE(WIFEXITED(status));
+    CHECK_NE(WEXITSTATUS(status), 0);
     const char *line = strstr(output, "tandem: ");
     if (line == NULL || strncmp(line, want, strlen(want)) != 0)
         fail_msg("\"%s\" is not in: %s", want, output);
-    assert_non_null(strstr(line, "part"));
-    assert_non_null(strstr(line, ".h5 is broken (dist/test_abort.c:"));
-    assert_null(strstr(line + 1, "tandem: ")); /* only one */
+    CHECK_CONTAINS(line, "part");
+    CHECK_CONTAINS(line, ".h5 is broken (dist/test_abort.c:");
+    CHECK_LACKS(line + 1, "tandem: "); /* only one */
 }
 
 static void test_abort(void **state)

@@ -1,11 +1,5 @@
 /* Collectives on 1-4 ranks, with the ordinary paths and with those of arrays that exceed one MPI call. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/base.h"
 #include "tandem/comm.h"
 
@@ -46,10 +40,10 @@ static void check_sums(void)
     tdm_comm_sum_f32(comm, f32, N);
     const double ranks = size * (size - 1) / 2.0;
     for (int i = 0; i < N; i++) { /* all values are small integers or halves: exact */
-        assert_true(f64[i] == ranks + 0.5 * i * size);
-        assert_true(high[i] == (size - 1) * i);
-        assert_int_equal(i64[i], (((int64_t)1 << size) - 1) << 40);
-        assert_true(f32[i] == (float)(ranks + i * size));
+        CHECK_EQ(f64[i], ranks + 0.5 * i * size);
+        CHECK_EQ(high[i], (size - 1) * i);
+        CHECK_EQ(i64[i], (((int64_t)1 << size) - 1) << 40);
+        CHECK_EQ(f32[i], (float)(ranks + i * size));
     }
 }
 
@@ -68,7 +62,7 @@ static void check_broadcast(void)
         tdm_comm_broadcast(comm, text, sizeof text, root);
         char want[64];
         snprintf(want, sizeof want, "a message from rank %d", root);
-        assert_string_equal(text, want);
+        CHECK_STR_EQ(text, want);
     }
     tdm_comm_broadcast(comm, text, 0, 0);
 }
@@ -82,17 +76,17 @@ static void test_broadcast(void **state)
 static void test_any_and_equal(void **state)
 {
     (void)state;
-    assert_false(tdm_comm_any(comm, false));
-    for (int r = 0; r < size; r++) assert_true(tdm_comm_any(comm, rank == r));
-    assert_true(tdm_comm_all_equal_u64(comm, 0));
-    assert_true(tdm_comm_all_equal_u64(comm, UINT64_MAX));
+    CHECK_FALSE(tdm_comm_any(comm, false));
+    for (int r = 0; r < size; r++) CHECK_TRUE(tdm_comm_any(comm, rank == r));
+    CHECK_TRUE(tdm_comm_all_equal_u64(comm, 0));
+    CHECK_TRUE(tdm_comm_all_equal_u64(comm, UINT64_MAX));
     for (int r = 0; r < size; r++) {
         const uint64_t value = UINT64_C(0x8000000000000000) + (uint64_t)(rank == r);
-        assert_true(tdm_comm_all_equal_u64(comm, value) == (size == 1));
+        CHECK_EQ(tdm_comm_all_equal_u64(comm, value), size == 1);
     }
     int64_t all[8];
     tdm_comm_gather_i64(comm, 100 + rank, all);
-    for (int r = 0; r < size; r++) assert_int_equal(all[r], 100 + r);
+    for (int r = 0; r < size; r++) CHECK_EQ(all[r], 100 + r);
     tdm_comm_barrier(comm);
 }
 
@@ -121,13 +115,13 @@ static void check_gather_rows(void)
     for (int64_t i = 0; i < rows[rank] * WIDTH; i++) local[i] = (float)(first * WIDTH + i);
     memset(all, 0xff, sizeof all);
     tdm_comm_gather_rows(comm, local, all, rows, WIDTH * sizeof(float));
-    for (int64_t i = 0; i < total * WIDTH; i++) assert_true(all[i] == (float)i);
+    for (int64_t i = 0; i < total * WIDTH; i++) CHECK_EQ(all[i], (float)i);
 
     /* `local` may already stand at its place */
     memset(all, 0xff, sizeof all);
     memcpy(all + first * WIDTH, local, (size_t)(rows[rank] * WIDTH) * sizeof(float));
     tdm_comm_gather_rows(comm, all + first * WIDTH, all, rows, WIDTH * sizeof(float));
-    for (int64_t i = 0; i < total * WIDTH; i++) assert_true(all[i] == (float)i);
+    for (int64_t i = 0; i < total * WIDTH; i++) CHECK_EQ(all[i], (float)i);
 }
 
 static void check_reduce_scatter(void)
@@ -140,7 +134,7 @@ static void check_reduce_scatter(void)
     tdm_comm_reduce_scatter_rows(comm, all, local, rows, WIDTH);
     const int64_t factor = size * (size + 1) / 2;
     for (int64_t i = 0; i < rows[rank] * WIDTH; i++) {
-        assert_true(local[i] == (float)((first * WIDTH + i) * factor));
+        CHECK_EQ(local[i], (float)((first * WIDTH + i) * factor));
     }
 }
 
@@ -167,7 +161,7 @@ static void test_adjoint(void **state)
     for (int64_t i = 0; i < total * WIDTH; i++) product[0] += (double)gathered[i] * y[i];
     for (int64_t i = 0; i < rows[rank] * WIDTH; i++) product[1] += (double)x[i] * scattered[i];
     tdm_comm_sum_f64(comm, product, 2);
-    assert_true(product[0] == product[1]); /* integers: exact */
+    CHECK_EQ(product[0], product[1]); /* integers: exact */
 }
 
 static void check_shift(void)
@@ -177,8 +171,8 @@ static void check_shift(void)
     memset(send, 'a' + rank, sizeof send);
     memset(recv, 0, sizeof recv);
     tdm_comm_shift(comm, send, 7 * rank, recv, 7 * previous);
-    for (int i = 0; i < 7 * previous; i++) assert_int_equal(recv[i], 'a' + previous);
-    assert_int_equal(recv[7 * previous], 0);
+    for (int i = 0; i < 7 * previous; i++) CHECK_EQ(recv[i], 'a' + previous);
+    CHECK_EQ(recv[7 * previous], 0);
 }
 
 static void test_shift(void **state)
@@ -194,18 +188,18 @@ static void check_collect(void)
     const int64_t bytes = rank == 1 ? 0 : (int64_t)strlen(mine);
     unsigned char *all;
     int64_t offset[9];
-    assert_int_equal(tdm_comm_collect(comm, mine, bytes, &all, offset), TDM_OK);
+    CHECK_OK(tdm_comm_collect(comm, mine, bytes, &all, offset));
     if (rank != 0) {
-        assert_null(all);
+        CHECK_NULL(all);
         return;
     }
-    assert_int_equal(offset[0], 0);
+    CHECK_EQ(offset[0], 0);
     for (int r = 0; r < size; r++) {
         char want[32];
         snprintf(want, sizeof want, "rank %d says hello", r);
         const int64_t n = r == 1 ? 0 : (int64_t)strlen(want);
-        assert_int_equal(offset[r + 1] - offset[r], n);
-        assert_memory_equal(all + offset[r], want, (size_t)n);
+        CHECK_EQ(offset[r + 1] - offset[r], n);
+        CHECK_MEM_EQ(all + offset[r], want, (size_t)n);
     }
     tdm_free(all);
 }
@@ -235,34 +229,34 @@ static void test_agree(void **state)
     for (unsigned failing = 0; failing < 1U << size; failing++) {
         const tdm_status status = agreed_step(failing);
         if (failing == 0) {
-            assert_int_equal(status, TDM_OK);
+            CHECK_OK(status);
             continue;
         }
         const int lowest = __builtin_ctz(failing);
         char want[64];
         snprintf(want, sizeof want, "part%d.h5: images are 256 px", lowest);
-        assert_int_equal(status, TDM_E_DATA + lowest);
+        CHECK_EQ(status, TDM_E_DATA + lowest);
         const tdm_error *record = tdm_error_last();
-        assert_string_equal(record->message, want);
-        assert_int_equal(record->rank, lowest);
-        assert_int_equal(record->code, status);
-        assert_true(strlen(record->host) > 0);
+        CHECK_STR_EQ(record->message, want);
+        CHECK_EQ(record->rank, lowest);
+        CHECK_EQ(record->code, status);
+        CHECK_GT(strlen(record->host), 0);
         /* agreed on once more by a caller, the record still names the rank that detected it */
-        assert_int_equal(tdm_comm_agree(comm, status), TDM_E_DATA + lowest);
-        assert_int_equal(tdm_error_last()->rank, lowest);
-        assert_string_equal(tdm_error_last()->message, want);
+        CHECK_EQ(tdm_comm_agree(comm, status), TDM_E_DATA + lowest);
+        CHECK_EQ(tdm_error_last()->rank, lowest);
+        CHECK_STR_EQ(tdm_error_last()->message, want);
     }
     /* a status without a record still gives a line */
-    assert_int_equal(tdm_comm_agree(comm, rank == size - 1 ? TDM_E_STOPPED : TDM_OK), TDM_E_STOPPED);
-    assert_int_equal(tdm_error_last()->rank, size - 1);
-    assert_true(strlen(tdm_error_last()->message) > 0);
+    CHECK_FAILS(tdm_comm_agree(comm, rank == size - 1 ? TDM_E_STOPPED : TDM_OK), TDM_E_STOPPED, "");
+    CHECK_EQ(tdm_error_last()->rank, size - 1);
+    CHECK_GT(strlen(tdm_error_last()->message), 0);
 }
 
 /* What tdm_comm_report prints: one line on rank 0, nothing elsewhere. */
 static void test_report(void **state)
 {
     (void)state;
-    assert_int_not_equal(agreed_step(1U << (size - 1)), TDM_OK);
+    CHECK_NE(agreed_step(1U << (size - 1)), TDM_OK);
     fflush(stderr);
     FILE *capture = tmpfile();
     const int kept = dup(STDERR_FILENO);
@@ -275,16 +269,16 @@ static void test_report(void **state)
     const size_t length = fread(line, 1, sizeof line - 1, capture);
     fclose(capture);
     if (rank != 0) {
-        assert_int_equal(length, 0);
+        CHECK_EQ(length, 0);
         return;
     }
     char begin[128], message[64];
     snprintf(begin, sizeof begin, "tandem: rank %d/%d on ", size - 1, size);
     if (size == 1) strcpy(begin, "tandem: part0.h5");
     snprintf(message, sizeof message, "part%d.h5: images are 256 px (dist/test_comm.c:", size - 1);
-    assert_memory_equal(line, begin, strlen(begin));
-    assert_non_null(strstr(line, message));
-    assert_ptr_equal(strchr(line, '\n'), line + length - 1);
+    CHECK_MEM_EQ(line, begin, strlen(begin));
+    CHECK_CONTAINS(line, message);
+    CHECK_TRUE(strchr(line, '\n') == line + length - 1);
 }
 
 int main(int argc, char **argv)

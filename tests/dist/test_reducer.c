@@ -1,12 +1,6 @@
 /* The bucketed reducer on 1-4 ranks, which form one node, nodes of two, or a node each: sums, overlap with
  * other collectives, reuse over steps, bf16 between nodes, sharded sums and gathered weights. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/base.h"
 #include "tandem/comm.h"
 #include "tandem/rng.h"
@@ -24,8 +18,8 @@ static int rank, size;
 static void with_nodes(void (*body)(void))
 {
     for (int most = 2; most >= 0; most--) {
-        assert_int_equal(comm_find_nodes(comm, most), TDM_OK);
-        if (most == 1) assert_int_equal(tdm_comm_nodes(comm), size);
+        CHECK_OK(comm_find_nodes(comm, most));
+        if (most == 1) CHECK_EQ(tdm_comm_nodes(comm), size);
         body();
     }
 }
@@ -34,7 +28,7 @@ static tdm_reducer *create(float *grad, const tdm_span *span, int64_t spans, int
 {
     const tdm_reducer_options options = {.bucket_bytes = bucket_bytes, .threads = 2};
     tdm_reducer *reducer;
-    assert_int_equal(tdm_reducer_create(comm, grad, NULL, span, spans, &options, &reducer), TDM_OK);
+    CHECK_OK(tdm_reducer_create(comm, grad, NULL, span, spans, &options, &reducer));
     return reducer;
 }
 
@@ -50,12 +44,17 @@ static void run_step(tdm_reducer *reducer, float *grad, int64_t count, int64_t s
         tdm_reducer_poll(reducer);
         int64_t ranks[8];
         tdm_comm_gather_i64(comm, rank, ranks); /* another collective in between, on another communicator */
-        assert_int_equal(ranks[size - 1], size - 1);
+        CHECK_EQ(ranks[size - 1], size - 1);
     }
     tdm_comm_time time = {0};
     tdm_reducer_finish(reducer, &time);
-    assert_true(time.wait_s >= 0 && time.transfer_s >= 0 && time.wait_s + time.transfer_s < 60);
-    if (size == 1) assert_true(time.wait_s == 0 && time.transfer_s == 0);
+    CHECK_GE(time.wait_s, 0);
+    CHECK_GE(time.transfer_s, 0);
+    CHECK_LT(time.wait_s + time.transfer_s, 60);
+    if (size == 1) {
+        CHECK_EQ(time.wait_s, 0);
+        CHECK_EQ(time.transfer_s, 0);
+    }
     for (int64_t i = 0; i < count; i++) {
         const float want = (float)(size * (i % 1000 + round) + size * (size - 1) / 2);
         if (grad[i] != want) fail_msg("element %lld is %g, not %g", (long long)i, grad[i], want);
@@ -65,11 +64,11 @@ static void run_step(tdm_reducer *reducer, float *grad, int64_t count, int64_t s
 static void check_reducer(int64_t count, int64_t bucket_bytes, int64_t step)
 {
     float *grad;
-    assert_int_equal(TDM_ALLOC(count, &grad), TDM_OK);
+    CHECK_OK(TDM_ALLOC(count, &grad));
     tdm_reducer *reducer = create(grad, &(tdm_span){0, count}, 1, bucket_bytes);
     for (int round = 0; round < 3; round++) run_step(reducer, grad, count, step, round);
     tdm_reducer_destroy(&reducer);
-    assert_null(reducer);
+    CHECK_NULL(reducer);
     tdm_reducer_destroy(&reducer);
     tdm_free(grad);
 }
@@ -100,7 +99,7 @@ static void check_uneven_progress(void)
     tdm_comm_barrier(comm);
     tdm_comm_time time = {0};
     tdm_reducer_finish(reducer, &time);
-    for (int i = 0; i < N; i++) assert_true(grad[i] == (float)(size * i + size * (size - 1) / 2));
+    for (int i = 0; i < N; i++) CHECK_EQ(grad[i], (float)(size * i + size * (size - 1) / 2));
     tdm_reducer_destroy(&reducer);
 }
 
@@ -120,7 +119,7 @@ static void test_waiting(void **state)
     tdm_comm_barrier(comm);
     if (rank == size - 1) nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
     tdm_reducer_finish(reducer, &time);
-    if (rank < size - 1) assert_true(time.wait_s > 0.1);
+    if (rank < size - 1) CHECK_GT(time.wait_s, 0.1);
     tdm_reducer_destroy(&reducer);
 }
 
@@ -139,8 +138,8 @@ static void check_spans(void)
         for (int i = 0; i < N; i++) {
             bool inside = false;
             for (int s = 0; s < 3; s++) inside |= i >= span[s].begin && i < span[s].end;
-            assert_true(grad[i] ==
-                        (float)(inside ? size * (i + round) + size * (size - 1) / 2 : i + rank + round));
+            CHECK_EQ(grad[i],
+                     (float)(inside ? size * (i + round) + size * (size - 1) / 2 : i + rank + round));
         }
     }
     tdm_reducer_destroy(&reducer);
@@ -172,7 +171,7 @@ static void check_deterministic(void)
         tdm_comm_time time = {0};
         tdm_reducer_finish(reducer, &time);
         if (round == 0) memcpy(first, grad, sizeof first);
-        assert_memory_equal(first, grad, sizeof first);
+        CHECK_MEM_EQ(first, grad, sizeof first);
     }
     tdm_reducer_destroy(&reducer);
 }
@@ -184,9 +183,9 @@ static void test_deterministic(void **state)
     float grad[1];
     tdm_reducer *reducer;
     const tdm_reducer_options options = {.bucket_bytes = 3};
-    assert_int_equal(tdm_reducer_create(comm, grad, NULL, &(tdm_span){0, 1}, 1, &options, &reducer),
-                     TDM_E_CONFIG);
-    assert_null(reducer);
+    CHECK_FAILS(tdm_reducer_create(comm, grad, NULL, &(tdm_span){0, 1}, 1, &options, &reducer), TDM_E_CONFIG,
+                "");
+    CHECK_NULL(reducer);
 }
 
 /* What every rank has at element i. */
@@ -210,7 +209,7 @@ static void run_sums(float *grad, float *weight, tdm_wire wire, bool shard)
         .bucket_bytes = BUCKET_BYTES, .wire = wire, .shard = shard, .threads = 1};
     tdm_reducer *reducer;
     tdm_comm_time time = {0};
-    assert_int_equal(tdm_reducer_create(comm, grad, weight, spans, 2, &options, &reducer), TDM_OK);
+    CHECK_OK(tdm_reducer_create(comm, grad, weight, spans, 2, &options, &reducer));
     for (int round = 0; round < 2; round++) {
         for (int64_t i = 0; i < COUNT; i++) grad[i] = addend(rank, i);
         for (int64_t begin = COUNT; begin > 0; begin -= 700) tdm_reducer_ready(reducer, begin);
@@ -243,7 +242,7 @@ static void check_bf16(void)
     for (int64_t i = 0; i < COUNT; i++) check += inside(i) ? grad[i] * (double)(1 + i % 17) : 0;
     uint64_t bits;
     memcpy(&bits, &check, sizeof bits);
-    assert_true(tdm_comm_all_equal_u64(comm, bits));
+    CHECK_TRUE(tdm_comm_all_equal_u64(comm, bits));
 }
 
 static void test_bf16(void **state)
@@ -260,11 +259,12 @@ static void check_shard(void)
     static int64_t owners[COUNT];
     tdm_span *part;
     int64_t parts;
-    assert_int_equal(tdm_comm_part(comm, spans, 2, BUCKET_BYTES, &part, &parts), TDM_OK);
+    CHECK_OK(tdm_comm_part(comm, spans, 2, BUCKET_BYTES, &part, &parts));
     memset(owners, 0, sizeof owners);
     for (int64_t i = 0; i < COUNT; i++) weight[i] = inside(i) ? (float)NAN : -1;
     for (int64_t p = 0; p < parts; p++) {
-        assert_true(part[p].begin < part[p].end && (p == 0 || part[p - 1].end < part[p].begin));
+        CHECK_LT(part[p].begin, part[p].end);
+        CHECK_TRUE(p == 0 || part[p - 1].end < part[p].begin);
         for (int64_t i = part[p].begin; i < part[p].end; i++) {
             owners[i]++;
             weight[i] = addend(100, i);
@@ -273,13 +273,13 @@ static void check_shard(void)
     run_sums(whole, NULL, TDM_WIRE_F32, false);
     run_sums(grad, weight, TDM_WIRE_F32, true);
     for (int64_t p = 0; p < parts; p++)
-        assert_memory_equal(grad + part[p].begin, whole + part[p].begin,
-                            (size_t)(part[p].end - part[p].begin) * sizeof *grad);
+        CHECK_MEM_EQ(grad + part[p].begin, whole + part[p].begin,
+                     (size_t)(part[p].end - part[p].begin) * sizeof *grad);
     tdm_free(part);
     tdm_comm_sum_i64(comm, owners, COUNT);
     for (int64_t i = 0; i < COUNT; i++) {
-        assert_int_equal(owners[i], inside(i));
-        assert_true(weight[i] == (inside(i) ? addend(100, i) : -1));
+        CHECK_EQ(owners[i], inside(i));
+        CHECK_EQ(weight[i], inside(i) ? addend(100, i) : -1);
     }
 }
 

@@ -1,5 +1,6 @@
 /* optim.freeze, optim.lr_scale and optim.layer_decay: which rows they name, what they make of them, what they
  * refuse; and parameter groups of torch.optim.AdamW. */
+#include "check.h"
 #include "tandem/loss.h"
 #include "tandem/model.h"
 #include "tandem/optim.h"
@@ -7,15 +8,7 @@
 #include "../golden/groups_golden.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-#include <cmocka.h>
-
-#define must(expr)                                                                                           \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
-    } while (0)
 
 /* ---- Names ---- */
 
@@ -37,11 +30,11 @@ static void set_up(setup *s)
         "model.text.heads=1",     "model.text.vocab_size=10", "model.text.context_length=4",
     };
     memset(s, 0, sizeof *s);
-    must(tdm_config_init(&s->config));
+    CHECK_OK(tdm_config_init(&s->config));
     for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++)
-        must(tdm_config_set(&s->config, assignments[i]));
-    must(tdm_ops_create(TDM_F32, 1, &s->ops));
-    must(tdm_model_create(&s->config, s->ops, true, 1, &s->params, &s->model));
+        CHECK_OK(tdm_config_set(&s->config, assignments[i]));
+    CHECK_OK(tdm_ops_create(TDM_F32, 1, &s->ops));
+    CHECK_OK(tdm_model_create(&s->config, s->ops, true, 1, &s->params, &s->model));
 }
 
 static void tear_down(setup *s)
@@ -58,9 +51,9 @@ static tdm_status resolve(setup *s, const char *freeze, const char *lr_scale)
     char assignment[512];
     for (int64_t i = 0; i < s->params.count; i++) s->params.row[i].lr_scale = 1.0;
     snprintf(assignment, sizeof assignment, "optim.freeze=%s", freeze);
-    must(tdm_config_set(&s->config, assignment));
+    CHECK_OK(tdm_config_set(&s->config, assignment));
     snprintf(assignment, sizeof assignment, "optim.lr_scale=%s", lr_scale);
-    must(tdm_config_set(&s->config, assignment));
+    CHECK_OK(tdm_config_set(&s->config, assignment));
     return tdm_optim_groups(&s->config, &s->params);
 }
 
@@ -103,8 +96,8 @@ static void test_layers(void **state)
     };
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         const tdm_param *row = tdm_params_find(&s.params, want[i].name);
-        assert_int_equal(row->tower, want[i].tower);
-        assert_int_equal(row->layer, want[i].layer);
+        CHECK_EQ(row->tower, want[i].tower);
+        CHECK_EQ(row->layer, want[i].layer);
     }
     tear_down(&s);
 }
@@ -114,40 +107,41 @@ static void test_names(void **state)
     (void)state;
     setup s;
     set_up(&s);
-    must(resolve(&s, "", ""));
-    assert_int_equal(frozen_rows(&s), 0);
+    CHECK_OK(resolve(&s, "", ""));
+    CHECK_EQ(frozen_rows(&s), 0);
 
-    must(resolve(&s, "visual.conv1.weight", ""));
-    assert_int_equal(frozen_rows(&s), 1);
-    must(resolve(&s, "visual.transformer.resblocks.[0-1].*", ""));
-    assert_int_equal(frozen_rows(&s), 24);
-    must(resolve(&s, "visual.*", ""));
-    assert_int_equal(frozen_rows(&s), 5 + 12 * IMAGE_LAYERS + 3);
-    must(resolve(&s, "image", ""));
-    assert_int_equal(frozen_rows(&s), 5 + 12 * IMAGE_LAYERS + 3);
-    must(resolve(&s, "text", ""));
-    assert_int_equal(frozen_rows(&s), 2 + 12 * TEXT_LAYERS + 3);
-    must(resolve(&s, "[image:0, text:1]", ""));
-    assert_int_equal(frozen_rows(&s), 5 + 2 + 12);
-    must(resolve(&s, "[*, !*.ln_?.*]", ""));
-    assert_int_equal(s.params.count - frozen_rows(&s), 4 * (IMAGE_LAYERS + TEXT_LAYERS));
-    assert_true(scale_of(&s, "transformer.resblocks.0.ln_2.bias") == 1.0);
-    must(resolve(&s, "[!image, image]", "")); /* the last one counts */
-    assert_true(scale_of(&s, "visual.proj") == 0.0);
+    CHECK_OK(resolve(&s, "visual.conv1.weight", ""));
+    CHECK_EQ(frozen_rows(&s), 1);
+    CHECK_OK(resolve(&s, "visual.transformer.resblocks.[0-1].*", ""));
+    CHECK_EQ(frozen_rows(&s), 24);
+    CHECK_OK(resolve(&s, "visual.*", ""));
+    CHECK_EQ(frozen_rows(&s), 5 + 12 * IMAGE_LAYERS + 3);
+    CHECK_OK(resolve(&s, "image", ""));
+    CHECK_EQ(frozen_rows(&s), 5 + 12 * IMAGE_LAYERS + 3);
+    CHECK_OK(resolve(&s, "text", ""));
+    CHECK_EQ(frozen_rows(&s), 2 + 12 * TEXT_LAYERS + 3);
+    CHECK_OK(resolve(&s, "[image:0, text:1]", ""));
+    CHECK_EQ(frozen_rows(&s), 5 + 2 + 12);
+    CHECK_OK(resolve(&s, "[*, !*.ln_?.*]", ""));
+    CHECK_EQ(s.params.count - frozen_rows(&s), 4 * (IMAGE_LAYERS + TEXT_LAYERS));
+    CHECK_EQ(scale_of(&s, "transformer.resblocks.0.ln_2.bias"), 1.0);
+    CHECK_OK(resolve(&s, "[!image, image]", "")); /* the last one counts */
+    CHECK_EQ(scale_of(&s, "visual.proj"), 0.0);
 
-    must(resolve(&s, "", "[visual.*=0.1, text_projection=10, visual.proj=3, text:1=0]"));
-    assert_true(scale_of(&s, "visual.conv1.weight") == 0.1);
-    assert_true(scale_of(&s, "visual.proj") == 3.0);
-    assert_true(scale_of(&s, "text_projection") == 10.0);
-    assert_true(scale_of(&s, "token_embedding.weight") == 0.0);
-    assert_true(scale_of(&s, "transformer.resblocks.1.ln_1.weight") == 1.0);
-    must(resolve(&s, "visual.proj", "visual.proj=3"));
-    assert_true(scale_of(&s, "visual.proj") == 0.0);
+    CHECK_OK(resolve(&s, "", "[visual.*=0.1, text_projection=10, visual.proj=3, text:1=0]"));
+    CHECK_EQ(scale_of(&s, "visual.conv1.weight"), 0.1);
+    CHECK_EQ(scale_of(&s, "visual.proj"), 3.0);
+    CHECK_EQ(scale_of(&s, "text_projection"), 10.0);
+    CHECK_EQ(scale_of(&s, "token_embedding.weight"), 0.0);
+    CHECK_EQ(scale_of(&s, "transformer.resblocks.1.ln_1.weight"), 1.0);
+    CHECK_OK(resolve(&s, "visual.proj", "visual.proj=3"));
+    CHECK_EQ(scale_of(&s, "visual.proj"), 0.0);
 
     /* a row that its tower declares as never trained (running statistics) stays so */
     for (int64_t i = 0; i < s.params.count; i++) s.params.row[i].lr_scale = i != 2;
-    must(tdm_optim_groups(&s.config, &s.params));
-    assert_true(s.params.row[2].lr_scale == 0.0 && s.params.row[3].lr_scale == 1.0);
+    CHECK_OK(tdm_optim_groups(&s.config, &s.params));
+    CHECK_EQ(s.params.row[2].lr_scale, 0.0);
+    CHECK_EQ(s.params.row[3].lr_scale, 1.0);
     tear_down(&s);
 }
 
@@ -159,31 +153,30 @@ static void test_layer_decay(void **state)
     setup s;
     set_up(&s);
     s.config.optim.layer_decay = 0.5;
-    must(resolve(&s, "visual.ln_pre.*", "[*.mlp.*=2]"));
-    assert_true(scale_of(&s, "visual.conv1.weight") == 0.0625);
-    assert_true(scale_of(&s, "visual.ln_pre.bias") == 0.0);
-    assert_true(scale_of(&s, "visual.transformer.resblocks.0.attn.in_proj_weight") == 0.125);
-    assert_true(scale_of(&s, "visual.transformer.resblocks.2.attn.in_proj_weight") == 0.5);
-    assert_true(scale_of(&s, "visual.transformer.resblocks.2.mlp.c_fc.weight") == 1.0);
-    assert_true(scale_of(&s, "visual.proj") == 1.0);
-    assert_true(scale_of(&s, "token_embedding.weight") == 0.125);
-    assert_true(scale_of(&s, "transformer.resblocks.1.ln_1.bias") == 0.5);
-    assert_true(scale_of(&s, "logit_scale") == 1.0);
+    CHECK_OK(resolve(&s, "visual.ln_pre.*", "[*.mlp.*=2]"));
+    CHECK_EQ(scale_of(&s, "visual.conv1.weight"), 0.0625);
+    CHECK_EQ(scale_of(&s, "visual.ln_pre.bias"), 0.0);
+    CHECK_EQ(scale_of(&s, "visual.transformer.resblocks.0.attn.in_proj_weight"), 0.125);
+    CHECK_EQ(scale_of(&s, "visual.transformer.resblocks.2.attn.in_proj_weight"), 0.5);
+    CHECK_EQ(scale_of(&s, "visual.transformer.resblocks.2.mlp.c_fc.weight"), 1.0);
+    CHECK_EQ(scale_of(&s, "visual.proj"), 1.0);
+    CHECK_EQ(scale_of(&s, "token_embedding.weight"), 0.125);
+    CHECK_EQ(scale_of(&s, "transformer.resblocks.1.ln_1.bias"), 0.5);
+    CHECK_EQ(scale_of(&s, "logit_scale"), 1.0);
 
     tdm_text text = {0};
-    must(tdm_optim_describe(&s.params, &text));
-    assert_non_null(strstr(text.data, "learning rate x 1: "));
-    assert_non_null(strstr(text.data, "\nlearning rate x 0.0625: 3 of 74 parameters"));
-    assert_non_null(strstr(text.data, "\nfrozen: 2 of 74 parameters, 16 values"));
-    assert_true(strstr(text.data, "x 0.5") < strstr(text.data, "x 0.25"));
+    CHECK_OK(tdm_optim_describe(&s.params, &text));
+    CHECK_CONTAINS(text.data, "learning rate x 1: ");
+    CHECK_CONTAINS(text.data, "\nlearning rate x 0.0625: 3 of 74 parameters");
+    CHECK_CONTAINS(text.data, "\nfrozen: 2 of 74 parameters, 16 values");
+    CHECK_TRUE(strstr(text.data, "x 0.5") < strstr(text.data, "x 0.25"));
     tdm_text_free(&text);
     tear_down(&s);
 }
 
 static void refuse(setup *s, const char *freeze, const char *lr_scale, const char *message)
 {
-    assert_int_equal(resolve(s, freeze, lr_scale), TDM_E_CONFIG);
-    if (!strstr(tdm_error_last()->message, message)) fail_msg("%s", tdm_error_last()->message);
+    CHECK_FAILS(resolve(s, freeze, lr_scale), TDM_E_CONFIG, message);
 }
 
 static void test_refusals(void **state)
@@ -233,19 +226,19 @@ static void test_adamw_groups(void **state)
     tdm_ops *ops;
     tdm_params params = {0};
     tdm_optim optim;
-    must(tdm_config_init(&config));
+    CHECK_OK(tdm_config_init(&config));
     config.optim.weight_decay = 0.2;
     config.optim.clip_norm = 0.5;
     config.optim.beta2 = 0.98;
     config.optim.eps = 1e-6;
-    must(tdm_ops_create(TDM_F32, 1, &ops));
+    CHECK_OK(tdm_ops_create(TDM_F32, 1, &ops));
     for (int i = 0; i < ROWS; i++) {
-        must(tdm_params_add(&params, rows[i].name, rows[i].ndim, rows[i].shape, TDM_INIT_ZERO, 0,
-                            rows[i].decay, NULL));
+        CHECK_OK(tdm_params_add(&params, rows[i].name, rows[i].ndim, rows[i].shape, TDM_INIT_ZERO, 0,
+                                rows[i].decay, NULL));
         params.row[i].lr_scale = rows[i].lr_scale;
     }
-    must(tdm_params_allocate(&params, true));
-    must(tdm_optim_create(&params, &optim));
+    CHECK_OK(tdm_params_allocate(&params, true));
+    CHECK_OK(tdm_optim_create(&params, &optim));
     for (int i = 0; i < ROWS; i++)
         for (int k = 0; k < params.row[i].size; k++)
             params.weight[params.row[i].offset + k] =
@@ -257,8 +250,8 @@ static void test_adamw_groups(void **state)
             for (int k = 0; k < params.row[i].size; k++, at++)
                 params.grad[params.row[i].offset + k] =
                     i == ROWS - 1 ? NAN : (float)(at * step % 7 - 3) / 4.0F; /* nobody reads a frozen row's */
-        must(tdm_optim_update(&optim, &config, ops, &params, 0.01, &norm));
-        assert_true(fabs(norm - (double)groups_norm[step - 1]) < 1e-6);
+        CHECK_OK(tdm_optim_update(&optim, &config, ops, &params, 0.01, &norm));
+        CHECK_NEAR(norm, (double)groups_norm[step - 1], 1e-6);
     }
     for (int i = 0; i < ROWS; i++)
         for (int k = 0; k < params.row[i].size; k++) {

@@ -1,36 +1,29 @@
 /* Schedules, clipping, decay groups, frozen rows, non-finite gradients. */
+#include "check.h"
 #include "tandem/loss.h"
 #include "tandem/optim.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-#include <cmocka.h>
-
-#define must(expr)                                                                                           \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
-    } while (0)
 
 static void test_schedule(void **state)
 {
     (void)state;
     tdm_config config;
-    must(tdm_config_init(&config));
+    CHECK_OK(tdm_config_init(&config));
     config.optim.lr = 1.0;
     config.optim.warmup_steps = 4;
     config.optim.min_lr_ratio = 0.1;
     config.optim.schedule = "cosine";
-    assert_float_equal(tdm_learning_rate(&config, 0, 104), 0.25, 1e-12);
-    assert_float_equal(tdm_learning_rate(&config, 3, 104), 1.0, 1e-12);
-    assert_float_equal(tdm_learning_rate(&config, 4, 104), 1.0, 1e-12);
-    assert_float_equal(tdm_learning_rate(&config, 54, 104), 0.55, 1e-12); /* half way */
-    assert_float_equal(tdm_learning_rate(&config, 104, 104), 0.1, 1e-12);
+    CHECK_NEAR(tdm_learning_rate(&config, 0, 104), 0.25, 1e-12);
+    CHECK_NEAR(tdm_learning_rate(&config, 3, 104), 1.0, 1e-12);
+    CHECK_NEAR(tdm_learning_rate(&config, 4, 104), 1.0, 1e-12);
+    CHECK_NEAR(tdm_learning_rate(&config, 54, 104), 0.55, 1e-12); /* half way */
+    CHECK_NEAR(tdm_learning_rate(&config, 104, 104), 0.1, 1e-12);
     config.optim.schedule = "linear";
-    assert_float_equal(tdm_learning_rate(&config, 29, 104), 0.775, 1e-12);
+    CHECK_NEAR(tdm_learning_rate(&config, 29, 104), 0.775, 1e-12);
     config.optim.schedule = "constant";
-    assert_float_equal(tdm_learning_rate(&config, 103, 104), 1.0, 1e-12);
+    CHECK_NEAR(tdm_learning_rate(&config, 103, 104), 1.0, 1e-12);
     tdm_config_destroy(&config);
 }
 
@@ -44,17 +37,17 @@ typedef struct setup {
 static void set_up(setup *s)
 {
     memset(s, 0, sizeof(*s));
-    must(tdm_config_init(&s->config));
-    must(tdm_ops_create(TDM_F32, 1, &s->ops));
-    must(tdm_params_add(&s->params, "matrix", 2, (int64_t[]){3, 5}, TDM_INIT_CONSTANT, 1.0, true, NULL));
-    must(tdm_params_add(&s->params, "bias", 1, (int64_t[]){7}, TDM_INIT_CONSTANT, 1.0, false, NULL));
-    must(tdm_params_add(&s->params, "frozen", 1, (int64_t[]){2}, TDM_INIT_CONSTANT, 1.0, true, NULL));
+    CHECK_OK(tdm_config_init(&s->config));
+    CHECK_OK(tdm_ops_create(TDM_F32, 1, &s->ops));
+    CHECK_OK(tdm_params_add(&s->params, "matrix", 2, (int64_t[]){3, 5}, TDM_INIT_CONSTANT, 1.0, true, NULL));
+    CHECK_OK(tdm_params_add(&s->params, "bias", 1, (int64_t[]){7}, TDM_INIT_CONSTANT, 1.0, false, NULL));
+    CHECK_OK(tdm_params_add(&s->params, "frozen", 1, (int64_t[]){2}, TDM_INIT_CONSTANT, 1.0, true, NULL));
     s->params.row[2].lr_scale = 0.0;
-    must(tdm_params_add_buffer(&s->params, "buffer", 1, (int64_t[]){2}, TDM_INIT_ONE, 0, NULL));
+    CHECK_OK(tdm_params_add_buffer(&s->params, "buffer", 1, (int64_t[]){2}, TDM_INIT_ONE, 0, NULL));
     s->params.row[3].lr_scale = 2.0; /* has no meaning for a buffer */
-    must(tdm_params_allocate(&s->params, true));
+    CHECK_OK(tdm_params_allocate(&s->params, true));
     tdm_params_init(&s->params, 1);
-    must(tdm_optim_create(&s->params, &s->optim));
+    CHECK_OK(tdm_optim_create(&s->params, &s->optim));
 }
 
 static void tear_down(setup *s)
@@ -82,18 +75,18 @@ static void test_update(void **state)
             s.params.grad[s.params.row[p].offset + i] = g;
             if (tdm_param_trained(&s.params.row[p])) squares += (double)g * g;
         }
-    must(tdm_optim_update(&s.optim, &s.config, s.ops, &s.params, 0.01, &norm));
-    assert_float_equal(norm, sqrt(squares), 1e-6);
+    CHECK_OK(tdm_optim_update(&s.optim, &s.config, s.ops, &s.params, 0.01, &norm));
+    CHECK_NEAR(norm, sqrt(squares), 1e-6);
     for (int i = 0; i < 7; i++) {
         const float move = i % 2 ? 0.01f : -0.01f;
-        assert_float_equal(s.params.weight[s.params.row[0].offset + i], 1.0f - 0.01f * 0.5f + move, 1e-6);
-        assert_float_equal(s.params.weight[s.params.row[1].offset + i], 1.0f + move, 1e-6);
+        CHECK_NEAR(s.params.weight[s.params.row[0].offset + i], 1.0f - 0.01f * 0.5f + move, 1e-6);
+        CHECK_NEAR(s.params.weight[s.params.row[1].offset + i], 1.0f + move, 1e-6);
         /* the first moment holds the clipped gradient */
-        assert_float_equal(s.optim.m[i], 0.1f * (i % 2 ? -2.0f : 3.0f) * 0.25f / (float)sqrt(squares), 1e-6);
+        CHECK_NEAR(s.optim.m[i], 0.1f * (i % 2 ? -2.0f : 3.0f) * 0.25f / (float)sqrt(squares), 1e-6);
     }
-    assert_float_equal(s.params.weight[s.params.row[2].offset], 1.0f, 0.0);
-    assert_float_equal(s.params.weight[s.params.row[3].offset], 1.0f, 0.0);
-    assert_float_equal(s.optim.m[s.params.row[3].offset], 0.0f, 0.0);
+    CHECK_NEAR(s.params.weight[s.params.row[2].offset], 1.0f, 0.0);
+    CHECK_NEAR(s.params.weight[s.params.row[3].offset], 1.0f, 0.0);
+    CHECK_NEAR(s.optim.m[s.params.row[3].offset], 0.0f, 0.0);
     tear_down(&s);
 }
 
@@ -104,9 +97,9 @@ static void test_not_finite(void **state)
     set_up(&s);
     s.params.grad[3] = NAN;
     double norm;
-    assert_int_equal(tdm_optim_update(&s.optim, &s.config, s.ops, &s.params, 0.01, &norm), TDM_E_NUMERIC);
-    assert_float_equal(s.params.weight[0], 1.0f, 0.0);
-    assert_int_equal(s.optim.step, 0);
+    CHECK_FAILS(tdm_optim_update(&s.optim, &s.config, s.ops, &s.params, 0.01, &norm), TDM_E_NUMERIC, "");
+    CHECK_NEAR(s.params.weight[0], 1.0f, 0.0);
+    CHECK_EQ(s.optim.step, 0);
     tear_down(&s);
 }
 

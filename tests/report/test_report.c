@@ -1,11 +1,5 @@
 /* Run reports and contact sheets: what stands in them, and what must not. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/report.h"
 
 #include "../../src/report/report_impl.h"
@@ -20,7 +14,7 @@ static void write_text(const char *name, const char *text)
 {
     char path[128];
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    assert_int_equal(tdm_write_file_atomic(path, text, strlen(text)), TDM_OK);
+    CHECK_OK(tdm_write_file_atomic(path, text, strlen(text)));
 }
 
 static tdm_text read_page(const char *name)
@@ -28,7 +22,7 @@ static tdm_text read_page(const char *name)
     char path[128];
     tdm_text page = {0};
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    assert_int_equal(tdm_read_file(path, &page), TDM_OK);
+    CHECK_OK(tdm_read_file(path, &page));
     return page;
 }
 
@@ -39,19 +33,14 @@ static int count(const char *page, const char *what)
     return n;
 }
 
-static void assert_holds(const char *page, const char *what)
-{
-    if (strstr(page, what) == NULL) fail_msg("the page does not hold \"%s\"", what);
-}
-
 /* A page that opens from a file, anywhere: well-nested, and nothing is fetched or executed. */
 static void assert_self_contained(const char *page)
 {
-    assert_null(strstr(page, "http:"));
-    assert_null(strstr(page, "https:"));
-    assert_null(strstr(page, "<script"));
-    assert_null(strstr(page, "url("));
-    assert_null(strstr(page, "nan"));
+    CHECK_LACKS(page, "http:");
+    CHECK_LACKS(page, "https:");
+    CHECK_LACKS(page, "<script");
+    CHECK_LACKS(page, "url(");
+    CHECK_LACKS(page, "nan");
     static const char *const elements[] = {"div", "figure",  "svg", "table",   "tr",
                                            "td",  "details", "pre", "section", "h2"};
     for (size_t i = 0; i < sizeof elements / sizeof elements[0]; i++) {
@@ -59,15 +48,15 @@ static void assert_self_contained(const char *page)
         snprintf(open, sizeof open, "<%s>", elements[i]);
         snprintf(open_attribute, sizeof open_attribute, "<%s ", elements[i]);
         snprintf(close, sizeof close, "</%s>", elements[i]);
-        assert_int_equal(count(page, open) + count(page, open_attribute), count(page, close));
+        CHECK_EQ(count(page, open) + count(page, open_attribute), count(page, close));
     }
-    assert_holds(page, "prefers-color-scheme:dark");
-    assert_holds(page, "</html>");
+    CHECK_CONTAINS(page, "prefers-color-scheme:dark");
+    CHECK_CONTAINS(page, "</html>");
 }
 
 static void report(tdm_text *page)
 {
-    assert_int_equal(tdm_report_write(dir), TDM_OK);
+    CHECK_OK(tdm_report_write(dir));
     *page = read_page("report.html");
     assert_self_contained(page->data);
 }
@@ -87,14 +76,17 @@ static void test_curves(void **state)
         "{\"step\": 20, \"loss\": 2.0}\n" /* resumed from step 10 */
         "{\"step\": 40, \"lo");
     snprintf(path, sizeof path, "%s/metrics.jsonl", dir);
-    assert_int_equal(run_curves_read(path, &curves), TDM_OK);
+    CHECK_OK(run_curves_read(path, &curves));
     const run_curve *loss = run_curves_find(&curves, "loss");
-    assert_non_null(loss);
-    assert_int_equal(loss->n, 2);
-    assert_true(loss->x[0] == 10 && loss->y[0] == 2.5 && loss->x[1] == 20 && loss->y[1] == 2.0);
-    assert_true(run_curves_find(&curves, "eval.text_to_image.map")->y[0] == 0.5);
-    assert_null(run_curves_find(&curves, "name"));
-    assert_int_equal(curves.bad_lines, 3);
+    CHECK_NOT_NULL(loss);
+    CHECK_EQ(loss->n, 2);
+    CHECK_EQ(loss->x[0], 10);
+    CHECK_EQ(loss->y[0], 2.5);
+    CHECK_EQ(loss->x[1], 20);
+    CHECK_EQ(loss->y[1], 2.0);
+    CHECK_EQ(run_curves_find(&curves, "eval.text_to_image.map")->y[0], 0.5);
+    CHECK_NULL(run_curves_find(&curves, "name"));
+    CHECK_EQ(curves.bad_lines, 3);
     run_curves_free(&curves);
 }
 
@@ -103,56 +95,53 @@ static void test_report_of_a_run(void **state)
     (void)state;
     tdm_text lines = {0}, page;
     for (int step = 1; step <= 3000; step++)
-        assert_int_equal(
-            tdm_text_printf(&lines,
-                            "{\"step\": %d, \"epoch\": %.2f, \"loss\": %s, \"loss_infonce\": %.4f, "
-                            "\"loss_mim\": 0.5, \"lr\": 0.001, \"logit_scale\": 14.3, \"grad_norm\": %.3f, "
-                            "\"pairs_per_s\": 640.5, \"wait_data_share\": 0.004, \"comm_share\": 0.02, "
-                            "\"rss_bytes\": 1073741824, \"elapsed_s\": %d}\n",
-                            step, step / 100.0, step == 1500 ? "null" : "1.25", 3.0 / step, 1.0 / step,
-                            step + 7200),
-            TDM_OK);
-    assert_int_equal(
-        tdm_text_printf(&lines, "{\"step\": 3000, \"eval\": {\"text_to_image\": {\"recall_at_1\": 0.4321}, "
-                                "\"image_to_text\": {\"recall_at_1\": 0.3}}}\n{\"step\": 30"),
-        TDM_OK);
+        CHECK_OK(tdm_text_printf(
+            &lines,
+            "{\"step\": %d, \"epoch\": %.2f, \"loss\": %s, \"loss_infonce\": %.4f, "
+            "\"loss_mim\": 0.5, \"lr\": 0.001, \"logit_scale\": 14.3, \"grad_norm\": %.3f, "
+            "\"pairs_per_s\": 640.5, \"wait_data_share\": 0.004, \"comm_share\": 0.02, "
+            "\"rss_bytes\": 1073741824, \"elapsed_s\": %d}\n",
+            step, step / 100.0, step == 1500 ? "null" : "1.25", 3.0 / step, 1.0 / step, step + 7200));
+    CHECK_OK(tdm_text_printf(&lines,
+                             "{\"step\": 3000, \"eval\": {\"text_to_image\": {\"recall_at_1\": 0.4321}, "
+                             "\"image_to_text\": {\"recall_at_1\": 0.3}}}\n{\"step\": 30"));
     write_text("metrics.jsonl", lines.data);
     write_text("config.cfg", "model: { name = \"<a & b>\"; };\n");
     report(&page);
-    assert_holds(page.data, "Last evaluation");
-    assert_holds(page.data, "0.4321");
-    assert_holds(page.data, "<b>3000</b><span>steps</span>");
-    assert_holds(page.data, "2 h 50 min");
-    assert_holds(page.data, "<b>0.4 %</b><span>waiting for data</span>");
-    assert_holds(page.data, "&lt;a &amp; b&gt;");
+    CHECK_CONTAINS(page.data, "Last evaluation");
+    CHECK_CONTAINS(page.data, "0.4321");
+    CHECK_CONTAINS(page.data, "<b>3000</b><span>steps</span>");
+    CHECK_CONTAINS(page.data, "2 h 50 min");
+    CHECK_CONTAINS(page.data, "<b>0.4 %</b><span>waiting for data</span>");
+    CHECK_CONTAINS(page.data, "&lt;a &amp; b&gt;");
     static const char *const titles[] = {"Loss",          "Learning rate", "Text to image",
                                          "Image to text", "Logit scale",   "Gradient norm",
                                          "Throughput",    "Waiting",       "Memory"};
     for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) {
         char caption[64];
         snprintf(caption, sizeof caption, "<figcaption>%s", titles[i]);
-        assert_holds(page.data, caption);
+        CHECK_CONTAINS(page.data, caption);
     }
-    assert_int_equal(count(page.data, "<svg"), 9);
-    assert_holds(page.data, "infonce <b>0.00100</b>"); /* terms beside the total, in the legend */
-    assert_holds(page.data, "resident <b>1024</b>");
-    assert_true(page.length < 400000); /* 3000 steps are thinned to pixels */
+    CHECK_EQ(count(page.data, "<svg"), 9);
+    CHECK_CONTAINS(page.data, "infonce <b>0.00100</b>"); /* terms beside the total, in the legend */
+    CHECK_CONTAINS(page.data, "resident <b>1024</b>");
+    CHECK_LT(page.length, 400000); /* 3000 steps are thinned to pixels */
     tdm_text_free(&page);
 
     write_text("eval.json",
                "{\"data\": \"d<1>\", \"split\": \"test\", \"text_to_image\": {\"recall_at_1\": 0.25, "
                "\"median_rank\": 3.5, \"queries\": 1542}, \"image_to_text\": {}}");
     report(&page);
-    assert_holds(page.data, "Final metrics");
-    assert_holds(page.data, "d&lt;1&gt;");
-    assert_holds(page.data, "<td>0.2500</td>");
-    assert_holds(page.data, "<td>3.50</td>");
-    assert_holds(page.data, "<td>1542</td>");
+    CHECK_CONTAINS(page.data, "Final metrics");
+    CHECK_CONTAINS(page.data, "d&lt;1&gt;");
+    CHECK_CONTAINS(page.data, "<td>0.2500</td>");
+    CHECK_CONTAINS(page.data, "<td>3.50</td>");
+    CHECK_CONTAINS(page.data, "<td>1542</td>");
     tdm_text_free(&page);
 
     write_text("eval.json", "{\"data\": ");
     report(&page);
-    assert_holds(page.data, "Last evaluation"); /* the broken file is left out */
+    CHECK_CONTAINS(page.data, "Last evaluation"); /* the broken file is left out */
     tdm_text_free(&page);
     tdm_text_free(&lines);
 }
@@ -174,7 +163,7 @@ static void test_short_runs(void **state)
         report(&page);
         tdm_text_free(&page);
     }
-    assert_int_equal(tdm_report_write("/nowhere"), TDM_E_IO);
+    CHECK_FAILS(tdm_report_write("/nowhere"), TDM_E_IO, "");
 }
 
 static void test_values(void **state)
@@ -189,7 +178,7 @@ static void test_values(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[32];
         show_value(text, cases[i].value);
-        assert_string_equal(text, cases[i].text);
+        CHECK_STR_EQ(text, cases[i].text);
     }
 }
 
@@ -214,21 +203,21 @@ static void test_sheet(void **state)
     const tdm_sheet_query queries[] = {{.text = "\"red\" <dog>", .item = items, .item_count = 4},
                                        {.image = png, .image_bytes = 9, .item = items, .item_count = 0}};
     snprintf(path, sizeof path, "%s/sheet.html", dir);
-    assert_int_equal(tdm_sheet_write(path, "T<itle", "sub", queries, 2), TDM_OK);
+    CHECK_OK(tdm_sheet_write(path, "T<itle", "sub", queries, 2));
     tdm_text page = read_page("sheet.html");
     assert_self_contained(page.data);
-    assert_holds(page.data, "T&lt;itle");
-    assert_holds(page.data, "&lt;dog&gt;");
-    assert_holds(page.data, "a &lt;b&gt;");
-    assert_holds(page.data, "x&amp;y.png");
-    assert_holds(page.data, "0.5000");
-    assert_holds(page.data, "src=\"data:image/png;base64,iVBORw0KGgoB\""); /* 9 bytes */
-    assert_holds(page.data, "src=\"data:image/jpeg;base64,/9j/4Hg=\"");    /* 5 bytes */
-    assert_int_equal(count(page.data, "<img"), 3);
-    assert_int_equal(count(page.data, "no thumbnail"), 2);
-    assert_int_equal(count(page.data, "class=\"item match\""), 1);
+    CHECK_CONTAINS(page.data, "T&lt;itle");
+    CHECK_CONTAINS(page.data, "&lt;dog&gt;");
+    CHECK_CONTAINS(page.data, "a &lt;b&gt;");
+    CHECK_CONTAINS(page.data, "x&amp;y.png");
+    CHECK_CONTAINS(page.data, "0.5000");
+    CHECK_CONTAINS(page.data, "src=\"data:image/png;base64,iVBORw0KGgoB\""); /* 9 bytes */
+    CHECK_CONTAINS(page.data, "src=\"data:image/jpeg;base64,/9j/4Hg=\"");    /* 5 bytes */
+    CHECK_EQ(count(page.data, "<img"), 3);
+    CHECK_EQ(count(page.data, "no thumbnail"), 2);
+    CHECK_EQ(count(page.data, "class=\"item match\""), 1);
     tdm_text_free(&page);
-    assert_int_equal(tdm_sheet_write("/nowhere/sheet.html", "t", NULL, queries, 1), TDM_E_IO);
+    CHECK_FAILS(tdm_sheet_write("/nowhere/sheet.html", "t", NULL, queries, 1), TDM_E_IO, "");
 }
 
 static void test_base64_of_all_lengths(void **state)
@@ -240,9 +229,9 @@ static void test_base64_of_all_lengths(void **state)
     for (int i = 0; i < 4; i++) {
         bool known = false;
         tdm_text text = {0};
-        assert_int_equal(html_image_source(&text, image, 8 + i, &known), TDM_OK);
-        assert_true(known);
-        assert_holds(text.data, tail[i]);
+        CHECK_OK(html_image_source(&text, image, 8 + i, &known));
+        CHECK_TRUE(known);
+        CHECK_CONTAINS(text.data, tail[i]);
         tdm_text_free(&text);
     }
 }
