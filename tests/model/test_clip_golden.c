@@ -10,12 +10,6 @@
  *
  * The keys' third of attn.in_proj_bias has no influence on a softmax: its exact gradient is zero, what
  * remains is rounding, which AdamW scales up. There only |gradient| and |update| are bounded. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include <hdf5.h>
 
@@ -24,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "tandem/base.h"
 #include "tandem/config.h"
 #include "tandem/loss.h"
@@ -41,11 +36,6 @@
 
 enum { N = 6, EMBED = 16, STEPS = 10 };
 static const double lr = 1e-3;
-
-static void must(tdm_status status)
-{
-    if (status != TDM_OK) fail_msg("%s", tdm_error_last()->message);
-}
 
 /* ---- The golden file ---- */
 static hid_t golden;
@@ -66,8 +56,8 @@ static void *read_golden(hid_t type, int64_t count, const char *fmt, ...)
         fail_msg("%s holds %lld values, not %lld", path, (long long)have, (long long)count);
     }
     void *data = malloc((size_t)have * H5Tget_size(type) + 1);
-    assert_non_null(data);
-    assert_true(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+    CHECK_NOT_NULL(data);
+    CHECK_GE(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data), 0);
     H5Sclose(space);
     H5Dclose(set);
     return data;
@@ -167,14 +157,14 @@ static void set_config(tdm_config *config, const char *activation)
         "optim.weight_decay=0.2",
         "optim.clip_norm=1.0",
     };
-    must(tdm_config_init(config));
+    CHECK_OK(tdm_config_init(config));
     for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++) {
-        must(tdm_config_set(config, assignments[i]));
+        CHECK_OK(tdm_config_set(config, assignments[i]));
     }
     char text[64];
     snprintf(text, sizeof text, "model.activation=%s", activation);
-    must(tdm_config_set(config, text));
-    must(tdm_config_check(config));
+    CHECK_OK(tdm_config_set(config, text));
+    CHECK_OK(tdm_config_check(config));
 }
 
 static void load_weights(setup *s)
@@ -185,7 +175,7 @@ static void load_weights(setup *s)
         memcpy(s->params.weight + row->offset, value, (size_t)row->size * sizeof *value);
         free(value);
     }
-    must(tdm_model_load(s->model));
+    CHECK_OK(tdm_model_load(s->model));
 }
 
 static void create(setup *s, const char *activation, tdm_dtype dtype)
@@ -195,9 +185,9 @@ static void create(setup *s, const char *activation, tdm_dtype dtype)
     s->activation = activation;
     s->dtype = dtype;
     set_config(&s->config, activation);
-    must(tdm_ops_create(dtype, 1, &s->ops));
-    must(tdm_model_create(&s->config, s->ops, true, N, &s->params, &s->model));
-    must(tdm_params_allocate(&s->params, true));
+    CHECK_OK(tdm_ops_create(dtype, 1, &s->ops));
+    CHECK_OK(tdm_model_create(&s->config, s->ops, true, N, &s->params, &s->model));
+    CHECK_OK(tdm_params_allocate(&s->params, true));
     load_weights(s);
 
     s->inputs[0] = read_golden(H5T_NATIVE_UINT8, (int64_t)N * 24 * 16 * 3, "input/image");
@@ -239,20 +229,20 @@ static step_result run_step(setup *s, const char *targets)
     step_result r;
     char text[64];
     snprintf(text, sizeof text, "loss.infonce.soft_targets=%s", targets);
-    must(tdm_config_set(&s->config, text));
+    CHECK_OK(tdm_config_set(&s->config, text));
     const tdm_loss *loss = tdm_loss_find("infonce");
-    assert_non_null(loss);
+    CHECK_NOT_NULL(loss);
     clear_gradients(s);
 
-    must(tdm_model_forward(s->model, TDM_IMAGE, &s->image, &train_mode, r.image));
-    must(tdm_model_forward(s->model, TDM_TEXT, &s->text, &train_mode, r.text));
+    CHECK_OK(tdm_model_forward(s->model, TDM_IMAGE, &s->image, &train_mode, r.image));
+    CHECK_OK(tdm_model_forward(s->model, TDM_TEXT, &s->text, &train_mode, r.text));
     float image[N * EMBED], image_norm[N], caption[N * EMBED], caption_norm[N];
     tdm_l2norm_forward(s->ops, N, EMBED, r.image, image, image_norm);
     tdm_l2norm_forward(s->ops, N, EMBED, r.text, caption, caption_norm);
 
     float dimage[N * EMBED] = {0}, dcaption[N * EMBED] = {0};
     static tdm_scratch scratch;
-    if (!scratch.base) must(tdm_scratch_create(1 << 20, &scratch));
+    if (!scratch.base) CHECK_OK(tdm_scratch_create(1 << 20, &scratch));
     const tdm_loss_input input = {.B = N,
                                   .b = N,
                                   .d = EMBED,
@@ -261,15 +251,15 @@ static step_result run_step(setup *s, const char *targets)
                                   .logit_scale = *tdm_model_logit_scale(s->model),
                                   .scratch = &scratch};
     tdm_loss_output output = {.dview = {[TDM_VIEW_IMAGE_AUG_1] = dimage, [TDM_VIEW_TEXT_PLAIN] = dcaption}};
-    must(loss->step(tdm_config_group(&s->config, "loss.infonce"), 1.0, s->ops, &input, &output));
+    CHECK_OK(loss->step(tdm_config_group(&s->config, "loss.infonce"), 1.0, s->ops, &input, &output));
     r.loss = output.term[0];
     *tdm_model_dlogit_scale(s->model) += (float)output.dlogit_scale;
 
     float dfeatures[N * EMBED];
     tdm_l2norm_backward(s->ops, N, EMBED, caption, caption_norm, dcaption, dfeatures);
-    must(tdm_model_backward(s->model, TDM_TEXT, dfeatures, NULL, NULL));
+    CHECK_OK(tdm_model_backward(s->model, TDM_TEXT, dfeatures, NULL, NULL));
     tdm_l2norm_backward(s->ops, N, EMBED, image, image_norm, dimage, dfeatures);
-    must(tdm_model_backward(s->model, TDM_IMAGE, dfeatures, NULL, NULL));
+    CHECK_OK(tdm_model_backward(s->model, TDM_IMAGE, dfeatures, NULL, NULL));
     return r;
 }
 
@@ -296,15 +286,15 @@ static void check_embed(setup *s, const step_result *r)
 {
     float image[N * EMBED], text[N * EMBED];
     const tdm_pass mode = {.train = false};
-    must(tdm_model_embed(s->model, TDM_IMAGE, &s->image, &mode, image));
-    must(tdm_model_embed(s->model, TDM_TEXT, &s->text, &mode, text));
-    assert_memory_equal(image, r->image, sizeof image);
-    assert_memory_equal(text, r->text, sizeof text);
+    CHECK_OK(tdm_model_embed(s->model, TDM_IMAGE, &s->image, &mode, image));
+    CHECK_OK(tdm_model_embed(s->model, TDM_TEXT, &s->text, &mode, text));
+    CHECK_MEM_EQ(image, r->image, sizeof image);
+    CHECK_MEM_EQ(text, r->text, sizeof text);
 
     tdm_tower_input slice = s->text;
     slice.n = 3;
     slice.seq += 3;
-    must(tdm_model_embed(s->model, TDM_TEXT, &slice, &mode, text));
+    CHECK_OK(tdm_model_embed(s->model, TDM_TEXT, &slice, &mode, text));
     worst w = {.value = 0};
     note(&w, max_difference(3 * EMBED, text, r->text + 3 * EMBED) / max_abs(N * EMBED, r->text), "");
     report(&w, F32_FEATURES, "slice of a batch", s->variant);
@@ -323,7 +313,7 @@ static void check_gradients(const setup *s, const char *targets)
         float *want =
             read_golden(H5T_NATIVE_FLOAT, row->size, "%s/%s/grad/%s", s->activation, targets, row->name);
         float *got = malloc((size_t)row->size * sizeof *got);
-        assert_non_null(got);
+        CHECK_NOT_NULL(got);
         memcpy(got, s->params.grad + row->offset, (size_t)row->size * sizeof *got);
         const double largest = max_abs(row->size, want);
         if (is_key_bias(row)) { /* thirds: queries, keys, values */
@@ -349,7 +339,8 @@ static void check_gaps(const setup *s)
     for (int64_t i = 0; i + 1 < s->params.count; i++) {
         const tdm_param *row = &s->params.row[i];
         for (int64_t at = row->offset + row->size; at < row[1].offset; at++) {
-            assert_true(s->params.weight[at] == 0 && s->params.grad[at] == 0);
+            CHECK_EQ(s->params.weight[at], 0);
+            CHECK_EQ(s->params.grad[at], 0);
         }
     }
 }
@@ -378,7 +369,7 @@ static void check_stepped(const setup *s, const char *targets)
 static void check_training(setup *s, const char *targets, const char *stored)
 {
     tdm_optim optim;
-    must(tdm_optim_create(&s->params, &optim));
+    CHECK_OK(tdm_optim_create(&s->params, &optim));
     float *losses = read_golden(H5T_NATIVE_FLOAT, STEPS, "%s/%s/losses", s->activation, stored);
     float *grad_norm = read_golden(H5T_NATIVE_FLOAT, 1, "%s/%s/grad_norm", s->activation, stored);
     worst w = {.value = 0}, norms = {.value = 0};
@@ -395,11 +386,11 @@ static void check_training(setup *s, const char *targets, const char *stored)
             check_gaps(s);
         }
         double norm = 0;
-        must(tdm_optim_update(&optim, &s->config, s->ops, &s->params, lr, &norm));
+        CHECK_OK(tdm_optim_update(&optim, &s->config, s->ops, &s->params, lr, &norm));
         if (k == 0) note(&norms, fabs(norm - *grad_norm) / *grad_norm, "");
         tdm_model_clamp(s->model);
         if (k == 0 && s->dtype == TDM_F32 && strcmp(stored, "hard") == 0) check_stepped(s, stored);
-        must(tdm_model_load(s->model));
+        CHECK_OK(tdm_model_load(s->model));
     }
     report(&norms, s->dtype == TDM_F32 ? F32_GRADIENTS : BF16_LOSSES, "gradient norm", s->variant);
     report(&w, s->dtype == TDM_F32 ? F32_LOSSES : BF16_LOSSES, "ten losses", s->variant);
@@ -439,17 +430,17 @@ static void test_rows(void **state)
     create(&s, "quickgelu", TDM_F32);
     const hid_t group = H5Gopen2(golden, "weight", H5P_DEFAULT);
     int64_t count = 0;
-    assert_true(H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, count_link, &count) >= 0);
-    assert_int_equal(s.params.count, count);
+    CHECK_GE(H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, count_link, &count), 0);
+    CHECK_EQ(s.params.count, count);
     for (int64_t i = 0; i < s.params.count; i++) {
         const tdm_param *row = &s.params.row[i];
         const hid_t set = H5Dopen2(group, row->name, H5P_DEFAULT);
         const hid_t space = H5Dget_space(set);
         hsize_t shape[8] = {0};
-        assert_int_equal(H5Sget_simple_extent_ndims(space), row->ndim);
+        CHECK_EQ(H5Sget_simple_extent_ndims(space), row->ndim);
         H5Sget_simple_extent_dims(space, shape, NULL);
-        for (int k = 0; k < row->ndim; k++) assert_int_equal(shape[k], row->shape[k]);
-        assert_int_equal(row->decay, row->ndim >= 2);
+        for (int k = 0; k < row->ndim; k++) CHECK_EQ(shape[k], row->shape[k]);
+        CHECK_EQ(row->decay, row->ndim >= 2);
         H5Sclose(space);
         H5Dclose(set);
     }
@@ -467,10 +458,7 @@ static void test_bf16(void **state)
 {
     (void)state;
     tdm_dtype dtype;
-    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) {
-        print_message("this CPU has no bf16: skipped\n");
-        skip();
-    }
+    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) SKIP("this CPU has no bf16");
     check_model(TDM_BF16);
 }
 

@@ -6,12 +6,6 @@
  * direction with running statistics, by 1e-3 and 6.5e-2 with those of a batch, whose last stage has 16
  * pixels. The bias of k_proj has no influence on a softmax: its exact gradient is zero and only bounded here.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include <hdf5.h>
 
@@ -20,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "tandem/base.h"
 #include "tandem/model.h"
 #include "tandem/optim.h"
@@ -33,11 +28,6 @@
 #define BF16_RUNNING   0.01
 
 enum { PX = 64, N = 4, EMBED = 16, SAMPLES = 24, SEED_IMAGE = 1000, SEED_LOSS = 2000 };
-
-static void must(tdm_status status)
-{
-    if (status != TDM_OK) fail_msg("%s", tdm_error_last()->message);
-}
 
 /* ---- The generator's formulas ---- */
 static double noise(uint32_t seed, uint32_t i)
@@ -82,8 +72,8 @@ static void *read_golden(hid_t type, const char *path, int64_t *count)
     const hid_t space = H5Dget_space(set);
     *count = H5Sget_simple_extent_npoints(space);
     void *data = calloc((size_t)*count + 1, H5Tget_size(type));
-    assert_non_null(data);
-    assert_true(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+    CHECK_NOT_NULL(data);
+    CHECK_GE(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data), 0);
     H5Sclose(space);
     H5Dclose(set);
     return data;
@@ -151,15 +141,15 @@ static void create(setup *s, tdm_dtype dtype, int threads, int64_t width_px, con
     memset(s, 0, sizeof(*s));
     s->dtype = dtype;
     s->n = N;
-    must(tdm_config_init(&s->config));
+    CHECK_OK(tdm_config_init(&s->config));
     for (size_t i = 0; i < sizeof(assignments) / sizeof(assignments[0]); i++)
-        must(tdm_config_set(&s->config, assignments[i]));
+        CHECK_OK(tdm_config_set(&s->config, assignments[i]));
     s->config.model.image.width_px = width_px;
     s->config.model.image.batch_stats = batch_stats;
-    must(tdm_config_check(&s->config));
-    must(tdm_ops_create(dtype, threads, &s->ops));
-    must(tdm_model_create(&s->config, s->ops, true, N, &s->params, &s->model));
-    must(tdm_params_allocate(&s->params, true));
+    CHECK_OK(tdm_config_check(&s->config));
+    CHECK_OK(tdm_ops_create(dtype, threads, &s->ops));
+    CHECK_OK(tdm_model_create(&s->config, s->ops, true, N, &s->params, &s->model));
+    CHECK_OK(tdm_params_allocate(&s->params, true));
     tdm_params_init(&s->params, 1);
     for (int64_t i = 0; i < s->params.count; i++) {
         const tdm_param *row = &s->params.row[i];
@@ -167,7 +157,7 @@ static void create(setup *s, tdm_dtype dtype, int threads, int64_t width_px, con
         for (int64_t k = 0; k < row->size; k++)
             s->params.weight[row->offset + k] = (float)value_at(row, (uint32_t)i, k);
     }
-    must(tdm_model_load(s->model));
+    CHECK_OK(tdm_model_load(s->model));
     s->image_bytes = PX * width_px * 3;
     s->image = malloc((size_t)(N * s->image_bytes));
     s->dfeatures = malloc(sizeof(float) * N * EMBED);
@@ -190,8 +180,8 @@ static void run(setup *s, bool train, int64_t first, int64_t n, float *features)
 {
     const tdm_tower_input input = {.n = n, .image = s->image + first * s->image_bytes};
     const tdm_pass mode = {.train = train};
-    must(tdm_model_forward(s->model, TDM_IMAGE, &input, &mode, features));
-    must(tdm_model_backward(s->model, TDM_IMAGE, s->dfeatures + first * EMBED, NULL, NULL));
+    CHECK_OK(tdm_model_forward(s->model, TDM_IMAGE, &input, &mode, features));
+    CHECK_OK(tdm_model_backward(s->model, TDM_IMAGE, s->dfeatures + first * EMBED, NULL, NULL));
 }
 
 static void clear_gradients(setup *s)
@@ -208,14 +198,14 @@ static void check_names(const setup *s)
     for (; at < names + bytes; i++) {
         char *end = strchr(at, '\n');
         *end = '\0';
-        assert_string_equal(s->params.row[i].name, at);
+        CHECK_STR_EQ(s->params.row[i].name, at);
         const tdm_param *row = &s->params.row[i];
-        assert_int_equal(row->buffer, strstr(at, "running_") != NULL);
-        assert_int_equal(row->decay, row->ndim > 1);
-        assert_true(row->lr_scale == (row->buffer ? 0.0 : 1.0));
+        CHECK_EQ(row->buffer, strstr(at, "running_") != NULL);
+        CHECK_EQ(row->decay, row->ndim > 1);
+        CHECK_EQ(row->lr_scale, row->buffer ? 0.0 : 1.0);
         at = end + 1;
     }
-    assert_true(strncmp(s->params.row[i].name, "visual.", 7) != 0);
+    CHECK_NE(strncmp(s->params.row[i].name, "visual.", 7), 0);
     free(names);
 }
 
@@ -225,7 +215,7 @@ static void check_features(const setup *s, const char *mode, const float *featur
     int64_t count;
     snprintf(path, sizeof(path), "%s/features", mode);
     float *want = read_golden(H5T_NATIVE_FLOAT, path, &count);
-    assert_int_equal(count, N * EMBED);
+    CHECK_EQ(count, N * EMBED);
     double worst = 0;
     if (s->dtype == TDM_F32)
         worst = max_difference(count, features, want) / max_abs(count, want);
@@ -254,7 +244,7 @@ static void check_gradients(const setup *s, const char *mode)
         if (strncmp(row->name, "visual.", 7) != 0) continue;
         const double norm = sqrt(tdm_sum_squares(s->ops, row->size, grad));
         if (row->buffer) {
-            assert_true(norm == 0.0);
+            CHECK_EQ(norm, 0.0);
             continue;
         }
         const bool dead = ends_with(row->name, "k_proj.bias");
@@ -272,8 +262,8 @@ static void check_gradients(const setup *s, const char *mode)
         }
         trained++;
     }
-    assert_int_equal(trained, rows);
-    assert_int_equal(at, count);
+    CHECK_EQ(trained, rows);
+    CHECK_EQ(at, count);
     if (s->dtype == TDM_BF16) {
         worst = angle(count, a, b);
         where = "";
@@ -305,15 +295,15 @@ static void check_running(setup *s)
     const tdm_tower_input input = {.n = N, .image = s->image};
     const tdm_pass mode = {.train = true};
     float *before = buffers_of(s, &have), *want = read_golden(H5T_NATIVE_FLOAT, "running", &count);
-    assert_int_equal(count, have);
+    CHECK_EQ(count, have);
     tdm_model_update_statistics(s->model, false);
     tdm_model_update_statistics(s->model, true);
     float *forgotten = buffers_of(s, &have);
-    assert_memory_equal(before, forgotten, sizeof(float) * (size_t)have);
+    CHECK_MEM_EQ(before, forgotten, sizeof(float) * (size_t)have);
 
     clear_gradients(s);
     run(s, true, 0, N, features);
-    must(tdm_model_embed(s->model, TDM_IMAGE, &input, &mode, features));
+    CHECK_OK(tdm_model_embed(s->model, TDM_IMAGE, &input, &mode, features));
     fill_images(1, N, N * s->image_bytes, s->image);
     run(s, true, 0, N, features);
     tdm_model_update_statistics(s->model, true);
@@ -329,19 +319,21 @@ static void check_optimizer(setup *s)
     tdm_optim optim;
     int64_t count;
     double norm;
-    must(tdm_optim_create(&s->params, &optim));
+    CHECK_OK(tdm_optim_create(&s->params, &optim));
     float *before = buffers_of(s, &count);
     for (int64_t i = 0; i < s->params.count; i++) {
         s->params.row[i].lr_scale = 1.0;
         s->params.row[i].decay = true;
     }
-    must(tdm_optim_update(&optim, &s->config, s->ops, &s->params, 0.1, &norm));
+    CHECK_OK(tdm_optim_update(&optim, &s->config, s->ops, &s->params, 0.1, &norm));
     float *after = buffers_of(s, &count);
-    assert_memory_equal(before, after, sizeof(float) * (size_t)count);
+    CHECK_MEM_EQ(before, after, sizeof(float) * (size_t)count);
     for (int64_t i = 0; i < s->params.count; i++) {
         const tdm_param *row = &s->params.row[i];
-        for (int64_t k = 0; row->buffer && k < row->size; k++)
-            assert_true(optim.m[row->offset + k] == 0 && optim.v[row->offset + k] == 0);
+        for (int64_t k = 0; row->buffer && k < row->size; k++) {
+            CHECK_EQ(optim.m[row->offset + k], 0);
+            CHECK_EQ(optim.v[row->offset + k], 0);
+        }
     }
     tdm_optim_destroy(&optim);
     free(before), free(after);
@@ -356,9 +348,9 @@ static void check_alone(setup *s, const float *together)
     for (int64_t first = 0, n = 1; first < N; first += n, n++) {
         const tdm_tower_input input = {.n = tdm_min_i64(n, N - first),
                                        .image = s->image + first * s->image_bytes};
-        must(tdm_model_embed(s->model, TDM_IMAGE, &input, &mode, alone + first * EMBED));
+        CHECK_OK(tdm_model_embed(s->model, TDM_IMAGE, &input, &mode, alone + first * EMBED));
     }
-    if (strncmp(tdm_ops_isa(s->ops), "avx512", 6) == 0) assert_memory_equal(alone, together, sizeof(alone));
+    if (strncmp(tdm_ops_isa(s->ops), "avx512", 6) == 0) CHECK_MEM_EQ(alone, together, sizeof(alone));
     report("alone", s->dtype, max_difference(N * EMBED, alone, together) / max_abs(N * EMBED, together),
            s->dtype == TDM_F32 ? F32_FEATURES : 0.0);
 }
@@ -377,8 +369,8 @@ static void check_golden(tdm_dtype dtype, int threads)
         run(&s, train, 0, N, features);
         check_features(&s, modes[train], features);
         check_gradients(&s, modes[train]);
-        must(tdm_model_embed(s.model, TDM_IMAGE, &input, &mode, embedded));
-        assert_memory_equal(embedded, features, sizeof(features));
+        CHECK_OK(tdm_model_embed(s.model, TDM_IMAGE, &input, &mode, embedded));
+        CHECK_MEM_EQ(embedded, features, sizeof(features));
         if (!train) check_alone(&s, features);
     }
     check_running(&s);
@@ -393,7 +385,7 @@ static void check_golden(tdm_dtype dtype, int threads)
     check_gradients(&s, "eval");
     tdm_model_update_statistics(s.model, true);
     float *after = buffers_of(&s, &count);
-    assert_memory_equal(before, after, sizeof(float) * (size_t)count);
+    CHECK_MEM_EQ(before, after, sizeof(float) * (size_t)count);
     free(before), free(after);
     destroy(&s);
 }
@@ -409,10 +401,7 @@ static void test_bf16(void **state)
 {
     (void)state;
     tdm_dtype dtype;
-    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) {
-        print_message("this CPU has no bf16: skipped\n");
-        skip();
-    }
+    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) SKIP("this CPU has no bf16");
     check_golden(TDM_BF16, 1);
     check_golden(TDM_BF16, 2);
 }
@@ -436,19 +425,19 @@ static void test_chunks(void **state)
            max_difference(s.params.total, s.params.grad, grad) / max_abs(s.params.total, grad), F32_FEATURES);
 
     /* of the last stage, conv1 (128·64 products at 4x2 px) gives no gradient to what is frozen below it */
-    assert_true(tdm_model_backward_share(s.model, TDM_IMAGE) == 1.0);
+    CHECK_EQ(tdm_model_backward_share(s.model, TDM_IMAGE), 1.0);
     for (int64_t i = 0; i < s.params.count; i++) {
         if (!strcmp(s.params.row[i].name, "visual.layer4.0.conv1.weight")) break;
         s.params.row[i].lr_scale = 0.0;
     }
-    must(tdm_model_load(s.model));
+    CHECK_OK(tdm_model_load(s.model));
     const double last = 8 * 128 * 64 + 8 * 64 * 64 * 9 + 2 * 64 * 256 + 2 * 128 * 256;
     const double stages[] = {128 * (8 * 8 + 8 * 72 + 8 * 32 + 8 * 32),
                              128 * (32 * 16 + 16 * 144) + 32 * (16 * 64 + 32 * 64),
                              32 * (64 * 32 + 32 * 288) + 8 * (32 * 128 + 64 * 128), last};
     const double all = 2 * (stages[0] + stages[1] + stages[2] + stages[3]);
     const double share = (2 * last - 8 * 128 * 64) / all;
-    assert_true(fabs(tdm_model_backward_share(s.model, TDM_IMAGE) - share) < 1e-12);
+    CHECK_NEAR(tdm_model_backward_share(s.model, TDM_IMAGE), share, 1e-12);
     free(grad);
     destroy(&s);
 }
@@ -489,8 +478,8 @@ static void test_finite_differences(void **state)
             for (int side = 0; side < 2; side++) {
                 for (int64_t i = 0; i < row->size; i++)
                     weight[i] = saved[i] + (float)((side ? -h : h) * direction[i] / length);
-                must(tdm_model_load(s.model));
-                must(tdm_model_embed(s.model, TDM_IMAGE, &input, &mode, features));
+                CHECK_OK(tdm_model_load(s.model));
+                CHECK_OK(tdm_model_embed(s.model, TDM_IMAGE, &input, &mode, features));
                 loss[side] = 0;
                 for (int i = 0; i < N * EMBED; i++) loss[side] += (double)features[i] * s.dfeatures[i];
             }
@@ -505,8 +494,8 @@ static void test_finite_differences(void **state)
         }
         print_message("%s finite differences: worst %.2e (%s), largest slope %.2e\n",
                       sync ? "sync" : "frozen", worst, where, largest);
-        assert_true(largest > 0.1);
-        assert_true(worst <= 0.04 * largest);
+        CHECK_GT(largest, 0.1);
+        CHECK_LE(worst, 0.04 * largest);
         destroy(&s);
     }
 }
@@ -517,32 +506,34 @@ static void test_memory_and_flop(void **state)
     (void)state;
     tdm_config config;
     tdm_model_memory memory, more;
-    must(tdm_config_init(&config));
+    CHECK_OK(tdm_config_init(&config));
     char conf[512];
     snprintf(conf, sizeof(conf), "%s/conf", getenv("TANDEM_SOURCE_DIR"));
     setenv("TANDEM_CONF", conf, 1);
-    must(tdm_config_load_model(&config, "rn50"));
-    must(tdm_config_check(&config));
+    CHECK_OK(tdm_config_load_model(&config, "rn50"));
+    CHECK_OK(tdm_config_check(&config));
     /* 38.3 million parameters in the image tower, 63.7 in the text tower (OpenAI's RN50: 102,007,137) */
     tdm_params params = {0};
     tdm_ops *ops;
     tdm_model *model;
-    must(tdm_ops_create(TDM_F32, 1, &ops));
-    must(tdm_model_create(&config, ops, false, 1, &params, &model));
+    CHECK_OK(tdm_ops_create(TDM_F32, 1, &ops));
+    CHECK_OK(tdm_model_create(&config, ops, false, 1, &params, &model));
     int64_t trained = 0;
     for (int64_t i = 0; i < params.count; i++) trained += params.row[i].buffer ? 0 : params.row[i].size;
-    assert_int_equal(trained, 102007137);
+    CHECK_EQ(trained, 102007137);
     const tdm_model_plan two = {.batch = 2, .chunk = 2, .views = {1, 1}};
     const tdm_model_plan four = {.batch = 4, .chunk = 4, .views = {1, 1}};
-    must(tdm_model_memory_estimate(model, &two, 19, &memory));
-    must(tdm_model_memory_estimate(model, &four, 19, &more));
-    assert_true(more.activations > memory.activations && more.weights == memory.weights);
+    CHECK_OK(tdm_model_memory_estimate(model, &two, 19, &memory));
+    CHECK_OK(tdm_model_memory_estimate(model, &four, 19, &more));
+    CHECK_GT(more.activations, memory.activations);
+    CHECK_EQ(more.weights, memory.weights);
     tdm_model_destroy(&model);
     tdm_params_destroy(&params);
     tdm_ops_destroy(&ops);
     /* CLIP's paper counts multiply-adds: RN50 6.1 G with the pooling */
     const double flop = tdm_model_tower_flop(&config, TDM_IMAGE, 1, 0, 0);
-    assert_true(flop > 11e9 && flop < 13e9);
+    CHECK_GT(flop, 11e9);
+    CHECK_LT(flop, 13e9);
     tdm_config_destroy(&config);
 }
 

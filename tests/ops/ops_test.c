@@ -112,10 +112,10 @@ void *copy_of(const void *data, size_t bytes)
 tdm_ops *make_ops(tdm_dtype dtype, int threads)
 {
     tdm_dtype best;
-    REQUIRE_OK(tdm_ops_resolve_precision("auto", &best));
+    CHECK_OK(tdm_ops_resolve_precision("auto", &best));
     if (dtype == TDM_BF16 && best != TDM_BF16) return NULL;
     tdm_ops *ops;
-    REQUIRE_OK(tdm_ops_create(dtype, threads, &ops));
+    CHECK_OK(tdm_ops_create(dtype, threads, &ops));
     return ops;
 }
 

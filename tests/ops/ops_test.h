@@ -2,13 +2,8 @@
 #ifndef TANDEM_OPS_TEST_H
 #define TANDEM_OPS_TEST_H
 
+#include "check.h"
 #include "ops_impl.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
 /* One row per kind of result; see ops_test.c for the numbers and why. */
 typedef enum tolerance {
@@ -49,10 +44,5 @@ void for_each_context(void (*body)(tdm_ops *ops));
 
 /* seq[n+1] from lengths; returns the rows. */
 int64_t fill_offsets(int64_t n, const int64_t *lengths, int64_t *seq);
-
-#define REQUIRE_OK(expr)                                                                                     \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s: %s", #expr, tdm_error_last()->message);                          \
-    } while (0)
 
 #endif

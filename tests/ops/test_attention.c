@@ -77,7 +77,7 @@ static void large_scores(tdm_ops *ops)
     float *lse = random_f32(c.heads * t, 5, 1.0), *lse_ref = random_f32(c.heads * t, 5, 1.0);
     tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, false, qkv, out, lse);
     attention_forward_ref(dtype, c.n_seq, seq, c.heads, c.head_dim, false, qkv, out_ref, lse_ref);
-    for (int64_t i = 0; i < t * width; i++) assert_true(isfinite(act_get_ref(dtype, out, i)));
+    for (int64_t i = 0; i < t * width; i++) CHECK_TRUE(isfinite(act_get_ref(dtype, out, i)));
     check_f32("large lse", TOL_ATTENTION, TDM_F32, c.heads * t, lse, lse_ref);
     free(qkv), free(out), free(out_ref), free(lse), free(lse_ref);
 }
@@ -103,7 +103,7 @@ static void packing(tdm_ops *ops)
         tdm_attention_forward(ops, 1, one, c.heads, c.head_dim, true, act_at(dtype, qkv, seq[i] * 3 * width),
                               act_at_mutable(dtype, alone, seq[i] * width), lse_alone);
     }
-    assert_memory_equal(out, alone, tdm_dtype_bytes(dtype) * (size_t)(t * width));
+    CHECK_MEM_EQ(out, alone, tdm_dtype_bytes(dtype) * (size_t)(t * width));
     free(qkv), free(out), free(alone), free(lse), free(lse_alone);
 }
 

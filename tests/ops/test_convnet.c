@@ -18,13 +18,13 @@ static void check_conv(tdm_ops *ops, tdm_conv *conv, const conv_case *c, const f
     void *y = random_act(dtype, t * c->out, 3, 1.0), *y_ref = random_act(dtype, t * c->out, 4, 1.0);
     void *dx = random_act(dtype, t * c->in, 5, 1.0), *dx_ref = random_act(dtype, t * c->in, 6, 1.0);
     float *dw = random_f32(taps, 7, 1.0), *dw_ref = copy_f32(dw, taps); /* added to */
-    REQUIRE_OK(tdm_conv_forward(conv, c->n, x, y));
+    CHECK_OK(tdm_conv_forward(conv, c->n, x, y));
     conv_forward_ref(dtype, c->n, c->in, c->out, c->kernel, c->height, c->width, weight, x, y_ref);
     check_act("conv y", TOL_MATMUL, dtype, t * c->out, y, y_ref);
-    REQUIRE_OK(tdm_conv_backward_data(conv, c->n, dy, dx));
+    CHECK_OK(tdm_conv_backward_data(conv, c->n, dy, dx));
     conv_backward_data_ref(dtype, c->n, c->in, c->out, c->kernel, c->height, c->width, weight, dy, dx_ref);
     check_act("conv dx", TOL_MATMUL, dtype, t * c->in, dx, dx_ref);
-    REQUIRE_OK(tdm_conv_backward_weight(conv, c->n, x, dy, dw));
+    CHECK_OK(tdm_conv_backward_weight(conv, c->n, x, dy, dw));
     conv_backward_weight_ref(dtype, c->n, c->in, c->out, c->kernel, c->height, c->width, x, dy, dw_ref);
     check_f32("conv dweight", TOL_MATMUL, TDM_F32, taps, dw, dw_ref);
     free(x), free(dy), free(y), free(y_ref), free(dx), free(dx_ref), free(dw), free(dw_ref);
@@ -42,16 +42,16 @@ static void conv_cases(tdm_ops *ops)
         const int64_t taps = c.out * c.in * c.kernel * c.kernel;
         float *weight = random_f32(taps, 11, 0.3), *other = random_f32(taps, 12, 0.3);
         tdm_conv *conv;
-        REQUIRE_OK(tdm_conv_create(ops, c.in, c.out, c.kernel, c.height, c.width, &conv));
-        REQUIRE_OK(tdm_conv_load(conv, weight, true));
+        CHECK_OK(tdm_conv_create(ops, c.in, c.out, c.kernel, c.height, c.width, &conv));
+        CHECK_OK(tdm_conv_load(conv, weight, true));
         check_conv(ops, conv, &c, weight, 20);
-        REQUIRE_OK(tdm_conv_load(conv, other, true));
+        CHECK_OK(tdm_conv_load(conv, other, true));
         check_conv(ops, conv, &c, other, 30);
         for (c.n = 1; i == 0 && c.n <= 6; c.n++) check_conv(ops, conv, &c, other, 40);
         c.n = cases[i].n;
         check_conv(ops, conv, &c, other, 50);
         tdm_conv_destroy(&conv);
-        assert_null(conv);
+        CHECK_NULL(conv);
         free(weight), free(other);
     }
 }
@@ -73,25 +73,26 @@ static void test_conv_stats(void **state)
         float *weight = random_f32(taps, 1, 1.0), *x = random_f32(2 * 5 * 3 * 4, 2, 1.0);
         float *y = random_f32(2 * 5 * 3 * 6, 3, 1.0);
         tdm_conv *conv;
-        REQUIRE_OK(tdm_conv_create(ops, 4, 6, kernel, 5, 3, &conv));
-        REQUIRE_OK(tdm_conv_load(conv, weight, true));
-        REQUIRE_OK(tdm_conv_forward(conv, 2, x, y));
-        REQUIRE_OK(tdm_conv_backward_weight(conv, 2, x, y, weight));
-        REQUIRE_OK(tdm_conv_backward_data(conv, 2, y, x));
+        CHECK_OK(tdm_conv_create(ops, 4, 6, kernel, 5, 3, &conv));
+        CHECK_OK(tdm_conv_load(conv, weight, true));
+        CHECK_OK(tdm_conv_forward(conv, 2, x, y));
+        CHECK_OK(tdm_conv_backward_weight(conv, 2, x, y, weight));
+        CHECK_OK(tdm_conv_backward_data(conv, 2, y, x));
         const double flop = 2.0 * 2 * 5 * 3 * (double)taps;
         const tdm_op_stats *stats = tdm_ops_stats(ops);
-        assert_true(stats->flop[TDM_OP_CONV_FORWARD] == flop && stats->flop[TDM_OP_CONV_DATA] == flop &&
-                    stats->flop[TDM_OP_CONV_WEIGHT] == flop);
-        assert_true(stats->flop[TDM_OP_LINEAR_FORWARD] == 0.0);
+        CHECK_EQ(stats->flop[TDM_OP_CONV_FORWARD], flop);
+        CHECK_EQ(stats->flop[TDM_OP_CONV_DATA], flop);
+        CHECK_EQ(stats->flop[TDM_OP_CONV_WEIGHT], flop);
+        CHECK_EQ(stats->flop[TDM_OP_LINEAR_FORWARD], 0.0);
         tdm_conv_destroy(&conv);
         free(weight), free(x), free(y);
     }
     tdm_conv *conv;
-    assert_int_equal(tdm_conv_create(ops, 4, 6, 2, 5, 3, &conv), TDM_E_SHAPE);
-    assert_null(conv);
-    REQUIRE_OK(tdm_conv_create(ops, 4, 6, 3, 5, 3, &conv));
+    CHECK_FAILS(tdm_conv_create(ops, 4, 6, 2, 5, 3, &conv), TDM_E_SHAPE, "");
+    CHECK_NULL(conv);
+    CHECK_OK(tdm_conv_create(ops, 4, 6, 3, 5, 3, &conv));
     float x[5 * 3 * 4] = {0}, y[5 * 3 * 6];
-    assert_int_equal(tdm_conv_forward(conv, 1, x, y), TDM_E_SHAPE); /* no weights yet */
+    CHECK_FAILS(tdm_conv_forward(conv, 1, x, y), TDM_E_SHAPE, ""); /* no weights yet */
     tdm_conv_destroy(&conv);
     tdm_ops_destroy(&ops);
 }
@@ -197,11 +198,11 @@ static void test_batchnorm_large_mean(void **state)
         const double mean = sum[i] / T, mean_ref = want[i] / T;
         const double variance = sum[WIDTH + i] / T - mean * mean;
         const double variance_ref = want[WIDTH + i] / T - mean_ref * mean_ref;
-        assert_true(fabs(mean - mean_ref) < 1e-6);
-        assert_true(fabs(variance - variance_ref) < 1e-6);
+        CHECK_NEAR(mean, mean_ref, 1e-6);
+        CHECK_NEAR(variance, variance_ref, 1e-6);
     }
     tdm_batchnorm_sums(ops, 0, WIDTH, x, sum);
-    for (int i = 0; i < 2 * WIDTH; i++) assert_true(sum[i] == 0.0);
+    for (int i = 0; i < 2 * WIDTH; i++) CHECK_EQ(sum[i], 0.0);
     free(x);
     tdm_ops_destroy(&ops);
 }

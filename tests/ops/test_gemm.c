@@ -22,7 +22,7 @@ static const implementation *require(void **state)
 {
     const implementation *impl = *state;
     tdm_cpu cpu;
-    assert_int_equal(tdm_cpu_detect(&cpu), TDM_OK);
+    CHECK_OK(tdm_cpu_detect(&cpu));
     tdm_cpu_request_tiles(&cpu);
     const bool there = impl->dtype == TDM_F32 ? cpu.isa == TDM_ISA_AVX512 : cpu.amx_bf16 && cpu.avx512_bf16;
     if (impl->gemm && there) return impl;
@@ -34,7 +34,7 @@ static const implementation *require(void **state)
 static void *aligned(size_t bytes)
 {
     void *p = aligned_alloc(64, (size_t)tdm_round_up((int64_t)bytes + 1, 64));
-    assert_non_null(p);
+    CHECK_NOT_NULL(p);
     return p;
 }
 
@@ -155,8 +155,8 @@ static void test_packing(void **state)
             const float want = r < ROWS && c < COLS ? rounded_to(impl->dtype, w[r * COLS + c]) : 0.0f;
             const int64_t along_cols = place_of(impl->dtype, 2, c, r),
                           along_rows = place_of(impl->dtype, 3, r, c);
-            assert_float_equal(act_get_ref(impl->dtype, cols, along_cols), want, 0.0f);
-            assert_float_equal(act_get_ref(impl->dtype, rows, along_rows), want, 0.0f);
+            CHECK_NEAR(act_get_ref(impl->dtype, cols, along_cols), want, 0.0f);
+            CHECK_NEAR(act_get_ref(impl->dtype, rows, along_rows), want, 0.0f);
         }
     free(w), free(cols), free(rows);
 }
@@ -236,18 +236,18 @@ static void test_same_bits(void **state)
     gemm->backward_weight(1, T, N, K, dy, x, true, dw, sums, NULL, scratch);
     for (int threads = 2; threads <= 4; threads++) {
         gemm->multiply(threads, T, K, N, x, packed, NULL, z, scratch);
-        assert_memory_equal(y, z, T * N * bytes);
+        CHECK_MEM_EQ(y, z, T * N * bytes);
         memset(dv, 0, K * N * 4);
         memset(other, 0, sizeof(other));
         gemm->backward_weight(threads, T, N, K, dy, x, true, dv, other, NULL, scratch);
-        assert_memory_equal(dw, dv, K * N * 4);
-        assert_memory_equal(sums, other, sizeof(sums));
+        CHECK_MEM_EQ(dw, dv, K * N * 4);
+        CHECK_MEM_EQ(sums, other, sizeof(sums));
     }
     memset(z, 0, T * N * bytes);
     for (size_t r = 0; r < T; r += CUT)
         gemm->multiply(1, tdm_min_i64(CUT, T - (int64_t)r), K, N, x + r * K * bytes, packed, NULL,
                        z + r * N * bytes, scratch);
-    assert_memory_equal(y, z, T * N * bytes);
+    CHECK_MEM_EQ(y, z, T * N * bytes);
     free(x), free(dy), free(w), free(packed), free(y), free(z), free(dw), free(dv);
     free_scratch(4, scratch);
 }
@@ -264,8 +264,7 @@ static void test_not_a_number_stays_in_its_row(void **state)
     act_set_ref(impl->dtype, x, BAD * K + 3, NAN);
     gemm_pack_weight(impl->gemm, 1, N, K, w, packed, NULL);
     impl->gemm->multiply(1, T, K, N, x, packed, NULL, y, scratch);
-    for (int64_t i = 0; i < T * N; i++)
-        assert_int_equal(isnan(act_get_ref(impl->dtype, y, i)) != 0, i / N == BAD);
+    for (int64_t i = 0; i < T * N; i++) CHECK_EQ(isnan(act_get_ref(impl->dtype, y, i)) != 0, i / N == BAD);
     free(x), free(w), free(packed), free(y);
     free_scratch(1, scratch);
 }

@@ -66,7 +66,7 @@ static void check_gradients(problem *p)
         double squares = 0.0;
         for (int64_t i = 0; i < p->count[k]; i++) squares += (double)p->gradient[k][i] * p->gradient[k][i];
         double rms = sqrt(squares / (double)p->count[k]);
-        assert_true(rms > 1e-3); /* otherwise the comparison would say nothing */
+        CHECK_GT(rms, 1e-3); /* otherwise the comparison would say nothing */
         int64_t stride = p->count[k] / 60 + 1;
         for (int64_t i = 0; i < p->count[k]; i += stride) {
             float kept = p->input[k][i];
@@ -93,9 +93,9 @@ static void check_gradients(problem *p)
 static double linear_loss(problem *p)
 {
     tdm_linear *linear;
-    REQUIRE_OK(tdm_linear_create(p->ops, p->in, p->out, true, p->flag, &linear));
-    REQUIRE_OK(tdm_linear_load(linear, p->input[1], p->input[2], false));
-    REQUIRE_OK(tdm_linear_forward(linear, p->t, p->input[0], p->output));
+    CHECK_OK(tdm_linear_create(p->ops, p->in, p->out, true, p->flag, &linear));
+    CHECK_OK(tdm_linear_load(linear, p->input[1], p->input[2], false));
+    CHECK_OK(tdm_linear_forward(linear, p->t, p->input[0], p->output));
     tdm_linear_destroy(&linear);
     return weighted_sum(p);
 }
@@ -117,10 +117,10 @@ static void test_linear(void **state)
         add_input(&p, p.out, 1.0);
         set_outputs(&p, p.t * p.out);
         tdm_linear *linear;
-        REQUIRE_OK(tdm_linear_create(ops, p.in, p.out, true, p.flag, &linear));
-        REQUIRE_OK(tdm_linear_load(linear, p.input[1], p.input[2], true));
-        REQUIRE_OK(tdm_linear_backward_data(linear, p.t, p.weights, p.gradient[0]));
-        REQUIRE_OK(
+        CHECK_OK(tdm_linear_create(ops, p.in, p.out, true, p.flag, &linear));
+        CHECK_OK(tdm_linear_load(linear, p.input[1], p.input[2], true));
+        CHECK_OK(tdm_linear_backward_data(linear, p.t, p.weights, p.gradient[0]));
+        CHECK_OK(
             tdm_linear_backward_weight(linear, p.t, p.input[0], p.weights, p.gradient[1], p.gradient[2]));
         tdm_linear_destroy(&linear);
         check_gradients(&p);
@@ -317,9 +317,9 @@ enum { CONV_N = 2, CONV_H = 4, CONV_W = 3, CONV_T = CONV_N * CONV_H * CONV_W };
 static double conv_loss(problem *p)
 {
     tdm_conv *conv;
-    REQUIRE_OK(tdm_conv_create(p->ops, p->in, p->out, 3, CONV_H, CONV_W, &conv));
-    REQUIRE_OK(tdm_conv_load(conv, p->input[1], false));
-    REQUIRE_OK(tdm_conv_forward(conv, CONV_N, p->input[0], p->output));
+    CHECK_OK(tdm_conv_create(p->ops, p->in, p->out, 3, CONV_H, CONV_W, &conv));
+    CHECK_OK(tdm_conv_load(conv, p->input[1], false));
+    CHECK_OK(tdm_conv_forward(conv, CONV_N, p->input[0], p->output));
     tdm_conv_destroy(&conv);
     return weighted_sum(p);
 }
@@ -333,10 +333,10 @@ static void test_conv(void **state)
     add_input(&p, p.in * p.out * 9, 0.5);
     set_outputs(&p, CONV_T * p.out);
     tdm_conv *conv;
-    REQUIRE_OK(tdm_conv_create(ops, p.in, p.out, 3, CONV_H, CONV_W, &conv));
-    REQUIRE_OK(tdm_conv_load(conv, p.input[1], true));
-    REQUIRE_OK(tdm_conv_backward_data(conv, CONV_N, p.weights, p.gradient[0]));
-    REQUIRE_OK(tdm_conv_backward_weight(conv, CONV_N, p.input[0], p.weights, p.gradient[1]));
+    CHECK_OK(tdm_conv_create(ops, p.in, p.out, 3, CONV_H, CONV_W, &conv));
+    CHECK_OK(tdm_conv_load(conv, p.input[1], true));
+    CHECK_OK(tdm_conv_backward_data(conv, CONV_N, p.weights, p.gradient[0]));
+    CHECK_OK(tdm_conv_backward_weight(conv, CONV_N, p.input[0], p.weights, p.gradient[1]));
     tdm_conv_destroy(&conv);
     check_gradients(&p);
     tdm_ops_destroy(&ops);

@@ -33,7 +33,7 @@ static void check_layernorm(tdm_ops *ops, int64_t t, int64_t width, layernorm_va
     check_f32("layernorm rstd", TOL_REDUCTION, TDM_F32, t, rstd, rstd_ref);
     void *again = random_act(dtype, n, 14, 1.0);
     tdm_layernorm_again(ops, t, width, v.branch ? x_out : x, mean, rstd, gamma, beta, again);
-    assert_memory_equal(again, y, tdm_dtype_bytes(dtype) * (size_t)n);
+    CHECK_MEM_EQ(again, y, tdm_dtype_bytes(dtype) * (size_t)n);
     free(again);
 
     const float *input = v.branch ? x_out_ref : x_ref;
@@ -151,9 +151,9 @@ static void test_activation_extremes(void **state)
         tdm_activation_forward(ops, (tdm_activation)kind, N, x, y);
         for (int i = 0; i < N - 1; i++) {
             double want = x[i] < 0.0f ? 0.0 : x[i];
-            assert_true(fabs(y[i] - want) <= 1e-6 * fabs(want) + 1e-12);
+            CHECK_NEAR(y[i], want, 1e-6 * fabs(want) + 1e-12);
         }
-        assert_true(isnan(y[N - 1]));
+        CHECK_TRUE(isnan(y[N - 1]));
     }
     tdm_ops_destroy(&ops);
 }
@@ -193,16 +193,16 @@ static void test_dropout_keys(void **state)
     for (int64_t i = 0; i < N + 3 * WIDTH; i++) b[i] = 1.0f;
     tdm_dropout(ops, 0.25, 1, 2, 3, 1, one, sample_one, NULL, WIDTH, a);
     tdm_dropout(ops, 0.25, 1, 2, 3, 2, two, sample_two, NULL, WIDTH, b);
-    assert_memory_equal(a, b + 3 * WIDTH, sizeof(float) * N);
+    CHECK_MEM_EQ(a, b + 3 * WIDTH, sizeof(float) * N);
     const int64_t row[2] = {0, 1}, place[] = {17}; /* one row alone */
     for (int64_t i = 0; i < WIDTH; i++) b[i] = 1.0f;
     tdm_dropout(ops, 0.25, 1, 2, 3, 1, row, sample_one, place, WIDTH, b);
-    assert_memory_equal(a + 17 * WIDTH, b, sizeof(float) * WIDTH);
+    CHECK_MEM_EQ(a + 17 * WIDTH, b, sizeof(float) * WIDTH);
     int64_t kept = 0;
     for (int64_t i = 0; i < N; i++) kept += a[i] != 0.0f;
     /* binomial: standard deviation sqrt(20000·0.75·0.25) = 61; 6 of them */
-    assert_true(llabs(kept - N * 3 / 4) < 370);
-    assert_memory_not_equal(a, a + WIDTH, sizeof(float) * WIDTH);
+    CHECK_LT(llabs(kept - N * 3 / 4), 370);
+    CHECK_MEM_NE(a, a + WIDTH, sizeof(float) * WIDTH);
     const struct {
         uint64_t seed, step;
         uint32_t site;
@@ -215,7 +215,7 @@ static void test_dropout_keys(void **state)
         int64_t same = 0;
         for (int64_t i = 0; i < N; i++) same += (a[i] != 0.0f) == (b[i] != 0.0f);
         /* independent masks agree with probability 0.75² + 0.25² = 0.625 (standard deviation 68) */
-        assert_true(llabs(same - N * 5 / 8) < 420);
+        CHECK_LT(llabs(same - N * 5 / 8), 420);
     }
     free(a), free(b);
     tdm_ops_destroy(&ops);

@@ -24,11 +24,11 @@ static void check_linear(tdm_ops *ops, linear_case c, bool bias, bool transposed
     float *dw_ref = copy_f32(dw, in * out), *db_ref = copy_f32(db, out);
 
     tdm_linear *linear;
-    REQUIRE_OK(tdm_linear_create(ops, in, out, bias, transposed, &linear));
-    REQUIRE_OK(tdm_linear_load(linear, weight, bias ? b : NULL, true));
-    REQUIRE_OK(tdm_linear_forward(linear, t, x, y));
-    REQUIRE_OK(tdm_linear_backward_data(linear, t, dy, dx));
-    REQUIRE_OK(tdm_linear_backward_weight(linear, t, x, dy, dw, bias ? db : NULL));
+    CHECK_OK(tdm_linear_create(ops, in, out, bias, transposed, &linear));
+    CHECK_OK(tdm_linear_load(linear, weight, bias ? b : NULL, true));
+    CHECK_OK(tdm_linear_forward(linear, t, x, y));
+    CHECK_OK(tdm_linear_backward_data(linear, t, dy, dx));
+    CHECK_OK(tdm_linear_backward_weight(linear, t, x, dy, dw, bias ? db : NULL));
     linear_forward_ref(dtype, t, in, out, transposed, weight, bias ? b : NULL, x, y_ref);
     linear_backward_data_ref(dtype, t, in, out, transposed, weight, dy, dx_ref);
     linear_backward_weight_ref(dtype, t, in, out, transposed, x, dy, dw_ref, bias ? db_ref : NULL);
@@ -37,7 +37,7 @@ static void check_linear(tdm_ops *ops, linear_case c, bool bias, bool transposed
     check_f32("linear dw", TOL_MATMUL, TDM_F32, in * out, dw, dw_ref);
     check_f32("linear db", TOL_REDUCTION, TDM_F32, out, db, db_ref);
     tdm_linear_destroy(&linear);
-    assert_null(linear);
+    CHECK_NULL(linear);
     free(weight), free(b), free(x), free(dy), free(y), free(dx), free(y_ref), free(dx_ref);
     free(dw), free(db), free(dw_ref), free(db_ref);
 }
@@ -60,16 +60,16 @@ static void many_rows(tdm_ops *ops)
     enum { IN = 40, OUT = 24, ROWS = 66 };
     tdm_dtype dtype = tdm_ops_dtype(ops);
     tdm_linear *linear;
-    REQUIRE_OK(tdm_linear_create(ops, IN, OUT, true, false, &linear));
+    CHECK_OK(tdm_linear_create(ops, IN, OUT, true, false, &linear));
     void *x = random_act(dtype, ROWS * IN, 1, 1.0), *dy = random_act(dtype, ROWS * OUT, 2, 1.0);
     void *y = random_act(dtype, ROWS * OUT, 3, 1.0), *y_ref = random_act(dtype, ROWS * OUT, 3, 1.0);
     float *dw = random_f32(IN * OUT, 4, 0.0), *dw_ref = random_f32(IN * OUT, 4, 0.0);
     for (uint64_t load = 0; load < 2; load++) {
         float *weight = random_f32(IN * OUT, 10 + load, 1.0), *bias = random_f32(OUT, 20 + load, 1.0);
-        REQUIRE_OK(tdm_linear_load(linear, weight, bias, false));
+        CHECK_OK(tdm_linear_load(linear, weight, bias, false));
         for (int64_t t = 1; t <= ROWS; t += load ? 13 : 1) {
-            REQUIRE_OK(tdm_linear_forward(linear, t, x, y));
-            REQUIRE_OK(tdm_linear_backward_weight(linear, t, x, dy, dw, NULL));
+            CHECK_OK(tdm_linear_forward(linear, t, x, y));
+            CHECK_OK(tdm_linear_backward_weight(linear, t, x, dy, dw, NULL));
             linear_forward_ref(dtype, t, IN, OUT, false, weight, bias, x, y_ref);
             linear_backward_weight_ref(dtype, t, IN, OUT, false, x, dy, dw_ref, NULL);
             check_act("rows y", TOL_MATMUL, dtype, ROWS * OUT, y, y_ref);
@@ -96,11 +96,11 @@ static void cut_rows(tdm_ops *ops)
     float *weight = random_f32(IN * OUT, 1, 1.0);
     void *x = random_act(dtype, ROWS * IN, 2, 1.0);
     void *whole = random_act(dtype, ROWS * OUT, 3, 1.0), *cut = random_act(dtype, ROWS * OUT, 4, 1.0);
-    REQUIRE_OK(tdm_linear_create(ops, IN, OUT, false, false, &linear));
-    REQUIRE_OK(tdm_linear_load(linear, weight, NULL, false));
-    REQUIRE_OK(tdm_linear_forward(linear, ROWS, x, whole));
+    CHECK_OK(tdm_linear_create(ops, IN, OUT, false, false, &linear));
+    CHECK_OK(tdm_linear_load(linear, weight, NULL, false));
+    CHECK_OK(tdm_linear_forward(linear, ROWS, x, whole));
     for (int64_t at = 0; at < ROWS; at += CUT)
-        REQUIRE_OK(
+        CHECK_OK(
             tdm_linear_forward(linear, CUT, act_at(dtype, x, at * IN), act_at_mutable(dtype, cut, at * OUT)));
     check_act("cut rows", TOL_MATMUL, dtype, ROWS * OUT, cut, whole);
     tdm_linear_destroy(&linear);
@@ -123,13 +123,13 @@ static void repeatable(tdm_ops *ops)
     for (int run = 0; run < 2; run++) {
         dw[run] = random_f32(IN * OUT, 4, 1.0);
         db[run] = random_f32(OUT, 5, 1.0);
-        REQUIRE_OK(tdm_linear_create(ops, IN, OUT, true, false, &linear));
-        REQUIRE_OK(tdm_linear_load(linear, weight, weight, true));
-        REQUIRE_OK(tdm_linear_backward_weight(linear, ROWS, x, dy, dw[run], db[run]));
+        CHECK_OK(tdm_linear_create(ops, IN, OUT, true, false, &linear));
+        CHECK_OK(tdm_linear_load(linear, weight, weight, true));
+        CHECK_OK(tdm_linear_backward_weight(linear, ROWS, x, dy, dw[run], db[run]));
         tdm_linear_destroy(&linear);
     }
-    assert_memory_equal(dw[0], dw[1], sizeof(float) * IN * OUT);
-    assert_memory_equal(db[0], db[1], sizeof(float) * OUT);
+    CHECK_MEM_EQ(dw[0], dw[1], sizeof(float) * IN * OUT);
+    CHECK_MEM_EQ(db[0], db[1], sizeof(float) * OUT);
     for (int run = 0; run < 2; run++) free(dw[run]), free(db[run]);
     free(weight), free(x), free(dy);
 }
@@ -150,17 +150,17 @@ static void clear_gradient(tdm_ops *ops)
     float *weight = random_f32(N, 1, 1.0);
     void *x = random_act(dtype, ROWS * IN, 2, 1.0), *dy = random_act(dtype, ROWS * OUT, 3, 1.0);
     float *dw = random_f32(N, 4, 1.0), *dw_ref = calloc(N, sizeof(float)), *none = calloc(N, sizeof(float));
-    REQUIRE_OK(tdm_linear_create(ops, IN, OUT, false, false, &linear));
-    REQUIRE_OK(tdm_linear_load(linear, weight, NULL, false));
+    CHECK_OK(tdm_linear_create(ops, IN, OUT, false, false, &linear));
+    CHECK_OK(tdm_linear_load(linear, weight, NULL, false));
     tdm_linear_clear_gradient(linear);
     for (int call = 0; call < 2; call++) {
-        REQUIRE_OK(tdm_linear_backward_weight(linear, ROWS, x, dy, dw, NULL));
+        CHECK_OK(tdm_linear_backward_weight(linear, ROWS, x, dy, dw, NULL));
         linear_backward_weight_ref(dtype, ROWS, IN, OUT, false, x, dy, dw_ref, NULL);
         check_f32("cleared dw", TOL_MATMUL, TDM_F32, N, dw, dw_ref);
     }
     tdm_linear_clear_gradient(linear);
-    REQUIRE_OK(tdm_linear_backward_weight(linear, 0, x, dy, dw, NULL));
-    assert_memory_equal(dw, none, sizeof(float) * N);
+    CHECK_OK(tdm_linear_backward_weight(linear, 0, x, dy, dw, NULL));
+    CHECK_MEM_EQ(dw, none, sizeof(float) * N);
     tdm_linear_destroy(&linear);
     free(weight), free(x), free(dy), free(dw), free(dw_ref), free(none);
 }
@@ -187,27 +187,27 @@ static void update(tdm_ops *ops, int64_t in, int64_t out, bool transposed)
         v[way] = calloc((size_t)n, sizeof(float));
         y[way] = random_act(dtype, ROWS * out, 5, 1.0);
         dx[way] = random_act(dtype, ROWS * in, 6, 1.0);
-        REQUIRE_OK(tdm_linear_create(ops, in, out, true, transposed, &linear));
-        REQUIRE_OK(tdm_linear_load(linear, w[way], bias, true));
+        CHECK_OK(tdm_linear_create(ops, in, out, true, transposed, &linear));
+        CHECK_OK(tdm_linear_load(linear, w[way], bias, true));
         for (int64_t step = 1; step <= 2; step++) {
             const tdm_adamw rule = {0.7, 1e-2, 0.9, 0.98, 1e-6, 0.2, step};
             float *g = random_f32(n, 10 + (uint64_t)step, 0.1);
             if (way == 0)
-                REQUIRE_OK(tdm_linear_adamw(linear, &rule, w[way], g, m[way], v[way]));
+                CHECK_OK(tdm_linear_adamw(linear, &rule, w[way], g, m[way], v[way]));
             else
                 tdm_adamw_update(ops, &rule, n, w[way], g, m[way], v[way]);
-            REQUIRE_OK(tdm_linear_reload(linear));
+            CHECK_OK(tdm_linear_reload(linear));
             free(g);
         }
-        REQUIRE_OK(tdm_linear_forward(linear, ROWS, x, y[way]));
-        REQUIRE_OK(tdm_linear_backward_data(linear, ROWS, dy, dx[way]));
+        CHECK_OK(tdm_linear_forward(linear, ROWS, x, y[way]));
+        CHECK_OK(tdm_linear_backward_data(linear, ROWS, dy, dx[way]));
         tdm_linear_destroy(&linear);
     }
-    assert_memory_equal(w[0], w[1], sizeof(float) * (size_t)n);
-    assert_memory_equal(m[0], m[1], sizeof(float) * (size_t)n);
-    assert_memory_equal(v[0], v[1], sizeof(float) * (size_t)n);
-    assert_memory_equal(y[0], y[1], tdm_dtype_bytes(dtype) * (size_t)(ROWS * out));
-    assert_memory_equal(dx[0], dx[1], tdm_dtype_bytes(dtype) * (size_t)(ROWS * in));
+    CHECK_MEM_EQ(w[0], w[1], sizeof(float) * (size_t)n);
+    CHECK_MEM_EQ(m[0], m[1], sizeof(float) * (size_t)n);
+    CHECK_MEM_EQ(v[0], v[1], sizeof(float) * (size_t)n);
+    CHECK_MEM_EQ(y[0], y[1], tdm_dtype_bytes(dtype) * (size_t)(ROWS * out));
+    CHECK_MEM_EQ(dx[0], dx[1], tdm_dtype_bytes(dtype) * (size_t)(ROWS * in));
     for (int way = 0; way < 2; way++) free(w[way]), free(m[way]), free(v[way]), free(y[way]), free(dx[way]);
     free(bias), free(x), free(dy);
 }
@@ -233,17 +233,17 @@ static void test_wrong_use(void **state)
     tdm_ops *ops = make_ops(TDM_F32, 1);
     tdm_linear *linear = NULL;
     float weight[6] = {0};
-    assert_int_equal(tdm_linear_create(ops, 0, 3, false, false, &linear), TDM_E_SHAPE);
+    CHECK_FAILS(tdm_linear_create(ops, 0, 3, false, false, &linear), TDM_E_SHAPE, "");
     tdm_linear_destroy(&linear);
-    REQUIRE_OK(tdm_linear_create(ops, 2, 3, true, false, &linear));
-    assert_int_equal(tdm_linear_reload(linear), TDM_E_SHAPE);
-    assert_int_equal(tdm_linear_load(linear, weight, NULL, true), TDM_E_SHAPE);
-    REQUIRE_OK(tdm_linear_load(linear, weight, weight, false));
-    assert_int_equal(tdm_linear_backward_data(linear, 2, weight, weight), TDM_E_SHAPE);
-    REQUIRE_OK(tdm_linear_forward(linear, 0, NULL, NULL));
+    CHECK_OK(tdm_linear_create(ops, 2, 3, true, false, &linear));
+    CHECK_FAILS(tdm_linear_reload(linear), TDM_E_SHAPE, "");
+    CHECK_FAILS(tdm_linear_load(linear, weight, NULL, true), TDM_E_SHAPE, "");
+    CHECK_OK(tdm_linear_load(linear, weight, weight, false));
+    CHECK_FAILS(tdm_linear_backward_data(linear, 2, weight, weight), TDM_E_SHAPE, "");
+    CHECK_OK(tdm_linear_forward(linear, 0, NULL, NULL));
     float other[6] = {0}, moments[2][6] = {{0}};
     const tdm_adamw rule = {.grad_scale = 1.0, .step = 1};
-    assert_int_equal(tdm_linear_adamw(linear, &rule, other, other, moments[0], moments[1]), TDM_E_SHAPE);
+    CHECK_FAILS(tdm_linear_adamw(linear, &rule, other, other, moments[0], moments[1]), TDM_E_SHAPE, "");
     tdm_linear_destroy(&linear);
     tdm_linear_destroy(&linear);
     tdm_ops_destroy(&ops);

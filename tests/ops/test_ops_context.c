@@ -9,18 +9,17 @@ static void test_precision(void **state)
 {
     (void)state;
     tdm_dtype dtype = TDM_BF16, best;
-    REQUIRE_OK(tdm_ops_resolve_precision("f32", &dtype));
-    assert_int_equal(dtype, TDM_F32);
-    REQUIRE_OK(tdm_ops_resolve_precision("auto", &best));
+    CHECK_OK(tdm_ops_resolve_precision("f32", &dtype));
+    CHECK_EQ(dtype, TDM_F32);
+    CHECK_OK(tdm_ops_resolve_precision("auto", &best));
     tdm_status status = tdm_ops_resolve_precision("bf16", &dtype);
-    assert_int_equal(status, best == TDM_BF16 ? TDM_OK : TDM_E_CONFIG);
-    assert_int_equal(tdm_ops_resolve_precision("f16", &dtype), TDM_E_CONFIG);
-    assert_non_null(strstr(tdm_error_last()->message, "f16"));
+    CHECK_EQ(status, best == TDM_BF16 ? TDM_OK : TDM_E_CONFIG);
+    CHECK_FAILS(tdm_ops_resolve_precision("f16", &dtype), TDM_E_CONFIG, "f16");
     tdm_ops *ops;
     status = tdm_ops_create(TDM_BF16, 1, &ops);
-    assert_int_equal(status, best == TDM_BF16 ? TDM_OK : TDM_E_CONFIG);
+    CHECK_EQ(status, best == TDM_BF16 ? TDM_OK : TDM_E_CONFIG);
     tdm_ops_destroy(&ops);
-    assert_int_equal(tdm_ops_create(TDM_F32, 0, &ops), TDM_E_CONFIG);
+    CHECK_FAILS(tdm_ops_create(TDM_F32, 0, &ops), TDM_E_CONFIG, "");
     tdm_ops_destroy(&ops);
 }
 
@@ -29,14 +28,13 @@ static void test_isa(void **state)
     (void)state;
     tdm_ops *ops = make_ops(TDM_F32, 1);
     const char *cap = getenv("TANDEM_ISA");
-    if (cap && !strcmp(cap, "generic")) assert_string_equal(tdm_ops_isa(ops), "generic");
-    if (cap) assert_null(strstr(tdm_ops_isa(ops), "amx"));
+    if (cap && !strcmp(cap, "generic")) CHECK_STR_EQ(tdm_ops_isa(ops), "generic");
+    if (cap) CHECK_LACKS(tdm_ops_isa(ops), "amx");
     tdm_ops_destroy(&ops);
     char saved[32] = "";
     if (cap) strncpy(saved, cap, sizeof(saved) - 1);
     setenv("TANDEM_ISA", "sse9", 1);
-    assert_int_equal(tdm_ops_create(TDM_F32, 1, &ops), TDM_E_CONFIG);
-    assert_non_null(strstr(tdm_error_last()->message, "sse9"));
+    CHECK_FAILS(tdm_ops_create(TDM_F32, 1, &ops), TDM_E_CONFIG, "sse9");
     if (cap)
         setenv("TANDEM_ISA", saved, 1);
     else
@@ -55,9 +53,9 @@ static void test_bf16(void **state)
     tdm_f32_to_bf16(ALL, f, y);
     for (int i = 0; i < ALL; i++) {
         if (isnan(f[i]))
-            assert_true((y[i] & 0x7fff) > 0x7f80);
+            CHECK_GT(y[i] & 0x7fff, 0x7f80);
         else
-            assert_int_equal(x[i], y[i]);
+            CHECK_EQ(x[i], y[i]);
     }
     for (uint32_t low = 0x7ffe; low <= 0x8002;
          low++) { /* around the half way, on all exponents and parities */
@@ -66,7 +64,7 @@ static void test_bf16(void **state)
             memcpy(&f[high], &bits, sizeof(bits));
         }
         tdm_f32_to_bf16(ALL, f, y);
-        for (int i = 0; i < ALL; i++) assert_int_equal(y[i], bf16_round_ref(f[i]));
+        for (int i = 0; i < ALL; i++) CHECK_EQ(y[i], bf16_round_ref(f[i]));
     }
     free(x), free(y), free(f);
 }
@@ -83,7 +81,7 @@ static void conversions(tdm_ops *ops)
         tdm_from_act(ops, n, act, back);
         for (int64_t k = 0; k < n; k++) {
             float want = dtype == TDM_BF16 ? bf16_value_ref(bf16_round_ref(x[k])) : x[k];
-            assert_true(back[k] == want);
+            CHECK_EQ(back[k], want);
         }
         free(x), free(back), free(act);
     }
@@ -99,24 +97,24 @@ static void test_stats(void **state)
 {
     (void)state;
     tdm_ops *ops = make_ops(TDM_F32, 2);
-    for (int kind = 0; kind < TDM_OP_KINDS; kind++)
-        assert_true(strlen(tdm_op_kind_name((tdm_op_kind)kind)) > 3);
+    for (int kind = 0; kind < TDM_OP_KINDS; kind++) CHECK_GT(strlen(tdm_op_kind_name((tdm_op_kind)kind)), 3);
     float x[64] = {0}, y[64], lse[4];
     const int64_t seq[2] = {0, 4};
     tdm_attention_forward(ops, 1, seq, 1, 4, false, x, y, lse);
     const tdm_op_stats *stats = tdm_ops_stats(ops);
-    assert_true(stats->flop[TDM_OP_ATTENTION_FORWARD] == 4.0 * 4 * 4 * 4);
-    assert_true(stats->seconds[TDM_OP_ATTENTION_FORWARD] > 0.0);
+    CHECK_EQ(stats->flop[TDM_OP_ATTENTION_FORWARD], 4.0 * 4 * 4 * 4);
+    CHECK_GT(stats->seconds[TDM_OP_ATTENTION_FORWARD], 0.0);
     tdm_attention_forward(ops, 1, seq, 1, 4, true, x, y, lse);
-    assert_true(stats->flop[TDM_OP_ATTENTION_FORWARD] == 4.0 * 4 * (16 + 10));
-    assert_int_equal(tdm_ops_threads(ops), 2);
+    CHECK_EQ(stats->flop[TDM_OP_ATTENTION_FORWARD], 4.0 * 4 * (16 + 10));
+    CHECK_EQ(tdm_ops_threads(ops), 2);
     tdm_ops_destroy(&ops);
 }
 
 static void peak(tdm_ops *ops)
 {
     double gflops = tdm_ops_measure_peak_gflops(ops, 5);
-    assert_true(gflops > 0.1 && isfinite(gflops));
+    CHECK_GT(gflops, 0.1);
+    CHECK_TRUE(isfinite(gflops));
 }
 
 static void test_peak(void **state)

@@ -115,12 +115,11 @@ static void gather_and_scatter(tdm_ops *ops)
     float *x = random_f32(ROWS * WIDTH, 1, 1.0), *before = copy_f32(x, ROWS * WIDTH);
     float y[N * WIDTH];
     tdm_gather_rows(ops, N, WIDTH, row, x, y);
-    for (int64_t i = 0; i < N; i++)
-        assert_memory_equal(y + i * WIDTH, x + row[i] * WIDTH, sizeof(float) * WIDTH);
+    for (int64_t i = 0; i < N; i++) CHECK_MEM_EQ(y + i * WIDTH, x + row[i] * WIDTH, sizeof(float) * WIDTH);
     tdm_scatter_rows(ops, N, WIDTH, row, y, x);
     for (int64_t i = 0; i < ROWS * WIDTH; i++) {
         bool hit = i / WIDTH == 8 || i / WIDTH == 0 || i / WIDTH == 4;
-        assert_true(x[i] == (hit ? 2.0f * before[i] : before[i]));
+        CHECK_EQ(x[i], hit ? 2.0f * before[i] : before[i]);
     }
     free(x), free(before);
 }
