@@ -2,6 +2,7 @@
 #ifndef TANDEM_TEST_CONVERT_CASE_H
 #define TANDEM_TEST_CONVERT_CASE_H
 
+#include "check.h"
 #include "tandem/convert.h"
 #include "tandem/model.h"
 #include "tandem/rng.h"
@@ -15,19 +16,6 @@ static const char convert_merges[] = "#version: 0.2\na b\nb c</w>\nab c\nab bc</
 enum { CONVERT_VOCAB = 512 + 4 + 2, CONVERT_PATH = 1024 };
 
 static char convert_dir[256]; /* a scratch directory of this process */
-
-#define OK(expr)                                                                                             \
-    do {                                                                                                     \
-        const tdm_status ok_status_ = (expr);                                                                \
-        if (ok_status_ != TDM_OK) fail_msg("%s: %s", #expr, tdm_error_last()->message);                      \
-    } while (0)
-#define REFUSED(expr, status, part)                                                                          \
-    do {                                                                                                     \
-        const tdm_status refused_status_ = (expr);                                                           \
-        if (refused_status_ != (status) || strstr(tdm_error_last()->message, part) == NULL)                  \
-            fail_msg("%s: %s, without \"%s\"", tdm_status_name(refused_status_), tdm_error_last()->message,  \
-                     part);                                                                                  \
-    } while (0)
 
 static inline int convert_setup(void **state)
 {
@@ -75,19 +63,19 @@ static inline void weights_create(const char *settings, weights *w)
         "model.text.heads=1",     "model.text.context_length=16", "model.text.vocab_size=518",
     };
     memset(w, 0, sizeof *w);
-    OK(tdm_config_init(&w->config));
-    for (size_t i = 0; i < sizeof tiny / sizeof tiny[0]; i++) OK(tdm_config_set(&w->config, tiny[i]));
+    CHECK_OK(tdm_config_init(&w->config));
+    for (size_t i = 0; i < sizeof tiny / sizeof tiny[0]; i++) CHECK_OK(tdm_config_set(&w->config, tiny[i]));
     char copy[1024];
     snprintf(copy, sizeof copy, "%s", settings);
     for (char *rest = copy, *one; (one = strsep(&rest, " ")) != NULL;) {
-        if (one[0] != '\0') OK(tdm_config_set(&w->config, one));
+        if (one[0] != '\0') CHECK_OK(tdm_config_set(&w->config, one));
     }
-    OK(tdm_config_check(&w->config));
+    CHECK_OK(tdm_config_check(&w->config));
     tdm_ops *ops = NULL;
     tdm_model *model = NULL;
-    OK(tdm_ops_create(TDM_F32, 1, &ops));
-    OK(tdm_model_create(&w->config, ops, false, 1, &w->params, &model));
-    OK(tdm_params_allocate(&w->params, false));
+    CHECK_OK(tdm_ops_create(TDM_F32, 1, &ops));
+    CHECK_OK(tdm_model_create(&w->config, ops, false, 1, &w->params, &model));
+    CHECK_OK(tdm_params_allocate(&w->params, false));
     tdm_model_destroy(&model);
     tdm_ops_destroy(&ops);
     for (int64_t i = 0; i < w->params.count; i++) {
@@ -100,8 +88,8 @@ static inline void weights_create(const char *settings, weights *w)
 static inline void checkpoint_write(const weights *w, const char *name)
 {
     tdm_tokenizer *tokenizer = NULL;
-    OK(tdm_tokenizer_open_memory("merges", convert_merges, sizeof convert_merges - 1, &tokenizer));
-    OK(tdm_checkpoint_write_model(at(name), &w->config, &w->params, tokenizer, 0));
+    CHECK_OK(tdm_tokenizer_open_memory("merges", convert_merges, sizeof convert_merges - 1, &tokenizer));
+    CHECK_OK(tdm_checkpoint_write_model(at(name), &w->config, &w->params, tokenizer, 0));
     tdm_tokenizer_destroy(&tokenizer);
 }
 
@@ -120,12 +108,12 @@ static inline void checkpoint_load(const char *name, weights *w)
     tdm_ops *ops = NULL;
     tdm_model *model = NULL;
     memset(w, 0, sizeof *w);
-    OK(tdm_config_init(&w->config));
-    OK(tdm_checkpoint_read_config(at(name), &w->config, NULL, NULL));
-    OK(tdm_ops_create(TDM_F32, 1, &ops));
-    OK(tdm_model_create(&w->config, ops, false, 1, &w->params, &model));
-    OK(tdm_params_allocate(&w->params, false));
-    OK(tdm_checkpoint_read_model(at(name), &w->params));
+    CHECK_OK(tdm_config_init(&w->config));
+    CHECK_OK(tdm_checkpoint_read_config(at(name), &w->config, NULL, NULL));
+    CHECK_OK(tdm_ops_create(TDM_F32, 1, &ops));
+    CHECK_OK(tdm_model_create(&w->config, ops, false, 1, &w->params, &model));
+    CHECK_OK(tdm_params_allocate(&w->params, false));
+    CHECK_OK(tdm_checkpoint_read_model(at(name), &w->params));
     tdm_model_destroy(&model);
     tdm_ops_destroy(&ops);
 }
@@ -154,7 +142,7 @@ static inline void box_add(tensor_box *box, const char *name, tdm_tensor_type ty
     snprintf(box->name[box->count], sizeof box->name[0], "%s", name);
     *out = (tdm_tensor_out){.name = box->name[box->count], .type = type, .ndim = ndim};
     for (int i = 0; i < ndim; i++) elements *= out->shape[i] = shape[i];
-    OK(TDM_ALLOC(elements, &box->data[box->count]));
+    CHECK_OK(TDM_ALLOC(elements, &box->data[box->count]));
     out->data = box->data[box->count++];
 }
 
@@ -162,12 +150,12 @@ static inline tensor_box *box_read(const char *path)
 {
     tensor_box *box = NULL;
     tdm_tensor_file *file = NULL;
-    OK(TDM_ALLOC(1, &box));
-    OK(tdm_tensor_file_open(path, &file));
+    CHECK_OK(TDM_ALLOC(1, &box));
+    CHECK_OK(tdm_tensor_file_open(path, &file));
     for (int64_t i = 0; i < tdm_tensor_file_count(file); i++) {
         const tdm_tensor *t = tdm_tensor_file_at(file, i);
         box_add(box, t->name, t->type, t->ndim, t->shape);
-        OK(tdm_tensor_file_read_f32(file, t, box->data[i]));
+        CHECK_OK(tdm_tensor_file_read_f32(file, t, box->data[i]));
     }
     tdm_tensor_file_close(&file);
     return box;
@@ -202,7 +190,7 @@ static inline void box_rename(tensor_box *box, const char *name, const char *to)
 
 static inline void box_write(const tensor_box *box, const char *path)
 {
-    OK(tdm_safetensors_write(path, box->tensor, box->count));
+    CHECK_OK(tdm_safetensors_write(path, box->tensor, box->count));
 }
 
 #endif

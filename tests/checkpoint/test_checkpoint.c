@@ -1,11 +1,5 @@
 /* Checkpoints: bit-exact round trip, pointers, keep N, kills, full disks, damaged and foreign files. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "checkpoint_case.h"
 
 #include "../../src/checkpoint/checkpoint_impl.h"
@@ -31,18 +25,6 @@ static const char *in_run(const char *name)
     return path[next];
 }
 
-static void must(tdm_status status)
-{
-    if (status != TDM_OK) fail_msg("%s", tdm_error_last()->message);
-}
-
-static void assert_message(const char *part)
-{
-    if (strstr(tdm_error_last()->message, part) == NULL) {
-        fail_msg("the message is \"%s\", without \"%s\"", tdm_error_last()->message, part);
-    }
-}
-
 static tdm_status save(int64_t step, bool best)
 {
     checkpoint_case_fill(&one, step);
@@ -52,25 +34,25 @@ static tdm_status save(int64_t step, bool best)
 static void assert_latest(int64_t step)
 {
     char dir[512], name[64];
-    must(tdm_checkpoint_latest(run, dir, sizeof dir));
+    CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
     snprintf(name, sizeof name, "checkpoints/step-%08lld", (long long)step);
-    assert_string_equal(dir, in_run(name));
+    CHECK_STR_EQ(dir, in_run(name));
 }
 
 /* Reads the checkpoint into a second set of arenas and compares every bit. */
 static void assert_holds(const char *dir, const checkpoint_case *want)
 {
     checkpoint_case got;
-    must(checkpoint_case_create(&got));
+    CHECK_OK(checkpoint_case_create(&got));
     checkpoint_case_fill(&got, 999);
-    must(tdm_checkpoint_read_model(dir, &got.params));
-    must(tdm_checkpoint_read_state(dir, &got.params, &got.optim, &got.state));
+    CHECK_OK(tdm_checkpoint_read_model(dir, &got.params));
+    CHECK_OK(tdm_checkpoint_read_state(dir, &got.params, &got.optim, &got.state));
     const size_t bytes = (size_t)want->params.total * sizeof(float);
-    assert_memory_equal(got.params.weight, want->params.weight, bytes);
-    assert_memory_equal(got.optim.m, want->optim.m, bytes);
-    assert_memory_equal(got.optim.v, want->optim.v, bytes);
-    assert_int_equal(got.optim.step, want->optim.step);
-    assert_memory_equal(&got.state, &want->state, sizeof want->state);
+    CHECK_MEM_EQ(got.params.weight, want->params.weight, bytes);
+    CHECK_MEM_EQ(got.optim.m, want->optim.m, bytes);
+    CHECK_MEM_EQ(got.optim.v, want->optim.v, bytes);
+    CHECK_EQ(got.optim.step, want->optim.step);
+    CHECK_MEM_EQ(&got.state, &want->state, sizeof want->state);
     checkpoint_case_destroy(&got);
 }
 
@@ -83,7 +65,7 @@ static int fresh_run(void **state)
 static void test_round_trip(void **state)
 {
     (void)state;
-    must(tdm_config_set(&one.config, "model.embed_dim=77"));
+    CHECK_OK(tdm_config_set(&one.config, "model.embed_dim=77"));
     checkpoint_case_fill(&one, 1234);
     for (int64_t i = 0; i < one.params.total; i++) { /* any bits: NaN payloads, denormals, -0 */
         tdm_rng rng = tdm_rng_at(1, 2, (uint64_t)i, TDM_RNG_TEST);
@@ -102,41 +84,43 @@ static void test_round_trip(void **state)
     }
     one.state.best_value = 0.1;
     one.state.best_step = 1000;
-    must(checkpoint_save_local(run, &one.config, &one.params, &one.optim, one.tokenizer, &one.state, true));
+    CHECK_OK(
+        checkpoint_save_local(run, &one.config, &one.params, &one.optim, one.tokenizer, &one.state, true));
     assert_latest(1234);
     const char *dir = in_run("checkpoints/step-00001234");
     checkpoint_case got;
-    must(checkpoint_case_create(&got));
+    CHECK_OK(checkpoint_case_create(&got));
     for (int64_t k = 0; k < got.params.total; k++) {
         got.params.weight[k] = got.optim.m[k] = got.optim.v[k] = 999.0F;
     }
-    must(tdm_checkpoint_read_model(dir, &got.params));
-    must(tdm_checkpoint_read_state(dir, &got.params, &got.optim, &got.state));
+    CHECK_OK(tdm_checkpoint_read_model(dir, &got.params));
+    CHECK_OK(tdm_checkpoint_read_state(dir, &got.params, &got.optim, &got.state));
     const size_t bytes = (size_t)got.params.total * sizeof(float);
-    assert_memory_equal(got.params.weight, one.params.weight, bytes);
-    assert_memory_equal(got.optim.m, one.optim.m, bytes);
-    assert_memory_equal(got.optim.v, one.optim.v, bytes);
-    assert_int_equal(got.state.step, 1234);
-    assert_int_equal(got.state.best_step, 1000);
-    assert_true(got.state.best_value == 0.1 && got.state.elapsed_s == one.state.elapsed_s);
+    CHECK_MEM_EQ(got.params.weight, one.params.weight, bytes);
+    CHECK_MEM_EQ(got.optim.m, one.optim.m, bytes);
+    CHECK_MEM_EQ(got.optim.v, one.optim.v, bytes);
+    CHECK_EQ(got.state.step, 1234);
+    CHECK_EQ(got.state.best_step, 1000);
+    CHECK_EQ(got.state.best_value, 0.1);
+    CHECK_EQ(got.state.elapsed_s, one.state.elapsed_s);
 
     tdm_tokenizer *tokenizer;
     int64_t step;
-    must(tdm_checkpoint_read_config(dir, &got.config, &tokenizer, &step));
-    assert_int_equal(step, 1234);
-    assert_int_equal(got.config.model.embed_dim, 77);
+    CHECK_OK(tdm_checkpoint_read_config(dir, &got.config, &tokenizer, &step));
+    CHECK_EQ(step, 1234);
+    CHECK_EQ(got.config.model.embed_dim, 77);
     uint64_t hash[2];
-    must(tdm_config_hash(&one.config, &hash[0]));
-    must(tdm_config_hash(&got.config, &hash[1]));
-    assert_true(hash[0] == hash[1]);
+    CHECK_OK(tdm_config_hash(&one.config, &hash[0]));
+    CHECK_OK(tdm_config_hash(&got.config, &hash[1]));
+    CHECK_EQ(hash[0], hash[1]);
     size_t size;
     const void *merges = tdm_tokenizer_file(tokenizer, &size);
-    assert_int_equal(size, sizeof checkpoint_merges - 1);
-    assert_memory_equal(merges, checkpoint_merges, size);
+    CHECK_EQ(size, sizeof checkpoint_merges - 1);
+    CHECK_MEM_EQ(merges, checkpoint_merges, size);
     tdm_tokenizer_destroy(&tokenizer);
-    must(tdm_checkpoint_verify(dir));
+    CHECK_OK(tdm_checkpoint_verify(dir));
     checkpoint_case_destroy(&got);
-    must(tdm_config_set(&one.config, "model.embed_dim=512"));
+    CHECK_OK(tdm_config_set(&one.config, "model.embed_dim=512"));
     memset(one.params.weight, 0, bytes);
     memset(one.optim.m, 0, bytes);
     memset(one.optim.v, 0, bytes);
@@ -147,74 +131,73 @@ static void test_reproducible_bytes(void **state)
 {
     (void)state;
     char first[65], second[65];
-    must(save(3, false));
-    must(tdm_sha256_file(in_run("checkpoints/step-00000003/state.h5"), first));
+    CHECK_OK(save(3, false));
+    CHECK_OK(tdm_sha256_file(in_run("checkpoints/step-00000003/state.h5"), first));
     sleep(1);
-    must(save(3, false)); /* replaces the checkpoint of the same step */
-    must(tdm_sha256_file(in_run("checkpoints/step-00000003/state.h5"), second));
-    assert_string_equal(first, second);
+    CHECK_OK(save(3, false)); /* replaces the checkpoint of the same step */
+    CHECK_OK(tdm_sha256_file(in_run("checkpoints/step-00000003/state.h5"), second));
+    CHECK_STR_EQ(first, second);
     assert_latest(3);
 }
 
 static void test_keep_and_best(void **state)
 {
     (void)state;
-    must(tdm_config_set(&one.config, "checkpoint.keep=2"));
-    for (int64_t step = 1; step <= 6; step++) must(save(step * 10, step == 2));
+    CHECK_OK(tdm_config_set(&one.config, "checkpoint.keep=2"));
+    for (int64_t step = 1; step <= 6; step++) CHECK_OK(save(step * 10, step == 2));
     int64_t *list, count;
-    must(checkpoint_list(in_run("checkpoints"), &list, &count));
-    assert_int_equal(count, 3); /* the best one beside the two newest */
-    assert_int_equal(list[0], 60);
-    assert_int_equal(list[1], 50);
-    assert_int_equal(list[2], 20);
+    CHECK_OK(checkpoint_list(in_run("checkpoints"), &list, &count));
+    CHECK_EQ(count, 3); /* the best one beside the two newest */
+    CHECK_EQ(list[0], 60);
+    CHECK_EQ(list[1], 50);
+    CHECK_EQ(list[2], 20);
     free(list);
     char dir[512];
-    must(tdm_checkpoint_find(run, true, dir, sizeof dir));
-    assert_string_equal(dir, in_run("checkpoints/step-00000020"));
-    must(tdm_checkpoint_find(run, false, dir, sizeof dir));
-    assert_string_equal(dir, in_run("checkpoints/step-00000060"));
-    must(save(5, false)); /* a run started anew in the same place: never removes what it wrote */
+    CHECK_OK(tdm_checkpoint_find(run, true, dir, sizeof dir));
+    CHECK_STR_EQ(dir, in_run("checkpoints/step-00000020"));
+    CHECK_OK(tdm_checkpoint_find(run, false, dir, sizeof dir));
+    CHECK_STR_EQ(dir, in_run("checkpoints/step-00000060"));
+    CHECK_OK(save(5, false)); /* a run started anew in the same place: never removes what it wrote */
     assert_latest(5);
-    must(tdm_config_set(&one.config, "checkpoint.keep=3"));
+    CHECK_OK(tdm_config_set(&one.config, "checkpoint.keep=3"));
 }
 
 static void test_find(void **state)
 {
     (void)state;
     char dir[512];
-    must(tdm_checkpoint_latest(run, dir, sizeof dir));
-    assert_string_equal(dir, "");
-    assert_int_equal(tdm_checkpoint_find(run, false, dir, sizeof dir), TDM_E_IO);
-    assert_message("holds no checkpoint");
-    assert_int_equal(tdm_checkpoint_find(in_run("nothing"), false, dir, sizeof dir), TDM_E_IO);
-    assert_message("there is no such checkpoint");
-    must(save(7, false));
-    must(tdm_checkpoint_find(run, true, dir, sizeof dir)); /* no best yet: latest */
-    assert_string_equal(dir, in_run("checkpoints/step-00000007"));
-    must(tdm_checkpoint_find(in_run("checkpoints/step-00000007"), false, dir, sizeof dir));
-    assert_string_equal(dir, in_run("checkpoints/step-00000007"));
-    must(tdm_checkpoint_find(in_run("checkpoints/step-00000007/model.h5"), false, dir, sizeof dir));
-    assert_string_equal(dir, in_run("checkpoints/step-00000007"));
-    assert_int_equal(tdm_checkpoint_find(in_run("checkpoints/latest"), false, dir, sizeof dir), TDM_E_IO);
-    assert_message("is not a checkpoint");
-    must(tdm_write_file_atomic(in_run("checkpoints/latest"), "../../../etc\n", 13));
+    CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
+    CHECK_STR_EQ(dir, "");
+    CHECK_FAILS(tdm_checkpoint_find(run, false, dir, sizeof dir), TDM_E_IO, "holds no checkpoint");
+    CHECK_FAILS(tdm_checkpoint_find(in_run("nothing"), false, dir, sizeof dir), TDM_E_IO,
+                "there is no such checkpoint");
+    CHECK_OK(save(7, false));
+    CHECK_OK(tdm_checkpoint_find(run, true, dir, sizeof dir)); /* no best yet: latest */
+    CHECK_STR_EQ(dir, in_run("checkpoints/step-00000007"));
+    CHECK_OK(tdm_checkpoint_find(in_run("checkpoints/step-00000007"), false, dir, sizeof dir));
+    CHECK_STR_EQ(dir, in_run("checkpoints/step-00000007"));
+    CHECK_OK(tdm_checkpoint_find(in_run("checkpoints/step-00000007/model.h5"), false, dir, sizeof dir));
+    CHECK_STR_EQ(dir, in_run("checkpoints/step-00000007"));
+    CHECK_FAILS(tdm_checkpoint_find(in_run("checkpoints/latest"), false, dir, sizeof dir), TDM_E_IO,
+                "is not a checkpoint");
+    CHECK_OK(tdm_write_file_atomic(in_run("checkpoints/latest"), "../../../etc\n", 13));
     assert_latest(7); /* a pointer to elsewhere is not followed */
 
     const char *imported = in_run("imported");
-    must(tdm_checkpoint_write_model(imported, &one.config, &one.params, NULL, 0));
-    must(tdm_checkpoint_find(imported, true, dir, sizeof dir));
-    must(tdm_checkpoint_read_model(dir, &one.params));
-    must(tdm_checkpoint_verify(dir));
+    CHECK_OK(tdm_checkpoint_write_model(imported, &one.config, &one.params, NULL, 0));
+    CHECK_OK(tdm_checkpoint_find(imported, true, dir, sizeof dir));
+    CHECK_OK(tdm_checkpoint_read_model(dir, &one.params));
+    CHECK_OK(tdm_checkpoint_verify(dir));
     tdm_config config;
-    must(tdm_config_init(&config));
+    CHECK_OK(tdm_config_init(&config));
     tdm_tokenizer *tokenizer;
-    assert_int_equal(tdm_checkpoint_read_config(dir, &config, &tokenizer, NULL), TDM_E_FORMAT);
-    assert_message("holds no tokenizer");
-    assert_null(tokenizer);
-    must(tdm_checkpoint_read_config(dir, &config, NULL, NULL));
+    CHECK_FAILS(tdm_checkpoint_read_config(dir, &config, &tokenizer, NULL), TDM_E_FORMAT,
+                "holds no tokenizer");
+    CHECK_NULL(tokenizer);
+    CHECK_OK(tdm_checkpoint_read_config(dir, &config, NULL, NULL));
     tdm_config_destroy(&config);
-    assert_int_equal(tdm_checkpoint_read_state(dir, &one.params, &one.optim, &one.state), TDM_E_IO);
-    assert_message("state.h5: cannot open");
+    CHECK_FAILS(tdm_checkpoint_read_state(dir, &one.params, &one.optim, &one.state), TDM_E_IO,
+                "state.h5: cannot open");
 }
 
 /* Names in DIR/checkpoints that end in .tmp */
@@ -233,9 +216,9 @@ static int count_leftovers(void)
 static void test_disk_full(void **state)
 {
     (void)state;
-    must(save(10, true));
+    CHECK_OK(save(10, true));
     struct stat info;
-    assert_int_equal(stat(in_run("checkpoints/step-00000010/state.h5"), &info), 0);
+    CHECK_EQ(stat(in_run("checkpoints/step-00000010/state.h5"), &info), 0);
     signal(SIGXFSZ, SIG_IGN);
     struct rlimit kept;
     getrlimit(RLIMIT_FSIZE, &kept);
@@ -246,70 +229,68 @@ static void test_disk_full(void **state)
         setrlimit(RLIMIT_FSIZE, &low);
         const tdm_status status = save(20, true);
         setrlimit(RLIMIT_FSIZE, &kept);
-        assert_int_equal(status, TDM_E_IO);
-        assert_message("File too large");
-        assert_message(".h5: cannot");
+        CHECK_FAILS(status, TDM_E_IO, "File too large");
+        CHECK_MESSAGE(".h5: cannot");
         failures += strstr(tdm_error_last()->message, "state.h5") != NULL;
-        assert_int_equal(count_leftovers(), 0);
-        assert_false(tdm_path_exists(in_run("checkpoints/step-00000020")));
+        CHECK_EQ(count_leftovers(), 0);
+        CHECK_FALSE(tdm_path_exists(in_run("checkpoints/step-00000020")));
         assert_latest(10);
-        assert_int_equal(H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL), 0); /* nothing stays open */
+        CHECK_EQ(H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL), 0); /* nothing stays open */
     }
-    assert_true(failures > 5 && failures < 24); /* some in state.h5, some before */
+    CHECK_GT(failures, 5);
+    CHECK_LT(failures, 24); /* some in state.h5, some before */
     checkpoint_case_fill(&one, 10);
     assert_holds(in_run("checkpoints/step-00000010"), &one);
-    must(save(20, true));
+    CHECK_OK(save(20, true));
     assert_latest(20);
 }
 
 static void test_unwritable(void **state)
 {
     (void)state;
-    must(tdm_write_file_atomic(in_run("checkpoints"), "x", 1));
-    assert_int_equal(save(1, false), TDM_E_IO);
-    assert_message("checkpoints: ");
+    CHECK_OK(tdm_write_file_atomic(in_run("checkpoints"), "x", 1));
+    CHECK_FAILS(save(1, false), TDM_E_IO, "checkpoints: ");
 }
 
 static int64_t file_size(const char *path)
 {
     struct stat info;
-    assert_int_equal(stat(path, &info), 0);
+    CHECK_EQ(stat(path, &info), 0);
     return info.st_size;
 }
 
 static void test_truncated(void **state)
 {
     (void)state;
-    must(save(1, false));
-    must(save(2, false));
+    CHECK_OK(save(1, false));
+    CHECK_OK(save(2, false));
     const char *model = in_run("checkpoints/step-00000002/model.h5"),
                *dir = in_run("checkpoints/step-00000002");
     const int64_t size = file_size(model);
     const int64_t lengths[] = {size - 1, size / 2, 100, 1, 0};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
-        assert_int_equal(truncate(model, lengths[i]), 0);
-        assert_int_equal(tdm_checkpoint_verify(dir), TDM_E_FORMAT);
-        assert_message("step-00000002/model.h5: ");
-        assert_int_equal(tdm_checkpoint_read_model(dir, &one.params), TDM_E_FORMAT);
+        CHECK_EQ(truncate(model, lengths[i]), 0);
+        CHECK_FAILS(tdm_checkpoint_verify(dir), TDM_E_FORMAT, "step-00000002/model.h5: ");
+        CHECK_FAILS(tdm_checkpoint_read_model(dir, &one.params), TDM_E_FORMAT, "");
         tdm_config config;
-        must(tdm_config_init(&config));
-        assert_int_equal(tdm_checkpoint_read_config(dir, &config, NULL, NULL), TDM_E_FORMAT);
+        CHECK_OK(tdm_config_init(&config));
+        CHECK_FAILS(tdm_checkpoint_read_config(dir, &config, NULL, NULL), TDM_E_FORMAT, "");
         tdm_config_destroy(&config);
         assert_latest(1); /* the newest whole one */
     }
-    assert_int_equal(unlink(in_run("checkpoints/step-00000001/state.h5")), 0);
+    CHECK_EQ(unlink(in_run("checkpoints/step-00000001/state.h5")), 0);
     char found[512];
-    must(tdm_checkpoint_latest(run, found, sizeof found));
-    assert_string_equal(found, "");
+    CHECK_OK(tdm_checkpoint_latest(run, found, sizeof found));
+    CHECK_STR_EQ(found, "");
 }
 
 static void flip(const char *path, int64_t at)
 {
     const int fd = open(path, O_RDWR);
     unsigned char byte;
-    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    CHECK_EQ(pread(fd, &byte, 1, at), 1);
     byte ^= 0x10;
-    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    CHECK_EQ(pwrite(fd, &byte, 1, at), 1);
     close(fd);
 }
 
@@ -317,12 +298,12 @@ static void flip(const char *path, int64_t at)
 static void test_flipped_bytes(void **state)
 {
     (void)state;
-    must(save(2, false));
+    CHECK_OK(save(2, false));
     const char *model = in_run("checkpoints/step-00000002/model.h5"),
                *dir = in_run("checkpoints/step-00000002");
     const int64_t size = file_size(model);
     checkpoint_case got;
-    must(checkpoint_case_create(&got));
+    CHECK_OK(checkpoint_case_create(&got));
     int noticed = 0, checksum = 0;
     enum { FLIPS = 120 };
     tdm_rng rng = tdm_rng_at(5, 0, 0, TDM_RNG_TEST);
@@ -335,70 +316,66 @@ static void test_flipped_bytes(void **state)
             checksum += strstr(tdm_error_last()->message, "checksum error") != NULL;
         } else {
             memset(got.params.weight, 0, (size_t)got.params.total * sizeof(float));
-            must(tdm_checkpoint_read_model(dir, &got.params));
-            assert_memory_equal(got.params.weight, one.params.weight,
-                                (size_t)got.params.total * sizeof(float));
+            CHECK_OK(tdm_checkpoint_read_model(dir, &got.params));
+            CHECK_MEM_EQ(got.params.weight, one.params.weight, (size_t)got.params.total * sizeof(float));
         }
         flip(model, at);
     }
-    must(tdm_checkpoint_verify(dir));
+    CHECK_OK(tdm_checkpoint_verify(dir));
     print_message("%d of %d flips noticed, %d by a checksum\n", noticed, FLIPS, checksum);
-    assert_true(noticed > FLIPS / 2 && checksum > FLIPS / 3);
+    CHECK_GT(noticed, FLIPS / 2);
+    CHECK_GT(checksum, FLIPS / 3);
     checkpoint_case_destroy(&got);
 }
 
 static void test_flipped_parameter(void **state)
 {
     (void)state;
-    must(save(2, false));
+    CHECK_OK(save(2, false));
     const char *file = in_run("checkpoints/step-00000002/state.h5");
     flip(file, file_size(file) / 3); /* amid the first moment of the largest parameter */
-    assert_int_equal(tdm_checkpoint_verify(in_run("checkpoints/step-00000002")), TDM_E_FORMAT);
-    assert_message("state.h5: cannot read /m/token_embedding.weight: checksum error");
-    assert_int_equal(
+    CHECK_FAILS(tdm_checkpoint_verify(in_run("checkpoints/step-00000002")), TDM_E_FORMAT,
+                "state.h5: cannot read /m/token_embedding.weight: checksum error");
+    CHECK_FAILS(
         tdm_checkpoint_read_state(in_run("checkpoints/step-00000002"), &one.params, &one.optim, &one.state),
-        TDM_E_FORMAT);
-    assert_message("checksum error");
+        TDM_E_FORMAT, "checksum error");
 }
 
 static void test_other_model(void **state)
 {
     (void)state;
-    must(save(2, false));
+    CHECK_OK(save(2, false));
     const char *dir = in_run("checkpoints/step-00000002");
     tdm_params other = {0};
     const int64_t shape[4] = {6, 4};
-    must(tdm_params_add(&other, "visual.proj", 2, shape, TDM_INIT_ZERO, 0, true, NULL));
-    must(tdm_params_add(&other, "text_projection", 2, shape, TDM_INIT_ZERO, 0, true, NULL));
-    must(tdm_params_add(&other, "logit_scale", 0, shape, TDM_INIT_ZERO, 0, true, NULL));
-    must(tdm_params_allocate(&other, false));
-    assert_int_equal(tdm_checkpoint_read_model(dir, &other), TDM_E_SHAPE);
-    assert_message("model.h5: is of another model");
-    assert_message("1 missing (text_projection)");
-    assert_message("3 unknown (ln_final.bias, token_embedding.weight, visual.conv1.weight)");
-    assert_message("1 of another shape (visual.proj is [6, 5], expected [6, 4])");
+    CHECK_OK(tdm_params_add(&other, "visual.proj", 2, shape, TDM_INIT_ZERO, 0, true, NULL));
+    CHECK_OK(tdm_params_add(&other, "text_projection", 2, shape, TDM_INIT_ZERO, 0, true, NULL));
+    CHECK_OK(tdm_params_add(&other, "logit_scale", 0, shape, TDM_INIT_ZERO, 0, true, NULL));
+    CHECK_OK(tdm_params_allocate(&other, false));
+    CHECK_FAILS(tdm_checkpoint_read_model(dir, &other), TDM_E_SHAPE, "model.h5: is of another model");
+    CHECK_MESSAGE("1 missing (text_projection)");
+    CHECK_MESSAGE("3 unknown (ln_final.bias, token_embedding.weight, visual.conv1.weight)");
+    CHECK_MESSAGE("1 of another shape (visual.proj is [6, 5], expected [6, 4])");
     tdm_params_destroy(&other);
 
     /* files of another kind */
-    must(tdm_remove_tree(in_run("checkpoints/step-00000002/model.h5")));
-    assert_int_equal(
+    CHECK_OK(tdm_remove_tree(in_run("checkpoints/step-00000002/model.h5")));
+    CHECK_EQ(
         rename(in_run("checkpoints/step-00000002/state.h5"), in_run("checkpoints/step-00000002/model.h5")),
         0);
-    assert_int_equal(tdm_checkpoint_read_model(dir, &one.params), TDM_E_FORMAT);
-    assert_message("format attribute is \"tandem.state\", expected \"tandem.model\"");
-    must(tdm_write_file_atomic(in_run("checkpoints/step-00000002/model.h5"), "no HDF5 at all", 14));
-    assert_int_equal(tdm_checkpoint_verify(dir), TDM_E_FORMAT);
-    assert_message("model.h5: is not an HDF5 file");
+    CHECK_FAILS(tdm_checkpoint_read_model(dir, &one.params), TDM_E_FORMAT,
+                "format attribute is \"tandem.state\", expected \"tandem.model\"");
+    CHECK_OK(tdm_write_file_atomic(in_run("checkpoints/step-00000002/model.h5"), "no HDF5 at all", 14));
+    CHECK_FAILS(tdm_checkpoint_verify(dir), TDM_E_FORMAT, "model.h5: is not an HDF5 file");
     /* two checkpoints mixed */
-    must(save(3, false));
-    must(save(4, false));
-    assert_int_equal(
+    CHECK_OK(save(3, false));
+    CHECK_OK(save(4, false));
+    CHECK_EQ(
         rename(in_run("checkpoints/step-00000003/state.h5"), in_run("checkpoints/step-00000004/state.h5")),
         0);
-    assert_int_equal(
+    CHECK_FAILS(
         tdm_checkpoint_read_state(in_run("checkpoints/step-00000004"), &one.params, &one.optim, &one.state),
-        TDM_E_FORMAT);
-    assert_message("model.h5 is of step 4, state.h5 of step 3");
+        TDM_E_FORMAT, "model.h5 is of step 4, state.h5 of step 3");
 }
 
 static void save_forever(int64_t step)
@@ -419,64 +396,67 @@ static void test_killed(void **state)
     int64_t step = 0;
     int interrupted = 0;
     const double begin_s = tdm_now_s();
-    must(save(++step, false));
-    must(save(++step, false));
+    CHECK_OK(save(++step, false));
+    CHECK_OK(save(++step, false));
     const double two_saves_s = tdm_now_s() - begin_s; /* the kills come within about as long */
     for (int round = 0; round < 25; round++) {
         const pid_t child = fork();
-        assert_true(child >= 0);
+        CHECK_GE(child, 0);
         if (child == 0) save_forever(step + 1);
         usleep((useconds_t)(1e6 * two_saves_s * tdm_rng_range(&rng, 0.05, 1.25)));
         kill(child, SIGKILL);
         int status;
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK_TRUE(WIFSIGNALED(status));
+        CHECK_EQ(WTERMSIG(status), SIGKILL);
 
         char dir[512];
-        must(tdm_checkpoint_latest(run, dir, sizeof dir));
-        assert_true(dir[0] != '\0');
+        CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
+        CHECK_NE(dir[0], '\0');
         interrupted += count_leftovers() > 0;
         const int64_t found = checkpoint_step_of(strrchr(dir, '/') + 1);
-        assert_true(found >= step);
+        CHECK_GE(found, step);
         step = found;
         tdm_text latest = {0};
-        must(tdm_read_file(in_run("checkpoints/latest"), &latest));
+        CHECK_OK(tdm_read_file(in_run("checkpoints/latest"), &latest));
         latest.data[strcspn(latest.data, "\n")] = '\0';
         /* the pointer is never dangling */
         const int64_t pointed = checkpoint_step_of(latest.data);
         tdm_text_free(&latest);
-        assert_true(pointed == step);
-        must(tdm_checkpoint_verify(dir));
+        CHECK_EQ(pointed, step);
+        CHECK_OK(tdm_checkpoint_verify(dir));
         checkpoint_case_fill(&one, step);
         assert_holds(dir, &one);
     }
-    assert_true(step > 2 && interrupted > 0); /* some saves were finished, some were met half done */
-    must(save(step + 1, false));
-    assert_int_equal(count_leftovers(), 0);
+    CHECK_GT(step, 2);
+    CHECK_GT(interrupted, 0); /* some saves were finished, some were met half done */
+    CHECK_OK(save(step + 1, false));
+    CHECK_EQ(count_leftovers(), 0);
     int64_t *list, count;
-    must(checkpoint_list(in_run("checkpoints"), &list, &count));
+    CHECK_OK(checkpoint_list(in_run("checkpoints"), &list, &count));
     free(list);
-    assert_in_range(count, 1, 4); /* keep 3 and the best */
+    CHECK_GE(count, 1);
+    CHECK_LE(count, 4); /* keep 3 and the best */
     print_message("%d of 25 kills met a save half done\n", interrupted);
 }
 
 static void test_list(void **state)
 {
     (void)state;
-    must(save(2, false));
+    CHECK_OK(save(2, false));
     tdm_h5_items items;
-    must(tdm_h5_list(in_run("checkpoints/step-00000002/model.h5"), &items));
-    assert_string_equal(tdm_h5_items_find(&items, "format")->value, "tandem.model");
-    assert_string_equal(tdm_h5_items_find(&items, "step")->value, "2");
+    CHECK_OK(tdm_h5_list(in_run("checkpoints/step-00000002/model.h5"), &items));
+    CHECK_STR_EQ(tdm_h5_items_find(&items, "format")->value, "tandem.model");
+    CHECK_STR_EQ(tdm_h5_items_find(&items, "step")->value, "2");
     const tdm_h5_item *item = tdm_h5_items_find(&items, "/param/token_embedding.weight");
-    assert_string_equal(item->type, "f32");
-    assert_int_equal(item->ndim, 2);
-    assert_int_equal(item->shape[0], 700);
-    assert_int_equal(item->elements, 420000);
-    assert_string_equal(tdm_h5_items_find(&items, "/tokenizer")->type, "u8");
-    assert_null(tdm_h5_items_find(&items, "/nothing"));
+    CHECK_STR_EQ(item->type, "f32");
+    CHECK_EQ(item->ndim, 2);
+    CHECK_EQ(item->shape[0], 700);
+    CHECK_EQ(item->elements, 420000);
+    CHECK_STR_EQ(tdm_h5_items_find(&items, "/tokenizer")->type, "u8");
+    CHECK_NULL(tdm_h5_items_find(&items, "/nothing"));
     tdm_h5_items_free(&items);
-    assert_int_equal(tdm_h5_list(in_run("nothing.h5"), &items), TDM_E_IO);
+    CHECK_FAILS(tdm_h5_list(in_run("nothing.h5"), &items), TDM_E_IO, "");
 }
 
 static int setup(void **state)

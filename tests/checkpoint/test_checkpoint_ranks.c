@@ -1,11 +1,5 @@
 /* tdm_checkpoint_save on several ranks: all return the same, also when rank 0 cannot write. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "checkpoint_case.h"
 
 #include <stdlib.h>
@@ -19,15 +13,14 @@ static void test_save(void **state)
     (void)state;
     checkpoint_case_fill(&one, 5);
     if (tdm_comm_rank(comm) != 0) one.params.weight[0] = -1; /* replicated by contract: rank 0's is written */
-    assert_int_equal(
-        tdm_checkpoint_save(comm, run, &one.config, &one.params, &one.optim, one.tokenizer, &one.state, true),
-        TDM_OK);
+    CHECK_OK(tdm_checkpoint_save(comm, run, &one.config, &one.params, &one.optim, one.tokenizer, &one.state,
+                                 true));
     char dir[512];
-    assert_int_equal(tdm_checkpoint_latest(run, dir, sizeof dir), TDM_OK);
-    assert_non_null(strstr(dir, "checkpoints/step-00000005"));
-    assert_int_equal(tdm_checkpoint_read_model(dir, &one.params), TDM_OK);
-    assert_true(one.params.weight[0] == 5);
-    assert_int_equal(tdm_checkpoint_verify(dir), TDM_OK);
+    CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
+    CHECK_CONTAINS(dir, "checkpoints/step-00000005");
+    CHECK_OK(tdm_checkpoint_read_model(dir, &one.params));
+    CHECK_EQ(one.params.weight[0], 5);
+    CHECK_OK(tdm_checkpoint_verify(dir));
     tdm_comm_barrier(comm);
 }
 
@@ -36,13 +29,12 @@ static void test_failure_is_agreed(void **state)
     (void)state;
     char file[512];
     snprintf(file, sizeof file, "%s/a-file", run);
-    if (tdm_comm_rank(comm) == 0) assert_int_equal(tdm_write_file_atomic(file, "x", 1), TDM_OK);
+    if (tdm_comm_rank(comm) == 0) CHECK_OK(tdm_write_file_atomic(file, "x", 1));
     tdm_comm_barrier(comm);
-    assert_int_equal(tdm_checkpoint_save(comm, file, &one.config, &one.params, &one.optim, one.tokenizer,
-                                         &one.state, false),
-                     TDM_E_IO);
-    assert_non_null(strstr(tdm_error_last()->message, "a-file"));
-    assert_int_equal(tdm_error_last()->rank, 0);
+    CHECK_FAILS(tdm_checkpoint_save(comm, file, &one.config, &one.params, &one.optim, one.tokenizer,
+                                    &one.state, false),
+                TDM_E_IO, "a-file");
+    CHECK_EQ(tdm_error_last()->rank, 0);
 }
 
 /* This rank's part of a sharded optimiser: every `stripes`-th of stretches of 1000 elements. */
@@ -55,7 +47,7 @@ static void cut_moments(tdm_optim *optim, int64_t offset)
     for (int64_t i = 0; i * STRETCH < one.params.total; i++)
         if ((i + offset) % size == rank)
             part[parts++] = (tdm_span){i * STRETCH, tdm_min_i64(one.params.total, (i + 1) * STRETCH)};
-    assert_int_equal(tdm_optim_create_part(part, parts, optim), TDM_OK);
+    CHECK_OK(tdm_optim_create_part(part, parts, optim));
 }
 
 /* A sharded optimiser's checkpoint is the file that a whole one writes, and comes back whole or in other
@@ -74,43 +66,41 @@ static void test_shard(void **state)
         memcpy(shard.v + at, whole.v + piece.begin, bytes);
     }
     shard.step = 6;
-    assert_int_equal(
-        tdm_checkpoint_save(comm, run, &one.config, &one.params, &shard, one.tokenizer, &one.state, false),
-        TDM_OK);
-    assert_int_equal(tdm_checkpoint_latest(run, dir, sizeof dir), TDM_OK);
-    assert_non_null(strstr(dir, "step-00000006"));
+    CHECK_OK(
+        tdm_checkpoint_save(comm, run, &one.config, &one.params, &shard, one.tokenizer, &one.state, false));
+    CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
+    CHECK_CONTAINS(dir, "step-00000006");
 
-    assert_int_equal(tdm_optim_create(&one.params, &got), TDM_OK);
-    assert_int_equal(tdm_checkpoint_read_state(dir, &one.params, &got, &one.state), TDM_OK);
+    CHECK_OK(tdm_optim_create(&one.params, &got));
+    CHECK_OK(tdm_checkpoint_read_state(dir, &one.params, &got, &one.state));
     for (int64_t i = 0; i < one.params.count; i++) {
         const tdm_param *row = &one.params.row[i];
         const size_t bytes = (size_t)row->size * sizeof(float);
-        assert_memory_equal(got.m + row->offset, whole.m + row->offset, bytes);
-        assert_memory_equal(got.v + row->offset, whole.v + row->offset, bytes);
+        CHECK_MEM_EQ(got.m + row->offset, whole.m + row->offset, bytes);
+        CHECK_MEM_EQ(got.v + row->offset, whole.v + row->offset, bytes);
     }
-    assert_int_equal(got.step, 6);
+    CHECK_EQ(got.step, 6);
     tdm_optim_destroy(&got);
     cut_moments(&got, 1);
-    assert_int_equal(tdm_checkpoint_read_state(dir, &one.params, &got, &one.state), TDM_OK);
+    CHECK_OK(tdm_checkpoint_read_state(dir, &one.params, &got, &one.state));
     for (int64_t from = 0, at; tdm_optim_next(&got, &from, one.params.total, &piece, &at);)
         for (int64_t i = 0; i < one.params.count; i++) {
             const tdm_param *row = &one.params.row[i];
             const int64_t begin = tdm_max_i64(piece.begin, row->offset);
             const int64_t end = tdm_min_i64(piece.end, row->offset + row->size);
             if (begin < end)
-                assert_memory_equal(got.v + at + begin - piece.begin, whole.v + begin,
-                                    (size_t)(end - begin) * sizeof(float));
+                CHECK_MEM_EQ(got.v + at + begin - piece.begin, whole.v + begin,
+                             (size_t)(end - begin) * sizeof(float));
         }
     tdm_optim_destroy(&got);
 
     char file[512]; /* rank 0 fails: nobody waits for it */
     snprintf(file, sizeof file, "%s/a-file", run);
-    if (tdm_comm_rank(comm) == 0) assert_int_equal(tdm_write_file_atomic(file, "x", 1), TDM_OK);
+    if (tdm_comm_rank(comm) == 0) CHECK_OK(tdm_write_file_atomic(file, "x", 1));
     tdm_comm_barrier(comm);
-    assert_int_equal(
+    CHECK_FAILS(
         tdm_checkpoint_save(comm, file, &one.config, &one.params, &shard, one.tokenizer, &one.state, false),
-        TDM_E_IO);
-    assert_non_null(strstr(tdm_error_last()->message, "a-file"));
+        TDM_E_IO, "a-file");
     tdm_optim_destroy(&shard);
 }
 

@@ -1,12 +1,6 @@
 /* Import and export: round trips, wrappers and other namings, architectures read from shapes, what differs.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "convert_case.h"
 
 #include <math.h>
@@ -40,39 +34,39 @@ static tdm_status export_to(const char *model, const char *naming, const char *d
 static void assert_same_model(const tdm_config *a, const tdm_config *b)
 {
     const tdm_tower_config *x = &a->model.image, *y = &b->model.image;
-    assert_int_equal(a->model.embed_dim, b->model.embed_dim);
-    assert_string_equal(a->model.activation, b->model.activation);
-    assert_string_equal(x->tower, y->tower);
+    CHECK_EQ(a->model.embed_dim, b->model.embed_dim);
+    CHECK_STR_EQ(a->model.activation, b->model.activation);
+    CHECK_STR_EQ(x->tower, y->tower);
     for (int text = strcmp(x->tower, "resnet") == 0; text < 2; text++) {
         x = text ? &a->model.text : &a->model.image, y = text ? &b->model.text : &b->model.image;
-        assert_int_equal(x->width, y->width);
-        assert_int_equal(x->layers, y->layers);
-        assert_int_equal(x->heads, y->heads);
-        assert_true(x->mlp_ratio == y->mlp_ratio);
+        CHECK_EQ(x->width, y->width);
+        CHECK_EQ(x->layers, y->layers);
+        CHECK_EQ(x->heads, y->heads);
+        CHECK_EQ(x->mlp_ratio, y->mlp_ratio);
     }
     if (strcmp(a->model.image.tower, "resnet") == 0) {
-        assert_int_equal(a->model.image.width, b->model.image.width);
-        assert_int_equal(a->model.image.heads, b->model.image.heads);
-        assert_memory_equal(a->model.image.stage_layers, b->model.image.stage_layers,
-                            sizeof a->model.image.stage_layers);
+        CHECK_EQ(a->model.image.width, b->model.image.width);
+        CHECK_EQ(a->model.image.heads, b->model.image.heads);
+        CHECK_MEM_EQ(a->model.image.stage_layers, b->model.image.stage_layers,
+                     sizeof a->model.image.stage_layers);
     } else {
-        assert_int_equal(a->model.image.patch_px, b->model.image.patch_px);
+        CHECK_EQ(a->model.image.patch_px, b->model.image.patch_px);
     }
-    assert_int_equal(a->model.image.height_px, b->model.image.height_px);
-    assert_int_equal(a->model.image.width_px, b->model.image.width_px);
-    assert_string_equal(a->model.image.resize, b->model.image.resize);
-    assert_memory_equal(a->model.image.mean, b->model.image.mean, sizeof a->model.image.mean);
-    assert_memory_equal(a->model.image.std, b->model.image.std, sizeof a->model.image.std);
-    assert_int_equal(a->model.text.context_length, b->model.text.context_length);
-    assert_int_equal(a->model.text.vocab_size, b->model.text.vocab_size);
+    CHECK_EQ(a->model.image.height_px, b->model.image.height_px);
+    CHECK_EQ(a->model.image.width_px, b->model.image.width_px);
+    CHECK_STR_EQ(a->model.image.resize, b->model.image.resize);
+    CHECK_MEM_EQ(a->model.image.mean, b->model.image.mean, sizeof a->model.image.mean);
+    CHECK_MEM_EQ(a->model.image.std, b->model.image.std, sizeof a->model.image.std);
+    CHECK_EQ(a->model.text.context_length, b->model.text.context_length);
+    CHECK_EQ(a->model.text.vocab_size, b->model.text.vocab_size);
 }
 
 static void assert_same_weights(const tdm_params *a, const tdm_params *b)
 {
-    assert_int_equal(a->total, b->total);
-    assert_int_equal(a->count, b->count);
+    CHECK_EQ(a->total, b->total);
+    CHECK_EQ(a->count, b->count);
     for (int64_t i = 0; i < a->count; i++) {
-        assert_string_equal(a->row[i].name, b->row[i].name);
+        CHECK_STR_EQ(a->row[i].name, b->row[i].name);
         if (memcmp(a->weight + a->row[i].offset, b->weight + b->row[i].offset,
                    sizeof(float) * (size_t)a->row[i].size) != 0)
             fail_msg("%s differs", a->row[i].name);
@@ -93,10 +87,10 @@ static void assert_same_checkpoint(const char *a, const char *b)
 static void assert_same_file(const char *a, const char *b)
 {
     tdm_text x = {0}, y = {0};
-    OK(tdm_read_file(a, &x));
-    OK(tdm_read_file(b, &y));
-    assert_int_equal(x.length, y.length);
-    assert_memory_equal(x.data, y.data, x.length);
+    CHECK_OK(tdm_read_file(a, &x));
+    CHECK_OK(tdm_read_file(b, &y));
+    CHECK_EQ(x.length, y.length);
+    CHECK_MEM_EQ(x.data, y.data, x.length);
     tdm_text_free(&x);
     tdm_text_free(&y);
 }
@@ -115,13 +109,13 @@ static void test_round_trips(void **state)
     static const char *const namings[] = {"open_clip", "huggingface"};
     checkpoint_make(odd_model, "odd");
     for (size_t i = 0; i < 2; i++) {
-        OK(export_to("odd", namings[i], "f32", "first"));
-        OK(import_to(at("first"), "back"));
+        CHECK_OK(export_to("odd", namings[i], "f32", "first"));
+        CHECK_OK(import_to(at("first"), "back"));
         assert_same_checkpoint("odd", "back");
-        OK(export_to("back", namings[i], "f32", "second/model.safetensors"));
+        CHECK_OK(export_to("back", namings[i], "f32", "second/model.safetensors"));
         assert_same_file(at("first/model.safetensors"), at("second/model.safetensors"));
-        OK(tdm_remove_tree(at("first")));
-        OK(tdm_remove_tree(at("second")));
+        CHECK_OK(tdm_remove_tree(at("first")));
+        CHECK_OK(tdm_remove_tree(at("second")));
     }
 }
 
@@ -134,35 +128,35 @@ static void test_resnet(void **state)
         "model.image.tower=resnet model.image.height_px=64 model.image.width_px=96 model.image.width=8 "
         "model.image.stage_layers=[1,2,1,1] model.image.heads=8",
         "resnet");
-    OK(export_to("resnet", "open_clip", "f32", "first"));
+    CHECK_OK(export_to("resnet", "open_clip", "f32", "first"));
     tensor_box *box = box_read(at("first/model.safetensors"));
     const tdm_tensor_out *counter = &box->tensor[box_find(box, "visual.layer2.1.bn3.num_batches_tracked")];
-    assert_int_equal(counter->type, TDM_TENSOR_I64);
-    assert_int_equal(counter->ndim, 0);
+    CHECK_EQ(counter->type, TDM_TENSOR_I64);
+    CHECK_EQ(counter->ndim, 0);
     box_free(box);
-    OK(import_to(at("first"), "back"));
+    CHECK_OK(import_to(at("first"), "back"));
     assert_same_checkpoint("resnet", "back");
-    OK(export_to("back", "open_clip", "f32", "second"));
+    CHECK_OK(export_to("back", "open_clip", "f32", "second"));
     assert_same_file(at("first/model.safetensors"), at("second/model.safetensors"));
-    REFUSED(export_to("resnet", "huggingface", "f32", "nowhere"), TDM_E_CONFIG,
-            "knows vision transformers only");
-    OK(tdm_remove_tree(at("first")));
-    OK(tdm_remove_tree(at("second")));
+    CHECK_FAILS(export_to("resnet", "huggingface", "f32", "nowhere"), TDM_E_CONFIG,
+                "knows vision transformers only");
+    CHECK_OK(tdm_remove_tree(at("first")));
+    CHECK_OK(tdm_remove_tree(at("second")));
 
     /* shapes alone: 64 columns a head of the pooling */
     checkpoint_make(
         "model.image.tower=resnet model.image.height_px=64 model.image.width_px=64 model.image.width=4 "
         "model.image.stage_layers=[2,1,3,1] model.image.heads=2",
         "resnet");
-    OK(export_to("resnet", "open_clip", "f32", "first"));
-    OK(tdm_remove_tree(at("first/open_clip_config.json")));
-    OK(import_to(at("first"), "back"));
+    CHECK_OK(export_to("resnet", "open_clip", "f32", "first"));
+    CHECK_OK(tdm_remove_tree(at("first/open_clip_config.json")));
+    CHECK_OK(import_to(at("first"), "back"));
     assert_same_checkpoint("resnet", "back");
     checkpoint_load("back", &w);
-    assert_int_equal(w.config.model.image.stage_layers[2], 3);
-    assert_int_equal(w.config.model.image.heads, 2);
+    CHECK_EQ(w.config.model.image.stage_layers[2], 3);
+    CHECK_EQ(w.config.model.image.heads, 2);
     weights_free(&w);
-    OK(tdm_remove_tree(at("first")));
+    CHECK_OK(tdm_remove_tree(at("first")));
 }
 
 /* The tokenizer goes out and comes back with the same ids. */
@@ -172,29 +166,29 @@ static void test_tokenizer(void **state)
     static const char *const namings[] = {"open_clip", "huggingface"};
     static const char *const texts[] = {"abc ab bc", "A red  bus, isn't it?", "", "caf\xC3\xA9 42 abcabc"};
     tdm_tokenizer *original = NULL;
-    OK(tdm_tokenizer_open_memory("merges", convert_merges, sizeof convert_merges - 1, &original));
+    CHECK_OK(tdm_tokenizer_open_memory("merges", convert_merges, sizeof convert_merges - 1, &original));
     checkpoint_make("", "tiny");
     for (size_t i = 0; i < 2; i++) {
-        OK(export_to("tiny", namings[i], "f32", "folder"));
-        assert_true(tdm_path_exists(at("folder/vocab.json")));
-        OK(import_to(at("folder"), "back"));
+        CHECK_OK(export_to("tiny", namings[i], "f32", "folder"));
+        CHECK_TRUE(tdm_path_exists(at("folder/vocab.json")));
+        CHECK_OK(import_to(at("folder"), "back"));
         tdm_tokenizer *tokenizer = NULL;
         tdm_config config = {0};
-        OK(tdm_config_init(&config));
-        OK(tdm_checkpoint_read_config(at("back"), &config, &tokenizer, NULL));
+        CHECK_OK(tdm_config_init(&config));
+        CHECK_OK(tdm_checkpoint_read_config(at("back"), &config, &tokenizer, NULL));
         for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {
             int32_t token[2][16];
             int64_t count[2] = {0};
-            OK(tdm_tokenizer_encode(original, texts[k], 16, token[0], &count[0], NULL));
-            OK(tdm_tokenizer_encode(tokenizer, texts[k], 16, token[1], &count[1], NULL));
-            assert_int_equal(count[0], count[1]);
-            assert_memory_equal(token[0], token[1], sizeof token[0][0] * (size_t)count[0]);
+            CHECK_OK(tdm_tokenizer_encode(original, texts[k], 16, token[0], &count[0], NULL));
+            CHECK_OK(tdm_tokenizer_encode(tokenizer, texts[k], 16, token[1], &count[1], NULL));
+            CHECK_EQ(count[0], count[1]);
+            CHECK_MEM_EQ(token[0], token[1], sizeof token[0][0] * (size_t)count[0]);
         }
-        assert_int_equal(tdm_tokenizer_vocab_size(tokenizer), CONVERT_VOCAB);
-        assert_int_equal(tdm_tokenizer_end(tokenizer), CONVERT_VOCAB - 1);
+        CHECK_EQ(tdm_tokenizer_vocab_size(tokenizer), CONVERT_VOCAB);
+        CHECK_EQ(tdm_tokenizer_end(tokenizer), CONVERT_VOCAB - 1);
         tdm_tokenizer_destroy(&tokenizer);
         tdm_config_destroy(&config);
-        OK(tdm_remove_tree(at("folder")));
+        CHECK_OK(tdm_remove_tree(at("folder")));
     }
     tdm_tokenizer_destroy(&original);
 }
@@ -210,8 +204,8 @@ static void test_half_precision(void **state)
     checkpoint_make("", "tiny");
     checkpoint_load("tiny", &exact);
     for (size_t i = 0; i < 2; i++) {
-        OK(export_to("tiny", "huggingface", types[i].dtype, "half"));
-        OK(import_to(at("half/model.safetensors"), "back"));
+        CHECK_OK(export_to("tiny", "huggingface", types[i].dtype, "half"));
+        CHECK_OK(import_to(at("half/model.safetensors"), "back"));
         checkpoint_load("back", &rounded);
         for (int64_t k = 0; k < exact.params.total; k++) {
             const double a = exact.params.weight[k], b = rounded.params.weight[k];
@@ -249,7 +243,7 @@ static void test_wrapped_names(void **state)
         {"model.", "encode_text.", {"model.simclr_mlp.0.weight", "model.mlm_head.fc.bias", "optimizer.x"}},
     };
     checkpoint_make("", "tiny");
-    OK(export_to("tiny", "open_clip", "f32", "plain"));
+    CHECK_OK(export_to("tiny", "open_clip", "f32", "plain"));
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         tensor_box *box = box_read(at("plain/model.safetensors"));
         rename_all(box, cases[i].prefix, cases[i].text);
@@ -257,7 +251,7 @@ static void test_wrapped_names(void **state)
             box_add(box, cases[i].beside[k], TDM_TENSOR_I64, 0, NULL);
         box_write(box, at("wrapped.safetensors"));
         box_free(box);
-        OK(import_to(at("wrapped.safetensors"), "back"));
+        CHECK_OK(import_to(at("wrapped.safetensors"), "back"));
         assert_same_checkpoint("tiny", "back");
     }
 }
@@ -266,7 +260,7 @@ static void test_huggingface_spellings(void **state)
 {
     (void)state;
     checkpoint_make("", "tiny");
-    OK(export_to("tiny", "huggingface", "f32", "hf"));
+    CHECK_OK(export_to("tiny", "huggingface", "f32", "hf"));
     tensor_box *box = box_read(at("hf/model.safetensors"));
     box_rename(box, "vision_model.pre_layrnorm.weight", "vision_model.pre_layernorm.weight");
     box_rename(box, "vision_model.pre_layrnorm.bias", "vision_model.pre_layernorm.bias");
@@ -275,7 +269,7 @@ static void test_huggingface_spellings(void **state)
     rename_all(box, "clip.", "");
     box_write(box, at("spelled.safetensors"));
     box_free(box);
-    OK(import_to(at("spelled.safetensors"), "back"));
+    CHECK_OK(import_to(at("spelled.safetensors"), "back"));
     assert_same_checkpoint("tiny", "back");
 }
 
@@ -285,7 +279,7 @@ static void test_huggingface_config(void **state)
     (void)state;
     weights w;
     checkpoint_make("model.image.heads=2 model.text.heads=8 model.activation=gelu", "tiny");
-    OK(export_to("tiny", "huggingface", "f32", "hf"));
+    CHECK_OK(export_to("tiny", "huggingface", "f32", "hf"));
     static const char config[] =
         "{\"model_type\": \"clip\", \"projection_dim\": 24, \"text_config\": {\"hidden_size\": 64,"
         "\"intermediate_size\": 256, \"num_hidden_layers\": 3, \"vocab_size\": 518, \"hidden_act\": "
@@ -294,12 +288,12 @@ static void test_huggingface_config(void **state)
         "\"gelu\"},"
         "\"vision_config\": {\"hidden_size\": 64, \"intermediate_size\": 256, \"num_hidden_layers\": 2,"
         "\"num_attention_heads\": 2, \"image_size\": 32, \"patch_size\": 8, \"hidden_act\": \"gelu\"}}";
-    OK(tdm_write_file_atomic(at("hf/config.json"), config, sizeof config - 1));
-    OK(import_to(at("hf"), "back"));
+    CHECK_OK(tdm_write_file_atomic(at("hf/config.json"), config, sizeof config - 1));
+    CHECK_OK(import_to(at("hf"), "back"));
     checkpoint_load("back", &w);
-    assert_int_equal(w.config.model.text.heads, 8); /* Transformers' default */
-    assert_int_equal(w.config.model.image.heads, 2);
-    assert_string_equal(w.config.model.activation, "gelu");
+    CHECK_EQ(w.config.model.text.heads, 8); /* Transformers' default */
+    CHECK_EQ(w.config.model.image.heads, 2);
+    CHECK_STR_EQ(w.config.model.activation, "gelu");
     weights_free(&w);
 
     static const struct {
@@ -318,10 +312,10 @@ static void test_huggingface_config(void **state)
         {"{\"vision_cfg\": {}, \"text_cfg\": {\"pool_type\": \"last\"}}", "text_cfg.pool_type"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        OK(tdm_write_file_atomic(at("hf/config.json"), bad[i].text, strlen(bad[i].text)));
+        CHECK_OK(tdm_write_file_atomic(at("hf/config.json"), bad[i].text, strlen(bad[i].text)));
         const tdm_status status = import_to(at("hf"), "back");
-        assert_true(status == TDM_E_CONFIG || status == TDM_E_FORMAT);
-        if (!strstr(tdm_error_last()->message, bad[i].message)) fail_msg("%s", tdm_error_last()->message);
+        CHECK_TRUE(status == TDM_E_CONFIG || status == TDM_E_FORMAT);
+        CHECK_MESSAGE(bad[i].message);
     }
 }
 
@@ -347,20 +341,20 @@ static void test_architectures(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         weights w;
         checkpoint_make(cases[i].settings, "shaped");
-        OK(export_to("shaped", i % 2 ? "huggingface" : "open_clip", "f32", "export"));
-        OK(tdm_remove_tree(at("alone.safetensors")));
-        assert_int_equal(rename(at("export/model.safetensors"), at("alone.safetensors")), 0);
-        OK(import_to(at("alone.safetensors"), "back"));
+        CHECK_OK(export_to("shaped", i % 2 ? "huggingface" : "open_clip", "f32", "export"));
+        CHECK_OK(tdm_remove_tree(at("alone.safetensors")));
+        CHECK_EQ(rename(at("export/model.safetensors"), at("alone.safetensors")), 0);
+        CHECK_OK(import_to(at("alone.safetensors"), "back"));
         assert_same_checkpoint("shaped", "back");
         checkpoint_load("back", &w);
-        assert_int_equal(w.config.model.image.height_px, 224);
-        assert_int_equal(w.config.model.image.patch_px, cases[i].patch);
-        assert_int_equal(w.config.model.image.layers, cases[i].layers);
-        assert_int_equal(w.config.model.image.width, cases[i].width);
-        assert_int_equal(w.config.model.image.heads, cases[i].heads);
-        assert_string_equal(w.config.model.name, "alone");
+        CHECK_EQ(w.config.model.image.height_px, 224);
+        CHECK_EQ(w.config.model.image.patch_px, cases[i].patch);
+        CHECK_EQ(w.config.model.image.layers, cases[i].layers);
+        CHECK_EQ(w.config.model.image.width, cases[i].width);
+        CHECK_EQ(w.config.model.image.heads, cases[i].heads);
+        CHECK_STR_EQ(w.config.model.name, "alone");
         weights_free(&w);
-        OK(tdm_remove_tree(at("export")));
+        CHECK_OK(tdm_remove_tree(at("export")));
     }
 }
 
@@ -370,38 +364,38 @@ static void test_unknown_architectures(void **state)
     (void)state;
     weights w;
     checkpoint_make("model.image.width=96 model.image.heads=3", "odd");
-    OK(export_to("odd", "open_clip", "f32", "folder"));
-    OK(tdm_remove_tree(at("folder/open_clip_config.json")));
-    REFUSED(import_to(at("folder"), "back"), TDM_E_CONFIG,
-            "model.image.heads: 96 columns are no multiple of 64");
-    OK(tdm_remove_tree(at("folder")));
+    CHECK_OK(export_to("odd", "open_clip", "f32", "folder"));
+    CHECK_OK(tdm_remove_tree(at("folder/open_clip_config.json")));
+    CHECK_FAILS(import_to(at("folder"), "back"), TDM_E_CONFIG,
+                "model.image.heads: 96 columns are no multiple of 64");
+    CHECK_OK(tdm_remove_tree(at("folder")));
 
     checkpoint_make("model.image.height_px=48 model.image.width_px=16", "oblong");
-    OK(export_to("oblong", "open_clip", "f32", "folder"));
-    OK(import_to(at("folder"), "back"));
+    CHECK_OK(export_to("oblong", "open_clip", "f32", "folder"));
+    CHECK_OK(import_to(at("folder"), "back"));
     assert_same_checkpoint("oblong", "back");
-    OK(tdm_remove_tree(at("folder/open_clip_config.json")));
-    REFUSED(import_to(at("folder"), "back"), TDM_E_CONFIG, "patches make no square");
+    CHECK_OK(tdm_remove_tree(at("folder/open_clip_config.json")));
+    CHECK_FAILS(import_to(at("folder"), "back"), TDM_E_CONFIG, "patches make no square");
     tdm_import_options options = import_defaults;
     options.from = at("folder");
     options.out = at("back");
     options.force = true;
     options.height_px = 48;
     options.width_px = 16;
-    OK(tdm_import(&options));
+    CHECK_OK(tdm_import(&options));
     assert_same_checkpoint("oblong", "back");
     options.height_px = options.width_px = 32;
-    REFUSED(tdm_import(&options), TDM_E_SHAPE, "has 12 patches, which make no square");
-    OK(tdm_remove_tree(at("folder")));
+    CHECK_FAILS(tdm_import(&options), TDM_E_SHAPE, "has 12 patches, which make no square");
+    CHECK_OK(tdm_remove_tree(at("folder")));
 
     /* as many patches as a square, but a configuration says otherwise */
     checkpoint_make("model.image.height_px=64 model.image.width_px=16", "oblong");
-    OK(export_to("oblong", "open_clip", "f32", "folder"));
-    OK(import_to(at("folder"), "back"));
+    CHECK_OK(export_to("oblong", "open_clip", "f32", "folder"));
+    CHECK_OK(import_to(at("folder"), "back"));
     checkpoint_load("back", &w);
-    assert_int_equal(w.config.model.image.height_px, 64);
+    CHECK_EQ(w.config.model.image.height_px, 64);
     weights_free(&w);
-    OK(tdm_remove_tree(at("folder")));
+    CHECK_OK(tdm_remove_tree(at("folder")));
 }
 
 /* ---- Another size ---- */
@@ -409,7 +403,7 @@ static void test_unknown_architectures(void **state)
 static const tdm_param *row_of(const weights *w, const char *name)
 {
     const tdm_param *row = tdm_params_find(&w->params, name);
-    assert_non_null(row);
+    CHECK_NOT_NULL(row);
     return row;
 }
 
@@ -418,7 +412,7 @@ static void test_other_sizes(void **state)
     (void)state;
     weights old, new;
     checkpoint_make("", "tiny");
-    OK(export_to("tiny", "huggingface", "f32", "hf"));
+    CHECK_OK(export_to("tiny", "huggingface", "f32", "hf"));
     checkpoint_load("tiny", &old);
     tdm_import_options options = import_defaults;
     options.from = at("hf");
@@ -428,19 +422,19 @@ static void test_other_sizes(void **state)
     options.width_px = 24;
     options.context_length = 21;
     options.resize = "tbps_clip";
-    OK(tdm_import(&options));
+    CHECK_OK(tdm_import(&options));
     checkpoint_load("back", &new);
     float image[(1 + 8 * 3) * 64], text[21 * 64];
     const float *from = old.params.weight + row_of(&old, "visual.positional_embedding")->offset;
-    OK(tdm_resize_image_positions("tbps_clip", 4, 4, 8, 3, 64, from, image));
+    CHECK_OK(tdm_resize_image_positions("tbps_clip", 4, 4, 8, 3, 64, from, image));
     from = old.params.weight + row_of(&old, "positional_embedding")->offset;
-    OK(tdm_resize_text_positions("tbps_clip", 16, 21, 64, from, text));
-    assert_memory_equal(new.params.weight + row_of(&new, "visual.positional_embedding")->offset, image,
-                        sizeof image);
-    assert_memory_equal(new.params.weight + row_of(&new, "positional_embedding")->offset, text, sizeof text);
+    CHECK_OK(tdm_resize_text_positions("tbps_clip", 16, 21, 64, from, text));
+    CHECK_MEM_EQ(new.params.weight + row_of(&new, "visual.positional_embedding")->offset, image,
+                 sizeof image);
+    CHECK_MEM_EQ(new.params.weight + row_of(&new, "positional_embedding")->offset, text, sizeof text);
     const int64_t last = row_of(&new, "text_projection")->offset,
                   before = row_of(&old, "text_projection")->offset;
-    assert_memory_equal(new.params.weight + last, old.params.weight + before, 64 * 24 * sizeof(float));
+    CHECK_MEM_EQ(new.params.weight + last, old.params.weight + before, 64 * 24 * sizeof(float));
     weights_free(&old);
     weights_free(&new);
 }
@@ -455,7 +449,7 @@ static void test_differences(void **state)
         "64; layers = 2; "
         "heads = 1; }; text: { context_length = 16; vocab_size = 518; width = 64; layers = 2; heads = 1; };";
     checkpoint_make("", "tiny");
-    OK(export_to("tiny", "open_clip", "f32", "plain"));
+    CHECK_OK(export_to("tiny", "open_clip", "f32", "plain"));
     tensor_box *box = box_read(at("plain/model.safetensors"));
     box_remove(box, "ln_final.bias");
     box_remove(box, "visual.transformer.resblocks.1.attn.out_proj.weight");
@@ -464,33 +458,32 @@ static void test_differences(void **state)
     box->tensor[box_find(box, "visual.proj")].shape[0] = 24;
     box->tensor[box_find(box, "visual.proj")].shape[1] = 64;
     box_write(box, at("bad.safetensors"));
-    REFUSED(import_to(at("bad.safetensors"), "back"), TDM_E_SHAPE,
-            "2 missing (visual.transformer.resblocks.1.attn.out_proj.weight, ln_final.bias), 1 extra "
-            "(logit_bias), "
-            "2 of another shape or type (visual.ln_post.bias is I64 [64], expected floating-point [64], "
-            "visual.proj is F32 [24, 64], expected [64, 24])");
+    CHECK_FAILS(import_to(at("bad.safetensors"), "back"), TDM_E_SHAPE,
+                "2 missing (visual.transformer.resblocks.1.attn.out_proj.weight, ln_final.bias), 1 extra "
+                "(logit_bias), "
+                "2 of another shape or type (visual.ln_post.bias is I64 [64], expected floating-point [64], "
+                "visual.proj is F32 [24, 64], expected [64, 24])");
     box_free(box);
-    assert_false(tdm_path_exists(at("back2/model.h5")));
+    CHECK_FALSE(tdm_path_exists(at("back2/model.h5")));
 
-    OK(tdm_write_file_atomic(at("other.cfg"), definition, sizeof definition - 1));
+    CHECK_OK(tdm_write_file_atomic(at("other.cfg"), definition, sizeof definition - 1));
     tdm_import_options options = import_defaults;
     options.from = at("plain");
     options.out = at("back2");
     options.model = at("other.cfg");
-    REFUSED(tdm_import(&options), TDM_E_SHAPE, "12 extra (transformer.resblocks.2.ln_1.weight");
-    assert_non_null(strstr(tdm_error_last()->message,
-                           "visual.conv1.weight is F32 [64, 3, 8, 8], expected [64, 3, 16, 16]"));
+    CHECK_FAILS(tdm_import(&options), TDM_E_SHAPE, "12 extra (transformer.resblocks.2.ln_1.weight");
+    CHECK_MESSAGE("visual.conv1.weight is F32 [64, 3, 8, 8], expected [64, 3, 16, 16]");
     options.ignore.count = 1;
     options.ignore.item = (const char *[]){"transformer.resblocks.2."};
-    REFUSED(tdm_import(&options), TDM_E_SHAPE, "model's: 1 of another shape");
-    assert_false(tdm_path_exists(at("back2/model.h5")));
+    CHECK_FAILS(tdm_import(&options), TDM_E_SHAPE, "model's: 1 of another shape");
+    CHECK_FALSE(tdm_path_exists(at("back2/model.h5")));
 }
 
 static void test_huggingface_differences(void **state)
 {
     (void)state;
     checkpoint_make("", "tiny");
-    OK(export_to("tiny", "huggingface", "f32", "hf"));
+    CHECK_OK(export_to("tiny", "huggingface", "f32", "hf"));
     tensor_box *box = box_read(at("hf/model.safetensors"));
     box_remove(box, "text_model.encoder.layers.0.self_attn.k_proj.bias");
     box_remove(box, "text_projection.weight");
@@ -499,11 +492,10 @@ static void test_huggingface_differences(void **state)
     box_add(box, "vision_model.encoder.layers.1.self_attn.v_proj.weight", TDM_TENSOR_F32, 2,
             (int64_t[]){32, 64});
     box_write(box, at("hf/model.safetensors"));
-    REFUSED(import_to(at("hf"), "back"), TDM_E_SHAPE,
-            "1 missing (text_model.encoder.layers.0.self_attn.k_proj.bias)");
-    assert_non_null(strstr(tdm_error_last()->message,
-                           "text_projection.weight is F32 [24, 65], expected [64, 24] transposed"));
-    assert_non_null(strstr(tdm_error_last()->message, "expected [192, 64] in three parts"));
+    CHECK_FAILS(import_to(at("hf"), "back"), TDM_E_SHAPE,
+                "1 missing (text_model.encoder.layers.0.self_attn.k_proj.bias)");
+    CHECK_MESSAGE("text_projection.weight is F32 [24, 65], expected [64, 24] transposed");
+    CHECK_MESSAGE("expected [192, 64] in three parts");
     box_free(box);
 }
 
@@ -512,7 +504,7 @@ static void test_many_differences(void **state)
 {
     (void)state;
     checkpoint_make("model.image.layers=12", "deep");
-    OK(export_to("deep", "open_clip", "f32", "plain"));
+    CHECK_OK(export_to("deep", "open_clip", "f32", "plain"));
     tensor_box *box = box_read(at("plain/model.safetensors"));
     for (int layer = 1; layer < 12; layer++) {
         static const char *const names[] = {"ln_2.weight", "ln_2.bias", "mlp.c_fc.bias", "mlp.c_proj.bias"};
@@ -524,9 +516,9 @@ static void test_many_differences(void **state)
     }
     box_write(box, at("plain/model.safetensors"));
     box_free(box);
-    REFUSED(import_to(at("plain"), "back"), TDM_E_SHAPE,
-            "44 missing (visual.transformer.resblocks.1.ln_2.weight, ");
-    assert_true(strlen(tdm_error_last()->message) < 900);
+    CHECK_FAILS(import_to(at("plain"), "back"), TDM_E_SHAPE,
+                "44 missing (visual.transformer.resblocks.1.ln_2.weight, ");
+    CHECK_LT(strlen(tdm_error_last()->message), 900);
 }
 
 static void test_refusals(void **state)
@@ -534,38 +526,39 @@ static void test_refusals(void **state)
     (void)state;
     weights w;
     checkpoint_make("", "tiny");
-    OK(export_to("tiny", "open_clip", "f32", "plain"));
+    CHECK_OK(export_to("tiny", "open_clip", "f32", "plain"));
     tensor_box *box = box_read(at("plain/model.safetensors"));
     box->data[box_find(box, "visual.proj")][5] = NAN;
     box_write(box, at("nan.safetensors"));
-    REFUSED(import_to(at("nan.safetensors"), "none"), TDM_E_NUMERIC, "visual.proj holds NaN at element 5");
+    CHECK_FAILS(import_to(at("nan.safetensors"), "none"), TDM_E_NUMERIC,
+                "visual.proj holds NaN at element 5");
     for (int64_t i = 0; i < box->count; i++) box->name[i][0] = 'X';
     box_write(box, at("names.safetensors"));
-    REFUSED(import_to(at("names.safetensors"), "none"), TDM_E_FORMAT,
-            "holds no CLIP model under the names of");
+    CHECK_FAILS(import_to(at("names.safetensors"), "none"), TDM_E_FORMAT,
+                "holds no CLIP model under the names of");
     box_free(box);
-    REFUSED(import_to(at("absent"), "none"), TDM_E_IO, "absent");
-    assert_false(tdm_path_exists(at("none/model.h5")));
+    CHECK_FAILS(import_to(at("absent"), "none"), TDM_E_IO, "absent");
+    CHECK_FALSE(tdm_path_exists(at("none/model.h5")));
 
     tdm_import_options options = import_defaults;
     options.from = at("plain");
     options.out = at("tiny");
-    REFUSED(tdm_import(&options), TDM_E_USAGE, "tiny/model.h5: is there already");
+    CHECK_FAILS(tdm_import(&options), TDM_E_USAGE, "tiny/model.h5: is there already");
 
     tdm_export_options out = export_defaults;
     out.model = at("tiny");
     out.to = at("plain");
-    REFUSED(tdm_export(&out), TDM_E_USAGE, "is there already");
+    CHECK_FAILS(tdm_export(&out), TDM_E_USAGE, "is there already");
     out.naming = "tbps_clip";
-    REFUSED(tdm_export(&out), TDM_E_USAGE, "no naming \"tbps_clip\" to write");
+    CHECK_FAILS(tdm_export(&out), TDM_E_USAGE, "no naming \"tbps_clip\" to write");
     checkpoint_make("model.image.height_px=48 model.image.width_px=16", "oblong");
-    REFUSED(export_to("oblong", "huggingface", "f32", "nowhere"), TDM_E_CONFIG, "square ones only");
+    CHECK_FAILS(export_to("oblong", "huggingface", "f32", "nowhere"), TDM_E_CONFIG, "square ones only");
     weights_create("", &w);
     w.params.weight[row_of(&w, "visual.proj")->offset] = 1e5f;
     checkpoint_write(&w, "large");
     weights_free(&w);
-    REFUSED(export_to("large", "open_clip", "f16", "nowhere"), TDM_E_NUMERIC, "visual.proj holds 100000");
-    assert_false(tdm_path_exists(at("nowhere/model.safetensors")));
+    CHECK_FAILS(export_to("large", "open_clip", "f16", "nowhere"), TDM_E_NUMERIC, "visual.proj holds 100000");
+    CHECK_FALSE(tdm_path_exists(at("nowhere/model.safetensors")));
 }
 
 int main(void)

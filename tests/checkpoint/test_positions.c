@@ -1,11 +1,5 @@
 /* Resized position embeddings against torch.nn.functional.interpolate. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/convert.h"
 
 #include "golden/positions_golden.h"
@@ -21,7 +15,7 @@ static const double tolerance = 1e-6;
 static float *golden_source(int64_t rows)
 {
     float *value = NULL;
-    assert_int_equal(TDM_ALLOC(rows * WIDTH, &value), TDM_OK);
+    CHECK_OK(TDM_ALLOC(rows * WIDTH, &value));
     for (int64_t i = 0; i < rows * WIDTH; i++)
         value[i] = (float)((i * i * 31 + i * 17) % 257) / 256.0f - 0.5f;
     return value;
@@ -42,11 +36,10 @@ static void test_images(void **state)
         const struct golden_image *g = &GOLDEN_IMAGE[i];
         const int64_t rows = 1 + g->to_h * g->to_w;
         float *from = golden_source(1 + g->from_h * g->from_w), *to = golden_source(rows);
-        assert_int_equal(
-            tdm_resize_image_positions(g->method, g->from_h, g->from_w, g->to_h, g->to_w, WIDTH, from, to),
-            TDM_OK);
+        CHECK_OK(
+            tdm_resize_image_positions(g->method, g->from_h, g->from_w, g->to_h, g->to_w, WIDTH, from, to));
         assert_close(g->method, to, g->value, rows * WIDTH);
-        assert_memory_equal(to, from, WIDTH * sizeof *to);
+        CHECK_MEM_EQ(to, from, WIDTH * sizeof *to);
         tdm_free(from);
         tdm_free(to);
     }
@@ -58,7 +51,7 @@ static void test_texts(void **state)
     for (size_t i = 0; i < sizeof GOLDEN_TEXT / sizeof GOLDEN_TEXT[0]; i++) {
         const struct golden_text *g = &GOLDEN_TEXT[i];
         float *from = golden_source(g->from), *to = golden_source(g->to);
-        assert_int_equal(tdm_resize_text_positions(g->method, g->from, g->to, WIDTH, from, to), TDM_OK);
+        CHECK_OK(tdm_resize_text_positions(g->method, g->from, g->to, WIDTH, from, to));
         assert_close(g->method, to, g->value, g->to * WIDTH);
         tdm_free(from);
         tdm_free(to);
@@ -73,9 +66,9 @@ static void test_identity(void **state)
     for (size_t i = 0; i < 3; i++) {
         float *from = golden_source(1 + 24 * 8), *to = golden_source(1 + 24 * 8);
         memset(to, 0, (1 + 24 * 8) * WIDTH * sizeof *to);
-        assert_int_equal(tdm_resize_image_positions(methods[i], 24, 8, 24, 8, WIDTH, from, to), TDM_OK);
+        CHECK_OK(tdm_resize_image_positions(methods[i], 24, 8, 24, 8, WIDTH, from, to));
         assert_close(methods[i], to, from, (1 + 24 * 8) * WIDTH);
-        assert_int_equal(tdm_resize_text_positions(methods[i], 77, 77, WIDTH, from, to), TDM_OK);
+        CHECK_OK(tdm_resize_text_positions(methods[i], 77, 77, WIDTH, from, to));
         assert_close(methods[i], to, from, 77 * WIDTH);
         tdm_free(from);
         tdm_free(to);
@@ -86,10 +79,10 @@ static void test_refusals(void **state)
 {
     (void)state;
     float value[64] = {0};
-    assert_int_equal(tdm_resize_image_positions("bicubic", 1, 1, 1, 1, WIDTH, value, value), TDM_E_USAGE);
-    assert_non_null(strstr(tdm_error_last()->message, "no resize method \"bicubic\""));
-    assert_int_equal(tdm_resize_image_positions("open_clip", 0, 1, 1, 1, WIDTH, value, value), TDM_E_SHAPE);
-    assert_int_equal(tdm_resize_text_positions("tbps_clip", 2, 5, WIDTH, value, value), TDM_E_SHAPE);
+    CHECK_FAILS(tdm_resize_image_positions("bicubic", 1, 1, 1, 1, WIDTH, value, value), TDM_E_USAGE,
+                "no resize method \"bicubic\"");
+    CHECK_FAILS(tdm_resize_image_positions("open_clip", 0, 1, 1, 1, WIDTH, value, value), TDM_E_SHAPE, "");
+    CHECK_FAILS(tdm_resize_text_positions("tbps_clip", 2, 5, WIDTH, value, value), TDM_E_SHAPE, "");
 }
 
 int main(void)

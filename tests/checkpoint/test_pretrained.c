@@ -1,17 +1,11 @@
 /* Training that starts from a checkpoint of another image size, context length or set of heads. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "convert_case.h"
 
 static const float *value_of(const weights *w, const char *name)
 {
     const tdm_param *row = tdm_params_find(&w->params, name);
-    assert_non_null(row);
+    CHECK_NOT_NULL(row);
     return w->params.weight + row->offset;
 }
 
@@ -23,8 +17,8 @@ static void test_same_model(void **state)
     checkpoint_load("tiny", &old);
     weights_create("", &new);
     memset(new.params.weight, 0, sizeof(float) * (size_t) new.params.total);
-    OK(tdm_pretrained_read(at("tiny"), &new.config, &new.params));
-    assert_memory_equal(old.params.weight, new.params.weight, sizeof(float) * (size_t)old.params.total);
+    CHECK_OK(tdm_pretrained_read(at("tiny"), &new.config, &new.params));
+    CHECK_MEM_EQ(old.params.weight, new.params.weight, sizeof(float) * (size_t)old.params.total);
     weights_free(&old);
     weights_free(&new);
 }
@@ -36,15 +30,14 @@ static void test_other_size(void **state)
     checkpoint_make("model.image.height_px=64 model.image.width_px=16", "oblong");
     checkpoint_load("oblong", &old);
     weights_create("model.text.context_length=9", &new); /* 4 x 4 patches: as many as 8 x 2 */
-    OK(tdm_pretrained_read(at("oblong"), &new.config, &new.params));
+    CHECK_OK(tdm_pretrained_read(at("oblong"), &new.config, &new.params));
     float image[17 * 64], text[9 * 64];
-    OK(tdm_resize_image_positions("open_clip", 8, 2, 4, 4, 64, value_of(&old, "visual.positional_embedding"),
-                                  image));
-    OK(tdm_resize_text_positions("open_clip", 16, 9, 64, value_of(&old, "positional_embedding"), text));
-    assert_memory_equal(value_of(&new, "visual.positional_embedding"), image, sizeof image);
-    assert_memory_equal(value_of(&new, "positional_embedding"), text, sizeof text);
-    assert_memory_equal(value_of(&new, "visual.proj"), value_of(&old, "visual.proj"),
-                        64 * 24 * sizeof(float));
+    CHECK_OK(tdm_resize_image_positions("open_clip", 8, 2, 4, 4, 64,
+                                        value_of(&old, "visual.positional_embedding"), image));
+    CHECK_OK(tdm_resize_text_positions("open_clip", 16, 9, 64, value_of(&old, "positional_embedding"), text));
+    CHECK_MEM_EQ(value_of(&new, "visual.positional_embedding"), image, sizeof image);
+    CHECK_MEM_EQ(value_of(&new, "positional_embedding"), text, sizeof text);
+    CHECK_MEM_EQ(value_of(&new, "visual.proj"), value_of(&old, "visual.proj"), 64 * 24 * sizeof(float));
     weights_free(&old);
     weights_free(&new);
 }
@@ -56,13 +49,13 @@ static void test_configuration(void **state)
     tdm_config config = {0};
     checkpoint_make("model.activation=gelu model.tokenizer=/gone model.pretrained=/gone train.batch=7",
                     "tiny");
-    OK(tdm_config_init(&config));
-    OK(tdm_pretrained_config(at("tiny"), &config));
-    assert_string_equal(config.model.activation, "gelu");
-    assert_string_equal(config.model.tokenizer, "");
-    assert_string_equal(config.model.pretrained, "");
-    assert_int_equal(config.model.image.width, 64);
-    assert_int_equal(config.train.batch, 256); /* not of the model */
+    CHECK_OK(tdm_config_init(&config));
+    CHECK_OK(tdm_pretrained_config(at("tiny"), &config));
+    CHECK_STR_EQ(config.model.activation, "gelu");
+    CHECK_STR_EQ(config.model.tokenizer, "");
+    CHECK_STR_EQ(config.model.pretrained, "");
+    CHECK_EQ(config.model.image.width, 64);
+    CHECK_EQ(config.train.batch, 256); /* not of the model */
     tdm_config_destroy(&config);
 }
 
@@ -75,24 +68,24 @@ static void test_heads(void **state)
     tdm_params with = {0};
     for (int64_t i = 0; i < old.params.count; i++) {
         const tdm_param *row = &old.params.row[i];
-        OK(tdm_params_add(&with, row->name, row->ndim, row->shape, TDM_INIT_ZERO, 0, false, NULL));
+        CHECK_OK(tdm_params_add(&with, row->name, row->ndim, row->shape, TDM_INIT_ZERO, 0, false, NULL));
     }
-    OK(tdm_params_add(&with, "head.weight", 1, (int64_t[]){5}, TDM_INIT_ONE, 0, false, NULL));
-    OK(tdm_params_allocate(&with, false));
+    CHECK_OK(tdm_params_add(&with, "head.weight", 1, (int64_t[]){5}, TDM_INIT_ONE, 0, false, NULL));
+    CHECK_OK(tdm_params_allocate(&with, false));
     tdm_params_init(&with, 1);
 
     checkpoint_make("", "tiny");
-    OK(tdm_pretrained_read(at("tiny"), &old.config, &with));
+    CHECK_OK(tdm_pretrained_read(at("tiny"), &old.config, &with));
     const tdm_param *head = tdm_params_find(&with, "head.weight");
-    for (int i = 0; i < 5; i++) assert_true(with.weight[head->offset + i] == 1.0f);
+    for (int i = 0; i < 5; i++) CHECK_EQ(with.weight[head->offset + i], 1.0f);
     const tdm_param *row = tdm_params_find(&with, "visual.proj");
-    assert_memory_equal(with.weight + row->offset, value_of(&old, "visual.proj"), sizeof(float) * 64 * 24);
+    CHECK_MEM_EQ(with.weight + row->offset, value_of(&old, "visual.proj"), sizeof(float) * 64 * 24);
 
-    OK(tdm_checkpoint_write_model(at("headed"), &old.config, &with, NULL, 0));
+    CHECK_OK(tdm_checkpoint_write_model(at("headed"), &old.config, &with, NULL, 0));
     weights_create("", &new);
     memset(new.params.weight, 0, sizeof(float) * (size_t) new.params.total);
-    OK(tdm_pretrained_read(at("headed"), &new.config, &new.params));
-    assert_memory_equal(new.params.weight, old.params.weight, sizeof(float) * (size_t)old.params.total);
+    CHECK_OK(tdm_pretrained_read(at("headed"), &new.config, &new.params));
+    CHECK_MEM_EQ(new.params.weight, old.params.weight, sizeof(float) * (size_t)old.params.total);
     tdm_params_destroy(&with);
     weights_free(&old);
     weights_free(&new);
@@ -114,7 +107,7 @@ static void test_refusals(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         weights w;
         weights_create(cases[i].settings, &w);
-        REFUSED(tdm_pretrained_read(at("tiny"), &w.config, &w.params), TDM_E_SHAPE, cases[i].message);
+        CHECK_FAILS(tdm_pretrained_read(at("tiny"), &w.config, &w.params), TDM_E_SHAPE, cases[i].message);
         weights_free(&w);
     }
 }

@@ -1,11 +1,5 @@
 /* The readers of raw data sets: what they list, and what they refuse. No image is decoded here. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "data/toy.h"
 #include "tandem/pack.h"
 
@@ -36,7 +30,7 @@ static const char *at(const char *name)
     static char path[8][512];
     static int next;
     char *out = path[next++ % 8];
-    assert_ok(tdm_path_join(out, sizeof(path[0]), dir, name));
+    CHECK_OK(tdm_path_join(out, sizeof(path[0]), dir, name));
     return out;
 }
 
@@ -45,12 +39,12 @@ static void put_bytes(const char *name, const void *data, size_t bytes)
     char folder[512];
     snprintf(folder, sizeof(folder), "%s", at(name));
     *strrchr(folder, '/') = '\0';
-    assert_ok(tdm_make_dirs(folder));
+    CHECK_OK(tdm_make_dirs(folder));
     FILE *file =
         fopen(at(name), "wb"); /* not tdm_write_file_atomic: its fsyncs would take most of the test's time */
-    assert_non_null(file);
-    assert_int_equal(fwrite(data, 1, bytes, file), bytes);
-    assert_int_equal(fclose(file), 0);
+    CHECK_NOT_NULL(file);
+    CHECK_EQ(fwrite(data, 1, bytes, file), bytes);
+    CHECK_EQ(fclose(file), 0);
 }
 
 static void put(const char *name, const char *text)
@@ -77,15 +71,15 @@ static tdm_status list_again(const char *format, const char *source)
 /* Item i is called `name` and has these captions (NULL ends them). */
 static void expect(int64_t i, const char *name, const char *const *caption)
 {
-    assert_true(i < list.count);
+    CHECK_LT(i, list.count);
     const tdm_pack_item *item = &list.item[i];
-    assert_string_equal(item->name, name);
+    CHECK_STR_EQ(item->name, name);
     int64_t k = 0;
     for (; caption[k]; k++) {
-        assert_true(k < item->caption_n);
-        assert_string_equal(item->caption[k], caption[k]);
+        CHECK_LT(k, item->caption_n);
+        CHECK_STR_EQ(item->caption[k], caption[k]);
     }
-    assert_int_equal(item->caption_n, k);
+    CHECK_EQ(item->caption_n, k);
 }
 #define EXPECT(i, name, ...)       expect((i), (name), (const char *const[]){__VA_ARGS__, NULL})
 #define EXPECT_NO_CAPTION(i, name) expect((i), (name), (const char *const[]){NULL})
@@ -101,16 +95,16 @@ static void csv_commas_and_quotes(void **state)
                        "\n"
                        "3, padded ,/absolute/3.png\n"
                        "4,a second caption,img/1.png"); /* no newline at the end */
-    assert_ok(list_again("csv", at("a/pairs.csv")));
-    assert_int_equal(list.count, 3);
+    CHECK_OK(list_again("csv", at("a/pairs.csv")));
+    CHECK_EQ(list.count, 3);
     EXPECT(0, "img/1.png", "a cat, \"sleeping\"", "a second caption");
     EXPECT(1, "img/2.png", "two\nlines");
     EXPECT(2, "/absolute/3.png", "padded");
-    assert_string_equal(list.item[0].path, at("a/img/1.png"));
-    assert_string_equal(list.item[2].path, "/absolute/3.png");
-    assert_int_equal(list.item[0].bytes, -1);
-    assert_int_equal(list.item[0].identity, -1);
-    assert_string_equal(list.item[0].split, "");
+    CHECK_STR_EQ(list.item[0].path, at("a/img/1.png"));
+    CHECK_STR_EQ(list.item[2].path, "/absolute/3.png");
+    CHECK_EQ(list.item[0].bytes, -1);
+    CHECK_EQ(list.item[0].identity, -1);
+    CHECK_STR_EQ(list.item[0].split, "");
 }
 
 static void csv_tabs_byte_order_mark_and_windows_lines(void **state)
@@ -118,8 +112,8 @@ static void csv_tabs_byte_order_mark_and_windows_lines(void **state)
     (void)state;
     put("pairs.tsv", "\xef\xbb\xbf"
                      "filepath\ttitle\r\nb.png\ta, with a comma\r\nc.png\t\xc3\xa9t\xc3\xa9\r\nd.png\t\r\n");
-    assert_ok(list_again("csv", at("pairs.tsv")));
-    assert_int_equal(list.count, 3);
+    CHECK_OK(list_again("csv", at("pairs.tsv")));
+    CHECK_EQ(list.count, 3);
     EXPECT(0, "b.png", "a, with a comma");
     EXPECT(1, "c.png", "\xc3\xa9t\xc3\xa9");
     EXPECT(2, "d.png", ""); /* kept, for the packer to report */
@@ -130,9 +124,9 @@ static void csv_same_name_in_two_folders(void **state)
     (void)state;
     put("a/x.csv", "filepath,title\n1.png,of a\n");
     put("b/x.csv", "filepath,title\n1.png,of b\n");
-    assert_ok(list_again("csv", at("a/x.csv")));
-    assert_ok(format_named("csv")->list(at("b/x.csv"), &list));
-    assert_int_equal(list.count, 2);
+    CHECK_OK(list_again("csv", at("a/x.csv")));
+    CHECK_OK(format_named("csv")->list(at("b/x.csv"), &list));
+    CHECK_EQ(list.count, 2);
     EXPECT(0, "1.png", "of a");
     EXPECT(1, "1.png", "of b");
 }
@@ -141,12 +135,12 @@ static void csv_many_rows_of_few_images(void **state)
 {
     (void)state;
     tdm_text text = {0};
-    assert_ok(tdm_text_printf(&text, "filepath,title\n"));
-    for (int i = 0; i < 9000; i++) assert_ok(tdm_text_printf(&text, "%d.png,caption %d\n", i % 3000, i));
+    CHECK_OK(tdm_text_printf(&text, "filepath,title\n"));
+    for (int i = 0; i < 9000; i++) CHECK_OK(tdm_text_printf(&text, "%d.png,caption %d\n", i % 3000, i));
     put_bytes("x.csv", text.data, text.length);
     tdm_text_free(&text);
-    assert_ok(list_again("csv", at("x.csv")));
-    assert_int_equal(list.count, 3000);
+    CHECK_OK(list_again("csv", at("x.csv")));
+    CHECK_EQ(list.count, 3000);
     EXPECT(2999, "2999.png", "caption 2999", "caption 5999", "caption 8999");
 }
 
@@ -169,22 +163,26 @@ static void csv_refusals(void **state)
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         put("wrong.csv", wrong[i].text);
-        assert_fails(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "wrong.csv", wrong[i].says);
+        CHECK_FAILS(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "wrong.csv");
+        CHECK_MESSAGE(wrong[i].says);
     }
-    assert_fails(list_again("csv", at("absent.csv")), TDM_E_IO, "absent.csv", "");
+    CHECK_FAILS(list_again("csv", at("absent.csv")), TDM_E_IO, "absent.csv");
 
     put_bytes("wrong.csv", "f\0i\0l\0e\0", 8); /* UTF-16 */
-    assert_fails(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "wrong.csv", "UTF-16");
+    CHECK_FAILS(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "wrong.csv");
+    CHECK_MESSAGE("UTF-16");
 
     tdm_text text = {0};
-    for (int i = 0; i < 5000; i++) assert_ok(tdm_text_printf(&text, "%s", i ? "x" : "filepath,title\n"));
-    assert_ok(tdm_text_printf(&text, ",y\n"));
+    for (int i = 0; i < 5000; i++) CHECK_OK(tdm_text_printf(&text, "%s", i ? "x" : "filepath,title\n"));
+    CHECK_OK(tdm_text_printf(&text, ",y\n"));
     put_bytes("wrong.csv", text.data, text.length);
-    assert_fails(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "line 2", "path is too long");
+    CHECK_FAILS(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "line 2");
+    CHECK_MESSAGE("path is too long");
     text.length = 0;
-    for (int i = 0; i < 300; i++) assert_ok(tdm_text_printf(&text, "filepath,title,"));
+    for (int i = 0; i < 300; i++) CHECK_OK(tdm_text_printf(&text, "filepath,title,"));
     put_bytes("wrong.csv", text.data, text.length);
-    assert_fails(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "line 1", "columns");
+    CHECK_FAILS(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "line 1");
+    CHECK_MESSAGE("columns");
     tdm_text_free(&text);
 }
 
@@ -204,25 +202,25 @@ static void folder_is_sorted_and_recursive(void **state)
     put("raw/lonely.png", "image");
     put("raw/notes.md", "no image");
     put("raw/.hidden.png", "image");
-    assert_ok(list_again("folder", at("raw")));
-    assert_int_equal(list.count, 5);
+    CHECK_OK(list_again("folder", at("raw")));
+    CHECK_EQ(list.count, 5);
     EXPECT(0, "B.webp", "capital");
     EXPECT(1, "a/z.JPG", "in a folder");
     EXPECT(2, "a.b.png", "two dots");
     EXPECT(3, "b.png", "first", "second", "third");
     EXPECT_NO_CAPTION(4, "lonely.png");
-    assert_string_equal(list.item[1].path, at("raw/a/z.JPG"));
+    CHECK_STR_EQ(list.item[1].path, at("raw/a/z.JPG"));
 }
 
 static void folder_refusals(void **state)
 {
     (void)state;
-    assert_fails(list_again("folder", at("absent")), TDM_E_IO, "absent", "");
+    CHECK_FAILS(list_again("folder", at("absent")), TDM_E_IO, "absent");
     put("file", "no folder");
-    assert_fails(list_again("folder", at("file")), TDM_E_IO, "file", "");
-    assert_ok(tdm_make_dirs(at("loop")));
-    assert_int_equal(symlink(".", at("loop/again")), 0); /* ends, and says why */
-    assert_fails(list_again("folder", at("loop")), TDM_E_IO, "loop", "");
+    CHECK_FAILS(list_again("folder", at("file")), TDM_E_IO, "file");
+    CHECK_OK(tdm_make_dirs(at("loop")));
+    CHECK_EQ(symlink(".", at("loop/again")), 0); /* ends, and says why */
+    CHECK_FAILS(list_again("folder", at("loop")), TDM_E_IO, "loop");
 }
 
 /* ---- karpathy ---- */
@@ -240,22 +238,22 @@ static void karpathy_images_and_roots(void **state)
     put("set/dataset_coco.json", karpathy);
     char source[600];
 
-    assert_ok(list_again("karpathy", at("set/dataset_coco.json"))); /* beside the file */
-    assert_int_equal(list.count, 3);
+    CHECK_OK(list_again("karpathy", at("set/dataset_coco.json"))); /* beside the file */
+    CHECK_EQ(list.count, 3);
     EXPECT(0, "val2014/1.jpg", "A man.", "A rider.");
     EXPECT(1, "2.jpg", "caf\xc3\xa9");
     EXPECT_NO_CAPTION(2, "3.jpg");
-    assert_string_equal(list.item[0].split, "test");
-    assert_string_equal(list.item[1].split, "restval");
-    assert_string_equal(list.item[0].path, at("set/val2014/1.jpg"));
+    CHECK_STR_EQ(list.item[0].split, "test");
+    CHECK_STR_EQ(list.item[1].split, "restval");
+    CHECK_STR_EQ(list.item[0].path, at("set/val2014/1.jpg"));
 
-    assert_ok(tdm_make_dirs(at("set/images")));
-    assert_ok(list_again("karpathy", at("set/dataset_coco.json")));
-    assert_string_equal(list.item[0].path, at("set/images/val2014/1.jpg"));
+    CHECK_OK(tdm_make_dirs(at("set/images")));
+    CHECK_OK(list_again("karpathy", at("set/dataset_coco.json")));
+    CHECK_STR_EQ(list.item[0].path, at("set/images/val2014/1.jpg"));
 
     snprintf(source, sizeof(source), "%s:/pictures", at("set/dataset_coco.json"));
-    assert_ok(list_again("karpathy", source));
-    assert_string_equal(list.item[1].path, "/pictures/2.jpg");
+    CHECK_OK(list_again("karpathy", source));
+    CHECK_STR_EQ(list.item[1].path, "/pictures/2.jpg");
 }
 
 static void karpathy_refusals(void **state)
@@ -276,9 +274,10 @@ static void karpathy_refusals(void **state)
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         put("wrong.json", wrong[i].text);
-        assert_fails(list_again("karpathy", at("wrong.json")), TDM_E_FORMAT, "wrong.json", wrong[i].says);
+        CHECK_FAILS(list_again("karpathy", at("wrong.json")), TDM_E_FORMAT, "wrong.json");
+        CHECK_MESSAGE(wrong[i].says);
     }
-    assert_fails(list_again("karpathy", at("absent.json")), TDM_E_IO, "absent.json", "");
+    CHECK_FAILS(list_again("karpathy", at("absent.json")), TDM_E_IO, "absent.json");
 }
 
 /* ---- webdataset ---- */
@@ -288,8 +287,8 @@ static struct archive *tar;
 static void tar_open(const char *name, int (*format)(struct archive *))
 {
     tar = archive_write_new();
-    assert_int_equal(format(tar), ARCHIVE_OK);
-    assert_int_equal(archive_write_open_filename(tar, at(name)), ARCHIVE_OK);
+    CHECK_EQ(format(tar), ARCHIVE_OK);
+    CHECK_EQ(archive_write_open_filename(tar, at(name)), ARCHIVE_OK);
 }
 
 static void tar_put(const char *name, const char *text)
@@ -299,14 +298,14 @@ static void tar_put(const char *name, const char *text)
     archive_entry_set_size(entry, (la_int64_t)strlen(text));
     archive_entry_set_filetype(entry, AE_IFREG);
     archive_entry_set_perm(entry, 0644);
-    assert_true(archive_write_header(tar, entry) >= ARCHIVE_WARN);
-    assert_int_equal(archive_write_data(tar, text, strlen(text)), strlen(text));
+    CHECK_GE(archive_write_header(tar, entry), ARCHIVE_WARN);
+    CHECK_EQ(archive_write_data(tar, text, strlen(text)), strlen(text));
     archive_entry_free(entry);
 }
 
 static void tar_close(void)
 {
-    assert_int_equal(archive_write_close(tar), ARCHIVE_OK);
+    CHECK_EQ(archive_write_close(tar), ARCHIVE_OK);
     archive_write_free(tar);
 }
 
@@ -315,10 +314,11 @@ static void expect_piece(int64_t i, const char *text)
 {
     const tdm_pack_item *item = &list.item[i];
     tdm_text file = {0};
-    assert_int_equal(item->bytes, strlen(text));
-    assert_ok(tdm_read_file(item->path, &file));
-    assert_true(item->offset > 0 && item->offset + item->bytes <= (int64_t)file.length);
-    assert_memory_equal(file.data + item->offset, text, strlen(text));
+    CHECK_EQ(item->bytes, strlen(text));
+    CHECK_OK(tdm_read_file(item->path, &file));
+    CHECK_GT(item->offset, 0);
+    CHECK_LE(item->offset + item->bytes, (int64_t)file.length);
+    CHECK_MEM_EQ(file.data + item->offset, text, strlen(text));
     tdm_text_free(&file);
 }
 
@@ -358,8 +358,8 @@ static void webdataset_samples(void **state)
         tar_put("5.json", "{\"width\": 3}");
         tar_close();
 
-        assert_ok(list_again("webdataset", at("set.tar")));
-        assert_int_equal(list.count, 5);
+        CHECK_OK(list_again("webdataset", at("set.tar")));
+        CHECK_EQ(list.count, 5);
         EXPECT(0, "000.jpg", "a caption");
         EXPECT(1, "001.png", "of json");
         EXPECT(2, "x.y/003.webp", "text");
@@ -379,8 +379,8 @@ static void webdataset_names_beyond_ascii(void **state)
     tar_put("caf\xc3\xa9.jpg", "image");
     tar_put("caf\xc3\xa9.txt", "coffee");
     tar_close();
-    assert_ok(list_again("webdataset", at("set.tar")));
-    assert_int_equal(list.count, 1);
+    CHECK_OK(list_again("webdataset", at("set.tar")));
+    CHECK_EQ(list.count, 1);
     EXPECT(0, "caf\xc3\xa9.jpg", "coffee");
 }
 
@@ -388,20 +388,23 @@ static void webdataset_refusals(void **state)
 {
     (void)state;
     put("text.tar", "this is no tar file, but long enough to be looked at by a reader of tar files");
-    assert_fails(list_again("webdataset", at("text.tar")), TDM_E_FORMAT, "text.tar", "tar");
-    assert_fails(list_again("webdataset", at("absent.tar")), TDM_E_IO, "absent.tar", "");
+    CHECK_FAILS(list_again("webdataset", at("text.tar")), TDM_E_FORMAT, "text.tar");
+    CHECK_MESSAGE("tar");
+    CHECK_FAILS(list_again("webdataset", at("absent.tar")), TDM_E_IO, "absent.tar");
 
     tar_open("set.tar", archive_write_set_format_ustar);
     tar_put("1.jpg", "a");
     tar_put("1.png", "b");
     tar_close();
-    assert_fails(list_again("webdataset", at("set.tar")), TDM_E_FORMAT, "set.tar: 1.png", "second image");
+    CHECK_FAILS(list_again("webdataset", at("set.tar")), TDM_E_FORMAT, "set.tar: 1.png");
+    CHECK_MESSAGE("second image");
 
     tar_open("set.tar", archive_write_set_format_ustar);
     tar_put("1.jpg", "a");
     tar_put("1.json", "{\"caption\": ");
     tar_close();
-    assert_fails(list_again("webdataset", at("set.tar")), TDM_E_FORMAT, "set.tar: 1.json", "line 1");
+    CHECK_FAILS(list_again("webdataset", at("set.tar")), TDM_E_FORMAT, "set.tar: 1.json");
+    CHECK_MESSAGE("line 1");
 
     /* cut inside the second image's data */
     char image[4000];
@@ -414,10 +417,10 @@ static void webdataset_refusals(void **state)
     tar_put("2.txt", "b");
     tar_close();
     tdm_text file = {0};
-    assert_ok(tdm_read_file(at("set.tar"), &file));
+    CHECK_OK(tdm_read_file(at("set.tar"), &file));
     put_bytes("cut.tar", file.data, 2048 + 1000);
     tdm_text_free(&file);
-    assert_fails(list_again("webdataset", at("cut.tar")), TDM_E_FORMAT, "cut.tar", "");
+    CHECK_FAILS(list_again("webdataset", at("cut.tar")), TDM_E_FORMAT, "cut.tar");
 }
 
 static void webdataset_compressed_is_refused(void **state)
@@ -425,12 +428,13 @@ static void webdataset_compressed_is_refused(void **state)
     (void)state;
     tar = archive_write_new();
     archive_write_set_format_ustar(tar);
-    assert_int_equal(archive_write_add_filter_gzip(tar), ARCHIVE_OK);
-    assert_int_equal(archive_write_open_filename(tar, at("set.tar.gz")), ARCHIVE_OK);
+    CHECK_EQ(archive_write_add_filter_gzip(tar), ARCHIVE_OK);
+    CHECK_EQ(archive_write_open_filename(tar, at("set.tar.gz")), ARCHIVE_OK);
     tar_put("1.jpg", "a");
     tar_put("1.txt", "a");
     tar_close();
-    assert_fails(list_again("webdataset", at("set.tar.gz")), TDM_E_FORMAT, "set.tar.gz", "uncompressed");
+    CHECK_FAILS(list_again("webdataset", at("set.tar.gz")), TDM_E_FORMAT, "set.tar.gz");
+    CHECK_MESSAGE("uncompressed");
 }
 
 /* ---- emoji ---- */
@@ -444,23 +448,25 @@ static void emoji_artists_are_splits(void **state)
         "\"images\": [{\"file\": \"google/1.png\", \"artist\": \"google\", \"concept\": 1},"
         "{\"file\": \"google/0.png\", \"artist\": \"google\", \"concept\": 0},"
         "{\"file\": \"fluent/0.png\", \"artist\": \"fluent\", \"concept\": 0}]}");
-    assert_ok(list_again("emoji", dir));
-    assert_int_equal(list.count, 3);
+    CHECK_OK(list_again("emoji", dir));
+    CHECK_EQ(list.count, 3);
     EXPECT(0, "google/1.png", "cat");
     EXPECT(1, "google/0.png", "hot dog");
     EXPECT(2, "fluent/0.png", "hot dog");
-    assert_string_equal(list.item[2].split, "fluent");
-    assert_int_equal(list.item[0].identity, 1);
-    assert_int_equal(list.item[2].identity, 0);
-    assert_int_equal(list.class_count, 2);
-    assert_string_equal(list.class_name[list.item[2].class_index[0]], "food");
-    assert_string_equal(format_named("emoji")->split, "train=google+twitter+openmoji,test=fluent");
+    CHECK_STR_EQ(list.item[2].split, "fluent");
+    CHECK_EQ(list.item[0].identity, 1);
+    CHECK_EQ(list.item[2].identity, 0);
+    CHECK_EQ(list.class_count, 2);
+    CHECK_STR_EQ(list.class_name[list.item[2].class_index[0]], "food");
+    CHECK_STR_EQ(format_named("emoji")->split, "train=google+twitter+openmoji,test=fluent");
 
     put("emoji.json",
         "{\"concepts\": [], \"images\": [{\"file\": \"a\", \"artist\": \"b\", \"concept\": 0}]}");
-    assert_fails(list_again("emoji", dir), TDM_E_FORMAT, "emoji.json", "images[0] is incomplete");
+    CHECK_FAILS(list_again("emoji", dir), TDM_E_FORMAT, "emoji.json");
+    CHECK_MESSAGE("images[0] is incomplete");
     put("emoji.json", "{\"concepts\": []}");
-    assert_fails(list_again("emoji", dir), TDM_E_FORMAT, "emoji.json", "\"images\"");
+    CHECK_FAILS(list_again("emoji", dir), TDM_E_FORMAT, "emoji.json");
+    CHECK_MESSAGE("\"images\"");
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -1,12 +1,6 @@
 /* The packer on one and more ranks: what is stored, what is refused, what is left of a failure. Rank 0 writes
  * the raw data and reads the result; every rank packs. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "data/toy.h"
 #include "tandem/pack.h"
 #include "tandem/tokenizer.h"
@@ -45,18 +39,18 @@ static const char *at(const char *name)
     static char path[8][512];
     static int next;
     char *out = path[next++ % 8];
-    assert_ok(tdm_path_join(out, sizeof(path[0]), dir, name));
+    CHECK_OK(tdm_path_join(out, sizeof(path[0]), dir, name));
     return out;
 }
 
 static void put_bytes(const char *name, const void *data, size_t bytes)
 {
-    assert_ok(tdm_make_dirs(at("raw")));
+    CHECK_OK(tdm_make_dirs(at("raw")));
     FILE *file =
         fopen(at(name), "wb"); /* not tdm_write_file_atomic: its fsyncs would take most of the test's time */
-    assert_non_null(file);
-    assert_int_equal(fwrite(data, 1, bytes, file), bytes);
-    assert_int_equal(fclose(file), 0);
+    CHECK_NOT_NULL(file);
+    CHECK_EQ(fwrite(data, 1, bytes, file), bytes);
+    CHECK_EQ(fclose(file), 0);
 }
 
 static void put(const char *name, const char *text)
@@ -69,12 +63,12 @@ static void put_image(const char *name, int number, int64_t height, int64_t widt
 {
     uint8_t *pixel;
     tdm_text file = {0};
-    assert_ok(tdm_alloc((size_t)(height * width * 3), name, (void **)&pixel));
+    CHECK_OK(tdm_alloc((size_t)(height * width * 3), name, (void **)&pixel));
     for (int64_t i = 0; i < height * width * 3; i++) pixel[i] = (uint8_t)(number * 37 + i % 3 * 50 + i / 97);
     if (strstr(name, ".jpg"))
-        assert_ok(tdm_image_encode_jpeg(pixel, height, width, 90, &file));
+        CHECK_OK(tdm_image_encode_jpeg(pixel, height, width, 90, &file));
     else
-        assert_ok(tdm_image_encode_png(pixel, height, width, &file));
+        CHECK_OK(tdm_image_encode_png(pixel, height, width, &file));
     put_bytes(name, file.data, file.length);
     tdm_text_free(&file);
     tdm_free(pixel);
@@ -121,7 +115,7 @@ static tdm_status pack(const call *c, tdm_pack_result *result)
 {
     tdm_comm_barrier(comm);
     const tdm_status status = tdm_pack(comm, &c->options, result);
-    assert_true(tdm_comm_all_equal_u64(comm, (uint64_t)status));
+    CHECK_TRUE(tdm_comm_all_equal_u64(comm, (uint64_t)status));
     tdm_comm_barrier(comm);
     return status;
 }
@@ -132,20 +126,20 @@ static int64_t read_split(const char *name, tdm_text *text)
     tdm_dataset *set = NULL;
     tdm_text piece = {0};
     text->length = 0;
-    assert_ok(tdm_text_append(text, "", 0));
-    assert_ok(tdm_dataset_open(at("out"), name, &set));
-    assert_ok(tdm_dataset_verify(set));
+    CHECK_OK(tdm_text_append(text, "", 0));
+    CHECK_OK(tdm_dataset_open(at("out"), name, &set));
+    CHECK_OK(tdm_dataset_verify(set));
     const int64_t images = tdm_dataset_images(set);
     for (int64_t i = 0; i < images; i++) {
         int64_t first, n;
-        assert_ok(tdm_dataset_read_name(set, i, &piece));
-        assert_ok(tdm_text_printf(text, "%s", piece.data));
+        CHECK_OK(tdm_dataset_read_name(set, i, &piece));
+        CHECK_OK(tdm_text_printf(text, "%s", piece.data));
         tdm_dataset_image_captions(set, i, &first, &n);
         for (int64_t k = first; k < first + n; k++) {
-            assert_ok(tdm_dataset_read_caption(set, k, &piece));
-            assert_ok(tdm_text_printf(text, "%c%s", k == first ? '=' : '|', piece.data));
+            CHECK_OK(tdm_dataset_read_caption(set, k, &piece));
+            CHECK_OK(tdm_text_printf(text, "%c%s", k == first ? '=' : '|', piece.data));
         }
-        assert_ok(tdm_text_printf(text, ";"));
+        CHECK_OK(tdm_text_printf(text, ";"));
     }
     tdm_text_free(&piece);
     tdm_dataset_close(&set);
@@ -165,9 +159,9 @@ static void expect_bad(const json_t *report, size_t i, const char *name, const c
     const json_t *bad = json_array_get(json_object_get(report, "bad"), i);
     const char *found = json_string_value(json_object_get(bad, "name"));
     const char *error = json_string_value(json_object_get(bad, "error"));
-    assert_non_null(found);
-    assert_string_equal(found, name);
-    if (!strstr(error, says)) fail_msg("\"%s\" does not say \"%s\"", error, says);
+    CHECK_NOT_NULL(found);
+    CHECK_STR_EQ(found, name);
+    CHECK_CONTAINS(error, says);
 }
 
 /* ---- what is stored ---- */
@@ -179,29 +173,29 @@ static void original_bytes_and_captions(void **state)
     tdm_pack_result result;
     if (first_rank()) put_folder();
     prepare(&c, "folder", "raw");
-    assert_ok(pack(&c, &result));
-    assert_int_equal(result.images, IMAGES);
-    assert_int_equal(result.captions, 2 * IMAGES);
-    assert_int_equal(result.shards, (IMAGES + SHARD - 1) / SHARD);
-    assert_int_equal(result.bad, 0);
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.images, IMAGES);
+    CHECK_EQ(result.captions, 2 * IMAGES);
+    CHECK_EQ(result.shards, (IMAGES + SHARD - 1) / SHARD);
+    CHECK_EQ(result.bad, 0);
     if (!first_rank()) return;
 
     tdm_dataset *set = NULL;
     tdm_text stored = {0}, raw = {0};
-    assert_ok(tdm_dataset_open(at("out"), "train", &set));
-    assert_false(tdm_dataset_has_identity(set));
+    CHECK_OK(tdm_dataset_open(at("out"), "train", &set));
+    CHECK_FALSE(tdm_dataset_has_identity(set));
     for (int64_t i = 0; i < IMAGES; i++) {
         char name[64];
         snprintf(name, sizeof(name), "raw/%02d.%s", (int)i, i % 3 ? "png" : "jpg");
         tdm_text_free(&raw);
-        assert_ok(tdm_read_file(at(name), &raw));
-        assert_ok(tdm_dataset_read_image(set, i, &stored));
-        assert_int_equal(stored.length, raw.length);
-        assert_memory_equal(stored.data, raw.data, raw.length);
+        CHECK_OK(tdm_read_file(at(name), &raw));
+        CHECK_OK(tdm_dataset_read_image(set, i, &stored));
+        CHECK_EQ(stored.length, raw.length);
+        CHECK_MEM_EQ(stored.data, raw.data, raw.length);
     }
     tdm_dataset_close(&set);
-    assert_int_equal(read_split("train", &stored), IMAGES);
-    assert_non_null(strstr(stored.data, ";07.png=picture 7|another of 7;08.png=picture 8|"));
+    CHECK_EQ(read_split("train", &stored), IMAGES);
+    CHECK_CONTAINS(stored.data, ";07.png=picture 7|another of 7;08.png=picture 8|");
     tdm_text_free(&stored);
     tdm_text_free(&raw);
 }
@@ -221,23 +215,23 @@ static void smaller_images(void **state)
     }
     prepare(&c, "folder", "raw");
     c.options.image_px = 20;
-    assert_ok(pack(&c, &result));
+    CHECK_OK(pack(&c, &result));
     if (!first_rank()) return;
     static const int64_t size[3][2] = {{20, 50}, {60, 20}, {12, 50}};
     tdm_dataset *set = NULL;
     tdm_text stored = {0}, raw = {0};
-    assert_ok(tdm_dataset_open(at("out"), "train", &set));
+    CHECK_OK(tdm_dataset_open(at("out"), "train", &set));
     for (int64_t i = 0; i < 3; i++) {
         int64_t height, width;
-        assert_ok(tdm_dataset_read_image(set, i, &stored));
-        assert_ok(tdm_image_probe("stored", stored.data, stored.length, &height, &width));
-        assert_int_equal(height, size[i][0]);
-        assert_int_equal(width, size[i][1]);
-        assert_int_equal(i == 0, !memcmp(stored.data, "\xff\xd8", 2)); /* a JPEG stays one */
+        CHECK_OK(tdm_dataset_read_image(set, i, &stored));
+        CHECK_OK(tdm_image_probe("stored", stored.data, stored.length, &height, &width));
+        CHECK_EQ(height, size[i][0]);
+        CHECK_EQ(width, size[i][1]);
+        CHECK_EQ(i == 0, !memcmp(stored.data, "\xff\xd8", 2)); /* a JPEG stays one */
     }
-    assert_ok(tdm_read_file(at("raw/c.png"), &raw));
-    assert_int_equal(stored.length, raw.length);
-    assert_memory_equal(stored.data, raw.data, raw.length);
+    CHECK_OK(tdm_read_file(at("raw/c.png"), &raw));
+    CHECK_EQ(stored.length, raw.length);
+    CHECK_MEM_EQ(stored.data, raw.data, raw.length);
     tdm_dataset_close(&set);
     tdm_text_free(&stored);
     tdm_text_free(&raw);
@@ -261,15 +255,15 @@ static void tokenizer_digest_and_long_captions(void **state)
     prepare(&c, "folder", "raw");
     c.options.tokenizer = tokenizer;
     c.options.skip_bad = true;
-    assert_ok(pack(&c, &result));
-    assert_int_equal(result.truncated_captions, 1); /* of 16 tokens; "another of 22" has 14 */
-    assert_int_equal(result.bad, 2);
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.truncated_captions, 1); /* of 16 tokens; "another of 22" has 14 */
+    CHECK_EQ(result.bad, 2);
     if (!first_rank()) return;
     tdm_tokenizer *t = NULL;
     tdm_dataset *set = NULL;
-    assert_ok(tdm_tokenizer_open(tokenizer, &t));
-    assert_ok(tdm_dataset_open(at("out"), "train", &set));
-    assert_string_equal(tdm_dataset_tokenizer_digest(set), tdm_tokenizer_digest(t));
+    CHECK_OK(tdm_tokenizer_open(tokenizer, &t));
+    CHECK_OK(tdm_dataset_open(at("out"), "train", &set));
+    CHECK_STR_EQ(tdm_dataset_tokenizer_digest(set), tdm_tokenizer_digest(t));
     tdm_dataset_close(&set);
     tdm_tokenizer_destroy(&t);
 }
@@ -281,11 +275,11 @@ static void put_bad_folder(void)
     put_folder();
     put("raw/04.png", "this is no image");
     put("raw/11.png", "");
-    assert_int_equal(unlink(at("raw/13.txt")), 0);
+    CHECK_EQ(unlink(at("raw/13.txt")), 0);
     put("raw/17.txt", "caf\xe9"); /* Latin-1 */
     put("raw/19.txt", " \n\n");
     tdm_text file = {0};
-    assert_ok(tdm_read_file(at("raw/22.png"), &file));
+    CHECK_OK(tdm_read_file(at("raw/22.png"), &file));
     put_bytes("raw/22.png", file.data, file.length / 2);
     tdm_text_free(&file);
 }
@@ -298,32 +292,32 @@ static void bad_samples_are_skipped_and_reported(void **state)
     if (first_rank()) put_bad_folder();
     prepare(&c, "folder", "raw");
     c.options.skip_bad = true;
-    assert_ok(pack(&c, &result));
-    assert_int_equal(result.bad, 6);
-    assert_int_equal(result.images, IMAGES - 6);
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.bad, 6);
+    CHECK_EQ(result.images, IMAGES - 6);
     if (!first_rank()) return;
 
     json_t *report = read_report();
-    assert_int_equal(json_array_size(json_object_get(report, "bad")), 6);
+    CHECK_EQ(json_array_size(json_object_get(report, "bad")), 6);
     expect_bad(report, 0, "04.png", "04.png"); /* in the list's order, from whichever rank */
     expect_bad(report, 1, "11.png", "empty");
     expect_bad(report, 2, "13.png", "has no caption");
     expect_bad(report, 3, "17.png", "UTF-8");
     expect_bad(report, 4, "19.png", "has no caption");
     expect_bad(report, 5, "22.png", "22.png");
-    assert_int_equal(json_integer_value(json_object_get(report, "images")), IMAGES - 6);
+    CHECK_EQ(json_integer_value(json_object_get(report, "images")), IMAGES - 6);
     json_decref(report);
 
     tdm_index_row *row = NULL; /* shards are cut before anything is left out */
     int64_t rows;
-    assert_ok(tdm_index_read(at("out"), &row, &rows));
+    CHECK_OK(tdm_index_read(at("out"), &row, &rows));
     static const int64_t images[] = {4, 5, 3, 3, 2};
-    assert_int_equal(rows, 5);
-    for (int64_t i = 0; i < rows; i++) assert_int_equal(row[i].images, images[i]);
+    CHECK_EQ(rows, 5);
+    for (int64_t i = 0; i < rows; i++) CHECK_EQ(row[i].images, images[i]);
     tdm_free(row);
     tdm_text text = {0};
-    assert_int_equal(read_split("train", &text), IMAGES - 6);
-    assert_null(strstr(text.data, "04.png"));
+    CHECK_EQ(read_split("train", &text), IMAGES - 6);
+    CHECK_LACKS(text.data, "04.png");
     tdm_text_free(&text);
 }
 
@@ -334,14 +328,15 @@ static void the_first_bad_image_is_the_error(void **state)
     tdm_pack_result result;
     if (first_rank()) put_bad_folder();
     prepare(&c, "folder", "raw");
-    assert_fails(pack(&c, &result), TDM_E_DATA, "04.png", "");
-    if (first_rank()) assert_false(tdm_path_exists(at("out/dataset.h5")));
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "04.png");
+    if (first_rank()) CHECK_FALSE(tdm_path_exists(at("out/dataset.h5")));
 
     if (first_rank()) { /* with more ranks the one that meets 11.png is not the first rank */
         put_image("raw/04.png", 4, 8, 8);
         put("raw/08.txt", "\xff");
     }
-    assert_fails(pack(&c, &result), TDM_E_DATA, "08.png", "UTF-8");
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "08.png");
+    CHECK_MESSAGE("UTF-8");
 }
 
 static void empty_captions_and_missing_files(void **state)
@@ -354,9 +349,11 @@ static void empty_captions_and_missing_files(void **state)
         put("raw/pairs.csv", "filepath,title\n1.png,good\n1.png,\"  \"\nabsent.png,x\n");
     }
     prepare(&c, "csv", "raw/pairs.csv");
-    assert_fails(pack(&c, &result), TDM_E_DATA, "1.png", "caption 2 is empty");
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "1.png");
+    CHECK_MESSAGE("caption 2 is empty");
     c.options.skip_bad = true;
-    assert_fails(pack(&c, &result), TDM_E_DATA, "every image is bad", "pack-report.json");
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "every image is bad");
+    CHECK_MESSAGE("pack-report.json");
     if (first_rank()) {
         json_t *report = read_report();
         expect_bad(report, 0, "1.png", "caption 2 is empty");
@@ -377,10 +374,10 @@ static void a_full_disk_is_an_error(void **state)
             const int64_t px = 256;
             uint8_t *pixel;
             tdm_text file = {0};
-            assert_ok(TDM_ALLOC(px * px * 3, &pixel));
+            CHECK_OK(TDM_ALLOC(px * px * 3, &pixel));
             tdm_rng rng = tdm_rng_at(1, 0, (uint64_t)i, TDM_RNG_TEST);
             for (int64_t k = 0; k < px * px * 3; k++) pixel[k] = (uint8_t)tdm_rng_u32(&rng);
-            assert_ok(tdm_image_encode_png(pixel, px, px, &file)); /* noise: 190 kB */
+            CHECK_OK(tdm_image_encode_png(pixel, px, px, &file)); /* noise: 190 kB */
             snprintf(name, sizeof(name), "raw/%02d.png", i);
             put_bytes(name, file.data, file.length);
             snprintf(name, sizeof(name), "raw/%02d.txt", i);
@@ -394,14 +391,14 @@ static void a_full_disk_is_an_error(void **state)
     tdm_comm_barrier(comm);
     struct rlimit old, small;
     void (*const on_limit)(int) = signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    CHECK_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
     small = (struct rlimit){.rlim_cur = 300000, .rlim_max = old.rlim_max};
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
     const tdm_status status = tdm_pack(comm, &c.options, &result);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
     signal(SIGXFSZ, on_limit);
-    assert_int_equal(status, TDM_E_IO);
-    if (first_rank()) assert_false(tdm_path_exists(at("out/dataset.h5")));
+    CHECK_FAILS(status, TDM_E_IO, "");
+    if (first_rank()) CHECK_FALSE(tdm_path_exists(at("out/dataset.h5")));
 }
 
 /* ---- splits ---- */
@@ -415,36 +412,36 @@ static void fractions_depend_on_the_name_alone(void **state)
     if (first_rank()) put_folder();
     prepare(&c, "folder", "raw");
     c.options.split = "train=0.7,val=0.3";
-    assert_ok(pack(&c, &result));
-    assert_int_equal(result.images, IMAGES);
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.images, IMAGES);
     if (first_rank()) {
-        assert_int_equal(read_split("train", &train) + read_split("val", &val), IMAGES);
+        CHECK_EQ(read_split("train", &train) + read_split("val", &val), IMAGES);
         for (int i = 0; i < IMAGES; i++) {
             char part[64];
             snprintf(part, sizeof(part), "picture %d|", i);
-            assert_int_equal(!!strstr(train.data, part) + !!strstr(val.data, part), 1);
+            CHECK_EQ(!!strstr(train.data, part) + !!strstr(val.data, part), 1);
         }
         /* fewer images: those that are left stay where they were */
         for (int i = 1; i < IMAGES; i += 2) {
             char name[64];
             snprintf(name, sizeof(name), "raw/%02d.%s", i, i % 3 ? "png" : "jpg");
-            assert_int_equal(unlink(at(name)), 0);
+            CHECK_EQ(unlink(at(name)), 0);
         }
     }
-    assert_ok(pack(&c, &result));
+    CHECK_OK(pack(&c, &result));
     if (first_rank()) {
         (void)read_split("val", &again);
         for (int i = 0; i < IMAGES; i += 2) {
             char part[64];
             snprintf(part, sizeof(part), "picture %d|", i);
-            assert_int_equal(!!strstr(val.data, part), !!strstr(again.data, part));
+            CHECK_EQ(!!strstr(val.data, part), !!strstr(again.data, part));
         }
     }
     c.options.seed = 2;
-    assert_ok(pack(&c, &result));
+    CHECK_OK(pack(&c, &result));
     if (first_rank()) {
         (void)read_split("val", &val);
-        assert_string_not_equal(val.data, again.data);
+        CHECK_STR_NE(val.data, again.data);
     }
     tdm_text_free(&train);
     tdm_text_free(&val);
@@ -460,42 +457,44 @@ static void own_splits_and_their_merging(void **state)
     if (first_rank()) {
         static const char *const split[] = {"train", "restval", "val", "test"};
         tdm_text json = {0};
-        assert_ok(tdm_text_printf(&json, "{\"images\": ["));
+        CHECK_OK(tdm_text_printf(&json, "{\"images\": ["));
         for (int i = 0; i < 8; i++) {
             char name[64];
             snprintf(name, sizeof(name), "raw/%d.png", i);
             put_image(name, i, 8, 8);
-            assert_ok(tdm_text_printf(
+            CHECK_OK(tdm_text_printf(
                 &json, "%s{\"filename\": \"%d.png\", \"split\": \"%s\", \"sentences\": [{\"raw\": \"c%d\"}]}",
                 i ? "," : "", i, split[i % 4], i));
         }
-        assert_ok(tdm_text_printf(&json, "]}"));
+        CHECK_OK(tdm_text_printf(&json, "]}"));
         put_bytes("raw/set.json", json.data, json.length);
         tdm_text_free(&json);
     }
     prepare(&c, "karpathy", "raw/set.json");
     c.options.split = "train=train+restval,test";
-    assert_ok(pack(&c, &result));
-    assert_int_equal(result.images, 6); /* "val" was not asked for */
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.images, 6); /* "val" was not asked for */
     if (first_rank()) {
         (void)read_split("train", &text);
-        assert_string_equal(text.data, "0.png=c0;1.png=c1;4.png=c4;5.png=c5;");
+        CHECK_STR_EQ(text.data, "0.png=c0;1.png=c1;4.png=c4;5.png=c5;");
         (void)read_split("test", &text);
-        assert_string_equal(text.data, "3.png=c3;7.png=c7;");
+        CHECK_STR_EQ(text.data, "3.png=c3;7.png=c7;");
     }
     c.options.split = "";
-    assert_ok(pack(&c, &result));
-    assert_int_equal(result.images, 8);
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.images, 8);
     if (first_rank()) {
         (void)read_split("train", &text);
-        assert_string_equal(text.data, "0.png=c0;4.png=c4;");
+        CHECK_STR_EQ(text.data, "0.png=c0;4.png=c4;");
         (void)read_split("restval", &text);
-        assert_string_equal(text.data, "1.png=c1;5.png=c5;");
+        CHECK_STR_EQ(text.data, "1.png=c1;5.png=c5;");
     }
     c.options.split = "train,dev";
-    assert_fails(pack(&c, &result), TDM_E_USAGE, "--split train,dev", "\"dev\"");
+    CHECK_FAILS(pack(&c, &result), TDM_E_USAGE, "--split train,dev");
+    CHECK_MESSAGE("\"dev\"");
     c.options.split = "train=0.5,val=0.5";
-    assert_fails(pack(&c, &result), TDM_E_USAGE, "0.png", "a split of its own");
+    CHECK_FAILS(pack(&c, &result), TDM_E_USAGE, "0.png");
+    CHECK_MESSAGE("a split of its own");
     tdm_text_free(&text);
 }
 
@@ -519,16 +518,19 @@ static void wrong_options(void **state)
     prepare(&c, "folder", "raw");
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         c.options.split = wrong[i].split;
-        assert_fails(pack(&c, &result), TDM_E_USAGE, wrong[i].split, wrong[i].says);
+        CHECK_FAILS(pack(&c, &result), TDM_E_USAGE, wrong[i].split);
+        CHECK_MESSAGE(wrong[i].says);
     }
     prepare(&c, "foldr", "raw");
-    assert_fails(pack(&c, &result), TDM_E_USAGE, "foldr", "folder");
+    CHECK_FAILS(pack(&c, &result), TDM_E_USAGE, "foldr");
+    CHECK_MESSAGE("folder");
     prepare(&c, "folder", "raw");
     c.options.source_count = 0;
-    assert_fails(pack(&c, &result), TDM_E_USAGE, "SOURCE", "");
+    CHECK_FAILS(pack(&c, &result), TDM_E_USAGE, "SOURCE");
     prepare(&c, "folder", "empty");
-    if (first_rank()) assert_ok(tdm_make_dirs(at("empty")));
-    assert_fails(pack(&c, &result), TDM_E_DATA, "empty", "no images");
+    if (first_rank()) CHECK_OK(tdm_make_dirs(at("empty")));
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "empty");
+    CHECK_MESSAGE("no images");
 }
 
 /* ---- packing again ---- */
@@ -542,18 +544,18 @@ static void another_packing_replaces_its_splits_only(void **state)
     if (first_rank()) put_folder();
     prepare(&c, "folder", "raw");
     c.options.split = "val";
-    assert_ok(pack(&c, &result));
+    CHECK_OK(pack(&c, &result));
     c.options.split = "train";
-    assert_ok(pack(&c, &result));
+    CHECK_OK(pack(&c, &result));
     c.options.shard_size = 20; /* two shards instead of five */
-    assert_ok(pack(&c, &result));
-    assert_int_equal(result.shards, 2);
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.shards, 2);
     if (first_rank()) {
-        assert_true(tdm_path_exists(at("out/train-00001.h5")));
-        assert_false(tdm_path_exists(at("out/train-00002.h5")));
-        assert_true(tdm_path_exists(at("out/val-00004.h5")));
-        assert_int_equal(read_split("train", &text), IMAGES);
-        assert_int_equal(read_split("val", &text), IMAGES);
+        CHECK_TRUE(tdm_path_exists(at("out/train-00001.h5")));
+        CHECK_FALSE(tdm_path_exists(at("out/train-00002.h5")));
+        CHECK_TRUE(tdm_path_exists(at("out/val-00004.h5")));
+        CHECK_EQ(read_split("train", &text), IMAGES);
+        CHECK_EQ(read_split("val", &text), IMAGES);
     }
     tdm_text_free(&text);
 }

@@ -25,9 +25,7 @@ static const implementation *require(void **state)
     CHECK_OK(tdm_cpu_detect(&cpu));
     tdm_cpu_request_tiles(&cpu);
     const bool there = impl->dtype == TDM_F32 ? cpu.isa == TDM_ISA_AVX512 : cpu.amx_bf16 && cpu.avx512_bf16;
-    if (impl->gemm && there) return impl;
-    print_message("no %s: skipped\n", impl->needs);
-    skip();
+    if (!impl->gemm || !there) SKIP("no %s", impl->needs);
     return impl;
 }
 

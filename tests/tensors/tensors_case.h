@@ -2,13 +2,7 @@
 #ifndef TESTS_TENSORS_CASE_H
 #define TESTS_TENSORS_CASE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/tensors.h"
 
 #include <math.h>
@@ -52,20 +46,16 @@ static inline const char *golden_path(const char *name)
 
 static inline void write_case(const char *name, const void *data, size_t bytes)
 {
-    assert_int_equal(tdm_write_file_atomic(case_path(name), data, bytes), TDM_OK);
+    CHECK_OK(tdm_write_file_atomic(case_path(name), data, bytes));
 }
 
 /* The file is refused with this code, and the message names it and says `part`. */
 static inline void assert_refused(const char *path, tdm_status code, const char *part)
 {
     tdm_tensor_file *file = NULL;
-    const tdm_status status = tdm_tensor_file_open(path, &file);
-    const char *base = strrchr(path, '/') + 1;
-    if (status != code || strstr(tdm_error_last()->message, part) == NULL ||
-        strstr(tdm_error_last()->message, base) == NULL)
-        fail_msg("%s: status %s, \"%s\" wants \"%s\"", path, tdm_status_name(status),
-                 tdm_error_last()->message, part);
-    assert_null(file);
+    CHECK_FAILS(tdm_tensor_file_open(path, &file), code, part);
+    CHECK_MESSAGE(strrchr(path, '/') + 1);
+    CHECK_NULL(file);
 }
 
 static inline void assert_golden_tensor(tdm_tensor_file *file, const struct golden_tensor *golden)
@@ -73,12 +63,12 @@ static inline void assert_golden_tensor(tdm_tensor_file *file, const struct gold
     const tdm_tensor *t = tdm_tensor_file_find(file, golden->name);
     if (t == NULL) fail_msg("%s: has no %s", golden->file, golden->name);
     float *value = malloc((size_t)(t->elements + 1) * sizeof *value);
-    assert_non_null(value);
-    assert_int_equal(t->type, golden->type);
-    assert_int_equal(t->ndim, golden->ndim);
-    assert_int_equal(t->elements, golden->elements);
-    for (int i = 0; i < t->ndim; i++) assert_int_equal(t->shape[i], golden->shape[i]);
-    assert_int_equal(tdm_tensor_file_read_f32(file, t, value), TDM_OK);
+    CHECK_NOT_NULL(value);
+    CHECK_EQ(t->type, golden->type);
+    CHECK_EQ(t->ndim, golden->ndim);
+    CHECK_EQ(t->elements, golden->elements);
+    for (int i = 0; i < t->ndim; i++) CHECK_EQ(t->shape[i], golden->shape[i]);
+    CHECK_OK(tdm_tensor_file_read_f32(file, t, value));
     for (int64_t i = 0; i < t->elements; i++)
         if (memcmp(&value[i], &golden->value[i], sizeof *value) != 0)
             fail_msg("%s: %s[%lld] is %.9g, not %.9g", golden->file, golden->name, (long long)i,
@@ -93,12 +83,11 @@ static inline int check_golden(bool (*wanted)(const char *file))
     for (int64_t i = 0; i < COUNT_OF(GOLDEN_FILE); i++) {
         tdm_tensor_file *file;
         if (!wanted(GOLDEN_FILE[i].file)) continue;
-        if (tdm_tensor_file_open(golden_path(GOLDEN_FILE[i].file), &file) != TDM_OK)
-            fail_msg("%s", tdm_error_last()->message);
+        CHECK_OK(tdm_tensor_file_open(golden_path(GOLDEN_FILE[i].file), &file));
         for (int64_t k = 0; k < COUNT_OF(GOLDEN_TENSOR); k++)
             if (strcmp(GOLDEN_TENSOR[k].file, GOLDEN_FILE[i].file) == 0)
                 assert_golden_tensor(file, &GOLDEN_TENSOR[k]);
-        assert_int_equal(tdm_tensor_file_count(file), GOLDEN_FILE[i].count);
+        CHECK_EQ(tdm_tensor_file_count(file), GOLDEN_FILE[i].count);
         tdm_tensor_file_close(&file);
         files++;
     }

@@ -17,7 +17,7 @@ static bool is_safetensors(const char *file)
 static void test_golden(void **state)
 {
     (void)state;
-    assert_int_equal(check_golden(is_safetensors), 5);
+    CHECK_EQ(check_golden(is_safetensors), 5);
 }
 
 /* ---- Malformed files ---- */
@@ -27,9 +27,9 @@ static void write_safetensors(const char *name, const char *json, size_t data_by
     tdm_text file = {0};
     const uint64_t length = strlen(json);
     char zeros[4096] = {0};
-    assert_int_equal(tdm_text_append(&file, &length, sizeof length), TDM_OK);
-    assert_int_equal(tdm_text_append(&file, json, length), TDM_OK);
-    assert_int_equal(tdm_text_append(&file, zeros, data_bytes), TDM_OK);
+    CHECK_OK(tdm_text_append(&file, &length, sizeof length));
+    CHECK_OK(tdm_text_append(&file, json, length));
+    CHECK_OK(tdm_text_append(&file, zeros, data_bytes));
     write_case(name, file.data, file.length);
     tdm_text_free(&file);
 }
@@ -110,7 +110,7 @@ static void test_not_tensors(void **state)
     assert_refused("/nowhere/model.safetensors", TDM_E_IO, "cannot open");
     assert_refused("/dev/null", TDM_E_IO, "not a regular file");
     assert_refused(golden_path(""), TDM_E_IO, "has no model.safetensors");
-    assert_int_equal(mkfifo(case_path("fifo"), 0600), 0);
+    CHECK_EQ(mkfifo(case_path("fifo"), 0600), 0);
     assert_refused(case_path("fifo"), TDM_E_IO, "not a regular file");
     assert_refused(golden_path("float8.safetensors"), TDM_E_FORMAT,
                    "tensor w8: type F8_E4M3 is not supported");
@@ -124,11 +124,9 @@ static void test_telling_lengths(void **state)
     for (int64_t i = 0; i < COUNT_OF(lengths); i++) {
         tdm_text json = {0};
         tdm_tensor_file *file;
-        assert_int_equal(tdm_text_printf(&json, "%-*s", lengths[i], "{\"w\":" ROW("F32", "[1]", "[0,4]") "}"),
-                         TDM_OK);
+        CHECK_OK(tdm_text_printf(&json, "%-*s", lengths[i], "{\"w\":" ROW("F32", "[1]", "[0,4]") "}"));
         write_safetensors("telling.safetensors", json.data, 4);
-        if (tdm_tensor_file_open(case_path("telling.safetensors"), &file) != TDM_OK)
-            fail_msg("%s", tdm_error_last()->message);
+        CHECK_OK(tdm_tensor_file_open(case_path("telling.safetensors"), &file));
         tdm_tensor_file_close(&file);
         tdm_text_free(&json);
     }
@@ -139,11 +137,11 @@ static void test_truncated(void **state)
 {
     (void)state;
     tdm_text good = {0};
-    assert_int_equal(tdm_read_file(golden_path("types.safetensors"), &good), TDM_OK);
+    CHECK_OK(tdm_read_file(golden_path("types.safetensors"), &good));
     for (size_t length = 0; length < good.length; length += 7) {
         tdm_tensor_file *file;
         write_case("cut.safetensors", good.data, length);
-        assert_int_equal(tdm_tensor_file_open(case_path("cut.safetensors"), &file), TDM_E_FORMAT);
+        CHECK_FAILS(tdm_tensor_file_open(case_path("cut.safetensors"), &file), TDM_E_FORMAT, "");
     }
     tdm_text_free(&good);
 }
@@ -154,10 +152,9 @@ static void test_cut_after_opening(void **state)
     tdm_tensor_file *file;
     float value[2];
     write_safetensors("late.safetensors", "{\"w\":" ROW("F32", "[2]", "[0,8]") "}", 8);
-    assert_int_equal(tdm_tensor_file_open(case_path("late.safetensors"), &file), TDM_OK);
-    assert_int_equal(truncate(case_path("late.safetensors"), 66), 0);
-    assert_int_equal(tdm_tensor_file_read_f32(file, tdm_tensor_file_at(file, 0), value), TDM_E_IO);
-    assert_non_null(strstr(tdm_error_last()->message, "tensor w"));
+    CHECK_OK(tdm_tensor_file_open(case_path("late.safetensors"), &file));
+    CHECK_EQ(truncate(case_path("late.safetensors"), 66), 0);
+    CHECK_FAILS(tdm_tensor_file_read_f32(file, tdm_tensor_file_at(file, 0), value), TDM_E_IO, "tensor w");
     tdm_tensor_file_close(&file);
     tdm_tensor_file_close(&file);
 }
@@ -193,11 +190,9 @@ static void test_bad_index(void **state)
     for (int64_t i = 0; i < COUNT_OF(cases); i++) {
         tdm_tensor_file *file;
         write_case("model.safetensors.index.json", cases[i].json, strlen(cases[i].json));
-        assert_int_equal(tdm_tensor_file_open(case_dir, &file), cases[i].code);
-        if (strstr(tdm_error_last()->message, cases[i].message) == NULL)
-            fail_msg("\"%s\" wants \"%s\"", tdm_error_last()->message, cases[i].message);
+        CHECK_FAILS(tdm_tensor_file_open(case_dir, &file), cases[i].code, cases[i].message);
     }
-    assert_int_equal(unlink(case_path("model.safetensors.index.json")), 0);
+    CHECK_EQ(unlink(case_path("model.safetensors.index.json")), 0);
 }
 
 /* ---- Writing ---- */
@@ -211,7 +206,7 @@ static float bits_to_f32(uint32_t bits)
 
 static void assert_same(const float *a, const float *b, int64_t n)
 {
-    assert_memory_equal(a, b, (size_t)n * sizeof *a);
+    CHECK_MEM_EQ(a, b, (size_t)n * sizeof *a);
 }
 
 static void test_round_trip(void **state)
@@ -219,7 +214,8 @@ static void test_round_trip(void **state)
     (void)state;
     enum { N = 200001 }; /* more than one block */
     float *value = malloc(N * sizeof *value), *back = malloc(N * sizeof *back);
-    assert_true(value != NULL && back != NULL);
+    CHECK_NOT_NULL(value);
+    CHECK_NOT_NULL(back);
     for (int64_t i = 0; i < N; i++) value[i] = bits_to_f32((uint32_t)i * 2654435761U);
     const float small[6] = {0, -1, 2, 300, 0.5F, -1.5F}, rounded[6] = {0, -1, 2, 300, 0, -2};
     const tdm_tensor_out tensor[] = {
@@ -228,17 +224,17 @@ static void test_round_trip(void **state)
         {"nothing", TDM_TENSOR_F32, 2, {5, 0}, NULL},
     };
     tdm_tensor_file *file;
-    assert_int_equal(tdm_safetensors_write(case_path("out.safetensors"), tensor, COUNT_OF(tensor)), TDM_OK);
-    assert_false(tdm_path_exists(case_path("out.safetensors.tmp")));
-    assert_int_equal(tdm_tensor_file_open(case_path("out.safetensors"), &file), TDM_OK);
-    assert_int_equal(tdm_tensor_file_count(file), COUNT_OF(tensor));
+    CHECK_OK(tdm_safetensors_write(case_path("out.safetensors"), tensor, COUNT_OF(tensor)));
+    CHECK_FALSE(tdm_path_exists(case_path("out.safetensors.tmp")));
+    CHECK_OK(tdm_tensor_file_open(case_path("out.safetensors"), &file));
+    CHECK_EQ(tdm_tensor_file_count(file), COUNT_OF(tensor));
     for (int64_t i = 0; i < COUNT_OF(tensor); i++) {
         const tdm_tensor *t = tdm_tensor_file_at(file, i);
-        assert_string_equal(t->name, tensor[i].name);
-        assert_int_equal(t->type, tensor[i].type);
-        assert_int_equal(t->ndim, tensor[i].ndim);
-        for (int k = 0; k < t->ndim; k++) assert_int_equal(t->shape[k], tensor[i].shape[k]);
-        assert_int_equal(tdm_tensor_file_read_f32(file, t, back), TDM_OK);
+        CHECK_STR_EQ(t->name, tensor[i].name);
+        CHECK_EQ(t->type, tensor[i].type);
+        CHECK_EQ(t->ndim, tensor[i].ndim);
+        for (int k = 0; k < t->ndim; k++) CHECK_EQ(t->shape[k], tensor[i].shape[k]);
+        CHECK_OK(tdm_tensor_file_read_f32(file, t, back));
         assert_same(back, t->type == TDM_TENSOR_I64 ? rounded : tensor[i].data, t->elements);
     }
     tdm_tensor_file_close(&file);
@@ -257,8 +253,8 @@ static void test_rounding(void **state)
     for (int i = 0; i < N; i++) value[i] = bits_to_f32(GOLDEN_ROUNDING[i].f32);
     for (int bf16 = 0; bf16 < 2; bf16++) {
         const tdm_tensor_out t = {"w", bf16 ? TDM_TENSOR_BF16 : TDM_TENSOR_F16, 1, {N}, value};
-        assert_int_equal(tdm_safetensors_write(case_path("half.safetensors"), &t, 1), TDM_OK);
-        assert_int_equal(tdm_read_file(case_path("half.safetensors"), &file), TDM_OK);
+        CHECK_OK(tdm_safetensors_write(case_path("half.safetensors"), &t, 1));
+        CHECK_OK(tdm_read_file(case_path("half.safetensors"), &file));
         memcpy(half, file.data + file.length - sizeof half, sizeof half);
         for (int i = 0; i < N; i++) {
             const uint16_t wanted = bf16 ? GOLDEN_ROUNDING[i].bf16 : GOLDEN_ROUNDING[i].f16;
@@ -285,33 +281,32 @@ static void test_all_halves(void **state)
         const char *json = bf16 ? "{\"w\":" ROW("BF16", "[65536]", "[0,131072]") "}   "
                                 : "{\"w\":" ROW("F16", "[65536]", "[0,131072]") "}    ";
         const uint64_t length = strlen(json);
-        assert_int_equal(tdm_text_append(&file, &length, sizeof length), TDM_OK);
-        assert_int_equal(tdm_text_append(&file, json, length), TDM_OK);
-        assert_int_equal(tdm_text_append(&file, half, sizeof half), TDM_OK);
+        CHECK_OK(tdm_text_append(&file, &length, sizeof length));
+        CHECK_OK(tdm_text_append(&file, json, length));
+        CHECK_OK(tdm_text_append(&file, half, sizeof half));
         write_case("halves.safetensors", file.data, file.length);
         tdm_text_free(&file);
         for (int pass = 0; pass < 2; pass++) { /* theirs, then ours */
             float *to = pass ? back : value;
-            assert_int_equal(tdm_tensor_file_open(case_path("halves.safetensors"), &opened), TDM_OK);
-            assert_int_equal(tdm_tensor_file_read_f32(opened, tdm_tensor_file_at(opened, 0), to), TDM_OK);
+            CHECK_OK(tdm_tensor_file_open(case_path("halves.safetensors"), &opened));
+            CHECK_OK(tdm_tensor_file_read_f32(opened, tdm_tensor_file_at(opened, 0), to));
             tdm_tensor_file_close(&opened);
             const tdm_tensor_out t = {"w", bf16 ? TDM_TENSOR_BF16 : TDM_TENSOR_F16, 1, {N}, to};
-            assert_int_equal(tdm_safetensors_write(case_path("halves.safetensors"), &t, 1), TDM_OK);
+            CHECK_OK(tdm_safetensors_write(case_path("halves.safetensors"), &t, 1));
         }
         for (int i = 0; i < N; i++)
-            assert_true(isnan(value[i]) ? isnan(back[i]) : memcmp(&value[i], &back[i], sizeof back[i]) == 0);
+            CHECK_TRUE(isnan(value[i]) ? isnan(back[i]) : memcmp(&value[i], &back[i], sizeof back[i]) == 0);
     }
-    assert_true(value[0x3f80] == 1 && value[0xc049] == -3.140625F); /* bf16 */
+    CHECK_EQ(value[0x3f80], 1);
+    CHECK_EQ(value[0xc049], -3.140625F); /* bf16 */
 }
 
 static void assert_write_refused(const tdm_tensor_out *tensor, int64_t count, tdm_status code,
                                  const char *message)
 {
-    assert_int_equal(tdm_safetensors_write(case_path("refused.safetensors"), tensor, count), code);
-    if (strstr(tdm_error_last()->message, message) == NULL)
-        fail_msg("\"%s\" wants \"%s\"", tdm_error_last()->message, message);
-    assert_false(tdm_path_exists(case_path("refused.safetensors")));
-    assert_false(tdm_path_exists(case_path("refused.safetensors.tmp")));
+    CHECK_FAILS(tdm_safetensors_write(case_path("refused.safetensors"), tensor, count), code, message);
+    CHECK_FALSE(tdm_path_exists(case_path("refused.safetensors")));
+    CHECK_FALSE(tdm_path_exists(case_path("refused.safetensors.tmp")));
 }
 
 static void test_write_refused(void **state)
@@ -334,7 +329,7 @@ static void test_write_refused(void **state)
     const tdm_tensor_out many = {"a", TDM_TENSOR_F32, TDM_TENSOR_MAX_DIMS + 1, {0}, &one};
     assert_write_refused(&many, 1, TDM_E_SHAPE, "has 9 dimensions");
     assert_write_refused(&negative, 1, TDM_E_FORMAT, "dimension 0");
-    assert_int_equal(tdm_safetensors_write("/nowhere/x.safetensors", twice, 1), TDM_E_IO);
+    CHECK_FAILS(tdm_safetensors_write("/nowhere/x.safetensors", twice, 1), TDM_E_IO, "");
 }
 
 /* A full disk leaves the old file as it was and no other. */
@@ -343,26 +338,25 @@ static void test_disk_full(void **state)
     (void)state;
     enum { N = 100000 };
     float *value = calloc(N, sizeof *value), old = 5;
-    assert_non_null(value);
+    CHECK_NOT_NULL(value);
     const tdm_tensor_out small = {"w", TDM_TENSOR_F32, 0, {0}, &old};
     const tdm_tensor_out large = {"w", TDM_TENSOR_F32, 1, {N}, value};
     struct rlimit before, little;
     tdm_text first = {0}, second = {0};
-    assert_int_equal(tdm_safetensors_write(case_path("full.safetensors"), &small, 1), TDM_OK);
-    assert_int_equal(tdm_read_file(case_path("full.safetensors"), &first), TDM_OK);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    CHECK_OK(tdm_safetensors_write(case_path("full.safetensors"), &small, 1));
+    CHECK_OK(tdm_read_file(case_path("full.safetensors"), &first));
+    CHECK_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
     little = before;
     little.rlim_cur = 1000;
     signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &little), 0);
     const tdm_status status = tdm_safetensors_write(case_path("full.safetensors"), &large, 1);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    assert_int_equal(status, TDM_E_IO);
-    assert_non_null(strstr(tdm_error_last()->message, "cannot write: File too large"));
-    assert_false(tdm_path_exists(case_path("full.safetensors.tmp")));
-    assert_int_equal(tdm_read_file(case_path("full.safetensors"), &second), TDM_OK);
-    assert_int_equal(first.length, second.length);
-    assert_memory_equal(first.data, second.data, first.length);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+    CHECK_FAILS(status, TDM_E_IO, "cannot write: File too large");
+    CHECK_FALSE(tdm_path_exists(case_path("full.safetensors.tmp")));
+    CHECK_OK(tdm_read_file(case_path("full.safetensors"), &second));
+    CHECK_EQ(first.length, second.length);
+    CHECK_MEM_EQ(first.data, second.data, first.length);
     tdm_text_free(&first);
     tdm_text_free(&second);
     free(value);

@@ -14,7 +14,7 @@ static bool is_torch(const char *file)
 static void test_golden(void **state)
 {
     (void)state;
-    assert_int_equal(check_golden(is_torch), 11);
+    CHECK_EQ(check_golden(is_torch), 11);
 }
 
 static void test_golden_refused(void **state)
@@ -35,11 +35,11 @@ static void test_truncated(void **state)
 {
     (void)state;
     tdm_text good = {0};
-    assert_int_equal(tdm_read_file(golden_path("state.pt"), &good), TDM_OK);
+    CHECK_OK(tdm_read_file(golden_path("state.pt"), &good));
     for (size_t length = 0; length < good.length; length += 13) {
         tdm_tensor_file *file;
         write_case("cut.pt", good.data, length);
-        assert_int_equal(tdm_tensor_file_open(case_path("cut.pt"), &file), TDM_E_FORMAT);
+        CHECK_FAILS(tdm_tensor_file_open(case_path("cut.pt"), &file), TDM_E_FORMAT, "");
     }
     tdm_text_free(&good);
 }
@@ -215,16 +215,15 @@ static void test_ignored(void **state)
     for (int64_t i = 0; i < COUNT_OF(cases); i++) {
         tdm_tensor_file *file;
         write_pickle("odd.pt", cases[i].pickle, cases[i].bytes);
-        if (tdm_tensor_file_open(case_path("odd.pt"), &file) != TDM_OK)
-            fail_msg("%d: %s", (int)i, tdm_error_last()->message);
-        assert_int_equal(tdm_tensor_file_count(file), cases[i].count);
+        CHECK_OK(tdm_tensor_file_open(case_path("odd.pt"), &file));
+        CHECK_EQ(tdm_tensor_file_count(file), cases[i].count);
         tdm_tensor_file_close(&file);
     }
 }
 
 static void append(tdm_text *text, const void *bytes, size_t length)
 {
-    assert_int_equal(tdm_text_append(text, bytes, length), TDM_OK);
+    CHECK_OK(tdm_text_append(text, bytes, length));
 }
 
 /* A list that holds twice the list before, and so on: 2^60 paths to the innermost. */
@@ -254,8 +253,8 @@ static void test_deep_and_wide(void **state)
 
     tdm_tensor_file *file;
     write_wide("bare.pt", LITERAL("]"));
-    assert_int_equal(tdm_tensor_file_open(case_path("bare.pt"), &file), TDM_OK);
-    assert_int_equal(tdm_tensor_file_count(file), 0);
+    CHECK_OK(tdm_tensor_file_open(case_path("bare.pt"), &file));
+    CHECK_EQ(tdm_tensor_file_count(file), 0);
     tdm_tensor_file_close(&file);
     write_wide("wide.pt", LITERAL(GOOD));
     assert_refused(case_path("wide.pt"), TDM_E_FORMAT, "more than 65536 tensors");
@@ -358,12 +357,12 @@ static void assert_good(const char *name)
 {
     tdm_tensor_file *file;
     float value[4];
-    if (tdm_tensor_file_open(case_path(name), &file) != TDM_OK) fail_msg("%s", tdm_error_last()->message);
-    assert_int_equal(tdm_tensor_file_count(file), 1);
+    CHECK_OK(tdm_tensor_file_open(case_path(name), &file));
+    CHECK_EQ(tdm_tensor_file_count(file), 1);
     const tdm_tensor *t = tdm_tensor_file_find(file, "w");
-    assert_non_null(t);
-    assert_int_equal(tdm_tensor_file_read_f32(file, t, value), TDM_OK);
-    for (int i = 0; i < 16; i++) assert_int_equal(((const unsigned char *)value)[i], i);
+    CHECK_NOT_NULL(t);
+    CHECK_OK(tdm_tensor_file_read_f32(file, t, value));
+    for (int i = 0; i < 16; i++) CHECK_EQ(((const unsigned char *)value)[i], i);
     tdm_tensor_file_close(&file);
 }
 
@@ -424,11 +423,11 @@ static void test_zip64(void **state)
     zip_put_central(&file, &part[1], far, true);
     zip_put_end(&file, 2, file.length - directory, far + directory, true);
     const int fd = open(case_path("far.pt"), O_WRONLY);
-    assert_true(fd >= 0);
+    CHECK_GE(fd, 0);
     const ssize_t written = pwrite(fd, file.data, file.length, (off_t)far);
     close(fd);
     if (written == (ssize_t)file.length) assert_good("far.pt"); /* where files may be so long */
-    assert_int_equal(unlink(case_path("far.pt")), 0);
+    CHECK_EQ(unlink(case_path("far.pt")), 0);
     tdm_text_free(&file);
 }
 

@@ -25,19 +25,19 @@ static int remove_path(void **state)
 static tdm_text train(const char *const *line, size_t count, int64_t vocab_size)
 {
     tdm_bpe_trainer *t = NULL;
-    assert_ok(tdm_bpe_trainer_create(&t));
-    for (size_t i = 0; i < count; i++) assert_ok(tdm_bpe_trainer_add(t, line[i]));
-    assert_ok(tdm_bpe_trainer_write(t, vocab_size, out_path));
+    CHECK_OK(tdm_bpe_trainer_create(&t));
+    for (size_t i = 0; i < count; i++) CHECK_OK(tdm_bpe_trainer_add(t, line[i]));
+    CHECK_OK(tdm_bpe_trainer_write(t, vocab_size, out_path));
     tdm_bpe_trainer_destroy(&t);
     tdm_text file = {0};
-    assert_ok(tdm_read_file(out_path, &file));
+    CHECK_OK(tdm_read_file(out_path, &file));
     return file;
 }
 
 static void assert_merges(const char *const *line, size_t count, int64_t vocab_size, const char *want)
 {
     tdm_text file = train(line, count, vocab_size);
-    assert_string_equal(file.data, want);
+    CHECK_STR_EQ(file.data, want);
     tdm_text_free(&file);
 }
 
@@ -53,7 +53,7 @@ static void test_golden(void **state)
     char *at = lines.data;
     while (count < MOST && (line[count] = next_line(&at))) count++;
     for (size_t i = 0; i < count; i++) backwards[i] = line[count - 1 - i];
-    assert_true(count > 450);
+    CHECK_GT(count, 450);
     assert_merges(line, count, 1024, want.data);
     assert_merges(backwards, count, 1024, want.data);
     tdm_text_free(&lines);
@@ -82,11 +82,11 @@ static void test_written_file_opens(void **state)
                                        "caf\xc3\xa9 caf\xc3\xa9 \xe4\xb8\xad\xe4\xb8\xad"};
     tdm_text file = train(line, 3, 600);
     tdm_tokenizer *t = NULL;
-    assert_ok(tdm_tokenizer_open(out_path, &t));
+    CHECK_OK(tdm_tokenizer_open(out_path, &t));
     int32_t token[16];
     int64_t count = 0;
-    assert_ok(tdm_tokenizer_encode(t, "PHOTO", 16, token, &count, NULL));
-    assert_int_equal(count, 3); /* one token for a word that occurs twice */
+    CHECK_OK(tdm_tokenizer_encode(t, "PHOTO", 16, token, &count, NULL));
+    CHECK_EQ(count, 3); /* one token for a word that occurs twice */
     tdm_tokenizer_destroy(&t);
     tdm_text_free(&file);
 }
@@ -95,18 +95,18 @@ static void test_refusals(void **state)
 {
     (void)state;
     tdm_bpe_trainer *t = NULL;
-    assert_ok(tdm_bpe_trainer_create(&t));
-    assert_ok(tdm_bpe_trainer_add(t, "a b"));
-    assert_message(tdm_bpe_trainer_write(t, 513, out_path), TDM_E_USAGE, "513");
-    assert_message(tdm_bpe_trainer_write(t, 514, "/nonexistent/m.bpe"), TDM_E_IO, "/nonexistent/m.bpe");
+    CHECK_OK(tdm_bpe_trainer_create(&t));
+    CHECK_OK(tdm_bpe_trainer_add(t, "a b"));
+    CHECK_FAILS(tdm_bpe_trainer_write(t, 513, out_path), TDM_E_USAGE, "513");
+    CHECK_FAILS(tdm_bpe_trainer_write(t, 514, "/nonexistent/m.bpe"), TDM_E_IO, "/nonexistent/m.bpe");
     /* a word beyond any word's length is left out, not learnt slowly */
     tdm_text text = {0};
-    for (int i = 0; i < 100000; i++) assert_ok(tdm_text_append(&text, "ab", 2));
-    assert_ok(tdm_bpe_trainer_add(t, text.data));
-    assert_ok(tdm_bpe_trainer_write(t, 600, out_path));
+    for (int i = 0; i < 100000; i++) CHECK_OK(tdm_text_append(&text, "ab", 2));
+    CHECK_OK(tdm_bpe_trainer_add(t, text.data));
+    CHECK_OK(tdm_bpe_trainer_write(t, 600, out_path));
     tdm_text file = {0};
-    assert_ok(tdm_read_file(out_path, &file));
-    assert_string_equal(file.data, "#version: 0.2\n");
+    CHECK_OK(tdm_read_file(out_path, &file));
+    CHECK_STR_EQ(file.data, "#version: 0.2\n");
     tdm_text_free(&file);
     tdm_text_free(&text);
     tdm_bpe_trainer_destroy(&t);

@@ -20,7 +20,7 @@ static const char *in_folder(const char *name, char path[512])
 static void write_text(const char *name, const char *data, size_t bytes)
 {
     char path[512];
-    assert_ok(tdm_write_file_atomic(in_folder(name, path), data, bytes));
+    CHECK_OK(tdm_write_file_atomic(in_folder(name, path), data, bytes));
 }
 
 /* GOLDEN/from as `name` in the folder. */
@@ -36,7 +36,7 @@ static void copy_golden(const char *from, const char *name)
 static void remove_from_folder(const char *name)
 {
     char path[512];
-    assert_int_equal(unlink(in_folder(name, path)), 0);
+    CHECK_EQ(unlink(in_folder(name, path)), 0);
 }
 
 static int make_folder(void **state)
@@ -56,16 +56,16 @@ static void ids_of(const tdm_tokenizer *t, const char *text, int64_t context, td
 {
     int32_t token[LONG_CONTEXT];
     int64_t count = 0;
-    assert_ok(tdm_tokenizer_encode(t, text, context, token, &count, NULL));
+    CHECK_OK(tdm_tokenizer_encode(t, text, context, token, &count, NULL));
     ids->length = 0;
-    for (int64_t i = 0; i < count; i++) assert_ok(tdm_text_printf(ids, i ? " %d" : "%d", token[i]));
+    for (int64_t i = 0; i < count; i++) CHECK_OK(tdm_text_printf(ids, i ? " %d" : "%d", token[i]));
 }
 
 static void assert_ids(const tdm_tokenizer *t, const char *text, int64_t context, const char *want)
 {
     tdm_text ids = {0};
     ids_of(t, text, context, &ids);
-    assert_string_equal(ids.data, want);
+    CHECK_STR_EQ(ids.data, want);
     tdm_text_free(&ids);
 }
 
@@ -78,11 +78,11 @@ static void assert_golden(const tdm_tokenizer *t, const char *golden)
     for (; (line = next_line(&line_at)); number++) {
         if (number % GOLDEN_STEP) continue;
         const char *row = next_line(&want_at);
-        assert_non_null(row);
+        CHECK_NOT_NULL(row);
         assert_ids(t, line, LONG_CONTEXT, row);
         compared++;
     }
-    assert_true(compared > 150);
+    CHECK_GT(compared, 150);
     tdm_text_free(&lines);
     tdm_text_free(&want);
 }
@@ -93,10 +93,10 @@ static void assert_survives_storage(const tdm_tokenizer *t, const char *golden)
     size_t bytes;
     const void *file = tdm_tokenizer_file(t, &bytes);
     tdm_tokenizer *again = NULL;
-    assert_ok(tdm_tokenizer_open_memory("checkpoint", file, bytes, &again));
-    assert_string_equal(tdm_tokenizer_digest(again), tdm_tokenizer_digest(t));
-    assert_int_equal(tdm_tokenizer_vocab_size(again), tdm_tokenizer_vocab_size(t));
-    assert_int_equal(tdm_tokenizer_mask(again), tdm_tokenizer_mask(t));
+    CHECK_OK(tdm_tokenizer_open_memory("checkpoint", file, bytes, &again));
+    CHECK_STR_EQ(tdm_tokenizer_digest(again), tdm_tokenizer_digest(t));
+    CHECK_EQ(tdm_tokenizer_vocab_size(again), tdm_tokenizer_vocab_size(t));
+    CHECK_EQ(tdm_tokenizer_mask(again), tdm_tokenizer_mask(t));
     assert_golden(again, golden);
     tdm_tokenizer_destroy(&again);
 }
@@ -107,38 +107,36 @@ static void test_pair(void **state)
     char path[512];
     tdm_tokenizer *t = NULL, *other = NULL;
     copy_golden("vocab.json", "vocab.json");
-    assert_message(tdm_tokenizer_open(in_folder("vocab.json", path), &t), TDM_E_IO,
-                   "no merges.txt beside it");
-    assert_message(tdm_tokenizer_open(folder, &t), TDM_E_IO,
-                   "neither tokenizer.json nor vocab.json and merges");
+    CHECK_FAILS(tdm_tokenizer_open(in_folder("vocab.json", path), &t), TDM_E_IO, "no merges.txt beside it");
+    CHECK_FAILS(tdm_tokenizer_open(folder, &t), TDM_E_IO, "neither tokenizer.json nor vocab.json and merges");
     copy_golden("merges.bpe", "merges.txt");
-    assert_ok(tdm_tokenizer_open(folder, &t));
-    assert_int_equal(tdm_tokenizer_vocab_size(t), 1025);
+    CHECK_OK(tdm_tokenizer_open(folder, &t));
+    CHECK_EQ(tdm_tokenizer_vocab_size(t), 1025);
     assert_golden(t, GOLDEN "pair.ids");
     assert_survives_storage(t, GOLDEN "pair.ids");
     static const char *const names[] = {"vocab.json", "merges.txt"};
     for (size_t i = 0; i < 2; i++) {
-        assert_ok(tdm_tokenizer_open(in_folder(names[i], path), &other));
-        assert_string_equal(tdm_tokenizer_digest(other), tdm_tokenizer_digest(t));
+        CHECK_OK(tdm_tokenizer_open(in_folder(names[i], path), &other));
+        CHECK_STR_EQ(tdm_tokenizer_digest(other), tdm_tokenizer_digest(t));
         tdm_tokenizer_destroy(&other);
     }
     /* its vocabulary has a mask */
-    assert_ok(tdm_tokenizer_open_variant(folder, true, &other));
-    assert_string_equal(tdm_tokenizer_token(other, tdm_tokenizer_mask(other)), "<|mask|>");
+    CHECK_OK(tdm_tokenizer_open_variant(folder, true, &other));
+    CHECK_STR_EQ(tdm_tokenizer_token(other, tdm_tokenizer_mask(other)), "<|mask|>");
     tdm_tokenizer_destroy(&other);
     tdm_tokenizer_destroy(&t);
 
     /* tokenizer.json comes first */
     copy_golden("tokenizer.json", "tokenizer.json");
-    assert_ok(tdm_tokenizer_open(folder, &t));
+    CHECK_OK(tdm_tokenizer_open(folder, &t));
     assert_golden(t, GOLDEN "json.ids");
     assert_survives_storage(t, GOLDEN "json.ids");
     tdm_tokenizer_destroy(&t);
     remove_from_folder("tokenizer.json");
     remove_from_folder("vocab.json");
     /* alone it is a merges file like any other */
-    assert_ok(tdm_tokenizer_open(in_folder("merges.txt", path), &t));
-    assert_int_equal(tdm_tokenizer_vocab_size(t), 1024);
+    CHECK_OK(tdm_tokenizer_open(in_folder("merges.txt", path), &t));
+    CHECK_EQ(tdm_tokenizer_vocab_size(t), 1024);
     tdm_tokenizer_destroy(&t);
     remove_from_folder("merges.txt");
 }
@@ -151,7 +149,7 @@ static void test_cleaning(void **state)
     copy_golden("merges.bpe", "merges.txt");
     tdm_tokenizer *t = NULL;
     tdm_text ids = {0};
-    assert_ok(tdm_tokenizer_open(folder, &t));
+    CHECK_OK(tdm_tokenizer_open(folder, &t));
     static const char *const alike[][2] = {
         {"A  B\t\nC\xc2\xa0 D ", "a b c d"},
         {"e\xcc\x81", "\xc3\xa9"},                                /* NFC */
@@ -168,8 +166,11 @@ static void test_cleaning(void **state)
     int32_t token[5];
     int64_t count;
     bool cut;
-    assert_ok(tdm_tokenizer_encode(t, "a<|endoftext|>b c d", 5, token, &count, &cut));
-    assert_true(cut && count == 5 && token[2] == tdm_tokenizer_end(t) && token[4] == tdm_tokenizer_end(t));
+    CHECK_OK(tdm_tokenizer_encode(t, "a<|endoftext|>b c d", 5, token, &count, &cut));
+    CHECK_TRUE(cut);
+    CHECK_EQ(count, 5);
+    CHECK_EQ(token[2], tdm_tokenizer_end(t));
+    CHECK_EQ(token[4], tdm_tokenizer_end(t));
     tdm_text_free(&ids);
     tdm_tokenizer_destroy(&t);
     remove_from_folder("vocab.json");
@@ -184,19 +185,19 @@ static void test_export(void **state)
         char path[512];
         tdm_tokenizer *t = NULL, *again = NULL;
         tdm_text vocab = {0}, merges = {0}, ids = {0};
-        assert_ok(tdm_tokenizer_open_variant(source_path(GOLDEN "merges.bpe", path), mask, &t));
-        assert_ok(tdm_tokenizer_vocab_json(t, &vocab));
-        assert_ok(tdm_tokenizer_merges_txt(t, &merges));
+        CHECK_OK(tdm_tokenizer_open_variant(source_path(GOLDEN "merges.bpe", path), mask, &t));
+        CHECK_OK(tdm_tokenizer_vocab_json(t, &vocab));
+        CHECK_OK(tdm_tokenizer_merges_txt(t, &merges));
         write_text("vocab.json", vocab.data, vocab.length);
         write_text("merges.txt", merges.data, merges.length);
-        assert_ok(tdm_tokenizer_open(folder, &again));
-        assert_int_equal(tdm_tokenizer_vocab_size(again), 1024);
-        assert_int_equal(tdm_tokenizer_start(again), 1022);
-        assert_int_equal(tdm_tokenizer_mask(again), mask ? 1021 : -1);
+        CHECK_OK(tdm_tokenizer_open(folder, &again));
+        CHECK_EQ(tdm_tokenizer_vocab_size(again), 1024);
+        CHECK_EQ(tdm_tokenizer_start(again), 1022);
+        CHECK_EQ(tdm_tokenizer_mask(again), mask ? 1021 : -1);
         for (int32_t id = 0; id < 1024; id++) {
             const char *token = tdm_tokenizer_token(t, id), *other = tdm_tokenizer_token(again, id);
-            assert_true((token == NULL) == (other == NULL));
-            if (token) assert_string_equal(token, other);
+            CHECK_EQ(token == NULL, other == NULL);
+            if (token) CHECK_STR_EQ(token, other);
         }
         static const char *const texts[] = {"a photo of a cat", "d\xc3\xa9j\xc3\xa0 vu, 2 <|mask|> of 3!"};
         for (size_t i = 0; i < 2; i++) {
@@ -221,26 +222,26 @@ static void test_mask(void **state)
     char path[512];
     tdm_tokenizer *plain = NULL, *t = NULL, *again = NULL;
     write_text("small.bpe", merges, sizeof merges - 1);
-    assert_ok(tdm_tokenizer_open(in_folder("small.bpe", path), &plain));
-    assert_ok(tdm_tokenizer_open_variant(path, true, &t));
-    assert_int_equal(tdm_tokenizer_vocab_size(t), tdm_tokenizer_vocab_size(plain));
-    assert_int_equal(tdm_tokenizer_mask(plain), -1);
-    assert_int_equal(tdm_tokenizer_mask(t), 514);
-    assert_int_equal(tdm_tokenizer_start(t), 515);
-    assert_int_equal(tdm_tokenizer_end(t), 516);
+    CHECK_OK(tdm_tokenizer_open(in_folder("small.bpe", path), &plain));
+    CHECK_OK(tdm_tokenizer_open_variant(path, true, &t));
+    CHECK_EQ(tdm_tokenizer_vocab_size(t), tdm_tokenizer_vocab_size(plain));
+    CHECK_EQ(tdm_tokenizer_mask(plain), -1);
+    CHECK_EQ(tdm_tokenizer_mask(t), 514);
+    CHECK_EQ(tdm_tokenizer_start(t), 515);
+    CHECK_EQ(tdm_tokenizer_end(t), 516);
     assert_ids(plain, "xy <|mask|>", 16, "515 514 27 347 76 64 82 330 91 285 516");
     assert_ids(t, "xy <|MASK|>abc", 16, "515 87 344 514 513 516");
-    assert_true(strcmp(tdm_tokenizer_digest(t), tdm_tokenizer_digest(plain)) != 0);
+    CHECK_STR_NE(tdm_tokenizer_digest(t), tdm_tokenizer_digest(plain));
     size_t bytes;
     const void *file = tdm_tokenizer_file(t, &bytes);
-    assert_ok(tdm_tokenizer_open_memory("checkpoint", file, bytes, &again));
-    assert_string_equal(tdm_tokenizer_digest(again), tdm_tokenizer_digest(t));
+    CHECK_OK(tdm_tokenizer_open_memory("checkpoint", file, bytes, &again));
+    CHECK_STR_EQ(tdm_tokenizer_digest(again), tdm_tokenizer_digest(t));
     assert_ids(again, "xy <|mask|>abc", 16, "515 87 344 514 513 516");
     tdm_tokenizer_destroy(&again);
     tdm_tokenizer_destroy(&plain);
     tdm_tokenizer_destroy(&t);
     write_text("small.bpe", "#version: 0.2\n", 14);
-    assert_message(tdm_tokenizer_open_variant(path, true, &t), TDM_E_FORMAT, "no merge that could make room");
+    CHECK_FAILS(tdm_tokenizer_open_variant(path, true, &t), TDM_E_FORMAT, "no merge that could make room");
     remove_from_folder("small.bpe");
 }
 
@@ -250,12 +251,11 @@ static void assert_refused(const char *from, const char *to, const char *message
     tdm_text golden = read_source(GOLDEN "tokenizer.json"), changed = {0};
     const char *at = strstr(golden.data, from);
     if (!at) fail_msg("tokenizer.json has no %s", from);
-    assert_ok(tdm_text_append(&changed, golden.data, (size_t)(at - golden.data)));
-    assert_ok(tdm_text_printf(&changed, "%s%s", to, at + strlen(from)));
+    CHECK_OK(tdm_text_append(&changed, golden.data, (size_t)(at - golden.data)));
+    CHECK_OK(tdm_text_printf(&changed, "%s%s", to, at + strlen(from)));
     tdm_tokenizer *t = NULL;
-    assert_message(tdm_tokenizer_open_memory("t.json", changed.data, changed.length, &t), TDM_E_FORMAT,
-                   message);
-    assert_null(t);
+    CHECK_FAILS(tdm_tokenizer_open_memory("t.json", changed.data, changed.length, &t), TDM_E_FORMAT, message);
+    CHECK_NULL(t);
     tdm_text_free(&golden);
     tdm_text_free(&changed);
 }
@@ -316,9 +316,9 @@ static void test_bad_parts(void **state)
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         tdm_tokenizer *t = NULL;
-        assert_message(tdm_tokenizer_open_memory("m", bad[i].text, strlen(bad[i].text), &t), TDM_E_FORMAT,
-                       bad[i].message);
-        assert_null(t);
+        CHECK_FAILS(tdm_tokenizer_open_memory("m", bad[i].text, strlen(bad[i].text), &t), TDM_E_FORMAT,
+                    bad[i].message);
+        CHECK_NULL(t);
     }
 }
 

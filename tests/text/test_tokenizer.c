@@ -12,7 +12,7 @@ static const char header[] = "#version: 0.2\n";
 static tdm_tokenizer *open_text(const char *text)
 {
     tdm_tokenizer *t = NULL;
-    assert_ok(tdm_tokenizer_open_memory("test", text, strlen(text), &t));
+    CHECK_OK(tdm_tokenizer_open_memory("test", text, strlen(text), &t));
     return t;
 }
 
@@ -20,7 +20,7 @@ static tdm_tokenizer *open_golden(void)
 {
     char path[512];
     tdm_tokenizer *t = NULL;
-    assert_ok(tdm_tokenizer_open(source_path("tests/golden/tokenizer/merges.bpe", path), &t));
+    CHECK_OK(tdm_tokenizer_open(source_path("tests/golden/tokenizer/merges.bpe", path), &t));
     return t;
 }
 
@@ -29,17 +29,17 @@ static void ids_of(const tdm_tokenizer *t, const char *text, int64_t context, td
 {
     int32_t token[LONG_CONTEXT];
     int64_t count = 0;
-    assert_true(context <= LONG_CONTEXT);
-    assert_ok(tdm_tokenizer_encode(t, text, context, token, &count, NULL));
+    CHECK_LE(context, LONG_CONTEXT);
+    CHECK_OK(tdm_tokenizer_encode(t, text, context, token, &count, NULL));
     ids->length = 0;
-    for (int64_t i = 0; i < count; i++) assert_ok(tdm_text_printf(ids, i ? " %d" : "%d", token[i]));
+    for (int64_t i = 0; i < count; i++) CHECK_OK(tdm_text_printf(ids, i ? " %d" : "%d", token[i]));
 }
 
 static void assert_ids(const tdm_tokenizer *t, const char *text, int64_t context, const char *want)
 {
     tdm_text ids = {0};
     ids_of(t, text, context, &ids);
-    assert_string_equal(ids.data, want);
+    CHECK_STR_EQ(ids.data, want);
     tdm_text_free(&ids);
 }
 
@@ -50,7 +50,7 @@ static void compare_with_golden(const tdm_tokenizer *t, const char *golden)
     int64_t number = 0, different = 0;
     while ((line = next_line(&line_at))) {
         const char *row = next_line(&want_at);
-        assert_non_null(row);
+        CHECK_NOT_NULL(row);
         number++;
         ids_of(t, line, LONG_CONTEXT, &got);
         if (!strcmp(got.data, row)) continue;
@@ -58,8 +58,8 @@ static void compare_with_golden(const tdm_tokenizer *t, const char *golden)
         print_error("line %lld: %s\n  want %s\n  got  %s\n", (long long)number, line, row, got.data);
     }
     print_message("%s: %lld lines, %lld different\n", golden, (long long)number, (long long)different);
-    assert_true(number > 450);
-    assert_int_equal(different, 0);
+    CHECK_GT(number, 450);
+    CHECK_EQ(different, 0);
     tdm_text_free(&lines);
     tdm_text_free(&want);
     tdm_text_free(&got);
@@ -69,9 +69,9 @@ static void test_golden(void **state)
 {
     (void)state;
     tdm_tokenizer *t = open_golden();
-    assert_int_equal(tdm_tokenizer_vocab_size(t), 1024);
-    assert_int_equal(tdm_tokenizer_start(t), 1022);
-    assert_int_equal(tdm_tokenizer_end(t), 1023);
+    CHECK_EQ(tdm_tokenizer_vocab_size(t), 1024);
+    CHECK_EQ(tdm_tokenizer_start(t), 1022);
+    CHECK_EQ(tdm_tokenizer_end(t), 1023);
     compare_with_golden(t, "tests/golden/tokenizer/merges.ids");
     tdm_tokenizer_destroy(&t);
 }
@@ -81,13 +81,10 @@ static void test_golden_clip(void **state)
     (void)state;
     char path[512];
     source_path("../shared/data/bpe_simple_vocab_16e6.txt.gz", path);
-    if (!tdm_path_exists(path)) {
-        print_message("skipped: CLIP's merges file is not at ../shared/data\n");
-        skip();
-    }
+    if (!tdm_path_exists(path)) SKIP("CLIP's merges file is not at ../shared/data");
     tdm_tokenizer *t = NULL;
-    assert_ok(tdm_tokenizer_open(path, &t));
-    assert_int_equal(tdm_tokenizer_vocab_size(t), 49408);
+    CHECK_OK(tdm_tokenizer_open(path, &t));
+    CHECK_EQ(tdm_tokenizer_vocab_size(t), 49408);
     assert_ids(t, "a photo of a cat", 77, "49406 320 1125 539 320 2368 49407");
     compare_with_golden(t, "tests/golden/tokenizer/clip.ids");
     tdm_tokenizer_destroy(&t);
@@ -98,7 +95,7 @@ static void test_bytes_and_limits(void **state)
 {
     (void)state;
     tdm_tokenizer *t = open_text(header);
-    assert_int_equal(tdm_tokenizer_vocab_size(t), 514);
+    CHECK_EQ(tdm_tokenizer_vocab_size(t), 514);
     assert_ids(t, "", 2, "512 513");
     assert_ids(t, "a!", 8, "512 320 256 513");
     assert_ids(t, "ab", 8, "512 64 321 513");
@@ -111,20 +108,20 @@ static void test_bytes_and_limits(void **state)
     int32_t token[4] = {-7, -7, -7, -7};
     int64_t count = 0;
     bool cut = true;
-    assert_ok(tdm_tokenizer_encode(t, "a b", 4, token, &count, &cut));
-    assert_int_equal(count, 4);
-    assert_false(cut);
-    assert_ok(tdm_tokenizer_encode(t, "a b", 3, token, &count, &cut));
-    assert_int_equal(count, 3);
-    assert_int_equal(token[1], 320);
-    assert_int_equal(token[2], 513);
-    assert_true(cut);
-    assert_ok(tdm_tokenizer_encode(t, "a b", 2, token, &count, &cut));
-    assert_int_equal(count, 2);
-    assert_int_equal(token[0], 512);
-    assert_int_equal(token[1], 513);
-    assert_true(cut);
-    assert_message(tdm_tokenizer_encode(t, "a", 1, token, &count, NULL), TDM_E_SHAPE, "at least 2");
+    CHECK_OK(tdm_tokenizer_encode(t, "a b", 4, token, &count, &cut));
+    CHECK_EQ(count, 4);
+    CHECK_FALSE(cut);
+    CHECK_OK(tdm_tokenizer_encode(t, "a b", 3, token, &count, &cut));
+    CHECK_EQ(count, 3);
+    CHECK_EQ(token[1], 320);
+    CHECK_EQ(token[2], 513);
+    CHECK_TRUE(cut);
+    CHECK_OK(tdm_tokenizer_encode(t, "a b", 2, token, &count, &cut));
+    CHECK_EQ(count, 2);
+    CHECK_EQ(token[0], 512);
+    CHECK_EQ(token[1], 513);
+    CHECK_TRUE(cut);
+    CHECK_FAILS(tdm_tokenizer_encode(t, "a", 1, token, &count, NULL), TDM_E_SHAPE, "at least 2");
     tdm_tokenizer_destroy(&t);
     tdm_tokenizer_destroy(&t);
 }
@@ -189,7 +186,7 @@ static void test_merge_order(void **state)
 {
     (void)state;
     tdm_tokenizer *t = open_text("#version: 0.2\nb c\na b\na a\n");
-    assert_int_equal(tdm_tokenizer_vocab_size(t), 517);
+    CHECK_EQ(tdm_tokenizer_vocab_size(t), 517);
     assert_ids(t, "abcx", 9, "515 64 512 343 516");
     assert_ids(t, "abx", 9, "515 513 343 516");
     assert_ids(t, "aaaaax", 9, "515 514 514 64 343 516");
@@ -212,20 +209,20 @@ static void test_decode(void **state)
     int64_t count = 0;
     tdm_text back = {0};
     for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
-        assert_ok(tdm_tokenizer_encode(t, text[i], 64, token, &count, NULL));
+        CHECK_OK(tdm_tokenizer_encode(t, text[i], 64, token, &count, NULL));
         back.length = 0;
-        assert_ok(tdm_tokenizer_decode(t, token, count, &back));
-        assert_string_equal(back.data, text[i]);
+        CHECK_OK(tdm_tokenizer_decode(t, token, count, &back));
+        CHECK_STR_EQ(back.data, text[i]);
     }
     /* half a character */
-    assert_ok(tdm_tokenizer_encode(t, "\xc7\xbf", 64, token, &count, NULL));
+    CHECK_OK(tdm_tokenizer_encode(t, "\xc7\xbf", 64, token, &count, NULL));
     const int32_t lead = 127;
     back.length = 0;
-    assert_ok(tdm_tokenizer_decode(t, &lead, 1, &back));
-    assert_string_equal(back.data, "\xef\xbf\xbd");
+    CHECK_OK(tdm_tokenizer_decode(t, &lead, 1, &back));
+    CHECK_STR_EQ(back.data, "\xef\xbf\xbd");
     const int32_t outside[] = {1024, -1};
-    assert_message(tdm_tokenizer_decode(t, &outside[0], 1, &back), TDM_E_DATA, "1024");
-    assert_message(tdm_tokenizer_decode(t, &outside[1], 1, &back), TDM_E_DATA, "-1");
+    CHECK_FAILS(tdm_tokenizer_decode(t, &outside[0], 1, &back), TDM_E_DATA, "1024");
+    CHECK_FAILS(tdm_tokenizer_decode(t, &outside[1], 1, &back), TDM_E_DATA, "-1");
     tdm_text_free(&back);
     tdm_tokenizer_destroy(&t);
 }
@@ -238,9 +235,9 @@ static void gzip_append(const char *data, size_t bytes, tdm_text *out)
                   .avail_in = (unsigned)bytes,
                   .next_out = block,
                   .avail_out = sizeof block};
-    assert_int_equal(deflateInit2(&s, 9, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY), Z_OK);
-    assert_int_equal(deflate(&s, Z_FINISH), Z_STREAM_END);
-    assert_ok(tdm_text_append(out, block, sizeof block - s.avail_out));
+    CHECK_EQ(deflateInit2(&s, 9, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY), Z_OK);
+    CHECK_EQ(deflate(&s, Z_FINISH), Z_STREAM_END);
+    CHECK_OK(tdm_text_append(out, block, sizeof block - s.avail_out));
     deflateEnd(&s);
 }
 
@@ -251,20 +248,20 @@ static void test_gzip(void **state)
     gzip_append(plain.data, 1000, &packed);
     gzip_append(plain.data + 1000, plain.length - 1000, &packed);
     tdm_tokenizer *a = NULL, *b = NULL;
-    assert_ok(tdm_tokenizer_open_memory("plain", plain.data, plain.length, &a));
-    assert_ok(tdm_tokenizer_open_memory("packed", packed.data, packed.length, &b));
-    assert_string_equal(tdm_tokenizer_digest(a), tdm_tokenizer_digest(b));
+    CHECK_OK(tdm_tokenizer_open_memory("plain", plain.data, plain.length, &a));
+    CHECK_OK(tdm_tokenizer_open_memory("packed", packed.data, packed.length, &b));
+    CHECK_STR_EQ(tdm_tokenizer_digest(a), tdm_tokenizer_digest(b));
     size_t bytes = 0;
-    assert_memory_equal(tdm_tokenizer_file(b, &bytes), plain.data, plain.length);
-    assert_int_equal(bytes, plain.length);
+    CHECK_MEM_EQ(tdm_tokenizer_file(b, &bytes), plain.data, plain.length);
+    CHECK_EQ(bytes, plain.length);
     tdm_tokenizer_destroy(&b);
 
-    assert_message(tdm_tokenizer_open_memory("cut.gz", packed.data, packed.length - 9, &b), TDM_E_FORMAT,
-                   "cut.gz: the gzip data end too early");
-    assert_null(b);
+    CHECK_FAILS(tdm_tokenizer_open_memory("cut.gz", packed.data, packed.length - 9, &b), TDM_E_FORMAT,
+                "cut.gz: the gzip data end too early");
+    CHECK_NULL(b);
     packed.data[packed.length / 2] ^= 0x55;
-    assert_message(tdm_tokenizer_open_memory("bad.gz", packed.data, packed.length, &b), TDM_E_FORMAT,
-                   "bad.gz: the gzip data");
+    CHECK_FAILS(tdm_tokenizer_open_memory("bad.gz", packed.data, packed.length, &b), TDM_E_FORMAT,
+                "bad.gz: the gzip data");
     tdm_tokenizer_destroy(&a);
     tdm_text_free(&plain);
     tdm_text_free(&packed);
@@ -290,16 +287,16 @@ static void test_bad_files(void **state)
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         tdm_tokenizer *t = NULL;
-        assert_message(tdm_tokenizer_open_memory("m", bad[i].text, strlen(bad[i].text), &t), TDM_E_FORMAT,
-                       bad[i].message);
-        assert_null(t);
+        CHECK_FAILS(tdm_tokenizer_open_memory("m", bad[i].text, strlen(bad[i].text), &t), TDM_E_FORMAT,
+                    bad[i].message);
+        CHECK_NULL(t);
     }
     tdm_tokenizer *t = NULL;
-    assert_message(tdm_tokenizer_open_memory("m", "#version: 0.2\na\0 b\n", 19, &t), TDM_E_FORMAT, "line 2");
-    assert_message(tdm_tokenizer_open("/nonexistent/m", &t), TDM_E_IO, "/nonexistent/m");
+    CHECK_FAILS(tdm_tokenizer_open_memory("m", "#version: 0.2\na\0 b\n", 19, &t), TDM_E_FORMAT, "line 2");
+    CHECK_FAILS(tdm_tokenizer_open("/nonexistent/m", &t), TDM_E_IO, "/nonexistent/m");
     /* other systems' line ends */
     t = open_text("#version: 0.2\r\na b\r\nab c\r\n");
-    assert_int_equal(tdm_tokenizer_vocab_size(t), 516);
+    CHECK_EQ(tdm_tokenizer_vocab_size(t), 516);
     tdm_tokenizer_destroy(&t);
 }
 
@@ -308,19 +305,19 @@ static void test_clip_header_cuts(void **state)
 {
     (void)state;
     tdm_text file = {0};
-    assert_ok(tdm_text_printf(&file, "\"bpe_simple_vocab_16e6.txt#version: 0.2\n"));
+    CHECK_OK(tdm_text_printf(&file, "\"bpe_simple_vocab_16e6.txt#version: 0.2\n"));
     int32_t lines = 0;
     for (int a = '!'; a <= '~'; a++) {
-        for (int b = '!'; b <= '~'; b++, lines++) assert_ok(tdm_text_printf(&file, "%c %c\n", a, b));
+        for (int b = '!'; b <= '~'; b++, lines++) CHECK_OK(tdm_text_printf(&file, "%c %c\n", a, b));
     }
     for (int a = '!'; a <= '~' && lines < 50000; a++) {
         for (int b = '!'; b <= '~'; b++) {
-            for (int c = 'a'; c <= 'e'; c++, lines++) assert_ok(tdm_text_printf(&file, "%c%c %c\n", a, b, c));
+            for (int c = 'a'; c <= 'e'; c++, lines++) CHECK_OK(tdm_text_printf(&file, "%c%c %c\n", a, b, c));
         }
     }
-    assert_true(lines > 49000);
+    CHECK_GT(lines, 49000);
     tdm_tokenizer *t = open_text(file.data);
-    assert_int_equal(tdm_tokenizer_vocab_size(t), 49408);
+    CHECK_EQ(tdm_tokenizer_vocab_size(t), 49408);
     tdm_tokenizer_destroy(&t);
     tdm_text_free(&file);
 }
@@ -335,25 +332,26 @@ static void test_hostile_lengths(void **state)
         "<|st", "1 2 ", "amp;", "\xff\xfe"};
     tdm_tokenizer *t = open_golden();
     int32_t *token = NULL;
-    assert_ok(TDM_ALLOC(CONTEXT, &token));
+    CHECK_OK(TDM_ALLOC(CONTEXT, &token));
     for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
         tdm_text text = {0};
-        assert_ok(tdm_text_append(&text, "&", i == 8)); /* &amp;amp;amp; … */
-        for (int r = 0; r < REPEATS; r++) assert_ok(tdm_text_append(&text, part[i], strlen(part[i])));
+        CHECK_OK(tdm_text_append(&text, "&", i == 8)); /* &amp;amp;amp; … */
+        for (int r = 0; r < REPEATS; r++) CHECK_OK(tdm_text_append(&text, part[i], strlen(part[i])));
         int64_t count = 0;
-        assert_ok(tdm_tokenizer_encode(t, text.data, CONTEXT, token, &count, NULL));
-        assert_true(count > 2 && count <= CONTEXT);
-        assert_int_equal(token[count - 1], tdm_tokenizer_end(t));
+        CHECK_OK(tdm_tokenizer_encode(t, text.data, CONTEXT, token, &count, NULL));
+        CHECK_GT(count, 2);
+        CHECK_LE(count, CONTEXT);
+        CHECK_EQ(token[count - 1], tdm_tokenizer_end(t));
         tdm_text_free(&text);
     }
     tdm_text huge = {0};
     for (int r = 0; r < 17 * 16; r++) {
         static char block[65536];
         memset(block, 'a', sizeof block);
-        assert_ok(tdm_text_append(&huge, block, sizeof block));
+        CHECK_OK(tdm_text_append(&huge, block, sizeof block));
     }
     int64_t count = 0;
-    assert_message(tdm_tokenizer_encode(t, huge.data, 77, token, &count, NULL), TDM_E_DATA, "longer than");
+    CHECK_FAILS(tdm_tokenizer_encode(t, huge.data, 77, token, &count, NULL), TDM_E_DATA, "longer than");
     tdm_text_free(&huge);
     tdm_free(token);
     tdm_tokenizer_destroy(&t);
@@ -379,10 +377,10 @@ static void test_threads(void **state)
     tdm_tokenizer *t = open_golden();
     pthread_t thread[4];
     void *result[4];
-    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&thread[i], NULL, encode_many, t), 0);
+    for (int i = 0; i < 4; i++) CHECK_EQ(pthread_create(&thread[i], NULL, encode_many, t), 0);
     for (int i = 0; i < 4; i++) pthread_join(thread[i], &result[i]);
-    for (int i = 0; i < 4; i++) assert_ptr_equal(result[i], encode_many(t));
-    assert_non_null(result[0]);
+    for (int i = 0; i < 4; i++) CHECK_TRUE(result[i] == encode_many(t));
+    CHECK_NOT_NULL(result[0]);
     tdm_tokenizer_destroy(&t);
 }
 

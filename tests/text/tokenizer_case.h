@@ -2,25 +2,11 @@
 #ifndef TANDEM_TESTS_TOKENIZER_CASE_H
 #define TANDEM_TESTS_TOKENIZER_CASE_H
 
+#include "check.h"
 #include "tandem/tokenizer.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
-
-#define assert_ok(expr)                                                                                      \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s: %s", #expr, tdm_error_last()->message);                          \
-    } while (0)
-
-static inline void assert_message(tdm_status status, tdm_status code, const char *part)
-{
-    assert_int_equal(status, code);
-    if (!strstr(tdm_error_last()->message, part))
-        fail_msg("message \"%s\" lacks \"%s\"", tdm_error_last()->message, part);
-}
 
 static inline const char *source_path(const char *relative, char path[512])
 {
@@ -33,7 +19,7 @@ static inline tdm_text read_source(const char *relative)
 {
     char path[512];
     tdm_text text = {0};
-    assert_ok(tdm_read_file(source_path(relative, path), &text));
+    CHECK_OK(tdm_read_file(source_path(relative, path), &text));
     return text;
 }
 
