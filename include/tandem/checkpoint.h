@@ -1,4 +1,4 @@
-/* Checkpoints: a directory RUN/checkpoints/step-00001234/ with model.h5 and state.h5; see README, "Files".
+/* Checkpoints: a directory RUN/checkpoints/step-00001234/ with model.h5 and state.h5; see docs/files.md.
  *
  * model.h5: root attributes format "tandem.model", version 1, tool_version, config (libconfig text), step;
  * group /param with one f32 data set per parameter under its open_clip name; /tokenizer u8, see

@@ -29,7 +29,7 @@
  * there what it loses on storing and reloading sums. Memory comes next: 64-byte pieces of rows written
  * through the caches reach 2.4 GB/s, streaming stores of pairs of lines 15 GB/s. The weight gradient is one
  * third faster with its operands packed again for every block than with a packed copy shared through memory.
- * What gained nothing is listed in bench/README.md.
+ * What gained nothing is listed in bench/RESULTS.md.
  */
 #include "amx_tiles.h"
 #include "gemm_blocks.h"

@@ -20,7 +20,7 @@
  *                           for each block of the left one's columns: pack them, multiply
  *
  * The micro kernel reaches 96 % of the peak from L2, on a core whose second hardware thread runs another
- * program four fifths (bench/README.md).
+ * program four fifths (bench/RESULTS.md).
  */
 #include "gemm_blocks.h"
 #include "transpose.h"
