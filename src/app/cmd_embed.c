@@ -1,16 +1,17 @@
 /* tandem embed: the embeddings of a split as HDF5 files, one per rank. */
-#include "bundle.h"
+#include "inference_flags.h"
 
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct embed_options {
-    bundle_options bundle;
+    tdm_inference_options inference;
     const char *data, *split, *out, *dtype;
 } embed_options;
 
-static tdm_status describe(const bundle *b, const embed_options *options, tdm_embedding_info *info)
+static tdm_status describe(const tdm_inference *inference, const embed_options *options,
+                           tdm_embedding_info *info)
 {
     char absolute[PATH_MAX];
     TDM_TRY(tdm_path_join(absolute, sizeof absolute, options->out, "dataset.h5"));
@@ -23,22 +24,21 @@ static tdm_status describe(const bundle *b, const embed_options *options, tdm_em
     TDM_REQUIRE(strlen(absolute) < sizeof info->source, TDM_E_IO, "%.200s…: path is too long", absolute);
     snprintf(info->source, sizeof info->source, "%s", absolute);
     snprintf(info->split, sizeof info->split, "%s", options->split);
-    snprintf(info->model, sizeof info->model, "%.1023s", b->dir);
-    memcpy(info->model_digest, b->digest, sizeof info->model_digest);
+    snprintf(info->model, sizeof info->model, "%.1023s", inference->dir);
+    memcpy(info->model_digest, inference->digest, sizeof info->model_digest);
     return TDM_OK;
 }
 
-static tdm_status embed(tdm_comm *comm, const embed_options *options, bundle *b, tdm_dataset **dataset,
-                        tdm_embeddings *embeddings)
+static tdm_status embed(tdm_comm *comm, const embed_options *options, tdm_inference *inference,
+                        tdm_dataset **dataset, tdm_embeddings *embeddings)
 {
     tdm_embedding_info info = {0};
-    TDM_TRY(bundle_open(comm, &options->bundle, true, b));
-    TDM_AGREE(comm, bundle_open_data(b, options->data, options->split, dataset));
-    TDM_AGREE(comm, describe(b, options, &info));
-    bundle_show(comm, b);
+    TDM_TRY(tdm_inference_open(comm, &options->inference, true, inference));
+    TDM_AGREE(comm, tdm_inference_open_data(inference, options->data, options->split, dataset));
+    TDM_AGREE(comm, describe(inference, options, &info));
+    inference_show(comm, inference);
     const double begin_s = tdm_now_s();
-    TDM_AGREE(comm, tdm_embed_dataset(comm, b->model, b->ops, &b->config, *dataset, b->tokenizer,
-                                      options->bundle.batch, options->bundle.workers, embeddings));
+    TDM_AGREE(comm, tdm_inference_embed_data(comm, inference, *dataset, true, embeddings));
     const double took_s = tdm_now_s() - begin_s;
     const tdm_dtype dtype = strcmp(options->dtype, "bf16") == 0 ? TDM_BF16 : TDM_F32;
     TDM_TRY(tdm_embeddings_write(comm, options->out, &info, dtype, embeddings));
@@ -50,14 +50,15 @@ static tdm_status embed(tdm_comm *comm, const embed_options *options, bundle *b,
 
 static tdm_status embed_run(tdm_comm *comm, int argc, char **argv)
 {
-    embed_options options = {.bundle = BUNDLE_DEFAULTS, .data = "", .split = "", .out = "", .dtype = "f32"};
+    embed_options options = {
+        .inference = INFERENCE_DEFAULTS, .data = "", .split = "", .out = "", .dtype = "f32"};
     const tdm_flag flags[] = {
         FLAG_STRING("--data", &options.data, "DIR", NULL, "packed data directory"),
         FLAG_STRING("--split", &options.split, "NAME", NULL, "its split"),
         FLAG_STRING("--out", &options.out, "DIR", NULL,
                     "where SPLIT-00000.h5 … are written, one file per rank"),
         FLAG_STRING("--dtype", &options.dtype, "f32|bf16", "f32", "of the stored rows"),
-        BUNDLE_FLAGS(options.bundle),
+        INFERENCE_FLAGS(options.inference),
     };
     tdm_strings positional = {0};
     bool help = false;
@@ -69,13 +70,13 @@ static tdm_status embed_run(tdm_comm *comm, int argc, char **argv)
     TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tandem embed: takes options only");
     TDM_REQUIRE(strcmp(options.dtype, "f32") == 0 || strcmp(options.dtype, "bf16") == 0, TDM_E_USAGE,
                 "tandem embed: --dtype %s: must be f32 or bf16", options.dtype);
-    bundle b = {0};
+    tdm_inference inference = {0};
     tdm_dataset *dataset = NULL;
     tdm_embeddings embeddings = {0};
-    const tdm_status status = embed(comm, &options, &b, &dataset, &embeddings);
+    const tdm_status status = embed(comm, &options, &inference, &dataset, &embeddings);
     tdm_embeddings_free(&embeddings);
     tdm_dataset_close(&dataset);
-    bundle_close(&b);
+    tdm_inference_close(&inference);
     return status;
 }
 

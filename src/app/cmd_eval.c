@@ -33,7 +33,7 @@ static void add_common_flags(eval_command *c)
         FLAG_STRING("--task", &c->task, c->names.data, tasks[0]->name, "what to evaluate; see below"),
         FLAG_STRING("--json", &r->json, "FILE", "", "where the results are written; unset: standard output"),
         FLAG_STRING("--html", &r->html, "FILE", "", "a page to look at; see below"),
-        BUNDLE_FLAGS(r->bundle),
+        INFERENCE_FLAGS(r->inference),
     };
     _Static_assert(sizeof common / sizeof common[0] <= COMMON_FLAGS,
                    "eval_command has room for the common flags");
@@ -114,8 +114,9 @@ static tdm_status parse_and_run(tdm_comm *comm, eval_command *c, int argc, char 
 
 static tdm_status eval_run(tdm_comm *comm, int argc, char **argv)
 {
-    eval_command c = {.request = {.bundle = BUNDLE_DEFAULTS, .data = "", .split = "", .json = "", .html = ""},
-                      .task = tasks[0]->name};
+    eval_command c = {
+        .request = {.inference = INFERENCE_DEFAULTS, .data = "", .split = "", .json = "", .html = ""},
+        .task = tasks[0]->name};
     const tdm_status status = parse_and_run(comm, &c, argc, argv);
     for (int t = 0; t < TASKS; t++) {
         tdm_free(c.options[t]);

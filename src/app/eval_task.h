@@ -2,10 +2,10 @@
 #ifndef TANDEM_APP_EVAL_TASK_H
 #define TANDEM_APP_EVAL_TASK_H
 
-#include "bundle.h"
+#include "inference_flags.h"
 
 typedef struct eval_request { /* what every task is given */
-    bundle_options bundle;
+    tdm_inference_options inference;
     const char *data, *split;
     const char *json, *html; /* files to write; "": standard output, no page */
 } eval_request;

@@ -15,7 +15,7 @@ typedef struct zeroshot {
     tdm_comm *comm;
     const eval_request *request;
     const zeroshot_options *options;
-    bundle bundle;
+    tdm_inference inference;
     tdm_dataset *dataset;
     tdm_line_list renamed, templates;
     const char **class_name; /* [prompts.classes] */
@@ -36,7 +36,7 @@ static void zeroshot_close(zeroshot *z)
     tdm_line_list_free(&z->renamed);
     tdm_line_list_free(&z->templates);
     tdm_dataset_close(&z->dataset);
-    bundle_close(&z->bundle);
+    tdm_inference_close(&z->inference);
 }
 
 /* ---- Input ---- */
@@ -73,7 +73,7 @@ static tdm_status read_templates(zeroshot *z)
 
 static tdm_status open_input(zeroshot *z)
 {
-    TDM_TRY(bundle_open_data(&z->bundle, z->request->data, z->request->split, &z->dataset));
+    TDM_TRY(tdm_inference_open_data(&z->inference, z->request->data, z->request->split, &z->dataset));
     TDM_TRY(read_classes(z));
     return read_templates(z);
 }
@@ -126,12 +126,12 @@ static json_t *result_json(const zeroshot *z)
     const tdm_accuracy *a = &z->accuracy;
     json_t *root = json_object(), *per_class = json_array();
     json_object_set_new(root, "task", json_string("zeroshot"));
-    json_object_set_new(root, "model", json_string(z->bundle.dir));
-    json_object_set_new(root, "step", json_integer(z->bundle.step));
+    json_object_set_new(root, "model", json_string(z->inference.dir));
+    json_object_set_new(root, "step", json_integer(z->inference.step));
     json_object_set_new(root, "data", json_string(z->request->data));
     json_object_set_new(root, "split", json_string(z->request->split));
     json_object_set_new(root, "precision",
-                        json_string(tdm_ops_dtype(z->bundle.ops) == TDM_BF16 ? "bf16" : "f32"));
+                        json_string(tdm_ops_dtype(z->inference.ops) == TDM_BF16 ? "bf16" : "f32"));
     json_object_set_new(root, "images", json_integer(a->images));
     json_object_set_new(root, "without_class", json_integer(a->without_class));
     json_object_set_new(root, "several_classes", json_integer(a->several_classes));
@@ -167,8 +167,8 @@ static tdm_status write_table(const zeroshot *z)
     if (status == TDM_OK)
         status =
             tdm_text_printf(&subtitle, "%s, step %lld, on %s, split %s; %lld templates, the first is \"%s\".",
-                            z->bundle.dir, (long long)z->bundle.step, z->request->data, z->request->split,
-                            (long long)z->prompts.templates, z->prompts.form[0]);
+                            z->inference.dir, (long long)z->inference.step, z->request->data,
+                            z->request->split, (long long)z->prompts.templates, z->prompts.form[0]);
     if (status == TDM_OK)
         status = tdm_class_table_write(z->request->html, "Zero-shot classification", subtitle.data, tile,
                                        sizeof tile / sizeof tile[0], row, a->classes);
@@ -187,20 +187,18 @@ static tdm_status write_results(const zeroshot *z)
 
 static tdm_status embed_all(zeroshot *z, int64_t *cut)
 {
-    const bundle *b = &z->bundle;
-    const bundle_options *o = &z->request->bundle;
-    TDM_TRY(tdm_zeroshot_classes(z->comm, b->model, b->ops, &b->config, b->tokenizer, &z->prompts, o->batch,
-                                 &z->class_n, &z->class_feature, cut));
-    return tdm_embed_dataset(z->comm, b->model, b->ops, &b->config, z->dataset, NULL, o->batch, o->workers,
-                             &z->embeddings);
+    const tdm_inference *in = &z->inference;
+    TDM_TRY(tdm_zeroshot_classes(z->comm, in->model, in->ops, &in->config, in->tokenizer, &z->prompts,
+                                 in->batch, &z->class_n, &z->class_feature, cut));
+    return tdm_inference_embed_data(z->comm, in, z->dataset, false, &z->embeddings);
 }
 
 static tdm_status classify(zeroshot *z)
 {
     int64_t cut = 0;
-    TDM_TRY(bundle_open(z->comm, &z->request->bundle, false, &z->bundle));
+    TDM_TRY(tdm_inference_open(z->comm, &z->request->inference, false, &z->inference));
     TDM_AGREE(z->comm, open_input(z));
-    bundle_show(z->comm, &z->bundle);
+    inference_show(z->comm, &z->inference);
     const double begin_s = tdm_now_s();
     TDM_AGREE(z->comm, embed_all(z, &cut));
     const double embed_s = tdm_now_s() - begin_s;
@@ -208,7 +206,7 @@ static tdm_status classify(zeroshot *z)
     if (cut > 0)
         tdm_log(TDM_LOG_WARN, "%lld of %lld prompts are longer than the context of %lld tokens and were cut",
                 (long long)cut, (long long)(z->prompts.classes * z->prompts.templates),
-                (long long)z->bundle.config.model.text.context_length);
+                (long long)z->inference.config.model.text.context_length);
     const tdm_embeddings *e = &z->embeddings;
     const tdm_eval_side image = {.n = e->images,
                                  .d = e->d,
@@ -216,7 +214,7 @@ static tdm_status classify(zeroshot *z)
                                  .labels = e->image_labels,
                                  .label_words = e->label_words};
     const tdm_eval_side classes = {.n = z->class_n, .d = e->d, .feature = z->class_feature};
-    TDM_TRY(tdm_zeroshot_accuracy(z->comm, z->bundle.ops, &image, &classes, &z->accuracy));
+    TDM_TRY(tdm_zeroshot_accuracy(z->comm, z->inference.ops, &image, &classes, &z->accuracy));
     show(z, embed_s);
     return tdm_comm_agree(z->comm, tdm_comm_rank(z->comm) == 0 ? write_results(z) : TDM_OK);
 }

@@ -1,0 +1,55 @@
+/* A checkpoint opened to embed with: configuration, tokenizer, weights, model. */
+#ifndef TANDEM_INFERENCE_H
+#define TANDEM_INFERENCE_H
+
+#include "tandem/comm.h"
+#include "tandem/config.h"
+#include "tandem/eval.h"
+#include "tandem/model.h"
+#include "tandem/ops.h"
+#include "tandem/params.h"
+#include "tandem/shard.h"
+#include "tandem/tokenizer.h"
+
+typedef struct tdm_inference_options {
+    const char *model;     /* checkpoint, run directory (best, else latest) or model.h5 */
+    const char *precision; /* "" = as in the checkpoint's configuration */
+    int64_t threads;       /* per rank; 0 = tdm_default_threads */
+    int64_t batch;         /* rows embedded at once per rank */
+    int64_t workers;       /* threads that decode images, per rank */
+} tdm_inference_options;
+
+typedef struct tdm_inference { /* owned; tdm_inference_close */
+    char dir[TDM_PATH_BYTES];  /* of the checkpoint */
+    char digest[65];           /* SHA-256 of its model.h5; "" unless asked for */
+    int64_t step;              /* of training */
+    int64_t batch, workers;    /* of the options */
+    tdm_config config;
+    tdm_tokenizer *tokenizer;
+    tdm_ops *ops;
+    tdm_params params;
+    tdm_model *model;
+} tdm_inference;
+
+/* Into a zeroed struct, which must not move afterwards: the model points into it. Collective: every rank opens the
+ * checkpoint, all return the same status. Close it after an error, too. */
+TDM_CHECKED tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *options,
+                                          bool with_digest, tdm_inference *inference);
+void tdm_inference_close(tdm_inference *inference); /* a zeroed one is fine */
+
+/* Opens a split and checks that it was not packed with another tokenizer. Not collective. */
+TDM_CHECKED tdm_status tdm_inference_open_data(const tdm_inference *inference, const char *dir,
+                                               const char *split, tdm_dataset **dataset);
+/* tdm_embed_dataset with this model. */
+TDM_CHECKED tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inference,
+                                                tdm_dataset *dataset, bool with_captions,
+                                                tdm_embeddings *embeddings);
+
+/* One text, or one encoded image (`name` stands in messages), into feature[embed_dim], unit norm: the same bits as
+ * embedded among others. *cut: the text was longer than the context and lost its end. Not collective. */
+TDM_CHECKED tdm_status tdm_inference_embed_text(const tdm_inference *inference, const char *text,
+                                                float *feature, bool *cut);
+TDM_CHECKED tdm_status tdm_inference_embed_image(const tdm_inference *inference, const char *name,
+                                                 const void *data, size_t bytes, float *feature);
+
+#endif
