@@ -62,7 +62,8 @@ tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t byte
 {
     char temporary[TDM_PATH_BYTES];
     int length = snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-    TDM_REQUIRE(length > 0 && (size_t)length < sizeof(temporary), TDM_E_IO, "%s: path is too long", path);
+    TDM_REQUIRE(length > 0 && (size_t)length < sizeof(temporary), TDM_E_IO, "%.200s…: path is too long",
+                path);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     TDM_REQUIRE(fd >= 0, TDM_E_IO, "%s: cannot create: %s", temporary, strerror(errno));
     tdm_status status = write_all(fd, temporary, data, bytes);
@@ -80,7 +81,7 @@ tdm_status tdm_make_dirs(const char *path)
 {
     char partial[TDM_PATH_BYTES];
     size_t length = strlen(path);
-    TDM_REQUIRE(length > 0 && length < sizeof(partial), TDM_E_IO, "%s: path is empty or too long", path);
+    TDM_REQUIRE(length > 0 && length < sizeof(partial), TDM_E_IO, "%.200s: path is empty or too long", path);
     memcpy(partial, path, length + 1);
     for (size_t i = 1; i <= length; i++) {
         if (partial[i] != '/' && partial[i] != '\0') continue;
@@ -99,7 +100,8 @@ tdm_status tdm_path_join(char *out, size_t bytes, const char *dir, const char *n
     size_t length = strlen(dir);
     const char *between = length && dir[length - 1] == '/' ? "" : "/";
     int written = snprintf(out, bytes, "%s%s%s", dir, between, name);
-    TDM_REQUIRE(written >= 0 && (size_t)written < bytes, TDM_E_IO, "%s/%s: path is too long", dir, name);
+    TDM_REQUIRE(written >= 0 && (size_t)written < bytes, TDM_E_IO, "%.200s/%.200s: path is too long", dir,
+                name);
     return TDM_OK;
 }
 

@@ -108,7 +108,7 @@ void tdm_scratch_destroy(tdm_scratch *scratch)
 tdm_status tdm_scratch_take(tdm_scratch *scratch, size_t bytes, void **out)
 {
     size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    TDM_REQUIRE(rounded <= scratch->capacity_bytes - scratch->used_bytes, TDM_E_NOMEM,
+    TDM_REQUIRE(rounded >= bytes && rounded <= scratch->capacity_bytes - scratch->used_bytes, TDM_E_NOMEM,
                 "activations need more than the %.1f MiB reserved for them",
                 (double)scratch->capacity_bytes / (1 << 20));
     *out = scratch->base ? scratch->base + scratch->used_bytes : NULL;

@@ -60,7 +60,7 @@ tdm_status tdm_text_html(tdm_text *text, const char *s)
         else
             TDM_TRY(tdm_text_append(text, s, 1));
     }
-    return reserve(text, 0);
+    return tdm_text_append(text, "", 0); /* a string, also when `s` is empty */
 }
 
 void tdm_text_free(tdm_text *text)

@@ -1,0 +1,211 @@
+/* Files and folders: whole reads, atomic writes, trees, paths, digests. */
+#include "check.h"
+#include "tandem/base.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[256];
+
+/* "DIR/name"; four results are valid at a time. */
+static const char *in_dir(const char *name)
+{
+    static char path[4][512];
+    static int next = 0;
+    next = (next + 1) % 4;
+    snprintf(path[next], sizeof path[0], "%s/%s", dir, name);
+    return path[next];
+}
+
+static void test_read(void **state)
+{
+    (void)state;
+    enum { BYTES = 200001 }; /* several reads */
+    char *data = malloc(BYTES);
+    CHECK_NOT_NULL(data);
+    for (int i = 0; i < BYTES; i++) data[i] = (char)(i * 7 % 256);
+    CHECK_OK(tdm_write_file_atomic(in_dir("bytes"), data, BYTES));
+    tdm_text text = {0};
+    CHECK_OK(tdm_read_file(in_dir("bytes"), &text));
+    CHECK_EQ(text.length, BYTES);
+    CHECK_MEM_EQ(text.data, data, BYTES);
+    CHECK_EQ(text.data[BYTES], '\0');
+    tdm_text_free(&text);
+    free(data);
+
+    CHECK_OK(tdm_write_file_atomic(in_dir("empty"), NULL, 0));
+    CHECK_OK(tdm_read_file(in_dir("empty"), &text));
+    CHECK_STR_EQ(text.data, "");
+    CHECK_EQ(text.length, 0);
+    CHECK_OK(tdm_text_append(&text, "before ", 7));
+    CHECK_OK(tdm_write_file_atomic(in_dir("word"), "after", 5));
+    CHECK_OK(tdm_read_file(in_dir("word"), &text)); /* behind what is there */
+    CHECK_STR_EQ(text.data, "before after");
+    tdm_text_free(&text);
+
+    CHECK_FAILS(tdm_read_file(in_dir("missing"), &text), TDM_E_IO,
+                in_dir("missing: cannot open: No such file"));
+    CHECK_FAILS(tdm_read_file(dir, &text), TDM_E_IO, ": cannot read: Is a directory");
+    CHECK_MESSAGE(dir);
+    tdm_text_free(&text);
+}
+
+static void check_content(const char *name, const char *want)
+{
+    tdm_text text = {0};
+    CHECK_OK(tdm_read_file(in_dir(name), &text));
+    CHECK_STR_EQ(text.data, want);
+    tdm_text_free(&text);
+}
+
+static void test_atomic_write(void **state)
+{
+    (void)state;
+    CHECK_OK(tdm_write_file_atomic(in_dir("file"), "old", 3));
+    CHECK_OK(tdm_write_file_atomic(in_dir("file"), "newer", 5));
+    check_content("file", "newer");
+    CHECK_FALSE(tdm_path_exists(in_dir("file.tmp")));
+
+    /* a writer that died left its piece: it is replaced, longer than the new content or not */
+    CHECK_OK(tdm_write_file_atomic(in_dir("rest"), "a rather long rest", 18));
+    CHECK_EQ(rename(in_dir("rest"), in_dir("file.tmp")), 0);
+    CHECK_OK(tdm_write_file_atomic(in_dir("file"), "short", 5));
+    check_content("file", "short");
+
+    CHECK_FAILS(tdm_write_file_atomic(in_dir("none/file"), "x", 1), TDM_E_IO,
+                "none/file.tmp: cannot create: ");
+    CHECK_OK(tdm_make_dirs(in_dir("folder/inner")));
+    CHECK_FAILS(tdm_write_file_atomic(in_dir("folder"), "x", 1), TDM_E_IO, "folder.tmp: cannot rename: ");
+    CHECK_FALSE(tdm_path_exists(in_dir("folder.tmp")));
+    CHECK_TRUE(tdm_path_is_dir(in_dir("folder/inner")));
+    /* when nothing can be written the old content stays */
+    CHECK_EQ(symlink("/dev/full", in_dir("file.tmp")), 0);
+    CHECK_FAILS(tdm_write_file_atomic(in_dir("file"), "lost", 4), TDM_E_IO,
+                "file.tmp: cannot write: No space left");
+    check_content("file", "short");
+
+    char *long_path = malloc(TDM_PATH_BYTES + 1);
+    CHECK_NOT_NULL(long_path);
+    memset(long_path, 'x', TDM_PATH_BYTES);
+    long_path[TDM_PATH_BYTES] = '\0';
+    CHECK_FAILS(tdm_write_file_atomic(long_path, "x", 1), TDM_E_IO, "path is too long");
+    CHECK_FAILS(tdm_make_dirs(long_path), TDM_E_IO, "is empty or too long");
+    free(long_path);
+}
+
+static void test_make_dirs(void **state)
+{
+    (void)state;
+    CHECK_OK(tdm_make_dirs(in_dir("a/b//c/")));
+    CHECK_TRUE(tdm_path_is_dir(in_dir("a/b/c")));
+    CHECK_OK(tdm_make_dirs(in_dir("a/b/c"))); /* it is there: fine */
+    CHECK_FAILS(tdm_make_dirs(""), TDM_E_IO, "is empty or too long");
+    CHECK_OK(tdm_write_file_atomic(in_dir("a/file"), "x", 1));
+    CHECK_FAILS(tdm_make_dirs(in_dir("a/file")), TDM_E_IO, "a/file: is not a directory");
+    CHECK_FAILS(tdm_make_dirs(in_dir("a/file/below")), TDM_E_IO,
+                "a/file/below: cannot create the directory: ");
+    CHECK_FALSE(tdm_path_is_dir(in_dir("a/file")));
+    CHECK_TRUE(tdm_path_exists(in_dir("a/file")));
+    CHECK_OK(tdm_make_dirs("/")); /* the root is always there */
+}
+
+static void test_remove_tree(void **state)
+{
+    (void)state;
+    CHECK_OK(tdm_remove_tree(in_dir("never there")));
+    CHECK_OK(tdm_make_dirs(in_dir("tree/deep/deeper")));
+    CHECK_OK(tdm_make_dirs(in_dir("outside")));
+    CHECK_OK(tdm_write_file_atomic(in_dir("outside/kept"), "kept", 4));
+    CHECK_OK(tdm_write_file_atomic(in_dir("tree/deep/.hidden"), "x", 1));
+    CHECK_EQ(symlink(in_dir("outside"), in_dir("tree/link")), 0);
+    CHECK_EQ(symlink("nowhere", in_dir("tree/dangling")), 0);
+    CHECK_OK(tdm_remove_tree(in_dir("tree")));
+    CHECK_FALSE(tdm_path_exists(in_dir("tree")));
+    check_content("outside/kept", "kept");             /* links are removed, not followed */
+    CHECK_OK(tdm_remove_tree(in_dir("outside/kept"))); /* a single file */
+    CHECK_FALSE(tdm_path_exists(in_dir("outside/kept")));
+}
+
+static void test_path_join(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"/", "b", "/b"}, {"a/b", "c/d", "a/b/c/d"}};
+    char out[16];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CHECK_OK(tdm_path_join(out, sizeof out, cases[i][0], cases[i][1]));
+        CHECK_STR_EQ(out, cases[i][2]);
+    }
+    CHECK_OK(tdm_path_join(out, sizeof out, "1234567", "9012345"));
+    CHECK_EQ(strlen(out), sizeof out - 1); /* it just fits */
+    CHECK_FAILS(tdm_path_join(out, sizeof out, "1234567", "90123456"), TDM_E_IO,
+                "1234567/90123456: path is too long");
+}
+
+static void test_sync(void **state)
+{
+    (void)state;
+    CHECK_OK(tdm_write_file_atomic(in_dir("synced"), "x", 1));
+    CHECK_OK(tdm_fsync_path(in_dir("synced")));
+    CHECK_OK(tdm_fsync_parent(in_dir("synced")));
+    CHECK_OK(tdm_fsync_parent("relative"));
+    CHECK_OK(tdm_fsync_parent("/root-level"));
+    CHECK_FAILS(tdm_fsync_path(in_dir("missing")), TDM_E_IO, "missing: cannot open to sync: ");
+}
+
+/* FIPS 180-4's examples, whole and in pieces. */
+static void test_sha256(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *hex;
+    } known[] = {
+        {"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+    };
+    char hex[65];
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        const size_t length = strlen(known[i].text);
+        CHECK_OK(tdm_sha256_buffer(known[i].text, length, hex));
+        CHECK_STR_EQ(hex, known[i].hex);
+        tdm_sha256 *sha;
+        CHECK_OK(tdm_sha256_create(&sha));
+        for (size_t k = 0; k < length; k++) tdm_sha256_update(sha, known[i].text + k, 1);
+        tdm_sha256_finish(&sha, hex);
+        CHECK_NULL(sha);
+        CHECK_STR_EQ(hex, known[i].hex);
+        CHECK_OK(tdm_write_file_atomic(in_dir("digest"), known[i].text, length));
+        CHECK_OK(tdm_sha256_file(in_dir("digest"), hex));
+        CHECK_STR_EQ(hex, known[i].hex);
+    }
+    CHECK_FAILS(tdm_sha256_file(in_dir("missing"), hex), TDM_E_IO, "missing: cannot open: ");
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/tandem-file-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    return mkdtemp(dir) == NULL;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return tdm_remove_tree(dir) != TDM_OK;
+}
+
+/* Each test has a folder of its own, so that none depends on another. */
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_read),      CASE(test_atomic_write), CASE(test_make_dirs), CASE(test_remove_tree),
+        CASE(test_path_join), CASE(test_sync),         CASE(test_sha256),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
