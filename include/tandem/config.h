@@ -122,7 +122,8 @@ TDM_CHECKED tdm_status tdm_config_load(tdm_config *config, const char *path);
 /* The same from text (a checkpoint's stored configuration); `name` stands in messages. */
 TDM_CHECKED tdm_status tdm_config_load_text(tdm_config *config, const char *name, const char *text);
 /* Reads a model definition (the content of the `model` group) by name or path: NAME is looked for as
- * NAME, conf/models/NAME.cfg, $TANDEM_CONF/models/NAME.cfg and in the installed data directory. */
+ * NAME, conf/models/NAME.cfg, $TANDEM_CONF/models/NAME.cfg, conf/ beside the program (also ../conf and, installed,
+ * ../share/tandem/conf) and in the data directory of the installation. */
 TDM_CHECKED tdm_status tdm_config_load_model(tdm_config *config, const char *name_or_path);
 /* One `group.key=value`. */
 TDM_CHECKED tdm_status tdm_config_set(tdm_config *config, const char *assignment);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { INCLUDE_DEPTH = 16, MAX_TEXT_BYTES = 8 << 20 };
 
@@ -413,15 +414,36 @@ static bool is_file(const char *path)
     return tdm_path_exists(path) && !tdm_path_is_dir(path);
 }
 
+/* The directory of the running program, with its slash; "" where the system does not say. */
+static void program_dir(char dir[TDM_PATH_BYTES])
+{
+    const ssize_t length = readlink("/proc/self/exe", dir, TDM_PATH_BYTES - 1);
+    dir[length > 0 ? length : 0] = '\0';
+    char *slash = strrchr(dir, '/');
+    if (slash) slash[1] = '\0';
+}
+
 /* Where the definition `name` stands; false when nowhere. */
 static bool find_model(const char *name, char path[TDM_PATH_BYTES])
 {
-    const char *const dirs[] = {"conf", getenv("TANDEM_CONF"), TANDEM_CONF_DIR};
+    char program[TDM_PATH_BYTES];
+    program_dir(program);
+    const struct {
+        const char *from, *dir;
+    } places[] = {
+        {"", "conf"},
+        {"", getenv("TANDEM_CONF")},
+        {program, TANDEM_CONF_FROM_BIN}, /* installed, wherever the prefix has been moved */
+        {program, "conf"},               /* not installed: beside the program, */
+        {program, "../conf"},            /* or beside its build directory */
+        {"", TANDEM_CONF_DIR},           /* another program that links the library */
+    };
     snprintf(path, TDM_PATH_BYTES, "%s", name);
     if (is_file(path)) return true;
-    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
-        if (dirs[i] == NULL || dirs[i][0] == '\0') continue;
-        if (snprintf(path, TDM_PATH_BYTES, "%s/models/%s.cfg", dirs[i], name) >= TDM_PATH_BYTES) continue;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        const char *from = places[i].from, *dir = places[i].dir;
+        if (dir == NULL || dir[0] == '\0' || (from == program && from[0] == '\0')) continue;
+        if (snprintf(path, TDM_PATH_BYTES, "%s%s/models/%s.cfg", from, dir, name) >= TDM_PATH_BYTES) continue;
         if (is_file(path)) return true;
     }
     return false;
@@ -432,7 +454,7 @@ tdm_status tdm_config_load_model(tdm_config *config, const char *name_or_path)
     char path[TDM_PATH_BYTES];
     TDM_REQUIRE(
         find_model(name_or_path, path), TDM_E_CONFIG,
-        "model \"%.200s\": no such file, nor %.200s.cfg in conf/models, $TANDEM_CONF/models or %s/models",
+        "model \"%.200s\": no such file, nor %.200s.cfg in conf/models, $TANDEM_CONF/models, beside the program or in %s/models",
         name_or_path, name_or_path, TANDEM_CONF_DIR);
     return load_file(config, path, "model.");
 }
