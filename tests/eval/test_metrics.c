@@ -1,12 +1,6 @@
 /* Ranks and metrics on 1-4 ranks: against NumPy, and against the definition with equality of bits, for
  * several shardings, block sizes and instruction sets. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/comm.h"
 #include "tandem/eval.h"
 #include "tandem/rng.h"
@@ -31,8 +25,8 @@ typedef struct whole_side {
 static whole_side make_side(int64_t n, int64_t d)
 {
     whole_side side = {.n = n, .d = d};
-    assert_int_equal(TDM_ALLOC(n * d, &side.feature), TDM_OK);
-    assert_int_equal(TDM_ALLOC(n, &side.key), TDM_OK);
+    CHECK_OK(TDM_ALLOC(n * d, &side.feature));
+    CHECK_OK(TDM_ALLOC(n, &side.key));
     return side;
 }
 
@@ -69,9 +63,9 @@ static void assert_metrics(const char *name, const tdm_metrics *got, const tdm_m
 {
     size_t count = 0;
     const tdm_metric *const *row = tdm_metric_table(&count);
-    assert_int_equal(got->queries, want->queries);
-    assert_int_equal(got->gallery, want->gallery);
-    assert_int_equal(got->without_positive, want->without_positive);
+    CHECK_EQ(got->queries, want->queries);
+    CHECK_EQ(got->gallery, want->gallery);
+    CHECK_EQ(got->without_positive, want->without_positive);
     for (size_t i = 0; i < count; i++) {
         const double a = got->value[i], b = want->value[i];
         if (isnan(b) || fabs(a - b) <= tolerance * fmax(1.0, fabs(b))) continue;
@@ -93,7 +87,7 @@ static void check_all_ways(const char *name, const whole_side *query, const whol
         const int sharding = way % SHARDINGS, other = way / 4 % SHARDINGS;
         const tdm_eval_side q = piece(query, labelled, sharding), g = piece(gallery, labelled, other);
         tdm_metrics got;
-        assert_int_equal(tdm_eval_metrics(comm, NULL, &q, &g, exclude_self, blocks[way % 4], &got), TDM_OK);
+        CHECK_OK(tdm_eval_metrics(comm, NULL, &q, &g, exclude_self, blocks[way % 4], &got));
         assert_metrics(name, &got, want, tolerance);
         if (way == 0) first = got;
         assert_metrics(name, &got, &first, 0);
@@ -148,7 +142,7 @@ static void test_numpy(void **state)
 static float *definition_scores(const whole_side *query, const whole_side *gallery)
 {
     float *score = NULL;
-    assert_int_equal(TDM_ALLOC(query->n * gallery->n, &score), TDM_OK);
+    CHECK_OK(TDM_ALLOC(query->n * gallery->n, &score));
     for (int64_t q = 0; q < query->n; q++)
         for (int64_t g = 0; g < gallery->n; g++) {
             float sum = 0;
@@ -187,7 +181,8 @@ static int64_t definition_ranks(const float *score, const whole_side *query, con
 static void set_value(tdm_metrics *metrics, const char *name, double value)
 {
     const int i = tdm_metric_index(name);
-    assert_in_range(i, 0, TDM_MAX_METRICS - 1);
+    CHECK_GE(i, 0);
+    CHECK_LE(i, TDM_MAX_METRICS - 1);
     metrics->value[i] = value;
 }
 
@@ -198,8 +193,8 @@ static tdm_metrics definition(const whole_side *query, const whole_side *gallery
     tdm_metrics want = {.queries = query->n, .gallery = gallery->n};
     float *score = definition_scores(query, gallery);
     int64_t *ranks = NULL, *first = NULL, with = 0;
-    assert_int_equal(TDM_ALLOC(gallery->n, &ranks), TDM_OK);
-    assert_int_equal(TDM_ALLOC(query->n, &first), TDM_OK);
+    CHECK_OK(TDM_ALLOC(gallery->n, &ranks));
+    CHECK_OK(TDM_ALLOC(query->n, &first));
     double within[3] = {0, 0, 0}, sum_rank = 0, sum_ap = 0, sum_ap_at_r = 0, sum_inp = 0;
     for (int64_t q = 0; q < query->n; q++) {
         const int64_t m = definition_ranks(score, query, gallery, q, labelled, exclude_self, ranks);
@@ -298,23 +293,24 @@ static void check_top_k(const whole_side *query, const whole_side *gallery, int6
         const int64_t begin = cut_at(query->n, way % SHARDINGS, rank);
         int64_t *row = NULL;
         float *best = NULL;
-        assert_int_equal(TDM_ALLOC(q.n * k, &row), TDM_OK);
-        assert_int_equal(TDM_ALLOC(q.n * k, &best), TDM_OK);
-        assert_int_equal(tdm_eval_top_k(comm, NULL, &q, &g, k, way % 2 == 0 ? 4 : 1000, row, best), TDM_OK);
+        CHECK_OK(TDM_ALLOC(q.n * k, &row));
+        CHECK_OK(TDM_ALLOC(q.n * k, &best));
+        CHECK_OK(tdm_eval_top_k(comm, NULL, &q, &g, k, way % 2 == 0 ? 4 : 1000, row, best));
         for (int64_t i = 0; i < q.n; i++) {
             const float *s = score + (begin + i) * gallery->n;
             for (int64_t j = 0; j < k; j++) { /* the item with exactly j items before it */
                 const int64_t at = row[i * k + j];
                 if (j >= gallery->n) {
-                    assert_int_equal(at, -1);
-                    assert_true(best[i * k + j] == 0);
+                    CHECK_EQ(at, -1);
+                    CHECK_EQ(best[i * k + j], 0);
                     continue;
                 }
-                assert_in_range(at, 0, gallery->n - 1);
+                CHECK_GE(at, 0);
+                CHECK_LE(at, gallery->n - 1);
                 int64_t before = 0;
                 for (int64_t c = 0; c < gallery->n; c++) before += s[c] > s[at] || (s[c] == s[at] && c < at);
-                assert_int_equal(before, j);
-                assert_true(best[i * k + j] == s[at]);
+                CHECK_EQ(before, j);
+                CHECK_EQ(best[i * k + j], s[at]);
             }
         }
         tdm_free(row);
@@ -347,18 +343,18 @@ static void test_errors(void **state)
     tdm_eval_side q = piece(&rows, false, EVEN), g = q;
     tdm_metrics got;
     g.d = rank == size - 1 ? 5 : 4;
-    assert_int_equal(tdm_eval_metrics(comm, NULL, &q, &g, false, 8, &got), TDM_E_SHAPE);
+    CHECK_FAILS(tdm_eval_metrics(comm, NULL, &q, &g, false, 8, &got), TDM_E_SHAPE, "");
     g = q;
-    assert_int_equal(tdm_eval_metrics(comm, NULL, &q, &g, false, 0, &got), TDM_E_SHAPE);
+    CHECK_FAILS(tdm_eval_metrics(comm, NULL, &q, &g, false, 0, &got), TDM_E_SHAPE, "");
     rows.feature[12 * 4 - 1] = NAN; /* on the last rank */
-    assert_int_equal(tdm_eval_metrics(comm, NULL, &q, &g, false, 8, &got), TDM_E_NUMERIC);
-    assert_non_null(strstr(tdm_error_last()->message, "query embedding 11 is not finite in element 3"));
+    CHECK_FAILS(tdm_eval_metrics(comm, NULL, &q, &g, false, 8, &got), TDM_E_NUMERIC,
+                "query embedding 11 is not finite in element 3");
     rows.feature[12 * 4 - 1] = 0;
     for (int i = 0; i < 12 * 4; i++) rows.feature[i] = 3e38F; /* finite, with scores beyond f32 */
-    assert_int_equal(tdm_eval_metrics(comm, NULL, &q, &g, false, 8, &got), TDM_E_NUMERIC);
+    CHECK_FAILS(tdm_eval_metrics(comm, NULL, &q, &g, false, 8, &got), TDM_E_NUMERIC, "");
     int64_t row[24];
     float score[24];
-    assert_int_equal(tdm_eval_top_k(comm, NULL, &q, &g, 0, 8, row, score), TDM_E_SHAPE);
+    CHECK_FAILS(tdm_eval_top_k(comm, NULL, &q, &g, 0, 8, row, score), TDM_E_SHAPE, "");
     free_side(&rows);
 }
 
@@ -370,13 +366,16 @@ static void check_direction(const tdm_metric *metric, const int64_t *ranks, int6
     int64_t better[8];
     const tdm_ranking ranking = {.m = m, .rank = ranks}, moved = {.m = m, .rank = better};
     const double value = metric->value(&ranking, metric->cutoff);
-    assert_true(isfinite(value));
-    if (metric->is_share) assert_true(value >= 0 && value <= 1);
+    CHECK_TRUE(isfinite(value));
+    if (metric->is_share) {
+        CHECK_GE(value, 0);
+        CHECK_LE(value, 1);
+    }
     for (int64_t i = 0; i < m; i++) {
         if (ranks[i] == (i == 0 ? 1 : ranks[i - 1] + 1)) continue; /* no room above */
         memcpy(better, ranks, (size_t)m * sizeof *better);
         better[i]--;
-        assert_false(tdm_metric_better(metric, value, metric->value(&moved, metric->cutoff)));
+        CHECK_FALSE(tdm_metric_better(metric, value, metric->value(&moved, metric->cutoff)));
     }
 }
 
@@ -388,12 +387,14 @@ static void test_rows(void **state)
     for (size_t i = 0; i < count; i++) {
         static const int64_t perfect[] = {1, 2, 3, 4}, far[] = {401, 512, 900, 100000};
         const tdm_ranking best = {.m = 4, .rank = perfect}, worst = {.m = 4, .rank = far};
-        assert_true(tdm_metric_better(row[i], row[i]->value(&best, row[i]->cutoff),
-                                      row[i]->value(&worst, row[i]->cutoff)));
-        assert_true(tdm_metric_better(row[i], 0.5, NAN)); /* the first is always better than none */
-        if (row[i]->is_share) assert_true(row[i]->value(&best, row[i]->cutoff) == 1);
-        assert_int_equal(tdm_metric_index(row[i]->name), i);
-        assert_true(row[i]->label[0] != '\0' && row[i]->title[0] != '\0' && row[i]->help[0] != '\0');
+        CHECK_TRUE(tdm_metric_better(row[i], row[i]->value(&best, row[i]->cutoff),
+                                     row[i]->value(&worst, row[i]->cutoff)));
+        CHECK_TRUE(tdm_metric_better(row[i], 0.5, NAN)); /* the first is always better than none */
+        if (row[i]->is_share) CHECK_EQ(row[i]->value(&best, row[i]->cutoff), 1);
+        CHECK_EQ(tdm_metric_index(row[i]->name), i);
+        CHECK_NE(row[i]->label[0], '\0');
+        CHECK_NE(row[i]->title[0], '\0');
+        CHECK_NE(row[i]->help[0], '\0');
         for (uint64_t sample = 0; sample < 300; sample++) {
             tdm_rng rng = tdm_rng_at(13, 0, sample, TDM_RNG_TEST);
             int64_t ranks[8], m = 1 + tdm_rng_below(&rng, 8);
@@ -402,8 +403,8 @@ static void test_rows(void **state)
             check_direction(row[i], ranks, m);
         }
     }
-    assert_int_equal(tdm_metric_index("recall_at_2"), -1);
-    assert_true(isnan(tdm_metrics_value(&(tdm_metrics){.queries = 1}, "recall_at_2")));
+    CHECK_EQ(tdm_metric_index("recall_at_2"), -1);
+    CHECK_TRUE(isnan(tdm_metrics_value(&(tdm_metrics){.queries = 1}, "recall_at_2")));
 }
 
 static void test_choice(void **state)
@@ -416,9 +417,9 @@ static void test_choice(void **state)
             char key[96];
             tdm_metric_choice choice;
             snprintf(key, sizeof key, "%s.%s", tdm_direction_key((tdm_direction)d), row[i]->name);
-            assert_int_equal(tdm_metric_choose(key, &choice), TDM_OK);
-            assert_int_equal(choice.direction, d);
-            assert_ptr_equal(choice.metric, row[i]);
+            CHECK_OK(tdm_metric_choose(key, &choice));
+            CHECK_EQ(choice.direction, d);
+            CHECK_TRUE(choice.metric == row[i]);
         }
     }
     static const char *const wrong[][2] = {
@@ -429,9 +430,8 @@ static void test_choice(void **state)
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         tdm_metric_choice choice;
-        assert_int_equal(tdm_metric_choose(wrong[i][0], &choice), TDM_E_CONFIG);
-        assert_non_null(strstr(tdm_error_last()->message, wrong[i][0]));
-        assert_non_null(strstr(tdm_error_last()->message, wrong[i][1]));
+        CHECK_FAILS(tdm_metric_choose(wrong[i][0], &choice), TDM_E_CONFIG, wrong[i][0]);
+        CHECK_MESSAGE(wrong[i][1]);
     }
 }
 
@@ -442,12 +442,12 @@ static void test_print(void **state)
     set_value(&m, "recall_at_5", 0.5);
     set_value(&m, "mean_rank", 12.25);
     tdm_text all = {0}, headline = {0};
-    assert_int_equal(tdm_metrics_print(&m, false, &all), TDM_OK);
-    assert_int_equal(tdm_metrics_print(&m, true, &headline), TDM_OK);
-    assert_non_null(strstr(all.data, "R@1 0.0000  R@5 0.5000  R@10 0.0000  "));
-    assert_non_null(strstr(all.data, "mean rank 12.2"));
-    assert_non_null(strstr(headline.data, "R@5 0.5000"));
-    assert_null(strstr(headline.data, "rank"));
+    CHECK_OK(tdm_metrics_print(&m, false, &all));
+    CHECK_OK(tdm_metrics_print(&m, true, &headline));
+    CHECK_CONTAINS(all.data, "R@1 0.0000  R@5 0.5000  R@10 0.0000  ");
+    CHECK_CONTAINS(all.data, "mean rank 12.2");
+    CHECK_CONTAINS(headline.data, "R@5 0.5000");
+    CHECK_LACKS(headline.data, "rank");
     tdm_text_free(&all);
     tdm_text_free(&headline);
 }

@@ -1,11 +1,5 @@
 /* The score kernels against the definition: one fmaf chain over k, the same bits on every instruction set. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/cpu.h"
 #include "tandem/eval.h"
 #include "tandem/rng.h"
@@ -22,7 +16,7 @@ static const char *const isas[] = {"generic", "avx2", "avx512"};
 static float *random_rows(int64_t count, uint64_t sample)
 {
     float *x = NULL;
-    assert_int_equal(TDM_ALLOC(count, &x), TDM_OK);
+    CHECK_OK(TDM_ALLOC(count, &x));
     tdm_rng rng = tdm_rng_at(7, 0, sample, TDM_RNG_TEST);
     for (int64_t i = 0; i < count; i++) x[i] = (float)tdm_rng_normal(&rng);
     return x;
@@ -31,8 +25,8 @@ static float *random_rows(int64_t count, uint64_t sample)
 static void check_scores(int64_t nq, int64_t ng, int64_t d)
 {
     float *query = random_rows(nq * d, 1), *gallery = random_rows(ng * d, 2), *want = NULL, *got = NULL;
-    assert_int_equal(TDM_ALLOC(nq * ng, &want), TDM_OK);
-    assert_int_equal(TDM_ALLOC(nq * ng, &got), TDM_OK);
+    CHECK_OK(TDM_ALLOC(nq * ng, &want));
+    CHECK_OK(TDM_ALLOC(nq * ng, &got));
     for (int64_t q = 0; q < nq; q++)
         for (int64_t g = 0; g < ng; g++) {
             float sum = 0;
@@ -44,8 +38,8 @@ static void check_scores(int64_t nq, int64_t ng, int64_t d)
         for (int threads = 1; threads <= 3; threads += 2) {
             omp_set_num_threads(threads);
             memset(got, 0xff, (size_t)(nq * ng) * sizeof *got);
-            assert_int_equal(tdm_eval_scores(nq, ng, d, query, gallery, got), TDM_OK);
-            assert_memory_equal(got, want, (size_t)(nq * ng) * sizeof *got);
+            CHECK_OK(tdm_eval_scores(nq, ng, d, query, gallery, got));
+            CHECK_MEM_EQ(got, want, (size_t)(nq * ng) * sizeof *got);
         }
     }
     unsetenv("TANDEM_ISA");
@@ -79,8 +73,8 @@ static void test_chain_order(void **state)
     }
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
         setenv("TANDEM_ISA", isas[i], 1);
-        assert_int_equal(tdm_eval_scores(1, 1, D, q, g, &out), TDM_OK);
-        assert_true(out == 16777216.0F); /* each + 1 is rounded away; summed beforehand they would not be */
+        CHECK_OK(tdm_eval_scores(1, 1, D, q, g, &out));
+        CHECK_EQ(out, 16777216.0F); /* each + 1 is rounded away; summed beforehand they would not be */
     }
     unsetenv("TANDEM_ISA");
 }
@@ -88,7 +82,7 @@ static void test_chain_order(void **state)
 static const eval_kernel *chosen(void)
 {
     const eval_kernel *kernel = NULL;
-    assert_int_equal(eval_kernel_choose(&kernel), TDM_OK);
+    CHECK_OK(eval_kernel_choose(&kernel));
     return kernel;
 }
 
@@ -98,18 +92,17 @@ static void test_choice(void **state)
     (void)state;
     tdm_cpu cpu;
     unsetenv("TANDEM_ISA");
-    assert_int_equal(tdm_cpu_detect(&cpu), TDM_OK);
-    assert_string_equal(chosen()->name, tdm_isa_name(cpu.isa));
-    assert_true(chosen()->columns <= EVAL_MAX_COLUMNS);
+    CHECK_OK(tdm_cpu_detect(&cpu));
+    CHECK_STR_EQ(chosen()->name, tdm_isa_name(cpu.isa));
+    CHECK_LE(chosen()->columns, EVAL_MAX_COLUMNS);
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
         setenv("TANDEM_ISA", isas[i], 1);
         const tdm_isa want = (tdm_isa)i < cpu.isa ? (tdm_isa)i : cpu.isa;
-        assert_string_equal(chosen()->name, tdm_isa_name(want));
+        CHECK_STR_EQ(chosen()->name, tdm_isa_name(want));
     }
     setenv("TANDEM_ISA", "sse9", 1);
     float one = 1, score;
-    assert_int_equal(tdm_eval_scores(1, 1, 1, &one, &one, &score), TDM_E_CONFIG);
-    assert_non_null(strstr(tdm_error_last()->message, "TANDEM_ISA is \"sse9\""));
+    CHECK_FAILS(tdm_eval_scores(1, 1, 1, &one, &one, &score), TDM_E_CONFIG, "TANDEM_ISA is \"sse9\"");
     unsetenv("TANDEM_ISA");
 }
 
@@ -133,12 +126,12 @@ static void test_counting(void **state)
                 want[p] += score[j] > positive[p] || (score[j] == positive[p] && row[j] < positive_row[p]);
         }
         kernel->count_beating(N, score, row, 3, positive, positive_row, beaten);
-        assert_memory_equal(beaten, want, sizeof want);
+        CHECK_MEM_EQ(beaten, want, sizeof want);
         const int64_t selected = kernel->select(N, score, 7.0F, place);
         for (int64_t j = 0; j < N; j++)
-            if (score[j] >= 7.0F) assert_int_equal(place[n++], j);
-        assert_int_equal(selected, n);
-        assert_int_equal(kernel->select(N, score, 99.0F, place), 0);
+            if (score[j] >= 7.0F) CHECK_EQ(place[n++], j);
+        CHECK_EQ(selected, n);
+        CHECK_EQ(kernel->select(N, score, 99.0F, place), 0);
     }
     unsetenv("TANDEM_ISA");
 }

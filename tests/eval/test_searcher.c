@@ -1,11 +1,5 @@
 /* Finding in a packed directory and in stored embeddings, on 1 and 3 ranks, against the scores one by one. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/checkpoint.h"
 #include "tandem/searcher.h"
 
@@ -56,7 +50,7 @@ static tdm_status write_checkpoint(const char *path, uint64_t seed)
 static void open_model(bool with_digest, tdm_inference *inference)
 {
     *inference = (tdm_inference){0};
-    assert_int_equal(tdm_inference_open(comm, &options, with_digest, inference), TDM_OK);
+    CHECK_OK(tdm_inference_open(comm, &options, with_digest, inference));
 }
 
 /* One text and one image get the same bits as among others. */
@@ -67,31 +61,29 @@ static void test_one(void **state)
     open_model(false, &in);
     tdm_dataset *dataset = NULL;
     tdm_embeddings e;
-    assert_int_equal(in.step, 7);
-    assert_int_equal(tdm_inference_open_data(&in, data_dir, "test", &dataset), TDM_OK);
-    assert_int_equal(tdm_inference_embed_data(comm, &in, dataset, true, &e), TDM_OK);
+    CHECK_EQ(in.step, 7);
+    CHECK_OK(tdm_inference_open_data(&in, data_dir, "test", &dataset));
+    CHECK_OK(tdm_inference_embed_data(comm, &in, dataset, true, &e));
     for (int64_t i = 0; i < 5 && i < e.captions; i++) {
         float feature[20];
         bool cut = true;
         tdm_text caption = {0}, image = {0};
-        assert_int_equal(tdm_dataset_read_caption(dataset, e.caption_first + i, &caption), TDM_OK);
-        assert_int_equal(tdm_inference_embed_text(&in, caption.data, feature, &cut), TDM_OK);
-        assert_false(cut);
-        assert_memory_equal(feature, e.text + i * e.d, sizeof feature);
-        assert_int_equal(tdm_dataset_read_image(dataset, e.image_first + i, &image), TDM_OK);
-        assert_int_equal(tdm_inference_embed_image(&in, "it", image.data, image.length, feature), TDM_OK);
-        assert_memory_equal(feature, e.image + i * e.d, sizeof feature);
+        CHECK_OK(tdm_dataset_read_caption(dataset, e.caption_first + i, &caption));
+        CHECK_OK(tdm_inference_embed_text(&in, caption.data, feature, &cut));
+        CHECK_FALSE(cut);
+        CHECK_MEM_EQ(feature, e.text + i * e.d, sizeof feature);
+        CHECK_OK(tdm_dataset_read_image(dataset, e.image_first + i, &image));
+        CHECK_OK(tdm_inference_embed_image(&in, "it", image.data, image.length, feature));
+        CHECK_MEM_EQ(feature, e.image + i * e.d, sizeof feature);
         tdm_text_free(&caption);
         tdm_text_free(&image);
     }
     float feature[20];
     bool cut = false;
-    assert_int_equal(tdm_inference_embed_text(&in, " \t", feature, &cut), TDM_E_DATA);
-    assert_int_equal(tdm_inference_embed_text(&in, "a text that is longer than the context", feature, &cut),
-                     TDM_OK);
-    assert_true(cut);
-    assert_int_equal(tdm_inference_embed_image(&in, "no.png", "no", 2, feature), TDM_E_DATA);
-    assert_non_null(strstr(tdm_error_last()->message, "no.png"));
+    CHECK_FAILS(tdm_inference_embed_text(&in, " \t", feature, &cut), TDM_E_DATA, "");
+    CHECK_OK(tdm_inference_embed_text(&in, "a text that is longer than the context", feature, &cut));
+    CHECK_TRUE(cut);
+    CHECK_FAILS(tdm_inference_embed_image(&in, "no.png", "no", 2, feature), TDM_E_DATA, "no.png");
     tdm_embeddings_free(&e);
     tdm_dataset_close(&dataset);
     tdm_inference_close(&in);
@@ -110,15 +102,16 @@ static void check_best(const tdm_found *found, const float *query, const float *
     for (int64_t q = 0; q < found->queries; q++) {
         for (int64_t j = 0; j < found->k; j++) {
             const int64_t at = found->row[q * found->k + j];
-            assert_in_range(at, 0, found->gallery - 1);
+            CHECK_GE(at, 0);
+            CHECK_LE(at, found->gallery - 1);
             const float score = dot(query + q * d, gallery + at * d, d);
-            assert_true(found->score[q * found->k + j] == score);
+            CHECK_EQ(found->score[q * found->k + j], score);
             int64_t before = 0;
             for (int64_t g = 0; g < found->gallery; g++) {
                 const float other = dot(query + q * d, gallery + g * d, d);
                 before += other > score || (other == score && g < at);
             }
-            assert_int_equal(before, j);
+            CHECK_EQ(before, j);
         }
     }
 }
@@ -127,10 +120,10 @@ static float *whole_of(const float *piece, int64_t n, int64_t d)
 {
     int64_t *rows = NULL, total = n;
     float *all = NULL;
-    assert_int_equal(TDM_ALLOC(size, &rows), TDM_OK);
+    CHECK_OK(TDM_ALLOC(size, &rows));
     tdm_comm_gather_i64(comm, n, rows);
     tdm_comm_sum_i64(comm, &total, 1);
-    assert_int_equal(TDM_ALLOC(total * d, &all), TDM_OK);
+    CHECK_OK(TDM_ALLOC(total * d, &all));
     tdm_comm_gather_rows(comm, piece, all, rows, d * (int64_t)sizeof *all);
     tdm_free(rows);
     return all;
@@ -144,11 +137,11 @@ static void check_find(const tdm_searcher *s, tdm_modality what, int64_t own, in
     float *gallery =
         what == TDM_IMAGE ? whole_of(e->image, e->images, e->d) : whole_of(e->text, e->captions, e->d);
     tdm_found found;
-    assert_int_equal(tdm_searcher_find(s, what, own, e->text, k, &found), TDM_OK);
+    CHECK_OK(tdm_searcher_find(s, what, own, e->text, k, &found));
     int64_t queries = own;
     tdm_comm_sum_i64(comm, &queries, 1);
-    assert_int_equal(found.queries, rank == 0 ? queries : 0);
-    assert_int_equal(found.k, tdm_min_i64(k, what == TDM_IMAGE ? 64 : 128));
+    CHECK_EQ(found.queries, rank == 0 ? queries : 0);
+    CHECK_EQ(found.k, tdm_min_i64(k, what == TDM_IMAGE ? 64 : 128));
     check_best(&found, query, gallery, e->d);
     tdm_found_free(&found);
     tdm_free(query);
@@ -159,20 +152,20 @@ static void check_items(const tdm_searcher *s, tdm_modality what, bool has_sourc
 {
     tdm_found found;
     tdm_found_item *item = NULL;
-    assert_int_equal(tdm_searcher_find(s, what, rank == 0 ? 1 : 0, s->embeddings.text, 3, &found), TDM_OK);
+    CHECK_OK(tdm_searcher_find(s, what, rank == 0 ? 1 : 0, s->embeddings.text, 3, &found));
     if (rank == 0) {
-        assert_int_equal(TDM_ALLOC(found.k, &item), TDM_OK);
-        assert_int_equal(tdm_searcher_read(s, &found, 0, true, item), TDM_OK);
+        CHECK_OK(TDM_ALLOC(found.k, &item));
+        CHECK_OK(tdm_searcher_read(s, &found, 0, true, item));
     }
     for (int64_t i = 0; rank == 0 && i < found.k; i++) {
-        assert_int_equal(item[i].caption, what == TDM_TEXT ? found.row[i] : -1);
+        CHECK_EQ(item[i].caption, what == TDM_TEXT ? found.row[i] : -1);
         if (has_source || what == TDM_IMAGE)
-            assert_int_equal(item[i].image, what == TDM_TEXT ? found.row[i] / 2 : found.row[i]);
-        assert_true(item[i].score == (double)found.score[i]);
-        assert_int_equal(item[i].text.length > 0, has_source);
-        assert_int_equal(item[i].name.length > 0, has_source);
-        assert_int_equal(item[i].thumbnail.length > 0, has_source);
-        if (has_source) assert_int_equal(strstr(item[i].text.data, " / ") != NULL, what == TDM_IMAGE);
+            CHECK_EQ(item[i].image, what == TDM_TEXT ? found.row[i] / 2 : found.row[i]);
+        CHECK_EQ(item[i].score, (double)found.score[i]);
+        CHECK_EQ(item[i].text.length > 0, has_source);
+        CHECK_EQ(item[i].name.length > 0, has_source);
+        CHECK_EQ(item[i].thumbnail.length > 0, has_source);
+        if (has_source) CHECK_EQ(strstr(item[i].text.data, " / ") != NULL, what == TDM_IMAGE);
     }
     tdm_found_items_free(item, found.k);
     tdm_found_free(&found);
@@ -184,15 +177,15 @@ static void test_find(void **state)
     tdm_inference in;
     open_model(true, &in);
     tdm_searcher packed, stored;
-    assert_int_equal(tdm_searcher_open(comm, &in, data_dir, "test", &packed), TDM_OK);
+    CHECK_OK(tdm_searcher_open(comm, &in, data_dir, "test", &packed));
     tdm_embedding_info info = {0};
     snprintf(info.source, sizeof info.source, "%s", data_dir);
     snprintf(info.split, sizeof info.split, "test");
     snprintf(info.model, sizeof info.model, "%s", model_dir);
     snprintf(info.model_digest, sizeof info.model_digest, "%s", in.digest);
-    assert_int_equal(tdm_embeddings_write(comm, embedding_dir, &info, TDM_F32, &packed.embeddings), TDM_OK);
-    assert_int_equal(tdm_searcher_open(comm, &in, embedding_dir, "", &stored), TDM_OK);
-    assert_string_equal(stored.split, "test");
+    CHECK_OK(tdm_embeddings_write(comm, embedding_dir, &info, TDM_F32, &packed.embeddings));
+    CHECK_OK(tdm_searcher_open(comm, &in, embedding_dir, "", &stored));
+    CHECK_STR_EQ(stored.split, "test");
     const tdm_searcher *const searchers[] = {&packed, &stored};
     for (int i = 0; i < 2; i++) {
         check_find(searchers[i], TDM_IMAGE, 2, 5);
@@ -209,17 +202,16 @@ static void test_find(void **state)
 
     /* Embeddings without their source, and of another model. */
     snprintf(info.source, sizeof info.source, "%s/gone", dir);
-    assert_int_equal(tdm_embeddings_write(comm, embedding_dir, &info, TDM_F32, &packed.embeddings), TDM_OK);
-    assert_int_equal(tdm_searcher_open(comm, &in, embedding_dir, "", &stored), TDM_OK);
-    assert_null(stored.dataset);
+    CHECK_OK(tdm_embeddings_write(comm, embedding_dir, &info, TDM_F32, &packed.embeddings));
+    CHECK_OK(tdm_searcher_open(comm, &in, embedding_dir, "", &stored));
+    CHECK_NULL(stored.dataset);
     check_find(&stored, TDM_IMAGE, 1, 3);
     check_items(&stored, TDM_IMAGE, false);
     check_items(&stored, TDM_TEXT, false);
     tdm_searcher_close(&stored);
     memset(info.model_digest, 'a', 64);
-    assert_int_equal(tdm_embeddings_write(comm, embedding_dir, &info, TDM_F32, &packed.embeddings), TDM_OK);
-    assert_int_equal(tdm_searcher_open(comm, &in, embedding_dir, "", &stored), TDM_E_DATA);
-    assert_non_null(strstr(tdm_error_last()->message, "another model"));
+    CHECK_OK(tdm_embeddings_write(comm, embedding_dir, &info, TDM_F32, &packed.embeddings));
+    CHECK_FAILS(tdm_searcher_open(comm, &in, embedding_dir, "", &stored), TDM_E_DATA, "another model");
     tdm_searcher_close(&packed);
     tdm_inference_close(&in);
 }
@@ -243,14 +235,14 @@ static void test_errors(void **state)
         const tdm_status status = tdm_searcher_open(comm, &in, wrong[i].dir, wrong[i].split, &s);
         if (status != wrong[i].status || strstr(tdm_error_last()->message, wrong[i].message) == NULL)
             print_error("%s: %s\n", wrong[i].dir, tdm_error_last()->message);
-        assert_int_equal(status, wrong[i].status);
-        assert_non_null(strstr(tdm_error_last()->message, wrong[i].message));
+        CHECK_EQ(status, wrong[i].status);
+        CHECK_MESSAGE(wrong[i].message);
     }
     tdm_inference_close(&in);
     tdm_inference_options o = options;
     o.model = "/nosuch";
     tdm_inference none = {0};
-    assert_int_not_equal(tdm_inference_open(comm, &o, false, &none), TDM_OK);
+    CHECK_NE(tdm_inference_open(comm, &o, false, &none), TDM_OK);
     tdm_inference_close(&none);
 }
 
