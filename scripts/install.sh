@@ -2,7 +2,8 @@
 # Installs the Debian packages that the named lists ask for, those that are missing only. A line of a list is a package,
 # or a package and the only release that has it.
 #   scripts/install.sh [build] [check] [demo] [fuzz] [bench]
-# Works as root, or as a user with sudo. Does nothing, and needs no network, when everything is there.
+# Works as root, or as a user with sudo. Does nothing, and needs no network, when everything is there. Waits while another
+# apt or dpkg is at work, at most TANDEM_APT_WAIT_S seconds (default 900).
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -38,6 +39,35 @@ if [ "$(id -u)" -ne 0 ]; then
     }
     as_root=(sudo)
 fi
+
+# One package manager works at a time; what another one does ends sooner or later.
+patience_s=${TANDEM_APT_WAIT_S:-900}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# apt ARG…: apt-get, again and again while another process holds a lock; its complaints are printed when it fails
+apt() {
+    local code held waited_for='' until=$((SECONDS + patience_s))
+    while true; do
+        code=0
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get "$@" >"$log" 2>&1 || code=$?
+        [ "$code" -eq 0 ] && return 0
+        held=$(sed -n 's/^E: Could not get lock \([^ ]*\)\. It is held by \(.*\)$/\2 holds \1/p; s/^E: Could not get lock \([^ ]*\) - open.*/another process holds \1/p' "$log" | head -1)
+        [ -n "$held" ] || break
+        if [ "$SECONDS" -ge "$until" ]; then
+            echo "install.sh: $held, still after $patience_s s (TANDEM_APT_WAIT_S)" >&2
+            exit 1
+        fi
+        [ "$held" = "$waited_for" ] || echo "waiting: $held"
+        waited_for=$held
+        sleep 2
+    done
+    echo "install.sh: apt-get $* failed (exit code $code):" >&2
+    if grep -qE '^[EW]: ' "$log"; then grep -E '^[EW]: ' "$log" >&2; else tail -20 "$log" >&2; fi
+    exit 1
+}
+
 echo "installing: ${missing[*]}"
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+apt update -qq
+grep -E '^[EW]: ' "$log" >&2 || true # an index that cannot be fetched is a warning; what it leaves out is missing below
+apt install -y -qq --no-install-recommends "${missing[@]}"
