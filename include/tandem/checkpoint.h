@@ -55,24 +55,4 @@ TDM_CHECKED tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_para
 /* Reads everything once (checksums). */
 TDM_CHECKED tdm_status tdm_checkpoint_verify(const char *dir);
 
-/* ---- Any HDF5 file, for `tandem info` ---- */
-#define TDM_H5_MAX_DIMS 4
-typedef struct tdm_h5_item {
-    char *name;    /* of a root attribute ("format"), or path of a data set ("/param/logit_scale") */
-    char *value;   /* of an attribute; NULL for a data set */
-    char type[16]; /* "f32", "i64", "u8", "string" … */
-    int ndim;
-    int64_t shape[TDM_H5_MAX_DIMS];
-    int64_t elements;
-} tdm_h5_item;
-typedef struct tdm_h5_items { /* owned; tdm_h5_items_free */
-    tdm_h5_item *item;
-    int64_t count, capacity;
-} tdm_h5_items;
-TDM_CHECKED tdm_status tdm_h5_list(const char *path, tdm_h5_items *items);
-const tdm_h5_item *tdm_h5_items_find(const tdm_h5_items *items, const char *name); /* NULL when not there */
-void tdm_h5_items_free(tdm_h5_items *items);
-/* Reads every data set once. Errors name the file and the data set. */
-TDM_CHECKED tdm_status tdm_h5_verify(const char *path);
-
 #endif

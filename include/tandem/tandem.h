@@ -9,6 +9,7 @@
 #include "tandem/convert.h"
 #include "tandem/cpu.h"
 #include "tandem/eval.h"
+#include "tandem/h5.h"
 #include "tandem/image.h"
 #include "tandem/inference.h"
 #include "tandem/loader.h"

@@ -1,10 +1,9 @@
 /* Private to src/checkpoint.
  *
- *   h5_file.c     HDF5 in Tandem's dialect: writing, reading, messages
- *   h5_list.c     what a file holds, and reading everything once
  *   save.c        a run's directory of checkpoints: temporary directory, rename, pointers, keep N
  *   moments.c     a sharded optimiser's moments on their way to rank 0
  *   restore.c     finding and reading
+ *   rows.c        rows of the parameter table as data sets
  *
  * Weights of other programs (convert_impl.h, weights_file.h, naming.h):
  *   import.c        a file of tensors becomes a checkpoint; import_check.c compares it with the model
@@ -19,51 +18,19 @@
 #include "tandem/checkpoint.h"
 #include "tandem/h5.h"
 
-enum { CKPT_VERSION = 1, CKPT_MAX_DIMS = 4 };
+enum { CKPT_VERSION = 1 };
 #define CKPT_MODEL_FORMAT "tandem.model"
 #define CKPT_STATE_FORMAT "tandem.state"
 
-/* ---- h5_file.c ---- */
-typedef struct h5_file {
-    hid_t id; /* H5I_INVALID_HID when closed */
-    char path[TDM_PATH_BYTES];
-} h5_file;
-
-/* Writing. After a failure the file can only be discarded. */
-TDM_CHECKED tdm_status h5_create(const char *path, const char *format, h5_file *file);
-TDM_CHECKED tdm_status h5_put_text(h5_file *file, const char *attribute, const char *value);
-TDM_CHECKED tdm_status h5_put_i64(h5_file *file, const char *attribute, int64_t value);
-TDM_CHECKED tdm_status h5_put_f64(h5_file *file, const char *attribute, double value);
-TDM_CHECKED tdm_status h5_put_group(h5_file *file, const char *name);
-/* A scalar (ndim 0) is stored as one row of one: only chunked data sets carry checksums. */
-TDM_CHECKED tdm_status h5_put_f32(h5_file *file, const char *group, const char *name, int ndim,
-                                  const int64_t *shape, const float *data);
-TDM_CHECKED tdm_status h5_put_bytes(h5_file *file, const char *name, const void *data, size_t bytes);
-/* Flushes, closes and fsyncs. */
-TDM_CHECKED tdm_status h5_finish(h5_file *file);
-/* Closes without a care for the content; fine on a file that is closed or was never opened. */
-void h5_discard(h5_file *file);
-
-/* Reading. `format` NULL: any. */
-TDM_CHECKED tdm_status h5_open(const char *path, const char *format, h5_file *file);
-/* h5_open without a care for the attributes, for any HDF5 file. */
-TDM_CHECKED tdm_status h5_open_any(const char *path, h5_file *file);
-/* Appends to `text`. */
-TDM_CHECKED tdm_status h5_get_text(const h5_file *file, const char *attribute, tdm_text *text);
-TDM_CHECKED tdm_status h5_get_i64(const h5_file *file, const char *attribute, int64_t *value);
-TDM_CHECKED tdm_status h5_get_f64(const h5_file *file, const char *attribute, double *value);
-TDM_CHECKED tdm_status h5_get_f32(const h5_file *file, const char *group, const char *name, int ndim,
-                                  const int64_t *shape, float *data);
-/* Appends to `text`. */
-TDM_CHECKED tdm_status h5_get_bytes(const h5_file *file, const char *name, tdm_text *text);
-bool h5_has(const h5_file *file, const char *name);
-/* Shape of a data set; false when it is none or has more than CKPT_MAX_DIMS dimensions. */
-bool h5_shape(const h5_file *file, const char *group, const char *name, int *ndim,
-              int64_t shape[CKPT_MAX_DIMS]);
-/* Links of a group, in the order of their names. */
-TDM_CHECKED tdm_status h5_group_size(const h5_file *file, const char *group, int64_t *count);
-TDM_CHECKED tdm_status h5_link_name(const h5_file *file, const char *group, int64_t index, char *name,
-                                    size_t bytes);
+/* ---- rows.c ---- */
+TDM_CHECKED tdm_status checkpoint_put_row(tdm_h5 *file, const char *group, const tdm_param *row,
+                                          const float *data);
+/* TDM_E_SHAPE when the row has another shape. */
+TDM_CHECKED tdm_status checkpoint_get_row(tdm_h5 *file, const char *group, const char *row, int ndim,
+                                          const int64_t *shape, float *data);
+/* Shape of a row; false when the file holds none. A scalar is one row of one. */
+bool checkpoint_row_shape(const tdm_h5 *file, const char *group, const char *row, int *ndim,
+                          int64_t shape[TDM_H5_MAX_DIMS]);
 
 /* ---- moments.c ---- */
 typedef struct moments {
@@ -100,6 +67,6 @@ TDM_CHECKED tdm_status checkpoint_list(const char *dir, int64_t **step, int64_t 
 /* "[3, 4]" */
 void shape_text(int ndim, const int64_t *shape, char *text, size_t bytes);
 /* Opens DIR/model.h5. */
-TDM_CHECKED tdm_status checkpoint_open_model(const char *dir, h5_file *file);
+TDM_CHECKED tdm_status checkpoint_open_model(const char *dir, tdm_h5 **file);
 
 #endif

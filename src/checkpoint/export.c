@@ -189,10 +189,10 @@ static tdm_status write_side_file(const export_job *job, const char *name)
 
 static bool holds_tokenizer(const char *dir)
 {
-    h5_file file;
+    tdm_h5 *file = NULL;
     if (checkpoint_open_model(dir, &file) != TDM_OK) return false;
-    const bool has = h5_has(&file, "tokenizer");
-    h5_discard(&file);
+    const bool has = tdm_h5_has(file, "tokenizer");
+    tdm_h5_discard(&file);
     return has;
 }
 

@@ -48,20 +48,20 @@ static void log_rows(const char *dir, const row_list *list, const char *what)
         tdm_log(TDM_LOG_WARN, "%s: %lld %s: %s", dir, (long long)list->count, what, list->names.data);
 }
 
-static tdm_status read_resized(const h5_file *file, const char *method, const tdm_param *row,
-                               position_grid old, position_grid new, const int64_t *shape, float *weight)
+static tdm_status read_resized(tdm_h5 *file, const char *method, const tdm_param *row, position_grid old,
+                               position_grid new, const int64_t *shape, float *weight)
 {
     float *from = NULL;
     TDM_TRY(TDM_ALLOC(shape[0] * shape[1], &from));
-    tdm_status status = h5_get_f32(file, "param", row->name, 2, shape, from);
+    tdm_status status = checkpoint_get_row(file, "param", row->name, 2, shape, from);
     if (status == TDM_OK)
-        status = resize_positions(file->path, method, row, old, new, shape[0], from, weight);
+        status = resize_positions(tdm_h5_path(file), method, row, old, new, shape[0], from, weight);
     tdm_free(from);
     return status;
 }
 
 typedef struct pretrained_job {
-    h5_file file;
+    tdm_h5 *file;
     const tdm_config *config;
     position_grid old, new;
     row_list absent, beyond;
@@ -72,41 +72,41 @@ static tdm_status shape_error(const pretrained_job *job, const tdm_param *row, i
     char have[160], want[160];
     shape_text(ndim, shape, have, sizeof have);
     shape_text(row->ndim, row->shape, want, sizeof want);
-    TDM_FAIL(TDM_E_SHAPE, "%s: %s is %s, the model's is %s", job->file.path, row->name, have, want);
+    TDM_FAIL(TDM_E_SHAPE, "%s: %s is %s, the model's is %s", tdm_h5_path(job->file), row->name, have, want);
 }
 
 static tdm_status read_row(pretrained_job *job, const tdm_param *row, float *weight)
 {
     int ndim;
-    int64_t shape[CKPT_MAX_DIMS];
-    if (!h5_shape(&job->file, "param", row->name, &ndim, shape)) {
+    int64_t shape[TDM_H5_MAX_DIMS];
+    if (!checkpoint_row_shape(job->file, "param", row->name, &ndim, shape)) {
         TDM_REQUIRE(!is_tower_row(row->name), TDM_E_SHAPE, "%s: holds no %s, which the model has",
-                    job->file.path, row->name);
+                    tdm_h5_path(job->file), row->name);
         return list_row(&job->absent, row->name);
     }
     const bool position = is_position_row(row->name) && ndim == 2 && shape[1] == row->shape[1];
     const bool moved =
         row->name[0] == 'v' && (job->old.rows != job->new.rows || job->old.columns != job->new.columns);
     if (position && (shape[0] != row->shape[0] || moved))
-        return read_resized(&job->file, job->config->model.position_resize, row, job->old, job->new, shape,
+        return read_resized(job->file, job->config->model.position_resize, row, job->old, job->new, shape,
                             weight);
     bool same = ndim == row->ndim || (row->ndim == 0 && ndim == 1 && shape[0] == 1);
     for (int i = 0; same && i < row->ndim; i++) same = shape[i] == row->shape[i];
     if (!same) return shape_error(job, row, ndim, shape);
-    return h5_get_f32(&job->file, "param", row->name, row->ndim, row->shape, weight);
+    return checkpoint_get_row(job->file, "param", row->name, row->ndim, row->shape, weight);
 }
 
 /* What the checkpoint has beyond the model: heads are left out, parts of a tower are an error. */
 static tdm_status find_beyond(pretrained_job *job, const tdm_params *params)
 {
     int64_t links;
-    TDM_TRY(h5_group_size(&job->file, "param", &links));
+    TDM_TRY(tdm_h5_group_size(job->file, "param", &links));
     for (int64_t i = 0; i < links; i++) {
         char name[256];
-        TDM_TRY(h5_link_name(&job->file, "param", i, name, sizeof name));
+        TDM_TRY(tdm_h5_link_name(job->file, "param", i, name, sizeof name));
         if (tdm_params_find(params, name) != NULL) continue;
-        TDM_REQUIRE(!is_tower_row(name), TDM_E_SHAPE, "%s: holds %s, which the model has not", job->file.path,
-                    name);
+        TDM_REQUIRE(!is_tower_row(name), TDM_E_SHAPE, "%s: holds %s, which the model has not",
+                    tdm_h5_path(job->file), name);
         TDM_TRY(list_row(&job->beyond, name));
     }
     return TDM_OK;
@@ -138,9 +138,8 @@ static tdm_status read_all(pretrained_job *job, const char *dir, tdm_params *par
 tdm_status tdm_pretrained_read(const char *dir, const tdm_config *config, tdm_params *params)
 {
     pretrained_job job = {.config = config};
-    job.file.id = H5I_INVALID_HID;
     const tdm_status status = read_all(&job, dir, params);
-    h5_discard(&job.file);
+    tdm_h5_discard(&job.file);
     tdm_text_free(&job.absent.names);
     tdm_text_free(&job.beyond.names);
     return status;

@@ -34,10 +34,10 @@ static void follow_pointer(const char *dir, const char *pointer, char *out, size
 static bool opens(const char *dir, const char *name, const char *format)
 {
     char path[TDM_PATH_BYTES];
-    h5_file file;
+    tdm_h5 *file = NULL;
     if (tdm_path_join(path, sizeof path, dir, name) != TDM_OK) return false;
-    if (h5_open(path, format, &file) != TDM_OK) return false;
-    h5_discard(&file);
+    if (tdm_h5_open(path, format, CKPT_VERSION, &file) != TDM_OK) return false;
+    tdm_h5_discard(&file);
     return true;
 }
 
@@ -112,27 +112,27 @@ tdm_status tdm_checkpoint_find(const char *path, bool prefer_best, char *out, si
 
 /* ---- Reading ---- */
 
-static tdm_status open_in(const char *dir, const char *name, const char *format, h5_file *file)
+static tdm_status open_in(const char *dir, const char *name, const char *format, tdm_h5 **file)
 {
     char path[TDM_PATH_BYTES];
-    file->id = H5I_INVALID_HID;
+    *file = NULL;
     TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
-    return h5_open(path, format, file);
+    return tdm_h5_open(path, format, CKPT_VERSION, file);
 }
 
-tdm_status checkpoint_open_model(const char *dir, h5_file *file)
+tdm_status checkpoint_open_model(const char *dir, tdm_h5 **file)
 {
     return open_in(dir, "model.h5", CKPT_MODEL_FORMAT, file);
 }
 
-static tdm_status read_tokenizer(const h5_file *file, tdm_tokenizer **tokenizer)
+static tdm_status read_tokenizer(tdm_h5 *file, tdm_tokenizer **tokenizer)
 {
-    TDM_REQUIRE(h5_has(file, "tokenizer"), TDM_E_FORMAT,
-                "%s: holds no tokenizer (import it with --tokenizer)", file->path);
+    TDM_REQUIRE(tdm_h5_has(file, "tokenizer"), TDM_E_FORMAT,
+                "%s: holds no tokenizer (import it with --tokenizer)", tdm_h5_path(file));
     tdm_text bytes = {0};
-    tdm_status status = h5_get_bytes(file, "tokenizer", &bytes);
+    tdm_status status = tdm_h5_get_bytes(file, "tokenizer", &bytes);
     if (status == TDM_OK) {
-        status = tdm_tokenizer_open_memory(file->path, bytes.data, bytes.length, tokenizer);
+        status = tdm_tokenizer_open_memory(tdm_h5_path(file), bytes.data, bytes.length, tokenizer);
     }
     tdm_text_free(&bytes);
     return status;
@@ -140,19 +140,19 @@ static tdm_status read_tokenizer(const h5_file *file, tdm_tokenizer **tokenizer)
 
 tdm_status tdm_checkpoint_read_tokenizer(const char *dir, tdm_tokenizer **tokenizer)
 {
-    h5_file file;
+    tdm_h5 *file = NULL;
     *tokenizer = NULL;
     tdm_status status = checkpoint_open_model(dir, &file);
-    if (status == TDM_OK) status = read_tokenizer(&file, tokenizer);
-    h5_discard(&file);
+    if (status == TDM_OK) status = read_tokenizer(file, tokenizer);
+    tdm_h5_discard(&file);
     return status;
 }
 
-static tdm_status read_config(const h5_file *file, tdm_config *config)
+static tdm_status read_config(tdm_h5 *file, tdm_config *config)
 {
     tdm_text text = {0};
-    tdm_status status = h5_get_text(file, "config", &text);
-    if (status == TDM_OK) status = tdm_config_load_text(config, file->path, text.data);
+    tdm_status status = tdm_h5_get_text(file, "config", &text);
+    if (status == TDM_OK) status = tdm_config_load_text(config, tdm_h5_path(file), text.data);
     tdm_text_free(&text);
     return status;
 }
@@ -161,12 +161,12 @@ tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *config, tdm_t
                                       int64_t *step)
 {
     if (tokenizer != NULL) *tokenizer = NULL;
-    h5_file file;
+    tdm_h5 *file = NULL;
     tdm_status status = checkpoint_open_model(dir, &file);
-    if (status == TDM_OK && step != NULL) status = h5_get_i64(&file, "step", step);
-    if (status == TDM_OK) status = read_config(&file, config);
-    if (status == TDM_OK && tokenizer != NULL) status = read_tokenizer(&file, tokenizer);
-    h5_discard(&file);
+    if (status == TDM_OK && step != NULL) status = tdm_h5_get_i64(file, "step", step);
+    if (status == TDM_OK) status = read_config(file, config);
+    if (status == TDM_OK && tokenizer != NULL) status = read_tokenizer(file, tokenizer);
+    tdm_h5_discard(&file);
     return status;
 }
 
@@ -188,12 +188,13 @@ void shape_text(int ndim, const int64_t *shape, char *text, size_t bytes)
     if (at < bytes) snprintf(text + at, bytes - at, "]");
 }
 
-static tdm_status compare_row(const h5_file *file, const char *group, const tdm_param *row, tdm_text *missing,
+static tdm_status compare_row(tdm_h5 *file, const char *group, const tdm_param *row, tdm_text *missing,
                               int64_t *n_missing, tdm_text *shapes, int64_t *n_shapes)
 {
     int ndim;
-    int64_t shape[CKPT_MAX_DIMS];
-    if (!h5_shape(file, group, row->name, &ndim, shape)) return list_name(missing, n_missing, row->name);
+    int64_t shape[TDM_H5_MAX_DIMS];
+    if (!checkpoint_row_shape(file, group, row->name, &ndim, shape))
+        return list_name(missing, n_missing, row->name);
     bool same = ndim == row->ndim || (row->ndim == 0 && ndim == 1 && shape[0] == 1);
     for (int i = 0; same && i < row->ndim; i++) same = shape[i] == row->shape[i];
     if (same) return TDM_OK;
@@ -204,14 +205,14 @@ static tdm_status compare_row(const h5_file *file, const char *group, const tdm_
     return list_name(shapes, n_shapes, line);
 }
 
-static tdm_status find_unknown(const h5_file *file, const char *group, const tdm_params *params,
-                               tdm_text *unknown, int64_t *n_unknown)
+static tdm_status find_unknown(tdm_h5 *file, const char *group, const tdm_params *params, tdm_text *unknown,
+                               int64_t *n_unknown)
 {
     int64_t links;
-    TDM_TRY(h5_group_size(file, group, &links));
+    TDM_TRY(tdm_h5_group_size(file, group, &links));
     for (int64_t i = 0; i < links; i++) {
         char name[256];
-        TDM_TRY(h5_link_name(file, group, i, name, sizeof name));
+        TDM_TRY(tdm_h5_link_name(file, group, i, name, sizeof name));
         if (tdm_params_find(params, name) == NULL) TDM_TRY(list_name(unknown, n_unknown, name));
     }
     return TDM_OK;
@@ -226,7 +227,7 @@ static tdm_status add_mismatch(tdm_text *message, int64_t count, const char *kin
 }
 
 /* The group's data sets are exactly the parameters, or one message names what differs. */
-static tdm_status check_same_model(const h5_file *file, const char *group, const tdm_params *params)
+static tdm_status check_same_model(tdm_h5 *file, const char *group, const tdm_params *params)
 {
     tdm_text missing = {0}, unknown = {0}, shapes = {0}, message = {0};
     int64_t n_missing = 0, n_unknown = 0, n_shapes = 0;
@@ -238,7 +239,8 @@ static tdm_status check_same_model(const h5_file *file, const char *group, const
     if (status == TDM_OK) status = add_mismatch(&message, n_unknown, "unknown", &unknown);
     if (status == TDM_OK) status = add_mismatch(&message, n_shapes, "of another shape", &shapes);
     if (status == TDM_OK && message.length > 0) {
-        status = TDM_ERROR(TDM_E_SHAPE, "%s: is of another model: /%s:%s", file->path, group, message.data);
+        status =
+            TDM_ERROR(TDM_E_SHAPE, "%s: is of another model: /%s:%s", tdm_h5_path(file), group, message.data);
     }
     tdm_text_free(&missing);
     tdm_text_free(&unknown);
@@ -247,19 +249,19 @@ static tdm_status check_same_model(const h5_file *file, const char *group, const
     return status;
 }
 
-static tdm_status read_arena(const h5_file *file, const char *group, const tdm_params *params, float *arena)
+static tdm_status read_arena(tdm_h5 *file, const char *group, const tdm_params *params, float *arena)
 {
     TDM_TRY(check_same_model(file, group, params));
     for (int64_t i = 0; i < params->count; i++) {
         const tdm_param *row = &params->row[i];
-        TDM_TRY(h5_get_f32(file, group, row->name, row->ndim, row->shape, arena + row->offset));
+        TDM_TRY(checkpoint_get_row(file, group, row->name, row->ndim, row->shape, arena + row->offset));
     }
     return TDM_OK;
 }
 
 /* The optimiser's part of a group, through `buffer`, which holds the largest row. */
-static tdm_status read_part(const h5_file *file, const char *group, const tdm_params *params,
-                            const tdm_optim *optim, float *buffer, float *to)
+static tdm_status read_part(tdm_h5 *file, const char *group, const tdm_params *params, const tdm_optim *optim,
+                            float *buffer, float *to)
 {
     TDM_TRY(check_same_model(file, group, params));
     for (int64_t i = 0; i < params->count; i++) {
@@ -268,7 +270,7 @@ static tdm_status read_part(const h5_file *file, const char *group, const tdm_pa
         int64_t from = row->offset, at;
         tdm_span piece;
         for (bool loaded = false; tdm_optim_next(optim, &from, end, &piece, &at); loaded = true) {
-            if (!loaded) TDM_TRY(h5_get_f32(file, group, row->name, row->ndim, row->shape, buffer));
+            if (!loaded) TDM_TRY(checkpoint_get_row(file, group, row->name, row->ndim, row->shape, buffer));
             memcpy(to + at, buffer + piece.begin - row->offset,
                    (size_t)(piece.end - piece.begin) * sizeof *buffer);
         }
@@ -276,7 +278,7 @@ static tdm_status read_part(const h5_file *file, const char *group, const tdm_pa
     return TDM_OK;
 }
 
-static tdm_status read_moments(const h5_file *file, const tdm_params *params, const tdm_optim *optim)
+static tdm_status read_moments(tdm_h5 *file, const tdm_params *params, const tdm_optim *optim)
 {
     if (tdm_optim_is_whole(optim, params)) {
         TDM_TRY(read_arena(file, "m", params, optim->m));
@@ -294,32 +296,32 @@ static tdm_status read_moments(const h5_file *file, const tdm_params *params, co
 
 tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params)
 {
-    h5_file file;
+    tdm_h5 *file = NULL;
     tdm_status status = checkpoint_open_model(dir, &file);
-    if (status == TDM_OK) status = read_arena(&file, "param", params, params->weight);
-    h5_discard(&file);
+    if (status == TDM_OK) status = read_arena(file, "param", params, params->weight);
+    tdm_h5_discard(&file);
     return status;
 }
 
-static tdm_status read_state_file(const h5_file *file, const tdm_params *params, tdm_optim *optim,
+static tdm_status read_state_file(tdm_h5 *file, const tdm_params *params, tdm_optim *optim,
                                   tdm_train_state *state)
 {
-    TDM_TRY(h5_get_i64(file, "step", &state->step));
-    TDM_TRY(h5_get_i64(file, "optim_step", &optim->step));
-    TDM_TRY(h5_get_f64(file, "elapsed_s", &state->elapsed_s));
-    TDM_TRY(h5_get_f64(file, "best_value", &state->best_value));
-    TDM_TRY(h5_get_i64(file, "best_step", &state->best_step));
+    TDM_TRY(tdm_h5_get_i64(file, "step", &state->step));
+    TDM_TRY(tdm_h5_get_i64(file, "optim_step", &optim->step));
+    TDM_TRY(tdm_h5_get_f64(file, "elapsed_s", &state->elapsed_s));
+    TDM_TRY(tdm_h5_get_f64(file, "best_value", &state->best_value));
+    TDM_TRY(tdm_h5_get_i64(file, "best_step", &state->best_step));
     return read_moments(file, params, optim);
 }
 
 /* Both files are of the same step: nobody mixed two checkpoints. */
 static tdm_status check_same_step(const char *dir, int64_t step)
 {
-    h5_file file;
+    tdm_h5 *file = NULL;
     int64_t model_step = -1;
     tdm_status status = checkpoint_open_model(dir, &file);
-    if (status == TDM_OK) status = h5_get_i64(&file, "step", &model_step);
-    h5_discard(&file);
+    if (status == TDM_OK) status = tdm_h5_get_i64(file, "step", &model_step);
+    tdm_h5_discard(&file);
     TDM_TRY(status);
     TDM_REQUIRE(model_step == step, TDM_E_FORMAT, "%s: model.h5 is of step %lld, state.h5 of step %lld", dir,
                 (long long)model_step, (long long)step);
@@ -329,10 +331,10 @@ static tdm_status check_same_step(const char *dir, int64_t step)
 tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_params *params, tdm_optim *optim,
                                      tdm_train_state *state)
 {
-    h5_file file;
+    tdm_h5 *file = NULL;
     tdm_status status = open_in(dir, "state.h5", CKPT_STATE_FORMAT, &file);
-    if (status == TDM_OK) status = read_state_file(&file, params, optim, state);
-    h5_discard(&file);
+    if (status == TDM_OK) status = read_state_file(file, params, optim, state);
+    tdm_h5_discard(&file);
     TDM_TRY(status);
     return check_same_step(dir, state->step);
 }
@@ -346,9 +348,9 @@ tdm_status tdm_checkpoint_verify(const char *dir)
         char path[TDM_PATH_BYTES];
         TDM_TRY(tdm_path_join(path, sizeof path, dir, files[i].name));
         if (i == 1 && !tdm_path_exists(path)) continue; /* an imported model has no state */
-        h5_file file;
-        TDM_TRY(h5_open(path, files[i].format, &file));
-        h5_discard(&file);
+        tdm_h5 *file = NULL;
+        TDM_TRY(tdm_h5_open(path, files[i].format, CKPT_VERSION, &file));
+        tdm_h5_discard(&file);
         TDM_TRY(tdm_h5_verify(path));
     }
     return TDM_OK;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define TEMPORARY ".tmp"
+enum { TOKENIZER_CHUNK_BYTES = 1 << 20 };
 
 /* Removes a tree without losing the error that is on its way up. */
 static void remove_quietly(const char *path)
@@ -22,80 +23,82 @@ static void remove_quietly(const char *path)
 
 /* ---- The two files ---- */
 
-static tdm_status put_config(h5_file *file, const tdm_config *config)
+static tdm_status put_config(tdm_h5 *file, const tdm_config *config)
 {
     tdm_text text = {0};
     tdm_status status = tdm_config_print(config, NULL, &text);
-    if (status == TDM_OK) status = h5_put_text(file, "config", text.data);
+    if (status == TDM_OK) status = tdm_h5_put_text(file, "config", text.data);
     tdm_text_free(&text);
     return status;
 }
 
-static tdm_status put_arena(h5_file *file, const char *group, const tdm_params *params, const float *arena)
+static tdm_status put_arena(tdm_h5 *file, const char *group, const tdm_params *params, const float *arena)
 {
-    TDM_TRY(h5_put_group(file, group));
+    TDM_TRY(tdm_h5_put_group(file, group));
     for (int64_t i = 0; i < params->count; i++) {
         const tdm_param *row = &params->row[i];
-        TDM_TRY(h5_put_f32(file, group, row->name, row->ndim, row->shape, arena + row->offset));
+        TDM_TRY(checkpoint_put_row(file, group, row, arena + row->offset));
     }
     return TDM_OK;
 }
 
 /* Number `first` of `source`'s rows and those after it, as a group. */
-static tdm_status put_moments(h5_file *file, const char *group, moments *source, int64_t first)
+static tdm_status put_moments(tdm_h5 *file, const char *group, moments *source, int64_t first)
 {
-    TDM_TRY(h5_put_group(file, group));
+    TDM_TRY(tdm_h5_put_group(file, group));
     for (int64_t i = 0; i < source->params->count; i++) {
         const tdm_param *row = &source->params->row[i];
         const float *data;
         TDM_TRY(moments_row(source, first + i, &data));
-        TDM_TRY(h5_put_f32(file, group, row->name, row->ndim, row->shape, data));
+        TDM_TRY(checkpoint_put_row(file, group, row, data));
     }
     return TDM_OK;
 }
 
-static tdm_status fill_model(h5_file *file, const tdm_config *config, const tdm_params *params,
+static tdm_status fill_model(tdm_h5 *file, const tdm_config *config, const tdm_params *params,
                              const tdm_tokenizer *tokenizer, int64_t step)
 {
-    TDM_TRY(h5_put_i64(file, "step", step));
+    TDM_TRY(tdm_h5_put_i64(file, "step", step));
     TDM_TRY(put_config(file, config));
     TDM_TRY(put_arena(file, "param", params, params->weight));
     if (tokenizer != NULL) {
         size_t bytes;
         const void *data = tdm_tokenizer_file(tokenizer, &bytes);
-        TDM_TRY(h5_put_bytes(file, "tokenizer", data, bytes));
+        const int64_t shape[1] = {(int64_t)bytes};
+        TDM_TRY(tdm_h5_put_array(file, "tokenizer", TDM_H5_U8, 1, shape, TOKENIZER_CHUNK_BYTES, data));
     }
-    return h5_finish(file);
+    return TDM_OK;
 }
 
 static tdm_status write_model(const char *path, const tdm_config *config, const tdm_params *params,
                               const tdm_tokenizer *tokenizer, int64_t step)
 {
-    h5_file file;
-    tdm_status status = h5_create(path, CKPT_MODEL_FORMAT, &file);
-    if (status == TDM_OK) status = fill_model(&file, config, params, tokenizer, step);
-    h5_discard(&file);
+    tdm_h5 *file = NULL;
+    tdm_status status = tdm_h5_create(path, CKPT_MODEL_FORMAT, CKPT_VERSION, &file);
+    if (status == TDM_OK) status = fill_model(file, config, params, tokenizer, step);
+    if (status == TDM_OK) status = tdm_h5_finish(&file);
+    tdm_h5_discard(&file);
     return status;
 }
 
-static tdm_status fill_state(h5_file *file, moments *source, const tdm_train_state *state)
+static tdm_status fill_state(tdm_h5 *file, moments *source, const tdm_train_state *state)
 {
-    TDM_TRY(h5_put_i64(file, "step", state->step));
-    TDM_TRY(h5_put_i64(file, "optim_step", source->optim->step));
-    TDM_TRY(h5_put_f64(file, "elapsed_s", state->elapsed_s));
-    TDM_TRY(h5_put_f64(file, "best_value", state->best_value));
-    TDM_TRY(h5_put_i64(file, "best_step", state->best_step));
+    TDM_TRY(tdm_h5_put_i64(file, "step", state->step));
+    TDM_TRY(tdm_h5_put_i64(file, "optim_step", source->optim->step));
+    TDM_TRY(tdm_h5_put_f64(file, "elapsed_s", state->elapsed_s));
+    TDM_TRY(tdm_h5_put_f64(file, "best_value", state->best_value));
+    TDM_TRY(tdm_h5_put_i64(file, "best_step", state->best_step));
     TDM_TRY(put_moments(file, "m", source, 0));
-    TDM_TRY(put_moments(file, "v", source, source->params->count));
-    return h5_finish(file);
+    return put_moments(file, "v", source, source->params->count);
 }
 
 static tdm_status write_state(const char *path, moments *source, const tdm_train_state *state)
 {
-    h5_file file;
-    tdm_status status = h5_create(path, CKPT_STATE_FORMAT, &file);
-    if (status == TDM_OK) status = fill_state(&file, source, state);
-    h5_discard(&file);
+    tdm_h5 *file = NULL;
+    tdm_status status = tdm_h5_create(path, CKPT_STATE_FORMAT, CKPT_VERSION, &file);
+    if (status == TDM_OK) status = fill_state(file, source, state);
+    if (status == TDM_OK) status = tdm_h5_finish(&file);
+    tdm_h5_discard(&file);
     return status;
 }
 

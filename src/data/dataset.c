@@ -16,8 +16,8 @@ typedef struct shard {
     int64_t *identity;                      /* [images], -1 = none */
     int64_t *caption_image;                 /* [captions] local rows, not decreasing */
     char digest[65];
-    /* open or H5I_INVALID_HID, all alike */
-    hid_t file, image_bytes, caption_bytes;
+    tdm_h5 *file; /* NULL when closed, as are its arrays */
+    tdm_h5_array *image_bytes, *caption_bytes;
     uint64_t last_use;
 } shard;
 
@@ -39,11 +39,9 @@ struct tdm_dataset {
 
 static void close_shard(tdm_dataset *dataset, shard *it)
 {
-    if (it->file < 0) return;
-    if (it->image_bytes >= 0) H5Dclose(it->image_bytes);
-    if (it->caption_bytes >= 0) H5Dclose(it->caption_bytes);
-    H5Fclose(it->file);
-    it->file = it->image_bytes = it->caption_bytes = H5I_INVALID_HID;
+    if (!it->file) return;
+    tdm_h5_discard(&it->file);
+    it->image_bytes = it->caption_bytes = NULL;
     dataset->open_count--;
 }
 
@@ -52,42 +50,27 @@ static void close_oldest(tdm_dataset *dataset)
     shard *oldest = NULL;
     for (int64_t i = 0; i < dataset->shard_count; i++) {
         shard *it = &dataset->shard[i];
-        if (it->file >= 0 && (!oldest || it->last_use < oldest->last_use)) oldest = it;
+        if (it->file && (!oldest || it->last_use < oldest->last_use)) oldest = it;
     }
     if (oldest) close_shard(dataset, oldest);
 }
 
-static hid_t open_cached(const tdm_dataset *dataset, hid_t file, const char *name)
-{
-    hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
-    if (access < 0) return access;
-    int64_t sharers = tdm_min_i64(OPEN_SHARDS, dataset->shard_count);
-    H5Pset_chunk_cache(access, CACHE_SLOTS, (size_t)(CACHE_BYTES / sharers), 0.75);
-    hid_t opened = H5Dopen2(file, name, access);
-    hid_t stack = opened < 0 ? H5Eget_current_stack() : H5I_INVALID_HID;
-    H5Pclose(access);
-    if (stack >= 0) H5Eset_current_stack(stack);
-    return opened;
-}
-
+/* Opening the split has checked them against the offsets. */
 static tdm_status open_bytes(const tdm_dataset *dataset, shard *it)
 {
-    it->image_bytes = open_cached(dataset, it->file, "image/bytes");
-    TDM_REQUIRE(it->image_bytes >= 0, TDM_E_FORMAT, "%s: cannot open /image/bytes: %s", it->path,
-                tdm_h5_reason());
-    it->caption_bytes = H5Dopen2(it->file, "caption/bytes", H5P_DEFAULT);
-    TDM_REQUIRE(it->caption_bytes >= 0, TDM_E_FORMAT, "%s: cannot open /caption/bytes: %s", it->path,
-                tdm_h5_reason());
-    return TDM_OK;
+    int64_t length, sharers = tdm_min_i64(OPEN_SHARDS, dataset->shard_count);
+    TDM_TRY(tdm_h5_open_array_again(it->file, "image/bytes", TDM_H5_U8, 1, CACHE_BYTES / sharers, &length,
+                                    &it->image_bytes));
+    return tdm_h5_open_array_again(it->file, "caption/bytes", TDM_H5_U8, 1, 0, &length, &it->caption_bytes);
 }
 
 /* Makes sure that the shard's file is open. */
 static tdm_status use_shard(tdm_dataset *dataset, shard *it)
 {
     it->last_use = ++dataset->clock;
-    if (it->file >= 0) return TDM_OK;
+    if (it->file) return TDM_OK;
     if (dataset->open_count >= OPEN_SHARDS) close_oldest(dataset);
-    TDM_TRY(shard_h5_open(it->path, SHARD_FORMAT, &it->file));
+    TDM_TRY(tdm_h5_open(it->path, SHARD_FORMAT, SHARD_VERSION, &it->file));
     dataset->open_count++;
     tdm_status status = open_bytes(dataset, it);
     if (status != TDM_OK) close_shard(dataset, it);
@@ -100,51 +83,30 @@ static tdm_status check_counts(const shard *it, const char *split)
 {
     char found[64];
     int64_t images, captions;
-    TDM_TRY(shard_h5_get_text(it->path, it->file, "split", found, sizeof(found)));
+    TDM_TRY(tdm_h5_get_chars(it->file, "split", found, sizeof(found)));
     TDM_REQUIRE(!strcmp(found, split), TDM_E_FORMAT, "%s: split is \"%s\", the index says \"%s\"", it->path,
                 found, split);
-    TDM_TRY(shard_h5_get_i64(it->path, it->file, "images", &images));
+    TDM_TRY(tdm_h5_get_i64(it->file, "images", &images));
     TDM_REQUIRE(images == it->images, TDM_E_FORMAT, "%s: holds %lld images, the index says %lld", it->path,
                 (long long)images, (long long)it->images);
-    TDM_TRY(shard_h5_get_i64(it->path, it->file, "captions", &captions));
+    TDM_TRY(tdm_h5_get_i64(it->file, "captions", &captions));
     TDM_REQUIRE(captions == it->captions, TDM_E_FORMAT, "%s: holds %lld captions, the index says %lld",
                 it->path, (long long)captions, (long long)it->captions);
     return TDM_OK;
 }
 
-/* offset[0] = 0, not decreasing, pieces of at most `longest`, and the last is the length of the bytes. */
-static tdm_status check_offsets(const shard *it, const char *bytes_name, const char *offset_name,
-                                const int64_t *offset, int64_t count, int64_t longest)
-{
-    hsize_t length;
-    hid_t bytes;
-    TDM_TRY(shard_h5_open_dataset(it->path, it->file, bytes_name, 1, &length, &bytes));
-    H5Dclose(bytes);
-    TDM_REQUIRE(offset[0] == 0, TDM_E_FORMAT, "%s: /%s does not begin with 0", it->path, offset_name);
-    for (int64_t i = 0; i < count; i++)
-        TDM_REQUIRE(offset[i] < offset[i + 1] && offset[i + 1] - offset[i] <= longest && offset[i + 1] >= 0,
-                    TDM_E_FORMAT, "%s: /%s is wrong at row %lld", it->path, offset_name, (long long)i);
-    TDM_REQUIRE((hsize_t)offset[count] == length, TDM_E_FORMAT, "%s: /%s holds %llu bytes, /%s says %lld",
-                it->path, bytes_name, (unsigned long long)length, offset_name, (long long)offset[count]);
-    return TDM_OK;
-}
-
 static tdm_status read_offsets(shard *it)
 {
-    int64_t image_offsets = it->images + 1, caption_offsets = it->captions + 1;
-    TDM_TRY(shard_h5_read_i64(it->path, it->file, "image/offset", &image_offsets, &it->image_offset));
+    TDM_TRY(tdm_h5_get_offsets(it->file, "image/", 1, SHARD_IMAGE_BYTES, &it->images, &it->image_offset));
     TDM_TRY(
-        check_offsets(it, "image/bytes", "image/offset", it->image_offset, it->images, SHARD_IMAGE_BYTES));
-    TDM_TRY(shard_h5_read_i64(it->path, it->file, "caption/offset", &caption_offsets, &it->caption_offset));
-    TDM_TRY(check_offsets(it, "caption/bytes", "caption/offset", it->caption_offset, it->captions,
-                          SHARD_TEXT_BYTES));
-    TDM_TRY(shard_h5_read_i64(it->path, it->file, "caption/image", &it->captions, &it->caption_image));
+        tdm_h5_get_offsets(it->file, "caption/", 1, SHARD_TEXT_BYTES, &it->captions, &it->caption_offset));
+    TDM_TRY(tdm_h5_get_i64s(it->file, "caption/image", &it->captions, &it->caption_image));
     for (int64_t i = 0; i < it->captions; i++) {
         int64_t image = it->caption_image[i];
         TDM_REQUIRE(image >= 0 && image < it->images && (i == 0 || image >= it->caption_image[i - 1]),
                     TDM_E_FORMAT, "%s: /caption/image is wrong at row %lld", it->path, (long long)i);
     }
-    return shard_h5_read_i64(it->path, it->file, "image/identity", &it->images, &it->identity);
+    return tdm_h5_get_i64s(it->file, "image/identity", &it->images, &it->identity);
 }
 
 /* Either every image of the split has an identity or none. */
@@ -163,48 +125,30 @@ static tdm_status check_identity(tdm_dataset *dataset, const shard *it)
 /* The names of the shard's classes, each with its NUL, and where each begins. */
 static tdm_status read_class_names(const shard *it, tdm_text *names, int64_t **at, int64_t *count)
 {
-    hsize_t length;
-    hid_t bytes;
-    int64_t offsets = -1, *offset = NULL;
-    unsigned char *text = NULL;
-    TDM_TRY(shard_h5_read_i64(it->path, it->file, "class/name_offset", &offsets, &offset));
-    tdm_status status =
-        offsets > 0 ? shard_h5_open_dataset(it->path, it->file, "class/name_bytes", 1, &length, &bytes)
-                    : TDM_ERROR(TDM_E_FORMAT, "%s: /class/name_offset is empty", it->path);
-    if (status != TDM_OK) {
-        tdm_free(offset);
-        return status;
-    }
-    *count = offsets - 1;
-    bool ok = offset[0] == 0 && (hsize_t)offset[*count] == length;
-    for (int64_t i = 0; i < *count; i++)
-        ok = ok && offset[i] <= offset[i + 1] && offset[i + 1] - offset[i] <= SHARD_NAME_BYTES;
-    if (!ok) status = TDM_ERROR(TDM_E_FORMAT, "%s: /class/name_offset is wrong", it->path);
-    if (status == TDM_OK) status = TDM_ALLOC(length, &text);
-    if (status == TDM_OK) status = TDM_ALLOC(*count, at);
-    if (status == TDM_OK && !shard_h5_read(bytes, H5T_NATIVE_UINT8, 0, (int64_t)length, 1, text))
-        status = TDM_ERROR(TDM_E_FORMAT, "%s: cannot read /class/name_bytes: %s", it->path, tdm_h5_reason());
-    for (int64_t i = 0; i < *count && status == TDM_OK; i++) {
+    tdm_h5_strings list = {0};
+    tdm_status status = tdm_h5_get_strings(it->file, "class/name_", SHARD_NAME_BYTES, &list);
+    if (status == TDM_OK) status = TDM_ALLOC(list.count, at);
+    for (int64_t i = 0; i < list.count && status == TDM_OK; i++) {
+        int64_t bytes;
+        const char *name = tdm_h5_strings_at(&list, i, &bytes);
         (*at)[i] = (int64_t)names->length;
-        status = tdm_text_append(names, text + offset[i], (size_t)(offset[i + 1] - offset[i]));
+        status = tdm_text_append(names, name, (size_t)bytes);
         if (status == TDM_OK) status = tdm_text_append(names, "", 1);
     }
-    H5Dclose(bytes);
-    tdm_free(text);
-    tdm_free(offset);
+    *count = list.count;
+    tdm_h5_strings_free(&list);
     return status;
 }
 
 static tdm_status check_class_bits(const shard *it, int64_t class_count)
 {
-    hsize_t dims[2];
-    hid_t bits;
-    TDM_TRY(shard_h5_open_dataset(it->path, it->file, "image/class", 2, dims, &bits));
-    H5Dclose(bits);
-    TDM_REQUIRE(dims[0] == (hsize_t)it->images && dims[1] == (hsize_t)class_count, TDM_E_FORMAT,
-                "%s: /image/class is %llu x %llu, expected %lld images x %lld classes", it->path,
-                (unsigned long long)dims[0], (unsigned long long)dims[1], (long long)it->images,
-                (long long)class_count);
+    int64_t shape[2];
+    tdm_h5_array *bits;
+    TDM_TRY(tdm_h5_open_array(it->file, "image/class", TDM_H5_U8, 2, shape, &bits));
+    tdm_h5_close_array(&bits);
+    TDM_REQUIRE(shape[0] == it->images && shape[1] == class_count, TDM_E_FORMAT,
+                "%s: /image/class is %lld x %lld, expected %lld images x %lld classes", it->path,
+                (long long)shape[0], (long long)shape[1], (long long)it->images, (long long)class_count);
     return TDM_OK;
 }
 
@@ -214,9 +158,9 @@ static tdm_status check_alike(tdm_dataset *dataset, const shard *it)
     char digest[65];
     tdm_text names = {0};
     int64_t *at = NULL, count = 0;
-    TDM_TRY(shard_h5_get_text(it->path, it->file, "tokenizer_digest", digest, sizeof(digest)));
+    TDM_TRY(tdm_h5_get_chars(it->file, "tokenizer_digest", digest, sizeof(digest)));
     tdm_status status = TDM_OK;
-    if (shard_h5_has(it->file, "class/name_offset")) {
+    if (tdm_h5_has(it->file, "class/name_offset")) {
         status = read_class_names(it, &names, &at, &count);
         if (status == TDM_OK) status = check_class_bits(it, count);
     }
@@ -279,7 +223,6 @@ static tdm_status take_rows(tdm_dataset *dataset, const index_row *row, int64_t 
     for (int64_t i = 0; i < count; i++) {
         if (strcmp(row[i].row.split, dataset->split)) continue;
         shard *it = &dataset->shard[dataset->shard_count++];
-        it->file = it->image_bytes = it->caption_bytes = H5I_INVALID_HID;
         size_t path_bytes = strlen(dataset->dir) + sizeof(row[i].row.file) + 2;
         TDM_TRY(TDM_ALLOC(path_bytes, &it->path));
         TDM_TRY(tdm_path_join(it->path, path_bytes, dataset->dir, row[i].row.file));
@@ -315,7 +258,6 @@ static tdm_status open_all(tdm_dataset *dataset)
 tdm_status tdm_dataset_open(const char *dir, const char *split, tdm_dataset **dataset)
 {
     *dataset = NULL;
-    tdm_h5_quiet();
     tdm_dataset *made;
     TDM_REQUIRE(strlen(dir) < sizeof(made->dir), TDM_E_IO, "%.200s…: path is too long", dir);
     TDM_TRY(TDM_ALLOC(1, &made));
@@ -334,7 +276,6 @@ void tdm_dataset_close(tdm_dataset **dataset)
     tdm_dataset *dying = *dataset;
     *dataset = NULL;
     if (!dying) return;
-    tdm_h5_quiet();
     for (int64_t i = 0; i < dying->shard_count; i++) {
         shard *it = &dying->shard[i];
         close_shard(dying, it);
@@ -446,8 +387,17 @@ void tdm_dataset_image_captions(const tdm_dataset *dataset, int64_t image, int64
 
 /* ---- what is read on demand ---- */
 
-static tdm_status read_piece(tdm_dataset *dataset, shard *it, hid_t bytes, const char *name, int64_t begin,
-                             int64_t end, const char *row_name, int64_t row, tdm_text *out)
+/* Puts the row behind the path in the last error: "DIR/train-00001.h5 row 17: cannot read /image/bytes: …". */
+static tdm_status row_error(const shard *it, const char *row_name, int64_t row)
+{
+    const char *message = tdm_error_last()->message;
+    const size_t path = strlen(it->path);
+    if (!strncmp(message, it->path, path) && !strncmp(message + path, ": ", 2)) message += path + 2;
+    TDM_FAIL(TDM_E_FORMAT, "%s %s %lld: %s", it->path, row_name, (long long)row, message);
+}
+
+static tdm_status read_piece(tdm_dataset *dataset, shard *it, tdm_h5_array *bytes, int64_t begin, int64_t end,
+                             const char *row_name, int64_t row, tdm_text *out)
 {
     if (end - begin > dataset->scratch_bytes) {
         tdm_free(dataset->scratch);
@@ -457,86 +407,77 @@ static tdm_status read_piece(tdm_dataset *dataset, shard *it, hid_t bytes, const
         TDM_TRY(TDM_ALLOC(want, &dataset->scratch));
         dataset->scratch_bytes = want;
     }
-    TDM_REQUIRE(shard_h5_read(bytes, H5T_NATIVE_UINT8, begin, end - begin, 1, dataset->scratch), TDM_E_FORMAT,
-                "%s %s %lld: /%s: %s", it->path, row_name, (long long)row, name, tdm_h5_reason());
+    if (tdm_h5_read(bytes, begin, end - begin, dataset->scratch) != TDM_OK)
+        return row_error(it, row_name, row);
     return tdm_text_append(out, dataset->scratch, (size_t)(end - begin));
 }
 
 tdm_status tdm_dataset_read_image(tdm_dataset *dataset, int64_t image, tdm_text *out)
 {
-    tdm_h5_quiet();
     out->length = 0;
     TDM_REQUIRE(image >= 0 && image < dataset->images, TDM_E_SHAPE, "%s: no image row %lld", dataset->dir,
                 (long long)image);
     shard *it = find_shard(dataset, image, false);
     int64_t row = image - it->first_image;
     TDM_TRY(use_shard(dataset, it));
-    return read_piece(dataset, it, it->image_bytes, "image/bytes", it->image_offset[row],
-                      it->image_offset[row + 1], "row", row, out);
+    return read_piece(dataset, it, it->image_bytes, it->image_offset[row], it->image_offset[row + 1], "row",
+                      row, out);
 }
 
 tdm_status tdm_dataset_read_caption(tdm_dataset *dataset, int64_t caption, tdm_text *out)
 {
-    tdm_h5_quiet();
     out->length = 0;
     TDM_REQUIRE(caption >= 0 && caption < dataset->captions, TDM_E_SHAPE, "%s: no caption row %lld",
                 dataset->dir, (long long)caption);
     shard *it = find_shard(dataset, caption, true);
     int64_t row = caption - it->first_caption;
     TDM_TRY(use_shard(dataset, it));
-    return read_piece(dataset, it, it->caption_bytes, "caption/bytes", it->caption_offset[row],
-                      it->caption_offset[row + 1], "caption row", row, out);
+    return read_piece(dataset, it, it->caption_bytes, it->caption_offset[row], it->caption_offset[row + 1],
+                      "caption row", row, out);
 }
 
 /* Reads the two offsets of the name, then its bytes. */
-static tdm_status read_name(tdm_dataset *dataset, shard *it, int64_t row, hid_t offsets, hid_t bytes,
-                            int64_t byte_count, tdm_text *out)
+static tdm_status read_name(tdm_dataset *dataset, shard *it, int64_t row, tdm_h5_array *offsets,
+                            tdm_h5_array *bytes, int64_t byte_count, tdm_text *out)
 {
     int64_t offset[2];
-    TDM_REQUIRE(shard_h5_read(offsets, H5T_NATIVE_INT64, row, 2, 1, offset), TDM_E_FORMAT,
-                "%s row %lld: /image/name_offset: %s", it->path, (long long)row, tdm_h5_reason());
+    if (tdm_h5_read(offsets, row, 2, offset) != TDM_OK) return row_error(it, "row", row);
     TDM_REQUIRE(offset[0] >= 0 && offset[0] <= offset[1] && offset[1] - offset[0] <= SHARD_NAME_BYTES &&
                     offset[1] <= byte_count,
                 TDM_E_FORMAT, "%s: /image/name_offset is wrong at row %lld", it->path, (long long)row);
-    return read_piece(dataset, it, bytes, "image/name_bytes", offset[0], offset[1], "row", row, out);
+    return read_piece(dataset, it, bytes, offset[0], offset[1], "row", row, out);
 }
 
 tdm_status tdm_dataset_read_name(tdm_dataset *dataset, int64_t image, tdm_text *out)
 {
-    tdm_h5_quiet();
     out->length = 0;
     TDM_REQUIRE(image >= 0 && image < dataset->images, TDM_E_SHAPE, "%s: no image row %lld", dataset->dir,
                 (long long)image);
     shard *it = find_shard(dataset, image, false);
-    hsize_t offset_count, byte_count;
-    hid_t offsets, bytes;
+    int64_t offset_count, byte_count;
+    tdm_h5_array *offsets, *bytes = NULL;
     TDM_TRY(use_shard(dataset, it));
-    TDM_TRY(shard_h5_open_dataset(it->path, it->file, "image/name_offset", 1, &offset_count, &offsets));
-    tdm_status status = shard_h5_open_dataset(it->path, it->file, "image/name_bytes", 1, &byte_count, &bytes);
-    if (status == TDM_OK) {
-        status = read_name(dataset, it, image - it->first_image, offsets, bytes, (int64_t)byte_count, out);
-        H5Dclose(bytes);
-    }
-    H5Dclose(offsets);
+    TDM_TRY(tdm_h5_open_array(it->file, "image/name_offset", TDM_H5_I64, 1, &offset_count, &offsets));
+    tdm_status status = tdm_h5_open_array(it->file, "image/name_bytes", TDM_H5_U8, 1, &byte_count, &bytes);
+    if (status == TDM_OK)
+        status = read_name(dataset, it, image - it->first_image, offsets, bytes, byte_count, out);
+    tdm_h5_close_array(&bytes);
+    tdm_h5_close_array(&offsets);
     return status;
 }
 
 tdm_status tdm_dataset_classes(tdm_dataset *dataset, int64_t image, uint8_t *bit)
 {
-    tdm_h5_quiet();
     TDM_REQUIRE(image >= 0 && image < dataset->images, TDM_E_SHAPE, "%s: no image row %lld", dataset->dir,
                 (long long)image);
     if (dataset->class_count == 0) return TDM_OK;
     shard *it = find_shard(dataset, image, false);
-    hsize_t dims[2];
-    hid_t bits;
+    int64_t row = image - it->first_image, shape[2];
+    tdm_h5_array *bits;
     TDM_TRY(use_shard(dataset, it));
-    TDM_TRY(shard_h5_open_dataset(it->path, it->file, "image/class", 2, dims, &bits));
-    tdm_status status = TDM_OK;
-    if (!shard_h5_read(bits, H5T_NATIVE_UINT8, image - it->first_image, 1, dataset->class_count, bit))
-        status = TDM_ERROR(TDM_E_FORMAT, "%s row %lld: /image/class: %s", it->path,
-                           (long long)(image - it->first_image), tdm_h5_reason());
-    H5Dclose(bits);
+    TDM_TRY(tdm_h5_open_array(it->file, "image/class", TDM_H5_U8, 2, shape, &bits));
+    tdm_status status = tdm_h5_read(bits, row, 1, bit) == TDM_OK ? TDM_OK : row_error(it, "row", row);
+    tdm_h5_close_array(&bits);
     return status;
 }
 
@@ -554,39 +495,14 @@ const char *tdm_dataset_where(const tdm_dataset *dataset, int64_t image)
 
 /* ---- verification ---- */
 
-/* Reads a data set of integers from end to end, so that every chunk's checksum is compared. */
-static tdm_status verify_dataset(const shard *it, const char *name, int rank)
-{
-    enum { BLOCK_BYTES = 1 << 20 };
-    hsize_t dims[2] = {0, 1};
-    hid_t dataset;
-    unsigned char *block = NULL;
-    TDM_TRY(shard_h5_open_dataset(it->path, it->file, name, rank, dims, &dataset));
-    int64_t rows = (int64_t)dims[0], width = (int64_t)dims[1];
-    int64_t step = tdm_max_i64(1, BLOCK_BYTES / 8 / tdm_max_i64(1, width));
-    tdm_status status = tdm_alloc((size_t)(step * width) * 8, name, (void **)&block);
-    for (int64_t row = 0; row < rows && status == TDM_OK; row += step)
-        if (!shard_h5_read(dataset, H5T_NATIVE_INT64, row, tdm_min_i64(step, rows - row), width, block))
-            status = TDM_ERROR(TDM_E_FORMAT, "%s: /%s: %s", it->path, name, tdm_h5_reason());
-    tdm_free(block);
-    H5Dclose(dataset);
-    return status;
-}
-
+/* What opening has not read is there, and every checksum fits. */
 static tdm_status verify_shard(tdm_dataset *dataset, shard *it)
 {
-    static const char *const required[] = {"image/bytes",      "image/offset",      "image/identity",
-                                           "image/name_bytes", "image/name_offset", "caption/bytes",
-                                           "caption/offset",   "caption/image"};
-    static const char *const optional[] = {"class/name_bytes", "class/name_offset",
-                                           "caption/alternative_bytes", "caption/alternative_offset",
-                                           "caption/alternative_caption"};
+    int64_t *offset;
     TDM_TRY(use_shard(dataset, it));
-    for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++)
-        TDM_TRY(verify_dataset(it, required[i], 1));
-    for (size_t i = 0; i < sizeof(optional) / sizeof(optional[0]); i++)
-        if (shard_h5_has(it->file, optional[i])) TDM_TRY(verify_dataset(it, optional[i], 1));
-    if (shard_h5_has(it->file, "image/class")) TDM_TRY(verify_dataset(it, "image/class", 2));
+    TDM_TRY(tdm_h5_verify_file(it->file));
+    TDM_TRY(tdm_h5_get_offsets(it->file, "image/name_", 0, SHARD_NAME_BYTES, &it->images, &offset));
+    tdm_free(offset);
     char digest[65];
     TDM_TRY(tdm_sha256_file(it->path, digest));
     TDM_REQUIRE(!strcmp(digest, it->digest), TDM_E_FORMAT,
@@ -597,7 +513,6 @@ static tdm_status verify_shard(tdm_dataset *dataset, shard *it)
 
 tdm_status tdm_dataset_verify(tdm_dataset *dataset)
 {
-    tdm_h5_quiet();
     for (int64_t i = 0; i < dataset->shard_count; i++) TDM_TRY(verify_shard(dataset, &dataset->shard[i]));
     return TDM_OK;
 }

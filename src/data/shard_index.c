@@ -28,79 +28,41 @@ static size_t cell_bytes(const struct column *column)
     return column->bytes ? column->bytes : sizeof(int64_t);
 }
 
-static hid_t column_type(const struct column *column)
-{
-    if (!column->bytes) return H5Tcopy(H5T_NATIVE_INT64);
-    hid_t type = H5Tcopy(H5T_C_S1);
-    if (type >= 0) {
-        H5Tset_size(type, column->bytes);
-        H5Tset_cset(type, H5T_CSET_UTF8);
-    }
-    return type;
-}
-
-static tdm_status put_column(const char *path, hid_t file, const struct column *column, const index_row *row,
-                             int64_t count)
+static tdm_status put_column(tdm_h5 *file, const struct column *column, const index_row *row, int64_t count)
 {
     char *cell;
     size_t bytes = cell_bytes(column);
     TDM_TRY(tdm_alloc(bytes * (size_t)count, column->name, (void **)&cell));
     for (int64_t i = 0; i < count; i++)
         memcpy(cell + bytes * (size_t)i, (const char *)&row[i] + column->offset, bytes);
-    hid_t type = column_type(column);
-    hsize_t dims = (hsize_t)count;
     tdm_status status =
-        shard_h5_put(path, file, column->name, type, 1, &dims, SHARD_CHUNK_ROWS, false, cell, NULL);
-    if (type >= 0) H5Tclose(type);
+        column->bytes ? tdm_h5_put_cells(file, column->name, bytes, count, SHARD_CHUNK_BYTES, cell)
+                      : tdm_h5_put_array(file, column->name, TDM_H5_I64, 1, &count, SHARD_CHUNK_BYTES, cell);
     tdm_free(cell);
     return status;
 }
 
-static tdm_status get_column(const char *path, hid_t file, const struct column *column, index_row *row,
-                             int64_t count)
+/* One column of *count rows; the first decides how many there are. */
+static tdm_status get_column(tdm_h5 *file, const struct column *column, index_row **row, int64_t *count)
 {
-    char *cell;
+    char *cell = NULL;
+    int64_t *number = NULL;
     size_t bytes = cell_bytes(column);
-    TDM_TRY(tdm_alloc(bytes * (size_t)count, column->name, (void **)&cell));
-    hid_t dataset = H5Dopen2(file, column->name, H5P_DEFAULT), type = column_type(column);
-    tdm_status status = TDM_OK;
-    if (dataset < 0 || !shard_h5_read(dataset, type, 0, count, 1, cell))
-        status = TDM_ERROR(TDM_E_FORMAT, "%s: cannot read /%s: %s", path, column->name, tdm_h5_reason());
-    for (int64_t i = 0; i < count && status == TDM_OK; i++) {
-        char *to = (char *)&row[i] + column->offset;
-        memcpy(to, cell + bytes * (size_t)i, bytes);
+    bool first = *count < 0;
+    tdm_status status = column->bytes ? tdm_h5_get_cells(file, column->name, bytes, count, &cell)
+                                      : tdm_h5_get_i64s(file, column->name, count, &number);
+    if (status == TDM_OK && *count > MAX_SHARDS)
+        status = TDM_ERROR(TDM_E_FORMAT, "%s: /%s lists more than %d shards", tdm_h5_path(file), column->name,
+                           MAX_SHARDS);
+    if (status == TDM_OK && first) status = TDM_ALLOC(*count, row);
+    for (int64_t i = 0; i < *count && status == TDM_OK; i++) {
+        char *to = (char *)&(*row)[i] + column->offset;
+        memcpy(to, cell ? cell + bytes * (size_t)i : (const char *)&number[i], bytes);
         if (column->bytes) to[bytes - 1] = '\0';
     }
-    if (dataset >= 0) H5Dclose(dataset);
-    if (type >= 0) H5Tclose(type);
     tdm_free(cell);
+    tdm_free(number);
     return status;
-}
-
-/* All columns must be one-dimensional, of one length and of their class. */
-static tdm_status check_columns(const char *path, hid_t file, int64_t *count)
-{
-    *count = -1;
-    for (size_t i = 0; i < COLUMNS; i++) {
-        TDM_REQUIRE(shard_h5_has(file, COLUMN[i].name), TDM_E_FORMAT, "%s: data set /%s is missing", path,
-                    COLUMN[i].name);
-        hid_t dataset = H5Dopen2(file, COLUMN[i].name, H5P_DEFAULT);
-        TDM_REQUIRE(dataset >= 0, TDM_E_FORMAT, "%s: cannot open /%s: %s", path, COLUMN[i].name,
-                    tdm_h5_reason());
-        hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
-        hsize_t rows = 0;
-        H5T_class_t class = COLUMN[i].bytes ? H5T_STRING : H5T_INTEGER;
-        bool ok = space >= 0 && type >= 0 && H5Sget_simple_extent_ndims(space) == 1 &&
-                  H5Sget_simple_extent_dims(space, &rows, NULL) == 1 && H5Tget_class(type) == class &&
-                  (class == H5T_INTEGER || H5Tis_variable_str(type) == 0) && rows <= MAX_SHARDS &&
-                  (*count < 0 || rows == (hsize_t)*count);
-        if (space >= 0) H5Sclose(space);
-        if (type >= 0) H5Tclose(type);
-        H5Dclose(dataset);
-        TDM_REQUIRE(ok, TDM_E_FORMAT, "%s: /%s has the wrong type or number of rows", path, COLUMN[i].name);
-        *count = (int64_t)rows;
-    }
-    return TDM_OK;
 }
 
 static tdm_status check_rows(const char *path, const index_row *row, int64_t count)
@@ -115,27 +77,26 @@ static tdm_status check_rows(const char *path, const index_row *row, int64_t cou
     return TDM_OK;
 }
 
-static tdm_status read_rows(const char *path, hid_t file, index_row **row, int64_t *count)
+static tdm_status read_rows(tdm_h5 *file, index_row **row, int64_t *count)
 {
-    TDM_TRY(check_columns(path, file, count));
-    TDM_TRY(TDM_ALLOC(*count, row));
-    for (size_t i = 0; i < COLUMNS; i++) TDM_TRY(get_column(path, file, &COLUMN[i], *row, *count));
-    return check_rows(path, *row, *count);
+    *count = -1;
+    for (size_t i = 0; i < COLUMNS; i++) TDM_TRY(get_column(file, &COLUMN[i], row, count));
+    return check_rows(tdm_h5_path(file), *row, *count);
 }
 
 tdm_status index_read(const char *dir, index_row **row, int64_t *count)
 {
     char path[TDM_PATH_BYTES];
-    hid_t file;
+    tdm_h5 *file;
     *row = NULL;
     *count = 0;
     TDM_REQUIRE(tdm_path_is_dir(dir), TDM_E_IO, "%s: is not a data directory", dir);
     TDM_TRY(tdm_path_join(path, sizeof(path), dir, INDEX_FILE));
     TDM_REQUIRE(tdm_path_exists(path), TDM_E_IO, "%s: is missing: %s is not a data directory of tandem pack",
                 path, dir);
-    TDM_TRY(shard_h5_open(path, INDEX_FORMAT, &file));
-    tdm_status status = read_rows(path, file, row, count);
-    H5Fclose(file);
+    TDM_TRY(tdm_h5_open(path, INDEX_FORMAT, SHARD_VERSION, &file));
+    tdm_status status = read_rows(file, row, count);
+    tdm_h5_discard(&file);
     if (status != TDM_OK) {
         tdm_free(*row);
         *row = NULL;
@@ -179,28 +140,24 @@ static tdm_status merge(const char *dir, const index_row *old, int64_t old_count
     return TDM_OK;
 }
 
-static tdm_status put_index(const char *path, hid_t file, const char *dataset, const index_row *row,
-                            int64_t count)
+static tdm_status put_index(tdm_h5 *file, const char *dataset, const index_row *row, int64_t count)
 {
-    TDM_TRY(shard_h5_put_text(path, file, "format", INDEX_FORMAT));
-    TDM_TRY(shard_h5_put_i64(path, file, "version", SHARD_VERSION));
-    TDM_TRY(shard_h5_put_text(path, file, "dataset", dataset));
-    TDM_TRY(shard_h5_put_group(path, file, "shard"));
-    for (size_t i = 0; i < COLUMNS; i++) TDM_TRY(put_column(path, file, &COLUMN[i], row, count));
+    TDM_TRY(tdm_h5_put_text(file, "dataset", dataset));
+    TDM_TRY(tdm_h5_put_group(file, "shard"));
+    for (size_t i = 0; i < COLUMNS; i++) TDM_TRY(put_column(file, &COLUMN[i], row, count));
     return TDM_OK;
 }
 
 static tdm_status write_index(const char *dir, const char *dataset, const index_row *row, int64_t count)
 {
     char path[TDM_PATH_BYTES], temporary[TDM_PATH_BYTES];
-    hid_t file;
+    tdm_h5 *file;
     TDM_TRY(tdm_path_join(path, sizeof(path), dir, INDEX_FILE));
     TDM_TRY(tdm_path_join(temporary, sizeof(temporary), dir, INDEX_FILE ".tmp"));
-    TDM_TRY(tdm_h5_create(temporary, &file));
-    tdm_status status = put_index(temporary, file, dataset, row, count);
-    if (status == TDM_OK) status = tdm_h5_finish(temporary, &file);
+    TDM_TRY(tdm_h5_create(temporary, INDEX_FORMAT, SHARD_VERSION, &file));
+    tdm_status status = put_index(file, dataset, row, count);
+    if (status == TDM_OK) status = tdm_h5_finish(&file);
     tdm_h5_discard(&file);
-    if (status == TDM_OK) status = tdm_fsync_path(temporary);
     if (status == TDM_OK && rename(temporary, path))
         status = TDM_ERROR(TDM_E_IO, "%s: cannot rename: %s", temporary, strerror(errno));
     if (status != TDM_OK) unlink(temporary);

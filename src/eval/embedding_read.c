@@ -5,64 +5,94 @@
 #include <errno.h>
 #include <string.h>
 
-static tdm_status read_attributes(const embedding_file *file, part_info *p)
+static tdm_status get_count(const tdm_h5 *file, const char *name, int64_t *value)
 {
-    char format[64] = "", dtype[16] = "";
-    int64_t version;
+    TDM_TRY(tdm_h5_get_i64(file, name, value));
+    TDM_REQUIRE(*value >= 0, TDM_E_FORMAT, "%s: attribute %s is %lld", tdm_h5_path(file), name,
+                (long long)*value);
+    return TDM_OK;
+}
+
+static tdm_status read_attributes(const tdm_h5 *file, part_info *p)
+{
+    char dtype[16] = "";
     *p = (part_info){0};
-    TDM_TRY(embedding_get_text(file, "format", format, sizeof format));
-    TDM_REQUIRE(strcmp(format, EMBEDDING_FORMAT) == 0, TDM_E_FORMAT,
-                "%s: format is \"%s\", not \"" EMBEDDING_FORMAT "\"", file->path, format);
-    TDM_TRY(embedding_get_i64(file, "version", &version));
-    TDM_REQUIRE(version == EMBEDDING_VERSION, TDM_E_FORMAT,
-                "%s: version %lld of " EMBEDDING_FORMAT ", this program reads %d", file->path,
-                (long long)version, EMBEDDING_VERSION);
-    TDM_TRY(embedding_get_text(file, "source", p->info.source, sizeof p->info.source));
-    TDM_TRY(embedding_get_text(file, "split", p->info.split, sizeof p->info.split));
-    TDM_TRY(embedding_get_text(file, "model", p->info.model, sizeof p->info.model));
-    TDM_TRY(embedding_get_text(file, "model_digest", p->info.model_digest, sizeof p->info.model_digest));
-    TDM_TRY(embedding_get_text(file, "dtype", dtype, sizeof dtype));
+    TDM_TRY(tdm_h5_get_chars(file, "source", p->info.source, sizeof p->info.source));
+    TDM_TRY(tdm_h5_get_chars(file, "split", p->info.split, sizeof p->info.split));
+    TDM_TRY(tdm_h5_get_chars(file, "model", p->info.model, sizeof p->info.model));
+    TDM_TRY(tdm_h5_get_chars(file, "model_digest", p->info.model_digest, sizeof p->info.model_digest));
+    TDM_TRY(tdm_h5_get_chars(file, "dtype", dtype, sizeof dtype));
     TDM_REQUIRE(strcmp(dtype, "f32") == 0 || strcmp(dtype, "bf16") == 0, TDM_E_FORMAT,
-                "%s: dtype is \"%s\", not f32 or bf16", file->path, dtype);
+                "%s: dtype is \"%s\", not f32 or bf16", tdm_h5_path(file), dtype);
     p->dtype = strcmp(dtype, "bf16") == 0 ? TDM_BF16 : TDM_F32;
-    TDM_TRY(embedding_get_i64(file, "embed_dim", &p->d));
-    TDM_REQUIRE(p->d >= 1 && p->d <= 1 << 20, TDM_E_FORMAT, "%s: embed_dim is %lld", file->path,
+    TDM_TRY(get_count(file, "embed_dim", &p->d));
+    TDM_REQUIRE(p->d >= 1 && p->d <= 1 << 20, TDM_E_FORMAT, "%s: embed_dim is %lld", tdm_h5_path(file),
                 (long long)p->d);
-    TDM_TRY(embedding_get_i64(file, "parts", &p->parts));
-    TDM_TRY(embedding_get_i64(file, "part", &p->part));
-    TDM_TRY(embedding_get_i64(file, "images_total", &p->images_total));
-    TDM_TRY(embedding_get_i64(file, "captions_total", &p->captions_total));
-    TDM_TRY(embedding_get_i64(file, "image_first", &p->image_first));
-    TDM_TRY(embedding_get_i64(file, "caption_first", &p->caption_first));
-    TDM_TRY(embedding_get_i64(file, "classes", &p->classes));
-    TDM_REQUIRE(p->classes <= 1 << 24, TDM_E_FORMAT, "%s: classes is %lld", file->path,
+    TDM_TRY(get_count(file, "parts", &p->parts));
+    TDM_TRY(get_count(file, "part", &p->part));
+    TDM_TRY(get_count(file, "images_total", &p->images_total));
+    TDM_TRY(get_count(file, "captions_total", &p->captions_total));
+    TDM_TRY(get_count(file, "image_first", &p->image_first));
+    TDM_TRY(get_count(file, "caption_first", &p->caption_first));
+    TDM_TRY(get_count(file, "classes", &p->classes));
+    TDM_REQUIRE(p->classes <= 1 << 24, TDM_E_FORMAT, "%s: classes is %lld", tdm_h5_path(file),
                 (long long)p->classes);
     return TDM_OK;
 }
 
-static tdm_status open_part(const char *dir, const char *split, int64_t part, embedding_file *file,
-                            part_info *p)
+/* Opens a data set that must be [*rows][width]; width 0: one dimension. */
+static tdm_status open_rows(tdm_h5 *file, const char *name, tdm_h5_type type, int64_t width, int64_t *rows,
+                            tdm_h5_array **array)
 {
-    hid_t set;
-    file->id = H5I_INVALID_HID;
-    TDM_TRY(embedding_part_path(file->path, dir, split, part));
-    TDM_TRY(tdm_h5_open(file->path, &file->id));
-    TDM_TRY(read_attributes(file, p));
-    TDM_TRY(embedding_open_rows(file, "image/embedding", p->d, &set, &p->images));
-    H5Dclose(set);
-    TDM_TRY(embedding_open_rows(file, "text/embedding", p->d, &set, &p->captions));
-    H5Dclose(set);
-    TDM_REQUIRE(p->part == part && part < p->parts && p->images <= p->images_total &&
-                    p->captions <= p->captions_total && p->image_first <= p->images_total - p->images &&
-                    p->caption_first <= p->captions_total - p->captions,
-                TDM_E_FORMAT, "%s: part, image_first or caption_first is wrong", file->path);
+    int64_t shape[2] = {0, width};
+    TDM_TRY(tdm_h5_open_array(file, name, type, width > 0 ? 2 : 1, shape, array));
+    TDM_REQUIRE(shape[1] == width, TDM_E_FORMAT, "%s: /%s is %lld wide, the attributes say %lld",
+                tdm_h5_path(file), name, (long long)shape[1], (long long)width);
+    *rows = shape[0];
     return TDM_OK;
 }
 
-static void close_part(embedding_file *file)
+/* Rows [first, first + n) of a data set of `rows` rows into out. */
+static tdm_status get_rows(tdm_h5 *file, const char *name, tdm_h5_type type, int64_t rows, int64_t width,
+                           int64_t first, int64_t n, void *out)
 {
-    if (file->id >= 0) H5Fclose(file->id);
-    file->id = H5I_INVALID_HID;
+    tdm_h5_array *array;
+    int64_t found;
+    if (n == 0) return TDM_OK;
+    TDM_TRY(open_rows(file, name, type, width, &found, &array));
+    TDM_REQUIRE(found == rows, TDM_E_FORMAT, "%s: /%s has %lld rows, not %lld", tdm_h5_path(file), name,
+                (long long)found, (long long)rows);
+    TDM_TRY(tdm_h5_read(array, first, n, out));
+    tdm_h5_close_array(&array);
+    return TDM_OK;
+}
+
+static tdm_h5_type type_of(tdm_dtype dtype)
+{
+    return dtype == TDM_F32 ? TDM_H5_F32 : TDM_H5_U16;
+}
+
+static tdm_status check_part(tdm_h5 *file, int64_t part, part_info *p)
+{
+    tdm_h5_array *array;
+    TDM_TRY(read_attributes(file, p));
+    TDM_TRY(open_rows(file, "image/embedding", type_of(p->dtype), p->d, &p->images, &array));
+    TDM_TRY(open_rows(file, "text/embedding", type_of(p->dtype), p->d, &p->captions, &array));
+    TDM_REQUIRE(p->part == part && part < p->parts && p->images <= p->images_total &&
+                    p->captions <= p->captions_total && p->image_first <= p->images_total - p->images &&
+                    p->caption_first <= p->captions_total - p->captions,
+                TDM_E_FORMAT, "%s: part, image_first or caption_first is wrong", tdm_h5_path(file));
+    return TDM_OK;
+}
+
+/* The caller discards the file. */
+static tdm_status open_part(const char *dir, const char *split, int64_t part, tdm_h5 **file, part_info *p)
+{
+    char path[TDM_PATH_BYTES];
+    *file = NULL;
+    TDM_TRY(embedding_part_path(path, dir, split, part));
+    TDM_TRY(tdm_h5_open(path, EMBEDDING_FORMAT, EMBEDDING_VERSION, file));
+    return check_part(*file, part, p);
 }
 
 /* Where a part's rows [part_first, part_first + part_rows) overlap the wanted [first, first + n). */
@@ -77,28 +107,26 @@ static overlap find_overlap(int64_t part_first, int64_t part_rows, int64_t first
     return (overlap){.from = begin - part_first, .to = begin - first, .n = tdm_max_i64(0, end - begin)};
 }
 
-static tdm_status get_embedding(const embedding_file *file, const char *name, const part_info *p,
-                                int64_t rows, overlap o, float *out)
+static tdm_status get_embedding(tdm_h5 *file, const char *name, const part_info *p, int64_t rows, overlap o,
+                                float *out)
 {
     out += o.to * p->d;
-    if (p->dtype == TDM_F32)
-        return embedding_get_rows(file, name, H5T_NATIVE_FLOAT, rows, p->d, o.from, o.n, out);
+    if (p->dtype == TDM_F32) return get_rows(file, name, TDM_H5_F32, rows, p->d, o.from, o.n, out);
     uint16_t *half = NULL;
     TDM_TRY(TDM_ALLOC(o.n * p->d, &half));
-    const tdm_status status =
-        embedding_get_rows(file, name, H5T_NATIVE_UINT16, rows, p->d, o.from, o.n, half);
+    const tdm_status status = get_rows(file, name, TDM_H5_U16, rows, p->d, o.from, o.n, half);
     if (status == TDM_OK) tdm_bf16_to_f32(o.n * p->d, half, out);
     tdm_free(half);
     return status;
 }
 
-static tdm_status get_classes(const embedding_file *file, const part_info *p, overlap o, tdm_embeddings *e)
+static tdm_status get_classes(tdm_h5 *file, const part_info *p, overlap o, tdm_embeddings *e)
 {
     uint8_t *bit = NULL;
     if (p->classes == 0 || o.n == 0) return TDM_OK;
     TDM_TRY(TDM_ALLOC(o.n * p->classes, &bit));
     const tdm_status status =
-        embedding_get_rows(file, "image/class", H5T_NATIVE_UINT8, p->images, p->classes, o.from, o.n, bit);
+        get_rows(file, "image/class", TDM_H5_U8, p->images, p->classes, o.from, o.n, bit);
     for (int64_t i = 0; i < o.n && status == TDM_OK; i++)
         for (int64_t c = 0; c < p->classes; c++)
             e->image_labels[(o.to + i) * e->label_words + c / 64] |= (uint64_t)(bit[i * p->classes + c] != 0)
@@ -107,19 +135,19 @@ static tdm_status get_classes(const embedding_file *file, const part_info *p, ov
     return status;
 }
 
-static tdm_status read_part(const embedding_file *file, const part_info *p, tdm_embeddings *e)
+static tdm_status read_part(tdm_h5 *file, const part_info *p, tdm_embeddings *e)
 {
     const overlap image = find_overlap(p->image_first, p->images, e->image_first, e->images);
     const overlap text = find_overlap(p->caption_first, p->captions, e->caption_first, e->captions);
     TDM_TRY(get_embedding(file, "image/embedding", p, p->images, image, e->image));
-    TDM_TRY(embedding_get_rows(file, "image/identity", H5T_NATIVE_INT64, p->images, 0, image.from, image.n,
-                               e->image_identity + image.to));
+    TDM_TRY(get_rows(file, "image/identity", TDM_H5_I64, p->images, 0, image.from, image.n,
+                     e->image_identity + image.to));
     TDM_TRY(get_classes(file, p, image, e));
     TDM_TRY(get_embedding(file, "text/embedding", p, p->captions, text, e->text));
-    TDM_TRY(embedding_get_rows(file, "text/image", H5T_NATIVE_INT64, p->captions, 0, text.from, text.n,
-                               e->image_row_of_caption + text.to));
-    return embedding_get_rows(file, "text/identity", H5T_NATIVE_INT64, p->captions, 0, text.from, text.n,
-                              e->caption_identity + text.to);
+    TDM_TRY(get_rows(file, "text/image", TDM_H5_I64, p->captions, 0, text.from, text.n,
+                     e->image_row_of_caption + text.to));
+    return get_rows(file, "text/identity", TDM_H5_I64, p->captions, 0, text.from, text.n,
+                    e->caption_identity + text.to);
 }
 
 static tdm_status allocate_piece(int rank, int size, const part_info *p, tdm_embeddings *e)
@@ -154,14 +182,16 @@ static tdm_status check_parts(const char *dir, const char *split, part_info *fir
     int64_t next_image = 0, next_caption = 0;
     *first = (part_info){.parts = 1};
     for (int64_t part = 0; part < first->parts; part++) {
-        embedding_file file;
+        tdm_h5 *file;
         part_info p;
         tdm_status status = open_part(dir, split, part, &file, &p);
-        close_part(&file);
+        if (status == TDM_OK && part == 0) *first = p;
+        if (status == TDM_OK &&
+            !(same_set(&p, first) && p.image_first == next_image && p.caption_first == next_caption))
+            status = TDM_ERROR(TDM_E_FORMAT, "%s: does not belong to part 0: other model, source or sizes",
+                               tdm_h5_path(file));
+        tdm_h5_discard(&file);
         TDM_TRY(status);
-        if (part == 0) *first = p;
-        TDM_REQUIRE(same_set(&p, first) && p.image_first == next_image && p.caption_first == next_caption,
-                    TDM_E_FORMAT, "%s: does not belong to part 0: other model, source or sizes", file.path);
         next_image += p.images;
         next_caption += p.captions;
     }
@@ -188,13 +218,13 @@ tdm_status embedding_read_piece(int rank, int size, const char *dir, const char 
     TDM_TRY(check_parts(dir, split, first));
     TDM_TRY(allocate_piece(rank, size, first, e));
     for (int64_t part = 0; part < first->parts; part++) {
-        embedding_file file;
+        tdm_h5 *file;
         part_info p;
         tdm_status status = open_part(dir, split, part, &file, &p);
         if (status == TDM_OK && !same_set(&p, first))
-            status = TDM_ERROR(TDM_E_FORMAT, "%s: was replaced meanwhile", file.path);
-        if (status == TDM_OK) status = read_part(&file, &p, e);
-        close_part(&file);
+            status = TDM_ERROR(TDM_E_FORMAT, "%s: was replaced meanwhile", tdm_h5_path(file));
+        if (status == TDM_OK) status = read_part(file, &p, e);
+        tdm_h5_discard(&file);
         TDM_TRY(status);
     }
     return check_captions(e, dir, first->images_total);

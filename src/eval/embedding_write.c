@@ -6,13 +6,20 @@
 #include <string.h>
 #include <unistd.h>
 
-static tdm_status put_attributes(embedding_file *file, const part_info *p)
+enum { CHUNK_BYTES = 1 << 18 };
+
+tdm_status embedding_part_path(char out[TDM_PATH_BYTES], const char *dir, const char *split, int64_t part)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%.31s-%05lld.h5", split, (long long)part);
+    return tdm_path_join(out, TDM_PATH_BYTES, dir, name);
+}
+
+static tdm_status put_attributes(tdm_h5 *file, const part_info *p)
 {
     const struct {
         const char *name, *value;
-    } texts[] = {{"format", EMBEDDING_FORMAT},
-                 {"tool_version", TDM_VERSION},
-                 {"source", p->info.source},
+    } texts[] = {{"source", p->info.source},
                  {"split", p->info.split},
                  {"model", p->info.model},
                  {"model_digest", p->info.model_digest},
@@ -20,8 +27,7 @@ static tdm_status put_attributes(embedding_file *file, const part_info *p)
     const struct {
         const char *name;
         int64_t value;
-    } numbers[] = {{"version", EMBEDDING_VERSION},
-                   {"embed_dim", p->d},
+    } numbers[] = {{"embed_dim", p->d},
                    {"parts", p->parts},
                    {"part", p->part},
                    {"images_total", p->images_total},
@@ -30,45 +36,44 @@ static tdm_status put_attributes(embedding_file *file, const part_info *p)
                    {"caption_first", p->caption_first},
                    {"classes", p->classes}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        TDM_TRY(embedding_put_text(file, texts[i].name, texts[i].value));
+        TDM_TRY(tdm_h5_put_text(file, texts[i].name, texts[i].value));
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        TDM_TRY(embedding_put_i64(file, numbers[i].name, numbers[i].value));
+        TDM_TRY(tdm_h5_put_i64(file, numbers[i].name, numbers[i].value));
     return TDM_OK;
 }
 
-static tdm_status put_group(embedding_file *file, const char *name)
+/* data[rows][width]; width 0: one dimension. */
+static tdm_status put_rows(tdm_h5 *file, const char *name, tdm_h5_type type, int64_t rows, int64_t width,
+                           const void *data)
 {
-    const hid_t group = H5Gcreate2(file->id, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    if (group < 0) return embedding_fail(TDM_E_IO, file, "create group ", name);
-    H5Gclose(group);
-    return TDM_OK;
+    const int64_t shape[2] = {rows, width};
+    return tdm_h5_put_array(file, name, type, width > 0 ? 2 : 1, shape, CHUNK_BYTES, data);
 }
 
-static tdm_status put_embedding(embedding_file *file, const char *name, tdm_dtype dtype, int64_t rows,
-                                int64_t d, const float *feature)
+static tdm_status put_embedding(tdm_h5 *file, const char *name, tdm_dtype dtype, int64_t rows, int64_t d,
+                                const float *feature)
 {
-    if (dtype == TDM_F32)
-        return embedding_put_rows(file, name, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, rows, d, feature);
+    if (dtype == TDM_F32) return put_rows(file, name, TDM_H5_F32, rows, d, feature);
     uint16_t *half = NULL;
     TDM_TRY(TDM_ALLOC(rows * d, &half));
     tdm_f32_to_bf16(rows * d, feature, half);
-    const tdm_status status = embedding_put_rows(file, name, H5T_STD_U16LE, H5T_NATIVE_UINT16, rows, d, half);
+    const tdm_status status = put_rows(file, name, TDM_H5_U16, rows, d, half);
     tdm_free(half);
     return status;
 }
 
 /* first, first + 1, … */
-static tdm_status put_range(embedding_file *file, const char *name, int64_t first, int64_t n)
+static tdm_status put_range(tdm_h5 *file, const char *name, int64_t first, int64_t n)
 {
     int64_t *row = NULL;
     TDM_TRY(TDM_ALLOC(n, &row));
     for (int64_t i = 0; i < n; i++) row[i] = first + i;
-    const tdm_status status = embedding_put_rows(file, name, H5T_STD_I64LE, H5T_NATIVE_INT64, n, 0, row);
+    const tdm_status status = put_rows(file, name, TDM_H5_I64, n, 0, row);
     tdm_free(row);
     return status;
 }
 
-static tdm_status put_classes(embedding_file *file, const tdm_embeddings *e)
+static tdm_status put_classes(tdm_h5 *file, const tdm_embeddings *e)
 {
     uint8_t *bit = NULL;
     if (e->class_count == 0) return TDM_OK;
@@ -76,45 +81,48 @@ static tdm_status put_classes(embedding_file *file, const tdm_embeddings *e)
     for (int64_t i = 0; i < e->images; i++)
         for (int64_t c = 0; c < e->class_count; c++)
             bit[i * e->class_count + c] = e->image_labels[i * e->label_words + c / 64] >> (c % 64) & 1;
-    const tdm_status status = embedding_put_rows(file, "image/class", H5T_STD_U8LE, H5T_NATIVE_UINT8,
-                                                 e->images, e->class_count, bit);
+    const tdm_status status = put_rows(file, "image/class", TDM_H5_U8, e->images, e->class_count, bit);
     tdm_free(bit);
     return status;
 }
 
-static tdm_status put_all(embedding_file *file, const part_info *p, const tdm_embeddings *e)
+static tdm_status put_all(tdm_h5 *file, const part_info *p, const tdm_embeddings *e)
 {
     TDM_TRY(put_attributes(file, p));
-    TDM_TRY(put_group(file, "image"));
-    TDM_TRY(put_group(file, "text"));
+    TDM_TRY(tdm_h5_put_group(file, "image"));
+    TDM_TRY(tdm_h5_put_group(file, "text"));
     TDM_TRY(put_embedding(file, "image/embedding", p->dtype, e->images, e->d, e->image));
     TDM_TRY(put_range(file, "image/row", e->image_first, e->images));
-    TDM_TRY(embedding_put_rows(file, "image/identity", H5T_STD_I64LE, H5T_NATIVE_INT64, e->images, 0,
-                               e->image_identity));
+    TDM_TRY(put_rows(file, "image/identity", TDM_H5_I64, e->images, 0, e->image_identity));
     TDM_TRY(put_classes(file, e));
     TDM_TRY(put_embedding(file, "text/embedding", p->dtype, e->captions, e->d, e->text));
     TDM_TRY(put_range(file, "text/row", e->caption_first, e->captions));
-    TDM_TRY(embedding_put_rows(file, "text/image", H5T_STD_I64LE, H5T_NATIVE_INT64, e->captions, 0,
-                               e->image_row_of_caption));
-    return embedding_put_rows(file, "text/identity", H5T_STD_I64LE, H5T_NATIVE_INT64, e->captions, 0,
-                              e->caption_identity);
+    TDM_TRY(put_rows(file, "text/image", TDM_H5_I64, e->captions, 0, e->image_row_of_caption));
+    return put_rows(file, "text/identity", TDM_H5_I64, e->captions, 0, e->caption_identity);
+}
+
+static tdm_status write_file(const char *path, const part_info *p, const tdm_embeddings *e)
+{
+    tdm_h5 *file;
+    TDM_TRY(tdm_h5_create(path, EMBEDDING_FORMAT, EMBEDDING_VERSION, &file));
+    tdm_status status = put_all(file, p, e);
+    if (status == TDM_OK) status = tdm_h5_finish(&file);
+    tdm_h5_discard(&file);
+    return status;
 }
 
 tdm_status embedding_write_part(const char *path, const part_info *p, const tdm_embeddings *e)
 {
-    embedding_file file = {.id = H5I_INVALID_HID};
-    const int length = snprintf(file.path, sizeof file.path, "%s.tmp", path);
-    TDM_REQUIRE(length < (int)sizeof file.path, TDM_E_IO, "%.200s…: path is too long", path);
-    TDM_TRY(tdm_h5_create(file.path, &file.id));
-    tdm_status status = put_all(&file, p, e);
-    if (status == TDM_OK) status = tdm_h5_finish(file.path, &file.id);
+    char temporary[TDM_PATH_BYTES];
+    const int length = snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    TDM_REQUIRE(length < (int)sizeof temporary, TDM_E_IO, "%.200s…: path is too long", path);
+    tdm_status status = write_file(temporary, p, e);
+    if (status == TDM_OK && rename(temporary, path) != 0)
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot rename: %s", temporary, strerror(errno));
     if (status != TDM_OK) {
-        tdm_h5_discard(&file.id);
-        unlink(file.path);
+        unlink(temporary);
         return status;
     }
-    TDM_TRY(tdm_fsync_path(file.path));
-    TDM_REQUIRE(rename(file.path, path) == 0, TDM_E_IO, "%s: cannot rename: %s", file.path, strerror(errno));
     return tdm_fsync_parent(path);
 }
 

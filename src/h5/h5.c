@@ -1,4 +1,4 @@
-#include "tandem/h5.h"
+#include "h5_impl.h"
 
 #include <errno.h>
 #include <string.h>
@@ -17,9 +17,10 @@ __attribute__((constructor)) static void decline_exit_handler(void)
 
 /* ---- Messages ---- */
 
-void tdm_h5_quiet(void)
+void h5_quiet(void)
 {
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    static _Thread_local bool quiet;
+    if (!quiet) quiet = H5Eset_auto2(H5E_DEFAULT, NULL, NULL) >= 0;
 }
 
 typedef struct reason {
@@ -43,12 +44,11 @@ static herr_t visit_reason(unsigned n, const H5E_error2_t *entry, void *client)
     return 0;
 }
 
-const char *tdm_h5_reason(void)
+tdm_status h5_cannot(tdm_status code, const char *path, const char *doing, const char *name)
 {
-    static _Thread_local reason found;
-    found = (reason){.text = "unknown HDF5 error"};
+    reason found = {.text = "unknown HDF5 error"};
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit_reason, &found);
-    return found.checksum ? "checksum error" : found.text;
+    TDM_FAIL(code, "%s: cannot %s%s: %s", path, doing, name, found.checksum ? "checksum error" : found.text);
 }
 
 /* ---- Opening ---- */
@@ -67,47 +67,108 @@ static hid_t access_list(void)
     return H5I_INVALID_HID;
 }
 
-static tdm_status cannot(tdm_status code, const char *doing, const char *path)
+static tdm_status allocate(const char *path, tdm_h5 **file)
 {
-    TDM_FAIL(code, "%s: cannot %s: %s", path, doing, tdm_h5_reason());
+    const size_t length = strlen(path);
+    TDM_REQUIRE(length < TDM_PATH_BYTES, TDM_E_IO, "%.200s…: path is too long", path);
+    TDM_TRY(tdm_alloc(sizeof(tdm_h5) + length + 1, path, (void **)file));
+    (*file)->id = H5I_INVALID_HID;
+    memcpy((*file)->path, path, length + 1);
+    return TDM_OK;
 }
 
-tdm_status tdm_h5_create(const char *path, hid_t *file)
+static tdm_status create_file(tdm_h5 *file, const char *format, int64_t version)
 {
-    tdm_h5_quiet();
-    *file = H5I_INVALID_HID;
     const hid_t access = access_list(), create = H5Pcreate(H5P_FILE_CREATE);
     if (access >= 0 && create >= 0 && H5Pset_obj_track_times(create, false) >= 0)
-        *file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
-    const tdm_status status = *file < 0 ? cannot(TDM_E_IO, "create", path) : TDM_OK;
+        file->id = H5Fcreate(file->path, H5F_ACC_TRUNC, create, access);
+    const tdm_status status = file->id < 0 ? h5_cannot(TDM_E_IO, file->path, "create", "") : TDM_OK;
     if (access >= 0) H5Pclose(access);
     if (create >= 0) H5Pclose(create);
+    TDM_TRY(status);
+    TDM_TRY(tdm_h5_put_text(file, "format", format));
+    TDM_TRY(tdm_h5_put_i64(file, "version", version));
+    return tdm_h5_put_text(file, "tool_version", TDM_VERSION);
+}
+
+tdm_status tdm_h5_create(const char *path, const char *format, int64_t version, tdm_h5 **file)
+{
+    h5_quiet();
+    *file = NULL;
+    TDM_TRY(allocate(path, file));
+    const tdm_status status = create_file(*file, format, version);
+    if (status != TDM_OK) tdm_h5_discard(file);
     return status;
 }
 
-tdm_status tdm_h5_open(const char *path, hid_t *file)
+static tdm_status open_file(tdm_h5 *file)
 {
+    const char *path = file->path;
     struct stat info;
-    tdm_h5_quiet();
-    *file = H5I_INVALID_HID;
     TDM_REQUIRE(stat(path, &info) == 0, TDM_E_IO, "%s: cannot open: %s", path, strerror(errno));
     TDM_REQUIRE(S_ISREG(info.st_mode), TDM_E_IO, "%s: is not a file", path);
     TDM_REQUIRE(info.st_size > 0, TDM_E_FORMAT, "%s: is empty", path);
     TDM_REQUIRE(H5Fis_hdf5(path) > 0, TDM_E_FORMAT, "%s: is not an HDF5 file", path);
     const hid_t access = access_list();
-    if (access >= 0) *file = H5Fopen(path, H5F_ACC_RDONLY, access);
-    const tdm_status status = *file < 0 ? cannot(TDM_E_FORMAT, "open", path) : TDM_OK;
+    if (access >= 0) file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
+    const tdm_status status = file->id < 0 ? h5_cannot(TDM_E_FORMAT, path, "open", "") : TDM_OK;
     if (access >= 0) H5Pclose(access);
     return status;
 }
 
+static tdm_status check_format(const tdm_h5 *file, const char *format, int64_t version)
+{
+    char found[64];
+    int64_t found_version;
+    TDM_REQUIRE(H5Aexists(file->id, "format") > 0, TDM_E_FORMAT,
+                "%s: has no format attribute, expected \"%s\"", file->path, format);
+    TDM_TRY(tdm_h5_get_chars(file, "format", found, sizeof found));
+    TDM_REQUIRE(strcmp(found, format) == 0, TDM_E_FORMAT, "%s: format attribute is \"%s\", expected \"%s\"",
+                file->path, found, format);
+    TDM_TRY(tdm_h5_get_i64(file, "version", &found_version));
+    TDM_REQUIRE(found_version == version, TDM_E_FORMAT,
+                "%s: %s version %lld, this program reads version %lld", file->path, format,
+                (long long)found_version, (long long)version);
+    return TDM_OK;
+}
+
+tdm_status tdm_h5_open(const char *path, const char *format, int64_t version, tdm_h5 **file)
+{
+    h5_quiet();
+    *file = NULL;
+    TDM_TRY(allocate(path, file));
+    tdm_status status = open_file(*file);
+    if (status == TDM_OK && format != NULL) status = check_format(*file, format, version);
+    if (status != TDM_OK) tdm_h5_discard(file);
+    return status;
+}
+
+const char *tdm_h5_path(const tdm_h5 *file)
+{
+    return file->path;
+}
+
 /* ---- Closing ---- */
 
-tdm_status tdm_h5_finish(const char *path, hid_t *file)
+static void release(tdm_h5 **file)
 {
-    if (H5Fflush(*file, H5F_SCOPE_GLOBAL) < 0) return cannot(TDM_E_IO, "write", path);
-    if (H5Fclose(*file) < 0) return cannot(TDM_E_IO, "close", path);
-    *file = H5I_INVALID_HID;
+    for (tdm_h5_array *array = (*file)->array, *next; array != NULL; array = next) {
+        next = array->next;
+        tdm_free(array);
+    }
+    tdm_free(*file);
+    *file = NULL;
+}
+
+tdm_status tdm_h5_finish(tdm_h5 **file)
+{
+    const char *path = (*file)->path;
+    h5_quiet();
+    if (H5Fflush((*file)->id, H5F_SCOPE_GLOBAL) < 0) return h5_cannot(TDM_E_IO, path, "write", "");
+    if (H5Fclose((*file)->id) < 0) return h5_cannot(TDM_E_IO, path, "close", "");
+    (*file)->id = H5I_INVALID_HID;
+    TDM_TRY(tdm_fsync_path(path));
+    release(file);
     return TDM_OK;
 }
 
@@ -123,20 +184,26 @@ static void divert(hid_t file)
     close(memory);
 }
 
-void tdm_h5_discard(hid_t *file)
+static void close_discarded(hid_t file)
 {
-    if (*file < 0) return;
     unsigned intent = H5F_ACC_RDONLY;
     struct rlimit limit;
-    (void)H5Fget_intent(*file, &intent);
+    (void)H5Fget_intent(file, &intent);
     const bool writing = (intent & H5F_ACC_RDWR) != 0;
     const bool limited = writing && getrlimit(RLIMIT_FSIZE, &limit) == 0;
     if (limited) { /* the limit may be what failed */
         const struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
         (void)setrlimit(RLIMIT_FSIZE, &raised);
     }
-    if (writing) divert(*file);
-    H5Fclose(*file);
+    if (writing) divert(file);
+    H5Fclose(file);
     if (limited) (void)setrlimit(RLIMIT_FSIZE, &limit);
-    *file = H5I_INVALID_HID;
+}
+
+void tdm_h5_discard(tdm_h5 **file)
+{
+    if (*file == NULL) return;
+    h5_quiet();
+    if ((*file)->id >= 0) close_discarded((*file)->id);
+    release(file);
 }

@@ -1,11 +1,13 @@
 /* Checkpoints: bit-exact round trip, pointers, keep N, kills, full disks, damaged and foreign files. */
 #include "check.h"
 #include "checkpoint_case.h"
+#include "h5/variable_text.h"
 
 #include "../../src/checkpoint/checkpoint_impl.h"
 #include "tandem/rng.h"
 
 #include <fcntl.h>
+#include <hdf5.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -378,6 +380,15 @@ static void test_other_model(void **state)
         TDM_E_FORMAT, "model.h5 is of step 4, state.h5 of step 3");
 }
 
+static void test_variable_text(void **state)
+{
+    (void)state;
+    CHECK_OK(save(3, false));
+    CHECK_TRUE(put_variable_text(in_run("checkpoints/step-00000003/model.h5"), "config", "seed = 1;"));
+    CHECK_FAILS(tdm_checkpoint_read_config(in_run("checkpoints/step-00000003"), &one.config, NULL, NULL),
+                TDM_E_FORMAT, "model.h5: attribute config is a string of variable length");
+}
+
 static void save_forever(int64_t step)
 {
     for (;; step++) {
@@ -487,6 +498,7 @@ int main(void)
         cmocka_unit_test_setup(test_flipped_bytes, fresh_run),
         cmocka_unit_test_setup(test_flipped_parameter, fresh_run),
         cmocka_unit_test_setup(test_other_model, fresh_run),
+        cmocka_unit_test_setup(test_variable_text, fresh_run),
         cmocka_unit_test_setup(test_killed, fresh_run),
         cmocka_unit_test_setup(test_list, fresh_run),
     };

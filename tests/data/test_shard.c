@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "h5/variable_text.h"
 #include "toy.h"
 
 #include <hdf5.h>
@@ -406,6 +407,12 @@ static void other_files_are_told_apart(void **state)
     reindex(it, 0);
     assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5",
                  "no format attribute");
+    /* a text of another kind */
+    assert_ok(toy_write(it->dir, "train", true));
+    assert_true(put_variable_text(path, "split", "train"));
+    reindex(it, 0);
+    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5",
+                 "attribute split is a string of variable length");
     /* not HDF5 */
     assert_ok(tdm_write_file_atomic(path, "hello, world", 12));
     reindex(it, 0);

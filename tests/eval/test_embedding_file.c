@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "h5/variable_text.h"
 #include "tandem/comm.h"
 #include "tandem/eval.h"
 #include "tandem/rng.h"
@@ -204,7 +205,13 @@ static void test_broken_files(void **state)
         assert_int_equal(tdm_write_file_atomic(path, whole.data, whole.length), TDM_OK);
         set_text(path, "format", "tandem.embroider");
     }
-    refuse(TDM_E_FORMAT, "format is \"tandem.embroider\", not \"tandem.embedding\"");
+    refuse(TDM_E_FORMAT, "format attribute is \"tandem.embroider\", expected \"tandem.embedding\"");
+
+    if (rank == 0) {
+        assert_int_equal(tdm_write_file_atomic(path, whole.data, whole.length), TDM_OK);
+        assert_true(put_variable_text(path, "model", "run"));
+    }
+    refuse(TDM_E_FORMAT, "attribute model is a string of variable length");
 
     if (rank == 0) assert_int_equal(unlink(path), 0);
     refuse(TDM_E_IO, "cannot open: No such file or directory");

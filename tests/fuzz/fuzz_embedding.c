@@ -5,6 +5,7 @@
 
 #include "../../src/eval/embedding_file_impl.h"
 
+#include <hdf5.h>
 #include <math.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* What an HDF5 file holds, whoever wrote it; and reading everything once, for its checksums. */
-#include "checkpoint_impl.h"
+#include "h5_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,24 +58,23 @@ static const char *type_name(hid_t type)
 
 /* ---- Attributes of the root ---- */
 
-static tdm_status attribute_value(const h5_file *file, const char *name, const char *type, tdm_text *text)
+static tdm_status attribute_value(const tdm_h5 *file, const char *name, const char *type, tdm_text *text)
 {
-    if (strcmp(type, "string") == 0) return h5_get_text(file, name, text);
+    if (strcmp(type, "string") == 0) return tdm_h5_get_text(file, name, text);
     if (type[0] == 'f') {
         double value;
-        TDM_TRY(h5_get_f64(file, name, &value));
+        TDM_TRY(tdm_h5_get_f64(file, name, &value));
         return tdm_text_printf(text, "%.17g", value);
     }
     int64_t value;
-    TDM_TRY(h5_get_i64(file, name, &value));
+    TDM_TRY(tdm_h5_get_i64(file, name, &value));
     return tdm_text_printf(text, "%lld", (long long)value);
 }
 
-static tdm_status list_attribute(const h5_file *file, const char *name, tdm_h5_items *items)
+static tdm_status list_attribute(const tdm_h5 *file, const char *name, tdm_h5_items *items)
 {
     const hid_t attribute = H5Aopen(file->id, name, H5P_DEFAULT);
-    TDM_REQUIRE(attribute >= 0, TDM_E_FORMAT, "%s: cannot read attribute %s: %s", file->path, name,
-                tdm_h5_reason());
+    if (attribute < 0) return h5_cannot(TDM_E_FORMAT, file->path, "read attribute ", name);
     const hid_t type = H5Aget_type(attribute);
     const char *kind = type >= 0 ? type_name(type) : "other";
     if (type >= 0) H5Tclose(type);
@@ -92,7 +91,7 @@ static tdm_status list_attribute(const h5_file *file, const char *name, tdm_h5_i
 }
 
 typedef struct attribute_walk {
-    const h5_file *file;
+    const tdm_h5 *file;
     tdm_h5_items *items;
     tdm_status status;
 } attribute_walk;
@@ -106,27 +105,27 @@ static herr_t visit_attribute(hid_t object, const char *name, const H5A_info_t *
     return walk->status == TDM_OK ? 0 : 1; /* 1 ends the walk */
 }
 
-static tdm_status list_attributes(const h5_file *file, tdm_h5_items *items)
+static tdm_status list_attributes(const tdm_h5 *file, tdm_h5_items *items)
 {
     attribute_walk walk = {.file = file, .items = items, .status = TDM_OK};
     const herr_t code = H5Aiterate2(file->id, H5_INDEX_NAME, H5_ITER_INC, NULL, visit_attribute, &walk);
-    TDM_REQUIRE(code >= 0, TDM_E_FORMAT, "%s: cannot read its attributes: %s", file->path, tdm_h5_reason());
+    if (code < 0) return h5_cannot(TDM_E_FORMAT, file->path, "read its attributes", "");
     return walk.status;
 }
 
 /* ---- Data sets ---- */
 
 /* What is done with each data set. */
-typedef tdm_status dataset_visitor(const h5_file *file, const char *path, hid_t dataset, void *context);
+typedef tdm_status dataset_visitor(const tdm_h5 *file, const char *path, hid_t dataset, void *context);
 
-static tdm_status visit_group(const h5_file *file, const char *path, int depth, dataset_visitor *visit,
+static tdm_status visit_group(const tdm_h5 *file, const char *path, int depth, dataset_visitor *visit,
                               void *context);
 
-static tdm_status visit_link(const h5_file *file, const char *path, int depth, dataset_visitor *visit,
+static tdm_status visit_link(const tdm_h5 *file, const char *path, int depth, dataset_visitor *visit,
                              void *context)
 {
     const hid_t object = H5Oopen(file->id, path, H5P_DEFAULT);
-    TDM_REQUIRE(object >= 0, TDM_E_FORMAT, "%s: cannot open %s: %s", file->path, path, tdm_h5_reason());
+    if (object < 0) return h5_cannot(TDM_E_FORMAT, file->path, "open ", path);
     tdm_status status = TDM_OK;
     if (H5Iget_type(object) == H5I_DATASET) {
         status = visit(file, path, object, context);
@@ -137,15 +136,15 @@ static tdm_status visit_link(const h5_file *file, const char *path, int depth, d
     return status;
 }
 
-static tdm_status visit_group(const h5_file *file, const char *path, int depth, dataset_visitor *visit,
+static tdm_status visit_group(const tdm_h5 *file, const char *path, int depth, dataset_visitor *visit,
                               void *context)
 {
     H5G_info_t info;
-    TDM_REQUIRE(H5Gget_info_by_name(file->id, path[0] ? path : "/", &info, H5P_DEFAULT) >= 0, TDM_E_FORMAT,
-                "%s: cannot list %s: %s", file->path, path, tdm_h5_reason());
+    if (H5Gget_info_by_name(file->id, path[0] ? path : "/", &info, H5P_DEFAULT) < 0)
+        return h5_cannot(TDM_E_FORMAT, file->path, "list ", path);
     for (hsize_t i = 0; i < info.nlinks; i++) {
         char name[256], inner[1024];
-        TDM_TRY(h5_link_name(file, path[0] ? path : "/", (int64_t)i, name, sizeof name));
+        TDM_TRY(tdm_h5_link_name(file, path[0] ? path + 1 : ".", (int64_t)i, name, sizeof name));
         const int n = snprintf(inner, sizeof inner, "%s/%s", path, name);
         TDM_REQUIRE(n < (int)sizeof inner, TDM_E_FORMAT, "%s: name %s/… is too long", file->path, path);
         TDM_TRY(visit_link(file, inner, depth, visit, context));
@@ -153,7 +152,7 @@ static tdm_status visit_group(const h5_file *file, const char *path, int depth, 
     return TDM_OK;
 }
 
-static tdm_status list_dataset(const h5_file *file, const char *path, hid_t dataset, void *context)
+static tdm_status list_dataset(const tdm_h5 *file, const char *path, hid_t dataset, void *context)
 {
     (void)file;
     tdm_h5_item *item;
@@ -170,96 +169,93 @@ static tdm_status list_dataset(const h5_file *file, const char *path, hid_t data
     return TDM_OK;
 }
 
+static tdm_status list_all(const tdm_h5 *file, tdm_h5_items *items)
+{
+    TDM_TRY(list_attributes(file, items));
+    return visit_group(file, "", 0, list_dataset, items);
+}
+
 tdm_status tdm_h5_list(const char *path, tdm_h5_items *items)
 {
+    tdm_h5 *file;
     memset(items, 0, sizeof *items);
-    h5_file file;
-    tdm_status status = h5_open_any(path, &file);
-    if (status == TDM_OK) status = list_attributes(&file, items);
-    if (status == TDM_OK) status = visit_group(&file, "", 0, list_dataset, items);
-    h5_discard(&file);
+    TDM_TRY(tdm_h5_open(path, NULL, 0, &file));
+    const tdm_status status = list_all(file, items);
+    tdm_h5_discard(&file);
     if (status != TDM_OK) tdm_h5_items_free(items);
     return status;
 }
 
 /* ---- Verification ---- */
 
-static tdm_status read_slab(const h5_file *file, const char *path, hid_t dataset, hid_t type, hid_t space,
-                            hid_t memory, void *buffer)
-{
-    TDM_REQUIRE(H5Dread(dataset, type, memory, space, H5P_DEFAULT, buffer) >= 0, TDM_E_FORMAT,
-                "%s: cannot read %s: %s", file->path, path, tdm_h5_reason());
-    return TDM_OK;
-}
-
-static tdm_status read_rows(const h5_file *file, const char *path, hid_t dataset, hid_t type, hid_t space,
-                            int ndim, const hsize_t *dims, hsize_t first, hsize_t rows, void *buffer)
-{
-    hsize_t start[H5S_MAX_RANK] = {first}, count[H5S_MAX_RANK];
-    memcpy(count, dims, sizeof count);
-    count[0] = rows;
-    const hid_t memory = H5Screate_simple(ndim, count, NULL);
-    TDM_REQUIRE(memory >= 0, TDM_E_FORMAT, "%s: cannot read %s: %s", file->path, path, tdm_h5_reason());
-    H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
-    const tdm_status status = read_slab(file, path, dataset, type, space, memory, buffer);
-    H5Sclose(memory);
-    return status;
-}
-
 /* Rows of the first dimension read at once: about SLAB_BYTES, whole chunks where there are any. */
-static hsize_t slab_rows(hid_t dataset, size_t row_bytes)
+static hsize_t slab_rows(hid_t set, size_t row_bytes)
 {
-    hsize_t rows = row_bytes >= SLAB_BYTES ? 1 : SLAB_BYTES / row_bytes, chunk[H5S_MAX_RANK];
-    const hid_t list = H5Dget_create_plist(dataset);
-    if (list >= 0 && H5Pget_layout(list) == H5D_CHUNKED && H5Pget_chunk(list, H5S_MAX_RANK, chunk) > 0) {
+    hsize_t rows = row_bytes >= SLAB_BYTES ? 1 : SLAB_BYTES / tdm_max_i64(1, (int64_t)row_bytes);
+    hsize_t chunk[H5S_MAX_RANK];
+    const hid_t list = H5Dget_create_plist(set);
+    if (list >= 0 && H5Pget_layout(list) == H5D_CHUNKED && H5Pget_chunk(list, H5S_MAX_RANK, chunk) > 0)
         rows = rows > chunk[0] ? rows / chunk[0] * chunk[0] : chunk[0];
-    }
     if (list >= 0) H5Pclose(list);
     return rows;
 }
 
-static tdm_status read_all(const h5_file *file, const char *path, hid_t dataset, hid_t type, hid_t space)
+static tdm_status read_all(const tdm_h5 *file, const char *path, hid_t set, hid_t type, int ndim,
+                           const hsize_t *dims)
 {
-    hsize_t dims[H5S_MAX_RANK] = {1};
-    const int ndim = H5Sget_simple_extent_dims(space, dims, NULL);
-    TDM_REQUIRE(ndim >= 0, TDM_E_FORMAT, "%s: %s has no simple shape", file->path, path);
+    const hsize_t total = ndim > 0 ? dims[0] : 1;
     size_t row_bytes = H5Tget_size(type);
     for (int i = 1; i < ndim; i++) row_bytes *= (size_t)dims[i];
-    if (H5Sget_simple_extent_npoints(space) <= 0) return TDM_OK;
-    const hsize_t total = ndim > 0 ? dims[0] : 1;
-    const hsize_t step = ndim > 0 ? slab_rows(dataset, row_bytes) : 1;
+    const hsize_t step = ndim > 0 ? slab_rows(set, row_bytes) : 1;
     void *buffer = NULL;
     TDM_TRY(tdm_alloc((size_t)(step < total ? step : total) * row_bytes, path, &buffer));
-    tdm_status status = TDM_OK;
-    if (ndim == 0) status = read_slab(file, path, dataset, type, H5S_ALL, H5S_ALL, buffer);
-    for (hsize_t first = 0; ndim > 0 && first < total && status == TDM_OK; first += step) {
+    bool ok = ndim > 0 || H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer) >= 0;
+    for (hsize_t first = 0; ok && ndim > 0 && first < total; first += step) {
         const hsize_t rows = total - first < step ? total - first : step;
-        status = read_rows(file, path, dataset, type, space, ndim, dims, first, rows, buffer);
+        ok = h5_read_rows(set, type, ndim, dims, (int64_t)first, (int64_t)rows, buffer);
     }
+    const tdm_status status = ok ? TDM_OK : h5_cannot(TDM_E_FORMAT, file->path, "read ", path);
     tdm_free(buffer);
     return status;
 }
 
-static tdm_status verify_dataset(const h5_file *file, const char *path, hid_t dataset, void *context)
+static tdm_status verify_typed(const tdm_h5 *file, const char *path, hid_t set, hid_t type, hid_t space)
+{
+    hsize_t dims[H5S_MAX_RANK] = {1}, elements;
+    TDM_REQUIRE(H5Tdetect_class(type, H5T_VLEN) == 0 && H5Tis_variable_str(type) == 0, TDM_E_FORMAT,
+                "%s: %s is of variable length, which carries no checksums", file->path, path);
+    const int ndim = H5Sget_simple_extent_dims(space, dims, NULL);
+    if (ndim < 0) return h5_cannot(TDM_E_FORMAT, file->path, "read the shape of ", path);
+    TDM_REQUIRE(h5_count_elements(ndim, dims, &elements), TDM_E_FORMAT, "%s: %s is too large", file->path,
+                path);
+    if (elements == 0) return TDM_OK;
+    TDM_REQUIRE(h5_is_written(set, ndim, dims, elements), TDM_E_FORMAT, "%s: %s was not written completely",
+                file->path, path);
+    return read_all(file, path, set, type, ndim, dims);
+}
+
+static tdm_status verify_dataset(const tdm_h5 *file, const char *path, hid_t set, void *context)
 {
     (void)context;
-    const hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
-    tdm_status status = TDM_OK;
-    if (type < 0 || space < 0) {
-        status = TDM_ERROR(TDM_E_FORMAT, "%s: cannot read %s: %s", file->path, path, tdm_h5_reason());
-    } else if (H5Tdetect_class(type, H5T_VLEN) <= 0 && H5Tis_variable_str(type) <= 0) {
-        status = read_all(file, path, dataset, type, space); /* Tandem writes nothing of variable length */
-    }
+    const hid_t type = H5Dget_type(set), space = type >= 0 ? H5Dget_space(set) : H5I_INVALID_HID;
+    const tdm_status status = type < 0 || space < 0 ? h5_cannot(TDM_E_FORMAT, file->path, "read ", path)
+                                                    : verify_typed(file, path, set, type, space);
     if (type >= 0) H5Tclose(type);
     if (space >= 0) H5Sclose(space);
     return status;
 }
 
+tdm_status tdm_h5_verify_file(tdm_h5 *file)
+{
+    h5_quiet();
+    return visit_group(file, "", 0, verify_dataset, NULL);
+}
+
 tdm_status tdm_h5_verify(const char *path)
 {
-    h5_file file;
-    tdm_status status = h5_open_any(path, &file);
-    if (status == TDM_OK) status = visit_group(&file, "", 0, verify_dataset, NULL);
-    h5_discard(&file);
+    tdm_h5 *file;
+    TDM_TRY(tdm_h5_open(path, NULL, 0, &file));
+    const tdm_status status = tdm_h5_verify_file(file);
+    tdm_h5_discard(&file);
     return status;
 }
