@@ -46,7 +46,7 @@ TDM_CHECKED tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_infere
                                                 tdm_embeddings *embeddings);
 
 /* One text, or one encoded image (`name` stands in messages), into feature[embed_dim], unit norm: the same bits as
- * embedded among others. *cut: the text was longer than the context and lost its end. Not collective. */
+ * embedded among others. *cut, unless NULL: the text was longer than the context and lost its end. Not collective. */
 TDM_CHECKED tdm_status tdm_inference_embed_text(const tdm_inference *inference, const char *text,
                                                 float *feature, bool *cut);
 TDM_CHECKED tdm_status tdm_inference_embed_image(const tdm_inference *inference, const char *name,

@@ -63,13 +63,18 @@ train: { batch = 64; steps = 2; precision = "f32"; };
 CFG
 "$tandem" train --config run.cfg --out run 2>log || fail "train: $(tail -3 log)"
 
-# the example of README, with every set of flags
+# README shows the middle of the example as it is
+middle='/^static tdm_status compare/,/^}/p'
+diff <(sed -n "$middle" "$SOURCE/examples/embed.c") <(sed 's/^    //' "$SOURCE/README.md" | sed -n "$middle") ||
+    fail "README.md shows another examples/embed.c"
+
+# the example, with every set of flags
 for static in "" --static; do
     # shellcheck disable=SC2046,SC2086 # words of pkg-config
     "$CC" "${cflags[@]}" "$SOURCE/examples/embed.c" $(pkg-config $static --cflags --libs tandem) -o embed 2>log ||
         fail "embed.c with pkg-config $static: $(head -20 log)"
-    LD_LIBRARY_PATH=$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} ./embed run "a red circle" "a red circle" >same ||
-        fail "embed does not run"
+    LD_LIBRARY_PATH=$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} ./embed run "a red circle" "a red circle" >same 2>log ||
+        fail "embed: $(tail -3 log)"
     [ "$(cat same)" = 1.000000 ] || fail "cosine of a text with itself: $(cat same)"
     LD_LIBRARY_PATH=$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} ./embed run "a red circle" "blue squares" >other
     awk '{ exit !($1 > -1 && $1 < 0.9999) }' other || fail "cosine of two texts: $(cat other)"
