@@ -6,7 +6,7 @@
 #include "tandem/base.h"
 
 /* report.html from RUN/metrics.jsonl, RUN/config.cfg and, if present, RUN/eval.json: curves of loss, learning
- * rate, logit_scale, gradient norm, pairs/s, data and communication wait; final metrics; configuration. */
+ * rate, inverse temperature, gradient norm, pairs/s, data and communication wait; final metrics; configuration. */
 TDM_CHECKED tdm_status tdm_report_write(const char *run_dir);
 
 typedef struct tdm_sheet_item {

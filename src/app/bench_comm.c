@@ -9,6 +9,7 @@
  * 2·(p-1)/p·bytes/time, what a rank must send at least: the same for all four. CPU time tells what it takes
  * from the cores that compute. */
 #include "bench_comm.h"
+#include "result_json.h"
 
 #include "tandem/base.h"
 
@@ -137,15 +138,8 @@ static tdm_status write_json(sums *s)
     json_object_set_new(root, "bucket_mib", json_integer(s->options->bucket_mib));
     json_object_set_new(root, "rounds", json_integer(s->options->rounds));
     json_object_set(root, "results", s->results);
-    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    const tdm_status status = result_write(root, 9, s->options->json);
     json_decref(root);
-    TDM_REQUIRE(text, TDM_E_NOMEM, "bench: cannot build the JSON");
-    tdm_status status = TDM_OK;
-    if (s->options->json[0])
-        status = tdm_write_file_atomic(s->options->json, text, strlen(text));
-    else
-        puts(text);
-    free(text);
     return status;
 }
 

@@ -1,4 +1,5 @@
 #include "bench_report.h"
+#include "result_json.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -63,19 +64,6 @@ static json_t *report_memory(const double *memory)
     return object;
 }
 
-static tdm_status write_json(json_t *root, const char *path)
-{
-    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    TDM_REQUIRE(text, TDM_E_NOMEM, "bench: cannot build the JSON");
-    tdm_status status = TDM_OK;
-    if (path[0])
-        status = tdm_write_file_atomic(path, text, strlen(text));
-    else
-        puts(text);
-    free(text);
-    return status;
-}
-
 static void describe_run(json_t *root, const tdm_comm *comm, tdm_ops *ops, const bench_result *r)
 {
     const int ranks = tdm_comm_size(comm);
@@ -131,7 +119,7 @@ tdm_status bench_report(const tdm_comm *comm, tdm_ops *ops, const bench_result *
             "%.1f ms, peak memory %.0f MiB\n",
             r->wait_data_s * 1e3, r->time.transfer_s * 1e3, 100.0 * r->time.transfer_s / step_s,
             r->time.wait_s * 1e3, r->memory[BENCH_PEAK] / (1 << 20));
-    const tdm_status status = write_json(root, path);
+    const tdm_status status = result_write(root, 9, path);
     json_decref(root);
     return status;
 }

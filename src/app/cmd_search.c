@@ -100,7 +100,9 @@ static tdm_status write_json(const search *s)
         json_array_append_new(results, item);
     }
     json_object_set_new(root, "results", results);
-    return result_write(root, 17, o->json);
+    const tdm_status status = result_write(root, 17, o->json);
+    json_decref(root);
+    return status;
 }
 
 static tdm_status write_html(const search *s)

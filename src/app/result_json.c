@@ -3,10 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-tdm_status result_write(json_t *root, int digits, const char *path)
+tdm_status result_write(const json_t *root, int digits, const char *path)
 {
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION((size_t)digits));
-    json_decref(root);
     TDM_REQUIRE(text != NULL, TDM_E_NOMEM, "cannot make the JSON of the results");
     tdm_text line = {0};
     tdm_status status = tdm_text_printf(&line, "%s\n", text);

@@ -6,9 +6,11 @@
 
 #include <jansson.h>
 
-/* With `digits` significant digits to the file `path`, or to standard output when it is "". Takes `root`, which
- * may be NULL (out of memory). */
-TDM_CHECKED tdm_status result_write(json_t *root, int digits, const char *path);
+/* With `digits` significant digits to the file `path`, or to standard output when it is "". root is borrowed and may
+ * be NULL (out of memory). */
+TDM_CHECKED tdm_status result_write(const json_t *root, int digits, const char *path);
+/* For people, on standard output. */
+void result_show(const json_t *object);
 /* One direction: counts, then every row of the table of metrics. */
 json_t *result_metrics(const tdm_metrics *metrics);
 

@@ -136,7 +136,7 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
         set_real(line, key, report->term[i]);
     }
     set_real(line, "lr", report->lr);
-    set_real(line, "logit_scale", exp(report->logit_scale));
+    set_real(line, "inverse_temperature", exp(report->logit_scale)); /* logit_scale is its logarithm */
     set_real(line, "grad_norm", report->grad_norm);
     set_real(line, "pairs_per_s", pairs_per_s);
     set_real(line, "gflops", log->flop / window_s * 1e-9);

@@ -53,7 +53,9 @@ static tdm_status write_json(const retrieval *r)
                         json_string(tdm_ops_dtype(r->inference.ops) == TDM_BF16 ? "bf16" : "f32"));
     for (int i = 0; i < TDM_DIRECTIONS; i++)
         json_object_set_new(root, tdm_direction_key((tdm_direction)i), result_metrics(&r->metrics[i]));
-    return result_write(root, 17, r->request->json);
+    const tdm_status status = result_write(root, 17, r->request->json);
+    json_decref(root);
+    return status;
 }
 
 /* ---- Contact sheet: some captions with the images found for them ---- */

@@ -179,7 +179,10 @@ static tdm_status write_table(const zeroshot *z)
 
 static tdm_status write_results(const zeroshot *z)
 {
-    TDM_TRY(result_write(result_json(z), 17, z->request->json));
+    json_t *root = result_json(z);
+    const tdm_status status = result_write(root, 17, z->request->json);
+    json_decref(root);
+    TDM_TRY(status);
     return z->request->html[0] != '\0' ? write_table(z) : TDM_OK;
 }
 

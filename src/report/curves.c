@@ -49,6 +49,12 @@ static tdm_status add_point(run_curves *curves, const char *name, double x, doub
     return TDM_OK;
 }
 
+/* Names that keys had in files of earlier versions. */
+static const char *name_today(const char *key)
+{
+    return strcmp(key, "logit_scale") == 0 ? "inverse_temperature" : key;
+}
+
 /* Numbers of `object` under prefix; null is a value that was not finite. */
 static tdm_status add_object(run_curves *curves, const char *prefix, const json_t *object, double step,
                              int depth)
@@ -58,7 +64,7 @@ static tdm_status add_object(run_curves *curves, const char *prefix, const json_
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
         char name[sizeof curves->item->name];
-        if (snprintf(name, sizeof name, "%s%s", prefix, key) >= (int)sizeof name) continue;
+        if (snprintf(name, sizeof name, "%s%s", prefix, name_today(key)) >= (int)sizeof name) continue;
         if (json_is_number(value)) TDM_TRY(add_point(curves, name, step, json_number_value(value)));
         if (json_is_null(value)) TDM_TRY(add_point(curves, name, step, NAN));
         if (json_is_object(value) && depth < 3) {

@@ -25,7 +25,7 @@ static const chart_row rate_rows[] = {
 };
 
 static const chart_row run_rows[] = {
-    {"Logit scale", "inverse temperature", false, 1, {{"logit_scale", "logit scale"}}},
+    {"Inverse temperature", "exp(logit_scale)", false, 1, {{"inverse_temperature", "inverse temperature"}}},
     {"Gradient norm", "before clipping", true, 1, {{"grad_norm", "gradient norm"}}},
     {"Throughput", "pairs per second", true, 1, {{"pairs_per_s", "pairs/s"}}},
     {"Waiting",

@@ -68,7 +68,8 @@ static void test_curves(void **state)
     run_curves curves;
     write_text(
         "metrics.jsonl",
-        "{\"step\": 10, \"loss\": 2.5, \"eval\": {\"text_to_image\": {\"map\": 0.5}}, \"name\": \"x\"}\n"
+        "{\"step\": 5, \"logit_scale\": 14.5}\n" /* the key's name in earlier versions */
+        "{\"step\": 10, \"inverse_temperature\": 15.5, \"loss\": 2.5, \"eval\": {\"text_to_image\": {\"map\": 0.5}}, \"name\": \"x\"}\n"
         "{\"step\": 20, \"loss\": null}\n"
         "not json\n"
         "{\"loss\": 3}\n"
@@ -85,6 +86,12 @@ static void test_curves(void **state)
     CHECK_EQ(loss->x[1], 20);
     CHECK_EQ(loss->y[1], 2.0);
     CHECK_EQ(run_curves_find(&curves, "eval.text_to_image.map")->y[0], 0.5);
+    const run_curve *scale = run_curves_find(&curves, "inverse_temperature");
+    CHECK_NOT_NULL(scale);
+    CHECK_EQ(scale->n, 2);
+    CHECK_EQ(scale->y[0], 14.5);
+    CHECK_EQ(scale->y[1], 15.5);
+    CHECK_NULL(run_curves_find(&curves, "logit_scale"));
     CHECK_NULL(run_curves_find(&curves, "name"));
     CHECK_EQ(curves.bad_lines, 3);
     run_curves_free(&curves);
@@ -114,9 +121,9 @@ static void test_report_of_a_run(void **state)
     CHECK_CONTAINS(page.data, "2 h 50 min");
     CHECK_CONTAINS(page.data, "<b>0.4 %</b><span>waiting for data</span>");
     CHECK_CONTAINS(page.data, "&lt;a &amp; b&gt;");
-    static const char *const titles[] = {"Loss",          "Learning rate", "Text to image",
-                                         "Image to text", "Logit scale",   "Gradient norm",
-                                         "Throughput",    "Waiting",       "Memory"};
+    static const char *const titles[] = {
+        "Loss",          "Learning rate", "Text to image", "Image to text", "Inverse temperature",
+        "Gradient norm", "Throughput",    "Waiting",       "Memory"};
     for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) {
         char caption[64];
         snprintf(caption, sizeof caption, "<figcaption>%s", titles[i]);
