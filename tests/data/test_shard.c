@@ -1,9 +1,5 @@
 /* Shards and the index: what is written comes back, and damaged files are told by name. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
+#include "check.h"
 #include "h5/variable_text.h"
 #include "toy.h"
 
@@ -20,7 +16,7 @@ static int setup(void **state)
 {
     fixture *made = calloc(1, sizeof(*made));
     toy_dir(made->dir);
-    assert_ok(toy_write(made->dir, "train", true));
+    CHECK_OK(toy_write(made->dir, "train", true));
     *state = made;
     return 0;
 }
@@ -28,14 +24,14 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     fixture *it = *state;
-    assert_ok(tdm_remove_tree(it->dir));
+    CHECK_OK(tdm_remove_tree(it->dir));
     free(it);
     return 0;
 }
 
 static void path_of(const fixture *it, const char *file, char path[256])
 {
-    assert_ok(tdm_path_join(path, 256, it->dir, file));
+    CHECK_OK(tdm_path_join(path, 256, it->dir, file));
 }
 
 /* ---- what is written comes back ---- */
@@ -47,20 +43,20 @@ static void check_image(tdm_dataset *dataset, int64_t image, tdm_text *text)
     tdm_image decoded;
     int64_t first, n;
     toy_pixels(image, expected);
-    assert_ok(tdm_dataset_read_image(dataset, image, text));
-    assert_ok(tdm_image_decode("toy", text->data, text->length, TDM_ALPHA_DROP, &decoded));
-    assert_memory_equal(decoded.pixel, expected, sizeof(expected));
+    CHECK_OK(tdm_dataset_read_image(dataset, image, text));
+    CHECK_OK(tdm_image_decode("toy", text->data, text->length, TDM_ALPHA_DROP, &decoded));
+    CHECK_MEM_EQ(decoded.pixel, expected, sizeof(expected));
     tdm_image_free(&decoded);
     snprintf(name, sizeof(name), "raw/%lld.png", (long long)image);
-    assert_ok(tdm_dataset_read_name(dataset, image, text));
-    assert_string_equal(text->data, name);
-    assert_int_equal(tdm_dataset_identity(dataset, image), 1000 + image / 2);
+    CHECK_OK(tdm_dataset_read_name(dataset, image, text));
+    CHECK_STR_EQ(text->data, name);
+    CHECK_EQ(tdm_dataset_identity(dataset, image), 1000 + image / 2);
     tdm_dataset_image_captions(dataset, image, &first, &n);
-    assert_int_equal(first, 2 * image);
-    assert_int_equal(n, 2);
-    assert_ok(tdm_dataset_classes(dataset, image, bit));
-    for (int64_t c = 0; c < 3; c++) assert_int_equal(bit[c], image % 3 == c);
-    assert_int_equal(bit[3], image % 2);
+    CHECK_EQ(first, 2 * image);
+    CHECK_EQ(n, 2);
+    CHECK_OK(tdm_dataset_classes(dataset, image, bit));
+    for (int64_t c = 0; c < 3; c++) CHECK_EQ(bit[c], image % 3 == c);
+    CHECK_EQ(bit[3], image % 2);
 }
 
 static void a_split_reads_as_one_list(void **state)
@@ -68,26 +64,26 @@ static void a_split_reads_as_one_list(void **state)
     const fixture *it = *state;
     tdm_dataset *dataset;
     tdm_text text = {0};
-    assert_ok(tdm_dataset_open(it->dir, "train", &dataset));
-    assert_int_equal(tdm_dataset_images(dataset), TOY_IMAGES);
-    assert_int_equal(tdm_dataset_captions(dataset), TOY_CAPTIONS);
-    assert_true(tdm_dataset_has_identity(dataset));
-    assert_int_equal(tdm_dataset_class_count(dataset), 4);
-    for (int64_t c = 0; c < 4; c++) assert_string_equal(tdm_dataset_class_name(dataset, c), TOY_CLASS[c]);
-    assert_string_equal(tdm_dataset_tokenizer_digest(dataset), "cafe");
+    CHECK_OK(tdm_dataset_open(it->dir, "train", &dataset));
+    CHECK_EQ(tdm_dataset_images(dataset), TOY_IMAGES);
+    CHECK_EQ(tdm_dataset_captions(dataset), TOY_CAPTIONS);
+    CHECK_TRUE(tdm_dataset_has_identity(dataset));
+    CHECK_EQ(tdm_dataset_class_count(dataset), 4);
+    for (int64_t c = 0; c < 4; c++) CHECK_STR_EQ(tdm_dataset_class_name(dataset, c), TOY_CLASS[c]);
+    CHECK_STR_EQ(tdm_dataset_tokenizer_digest(dataset), "cafe");
     for (int64_t i = TOY_IMAGES - 1; i >= 0; i--) check_image(dataset, i, &text);
     for (int64_t i = 0; i < TOY_CAPTIONS; i++) {
         char expected[64];
         snprintf(expected, sizeof(expected),
                  i % 2 ? "the caption number two of image %lld, \xc3\xa9" : "image %lld", (long long)i / 2);
-        assert_ok(tdm_dataset_read_caption(dataset, i, &text));
-        assert_string_equal(text.data, expected);
-        assert_int_equal(tdm_dataset_caption_image(dataset, i), i / 2);
+        CHECK_OK(tdm_dataset_read_caption(dataset, i, &text));
+        CHECK_STR_EQ(text.data, expected);
+        CHECK_EQ(tdm_dataset_caption_image(dataset, i), i / 2);
     }
-    assert_non_null(strstr(tdm_dataset_where(dataset, 8), "train-00001.h5 row 0"));
-    assert_ok(tdm_dataset_verify(dataset));
-    assert_int_equal(tdm_dataset_read_image(dataset, TOY_IMAGES, &text), TDM_E_SHAPE);
-    assert_int_equal(tdm_dataset_read_caption(dataset, -1, &text), TDM_E_SHAPE);
+    CHECK_CONTAINS(tdm_dataset_where(dataset, 8), "train-00001.h5 row 0");
+    CHECK_OK(tdm_dataset_verify(dataset));
+    CHECK_FAILS(tdm_dataset_read_image(dataset, TOY_IMAGES, &text), TDM_E_SHAPE, "");
+    CHECK_FAILS(tdm_dataset_read_caption(dataset, -1, &text), TDM_E_SHAPE, "");
     tdm_text_free(&text);
     tdm_dataset_close(&dataset);
     tdm_dataset_close(&dataset); /* NULL is fine */
@@ -97,10 +93,10 @@ static void without_identities_each_image_is_its_own(void **state)
 {
     const fixture *it = *state;
     tdm_dataset *dataset;
-    assert_ok(toy_write(it->dir, "val", false));
-    assert_ok(tdm_dataset_open(it->dir, "val", &dataset));
-    assert_false(tdm_dataset_has_identity(dataset));
-    for (int64_t i = 0; i < TOY_IMAGES; i++) assert_int_equal(tdm_dataset_identity(dataset, i), i);
+    CHECK_OK(toy_write(it->dir, "val", false));
+    CHECK_OK(tdm_dataset_open(it->dir, "val", &dataset));
+    CHECK_FALSE(tdm_dataset_has_identity(dataset));
+    for (int64_t i = 0; i < TOY_IMAGES; i++) CHECK_EQ(tdm_dataset_identity(dataset, i), i);
     tdm_dataset_close(&dataset);
 }
 
@@ -110,19 +106,20 @@ static void the_index_keeps_other_splits(void **state)
     tdm_index_row *row;
     int64_t count;
     tdm_dataset *dataset;
-    assert_ok(toy_write(it->dir, "val", true));
-    assert_ok(toy_write(it->dir, "train", true)); /* replaces, does not double */
-    assert_ok(tdm_index_read(it->dir, &row, &count));
-    assert_int_equal(count, 2 * TOY_SHARDS);
-    assert_string_equal(row[0].split, "val");
-    assert_string_equal(row[TOY_SHARDS].file, "train-00000.h5");
-    assert_int_equal(row[TOY_SHARDS].images, 8);
-    assert_int_equal(row[TOY_SHARDS].captions, 16);
+    CHECK_OK(toy_write(it->dir, "val", true));
+    CHECK_OK(toy_write(it->dir, "train", true)); /* replaces, does not double */
+    CHECK_OK(tdm_index_read(it->dir, &row, &count));
+    CHECK_EQ(count, 2 * TOY_SHARDS);
+    CHECK_STR_EQ(row[0].split, "val");
+    CHECK_STR_EQ(row[TOY_SHARDS].file, "train-00000.h5");
+    CHECK_EQ(row[TOY_SHARDS].images, 8);
+    CHECK_EQ(row[TOY_SHARDS].captions, 16);
     tdm_free(row);
-    assert_ok(tdm_dataset_open(it->dir, "val", &dataset));
+    CHECK_OK(tdm_dataset_open(it->dir, "val", &dataset));
     tdm_dataset_close(&dataset);
-    assert_fails(tdm_dataset_open(it->dir, "test", &dataset), TDM_E_DATA, "no split \"test\"", "val, train");
-    assert_null(dataset);
+    CHECK_FAILS(tdm_dataset_open(it->dir, "test", &dataset), TDM_E_DATA, "no split \"test\"");
+    CHECK_MESSAGE("val, train");
+    CHECK_NULL(dataset);
 }
 
 static void equal_input_gives_equal_files(void **state)
@@ -131,20 +128,20 @@ static void equal_input_gives_equal_files(void **state)
     char other[64], path[256];
     tdm_text a = {0}, b = {0};
     toy_dir(other);
-    assert_ok(toy_write(other, "train", true));
+    CHECK_OK(toy_write(other, "train", true));
     const char *const file[] = {"train-00000.h5", "train-00002.h5", "dataset.h5"};
     for (size_t i = 0; i < 3; i++) {
         a.length = b.length = 0;
         path_of(it, file[i], path);
-        assert_ok(tdm_read_file(path, &a));
-        assert_ok(tdm_path_join(path, sizeof(path), other, file[i]));
-        assert_ok(tdm_read_file(path, &b));
-        assert_int_equal(a.length, b.length);
-        assert_memory_equal(a.data, b.data, a.length);
+        CHECK_OK(tdm_read_file(path, &a));
+        CHECK_OK(tdm_path_join(path, sizeof(path), other, file[i]));
+        CHECK_OK(tdm_read_file(path, &b));
+        CHECK_EQ(a.length, b.length);
+        CHECK_MEM_EQ(a.data, b.data, a.length);
     }
     tdm_text_free(&a);
     tdm_text_free(&b);
-    assert_ok(tdm_remove_tree(other));
+    CHECK_OK(tdm_remove_tree(other));
 }
 
 /* More shards than files are held open, and images larger than a chunk and than the write buffer. */
@@ -164,29 +161,29 @@ static void many_shards_and_large_images(void **state)
         snprintf(row[s].file, sizeof(row[s].file), "big-%05d.h5", s);
         strcpy(row[s].split, "big");
         path_of(it, row[s].file, path);
-        assert_ok(tdm_shard_writer_create(path, &info, &writer));
+        CHECK_OK(tdm_shard_writer_create(path, &info, &writer));
         for (int i = 0; i < (s == 7 ? 3 : 2); i++) { /* s * 10 + i tells the image */
             const tdm_shard_sample sample = {.image = bytes + s * 10 + i,
                                              .image_bytes = s == 7 ? 1000000 * (i + 1) - 100 : 50,
                                              .identity = -1,
                                              .caption = &caption,
                                              .caption_n = 1};
-            assert_ok(tdm_shard_writer_add(writer, &sample));
+            CHECK_OK(tdm_shard_writer_add(writer, &sample));
         }
-        assert_ok(tdm_shard_writer_finish(&writer, &row[s].images, &row[s].captions, row[s].digest));
+        CHECK_OK(tdm_shard_writer_finish(&writer, &row[s].images, &row[s].captions, row[s].digest));
     }
-    assert_ok(tdm_index_write(it->dir, "big", row, SHARDS));
+    CHECK_OK(tdm_index_write(it->dir, "big", row, SHARDS));
     tdm_dataset *dataset;
     tdm_text text = {0};
-    assert_ok(tdm_dataset_open(it->dir, "big", &dataset));
+    CHECK_OK(tdm_dataset_open(it->dir, "big", &dataset));
     for (int pass = 0; pass < 2; pass++)
         for (int s = SHARDS - 1; s >= 0; s--) {
             int64_t image = 2 * s + (s > 7) + 1;
-            assert_ok(tdm_dataset_read_image(dataset, image, &text));
-            assert_int_equal(text.length, s == 7 ? 2000000 - 100 : 50);
-            assert_memory_equal(text.data, bytes + s * 10 + 1, text.length);
+            CHECK_OK(tdm_dataset_read_image(dataset, image, &text));
+            CHECK_EQ(text.length, s == 7 ? 2000000 - 100 : 50);
+            CHECK_MEM_EQ(text.data, bytes + s * 10 + 1, text.length);
         }
-    assert_ok(tdm_dataset_verify(dataset));
+    CHECK_OK(tdm_dataset_verify(dataset));
     tdm_dataset_close(&dataset);
     tdm_text_free(&text);
     free(bytes);
@@ -202,7 +199,7 @@ static void bad_samples_are_refused(void **state)
     path_of(it, "bad-00000.h5", path);
     snprintf(temporary, sizeof(temporary), "%s.tmp", path);
     tdm_shard_writer *writer;
-    assert_ok(tdm_shard_writer_create(path, &info, &writer));
+    CHECK_OK(tdm_shard_writer_create(path, &info, &writer));
     const char *caption[1] = {"fine"};
     const int64_t class_index = 0;
     const tdm_shard_sample good = {.image = "image",
@@ -213,29 +210,35 @@ static void bad_samples_are_refused(void **state)
                                    .caption_n = 1};
     tdm_shard_sample sample = good;
     sample.image_bytes = 0;
-    assert_fails(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png", "image is empty");
+    CHECK_FAILS(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png");
+    CHECK_MESSAGE("image is empty");
     sample = good;
     caption[0] = "";
-    assert_fails(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png", "caption 1 is empty");
+    CHECK_FAILS(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png");
+    CHECK_MESSAGE("caption 1 is empty");
     caption[0] = " \t\n";
-    assert_fails(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png", "caption 1 is empty");
+    CHECK_FAILS(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png");
+    CHECK_MESSAGE("caption 1 is empty");
     caption[0] = "caf\xe9";
-    assert_fails(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png", "not valid UTF-8");
+    CHECK_FAILS(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png");
+    CHECK_MESSAGE("not valid UTF-8");
     caption[0] = "fine";
     sample.class_index = &class_index;
     sample.class_n = 1;
-    assert_fails(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png", "there are 0 classes");
-    assert_ok(tdm_shard_writer_add(writer, &good));
+    CHECK_FAILS(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png");
+    CHECK_MESSAGE("there are 0 classes");
+    CHECK_OK(tdm_shard_writer_add(writer, &good));
     sample = good;
     sample.identity = -1;
-    assert_fails(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png", "identity");
-    assert_true(tdm_path_exists(temporary));
+    CHECK_FAILS(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png");
+    CHECK_MESSAGE("identity");
+    CHECK_TRUE(tdm_path_exists(temporary));
     tdm_shard_writer_destroy(&writer); /* unfinished: leaves nothing behind */
-    assert_null(writer);
-    assert_false(tdm_path_exists(temporary));
-    assert_false(tdm_path_exists(path));
-    assert_fails(tdm_shard_writer_create("/nonexistent/x.h5", &info, &writer), TDM_E_IO, "/nonexistent/x.h5",
-                 "cannot create");
+    CHECK_NULL(writer);
+    CHECK_FALSE(tdm_path_exists(temporary));
+    CHECK_FALSE(tdm_path_exists(path));
+    CHECK_FAILS(tdm_shard_writer_create("/nonexistent/x.h5", &info, &writer), TDM_E_IO, "/nonexistent/x.h5");
+    CHECK_MESSAGE("cannot create");
 }
 
 /* The file-size limit stands for a full disk. */
@@ -261,7 +264,7 @@ static void a_full_disk_is_an_error(void **state)
     small.rlim_cur = 1 << 20;
     signal(SIGXFSZ, SIG_IGN);
     tdm_shard_writer *writer;
-    assert_ok(tdm_shard_writer_create(path, &info, &writer));
+    CHECK_OK(tdm_shard_writer_create(path, &info, &writer));
     setrlimit(RLIMIT_FSIZE, &small);
     tdm_status status = tdm_shard_writer_add(writer, &sample);
     if (status == TDM_OK)
@@ -269,9 +272,8 @@ static void a_full_disk_is_an_error(void **state)
     else
         tdm_shard_writer_destroy(&writer);
     setrlimit(RLIMIT_FSIZE, &before);
-    assert_int_equal(status, TDM_E_IO);
-    assert_non_null(strstr(tdm_error_last()->message, "full-00000.h5"));
-    assert_false(tdm_path_exists(path));
+    CHECK_FAILS(status, TDM_E_IO, "full-00000.h5");
+    CHECK_FALSE(tdm_path_exists(path));
     free(bytes);
 }
 
@@ -280,9 +282,9 @@ static void a_full_disk_is_an_error(void **state)
 static void overwrite(const char *path, int64_t at, const void *bytes, size_t n)
 {
     FILE *file = fopen(path, "r+b");
-    assert_non_null(file);
-    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
-    assert_int_equal(fwrite(bytes, 1, n, file), n);
+    CHECK_NOT_NULL(file);
+    CHECK_EQ(fseek(file, (long)at, SEEK_SET), 0);
+    CHECK_EQ(fwrite(bytes, 1, n, file), n);
     fclose(file);
 }
 
@@ -290,9 +292,9 @@ static void overwrite(const char *path, int64_t at, const void *bytes, size_t n)
 static int64_t find_bytes(const char *path, const void *part, size_t n)
 {
     tdm_text file = {0};
-    assert_ok(tdm_read_file(path, &file));
+    CHECK_OK(tdm_read_file(path, &file));
     const char *at = memmem(file.data, file.length, part, n);
-    assert_non_null(at);
+    CHECK_NOT_NULL(at);
     int64_t offset = at - file.data;
     tdm_text_free(&file);
     return offset;
@@ -305,23 +307,24 @@ static void a_flipped_byte_is_found(void **state)
     tdm_dataset *dataset;
     tdm_text text = {0};
     /* one byte of the second image of the second shard */
-    assert_ok(tdm_dataset_open(it->dir, "train", &dataset));
-    assert_ok(tdm_dataset_read_image(dataset, 9, &text));
+    CHECK_OK(tdm_dataset_open(it->dir, "train", &dataset));
+    CHECK_OK(tdm_dataset_read_image(dataset, 9, &text));
     tdm_dataset_close(&dataset);
     path_of(it, "train-00001.h5", path);
     overwrite(path, find_bytes(path, text.data, text.length) + 40, "\xff", 1);
-    assert_ok(tdm_dataset_open(it->dir, "train", &dataset));
-    assert_fails(tdm_dataset_read_image(dataset, 9, &text), TDM_E_FORMAT, "train-00001.h5 row 1",
-                 "/image/bytes: checksum error");
-    assert_fails(tdm_dataset_verify(dataset), TDM_E_FORMAT, "train-00001.h5", "checksum error");
-    assert_ok(tdm_dataset_read_image(dataset, 0, &text));
+    CHECK_OK(tdm_dataset_open(it->dir, "train", &dataset));
+    CHECK_FAILS(tdm_dataset_read_image(dataset, 9, &text), TDM_E_FORMAT, "train-00001.h5 row 1");
+    CHECK_MESSAGE("/image/bytes: checksum error");
+    CHECK_FAILS(tdm_dataset_verify(dataset), TDM_E_FORMAT, "train-00001.h5");
+    CHECK_MESSAGE("checksum error");
+    CHECK_OK(tdm_dataset_read_image(dataset, 0, &text));
     tdm_dataset_close(&dataset);
     /* one of the captions */
     path_of(it, "train-00002.h5", path);
     overwrite(path, find_bytes(path, "the caption number two of image 20", 34), "T", 1);
-    assert_ok(tdm_dataset_open(it->dir, "train", &dataset));
-    assert_fails(tdm_dataset_read_caption(dataset, 41, &text), TDM_E_FORMAT, "train-00002.h5 caption row",
-                 "/caption/bytes: checksum error");
+    CHECK_OK(tdm_dataset_open(it->dir, "train", &dataset));
+    CHECK_FAILS(tdm_dataset_read_caption(dataset, 41, &text), TDM_E_FORMAT, "train-00002.h5 caption row");
+    CHECK_MESSAGE("/caption/bytes: checksum error");
     tdm_dataset_close(&dataset);
     tdm_text_free(&text);
 }
@@ -334,12 +337,13 @@ static void a_changed_attribute_is_found_by_verify(void **state)
     path_of(it, "train-00000.h5", path);
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     hid_t attribute = H5Aopen(file, "source_digest", H5P_DEFAULT), type = H5Aget_type(attribute);
-    assert_true(H5Awrite(attribute, type, "nope") >= 0);
+    CHECK_GE(H5Awrite(attribute, type, "nope"), 0);
     H5Tclose(type);
     H5Aclose(attribute);
     H5Fclose(file);
-    assert_ok(tdm_dataset_open(it->dir, "train", &dataset));
-    assert_fails(tdm_dataset_verify(dataset), TDM_E_FORMAT, "train-00000.h5", "SHA-256");
+    CHECK_OK(tdm_dataset_open(it->dir, "train", &dataset));
+    CHECK_FAILS(tdm_dataset_verify(dataset), TDM_E_FORMAT, "train-00000.h5");
+    CHECK_MESSAGE("SHA-256");
     tdm_dataset_close(&dataset);
 }
 
@@ -351,21 +355,26 @@ static void damaged_directories_are_told_by_name(void **state)
     struct stat info;
     path_of(it, "train-00001.h5", path);
     path_of(it, "dataset.h5", index);
-    assert_int_equal(stat(path, &info), 0);
-    assert_int_equal(truncate(path, info.st_size / 2), 0);
-    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00001.h5", "truncated");
-    assert_null(dataset);
-    assert_int_equal(truncate(path, 0), 0);
-    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00001.h5", "truncated");
+    CHECK_EQ(stat(path, &info), 0);
+    CHECK_EQ(truncate(path, info.st_size / 2), 0);
+    CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00001.h5");
+    CHECK_MESSAGE("truncated");
+    CHECK_NULL(dataset);
+    CHECK_EQ(truncate(path, 0), 0);
+    CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00001.h5");
+    CHECK_MESSAGE("truncated");
     unlink(path);
-    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_IO, "train-00001.h5", "missing");
-    assert_int_equal(stat(index, &info), 0);
-    assert_int_equal(truncate(index, info.st_size - 100), 0);
-    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "dataset.h5", "truncated");
+    CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_IO, "train-00001.h5");
+    CHECK_MESSAGE("missing");
+    CHECK_EQ(stat(index, &info), 0);
+    CHECK_EQ(truncate(index, info.st_size - 100), 0);
+    CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "dataset.h5");
+    CHECK_MESSAGE("truncated");
     unlink(index);
-    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_IO, "dataset.h5", "missing");
-    assert_fails(tdm_dataset_open("/nonexistent", "train", &dataset), TDM_E_IO, "/nonexistent",
-                 "not a data directory");
+    CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_IO, "dataset.h5");
+    CHECK_MESSAGE("missing");
+    CHECK_FAILS(tdm_dataset_open("/nonexistent", "train", &dataset), TDM_E_IO, "/nonexistent");
+    CHECK_MESSAGE("not a data directory");
 }
 
 /* The index's size of a shard that a test changes is made right again, so that later checks are reached. */
@@ -373,9 +382,9 @@ static void reindex(const fixture *it, int64_t images_more)
 {
     tdm_index_row *row;
     int64_t count;
-    assert_ok(tdm_index_read(it->dir, &row, &count));
+    CHECK_OK(tdm_index_read(it->dir, &row, &count));
     row[0].images += images_more;
-    assert_ok(tdm_index_write(it->dir, "toy", row, count));
+    CHECK_OK(tdm_index_write(it->dir, "toy", row, count));
     tdm_free(row);
 }
 
@@ -387,37 +396,37 @@ static void other_files_are_told_apart(void **state)
     path_of(it, "train-00000.h5", path);
     /* counts */
     reindex(it, 1);
-    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5",
-                 "holds 8 images, the index says 9");
+    CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5");
+    CHECK_MESSAGE("holds 8 images, the index says 9");
     reindex(it, -1);
     /* the format attribute: a string of the same length */
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     hid_t attribute = H5Aopen(file, "format", H5P_DEFAULT), type = H5Aget_type(attribute);
-    assert_true(H5Awrite(attribute, type, "tandem.other") >= 0);
+    CHECK_GE(H5Awrite(attribute, type, "tandem.other"), 0);
     H5Tclose(type);
     H5Aclose(attribute);
     H5Fclose(file);
     reindex(it, 0);
-    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5",
-                 "format attribute is \"tandem.other\"");
+    CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5");
+    CHECK_MESSAGE("format attribute is \"tandem.other\"");
     /* no attribute */
     file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     H5Adelete(file, "format");
     H5Fclose(file);
     reindex(it, 0);
-    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5",
-                 "no format attribute");
+    CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5");
+    CHECK_MESSAGE("no format attribute");
     /* a text of another kind */
-    assert_ok(toy_write(it->dir, "train", true));
-    assert_true(put_variable_text(path, "split", "train"));
+    CHECK_OK(toy_write(it->dir, "train", true));
+    CHECK_TRUE(put_variable_text(path, "split", "train"));
     reindex(it, 0);
-    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5",
-                 "attribute split is a string of variable length");
+    CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5");
+    CHECK_MESSAGE("attribute split is a string of variable length");
     /* not HDF5 */
-    assert_ok(tdm_write_file_atomic(path, "hello, world", 12));
+    CHECK_OK(tdm_write_file_atomic(path, "hello, world", 12));
     reindex(it, 0);
-    assert_fails(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5",
-                 "not an HDF5 file");
+    CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5");
+    CHECK_MESSAGE("not an HDF5 file");
 }
 
 /* Replaces row `at` of an i64 data set of the first shard. */
@@ -429,7 +438,7 @@ static void poke(const fixture *it, const char *name, int64_t at, int64_t value)
     hid_t space = H5Dget_space(dataset), one = H5Screate(H5S_SCALAR);
     hsize_t start = (hsize_t)at, count = 1;
     H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &count, NULL);
-    assert_true(H5Dwrite(dataset, H5T_NATIVE_INT64, one, space, H5P_DEFAULT, &value) >= 0);
+    CHECK_GE(H5Dwrite(dataset, H5T_NATIVE_INT64, one, space, H5P_DEFAULT, &value), 0);
     H5Sclose(one);
     H5Sclose(space);
     H5Dclose(dataset);
@@ -449,17 +458,17 @@ static void inconsistent_shards_are_refused(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         tdm_dataset *dataset;
         poke(it, bad[i].name, bad[i].at, bad[i].value);
-        assert_int_equal(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT);
-        assert_non_null(strstr(tdm_error_last()->message, "train-00000.h5"));
-        assert_null(dataset);
-        assert_ok(toy_write(it->dir, "train", true));
+        CHECK_FAILS(tdm_dataset_open(it->dir, "train", &dataset), TDM_E_FORMAT, "train-00000.h5");
+        CHECK_NULL(dataset);
+        CHECK_OK(toy_write(it->dir, "train", true));
     }
     /* names are checked when they are read */
     tdm_dataset *dataset;
     tdm_text text = {0};
     poke(it, "image/name_offset", 2, 1 << 20);
-    assert_ok(tdm_dataset_open(it->dir, "train", &dataset));
-    assert_fails(tdm_dataset_read_name(dataset, 1, &text), TDM_E_FORMAT, "train-00000.h5", "name_offset");
+    CHECK_OK(tdm_dataset_open(it->dir, "train", &dataset));
+    CHECK_FAILS(tdm_dataset_read_name(dataset, 1, &text), TDM_E_FORMAT, "train-00000.h5");
+    CHECK_MESSAGE("name_offset");
     tdm_dataset_close(&dataset);
     tdm_text_free(&text);
 }

@@ -1,11 +1,5 @@
 /* Embedding files on 1-4 ranks: what is written comes back, and what is broken is named. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "h5/variable_text.h"
 #include "tandem/comm.h"
 #include "tandem/eval.h"
@@ -42,14 +36,14 @@ static uint64_t labels_of(int64_t image, int64_t word)
 
 static void allocate(tdm_embeddings *e)
 {
-    assert_int_equal(TDM_ALLOC(e->images * D, &e->image), TDM_OK);
-    assert_int_equal(TDM_ALLOC(e->captions * D, &e->text), TDM_OK);
-    assert_int_equal(TDM_ALLOC(e->captions, &e->image_row_of_caption), TDM_OK);
-    assert_int_equal(TDM_ALLOC(e->images, &e->image_identity), TDM_OK);
-    assert_int_equal(TDM_ALLOC(e->captions, &e->caption_identity), TDM_OK);
+    CHECK_OK(TDM_ALLOC(e->images * D, &e->image));
+    CHECK_OK(TDM_ALLOC(e->captions * D, &e->text));
+    CHECK_OK(TDM_ALLOC(e->captions, &e->image_row_of_caption));
+    CHECK_OK(TDM_ALLOC(e->images, &e->image_identity));
+    CHECK_OK(TDM_ALLOC(e->captions, &e->caption_identity));
     if (e->class_count == 0) return;
-    assert_int_equal(TDM_ALLOC(e->images * WORDS, &e->image_labels), TDM_OK);
-    assert_int_equal(TDM_ALLOC(e->captions * WORDS, &e->caption_labels), TDM_OK);
+    CHECK_OK(TDM_ALLOC(e->images * WORDS, &e->image_labels));
+    CHECK_OK(TDM_ALLOC(e->captions * WORDS, &e->caption_labels));
 }
 
 static tdm_embeddings make_piece(bool with_classes)
@@ -81,7 +75,7 @@ static tdm_embeddings make_piece(bool with_classes)
 static void write_piece(tdm_dtype dtype, bool with_classes)
 {
     tdm_embeddings e = make_piece(with_classes);
-    assert_int_equal(tdm_embeddings_write(comm, dir, &info, dtype, &e), TDM_OK);
+    CHECK_OK(tdm_embeddings_write(comm, dir, &info, dtype, &e));
     tdm_embeddings_free(&e);
 }
 
@@ -90,25 +84,25 @@ static void check_read(double tolerance, bool with_classes)
 {
     tdm_embeddings want = make_piece(with_classes), got;
     tdm_embedding_info found;
-    assert_int_equal(tdm_embeddings_read(comm, dir, "val", &found, &got), TDM_OK);
-    assert_string_equal(found.source, info.source);
-    assert_string_equal(found.model, info.model);
-    assert_string_equal(found.model_digest, info.model_digest);
-    assert_int_equal(got.d, D);
-    assert_int_equal(got.images, want.images);
-    assert_int_equal(got.image_first, want.image_first);
-    assert_int_equal(got.captions, want.captions);
-    assert_int_equal(got.class_count, want.class_count);
+    CHECK_OK(tdm_embeddings_read(comm, dir, "val", &found, &got));
+    CHECK_STR_EQ(found.source, info.source);
+    CHECK_STR_EQ(found.model, info.model);
+    CHECK_STR_EQ(found.model_digest, info.model_digest);
+    CHECK_EQ(got.d, D);
+    CHECK_EQ(got.images, want.images);
+    CHECK_EQ(got.image_first, want.image_first);
+    CHECK_EQ(got.captions, want.captions);
+    CHECK_EQ(got.class_count, want.class_count);
     for (int64_t i = 0; i < want.images * D; i++)
-        assert_true(fabs((double)got.image[i] - (double)want.image[i]) <= tolerance);
+        CHECK_NEAR((double)got.image[i], (double)want.image[i], tolerance);
     for (int64_t i = 0; i < want.captions * D; i++)
-        assert_true(fabs((double)got.text[i] - (double)want.text[i]) <= tolerance);
-    assert_memory_equal(got.image_identity, want.image_identity, (size_t)want.images * 8);
-    assert_memory_equal(got.caption_identity, want.caption_identity, (size_t)want.captions * 8);
-    assert_memory_equal(got.image_row_of_caption, want.image_row_of_caption, (size_t)want.captions * 8);
+        CHECK_NEAR((double)got.text[i], (double)want.text[i], tolerance);
+    CHECK_MEM_EQ(got.image_identity, want.image_identity, (size_t)want.images * 8);
+    CHECK_MEM_EQ(got.caption_identity, want.caption_identity, (size_t)want.captions * 8);
+    CHECK_MEM_EQ(got.image_row_of_caption, want.image_row_of_caption, (size_t)want.captions * 8);
     for (int64_t i = 0; i < want.captions * want.label_words; i++) {
         const uint64_t mask = i % WORDS == 1 ? (UINT64_C(1) << (CLASSES - 64)) - 1 : UINT64_MAX;
-        assert_true(got.caption_labels[i] == (want.caption_labels[i] & mask));
+        CHECK_EQ(got.caption_labels[i], want.caption_labels[i] & mask);
     }
     tdm_embeddings_free(&got);
     tdm_embeddings_free(&want);
@@ -121,8 +115,8 @@ static void test_round_trip(void **state)
     check_read(0, true);
     write_piece(TDM_BF16, false);
     check_read(1.0 / 512, false);
-    assert_int_equal(tdm_embeddings_read(comm, dir, "test", &(tdm_embedding_info){0}, &(tdm_embeddings){0}),
-                     TDM_E_IO);
+    CHECK_FAILS(tdm_embeddings_read(comm, dir, "test", &(tdm_embedding_info){0}, &(tdm_embeddings){0}),
+                TDM_E_IO, "");
 }
 
 static void part(char path[128], int number)
@@ -141,14 +135,14 @@ static void test_old_parts_go(void **state)
     write_piece(TDM_F32, false);
     if (rank == 0) {
         tdm_text bytes = {0};
-        assert_int_equal(tdm_read_file(own, &bytes), TDM_OK);
-        assert_int_equal(tdm_write_file_atomic(old, bytes.data, bytes.length), TDM_OK);
-        assert_int_equal(tdm_write_file_atomic(older, bytes.data, bytes.length), TDM_OK);
+        CHECK_OK(tdm_read_file(own, &bytes));
+        CHECK_OK(tdm_write_file_atomic(old, bytes.data, bytes.length));
+        CHECK_OK(tdm_write_file_atomic(older, bytes.data, bytes.length));
         tdm_text_free(&bytes);
     }
     write_piece(TDM_F32, false);
-    assert_false(tdm_path_exists(old));
-    assert_false(tdm_path_exists(older));
+    CHECK_FALSE(tdm_path_exists(old));
+    CHECK_FALSE(tdm_path_exists(older));
     check_read(0, false);
 }
 
@@ -157,7 +151,7 @@ static void refuse(tdm_status code, const char *message)
     tdm_embedding_info found;
     tdm_embeddings got;
     tdm_comm_barrier(comm);
-    assert_int_equal(tdm_embeddings_read(comm, dir, "val", &found, &got), code);
+    CHECK_EQ(tdm_embeddings_read(comm, dir, "val", &found, &got), code);
     if (strstr(tdm_error_last()->message, message) == NULL)
         fail_msg("\"%s\" is not in \"%s\"", message, tdm_error_last()->message);
     tdm_comm_barrier(comm);
@@ -168,8 +162,8 @@ static void set_text(const char *path, const char *name, const char *value)
 {
     const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), attribute = H5Aopen(file, name, H5P_DEFAULT);
     const hid_t type = H5Aget_type(attribute);
-    assert_int_equal(H5Tget_size(type), strlen(value) + 1);
-    assert_true(H5Awrite(attribute, type, value) >= 0);
+    CHECK_EQ(H5Tget_size(type), strlen(value) + 1);
+    CHECK_GE(H5Awrite(attribute, type, value), 0);
     H5Tclose(type);
     H5Aclose(attribute);
     H5Fclose(file);
@@ -183,37 +177,37 @@ static void test_broken_files(void **state)
     part(path, size - 1);
     write_piece(TDM_F32, false);
     tdm_text whole = {0};
-    assert_int_equal(tdm_read_file(path, &whole), TDM_OK);
+    CHECK_OK(tdm_read_file(path, &whole));
     tdm_comm_barrier(comm);
 
-    if (rank == 0) assert_int_equal(tdm_write_file_atomic(path, whole.data, whole.length / 2), TDM_OK);
+    if (rank == 0) CHECK_OK(tdm_write_file_atomic(path, whole.data, whole.length / 2));
     refuse(TDM_E_FORMAT, "truncated");
 
-    if (rank == 0) assert_int_equal(tdm_write_file_atomic(path, "no HDF5", 7), TDM_OK);
+    if (rank == 0) CHECK_OK(tdm_write_file_atomic(path, "no HDF5", 7));
     refuse(TDM_E_FORMAT, path);
 
     /* a value of the image embeddings, found by its bytes */
     const float value = feature_at(tdm_part_begin(IMAGES, size, size - 1), 3, true);
     char *at = memmem(whole.data, whole.length, &value, sizeof value);
-    assert_non_null(at);
+    CHECK_NOT_NULL(at);
     at[1] ^= 0x10;
-    if (rank == 0) assert_int_equal(tdm_write_file_atomic(path, whole.data, whole.length), TDM_OK);
+    if (rank == 0) CHECK_OK(tdm_write_file_atomic(path, whole.data, whole.length));
     refuse(TDM_E_FORMAT, "image/embedding: checksum error");
     at[1] ^= 0x10;
 
     if (rank == 0) {
-        assert_int_equal(tdm_write_file_atomic(path, whole.data, whole.length), TDM_OK);
+        CHECK_OK(tdm_write_file_atomic(path, whole.data, whole.length));
         set_text(path, "format", "tandem.embroider");
     }
     refuse(TDM_E_FORMAT, "format attribute is \"tandem.embroider\", expected \"tandem.embedding\"");
 
     if (rank == 0) {
-        assert_int_equal(tdm_write_file_atomic(path, whole.data, whole.length), TDM_OK);
-        assert_true(put_variable_text(path, "model", "run"));
+        CHECK_OK(tdm_write_file_atomic(path, whole.data, whole.length));
+        CHECK_TRUE(put_variable_text(path, "model", "run"));
     }
     refuse(TDM_E_FORMAT, "attribute model is a string of variable length");
 
-    if (rank == 0) assert_int_equal(unlink(path), 0);
+    if (rank == 0) CHECK_EQ(unlink(path), 0);
     refuse(TDM_E_IO, "cannot open: No such file or directory");
     tdm_text_free(&whole);
 }
@@ -223,13 +217,12 @@ static void test_find_split(void **state)
     (void)state;
     char split[32] = "";
     write_piece(TDM_F32, false);
-    assert_int_equal(tdm_embeddings_find_split(dir, split, sizeof split), TDM_OK);
-    assert_string_equal(split, "val");
-    assert_int_equal(tdm_embeddings_find_split(dir, split, sizeof split), TDM_OK);
+    CHECK_OK(tdm_embeddings_find_split(dir, split, sizeof split));
+    CHECK_STR_EQ(split, "val");
+    CHECK_OK(tdm_embeddings_find_split(dir, split, sizeof split));
     snprintf(split, sizeof split, "test");
-    assert_int_equal(tdm_embeddings_find_split(dir, split, sizeof split), TDM_E_USAGE);
-    assert_non_null(strstr(tdm_error_last()->message, "it has val"));
-    assert_int_equal(tdm_embeddings_find_split("/nowhere", split, sizeof split), TDM_E_IO);
+    CHECK_FAILS(tdm_embeddings_find_split(dir, split, sizeof split), TDM_E_USAGE, "it has val");
+    CHECK_FAILS(tdm_embeddings_find_split("/nowhere", split, sizeof split), TDM_E_IO, "");
 }
 
 /* Shards and embedding files have the same names. */
@@ -238,13 +231,13 @@ static void test_data_directory_is_refused(void **state)
     (void)state;
     char index[128];
     snprintf(index, sizeof index, "%s/dataset.h5", dir);
-    if (rank == 0) assert_int_equal(tdm_write_file_atomic(index, "x", 1), TDM_OK);
+    if (rank == 0) CHECK_OK(tdm_write_file_atomic(index, "x", 1));
     tdm_comm_barrier(comm);
     tdm_embeddings e = make_piece(false);
-    assert_int_equal(tdm_embeddings_write(comm, dir, &info, TDM_F32, &e), TDM_E_USAGE);
+    CHECK_FAILS(tdm_embeddings_write(comm, dir, &info, TDM_F32, &e), TDM_E_USAGE, "");
     tdm_embeddings_free(&e);
     tdm_comm_barrier(comm);
-    if (rank == 0) assert_int_equal(unlink(index), 0);
+    if (rank == 0) CHECK_EQ(unlink(index), 0);
 }
 
 int main(int argc, char **argv)
