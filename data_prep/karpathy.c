@@ -3,6 +3,7 @@
  * …}]}]}. SOURCE is the JSON file, or JSON:IMAGE_ROOT; without a root images are looked for in `images`
  * beside the file, else in its folder. */
 #include "pack_impl.h"
+#include "read_json.h"
 
 #include <string.h>
 
@@ -24,56 +25,48 @@ static tdm_status split_source(const char *source, char json_path[TDM_PATH_BYTES
     return TDM_OK;
 }
 
-static const char *text_of(const json_t *object, const char *key)
+static tdm_status add_image(const char *root, const json_node *image, tdm_pack_list *list)
 {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
-static tdm_status add_image(const char *json_path, const char *root, size_t index, const json_t *image,
-                            tdm_pack_list *list)
-{
-    const char *filename = text_of(image, "filename"), *filepath = text_of(image, "filepath");
-    TDM_REQUIRE(filename[0], TDM_E_FORMAT, "%s: images[%zu] has no \"filename\"", json_path, index);
-    TDM_REQUIRE(text_of(image, "split")[0], TDM_E_FORMAT, "%s: images[%zu] has no \"split\"", json_path,
-                index);
-    const json_t *sentences = json_object_get(image, "sentences");
-    TDM_REQUIRE(json_is_array(sentences), TDM_E_FORMAT, "%s: images[%zu] has no \"sentences\"", json_path,
-                index);
+    const char *filename, *split;
+    const json_node folder = json_node_get(image, "filepath"), sentences = json_node_get(image, "sentences");
+    TDM_TRY(json_node_string(image, "filename", &filename));
+    TDM_TRY(json_node_string(image, "split", &split));
+    TDM_REQUIRE(filename[0], TDM_E_FORMAT, "%s: \"filename\" is empty", json_node_where(image));
+    TDM_REQUIRE(split[0], TDM_E_FORMAT, "%s: \"split\" is empty", json_node_where(image));
+    TDM_REQUIRE(!sentences.value || json_is_array(sentences.value), TDM_E_FORMAT,
+                "%s: \"sentences\" is not an array", json_node_where(image));
 
     char name[TDM_PATH_BYTES], path[TDM_PATH_BYTES];
-    if (filepath[0])
-        TDM_TRY(tdm_path_join(name, sizeof(name), filepath, filename));
+    tdm_pack_item *item;
+    if (json_string_length(folder.value))
+        TDM_TRY(tdm_path_join(name, sizeof(name), json_string_value(folder.value), filename));
     else
         TDM_REQUIRE(snprintf(name, sizeof(name), "%s", filename) < TDM_PATH_BYTES, TDM_E_IO,
                     "%s: path is too long", filename);
     TDM_TRY(tdm_path_join(path, sizeof(path), root, name));
-    tdm_pack_item *item;
-    TDM_TRY(pack_list_add(list, name, path, 0, -1, text_of(image, "split"), &item));
-    size_t k;
-    json_t *sentence;
-    json_array_foreach(sentences, k, sentence)
-    {
-        const json_t *raw = json_object_get(sentence, "raw");
-        TDM_REQUIRE(json_is_string(raw), TDM_E_FORMAT, "%s: images[%zu].sentences[%zu] has no \"raw\"",
-                    json_path, index, k);
-        TDM_TRY(pack_item_caption(item, json_string_value(raw), json_string_length(raw)));
+    TDM_TRY(pack_list_add(list, name, path, split, &item));
+    for (size_t k = 0; k < json_node_count(&sentences); k++) {
+        const json_node sentence = json_node_item(&sentences, k);
+        const char *raw;
+        TDM_TRY(json_node_string(&sentence, "raw", &raw));
+        TDM_TRY(pack_item_caption(item, raw, strlen(raw)));
     }
     return TDM_OK;
 }
 
-static tdm_status karpathy_list(const char *source, tdm_pack_list *list)
+static tdm_status karpathy_list(const char *source, const void *options, tdm_pack_list *list)
 {
+    (void)options;
     char json_path[TDM_PATH_BYTES], root[TDM_PATH_BYTES];
-    json_t *document;
+    json_node document, images;
     TDM_TRY(split_source(source, json_path, root));
-    TDM_TRY(pack_read_json(json_path, &document));
-    const json_t *images = json_object_get(document, "images");
-    tdm_status status = TDM_OK;
-    if (!json_is_array(images)) status = TDM_ERROR(TDM_E_FORMAT, "%s: has no array \"images\"", json_path);
-    for (size_t i = 0; status == TDM_OK && i < json_array_size(images); i++)
-        status = add_image(json_path, root, i, json_array_get(images, i), list);
-    json_decref(document);
+    tdm_status status = read_json_file(json_path, &document);
+    if (status == TDM_OK) status = json_node_array(&document, "images", &images);
+    for (size_t i = 0; status == TDM_OK && i < json_node_count(&images); i++) {
+        const json_node image = json_node_item(&images, i);
+        status = add_image(root, &image, list);
+    }
+    read_json_free(&document);
     return status;
 }
 

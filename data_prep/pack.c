@@ -6,6 +6,7 @@
 #include "tandem/tokenizer.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,7 +34,7 @@ typedef struct packer {
     tdm_index_row *row; /* [rows] of the shards it wrote */
     int64_t rows;
     tdm_text bad; /* a line each: the item's place in `order`, its report as JSON */
-    int64_t bad_count, truncated;
+    int64_t bad_count, truncated, images_only, texts_only;
     int64_t failed_at; /* place in `order` of what made this rank stop, INT64_MAX: nothing */
     int32_t *token;    /* [context] */
 } packer;
@@ -69,13 +70,14 @@ static tdm_status list_sources(packer *p)
     TDM_REQUIRE(p->options->source_count > 0, TDM_E_USAGE, "no SOURCE to pack");
     for (int64_t i = 0; i < p->options->source_count; i++) {
         const int64_t before = p->list.count;
-        TDM_TRY(p->format->list(p->options->source[i], &p->list));
-        TDM_REQUIRE(p->list.count > before, TDM_E_DATA, "%s: holds no images", p->options->source[i]);
+        TDM_TRY(tdm_pack_list_source(p->format, p->options->format_options, p->options->source[i], &p->list));
+        TDM_REQUIRE(p->list.count > before, TDM_E_DATA, "%s: holds no images and no captions",
+                    p->options->source[i]);
     }
     p->has_identity = p->list.item[0].identity >= 0;
     for (int64_t i = 0; i < p->list.count; i++)
         TDM_REQUIRE((p->list.item[i].identity >= 0) == p->has_identity, TDM_E_FORMAT,
-                    "%s: some images have an identity and some have none", p->list.item[i].name);
+                    "%s: some samples have an identity and some have none", p->list.item[i].name);
     return TDM_OK;
 }
 
@@ -120,7 +122,7 @@ static tdm_status plan_shards(packer *p)
             if (split[i] == s) p->order[placed++] = i;
         if (placed == begin)
             status =
-                TDM_ERROR(TDM_E_USAGE, "--split %s: no image goes into \"%s\"", spec, p->rules.rule[s].name);
+                TDM_ERROR(TDM_E_USAGE, "--split %s: no sample goes into \"%s\"", spec, p->rules.rule[s].name);
         for (int64_t first = begin, number = 0; first < placed; first += p->options->shard_size, number++)
             p->shard[p->shards++] = (shard_plan){.split = s,
                                                  .number = number,
@@ -203,7 +205,6 @@ static tdm_status check_image(const packer *p, const tdm_pack_item *item, tdm_te
 static tdm_status check_captions(const packer *p, const tdm_pack_item *item, int64_t *truncated_n)
 {
     *truncated_n = 0;
-    TDM_REQUIRE(item->caption_n > 0, TDM_E_DATA, "%s: has no caption", item->name);
     for (int64_t k = 0; k < item->caption_n; k++) {
         TDM_REQUIRE(item->caption[k][0], TDM_E_DATA, "%s: caption %lld is empty", item->name,
                     (long long)k + 1);
@@ -217,10 +218,33 @@ static tdm_status check_captions(const packer *p, const tdm_pack_item *item, int
     return TDM_OK;
 }
 
+/* Captions that are nothing but empty are none. */
+static bool has_caption(const tdm_pack_item *item)
+{
+    for (int64_t k = 0; k < item->caption_n; k++)
+        if (item->caption[k][0]) return true;
+    return false;
+}
+
+/* Is there what a sample needs, with --unpaired keep or without? */
+static tdm_status check_parts(const packer *p, const tdm_pack_item *item)
+{
+    const bool keep = p->options->keep_unpaired, caption = has_caption(item);
+    TDM_REQUIRE(!item->fault, TDM_E_DATA, "%s", item->fault);
+    TDM_REQUIRE(item->path || caption, TDM_E_DATA, "%s: has neither an image nor a caption", item->name);
+    TDM_REQUIRE(item->path || keep, TDM_E_DATA, "%s: has no image (--unpaired keep packs it)", item->name);
+    TDM_REQUIRE(caption || keep, TDM_E_DATA, "%s: has no caption (--unpaired keep packs it)", item->name);
+    return TDM_OK;
+}
+
 static tdm_status check_item(const packer *p, const tdm_pack_item *item, tdm_text *bytes,
                              int64_t *truncated_n)
 {
-    TDM_TRY(check_captions(p, item, truncated_n));
+    *truncated_n = 0;
+    bytes->length = 0;
+    TDM_TRY(check_parts(p, item));
+    if (has_caption(item)) TDM_TRY(check_captions(p, item, truncated_n));
+    if (!item->path) return TDM_OK;
     TDM_TRY(read_image_bytes(item, bytes));
     return check_image(p, item, bytes);
 }
@@ -231,8 +255,9 @@ static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_text *bytes
 {
     int64_t truncated_n;
     tdm_status status = check_item(p, item, bytes, &truncated_n);
-    *bad = status == TDM_E_DATA || status == TDM_E_IO || status == TDM_E_FORMAT;
+    *bad = pack_is_fault(status);
     if (status != TDM_OK) return status;
+    const bool caption = has_caption(item);
     const tdm_shard_sample sample = {
         .image = bytes->data,
         .image_bytes = (int64_t)bytes->length,
@@ -241,23 +266,26 @@ static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_text *bytes
         .class_index = item->class_index,
         .class_n = item->class_n,
         .caption = (const char *const *)item->caption,
-        .caption_n = item->caption_n,
+        .caption_n = caption ? item->caption_n : 0,
     };
     status = tdm_shard_writer_add(writer, &sample);
     *bad = status == TDM_E_DATA;
-    if (status == TDM_OK) p->truncated += truncated_n;
-    return status;
+    if (status != TDM_OK) return status;
+    p->truncated += truncated_n;
+    p->images_only += !caption;
+    p->texts_only += !item->path;
+    return TDM_OK;
 }
 
 static tdm_status note_bad(packer *p, const tdm_pack_item *item, int64_t place)
 {
     const char *message = tdm_error_last()->message;
-    json_t *object = json_pack("{s:s, s:s, s:s}", "name", item->name, "path", item->path, "error", message);
+    json_t *object = json_pack("{s:s, s:s?, s:s}", "name", item->name, "path", item->path, "error", message);
     if (!object) /* the name is no UTF-8 */
-        object = json_pack("{s:n, s:n, s:s}", "name", "path", "error", "an image whose name is not UTF-8");
+        object = json_pack("{s:n, s:n, s:s}", "name", "path", "error", "a sample whose name is not UTF-8");
     char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
     json_decref(object);
-    TDM_REQUIRE(line, TDM_E_NOMEM, "no memory for the report on bad images");
+    TDM_REQUIRE(line, TDM_E_NOMEM, "no memory for the report on bad samples");
     const tdm_status status = tdm_text_printf(&p->bad, "%016llx %s\n", (unsigned long long)place, line);
     free(line);
     p->bad_count++;
@@ -276,7 +304,7 @@ static tdm_status fill_shard(packer *p, const shard_plan *plan, tdm_shard_writer
         *written += status == TDM_OK;
         if (bad && p->options->skip_bad) status = note_bad(p, item, plan->first + i);
         if (status != TDM_OK) p->failed_at = plan->first + i;
-        tdm_progress("packing %s shard %lld: %lld of %lld images", p->rules.rule[plan->split].name,
+        tdm_progress("packing %s shard %lld: %lld of %lld samples", p->rules.rule[plan->split].name,
                      (long long)plan->number, (long long)(i + 1), (long long)plan->n);
     }
     tdm_text_free(&bytes);
@@ -387,7 +415,7 @@ static tdm_status sort_bad(const char *lines, size_t bytes, int64_t count, json_
     if (!line || !*bad) {
         free(line);
         json_decref(*bad);
-        TDM_FAIL(TDM_E_NOMEM, "no memory for the report on bad images");
+        TDM_FAIL(TDM_E_NOMEM, "no memory for the report on bad samples");
     }
     const char *const end = lines + bytes;
     int64_t n = 0;
@@ -410,10 +438,12 @@ static tdm_status write_report(const packer *p, const tdm_pack_result *result, c
     char path[TDM_PATH_BYTES];
     json_t *bad = NULL;
     TDM_TRY(sort_bad(bad_lines, bytes, result->bad, &bad));
-    json_t *report = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "dataset", p->options->dataset_name,
-                               "format", p->format->name, "images", (json_int_t)result->images, "captions",
-                               (json_int_t)result->captions, "shards", (json_int_t)result->shards,
-                               "truncated_captions", (json_int_t)result->truncated_captions, "bad", bad);
+    json_t *report =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "dataset", p->options->dataset_name,
+                  "format", p->format->name, "images", (json_int_t)result->images, "captions",
+                  (json_int_t)result->captions, "images_only", (json_int_t)result->images_only, "texts_only",
+                  (json_int_t)result->texts_only, "shards", (json_int_t)result->shards, "truncated_captions",
+                  (json_int_t)result->truncated_captions, "bad", bad);
     char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
     json_decref(report);
     TDM_REQUIRE(text, TDM_E_NOMEM, "pack-report.json: cannot be built");
@@ -425,17 +455,20 @@ static tdm_status write_report(const packer *p, const tdm_pack_result *result, c
 
 static tdm_status finish(packer *p, tdm_pack_result *result)
 {
-    int64_t sums[5] = {0, 0, p->rows, p->bad_count, p->truncated};
+    enum { SUMS = 7 };
+    int64_t sums[SUMS] = {0, 0, p->rows, p->bad_count, p->truncated, p->images_only, p->texts_only};
     for (int64_t i = 0; i < p->rows; i++) {
         sums[0] += p->row[i].images;
         sums[1] += p->row[i].captions;
     }
-    tdm_comm_sum_i64(p->comm, sums, 5);
+    tdm_comm_sum_i64(p->comm, sums, SUMS);
     *result = (tdm_pack_result){.images = sums[0],
                                 .captions = sums[1],
                                 .shards = sums[2],
                                 .bad = sums[3],
-                                .truncated_captions = sums[4]};
+                                .truncated_captions = sums[4],
+                                .images_only = sums[5],
+                                .texts_only = sums[6]};
 
     const int size = tdm_comm_size(p->comm);
     unsigned char *rows = NULL, *bad = NULL;
@@ -450,8 +483,8 @@ static tdm_status finish(packer *p, tdm_pack_result *result)
         qsort(all, (size_t)result->shards, sizeof(*all), compare_rows);
         status = remove_stale(p, all, result->shards);
         if (status == TDM_OK) status = write_report(p, result, (const char *)bad, (size_t)offset[size]);
-        if (status == TDM_OK && result->images == 0)
-            status = TDM_ERROR(TDM_E_DATA, "%s: every image is bad; see %s/pack-report.json",
+        if (status == TDM_OK && result->images + result->captions == 0)
+            status = TDM_ERROR(TDM_E_DATA, "%s: every sample is bad; see %s/pack-report.json",
                                p->options->source[0], p->options->out_dir);
         if (status == TDM_OK)
             status = tdm_index_write(p->options->out_dir, p->options->dataset_name, all, result->shards);

@@ -1,95 +1,87 @@
 /* WebDataset: tar files whose members share a key up to the first dot of the file's name: KEY.jpg with
  * KEY.txt, or with KEY.json that holds "caption" or "text". Images are read by their place in the tar, which
- * must not be compressed. */
+ * must not be compressed. A key with an image or a text only is listed too. */
 #include "pack_impl.h"
-
-#include <archive.h>
-#include <archive_entry.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+#include "read_json.h"
+#include "read_tar.h"
 
 enum { LONGEST_TEXT = 1 << 20 };
 
 typedef struct sample {
     tdm_text key;
     bool has_image, has_text;
-    tdm_text image_name, caption;
+    tdm_text name, caption; /* name: of the image's member, else of the text's */
     int64_t offset, bytes;
 } sample;
 
-static void sample_clear(sample *s)
+static tdm_status set_text(tdm_text *text, const char *data, size_t length)
 {
-    s->has_image = s->has_text = false;
-    s->key.length = s->image_name.length = s->caption.length = 0;
+    text->length = 0;
+    return tdm_text_append(text, data, length);
 }
 
-static tdm_status finish_sample(const char *tar, sample *s, tdm_pack_list *list)
+static tdm_status finish_sample(const char *tar_path, sample *s, tdm_pack_list *list)
 {
-    if (s->has_image) {
+    if (s->has_image || s->has_text) {
         tdm_pack_item *item;
-        TDM_TRY(pack_list_add(list, s->image_name.data, tar, s->offset, s->bytes, "", &item));
+        TDM_TRY(pack_list_add(list, s->name.data, s->has_image ? tar_path : NULL, "", &item));
+        if (s->has_image) pack_item_piece(item, s->offset, s->bytes);
         if (s->has_text) TDM_TRY(pack_item_caption(item, s->caption.data, s->caption.length));
     }
-    sample_clear(s);
+    s->has_image = s->has_text = false;
+    s->key.length = 0;
     return TDM_OK;
 }
 
-static tdm_status read_member(struct archive *archive, const char *tar, const char *name, int64_t bytes,
-                              tdm_text *out)
+static tdm_status take_image(const tar_reader *tar, sample *s)
 {
-    TDM_REQUIRE(bytes <= LONGEST_TEXT, TDM_E_FORMAT, "%s: %s: %lld bytes are no caption", tar, name,
-                (long long)bytes);
-    char block[16384];
-    la_ssize_t n;
-    out->length = 0;
-    TDM_TRY(tdm_text_append(out, "", 0));
-    while ((n = archive_read_data(archive, block, sizeof(block))) > 0)
-        TDM_TRY(tdm_text_append(out, block, (size_t)n));
-    TDM_REQUIRE(n == 0, TDM_E_FORMAT, "%s: %s: %s", tar, name, archive_error_string(archive));
-    return TDM_OK;
+    TDM_REQUIRE(!s->has_image, TDM_E_FORMAT, "%s: %s: a second image of key \"%s\"", tar->path, tar->name,
+                s->key.data);
+    s->has_image = true;
+    s->offset = tar->offset;
+    s->bytes = tar->bytes;
+    return set_text(&s->name, tar->name, strlen(tar->name));
 }
 
-static tdm_status caption_from_json(const char *tar, const char *name, const tdm_text *text, sample *s)
+static tdm_status take_caption(const tar_reader *tar, sample *s, const char *caption, size_t length)
 {
-    json_error_t error;
-    json_t *object = json_loadb(text->data, text->length, 0, &error);
-    TDM_REQUIRE(object, TDM_E_FORMAT, "%s: %s: line %d: %s", tar, name, error.line, error.text);
-    const json_t *caption = json_object_get(object, "caption");
-    if (!caption) caption = json_object_get(object, "text");
-    tdm_status status = TDM_OK;
-    if (json_is_string(caption)) {
-        s->caption.length = 0;
-        status = tdm_text_append(&s->caption, json_string_value(caption), json_string_length(caption));
-        s->has_text = true;
-    }
-    json_decref(object);
+    s->has_text = true;
+    if (!s->has_image) TDM_TRY(set_text(&s->name, tar->name, strlen(tar->name)));
+    return set_text(&s->caption, caption, length);
+}
+
+static tdm_status take_txt(tar_reader *tar, sample *s)
+{
+    tdm_text text = {0};
+    tdm_status status = tar_read(tar, LONGEST_TEXT, &text);
+    if (status == TDM_OK) status = take_caption(tar, s, text.data, text.length);
+    tdm_text_free(&text);
     return status;
 }
 
-static tdm_status take_member(struct archive *archive, const char *tar, const char *name, int64_t bytes,
-                              sample *s)
+static tdm_status take_json(tar_reader *tar, sample *s)
 {
-    const char *ending = strrchr(name, '.');
-    if (pack_is_image(name)) {
-        TDM_REQUIRE(!s->has_image, TDM_E_FORMAT, "%s: %s: a second image of key \"%s\"", tar, name,
-                    s->key.data);
-        s->has_image = true;
-        s->bytes = bytes;
-        s->image_name.length = 0;
-        TDM_TRY(tdm_text_append(&s->image_name, name, strlen(name)));
-        s->offset =
-            archive_filter_bytes(archive, 0); /* all headers of the member are consumed, none of its data */
-    } else if (!strcmp(ending, ".txt")) {
-        TDM_TRY(read_member(archive, tar, name, bytes, &s->caption));
-        s->has_text = true;
-    } else if (!strcmp(ending, ".json") && !s->has_text) {
-        tdm_text text = {0};
-        tdm_status status = read_member(archive, tar, name, bytes, &text);
-        if (status == TDM_OK) status = caption_from_json(tar, name, &text, s);
-        tdm_text_free(&text);
-        return status;
-    }
+    char where[TDM_PATH_BYTES];
+    tdm_text text = {0};
+    json_node root = {0};
+    snprintf(where, sizeof(where), "%s: %s", tar->path, tar->name);
+    tdm_status status = tar_read(tar, LONGEST_TEXT, &text);
+    if (status == TDM_OK) status = read_json_text(where, text.data, text.length, &root);
+    json_node caption = json_node_get(&root, "caption");
+    if (!caption.value) caption = json_node_get(&root, "text");
+    if (status == TDM_OK && json_is_string(caption.value))
+        status = take_caption(tar, s, json_string_value(caption.value), json_string_length(caption.value));
+    read_json_free(&root);
+    tdm_text_free(&text);
+    return status;
+}
+
+static tdm_status take_member(tar_reader *tar, sample *s)
+{
+    const char *ending = strrchr(tar->name, '.');
+    if (pack_is_image(tar->name)) return take_image(tar, s);
+    if (!strcmp(ending, ".txt")) return take_txt(tar, s);
+    if (!strcmp(ending, ".json") && !s->has_text) return take_json(tar, s);
     return TDM_OK;
 }
 
@@ -97,55 +89,37 @@ static tdm_status take_member(struct archive *archive, const char *tar, const ch
  * without an ending, or hidden (".DS_Store", "._cat.jpg"). */
 static size_t key_length(const char *name)
 {
-    const char *slash = strrchr(name, '/');
-    const char *base = slash ? slash + 1 : name;
+    const char *base = pack_base_name(name);
     const size_t stem = strcspn(base, ".");
     return stem && base[stem] ? (size_t)(base - name) + stem : 0;
 }
 
-static tdm_status not_a_tar(struct archive *archive, const char *tar)
+static tdm_status list_members(tar_reader *tar, sample *s, tdm_pack_list *list)
 {
-    const char *why = archive_error_string(archive);
-    TDM_FAIL(TDM_E_FORMAT, "%s: not an uncompressed tar file, or damaged: %s", tar, why ? why : "unreadable");
-}
-
-static tdm_status list_members(struct archive *archive, const char *tar, sample *s, tdm_pack_list *list)
-{
-    struct archive_entry *entry;
     for (;;) {
-        const int code = archive_read_next_header(archive, &entry);
-        if (code == ARCHIVE_EOF) return finish_sample(tar, s, list);
-        if (code != ARCHIVE_OK && code != ARCHIVE_WARN) return not_a_tar(archive, tar);
-        const char *name = archive_entry_pathname(entry);
-        TDM_REQUIRE(name, TDM_E_FORMAT, "%s: a member's name cannot be read", tar);
-        if (archive_entry_filetype(entry) != AE_IFREG) continue;
-        const size_t length = key_length(name);
+        bool found;
+        TDM_TRY(tar_next(tar, &found));
+        if (!found) return finish_sample(tar->path, s, list);
+        const size_t length = key_length(tar->name);
         if (!length) continue;
-        if (s->key.length != length || memcmp(s->key.data, name, length)) {
-            TDM_TRY(finish_sample(tar, s, list));
-            TDM_TRY(tdm_text_append(&s->key, name, length));
+        if (s->key.length != length || memcmp(s->key.data, tar->name, length)) {
+            TDM_TRY(finish_sample(tar->path, s, list));
+            TDM_TRY(set_text(&s->key, tar->name, length));
         }
-        TDM_TRY(take_member(archive, tar, name, archive_entry_size(entry), s));
+        TDM_TRY(take_member(tar, s));
     }
 }
 
-static tdm_status webdataset_list(const char *source, tdm_pack_list *list)
+static tdm_status webdataset_list(const char *source, const void *options, tdm_pack_list *list)
 {
-    FILE *file = fopen(source, "rb"); /* libarchive does not tell a missing file from a damaged one */
-    TDM_REQUIRE(file, TDM_E_IO, "%s: cannot open: %s", source, strerror(errno));
-    fclose(file);
-    struct archive *archive = archive_read_new();
-    TDM_REQUIRE(archive, TDM_E_NOMEM, "%s: no memory to read it", source);
-    archive_read_support_format_tar(archive);
+    (void)options;
+    tar_reader tar;
     sample s = {0};
-    tdm_status status;
-    if (archive_read_open_filename(archive, source, 1 << 16) != ARCHIVE_OK)
-        status = not_a_tar(archive, source);
-    else
-        status = list_members(archive, source, &s, list);
-    archive_read_free(archive);
+    tdm_status status = tar_open(source, &tar);
+    if (status == TDM_OK) status = list_members(&tar, &s, list);
+    tar_close(&tar);
     tdm_text_free(&s.key);
-    tdm_text_free(&s.image_name);
+    tdm_text_free(&s.name);
     tdm_text_free(&s.caption);
     return status;
 }

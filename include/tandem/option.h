@@ -53,4 +53,7 @@ typedef struct tdm_option {
 #define TDM_STRINGS_OPTION(type, field, def, choices, help)                                                  \
     TDM_OPTION_FIELD(TDM_OPTION_STRINGS, type, field, def, 0, 0, choices, "", help, NULL)
 
+/* Which of "a|b|c" the value is, counted from 0; -1: none. */
+int tdm_option_choice(const char *choices, const char *value);
+
 #endif

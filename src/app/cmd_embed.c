@@ -68,8 +68,6 @@ static tdm_status embed_run(tdm_comm *comm, int argc, char **argv)
     free((void *)positional.item);
     if (help) return TDM_OK;
     TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tandem embed: takes options only");
-    TDM_REQUIRE(strcmp(options.dtype, "f32") == 0 || strcmp(options.dtype, "bf16") == 0, TDM_E_USAGE,
-                "tandem embed: --dtype %s: must be f32 or bf16", options.dtype);
     tdm_inference inference = {0};
     tdm_dataset *dataset = NULL;
     tdm_embeddings embeddings = {0};

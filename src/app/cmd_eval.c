@@ -67,18 +67,12 @@ static tdm_status add_flags(eval_command *c)
     return TDM_OK;
 }
 
-static tdm_status find_task(const eval_command *c, int *found)
+/* The parser has made sure that there is one. */
+static int find_task(const eval_command *c)
 {
-    const char *names[TASKS];
-    for (int t = 0; t < TASKS; t++) {
-        names[t] = tasks[t]->name;
-        *found = t;
-        if (strcmp(c->task, names[t]) == 0) return TDM_OK;
-    }
-    const char *near = tdm_nearest_name(c->task, names, TASKS);
-    TDM_REQUIRE(near == NULL, TDM_E_USAGE, "tandem eval: --task %s: there is no such task; did you mean %s?",
-                c->task, near);
-    TDM_FAIL(TDM_E_USAGE, "tandem eval: --task %s: must be one of %s", c->task, c->names.data);
+    int t = 0;
+    while (t < TASKS - 1 && strcmp(c->task, tasks[t]->name) != 0) t++;
+    return t;
 }
 
 /* One task's options are not silently ignored by another. */
@@ -96,7 +90,6 @@ static tdm_status parse_and_run(tdm_comm *comm, eval_command *c, int argc, char 
 {
     tdm_strings positional = {0};
     bool help = false;
-    int task = 0;
     TDM_TRY(add_flags(c));
     TDM_TRY(tdm_parse_flags("eval",
                             "--model CKPT --data DIR --split NAME [--task NAME] [--json FILE] [--html FILE]",
@@ -107,7 +100,7 @@ static tdm_status parse_and_run(tdm_comm *comm, eval_command *c, int argc, char 
         if (tasks[t]->explain != NULL) tasks[t]->explain();
     if (help) return TDM_OK;
     TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tandem eval: takes options only");
-    TDM_TRY(find_task(c, &task));
+    const int task = find_task(c);
     TDM_TRY(refuse_options_of_others(c, task));
     return tasks[task]->run(comm, &c->request, c->options[task]);
 }

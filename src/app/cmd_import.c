@@ -24,23 +24,9 @@ static tdm_status parse_size(const char *text, int64_t *height, int64_t *width)
     return TDM_OK;
 }
 
-static tdm_status check_choice(const char *flag, const char *value, const char *choices)
-{
-    const size_t n = strlen(value);
-    for (const char *at = choices; n > 0 && *at != '\0';) {
-        const size_t m = strcspn(at, "|");
-        if (n == m && memcmp(at, value, n) == 0) return TDM_OK;
-        at += m + (at[m] == '|');
-    }
-    TDM_REQUIRE(n == 0, TDM_E_USAGE, "import: %s %.80s: must be one of %s", flag, value, choices);
-    return TDM_OK;
-}
-
 static tdm_status import(tdm_import_options *options, const char *size)
 {
     TDM_TRY(parse_size(size, &options->height_px, &options->width_px));
-    TDM_TRY(check_choice("--activation", options->activation, "quickgelu|gelu"));
-    TDM_TRY(check_choice("--resize", options->resize, TDM_POSITION_METHODS));
     return tdm_import(options);
 }
 

@@ -148,8 +148,6 @@ static tdm_status check_options(search_options *o, const tdm_strings *positional
     if (!by_image) o->text = positional->item[0];
     TDM_REQUIRE(by_image || o->text[strspn(o->text, " \t\r\n")] != '\0', TDM_E_USAGE,
                 "tandem search: the text is empty");
-    TDM_REQUIRE(strcmp(o->find, "images") == 0 || strcmp(o->find, "captions") == 0, TDM_E_USAGE,
-                "tandem search: --find %s: must be images or captions", o->find);
     return TDM_OK;
 }
 

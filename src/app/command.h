@@ -16,7 +16,7 @@ typedef struct tdm_flag {
     const char *name; /* "--json"; a second spelling may follow after a comma: "-k,--top" */
     tdm_flag_type type;
     void *value;              /* bool *, int64_t *, double *, const char **, tdm_strings * (repeatable) */
-    const char *argument;     /* "FILE", "N" … NULL for a switch */
+    const char *argument;     /* "FILE", "N" … NULL for a switch; "a|b" in lower case: one of these */
     const char *default_text; /* NULL = required, "" = none */
     const char *unit;
     const char *help;
@@ -53,5 +53,7 @@ typedef struct tdm_command {
 TDM_CHECKED tdm_status tdm_parse_flags(const char *command, const char *synopsis, const tdm_flag *flags,
                                        size_t count, int argc, char **argv, tdm_strings *positional,
                                        bool *help);
+/* A paragraph of --help: a title with its text, and flags that belong to it. */
+void tdm_print_flags(const char *title, const char *help, const tdm_flag *flags, size_t count);
 
 #endif

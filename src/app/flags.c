@@ -64,6 +64,29 @@ static tdm_status check_range(const char *command, const tdm_flag *flag, double 
     return TDM_OK;
 }
 
+/* "auto|f32|bf16" lists all that is allowed; "auto|PATH" does not, nor "FILE". */
+static bool lists_choices(const char *argument)
+{
+    return argument && strchr(argument, '|') &&
+           !argument[strspn(argument, "abcdefghijklmnopqrstuvwxyz0123456789_|")];
+}
+
+static tdm_status check_choice(const char *command, const tdm_flag *flag, const char *text)
+{
+    enum { MOST = 64 };
+    const char *choice[MOST];
+    size_t count = 0;
+    char list[1024];
+    snprintf(list, sizeof list, "%s", flag->argument);
+    for (char *rest = list, *at; count < MOST && (at = strsep(&rest, "|")) != NULL;) {
+        if (!strcmp(at, text)) return TDM_OK;
+        choice[count++] = at;
+    }
+    const char *near = tdm_nearest_name(text, choice, count);
+    TDM_FAIL(TDM_E_USAGE, "%s: %s %.80s: must be one of %s%s%s%s", command, shown_name(flag), text,
+             flag->argument, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
 static tdm_status append_string(tdm_strings *strings, const char *item)
 {
     const char **grown =
@@ -80,7 +103,10 @@ static tdm_status set_value(const char *command, const tdm_flag *flag, const cha
     errno = 0;
     switch (flag->type) {
     case TDM_FLAG_SWITCH: *(bool *)flag->value = true; return TDM_OK;
-    case TDM_FLAG_STRING: *(const char **)flag->value = text; return TDM_OK;
+    case TDM_FLAG_STRING:
+        if (lists_choices(flag->argument)) TDM_TRY(check_choice(command, flag, text));
+        *(const char **)flag->value = text;
+        return TDM_OK;
     case TDM_FLAG_LIST: return append_string(flag->value, text);
     case TDM_FLAG_INT: {
         const long long value = strtoll(text, &end, 10);
@@ -165,10 +191,10 @@ static void describe(const tdm_flag *flag, char *note, size_t bytes)
     if (between[0] == ',') snprintf(note + used, bytes - (size_t)used, ")");
 }
 
-static void print_flag(const tdm_flag *flag)
+static void print_flag(const tdm_flag *flag, int indent)
 {
     char left[128], note[256];
-    size_t used = 0;
+    size_t used = (size_t)snprintf(left, sizeof left, "%*s", indent, "");
     for (const char *c = flag->name; *c && used + 3 < sizeof left; c++) {
         left[used++] = *c;
         if (*c == ',') left[used++] = ' ';
@@ -180,6 +206,12 @@ static void print_flag(const tdm_flag *flag)
     print_row(left, flag->help, note);
 }
 
+void tdm_print_flags(const char *title, const char *help, const tdm_flag *flags, size_t count)
+{
+    print_row(title, help, "");
+    for (size_t i = 0; i < count; i++) print_flag(&flags[i], 2);
+}
+
 static void print_help(const char *command, const char *synopsis, const tdm_flag *flags, size_t count)
 {
     printf("usage: tandem %s %s\n\n", command, synopsis);
@@ -188,7 +220,7 @@ static void print_help(const char *command, const char *synopsis, const tdm_flag
         if (flags[i].heading != NULL && heading == NULL) print_row("-h, --help", "print this", "");
         if (flags[i].heading != NULL && flags[i].heading != heading) printf("\n%s\n", flags[i].heading);
         heading = flags[i].heading;
-        print_flag(&flags[i]);
+        print_flag(&flags[i], 0);
     }
     if (heading == NULL) print_row("-h, --help", "print this", "");
     puts("\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped on request after a checkpoint.");

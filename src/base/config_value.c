@@ -99,8 +99,7 @@ tdm_status config_set_float(const char *where, const config_field *field, int el
     return TDM_OK;
 }
 
-/* Which of "a|b|c" `value` is, -1 when none. */
-static int find_choice(const char *choices, const char *value)
+int tdm_option_choice(const char *choices, const char *value)
 {
     const size_t length = strlen(value);
     int index = 0;
@@ -128,7 +127,7 @@ tdm_status config_set_string(const tdm_config *config, const char *where, const 
                              const char *value)
 {
     const char *choices = field->option->choices;
-    const int choice = choices != NULL ? find_choice(choices, value) : 0;
+    const int choice = choices != NULL ? tdm_option_choice(choices, value) : 0;
     if (choice < 0) return choice_error(where, field, value);
     if (field->option->type == TDM_OPTION_CHOICE) {
         *(int *)field->at = choice;
@@ -145,7 +144,7 @@ tdm_status config_set_strings(const tdm_config *config, const char *where, const
     TDM_TRY(tdm_alloc((size_t)count * sizeof *made, field->key, (void **)&made));
     for (int64_t i = 0; i < count; i++) {
         tdm_status status = TDM_OK;
-        if (field->option->choices != NULL && find_choice(field->option->choices, item[i]) < 0) {
+        if (field->option->choices != NULL && tdm_option_choice(field->option->choices, item[i]) < 0) {
             status = choice_error(where, field, item[i]);
         }
         if (status == TDM_OK) status = config_keep_string(config, item[i], &made[i]);

@@ -29,8 +29,8 @@ refuse 1 'other\.safetensors: holds no CLIP model under the names of .*the first
 [ ! -e "$work/ckpt" ] || fail "a refused import left something behind"
 
 refuse 2 'export: --model CKPT is missing' export --to "$work/x"
-refuse 2 'export: no naming "timm" to write' export --model "$work" --to "$work/x" --naming timm
-refuse 2 'export: --dtype f64: must be f32, bf16 or f16' export --model "$work" --to "$work/x" --dtype f64
+refuse 2 'export: --naming timm: must be one of open_clip\|huggingface' export --model "$work" --to "$work/x" --naming timm
+refuse 2 'export: --dtype f64: must be one of f32\|bf16\|f16' export --model "$work" --to "$work/x" --dtype f64
 refuse 2 'export: takes options only' export --model "$work" --to "$work/x" y
 refuse 1 'absent: there is no such checkpoint' export --model "$work/absent" --to "$work/x"
 [ ! -e "$work/x" ] || fail "a refused export left something behind"

@@ -77,5 +77,22 @@ for n in 1 4; do
     has "$work/err" '^tandem: .*0008\.png'
     [ ! -e "$work/$n/dataset.h5" ] || fail "a failed packing left an index"
 done
+
+# options of a format: shown, taken, refused with another one
+sed 's/^filepath\ttitle/photo\tenglish/' "$work/raw/pairs.csv" >"$work/raw/other.csv"
+refuse 1 'no column "filepath", see --image-column; it has "photo", "english"' pack --format csv --out "$work/x" "$work/raw/other.csv"
+refuse 1 'no column "title", see --caption-column' pack --format csv --out "$work/x" --image-column photo "$work/raw/other.csv"
+same 2 11 csv --skip-bad --image-column=photo --caption-column english "$work/raw/other.csv"
+refuse 2 'pack: --image-column is an option of --format csv, not of folder' \
+    pack --format folder --out "$work/x" --image-column=photo "$work/raw"
+refuse 2 'unknown option --image-colum; did you mean --image-column' pack --out "$work/x" --image-colum a --format=csv "$work/raw"
+refuse 2 'pack: --unpaired maybe: must be one of refuse\|keep' pack --format folder --out "$work/x" --unpaired maybe "$work/raw"
+run 0 pack --help
+has "$work/out" '^    --caption-column VALUE +column of the captions \(default title\)$'
+# no format's option has the name of one of pack's own
+sed -n '1,/^Formats/s/^  \(--[a-z-]*\).*/\1/p' "$work/out" | sort -u >"$work/own"
+sed -n '/^Formats/,$s/^    \(--[a-z-]*\).*/\1/p' "$work/out" | sort -u >"$work/theirs"
+[ -z "$(comm -12 "$work/own" "$work/theirs")" ] || fail "hidden by pack's own option: $(comm -12 "$work/own" "$work/theirs")"
+
 refuse 2 'format' pack --format foldr --out "$work/x" "$work/raw"
 refuse 2 'skip-bad' pack --format folder --out "$work/x" --skip-bda "$work/raw"

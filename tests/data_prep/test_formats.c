@@ -1,55 +1,15 @@
 /* The readers of raw data sets: what they list, and what they refuse. No image is decoded here. */
-#include "check.h"
-#include "data/toy.h"
+#include "raw_case.h"
 #include "tandem/pack.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <sys/stat.h>
 
-static char dir[64];
 static tdm_pack_list list;
 
-static int set_up(void **state)
+static int tear_down_list(void **state)
 {
-    (void)state;
-    toy_dir(dir);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
     tdm_pack_list_free(&list);
-    return tdm_remove_tree(dir) == TDM_OK ? 0 : 1;
-}
-
-/* DIR/name, in one of a few rotating buffers. */
-static const char *at(const char *name)
-{
-    static char path[8][512];
-    static int next;
-    char *out = path[next++ % 8];
-    CHECK_OK(tdm_path_join(out, sizeof(path[0]), dir, name));
-    return out;
-}
-
-static void put_bytes(const char *name, const void *data, size_t bytes)
-{
-    char folder[512];
-    snprintf(folder, sizeof(folder), "%s", at(name));
-    *strrchr(folder, '/') = '\0';
-    CHECK_OK(tdm_make_dirs(folder));
-    FILE *file =
-        fopen(at(name), "wb"); /* not tdm_write_file_atomic: its fsyncs would take most of the test's time */
-    CHECK_NOT_NULL(file);
-    CHECK_EQ(fwrite(data, 1, bytes, file), bytes);
-    CHECK_EQ(fclose(file), 0);
-}
-
-static void put(const char *name, const char *text)
-{
-    put_bytes(name, text, strlen(text));
+    return tear_down(state);
 }
 
 static const tdm_pack_format *format_named(const char *name)
@@ -65,7 +25,7 @@ static const tdm_pack_format *format_named(const char *name)
 static tdm_status list_again(const char *format, const char *source)
 {
     tdm_pack_list_free(&list);
-    return format_named(format)->list(source, &list);
+    return tdm_pack_list_source(format_named(format), NULL, source, &list);
 }
 
 /* Item i is called `name` and has these captions (NULL ends them). */
@@ -125,7 +85,7 @@ static void csv_same_name_in_two_folders(void **state)
     put("a/x.csv", "filepath,title\n1.png,of a\n");
     put("b/x.csv", "filepath,title\n1.png,of b\n");
     CHECK_OK(list_again("csv", at("a/x.csv")));
-    CHECK_OK(format_named("csv")->list(at("b/x.csv"), &list));
+    CHECK_OK(tdm_pack_list_source(format_named("csv"), NULL, at("b/x.csv"), &list));
     CHECK_EQ(list.count, 2);
     EXPECT(0, "1.png", "of a");
     EXPECT(1, "1.png", "of b");
@@ -150,16 +110,17 @@ static void csv_refusals(void **state)
     static const struct {
         const char *text, *says;
     } wrong[] = {
-        {"", "filepath"},
-        {"\n\n", "filepath"},
-        {"path,title\na,b\n", "\"filepath\""},
-        {"filepath;title\na;b\n", "\"filepath\""},
-        {"filepath,caption\na,b\n", "\"title\""},
+        {"", "no column \"filepath\", see --image-column; it has none"},
+        {"\n\n", "\"filepath\""},
+        {"path,title\na,b\n",
+         "\"filepath\", see --image-column; it has \"path\", \"title\", separated by commas"},
+        {"filepath;title\na;b\n", "it has \"filepath;title\""},
+        {"filepath\tcaption\na\tb\n",
+         "\"title\", see --caption-column; it has \"filepath\", \"caption\", separated by tabs"},
         {"filepath,title\na.png,b\nc.png\n", "line 3 has 1 fields, the header 2"},
         {"filepath,title\na.png,\"x\ny\"\nb.png,1,2\n", "line 4 has 3 fields"},
         {"filepath,title\na.png,\"never closed\n", "line 2: a quoted field is not closed"},
         {"filepath,title\na.png,\"x\"y\n", "line 2: text after a closing quote"},
-        {"filepath,title\n,x\n", "line 2: filepath is empty"},
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         put("wrong.csv", wrong[i].text);
@@ -184,6 +145,51 @@ static void csv_refusals(void **state)
     CHECK_FAILS(list_again("csv", at("wrong.csv")), TDM_E_FORMAT, "line 1");
     CHECK_MESSAGE("columns");
     tdm_text_free(&text);
+}
+
+/* The format's option `key`, which is a string. */
+static void set_string(const tdm_pack_format *format, void *values, const char *key, const char *value)
+{
+    for (size_t i = 0; i < format->option_count; i++) {
+        const tdm_option *row = &format->options[i];
+        if (strcmp(row->key, key)) continue;
+        CHECK_EQ(row->type, TDM_OPTION_STRING);
+        *(const char **)((char *)values + row->offset) = value;
+        return;
+    }
+    fail_msg("%s has no option %s", format->name, key);
+}
+
+static void csv_columns_by_option(void **state)
+{
+    (void)state;
+    const tdm_pack_format *csv = format_named("csv");
+    void *values;
+    CHECK_OK(tdm_alloc(csv->option_bytes, "options", &values));
+    tdm_pack_format_defaults(csv, values);
+    set_string(csv, values, "image_column", "photo");
+    set_string(csv, values, "caption_column", "english");
+    put("x.csv", "title,filepath,photo,english\nno,no.png,1.png,a cat\n");
+    tdm_pack_list_free(&list);
+    CHECK_OK(tdm_pack_list_source(csv, values, at("x.csv"), &list));
+    tdm_free(values);
+    CHECK_EQ(list.count, 1);
+    EXPECT(0, "1.png", "a cat");
+}
+
+/* Empty cells: images without a caption, captions without an image, and neither. */
+static void csv_unpaired_rows(void **state)
+{
+    (void)state;
+    put("pairs.csv", "filepath,title\n1.png,\n,\"a caption\nof two lines\"\n1.png,a cat\n,another\n,\n");
+    CHECK_OK(list_again("csv", at("pairs.csv")));
+    CHECK_EQ(list.count, 4);
+    EXPECT(0, "1.png", "", "a cat");
+    EXPECT(1, "pairs.csv:3", "a caption\nof two lines");
+    EXPECT(2, "pairs.csv:6", "another");
+    EXPECT(3, "pairs.csv:7", "");
+    CHECK_NOT_NULL(list.item[0].path);
+    for (int i = 1; i < 4; i++) CHECK_NULL(list.item[i].path);
 }
 
 /* ---- folder ---- */
@@ -212,6 +218,47 @@ static void folder_is_sorted_and_recursive(void **state)
     CHECK_STR_EQ(list.item[1].path, at("raw/a/z.JPG"));
 }
 
+/* Texts without an image; endings in any case. */
+static void folder_unpaired_files(void **state)
+{
+    (void)state;
+    put("raw/A.JPG", "image");
+    put("raw/A.TXT", "of A\n");
+    put("raw/a.x.png", "image");
+    put("raw/a.txt", "\xef\xbb\xbf"
+                     "alone\nand again\n");
+    put("raw/b.png/c.txt", "b.png is a folder, and so no image of b.txt");
+    put("raw/b.txt", "of no folder");
+    put("raw/z.txt", "\n");
+    CHECK_OK(list_again("folder", at("raw")));
+    CHECK_EQ(list.count, 6);
+    EXPECT(0, "A.JPG", "of A");
+    EXPECT(1, "a.txt", "alone", "and again");
+    EXPECT_NO_CAPTION(2, "a.x.png");
+    EXPECT(3, "b.png/c.txt", "b.png is a folder, and so no image of b.txt");
+    EXPECT(4, "b.txt", "of no folder");
+    EXPECT_NO_CAPTION(5, "z.txt");
+    CHECK_NULL(list.item[1].path);
+    CHECK_NOT_NULL(list.item[2].path);
+}
+
+/* What is wrong with one file's text is that sample's fault, not the folder's. */
+static void folder_fault_of_one_sample(void **state)
+{
+    (void)state;
+    put("raw/1.png", "image");
+    put_bytes("raw/1.txt", "a\0 \0b\0", 6);
+    put("raw/2.png", "image");
+    put("raw/2.txt", "two");
+    CHECK_OK(list_again("folder", at("raw")));
+    CHECK_EQ(list.count, 2);
+    CHECK_NOT_NULL(list.item[0].fault);
+    CHECK_CONTAINS(list.item[0].fault, "1.txt");
+    CHECK_CONTAINS(list.item[0].fault, "UTF-16");
+    CHECK_NULL(list.item[1].fault);
+    EXPECT(1, "2.png", "two");
+}
+
 static void folder_refusals(void **state)
 {
     (void)state;
@@ -230,7 +277,8 @@ static const char karpathy[] =
     "{\"filepath\": \"val2014\", \"filename\": \"1.jpg\", \"split\": \"test\", \"cocoid\": 391895,\n"
     " \"sentences\": [{\"raw\": \"A man.\", \"tokens\": [\"a\", \"man\"]}, {\"raw\": \" A rider. \"}]},\n"
     "{\"filename\": \"2.jpg\", \"split\": \"restval\", \"sentences\": [{\"raw\": \"caf\\u00e9\"}]},\n"
-    "{\"filename\": \"3.jpg\", \"split\": \"train\", \"sentences\": []}]}";
+    "{\"filename\": \"3.jpg\", \"split\": \"train\", \"sentences\": []},\n"
+    "{\"filename\": \"4.jpg\", \"split\": \"train\"}]}";
 
 static void karpathy_images_and_roots(void **state)
 {
@@ -239,10 +287,11 @@ static void karpathy_images_and_roots(void **state)
     char source[600];
 
     CHECK_OK(list_again("karpathy", at("set/dataset_coco.json"))); /* beside the file */
-    CHECK_EQ(list.count, 3);
+    CHECK_EQ(list.count, 4);
     EXPECT(0, "val2014/1.jpg", "A man.", "A rider.");
     EXPECT(1, "2.jpg", "caf\xc3\xa9");
     EXPECT_NO_CAPTION(2, "3.jpg");
+    EXPECT_NO_CAPTION(3, "4.jpg");
     CHECK_STR_EQ(list.item[0].split, "test");
     CHECK_STR_EQ(list.item[1].split, "restval");
     CHECK_STR_EQ(list.item[0].path, at("set/val2014/1.jpg"));
@@ -264,11 +313,14 @@ static void karpathy_refusals(void **state)
     } wrong[] = {
         {"", "line 1"},
         {"{\"images\": [\n{\"filename\": \"1.jpg\",,}]}", "line 2"},
-        {"[]", "\"images\""},
-        {"{\"images\": 3}", "\"images\""},
+        {"[]", "has no \"images\""},
+        {"{\"images\": 3}", "\"images\" is not an array"},
         {"{\"images\": [3]}", "images[0] has no \"filename\""},
         {"{\"images\": [{\"filename\": \"1.jpg\", \"sentences\": []}]}", "images[0] has no \"split\""},
-        {"{\"images\": [{\"filename\": \"1.jpg\", \"split\": \"a\"}]}", "images[0] has no \"sentences\""},
+        {"{\"images\": [{\"filename\": 7, \"split\": \"a\"}]}", "images[0]: \"filename\" is not a string"},
+        {"{\"images\": [{\"filename\": \"\", \"split\": \"a\"}]}", "images[0]: \"filename\" is empty"},
+        {"{\"images\": [{\"filename\": \"1.jpg\", \"split\": \"a\", \"sentences\": \"x\"}]}",
+         "images[0]: \"sentences\" is not an array"},
         {"{\"images\": [{\"filename\": \"1.jpg\", \"split\": \"a\", \"sentences\": [{\"raw\": \"x\"}, {}]}]}",
          "images[0].sentences[1] has no \"raw\""},
     };
@@ -282,33 +334,6 @@ static void karpathy_refusals(void **state)
 
 /* ---- webdataset ---- */
 
-static struct archive *tar;
-
-static void tar_open(const char *name, int (*format)(struct archive *))
-{
-    tar = archive_write_new();
-    CHECK_EQ(format(tar), ARCHIVE_OK);
-    CHECK_EQ(archive_write_open_filename(tar, at(name)), ARCHIVE_OK);
-}
-
-static void tar_put(const char *name, const char *text)
-{
-    struct archive_entry *entry = archive_entry_new();
-    archive_entry_set_pathname(entry, name);
-    archive_entry_set_size(entry, (la_int64_t)strlen(text));
-    archive_entry_set_filetype(entry, AE_IFREG);
-    archive_entry_set_perm(entry, 0644);
-    CHECK_GE(archive_write_header(tar, entry), ARCHIVE_WARN);
-    CHECK_EQ(archive_write_data(tar, text, strlen(text)), strlen(text));
-    archive_entry_free(entry);
-}
-
-static void tar_close(void)
-{
-    CHECK_EQ(archive_write_close(tar), ARCHIVE_OK);
-    archive_write_free(tar);
-}
-
 /* The item's piece of its file is `text`. */
 static void expect_piece(int64_t i, const char *text)
 {
@@ -316,8 +341,8 @@ static void expect_piece(int64_t i, const char *text)
     tdm_text file = {0};
     CHECK_EQ(item->bytes, strlen(text));
     CHECK_OK(tdm_read_file(item->path, &file));
-    CHECK_GT(item->offset, 0);
-    CHECK_LE(item->offset + item->bytes, (int64_t)file.length);
+    CHECK_TRUE(item->offset > 0);
+    CHECK_TRUE(item->offset + item->bytes <= (int64_t)file.length);
     CHECK_MEM_EQ(file.data + item->offset, text, strlen(text));
     tdm_text_free(&file);
 }
@@ -332,53 +357,59 @@ static void webdataset_samples(void **state)
         strcat(deep, "a-folder-with-a-name/"); /* needs a header of its own in gnutar */
     for (size_t i = 0; i < sizeof(format) / sizeof(format[0]); i++) {
         char image[300], caption[300];
-        tar_open("set.tar", format[i]);
-        tar_put("000.jpg", "the first image");
-        tar_put("000.txt", "a caption\n");
-        tar_put("._001.png", "a file manager's shadow of the next");
-        tar_put("001.json", "{\"text\": \"of json\", \"id\": 7}");
-        tar_put("001.png",
-                "image two, longer than one block of a tar file: ................................"
-                "..................................................................................."
-                "..................................................................................."
-                "..................................................................................."
-                "..................................................................................."
-                "...................................................................................");
-        tar_put("001.cls", "3");
-        tar_put("README", "no part of a sample");
-        tar_put("x.y/002.caption.txt", "no image of this key");
-        tar_put("x.y/003.webp", "three");
-        tar_put("x.y/003.json", "{\"caption\": \"text beats json\"}");
-        tar_put("x.y/003.txt", "text");
+        make_tar("set.tar", format[i]);
+        make_tar_file("000.jpg", "the first image");
+        make_tar_file("000.txt", "a caption\n");
+        make_tar_file("._001.png", "a file manager's shadow of the next");
+        make_tar_file("001.json", "{\"text\": \"of json\", \"id\": 7}");
+        make_tar_file("001.png",
+                      "image two, longer than one block of a tar file: ................................"
+                      "..................................................................................."
+                      "..................................................................................."
+                      "..................................................................................."
+                      "..................................................................................."
+                      "...................................................................................");
+        make_tar_file("001.cls", "3");
+        make_tar_file("README", "no part of a sample");
+        make_tar_file("x.y/002.caption.txt", "no image of this key");
+        make_tar_file("x.y/003.webp", "three");
+        make_tar_file("x.y/003.json", "{\"caption\": \"text beats json\"}");
+        make_tar_file("x.y/003.txt", "text");
         snprintf(image, sizeof(image), "%s004.jpeg", deep);
         snprintf(caption, sizeof(caption), "%s004.txt", deep);
-        tar_put(image, "four");
-        tar_put(caption, "deep");
-        tar_put("5.jpg", "five");
-        tar_put("5.json", "{\"width\": 3}");
-        tar_close();
+        make_tar_file(image, "four");
+        make_tar_file(caption, "deep");
+        make_tar_file("5.jpg", "five");
+        make_tar_file("5.json", "{\"width\": 3}");
+        make_tar_file("6.json", "{\"caption\": null, \"text\": \"of json, without an image\"}");
+        make_tar_file("7.json", "{\"width\": 3}");
+        make_tar_end();
 
         CHECK_OK(list_again("webdataset", at("set.tar")));
-        CHECK_EQ(list.count, 5);
+        CHECK_EQ(list.count, 7);
         EXPECT(0, "000.jpg", "a caption");
         EXPECT(1, "001.png", "of json");
-        EXPECT(2, "x.y/003.webp", "text");
-        EXPECT(3, image, "deep");
-        EXPECT_NO_CAPTION(4, "5.jpg");
+        EXPECT(2, "x.y/002.caption.txt", "no image of this key");
+        EXPECT(3, "x.y/003.webp", "text");
+        EXPECT(4, image, "deep");
+        EXPECT_NO_CAPTION(5, "5.jpg");
+        EXPECT(6, "6.json", "of json, without an image");
         expect_piece(0, "the first image");
-        expect_piece(2, "three");
-        expect_piece(3, "four");
-        expect_piece(4, "five");
+        expect_piece(3, "three");
+        expect_piece(4, "four");
+        expect_piece(5, "five");
+        CHECK_NULL(list.item[2].path);
+        CHECK_NULL(list.item[6].path);
     }
 }
 
 static void webdataset_names_beyond_ascii(void **state)
 {
     (void)state;
-    tar_open("set.tar", archive_write_set_format_ustar);
-    tar_put("caf\xc3\xa9.jpg", "image");
-    tar_put("caf\xc3\xa9.txt", "coffee");
-    tar_close();
+    make_tar("set.tar", archive_write_set_format_ustar);
+    make_tar_file("caf\xc3\xa9.jpg", "image");
+    make_tar_file("caf\xc3\xa9.txt", "coffee");
+    make_tar_end();
     CHECK_OK(list_again("webdataset", at("set.tar")));
     CHECK_EQ(list.count, 1);
     EXPECT(0, "caf\xc3\xa9.jpg", "coffee");
@@ -392,17 +423,17 @@ static void webdataset_refusals(void **state)
     CHECK_MESSAGE("tar");
     CHECK_FAILS(list_again("webdataset", at("absent.tar")), TDM_E_IO, "absent.tar");
 
-    tar_open("set.tar", archive_write_set_format_ustar);
-    tar_put("1.jpg", "a");
-    tar_put("1.png", "b");
-    tar_close();
+    make_tar("set.tar", archive_write_set_format_ustar);
+    make_tar_file("1.jpg", "a");
+    make_tar_file("1.png", "b");
+    make_tar_end();
     CHECK_FAILS(list_again("webdataset", at("set.tar")), TDM_E_FORMAT, "set.tar: 1.png");
     CHECK_MESSAGE("second image");
 
-    tar_open("set.tar", archive_write_set_format_ustar);
-    tar_put("1.jpg", "a");
-    tar_put("1.json", "{\"caption\": ");
-    tar_close();
+    make_tar("set.tar", archive_write_set_format_ustar);
+    make_tar_file("1.jpg", "a");
+    make_tar_file("1.json", "{\"caption\": ");
+    make_tar_end();
     CHECK_FAILS(list_again("webdataset", at("set.tar")), TDM_E_FORMAT, "set.tar: 1.json");
     CHECK_MESSAGE("line 1");
 
@@ -410,12 +441,12 @@ static void webdataset_refusals(void **state)
     char image[4000];
     memset(image, 'x', sizeof(image) - 1);
     image[sizeof(image) - 1] = '\0';
-    tar_open("set.tar", archive_write_set_format_ustar);
-    tar_put("1.jpg", "a");
-    tar_put("1.txt", "a");
-    tar_put("2.jpg", image);
-    tar_put("2.txt", "b");
-    tar_close();
+    make_tar("set.tar", archive_write_set_format_ustar);
+    make_tar_file("1.jpg", "a");
+    make_tar_file("1.txt", "a");
+    make_tar_file("2.jpg", image);
+    make_tar_file("2.txt", "b");
+    make_tar_end();
     tdm_text file = {0};
     CHECK_OK(tdm_read_file(at("set.tar"), &file));
     put_bytes("cut.tar", file.data, 2048 + 1000);
@@ -426,13 +457,13 @@ static void webdataset_refusals(void **state)
 static void webdataset_compressed_is_refused(void **state)
 {
     (void)state;
-    tar = archive_write_new();
-    archive_write_set_format_ustar(tar);
-    CHECK_EQ(archive_write_add_filter_gzip(tar), ARCHIVE_OK);
-    CHECK_EQ(archive_write_open_filename(tar, at("set.tar.gz")), ARCHIVE_OK);
-    tar_put("1.jpg", "a");
-    tar_put("1.txt", "a");
-    tar_close();
+    made_tar = archive_write_new();
+    archive_write_set_format_ustar(made_tar);
+    CHECK_EQ(archive_write_add_filter_gzip(made_tar), ARCHIVE_OK);
+    CHECK_EQ(archive_write_open_filename(made_tar, at("set.tar.gz")), ARCHIVE_OK);
+    make_tar_file("1.jpg", "a");
+    make_tar_file("1.txt", "a");
+    make_tar_end();
     CHECK_FAILS(list_again("webdataset", at("set.tar.gz")), TDM_E_FORMAT, "set.tar.gz");
     CHECK_MESSAGE("uncompressed");
 }
@@ -463,13 +494,60 @@ static void emoji_artists_are_splits(void **state)
     put("emoji.json",
         "{\"concepts\": [], \"images\": [{\"file\": \"a\", \"artist\": \"b\", \"concept\": 0}]}");
     CHECK_FAILS(list_again("emoji", dir), TDM_E_FORMAT, "emoji.json");
-    CHECK_MESSAGE("images[0] is incomplete");
+    CHECK_MESSAGE("images[0]: there is no concept 0");
+    put("emoji.json",
+        "{\"concepts\": [{\"label\": \"x\"}], \"images\": [{\"file\": \"a\", \"artist\": \"b\", \"concept\": 0}]}");
+    CHECK_FAILS(list_again("emoji", dir), TDM_E_FORMAT, "emoji.json");
+    CHECK_MESSAGE("concepts[0] has no \"subgroup\"");
     put("emoji.json", "{\"concepts\": []}");
     CHECK_FAILS(list_again("emoji", dir), TDM_E_FORMAT, "emoji.json");
     CHECK_MESSAGE("\"images\"");
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+/* ---- the table ---- */
+
+/* The default of a row can be read by tdm_pack_format_defaults, and its type can be a flag. */
+static void check_row(const tdm_pack_format *format, const tdm_option *row)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+    char *end = "";
+    CHECK_STR_NE(row->key, "");
+    CHECK_EQ(strspn(row->key, letters), strlen(row->key));
+    CHECK_NOT_NULL(row->help);
+    CHECK_STR_NE(row->help, "");
+    CHECK_NOT_NULL(row->default_text);
+    CHECK_LT(row->offset, format->option_bytes);
+    switch (row->type) {
+    case TDM_OPTION_BOOL: CHECK_STR_EQ(row->default_text, "false"); break; /* a switch turns it on */
+    case TDM_OPTION_INT: (void)strtoll(row->default_text, &end, 10); break;
+    case TDM_OPTION_FLOAT: (void)strtod(row->default_text, &end); break;
+    case TDM_OPTION_STRING: break;
+    case TDM_OPTION_CHOICE: CHECK_GE(tdm_option_choice(row->choices, row->default_text), 0); break;
+    case TDM_OPTION_STRINGS: CHECK_STR_EQ(row->default_text, ""); break;
+    default: fail_msg("%s: %s has a type that is no flag", format->name, row->key);
+    }
+    CHECK_TRUE(end != row->default_text);
+    CHECK_STR_EQ(end, "");
+}
+
+static void every_row_is_sound(void **state)
+{
+    (void)state;
+    size_t count;
+    const tdm_pack_format *const *formats = tdm_pack_formats(&count);
+    for (size_t i = 0; i < count; i++) {
+        const tdm_pack_format *format = formats[i];
+        CHECK_TRUE(format_named(format->name) == format); /* no name twice */
+        CHECK_NOT_NULL(format->help);
+        CHECK_STR_NE(format->help, "");
+        CHECK_EQ(format->option_count > 0, format->option_bytes > 0);
+        for (size_t k = 0; k < format->option_count; k++) check_row(format, &format->options[k]);
+        CHECK_FAILS(tdm_pack_list_source(format, NULL, at("absent"), &list), TDM_E_IO, "absent");
+        CHECK_EQ(list.count, 0);
+    }
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down_list)
 
 int main(void)
 {
@@ -479,7 +557,11 @@ int main(void)
         CASE(csv_same_name_in_two_folders),
         CASE(csv_many_rows_of_few_images),
         CASE(csv_refusals),
+        CASE(csv_columns_by_option),
+        CASE(csv_unpaired_rows),
         CASE(folder_is_sorted_and_recursive),
+        CASE(folder_unpaired_files),
+        CASE(folder_fault_of_one_sample),
         CASE(folder_refusals),
         CASE(karpathy_images_and_roots),
         CASE(karpathy_refusals),
@@ -488,6 +570,7 @@ int main(void)
         CASE(webdataset_refusals),
         CASE(webdataset_compressed_is_refused),
         CASE(emoji_artists_are_splits),
+        CASE(every_row_is_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

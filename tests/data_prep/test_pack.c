@@ -352,7 +352,7 @@ static void empty_captions_and_missing_files(void **state)
     CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "1.png");
     CHECK_MESSAGE("caption 2 is empty");
     c.options.skip_bad = true;
-    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "every image is bad");
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "every sample is bad");
     CHECK_MESSAGE("pack-report.json");
     if (first_rank()) {
         json_t *report = read_report();
@@ -360,6 +360,45 @@ static void empty_captions_and_missing_files(void **state)
         expect_bad(report, 1, "absent.png", "absent.png");
         json_decref(report);
     }
+}
+
+/* ---- samples of one modality ---- */
+
+static void put_unpaired(void)
+{
+    put_folder();
+    CHECK_EQ(unlink(at("raw/04.png")), 0);
+    CHECK_EQ(unlink(at("raw/08.txt")), 0);
+    put("raw/09.txt", "\n");
+    put("raw/99.txt", "a text of its own\n");
+    put_bytes("raw/13.txt", "U\0T\0F\0", 6);
+    put("raw/98.txt", "\n");
+}
+
+static void unpaired_samples_are_bad(void **state)
+{
+    (void)state;
+    call c;
+    tdm_pack_result result;
+    if (first_rank()) put_unpaired();
+    prepare(&c, "folder", "raw");
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "04.txt: has no image");
+    CHECK_MESSAGE("--unpaired keep");
+    c.options.skip_bad = true;
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.images, IMAGES - 4);
+    CHECK_EQ(result.images_only, 0);
+    CHECK_EQ(result.texts_only, 0);
+    if (!first_rank()) return;
+    json_t *report = read_report();
+    CHECK_EQ(json_array_size(json_object_get(report, "bad")), 6);
+    expect_bad(report, 0, "04.txt", "has no image");
+    expect_bad(report, 1, "08.png", "has no caption");
+    expect_bad(report, 2, "09.jpg", "has no caption");
+    expect_bad(report, 3, "13.png", "UTF-16");
+    expect_bad(report, 4, "98.txt", "has neither an image nor a caption");
+    expect_bad(report, 5, "99.txt", "has no image");
+    json_decref(report);
 }
 
 /* A full disk is not the sample's fault: it ends the run, with skip_bad too, and leaves no index. */
@@ -425,6 +464,8 @@ static void fractions_depend_on_the_name_alone(void **state)
         for (int i = 1; i < IMAGES; i += 2) {
             char name[64];
             snprintf(name, sizeof(name), "raw/%02d.%s", i, i % 3 ? "png" : "jpg");
+            CHECK_EQ(unlink(at(name)), 0);
+            snprintf(name, sizeof(name), "raw/%02d.txt", i);
             CHECK_EQ(unlink(at(name)), 0);
         }
     }
@@ -571,6 +612,7 @@ int main(int argc, char **argv)
         CASE(bad_samples_are_skipped_and_reported),
         CASE(the_first_bad_image_is_the_error),
         CASE(empty_captions_and_missing_files),
+        CASE(unpaired_samples_are_bad),
         CASE(a_full_disk_is_an_error),
         CASE(fractions_depend_on_the_name_alone),
         CASE(own_splits_and_their_merging),

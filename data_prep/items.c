@@ -17,6 +17,39 @@ const tdm_pack_format *const *tdm_pack_formats(size_t *count)
     return formats;
 }
 
+/* The value that a row's default_text says; the test of the table checks that each can be read. */
+static void set_default(const tdm_option *row, void *at)
+{
+    switch (row->type) {
+    case TDM_OPTION_BOOL: *(bool *)at = !strcmp(row->default_text, "true"); break;
+    case TDM_OPTION_INT: *(int64_t *)at = strtoll(row->default_text, NULL, 10); break;
+    case TDM_OPTION_FLOAT: *(double *)at = strtod(row->default_text, NULL); break;
+    case TDM_OPTION_STRING: *(const char **)at = row->default_text; break;
+    case TDM_OPTION_CHOICE: *(int *)at = tdm_option_choice(row->choices, row->default_text); break;
+    case TDM_OPTION_STRINGS: *(tdm_strings *)at = (tdm_strings){0}; break;
+    case TDM_OPTION_INT4:
+    case TDM_OPTION_FLOAT3: break;
+    }
+}
+
+void tdm_pack_format_defaults(const tdm_pack_format *format, void *values)
+{
+    for (size_t i = 0; i < format->option_count; i++)
+        set_default(&format->options[i], (char *)values + format->options[i].offset);
+}
+
+tdm_status tdm_pack_list_source(const tdm_pack_format *format, const void *options, const char *source,
+                                tdm_pack_list *list)
+{
+    if (options || !format->option_count) return format->list(source, options, list);
+    void *defaults;
+    TDM_TRY(tdm_alloc(format->option_bytes, "options of the format", &defaults));
+    tdm_pack_format_defaults(format, defaults);
+    const tdm_status status = format->list(source, defaults, list);
+    tdm_free(defaults);
+    return status;
+}
+
 void tdm_pack_list_free(tdm_pack_list *list)
 {
     for (int64_t i = 0; i < list->count; i++) {
@@ -27,6 +60,7 @@ void tdm_pack_list_free(tdm_pack_list *list)
         free(item->name);
         free(item->path);
         free(item->split);
+        free(item->fault);
     }
     for (int64_t i = 0; i < list->class_count; i++) free(list->class_name[i]);
     free(list->class_name);
@@ -34,33 +68,32 @@ void tdm_pack_list_free(tdm_pack_list *list)
     memset(list, 0, sizeof(*list));
 }
 
-tdm_status pack_list_add(tdm_pack_list *list, const char *name, const char *path, int64_t offset,
-                         int64_t bytes, const char *split, tdm_pack_item **item)
+tdm_status pack_list_add(tdm_pack_list *list, const char *name, const char *path, const char *split,
+                         tdm_pack_item **item)
 {
     if (list->count == list->capacity) {
         const int64_t capacity = list->capacity ? 2 * list->capacity : 256;
         tdm_pack_item *grown = realloc(list->item, sizeof(*grown) * (size_t)capacity);
-        TDM_REQUIRE(grown, TDM_E_NOMEM, "%s: no memory for %lld items", path, (long long)capacity);
+        TDM_REQUIRE(grown, TDM_E_NOMEM, "%s: no memory for %lld items", name, (long long)capacity);
         list->item = grown;
         list->capacity = capacity;
     }
     tdm_pack_item *at = &list->item[list->count];
     *at = (tdm_pack_item){.name = strdup(name),
-                          .path = strdup(path),
+                          .path = path ? strdup(path) : NULL,
                           .split = strdup(split),
-                          .offset = offset,
-                          .bytes = bytes,
+                          .bytes = -1,
                           .identity = -1};
     list->count++;
-    TDM_REQUIRE(at->name && at->path && at->split, TDM_E_NOMEM, "%s: no memory for its name", path);
+    TDM_REQUIRE(at->name && (at->path || !path) && at->split, TDM_E_NOMEM, "%s: no memory for its name",
+                name);
     *item = at;
     return TDM_OK;
 }
 
 tdm_status pack_item_caption(tdm_pack_item *item, const char *caption, size_t length)
 {
-    while (length && isspace((unsigned char)caption[0])) caption++, length--;
-    while (length && isspace((unsigned char)caption[length - 1])) length--;
+    pack_trim(&caption, &length);
     char **grown = realloc(item->caption, sizeof(*grown) * (size_t)(item->caption_n + 1));
     TDM_REQUIRE(grown, TDM_E_NOMEM, "%s: no memory for its captions", item->name);
     item->caption = grown;
@@ -94,6 +127,20 @@ tdm_status pack_item_class(tdm_pack_list *list, tdm_pack_item *item, const char 
     return TDM_OK;
 }
 
+bool pack_is_fault(tdm_status status)
+{
+    return status == TDM_E_DATA || status == TDM_E_IO || status == TDM_E_FORMAT;
+}
+
+tdm_status pack_item_fault(tdm_pack_item *item, tdm_status status)
+{
+    if (status == TDM_OK || !pack_is_fault(status)) return status;
+    if (item->fault) return TDM_OK; /* the first one is told */
+    item->fault = strdup(tdm_error_last()->message);
+    TDM_REQUIRE(item->fault, TDM_E_NOMEM, "%s: no memory for what is wrong with it", item->name);
+    return TDM_OK;
+}
+
 bool pack_is_image(const char *name)
 {
     static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"};
@@ -114,18 +161,28 @@ tdm_status pack_folder_of(const char *path, char *out, size_t bytes)
     return TDM_OK;
 }
 
-tdm_status pack_read_json(const char *path, json_t **root)
+const char *pack_base_name(const char *path)
 {
-    tdm_text text = {0};
-    json_error_t error;
-    *root = NULL;
-    tdm_status status = tdm_read_file(path, &text);
-    if (status == TDM_OK) {
-        *root = json_loadb(text.data, text.length, 0, &error);
-        if (!*root)
-            status = TDM_ERROR(TDM_E_FORMAT, "%s: line %d, column %d: %s", path, error.line, error.column,
-                               error.text);
-    }
-    tdm_text_free(&text);
-    return status;
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+void pack_trim(const char **text, size_t *length)
+{
+    while (*length && isspace((unsigned char)(*text)[0])) ++*text, --*length;
+    while (*length && isspace((unsigned char)(*text)[*length - 1])) --*length;
+}
+
+size_t pack_byte_order_mark(const char *text, size_t length)
+{
+    return length >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
+}
+
+tdm_status pack_read_text(const char *path, tdm_text *text, const char **start)
+{
+    TDM_TRY(tdm_read_file(path, text));
+    *start = text->data + pack_byte_order_mark(text->data, text->length);
+    TDM_REQUIRE(!memchr(text->data, '\0', text->length), TDM_E_FORMAT,
+                "%s: holds a zero byte: not text in UTF-8 (UTF-16, perhaps)", path);
+    return TDM_OK;
 }
