@@ -1,7 +1,7 @@
 /* The configuration of a run: one struct, filled from libconfig files through one schema.
  *
  * A configuration key is its struct field: `train.batch` is config.train.batch. The rows stand in
- * src/base/config_schema.c; losses add their own rows (loss.NAME.*, see loss.h). */
+ * src/base/config_schema.c; other folders add theirs (loss.NAME.*, what only one tower needs …). */
 #ifndef TANDEM_CONFIG_H
 #define TANDEM_CONFIG_H
 
@@ -13,7 +13,6 @@ typedef struct tdm_tower_config {
     const char *tower; /* "vit", "resnet" or "text": a row of the tower table */
     int64_t height_px, width_px, patch_px;
     int64_t stage_layers[4]; /* resnet: blocks of the four stages; width is that of the first stage */
-    const char *batch_stats; /* resnet: "sync" or "frozen" */
     double mean[3], std[3];
     const char *resize; /* "crop", "squash", "longest" */
     const char *alpha;  /* "drop", "white" */
@@ -127,7 +126,7 @@ TDM_CHECKED tdm_status tdm_config_load_text(tdm_config *config, const char *name
 TDM_CHECKED tdm_status tdm_config_load_model(tdm_config *config, const char *name_or_path);
 /* One `group.key=value`. */
 TDM_CHECKED tdm_status tdm_config_set(tdm_config *config, const char *assignment);
-/* Rules between keys (width divisible by heads, image divisible by patch, …). */
+/* Rules between keys; those of the model are tdm_model_check's. */
 TDM_CHECKED tdm_status tdm_config_check(const tdm_config *config);
 /* The resolved configuration in libconfig syntax; loading it gives the same values. `group` NULL = all,
  * else only e.g. "model". */

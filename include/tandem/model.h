@@ -10,6 +10,20 @@
 
 typedef struct tdm_model tdm_model;
 
+/* ---- Kinds of towers, by the configuration ---- */
+
+/* Lets every tower add its own keys to model.image or model.text. Once, before the first tdm_config_init. */
+TDM_CHECKED tdm_status tdm_model_register(void);
+/* Rules between the model's keys. Errors: TDM_E_CONFIG names the key; an unknown tower names the nearest. */
+TDM_CHECKED tdm_status tdm_model_check(const tdm_config *config);
+/* What a tower embeds. */
+typedef enum tdm_tower_reads { TDM_READS_PIXELS, TDM_READS_TOKENS, TDM_READS_FEATURES } tdm_tower_reads;
+/* width: values of one row: height · width · 3 bytes, or f32 features; 0 for tokens, whose rows differ. */
+TDM_CHECKED tdm_status tdm_model_reads(const tdm_config *config, tdm_modality modality,
+                                       tdm_tower_reads *reads, int64_t *width);
+
+/* ---- A model ---- */
+
 /* Declares the rows in `params` (empty before; owned by the caller and outliving the model): image tower,
  * text tower, logit_scale. config is read during the call only. max_rows: the most samples that one forward
  * call will see. train: room for activations and gradients. The caller then allocates params, fills them, and
@@ -21,12 +35,15 @@ int64_t tdm_model_embed_dim(const tdm_model *model);
 
 /* What backward makes again inside a transformer's blocks, instead of keeping it. */
 typedef enum tdm_recompute { TDM_RECOMPUTE_NOTHING, TDM_RECOMPUTE_MLP, TDM_RECOMPUTE_BLOCK } tdm_recompute;
-/* What a training step has at once. Each view's `batch` samples pass a tower in calls of `chunk` samples. */
+/* What a training step has at once. It goes through the `batch` samples in chunks of `chunk`: of each chunk
+ * first the image views go forward, then the text views, each in one call. Backward goes through the chunks
+ * from the last one, and within a chunk in the opposite order. */
 typedef struct tdm_model_plan {
     int64_t batch, chunk;
     int64_t views[TDM_MODALITIES];
-    bool keep_all; /* activations of all calls wait for their backward at once, else those of each tower's
-                      last */
+    bool tokens[TDM_MODALITIES]; /* calls that wait for their backward give dense tokens, too */
+    bool keep_all;               /* the calls of all chunks wait for their backward at once; else those of one
+                                    chunk: of the last, then of each chunk that is run forward again */
     tdm_recompute blocks;
 } tdm_model_plan;
 /* Steps from now on are such, and have room for their activations beside that for single calls of max_rows
@@ -36,8 +53,12 @@ TDM_CHECKED tdm_status tdm_model_reserve(tdm_model *model, const tdm_model_plan 
 
 /* Adds value[count] over the ranks, in place, the same bits everywhere. */
 typedef void tdm_rank_sum(void *context, double *value, int64_t count);
-/* For towers that normalise by the statistics of the global batch (model.image.batch_stats = "sync"):
- * training forward and backward calls then sum over the ranks, so that every rank must make the same calls in
+/* Why the tower needs all of the local batch in one call while training ("model.image.batch_stats is …"); NULL:
+ * it does not. */
+const char *tdm_model_whole_batch(const tdm_model *model, tdm_modality modality);
+/* Can the towers make blocks again (tdm_recompute)? */
+bool tdm_model_recomputes(const tdm_model *model);
+/* For towers that normalise by the statistics of the global batch (tdm_model_whole_batch): training forward and backward calls then sum over the ranks, so that every rank must make the same calls in
  * the same order, each with its whole share of the batch. NULL (the start): the batch is this rank's. */
 void tdm_model_set_rank_sum(tdm_model *model, tdm_rank_sum *sum, void *context);
 /* Training calls of tdm_model_forward (not of tdm_model_embed) note how they would move the running
@@ -55,30 +76,47 @@ TDM_CHECKED tdm_status tdm_model_load_trained(tdm_model *model);
 /* Is any row of the tower trained? If not, forward keeps no activations and backward does nothing. */
 bool tdm_model_trains(const tdm_model *model, tdm_modality modality);
 
-/* What a tower embeds: n images, or n token rows packed by seq. */
+/* Does the tower give dense tokens? */
+bool tdm_model_has_tokens(const tdm_model *model, tdm_modality modality);
+/* What a tower embeds: n images, n captions packed by seq, or n rows of features. */
 typedef struct tdm_tower_input {
     int64_t n;
     const uint8_t *image;  /* [n][height][width][3] u8, or NULL */
     const int32_t *token;  /* packed */
     const int64_t *seq;    /* [n+1]; seq[0] may be > 0 (a slice of a batch): token is indexed by it */
+    const float *feature;  /* [n][width] */
     const int64_t *sample; /* [n] keys of dropout; may be NULL without dropout */
 } tdm_tower_input;
-/* Pooled features before normalisation, f32 [n][embed_dim]; keeps no activations. */
+/* What a tower gives, before normalisation; the same struct carries the gradients back. Dense tokens are those
+ * of all images or captions one behind the other: of an image its class token and its patches row by row; of a
+ * caption its tokens. */
+typedef struct tdm_tower_output {
+    float *pooled; /* f32 [n][embed_dim]; of a gradient NULL: zero */
+    float *
+        tokens; /* f32 [tdm_model_token_rows][embed_dim], projected like the pooled ones; NULL: not wanted, of
+                      a gradient zero */
+} tdm_tower_output;
+/* Rows of dense tokens; 0 when the tower has none. */
+int64_t tdm_model_token_rows(const tdm_model *model, tdm_modality modality, const tdm_tower_input *input);
+/* Fills output; keeps no activations. */
 TDM_CHECKED tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
-                                       const tdm_pass *mode, float *features);
-/* The same and keeps, according to the plan, activations for one tdm_model_backward of the same
- * modality and what that reads of the input: image, or token. Several forwards may wait for their backwards,
- * which come in the opposite order. */
+                                       const tdm_pass *mode, const tdm_tower_output *output);
+/* The same and keeps, according to the plan, activations for one tdm_model_backward of the same modality and
+ * what that reads of the input: image, token or feature. Several forwards of both modalities may wait for their
+ * backwards, which come in the opposite order. */
 TDM_CHECKED tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality,
-                                         const tdm_tower_input *input, const tdm_pass *mode, float *features);
+                                         const tdm_tower_input *input, const tdm_pass *mode,
+                                         const tdm_tower_output *output);
 /* Makes the gradients of the rows that begin in a stretch of the arena count as zero: the next backward of
  * their tower writes what is not cleared, and must come before they are read. */
 void tdm_model_clear_gradients(tdm_model *model, tdm_span stretch);
-/* Of the last tdm_model_forward of the modality that still waits. Adds the gradients of trained rows to
+/* Of the last tdm_model_forward that still waits, which was of this modality; a gradient of tokens only where
+ * that gave tokens. Adds the gradients of trained rows to
  * params->grad, and computes nothing below the lowest of them. Frozen
  * rows above it may receive something too, which means nothing. final_from may be NULL. */
-TDM_CHECKED tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const float *dfeatures,
-                                          tdm_final_from *final_from, void *context);
+TDM_CHECKED tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality,
+                                          const tdm_tower_output *gradient, tdm_final_from *final_from,
+                                          void *context);
 
 /* Drops what waits for its backward. */
 void tdm_model_forget(tdm_model *model);

@@ -84,6 +84,7 @@ static tdm_status bench_configure(bench *b)
     if (o->tokenizer[0]) c->model.tokenizer = o->tokenizer;
     if (!c->data.dir[0]) c->optim.lr = 1e-5; /* random labels: keep the weights where they are, nearly */
     TDM_TRY(tdm_config_check(c));
+    TDM_TRY(tdm_model_check(c));
     TDM_REQUIRE(c->train.batch % tdm_comm_size(b->comm) == 0, TDM_E_CONFIG,
                 "bench: train.batch = %lld is not divisible by the %d ranks", (long long)c->train.batch,
                 tdm_comm_size(b->comm));

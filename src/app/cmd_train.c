@@ -79,6 +79,7 @@ static tdm_status load_config(run *r)
     TDM_TRY(load_wishes(r));
     if (r->config.model.pretrained[0]) TDM_TRY(load_over_pretrained(r));
     TDM_TRY(tdm_config_check(&r->config));
+    TDM_TRY(tdm_model_check(&r->config));
     TDM_REQUIRE(r->config.data.dir[0], TDM_E_CONFIG, "%s: data.dir is not set", r->options->config);
     TDM_REQUIRE(r->config.model.tokenizer[0] || r->pretrained[0], TDM_E_CONFIG,
                 "%s: model.tokenizer is not set", r->options->config);

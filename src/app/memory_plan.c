@@ -69,7 +69,7 @@ tdm_status memory_plan_show(const tdm_config *config, int ranks, const tdm_model
             (double)memory.weights / MIB, (double)memory.gradients / MIB, moments / MIB,
             (double)memory.packed / MIB, (double)batches / MIB, (double)features / MIB, (long long)plan.batch,
             (long long)plan.chunk, (long long)tokens);
-    const bool blocks = strcmp(config->model.image.tower, "resnet") != 0;
+    const bool blocks = tdm_model_recomputes(model);
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
         if (blocks || (strcmp(ways[i], "mlp") && strcmp(ways[i], "block")))
             TDM_TRY(show_way(config, ranks, model, ways[i], tokens, fixed));

@@ -398,41 +398,6 @@ tdm_status tdm_config_set(tdm_config *config, const char *assignment)
 
 /* ---- Rules between keys ---- */
 
-static tdm_status check_image_tower(const tdm_tower_config *image)
-{
-    TDM_REQUIRE(image->height_px % image->patch_px == 0 && image->width_px % image->patch_px == 0,
-                TDM_E_CONFIG, "model.image.patch_px = %lld does not divide %lld x %lld px (height x width)",
-                (long long)image->patch_px, (long long)image->height_px, (long long)image->width_px);
-    return TDM_OK;
-}
-
-static tdm_status check_resnet(const tdm_tower_config *image)
-{
-    TDM_REQUIRE(
-        image->height_px % 32 == 0 && image->width_px % 32 == 0, TDM_E_CONFIG,
-        "model.image: a resnet divides the image by 32, which does not divide %lld x %lld px (height x width)",
-        (long long)image->height_px, (long long)image->width_px);
-    TDM_REQUIRE(image->width % 2 == 0, TDM_E_CONFIG,
-                "model.image.width = %lld is odd: the stem of a resnet has half of it",
-                (long long)image->width);
-    TDM_REQUIRE(
-        image->width * 32 % image->heads == 0, TDM_E_CONFIG,
-        "model.image.heads = %lld does not divide the resnet's %lld features (32 x model.image.width)",
-        (long long)image->heads, (long long)image->width * 32);
-    return TDM_OK;
-}
-
-static tdm_status check_heads(const char *name, const tdm_tower_config *tower)
-{
-    TDM_REQUIRE(tower->width % tower->heads == 0, TDM_E_CONFIG,
-                "model.%s.width = %lld is not divisible by model.%s.heads = %lld", name,
-                (long long)tower->width, name, (long long)tower->heads);
-    const double hidden = (double)tower->width * tower->mlp_ratio;
-    TDM_REQUIRE(hidden >= 1 && hidden == (double)(int64_t)hidden, TDM_E_CONFIG,
-                "model.%s.width x model.%s.mlp_ratio = %g is not a whole number", name, name, hidden);
-    return TDM_OK;
-}
-
 static tdm_status check_order(const char *low_key, double low, const char *high_key, double high)
 {
     TDM_REQUIRE(low <= high, TDM_E_CONFIG, "%s = %g is larger than %s = %g", low_key, low, high_key, high);
@@ -441,14 +406,6 @@ static tdm_status check_order(const char *low_key, double low, const char *high_
 
 tdm_status tdm_config_check(const tdm_config *config)
 {
-    if (strcmp(config->model.image.tower, "vit") == 0) TDM_TRY(check_image_tower(&config->model.image));
-    if (strcmp(config->model.image.tower, "resnet") == 0)
-        TDM_TRY(check_resnet(&config->model.image));
-    else
-        TDM_TRY(check_heads("image", &config->model.image));
-    TDM_TRY(check_heads("text", &config->model.text));
-    TDM_TRY(check_order("model.logit_scale_init", config->model.logit_scale_init, "model.logit_scale_max",
-                        config->model.logit_scale_max));
     TDM_TRY(check_order("augment.crop_min_scale", config->augment.crop_min_scale, "augment.crop_max_scale",
                         config->augment.crop_max_scale));
     TDM_TRY(check_order("augment.crop_min_ratio", config->augment.crop_min_ratio, "augment.crop_max_ratio",

@@ -83,7 +83,8 @@ static const tdm_option rows[] = {
            "open_clip bicubic with antialiasing, huggingface bicubic without, tbps_clip bilinear; the text's "
            "linear, tbps_clip keeps the first and the last."),
 
-    STRING(model.image.tower, "vit", NULL, "Kind of image tower: vit, or resnet (CLIP's ModifiedResNet)."),
+    STRING(model.image.tower, "vit", NULL,
+           "Kind of image tower, such as vit, or resnet (CLIP's ModifiedResNet)."),
     INT(model.image.height_px, "224", 1, 32768, "px", "Height of the image tower's input."),
     INT(model.image.width_px, "224", 1, 32768, "px", "Width of the image tower's input."),
     INT(model.image.patch_px, "32", 1, 32768, "px", "Side of a square patch of a vit."),
@@ -104,9 +105,6 @@ static const tdm_option rows[] = {
     FLOAT(model.image.mlp_ratio, "4.0", 0.01, 64, "", "Width of a vit's MLPs over its width."),
     INT4(model.image.stage_layers, "[3, 4, 6, 3]", 1, 1000, "blocks",
          "Blocks of the four stages of a resnet."),
-    STRING(model.image.batch_stats, "sync", "sync|frozen",
-           "Batch normalisation of a resnet while training: by the statistics of the global batch, or by the "
-           "running ones, which then stay as they are (to fine-tune with small batches or train.chunk)."),
 
     STRING(model.text.tower, "text", NULL, "Kind of text tower."),
     INT(model.text.context_length, "77", 2, 65536, "tokens",

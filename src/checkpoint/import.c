@@ -3,6 +3,8 @@
  */
 #include "convert_impl.h"
 
+#include "tandem/model.h"
+
 #include <string.h>
 
 /* ---- The model ---- */
@@ -46,7 +48,8 @@ static tdm_status check_config(import_job *job)
     tdm_status status = tdm_config_print(&job->config, "model", &text);
     if (status == TDM_OK) status = tdm_config_load_text(&job->config, job->src.path, text.data);
     tdm_text_free(&text);
-    return status == TDM_OK ? tdm_config_check(&job->config) : status;
+    if (status == TDM_OK) status = tdm_config_check(&job->config);
+    return status == TDM_OK ? tdm_model_check(&job->config) : status;
 }
 
 static tdm_status choose_model(import_job *job)

@@ -36,7 +36,8 @@ static const tdm_pass inference = {.train = false};
 static tdm_status embed_rows(embedding_job *job, tdm_modality modality, const tdm_tower_input *input,
                              float *out)
 {
-    TDM_TRY(tdm_model_embed(job->model, modality, input, &inference, job->feature));
+    TDM_TRY(tdm_model_embed(job->model, modality, input, &inference,
+                            &(tdm_tower_output){.pooled = job->feature}));
     tdm_l2norm_forward(job->ops, input->n, tdm_model_embed_dim(job->model), job->feature, out, job->norm);
     return TDM_OK;
 }

@@ -78,7 +78,8 @@ static tdm_status embed_one(const tdm_inference *inference, tdm_modality modalit
     const tdm_pass mode = {.train = false};
     float *raw = NULL, norm;
     TDM_TRY(TDM_ALLOC(d, &raw));
-    const tdm_status status = tdm_model_embed(inference->model, modality, input, &mode, raw);
+    const tdm_status status =
+        tdm_model_embed(inference->model, modality, input, &mode, &(tdm_tower_output){.pooled = raw});
     if (status == TDM_OK) tdm_l2norm_forward(inference->ops, 1, d, raw, feature, &norm);
     tdm_free(raw);
     return status;

@@ -159,7 +159,8 @@ static tdm_status embed_prompts(prompt_batch *b, struct tdm_model *model, tdm_op
         const int64_t rows = tdm_min_i64(batch, all - first);
         TDM_TRY(tokenize_prompts(b, first, rows));
         const tdm_tower_input input = {.n = rows, .token = b->token, .seq = b->seq};
-        TDM_TRY(tdm_model_embed(model, TDM_TEXT, &input, &(tdm_pass){.train = false}, b->feature));
+        TDM_TRY(tdm_model_embed(model, TDM_TEXT, &input, &(tdm_pass){.train = false},
+                                &(tdm_tower_output){.pooled = b->feature}));
         tdm_l2norm_forward(ops, rows, d, b->feature, b->feature, b->norm);
         for (int64_t i = 0; i < rows; i++) add_prompt(b, first + i, d, b->feature + i * d, classes);
         tdm_progress("embedding prompts %lld/%lld", (long long)(first + rows), (long long)all);

@@ -1,5 +1,4 @@
 #include "model_impl.h"
-#include "tower_table.h"
 
 #include <string.h>
 
@@ -14,42 +13,17 @@ struct tdm_model {
     double logit_scale_max;
 };
 
-#define DECLARE_ROW(type) extern const tower_type type;
-TOWER_TABLE(DECLARE_ROW)
-#define TABLE_ROW(type) &type,
-static const tower_type *const tower_types[] = {TOWER_TABLE(TABLE_ROW)};
-enum { TOWER_TYPES = sizeof(tower_types) / sizeof(tower_types[0]) };
-
-const tower_type *tower_type_find(const char *name, tdm_modality modality)
-{
-    for (int i = 0; i < TOWER_TYPES; i++)
-        if (tower_types[i]->modality == modality && !strcmp(tower_types[i]->name, name))
-            return tower_types[i];
-    return NULL;
-}
-
-static tdm_status find_towers(const tdm_config *config, const tower_type *found[TDM_MODALITIES])
-{
-    const char *names[TDM_MODALITIES] = {config->model.image.tower, config->model.text.tower};
-    for (int m = 0; m < TDM_MODALITIES; m++) {
-        found[m] = tower_type_find(names[m], (tdm_modality)m);
-        if (found[m]) continue;
-        char known[256] = "";
-        for (int i = 0; i < TOWER_TYPES; i++)
-            if ((int)tower_types[i]->modality == m) {
-                strncat(known, " ", sizeof(known) - strlen(known) - 1);
-                strncat(known, tower_types[i]->name, sizeof(known) - strlen(known) - 1);
-            }
-        TDM_FAIL(TDM_E_CONFIG, "model.%s.tower: \"%s\" is unknown; known:%s",
-                 m == TDM_IMAGE ? "image" : "text", names[m], known);
-    }
-    return TDM_OK;
-}
-
 static void set_levels(const tdm_model *model, tdm_recompute blocks)
 {
     for (int i = 0; i < TDM_MODALITIES; i++)
         model->tower[i]->scope.level = (tdm_keep)(TDM_KEEP_ALL - (int)blocks);
+}
+
+bool tdm_model_recomputes(const tdm_model *model)
+{
+    bool all = true;
+    for (int i = 0; i < TDM_MODALITIES; i++) all = all && model->tower[i]->type->has_levels;
+    return all;
 }
 
 static tdm_status check_levels(const tdm_model *model, tdm_recompute blocks)
@@ -63,31 +37,43 @@ static tdm_status check_levels(const tdm_model *model, tdm_recompute blocks)
     return TDM_OK;
 }
 
-/* An upper bound of what `plan` needs at once, with captions of so many tokens. The towers go forward in
- * their order and backward in the opposite one, so that what the second one keeps is gone when the first goes
- * on. */
+/* What one tower needs for calls of n samples, zero for none. */
+static tdm_status call_bytes(const tdm_model *model, const tdm_model_plan *plan, bool train, int modality,
+                             int64_t n, int64_t tokens_per_caption, tower_bytes *bytes)
+{
+    const tower *self = model->tower[modality];
+    *bytes = (tower_bytes){0};
+    if (n == 0 || plan->views[modality] == 0) return TDM_OK;
+    TDM_TRY(self->type->scratch_bytes(self, n, tokens_per_caption, plan->tokens[modality], bytes));
+    if (!train || !tdm_model_trains(model, (tdm_modality)modality)) bytes->kept = bytes->work = 0;
+    return TDM_OK;
+}
+
+/* An upper bound of what `plan` needs at once, with captions of so many tokens. The most is in use while the
+ * last call of a chunk does its work: then all calls of the chunk wait, and with keep_all those of the chunks
+ * before it. */
 static tdm_status plan_bytes(const tdm_model *model, const tdm_model_plan *plan, bool train,
                              int64_t tokens_per_caption, int64_t *total)
 {
-    int64_t kept = 0;
-    const int64_t rest = plan->batch % plan->chunk;
+    const int64_t whole = plan->batch / plan->chunk, rest = plan->batch % plan->chunk;
+    const int64_t size[2] = {whole > 0 ? plan->chunk : 0, rest}; /* of the whole chunks, of the last one */
+    int64_t below = 0;                                           /* kept by the chunks before */
     *total = 0;
-    for (int i = 0; i < TDM_MODALITIES; i++) {
-        const tower *self = model->tower[i];
-        tower_bytes whole, last = {0};
-        TDM_TRY(self->type->scratch_bytes(self, plan->chunk, tokens_per_caption, &whole));
-        if (rest > 0) TDM_TRY(self->type->scratch_bytes(self, rest, tokens_per_caption, &last));
-        int64_t most = whole.lone, own = 0; /* own: what waits until the towers behind have gone */
-        if (train && tdm_model_trains(model, (tdm_modality)i)) {
-            own = rest > 0 ? last.kept : whole.kept;
-            most = tdm_max_i64(most, whole.kept + whole.work);
-            if (plan->keep_all) {
-                own = plan->views[i] * (plan->batch / plan->chunk * whole.kept + last.kept);
-                most = own + whole.work;
-            }
+    for (int c = 0; c < 2; c++) {
+        tower_bytes one[TDM_MODALITIES];
+        int64_t chunk = 0;
+        for (int m = 0; m < TDM_MODALITIES; m++) {
+            TDM_TRY(call_bytes(model, plan, train, m, size[c], tokens_per_caption, &one[m]));
+            chunk += plan->views[m] * one[m].kept;
         }
-        *total = tdm_max_i64(*total, kept + most);
-        kept += own;
+        if (plan->keep_all && c == 0) below = tdm_max_i64(whole - 1, 0) * chunk;
+        int64_t kept = below;
+        for (int m = 0; m < TDM_MODALITIES; m++) {
+            *total = tdm_max_i64(*total, kept + one[m].lone);
+            kept += plan->views[m] * one[m].kept;
+            *total = tdm_max_i64(*total, kept + one[m].work);
+        }
+        if (plan->keep_all) below = kept;
     }
     return TDM_OK;
 }
@@ -107,7 +93,8 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
 {
     const tower_type *types[TDM_MODALITIES];
     *model = NULL;
-    TDM_TRY(find_towers(config, types));
+    TDM_TRY(tdm_model_check(config));
+    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(tower_find(config, (tdm_modality)i, &types[i]));
     TDM_TRY(TDM_ALLOC(1, model));
     tdm_model *m = *model;
     m->ops = ops;
@@ -209,18 +196,42 @@ bool tdm_model_trains(const tdm_model *model, tdm_modality modality)
     return self->scope.lowest_row < self->scope.end_row;
 }
 
-tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
-                           const tdm_pass *mode, float *features)
+const char *tdm_model_whole_batch(const tdm_model *model, tdm_modality modality)
 {
-    tower *self = model->tower[modality];
-    return self->type->forward(self, input, mode, false, features);
+    const tower *self = model->tower[modality];
+    return self->type->whole_batch ? self->type->whole_batch(self) : NULL;
+}
+
+bool tdm_model_has_tokens(const tdm_model *model, tdm_modality modality)
+{
+    return model->tower[modality]->type->has_tokens;
+}
+
+int64_t tdm_model_token_rows(const tdm_model *model, tdm_modality modality, const tdm_tower_input *input)
+{
+    const tower *self = model->tower[modality];
+    return self->type->has_tokens ? self->type->token_rows(self, input) : 0;
+}
+
+static tdm_status run_forward(tower *self, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
+                              const tdm_tower_output *output)
+{
+    TDM_REQUIRE(!output->tokens || self->type->has_tokens, TDM_E_CONFIG,
+                "model.%s.tower = \"%s\" gives no dense tokens", tdm_modality_name(self->type->modality),
+                self->type->name);
+    return self->type->forward(self, input, mode, keep, output);
+}
+
+tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
+                           const tdm_pass *mode, const tdm_tower_output *output)
+{
+    return run_forward(model->tower[modality], input, mode, false, output);
 }
 
 tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
-                             const tdm_pass *mode, float *features)
+                             const tdm_pass *mode, const tdm_tower_output *output)
 {
-    tower *self = model->tower[modality];
-    return self->type->forward(self, input, mode, tdm_model_trains(model, modality), features);
+    return run_forward(model->tower[modality], input, mode, tdm_model_trains(model, modality), output);
 }
 
 void tdm_model_clear_gradients(tdm_model *model, tdm_span stretch)
@@ -238,11 +249,11 @@ void tdm_model_clear_gradients(tdm_model *model, tdm_span stretch)
     }
 }
 
-tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const float *dfeatures,
+tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const tdm_tower_output *gradient,
                               tdm_final_from *final_from, void *context)
 {
     tower *self = model->tower[modality];
-    if (tdm_model_trains(model, modality)) return self->type->backward(self, dfeatures, final_from, context);
+    if (tdm_model_trains(model, modality)) return self->type->backward(self, gradient, final_from, context);
     if (final_from) final_from(context, model->params->row[self->scope.first_row].offset);
     return TDM_OK;
 }
@@ -294,13 +305,4 @@ tdm_status tdm_model_memory_estimate(const tdm_model *model, const tdm_model_pla
 int64_t tdm_model_activation_bytes(const tdm_model *model)
 {
     return (int64_t)model->scratch.peak_bytes;
-}
-
-double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int64_t n, int64_t tokens,
-                            int64_t tokens_squared)
-{
-    const tower_type *types[TDM_MODALITIES];
-    return find_towers(config, types) == TDM_OK
-               ? types[modality]->forward_flop(config, n, tokens, tokens_squared)
-               : 0.0;
 }

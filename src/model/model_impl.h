@@ -6,12 +6,12 @@
 #include "tandem/model.h"
 #include "tandem/nn.h"
 
-/* What a tower is built from. Everything is borrowed and outlives the tower. */
 typedef struct rank_sum { /* of tdm_model_set_rank_sum */
     tdm_rank_sum *sum;
     void *context;
 } rank_sum;
 
+/* What a tower is built from. Everything is borrowed and outlives the tower. */
 typedef struct tower_setup {
     const tdm_config *config; /* valid during create only */
     tdm_nn nn;
@@ -31,19 +31,32 @@ typedef struct tower_bytes {
 typedef struct tower_type {
     const char *name;
     tdm_modality modality;
+    tdm_tower_reads reads;
     bool has_levels; /* heeds scope.level; others know TDM_KEEP_ALL only */
+    bool has_tokens; /* gives dense tokens */
+    /* Keys of its own under model.image or model.text; NULL: none. tower_options gives their struct. */
+    const tdm_option *options;
+    size_t option_count, option_bytes;
+    /* Rules between the keys it reads; NULL: none. */
+    tdm_status (*check)(const tdm_config *config);
     /* Declares its parameters in forward order. */
     tdm_status (*create)(const tower_setup *setup, tower **out);
     void (*destroy)(tower **self);
     tdm_status (*load)(tower *self); /* packs the weights */
-    /* features f32 [n][embed_dim]; keep: leaves its activations on the scratch stack, as a record that
+    /* output->tokens only where has_tokens. keep: leaves its activations on the scratch stack, as a record that
      * becomes self->kept, for one backward, which takes the last record off. */
     tdm_status (*forward)(tower *self, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
-                          float *features);
-    tdm_status (*backward)(tower *self, const float *dfeatures, tdm_final_from *final_from, void *context);
+                          const tdm_tower_output *output);
+    tdm_status (*backward)(tower *self, const tdm_tower_output *gradient, tdm_final_from *final_from,
+                           void *context);
+    /* Rows of dense tokens; NULL where it has none. */
+    int64_t (*token_rows)(const tower *self, const tdm_tower_input *input);
     void (*update_statistics)(tower *self, bool apply); /* NULL: has none */
+    /* See tdm_model_whole_batch; NULL: never. */
+    const char *(*whole_batch)(const tower *self);
     /* Of one call with n samples, upper bounds, as of the last load (before the first: all is trained). */
-    tdm_status (*scratch_bytes)(const tower *self, int64_t n, int64_t tokens_per_caption, tower_bytes *bytes);
+    tdm_status (*scratch_bytes)(const tower *self, int64_t n, int64_t tokens_per_caption, bool dense,
+                                tower_bytes *bytes);
     /* FLOP of one forward: see tdm_model_tower_flop. */
     double (*forward_flop)(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared);
     /* Share of the backward's matmuls that frozen rows leave, 0 … 1; may be NULL: all of them. */
@@ -58,6 +71,16 @@ struct tower {
     void *kept;
 };
 
-const tower_type *tower_type_find(const char *name, tdm_modality modality);
+/* Errors: TDM_E_CONFIG names the key and the nearest name. */
+tdm_status tower_find(const tdm_config *config, tdm_modality modality, const tower_type **type);
+/* The struct of the tower's own keys. */
+tdm_status tower_options(const tower_type *type, const tdm_config *config, const void **options);
+/* width divisible by heads, and whole MLPs. */
+tdm_status tower_check_blocks(const tdm_config *config, tdm_modality modality);
+
+static inline const tdm_tower_config *tower_config(const tdm_config *config, tdm_modality modality)
+{
+    return modality == TDM_IMAGE ? &config->model.image : &config->model.text;
+}
 
 #endif

@@ -231,7 +231,7 @@ static tdm_status forward_lean(resnet *r, const tdm_tower_input *input, void **l
 }
 
 static tdm_status resnet_forward(tower *base, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
-                                 float *features)
+                                 const tdm_tower_output *output)
 {
     resnet *r = (resnet *)base;
     const size_t mark = tdm_scratch_mark(r->scratch);
@@ -244,7 +244,7 @@ static tdm_status resnet_forward(tower *base, const tdm_tower_input *input, cons
     r->batch_stats = mode->train && r->sync;
     void *last;
     TDM_TRY(keep ? forward_keeping(r, input, &last) : forward_lean(r, input, &last));
-    TDM_TRY(pool_forward(r, input->n, last, features));
+    TDM_TRY(pool_forward(r, input->n, last, output->pooled));
     if (!keep) {
         tdm_scratch_rewind(r->scratch, mark);
         return TDM_OK;
@@ -269,7 +269,7 @@ static void restore(resnet *r, const resnet_kept *k)
     r->batch_stats = k->tower.batch_stats;
 }
 
-static tdm_status resnet_backward(tower *base, const float *dfeatures, tdm_final_from *final_from,
+static tdm_status resnet_backward(tower *base, const tdm_tower_output *gradient, tdm_final_from *final_from,
                                   void *context)
 {
     resnet *r = (resnet *)base;
@@ -280,7 +280,7 @@ static tdm_status resnet_backward(tower *base, const float *dfeatures, tdm_final
     restore(r, k);
     TDM_TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &g);
     TDM_TAKE_ACT(r->scratch, r->ops, r->n * r->stream_values, &dx);
-    TDM_TRY(pool_backward(r, dfeatures, g));
+    TDM_TRY(pool_backward(r, gradient->pooled, g));
     if (tdm_goes_below(&base->scope, r->pool.position))
         tdm_residual_backward(r->ops, r->n * r->pool.pixels * r->pool.width, last->out, g, NULL, g);
     if (final_from) final_from(context, p->row[r->pool.position].offset);
@@ -330,10 +330,10 @@ static int64_t block_backward_values(const block_shape *s)
 }
 
 /* Streams, whatever the blocks hold, stem and pooling; f32 arrays count as two or one values. */
-static tdm_status resnet_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption,
+static tdm_status resnet_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption, bool dense,
                                        tower_bytes *bytes)
 {
-    (void)tokens_per_caption;
+    (void)tokens_per_caption, (void)dense;
     const resnet *r = (const resnet *)base;
     const int64_t stem_pixels = (r->height / 2) * (r->width_px / 2),
                   act = (int64_t)tdm_dtype_bytes(tdm_ops_dtype(r->ops));
@@ -400,9 +400,53 @@ static double resnet_backward_share(const tower *base)
 
 static tdm_status resnet_create(const tower_setup *setup, tower **out);
 
+static const char *resnet_whole_batch(const tower *base)
+{
+    return ((const resnet *)base)->sync
+               ? "model.image.batch_stats is \"sync\": statistics of the whole batch; \"frozen\" needs none"
+               : NULL;
+}
+
+/* ---- Configuration ---- */
+typedef struct resnet_options {
+    int batch_stats;
+} resnet_options;
+
+enum { STATS_SYNC, STATS_FROZEN };
+
+static const tdm_option options[] = {
+    TDM_CHOICE_OPTION(
+        resnet_options, batch_stats, "sync", "sync|frozen",
+        "Batch normalisation of a resnet while training: by the statistics of the global batch, "
+        "or by the running ones, which then stay as they are (to fine-tune with small batches or "
+        "train.chunk)."),
+};
+
+static tdm_status resnet_check(const tdm_config *config)
+{
+    const tdm_tower_config *c = &config->model.image;
+    TDM_REQUIRE(c->height_px % 32 == 0 && c->width_px % 32 == 0, TDM_E_CONFIG,
+                "model.image: a resnet divides the image by 32, which does not divide %lld x %lld px (height "
+                "x width)",
+                (long long)c->height_px, (long long)c->width_px);
+    TDM_REQUIRE(c->width % 2 == 0, TDM_E_CONFIG,
+                "model.image.width = %lld is odd: the stem of a resnet has half of it", (long long)c->width);
+    TDM_REQUIRE(
+        c->width * 32 % c->heads == 0, TDM_E_CONFIG,
+        "model.image.heads = %lld does not divide the resnet's %lld features (32 x model.image.width)",
+        (long long)c->heads, (long long)c->width * 32);
+    return TDM_OK;
+}
+
 const tower_type tower_resnet = {
     .name = "resnet",
     .modality = TDM_IMAGE,
+    .reads = TDM_READS_PIXELS,
+    .options = options,
+    .option_count = sizeof(options) / sizeof(options[0]),
+    .option_bytes = sizeof(resnet_options),
+    .check = resnet_check,
+    .whole_batch = resnet_whole_batch,
     .create = resnet_create,
     .destroy = resnet_destroy,
     .load = resnet_load,
@@ -418,13 +462,16 @@ static tdm_status resnet_build(resnet *r, const tower_setup *setup)
 {
     const tdm_config *config = setup->config;
     const tdm_tower_config *c = &config->model.image;
+    const void *keys;
+    TDM_TRY(tower_options(&tower_resnet, config, &keys));
+    const resnet_options *own = keys;
     r->base.type = &tower_resnet;
     r->ops = setup->nn.ops;
     r->params = setup->nn.params;
     r->scratch = setup->nn.scratch;
     r->rank_sum = setup->rank_sum;
     r->train = setup->nn.train;
-    r->sync = !strcmp(c->batch_stats, "sync");
+    r->sync = own->batch_stats == STATS_SYNC;
     r->height = c->height_px;
     r->width_px = c->width_px;
     r->width = c->width;

@@ -87,7 +87,7 @@ static void fill_rows(const tdm_tower_input *input, int64_t t, text_kept *k)
 }
 
 static tdm_status text_forward(tower *base, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
-                               float *features)
+                               const tdm_tower_output *output)
 {
     text *x = (text *)base;
     const tdm_params *p = x->params;
@@ -109,7 +109,7 @@ static tdm_status text_forward(tower *base, const tdm_tower_input *input, const 
     tdm_layernorm_forward_f32(x->ops, n, w, k->pooled, tdm_weight_of(p, x->ln_final_weight),
                               tdm_weight_of(p, x->ln_final_bias), k->normed, k->mean, k->rstd);
     TDM_TRY(tdm_gemm(x->ops, false, false, n, x->embed_dim, w, 1.0f, k->normed, w,
-                     tdm_weight_of(p, x->projection), x->embed_dim, 0.0f, features, x->embed_dim));
+                     tdm_weight_of(p, x->projection), x->embed_dim, 0.0f, output->pooled, x->embed_dim));
     if (keep)
         base->kept = k;
     else
@@ -138,7 +138,7 @@ static tdm_status output_backward(text *x, const text_kept *k, const float *dfea
     return TDM_OK;
 }
 
-static tdm_status text_backward(tower *base, const float *dfeatures, tdm_final_from *final_from,
+static tdm_status text_backward(tower *base, const tdm_tower_output *gradient, tdm_final_from *final_from,
                                 void *context)
 {
     text *x = (text *)base;
@@ -148,7 +148,7 @@ static tdm_status text_backward(tower *base, const float *dfeatures, tdm_final_f
     float *dpooled, *dx;
     TDM_TAKE(x->scratch, t * w, &dx);
     TDM_TAKE(x->scratch, n * w, &dpooled);
-    TDM_TRY(output_backward(x, k, dfeatures, dpooled));
+    TDM_TRY(output_backward(x, k, gradient->pooled, dpooled));
     if (final_from) final_from(context, p->row[x->ln_final_weight].offset);
     if (tdm_goes_below(&base->scope, x->ln_final_weight)) {
         TDM_TRY(tdm_transformer_backward(x->blocks, k->blocks, dpooled, dx, final_from, context));
@@ -174,9 +174,10 @@ static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tok
            2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
 
-static tdm_status text_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption,
+static tdm_status text_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption, bool dense,
                                      tower_bytes *bytes)
 {
+    (void)dense;
     const text *x = (const text *)base;
     const int64_t t = tdm_round_up(n * tokens_per_caption, TDM_ROW_STEP);
     const size_t gradients = sizeof(float) * (size_t)((t + 2 * n) * x->width) + 3 * 64;
@@ -193,10 +194,17 @@ static tdm_status text_scratch_bytes(const tower *base, int64_t n, int64_t token
 
 static tdm_status text_create(const tower_setup *setup, tower **out);
 
+static tdm_status text_check(const tdm_config *config)
+{
+    return tower_check_blocks(config, TDM_TEXT);
+}
+
 const tower_type tower_text = {
     .name = "text",
     .modality = TDM_TEXT,
+    .reads = TDM_READS_TOKENS,
     .has_levels = true,
+    .check = text_check,
     .create = text_create,
     .destroy = text_destroy,
     .load = text_load,

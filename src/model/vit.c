@@ -148,7 +148,7 @@ static tdm_status embed_patches(vit *v, vit_kept *k)
 }
 
 static tdm_status vit_forward(tower *base, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
-                              float *features)
+                              const tdm_tower_output *output)
 {
     vit *v = (vit *)base;
     const tdm_params *p = v->params;
@@ -168,7 +168,7 @@ static tdm_status vit_forward(tower *base, const tdm_tower_input *input, const t
     tdm_layernorm_forward_f32(v->ops, n, w, k->pooled, tdm_weight_of(p, v->ln_post_weight),
                               tdm_weight_of(p, v->ln_post_bias), k->normed, k->post_mean, k->post_rstd);
     TDM_TRY(tdm_gemm(v->ops, false, false, n, v->embed_dim, w, 1.0f, k->normed, w, tdm_weight_of(p, v->proj),
-                     v->embed_dim, 0.0f, features, v->embed_dim));
+                     v->embed_dim, 0.0f, output->pooled, v->embed_dim));
     if (keep)
         base->kept = k;
     else
@@ -223,7 +223,8 @@ static tdm_status input_backward(vit *v, vit_kept *k, const float *dx)
     return tdm_weight_gradient(p, v->patch_linear, v->conv, -1, patch_rows(v, n), k->patch_rows, dpatch);
 }
 
-static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_from *final_from, void *context)
+static tdm_status vit_backward(tower *base, const tdm_tower_output *gradient, tdm_final_from *final_from,
+                               void *context)
 {
     vit *v = (vit *)base;
     vit_kept *k = base->kept;
@@ -232,7 +233,7 @@ static tdm_status vit_backward(tower *base, const float *dfeatures, tdm_final_fr
     float *dx, *dpooled;
     TDM_TAKE(v->scratch, t * w, &dx);
     TDM_TAKE(v->scratch, n * w, &dpooled);
-    TDM_TRY(output_backward(v, k, dfeatures, dpooled));
+    TDM_TRY(output_backward(v, k, gradient->pooled, dpooled));
     if (final_from) final_from(context, row[v->ln_post_weight].offset);
     if (tdm_goes_below(&base->scope, v->ln_post_weight)) {
         TDM_TRY(tdm_transformer_backward(v->blocks, k->blocks, dpooled, dx, final_from, context));
@@ -260,10 +261,10 @@ static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t toke
            2.0 * (double)n * (double)(c->width * config->model.embed_dim);
 }
 
-static tdm_status vit_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption,
+static tdm_status vit_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption, bool dense,
                                     tower_bytes *bytes)
 {
-    (void)tokens_per_caption;
+    (void)tokens_per_caption, (void)dense;
     const vit *v = (const vit *)base;
     const int64_t pooled = 2 * n * v->width, stream = token_rows(v, n) * v->width; /* of the gradients */
     vit_kept k;
@@ -289,10 +290,21 @@ static tdm_status vit_scratch_bytes(const tower *base, int64_t n, int64_t tokens
     return TDM_OK;
 }
 
+static tdm_status vit_check(const tdm_config *config)
+{
+    const tdm_tower_config *c = &config->model.image;
+    TDM_REQUIRE(c->height_px % c->patch_px == 0 && c->width_px % c->patch_px == 0, TDM_E_CONFIG,
+                "model.image.patch_px = %lld does not divide %lld x %lld px (height x width)",
+                (long long)c->patch_px, (long long)c->height_px, (long long)c->width_px);
+    return tower_check_blocks(config, TDM_IMAGE);
+}
+
 const tower_type tower_vit = {
     .name = "vit",
     .modality = TDM_IMAGE,
+    .reads = TDM_READS_PIXELS,
     .has_levels = true,
+    .check = vit_check,
     .create = vit_create,
     .destroy = vit_destroy,
     .load = vit_load,

@@ -139,18 +139,19 @@ static void poll_sums(void *context)
 /* Statistics of the global batch need all of it in one pass, in the same number of passes on every rank. */
 static tdm_status check_statistics(const tdm_config *config, const tdm_model *model, int ranks)
 {
-    const bool sync =
-        !strcmp(config->model.image.tower, "resnet") && !strcmp(config->model.image.batch_stats, "sync");
     const int64_t local = (config->train.batch + ranks - 1) / ranks;
-    TDM_REQUIRE(
-        !sync || tdm_trainer_rows(config, ranks) == local, TDM_E_CONFIG,
-        "train.chunk = %lld cuts the %lld pairs of a rank into pieces, but model.image.batch_stats is "
-        "\"sync\", statistics of the whole batch: set train.chunk = 0, use more ranks, or set "
-        "batch_stats = \"frozen\"",
-        (long long)config->train.chunk, (long long)local);
-    TDM_REQUIRE(!sync || tdm_model_trains(model, TDM_IMAGE), TDM_E_CONFIG,
-                "optim.freeze leaves nothing of the image tower to train, but model.image.batch_stats is "
-                "\"sync\": its running statistics would not follow; set batch_stats = \"frozen\"");
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        const char *why = tdm_model_whole_batch(model, (tdm_modality)m);
+        TDM_REQUIRE(
+            !why || tdm_trainer_rows(config, ranks) == local, TDM_E_CONFIG,
+            "train.chunk = %lld cuts the %lld pairs of a rank into pieces, but %s; or set train.chunk = "
+            "0, or use more ranks",
+            (long long)config->train.chunk, (long long)local, why);
+        TDM_REQUIRE(!why || tdm_model_trains(model, (tdm_modality)m), TDM_E_CONFIG,
+                    "optim.freeze leaves nothing of the %s tower to train, so that its statistics would not "
+                    "follow, but %s",
+                    tdm_modality_name((tdm_modality)m), why);
+    }
     return TDM_OK;
 }
 
@@ -346,9 +347,9 @@ static tdm_status forward_tower(tdm_trainer *tr, const tdm_batch *batch, int mod
             const int64_t n = tdm_min_i64(tr->chunk, tr->b - first);
             const tdm_tower_input input = piece_input(tr, batch, modality, k, first, n);
             const bool keep = tr->keep_all || is_last_piece(tr, modality, k, first + n);
-            float *features = v->raw + first * tr->d;
-            TDM_TRY(keep ? tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode, features)
-                         : tdm_model_embed(tr->model, (tdm_modality)modality, &input, &mode, features));
+            const tdm_tower_output output = {.pooled = v->raw + first * tr->d};
+            TDM_TRY(keep ? tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode, &output)
+                         : tdm_model_embed(tr->model, (tdm_modality)modality, &input, &mode, &output));
         }
     }
     return TDM_OK;
@@ -375,10 +376,11 @@ static tdm_status backward_tower(tdm_trainer *tr, const tdm_batch *batch, int mo
             if (!tr->keep_all && !is_last_piece(tr, modality, k, first + n)) {
                 const tdm_tower_input input = piece_input(tr, batch, modality, k, first, n);
                 TDM_TRY(tdm_model_forward(tr->model, (tdm_modality)modality, &input, &mode,
-                                          v->raw + first * tr->d));
+                                          &(tdm_tower_output){.pooled = v->raw + first * tr->d}));
             }
             const bool final_piece = k == lowest && first == 0;
-            TDM_TRY(tdm_model_backward(tr->model, (tdm_modality)modality, v->dunit + first * tr->d,
+            TDM_TRY(tdm_model_backward(tr->model, (tdm_modality)modality,
+                                       &(tdm_tower_output){.pooled = v->dunit + first * tr->d},
                                        final_piece ? on_final : NULL, tr));
         }
     }

@@ -563,6 +563,7 @@ static void test_refusals(void **state)
 
 int main(void)
 {
+    if (tdm_model_register() != TDM_OK) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_resnet),

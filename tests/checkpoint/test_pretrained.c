@@ -114,6 +114,7 @@ static void test_refusals(void **state)
 
 int main(void)
 {
+    if (tdm_model_register() != TDM_OK) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_model),    cmocka_unit_test(test_other_size),
         cmocka_unit_test(test_configuration), cmocka_unit_test(test_heads),

@@ -80,7 +80,9 @@ static void check_image(fixture *f, const tdm_embeddings *e, int64_t i)
     assert_int_equal(
         tdm_load_images(f->dataset, e->image_first + i, 1, 32, 32, (tdm_image_policy){0}, 1, pixel), TDM_OK);
     const tdm_tower_input input = {.n = 1, .image = pixel};
-    assert_int_equal(tdm_model_embed(f->model, TDM_IMAGE, &input, &(tdm_pass){0}, feature), TDM_OK);
+    assert_int_equal(
+        tdm_model_embed(f->model, TDM_IMAGE, &input, &(tdm_pass){0}, &(tdm_tower_output){.pooled = feature}),
+        TDM_OK);
     normalise(feature, 20, want);
     assert_near(e->image + i * 20, want, 20);
 }
@@ -91,7 +93,9 @@ static void check_caption(fixture *f, const tdm_embeddings *e, int64_t c)
     tdm_text_batch text = {0};
     assert_int_equal(tdm_load_captions(f->dataset, f->tokenizer, e->caption_first + c, 1, 24, &text), TDM_OK);
     const tdm_tower_input input = {.n = 1, .token = text.token, .seq = text.seq};
-    assert_int_equal(tdm_model_embed(f->model, TDM_TEXT, &input, &(tdm_pass){0}, feature), TDM_OK);
+    assert_int_equal(
+        tdm_model_embed(f->model, TDM_TEXT, &input, &(tdm_pass){0}, &(tdm_tower_output){.pooled = feature}),
+        TDM_OK);
     normalise(feature, 20, want);
     assert_near(e->text + c * 20, want, 20);
     tdm_free(text.token);

@@ -152,7 +152,9 @@ static void add_unit_feature(fixture *f, const char *text, double *sum)
     double square = 0;
     assert_int_equal(tdm_tokenizer_encode(f->tokenizer, text, 24, token, &seq[1], NULL), TDM_OK);
     const tdm_tower_input input = {.n = 1, .token = token, .seq = seq};
-    assert_int_equal(tdm_model_embed(f->model, TDM_TEXT, &input, &(tdm_pass){0}, feature), TDM_OK);
+    assert_int_equal(
+        tdm_model_embed(f->model, TDM_TEXT, &input, &(tdm_pass){0}, &(tdm_tower_output){.pooled = feature}),
+        TDM_OK);
     for (int k = 0; k < D; k++) square += (double)feature[k] * (double)feature[k];
     for (int k = 0; k < D; k++) sum[k] += (double)feature[k] / sqrt(square);
 }

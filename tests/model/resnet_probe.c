@@ -69,6 +69,7 @@ static tdm_status probe(char **argv, hid_t in, hid_t out)
     tdm_params params = {0};
     tdm_model *model;
     const int64_t n = images_in(in);
+    TDM_TRY(tdm_model_register());
     TDM_TRY(tdm_config_init(&config));
     TDM_TRY(tdm_config_load_model(&config, argv[1]));
     TDM_TRY(tdm_config_check(&config));
@@ -96,8 +97,8 @@ static tdm_status probe(char **argv, hid_t in, hid_t out)
     TDM_TRY(read_all(in, "dfeatures", H5T_NATIVE_FLOAT, n * d, dfeatures));
     const tdm_tower_input input = {.n = n, .image = image};
     const tdm_pass mode = {.train = !strcmp(argv[5], "train")};
-    TDM_TRY(tdm_model_forward(model, TDM_IMAGE, &input, &mode, features));
-    TDM_TRY(tdm_model_backward(model, TDM_IMAGE, dfeatures, NULL, NULL));
+    TDM_TRY(tdm_model_forward(model, TDM_IMAGE, &input, &mode, &(tdm_tower_output){.pooled = features}));
+    TDM_TRY(tdm_model_backward(model, TDM_IMAGE, &(tdm_tower_output){.pooled = dfeatures}, NULL, NULL));
     tdm_model_update_statistics(model, true);
     TDM_TRY(write_all(out, "", "features", n * d, features));
     for (int64_t i = 0; i < params.count; i++) {

@@ -234,8 +234,10 @@ static step_result run_step(setup *s, const char *targets)
     CHECK_NOT_NULL(loss);
     clear_gradients(s);
 
-    CHECK_OK(tdm_model_forward(s->model, TDM_IMAGE, &s->image, &train_mode, r.image));
-    CHECK_OK(tdm_model_forward(s->model, TDM_TEXT, &s->text, &train_mode, r.text));
+    CHECK_OK(tdm_model_forward(s->model, TDM_IMAGE, &s->image, &train_mode,
+                               &(tdm_tower_output){.pooled = r.image}));
+    CHECK_OK(
+        tdm_model_forward(s->model, TDM_TEXT, &s->text, &train_mode, &(tdm_tower_output){.pooled = r.text}));
     float image[N * EMBED], image_norm[N], caption[N * EMBED], caption_norm[N];
     tdm_l2norm_forward(s->ops, N, EMBED, r.image, image, image_norm);
     tdm_l2norm_forward(s->ops, N, EMBED, r.text, caption, caption_norm);
@@ -257,9 +259,9 @@ static step_result run_step(setup *s, const char *targets)
 
     float dfeatures[N * EMBED];
     tdm_l2norm_backward(s->ops, N, EMBED, caption, caption_norm, dcaption, dfeatures);
-    CHECK_OK(tdm_model_backward(s->model, TDM_TEXT, dfeatures, NULL, NULL));
+    CHECK_OK(tdm_model_backward(s->model, TDM_TEXT, &(tdm_tower_output){.pooled = dfeatures}, NULL, NULL));
     tdm_l2norm_backward(s->ops, N, EMBED, image, image_norm, dimage, dfeatures);
-    CHECK_OK(tdm_model_backward(s->model, TDM_IMAGE, dfeatures, NULL, NULL));
+    CHECK_OK(tdm_model_backward(s->model, TDM_IMAGE, &(tdm_tower_output){.pooled = dfeatures}, NULL, NULL));
     return r;
 }
 
@@ -286,15 +288,15 @@ static void check_embed(setup *s, const step_result *r)
 {
     float image[N * EMBED], text[N * EMBED];
     const tdm_pass mode = {.train = false};
-    CHECK_OK(tdm_model_embed(s->model, TDM_IMAGE, &s->image, &mode, image));
-    CHECK_OK(tdm_model_embed(s->model, TDM_TEXT, &s->text, &mode, text));
+    CHECK_OK(tdm_model_embed(s->model, TDM_IMAGE, &s->image, &mode, &(tdm_tower_output){.pooled = image}));
+    CHECK_OK(tdm_model_embed(s->model, TDM_TEXT, &s->text, &mode, &(tdm_tower_output){.pooled = text}));
     CHECK_MEM_EQ(image, r->image, sizeof image);
     CHECK_MEM_EQ(text, r->text, sizeof text);
 
     tdm_tower_input slice = s->text;
     slice.n = 3;
     slice.seq += 3;
-    CHECK_OK(tdm_model_embed(s->model, TDM_TEXT, &slice, &mode, text));
+    CHECK_OK(tdm_model_embed(s->model, TDM_TEXT, &slice, &mode, &(tdm_tower_output){.pooled = text}));
     worst w = {.value = 0};
     note(&w, max_difference(3 * EMBED, text, r->text + 3 * EMBED) / max_abs(N * EMBED, r->text), "");
     report(&w, F32_FEATURES, "slice of a batch", s->variant);
@@ -469,7 +471,7 @@ static int open_golden(void **state)
     char path[4096];
     snprintf(path, sizeof path, "%s/tests/golden/clip_golden.h5", source ? source : ".");
     golden = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    return golden >= 0 && tdm_loss_register() == TDM_OK ? 0 : -1;
+    return golden >= 0 && tdm_model_register() == TDM_OK && tdm_loss_register() == TDM_OK ? 0 : -1;
 }
 
 static int close_golden(void **state)

@@ -145,7 +145,9 @@ static void create(setup *s, tdm_dtype dtype, int threads, int64_t width_px, con
     for (size_t i = 0; i < sizeof(assignments) / sizeof(assignments[0]); i++)
         CHECK_OK(tdm_config_set(&s->config, assignments[i]));
     s->config.model.image.width_px = width_px;
-    s->config.model.image.batch_stats = batch_stats;
+    char stats[64];
+    snprintf(stats, sizeof(stats), "model.image.batch_stats=%s", batch_stats);
+    CHECK_OK(tdm_config_set(&s->config, stats));
     CHECK_OK(tdm_config_check(&s->config));
     CHECK_OK(tdm_ops_create(dtype, threads, &s->ops));
     CHECK_OK(tdm_model_create(&s->config, s->ops, true, N, &s->params, &s->model));
@@ -180,8 +182,9 @@ static void run(setup *s, bool train, int64_t first, int64_t n, float *features)
 {
     const tdm_tower_input input = {.n = n, .image = s->image + first * s->image_bytes};
     const tdm_pass mode = {.train = train};
-    CHECK_OK(tdm_model_forward(s->model, TDM_IMAGE, &input, &mode, features));
-    CHECK_OK(tdm_model_backward(s->model, TDM_IMAGE, s->dfeatures + first * EMBED, NULL, NULL));
+    CHECK_OK(tdm_model_forward(s->model, TDM_IMAGE, &input, &mode, &(tdm_tower_output){.pooled = features}));
+    CHECK_OK(tdm_model_backward(s->model, TDM_IMAGE,
+                                &(tdm_tower_output){.pooled = s->dfeatures + first * EMBED}, NULL, NULL));
 }
 
 static void clear_gradients(setup *s)
@@ -303,7 +306,7 @@ static void check_running(setup *s)
 
     clear_gradients(s);
     run(s, true, 0, N, features);
-    CHECK_OK(tdm_model_embed(s->model, TDM_IMAGE, &input, &mode, features));
+    CHECK_OK(tdm_model_embed(s->model, TDM_IMAGE, &input, &mode, &(tdm_tower_output){.pooled = features}));
     fill_images(1, N, N * s->image_bytes, s->image);
     run(s, true, 0, N, features);
     tdm_model_update_statistics(s->model, true);
@@ -348,7 +351,8 @@ static void check_alone(setup *s, const float *together)
     for (int64_t first = 0, n = 1; first < N; first += n, n++) {
         const tdm_tower_input input = {.n = tdm_min_i64(n, N - first),
                                        .image = s->image + first * s->image_bytes};
-        CHECK_OK(tdm_model_embed(s->model, TDM_IMAGE, &input, &mode, alone + first * EMBED));
+        CHECK_OK(tdm_model_embed(s->model, TDM_IMAGE, &input, &mode,
+                                 &(tdm_tower_output){.pooled = alone + first * EMBED}));
     }
     if (strncmp(tdm_ops_isa(s->ops), "avx512", 6) == 0) CHECK_MEM_EQ(alone, together, sizeof(alone));
     report("alone", s->dtype, max_difference(N * EMBED, alone, together) / max_abs(N * EMBED, together),
@@ -369,7 +373,7 @@ static void check_golden(tdm_dtype dtype, int threads)
         run(&s, train, 0, N, features);
         check_features(&s, modes[train], features);
         check_gradients(&s, modes[train]);
-        CHECK_OK(tdm_model_embed(s.model, TDM_IMAGE, &input, &mode, embedded));
+        CHECK_OK(tdm_model_embed(s.model, TDM_IMAGE, &input, &mode, &(tdm_tower_output){.pooled = embedded}));
         CHECK_MEM_EQ(embedded, features, sizeof(features));
         if (!train) check_alone(&s, features);
     }
@@ -479,7 +483,8 @@ static void test_finite_differences(void **state)
                 for (int64_t i = 0; i < row->size; i++)
                     weight[i] = saved[i] + (float)((side ? -h : h) * direction[i] / length);
                 CHECK_OK(tdm_model_load(s.model));
-                CHECK_OK(tdm_model_embed(s.model, TDM_IMAGE, &input, &mode, features));
+                CHECK_OK(tdm_model_embed(s.model, TDM_IMAGE, &input, &mode,
+                                         &(tdm_tower_output){.pooled = features}));
                 loss[side] = 0;
                 for (int i = 0; i < N * EMBED; i++) loss[side] += (double)features[i] * s.dfeatures[i];
             }
@@ -544,12 +549,13 @@ static int open_golden(void **state)
     char path[4096];
     snprintf(path, sizeof path, "%s/tests/golden/resnet_golden.h5", source ? source : ".");
     golden = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    return golden >= 0 ? 0 : -1;
+    return golden >= 0 && tdm_model_register() == TDM_OK ? 0 : -1;
 }
 
 static int close_golden(void **state)
 {
     (void)state;
+    tdm_config_unregister_all();
     return H5Fclose(golden) >= 0 ? 0 : -1;
 }
 

@@ -287,7 +287,9 @@ static void test_work(void **state)
 
 int main(int argc, char **argv)
 {
-    if (tdm_loss_register() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
+    if (tdm_model_register() != TDM_OK || tdm_loss_register() != TDM_OK ||
+        tdm_comm_create(&argc, &argv, &comm) != TDM_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_row), cmocka_unit_test(test_patterns), cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_resnet),   cmocka_unit_test(test_work),

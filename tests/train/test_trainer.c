@@ -74,11 +74,11 @@ static double whole_batch(setup *s, const global_batch *g, bool grad)
     static float raw[2][B * EMBED], unit[2][B * EMBED], dunit[2][B * EMBED], norm[2][B];
     must(tdm_model_load(s->model));
     if (grad) {
-        must(tdm_model_forward(s->model, TDM_IMAGE, &image, &mode, raw[0]));
-        must(tdm_model_forward(s->model, TDM_TEXT, &text, &mode, raw[1]));
+        must(tdm_model_forward(s->model, TDM_IMAGE, &image, &mode, &(tdm_tower_output){.pooled = raw[0]}));
+        must(tdm_model_forward(s->model, TDM_TEXT, &text, &mode, &(tdm_tower_output){.pooled = raw[1]}));
     } else {
-        must(tdm_model_embed(s->model, TDM_IMAGE, &image, &mode, raw[0]));
-        must(tdm_model_embed(s->model, TDM_TEXT, &text, &mode, raw[1]));
+        must(tdm_model_embed(s->model, TDM_IMAGE, &image, &mode, &(tdm_tower_output){.pooled = raw[0]}));
+        must(tdm_model_embed(s->model, TDM_TEXT, &text, &mode, &(tdm_tower_output){.pooled = raw[1]}));
     }
     memset(dunit, 0, sizeof(dunit));
     for (int m = 0; m < 2; m++) tdm_l2norm_forward(s->ops, B, EMBED, raw[m], unit[m], norm[m]);
@@ -98,8 +98,8 @@ static double whole_batch(setup *s, const global_batch *g, bool grad)
         *tdm_model_dlogit_scale(s->model) = (float)out.dlogit_scale;
         for (int m = 0; m < 2; m++)
             tdm_l2norm_backward(s->ops, B, EMBED, unit[m], norm[m], dunit[m], dunit[m]);
-        must(tdm_model_backward(s->model, TDM_TEXT, dunit[1], NULL, NULL));
-        must(tdm_model_backward(s->model, TDM_IMAGE, dunit[0], NULL, NULL));
+        must(tdm_model_backward(s->model, TDM_TEXT, &(tdm_tower_output){.pooled = dunit[1]}, NULL, NULL));
+        must(tdm_model_backward(s->model, TDM_IMAGE, &(tdm_tower_output){.pooled = dunit[0]}, NULL, NULL));
     }
     return out.term[0];
 }
@@ -305,7 +305,9 @@ static void test_finite_differences(void **state)
 
 int main(int argc, char **argv)
 {
-    if (tdm_loss_register() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
+    if (tdm_model_register() != TDM_OK || tdm_loss_register() != TDM_OK ||
+        tdm_comm_create(&argc, &argv, &comm) != TDM_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_chunks),

@@ -41,7 +41,9 @@ static void set_up(setup *s, const char *precision, const char *batch_stats)
                                               "train.bucket_mib=1",
                                               NULL};
     set_up_config(s, assignments);
-    s->config.model.image.batch_stats = batch_stats;
+    char stats[64];
+    snprintf(stats, sizeof(stats), "model.image.batch_stats=%s", batch_stats);
+    must(tdm_config_set(&s->config, stats));
     must(tdm_config_check(&s->config));
     set_up_model(s, precision, 1, B);
     tdm_params_init(&s->params, 3);
@@ -69,7 +71,8 @@ static double whole_batch(setup *s)
     static float raw[2][B * EMBED], unit[2][B * EMBED], dunit[2][B * EMBED], norm[2][B];
     memset(dunit, 0, sizeof(dunit));
     for (int m = 0; m < 2; m++) {
-        must(tdm_model_forward(s->model, (tdm_modality)m, &input[m], &mode, raw[m]));
+        must(tdm_model_forward(s->model, (tdm_modality)m, &input[m], &mode,
+                               &(tdm_tower_output){.pooled = raw[m]}));
         tdm_l2norm_forward(s->ops, B, EMBED, raw[m], unit[m], norm[m]);
     }
     const tdm_loss *loss = tdm_loss_find("infonce");
@@ -86,7 +89,8 @@ static double whole_batch(setup *s)
     *tdm_model_dlogit_scale(s->model) = (float)out.dlogit_scale;
     for (int m = 1; m >= 0; m--) {
         tdm_l2norm_backward(s->ops, B, EMBED, unit[m], norm[m], dunit[m], dunit[m]);
-        must(tdm_model_backward(s->model, (tdm_modality)m, dunit[m], NULL, NULL));
+        must(tdm_model_backward(s->model, (tdm_modality)m, &(tdm_tower_output){.pooled = dunit[m]}, NULL,
+                                NULL));
     }
     tdm_model_update_statistics(s->model, true);
     return out.term[0];
@@ -213,7 +217,9 @@ static void test_not_finite(void **state)
 
 int main(int argc, char **argv)
 {
-    if (tdm_loss_register() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
+    if (tdm_model_register() != TDM_OK || tdm_loss_register() != TDM_OK ||
+        tdm_comm_create(&argc, &argv, &comm) != TDM_OK)
+        return 1;
     fill_batch();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sync),          cmocka_unit_test(test_frozen),     cmocka_unit_test(test_bf16),

@@ -1,0 +1,98 @@
+/* The table of towers: by name, their own keys, the rules between keys. */
+#include "model_impl.h"
+#include "tower_table.h"
+
+#include <string.h>
+
+#define DECLARE_ROW(type) extern const tower_type type;
+TOWER_TABLE(DECLARE_ROW)
+#define TABLE_ROW(type) &type,
+static const tower_type *const tower_types[] = {TOWER_TABLE(TABLE_ROW)};
+enum { TOWER_TYPES = sizeof(tower_types) / sizeof(tower_types[0]) };
+
+static const char *group_of(tdm_modality modality)
+{
+    return modality == TDM_IMAGE ? "model.image" : "model.text";
+}
+
+tdm_status tower_find(const tdm_config *config, tdm_modality modality, const tower_type **type)
+{
+    const char *wanted = tower_config(config, modality)->tower, *names[TOWER_TYPES];
+    char known[256] = "";
+    size_t count = 0;
+    for (int i = 0; i < TOWER_TYPES; i++) {
+        if (tower_types[i]->modality != modality) continue;
+        *type = tower_types[i];
+        if (!strcmp((*type)->name, wanted)) return TDM_OK;
+        names[count++] = (*type)->name;
+        strncat(known, " ", sizeof(known) - strlen(known) - 1);
+        strncat(known, (*type)->name, sizeof(known) - strlen(known) - 1);
+    }
+    const char *near = tdm_nearest_name(wanted, names, count);
+    TDM_FAIL(TDM_E_CONFIG, "%s.tower: \"%s\" is unknown%s%s%s; known:%s", group_of(modality), wanted,
+             near ? " (did you mean " : "", near ? near : "", near ? "?)" : "", known);
+}
+
+tdm_status tdm_model_register(void)
+{
+    for (int i = 0; i < TOWER_TYPES; i++) {
+        const tower_type *type = tower_types[i];
+        if (!type->options) continue;
+        TDM_TRY(tdm_config_register(group_of(type->modality), type->options, type->option_count,
+                                    type->option_bytes));
+    }
+    return TDM_OK;
+}
+
+tdm_status tower_options(const tower_type *type, const tdm_config *config, const void **options)
+{
+    *options = tdm_config_rows(config, group_of(type->modality), type->options);
+    TDM_REQUIRE(*options, TDM_E_CONFIG, "the keys of tower \"%s\" are not registered: tdm_model_register",
+                type->name);
+    return TDM_OK;
+}
+
+tdm_status tower_check_blocks(const tdm_config *config, tdm_modality modality)
+{
+    const tdm_tower_config *c = tower_config(config, modality);
+    const char *group = group_of(modality);
+    TDM_REQUIRE(c->width % c->heads == 0, TDM_E_CONFIG, "%s.width = %lld is not divisible by %s.heads = %lld",
+                group, (long long)c->width, group, (long long)c->heads);
+    const double hidden = (double)c->width * c->mlp_ratio;
+    TDM_REQUIRE(hidden >= 1 && hidden == (double)(int64_t)hidden, TDM_E_CONFIG,
+                "%s.width x %s.mlp_ratio = %g is not a whole number", group, group, hidden);
+    return TDM_OK;
+}
+
+tdm_status tdm_model_check(const tdm_config *config)
+{
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        const tower_type *type;
+        TDM_TRY(tower_find(config, (tdm_modality)m, &type));
+        if (type->check) TDM_TRY(type->check(config));
+    }
+    TDM_REQUIRE(config->model.logit_scale_init <= config->model.logit_scale_max, TDM_E_CONFIG,
+                "model.logit_scale_init = %g is larger than model.logit_scale_max = %g",
+                config->model.logit_scale_init, config->model.logit_scale_max);
+    return TDM_OK;
+}
+
+tdm_status tdm_model_reads(const tdm_config *config, tdm_modality modality, tdm_tower_reads *reads,
+                           int64_t *width)
+{
+    const tdm_tower_config *c = tower_config(config, modality);
+    const tower_type *type;
+    TDM_TRY(tower_find(config, modality, &type));
+    *reads = type->reads;
+    *width = type->reads == TDM_READS_PIXELS ? c->height_px * c->width_px * 3 : 0;
+    return TDM_OK;
+}
+
+double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int64_t n, int64_t tokens,
+                            int64_t tokens_squared)
+{
+    const tower_type *type;
+    return tower_find(config, modality, &type) == TDM_OK
+               ? type->forward_flop(config, n, tokens, tokens_squared)
+               : 0.0;
+}
