@@ -85,6 +85,7 @@ static void resizing_is_the_same_everywhere(void **state)
     (void)state;
     const image_kernels *set[2];
     const int sets = tuned_kernels(set);
+    if (sets == 0) skip(); /* only the plain ones run here */
     for (uint64_t round = 0; round < 300; round++) {
         tdm_rng rng = tdm_rng_at(3, 0, round, TDM_RNG_TEST);
         const int channels = 3 + (int)tdm_rng_below(&rng, 2);
@@ -146,6 +147,7 @@ static void colours_are_the_same_everywhere(void **state)
     (void)state;
     const image_kernels *set[2];
     const int sets = tuned_kernels(set);
+    if (sets == 0) skip(); /* only the plain ones run here */
     for (uint64_t round = 0; round < 200; round++) {
         tdm_rng rng = tdm_rng_at(4, 0, round, TDM_RNG_TEST);
         const int64_t n = 1 + tdm_rng_below(&rng, 2000);
@@ -164,6 +166,7 @@ static void hues_are_the_same_everywhere(void **state)
     static const int order[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
     const image_kernels *set[2];
     const int sets = tuned_kernels(set);
+    if (sets == 0) skip(); /* only the plain ones run here */
     uint8_t pixel[3 * PIXELS], want[3 * PIXELS], got[3 * PIXELS];
     for (int range = 0; range < 256; range++) {
         for (int i = 0; i < PIXELS; i++) {
