@@ -39,6 +39,12 @@ static inline bool tdm_param_trained(const tdm_param *row)
     return !row->buffer && row->lr_scale != 0.0;
 }
 
+/* A row of an objective, loss.NAME.…, and not of the model: evaluation, search and export do without it. */
+static inline bool tdm_param_of_objective(const char *name)
+{
+    return strncmp(name, "loss.", 5) == 0;
+}
+
 typedef struct tdm_params {
     tdm_param *row;
     int64_t count, capacity;

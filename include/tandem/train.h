@@ -10,13 +10,11 @@
 
 typedef struct tdm_trainer tdm_trainer;
 
-#define TDM_STEP_MAX_TERMS 32
-
 typedef struct tdm_step_report {
     double loss; /* weighted sum of all objectives over the global batch */
     int term_count;
-    const char *term_name[TDM_STEP_MAX_TERMS];
-    double term[TDM_STEP_MAX_TERMS]; /* unweighted */
+    const char *term_name[TDM_LOSS_MAX_TERMS];
+    double term[TDM_LOSS_MAX_TERMS]; /* unweighted */
     double lr, grad_norm, logit_scale;
     double step_s;      /* of this rank, data wait not included */
     tdm_comm_time comm; /* of it: not computing, but waiting for slower ranks or communicating */
@@ -26,6 +24,8 @@ typedef struct tdm_step_report {
 
 /* Views that the configuration's losses (weight > 0) need, as bit sets. TDM_E_CONFIG when no loss is on. */
 TDM_CHECKED tdm_status tdm_trainer_views(const tdm_config *config, tdm_view_set *views);
+/* The pass of a view in the step, with its keys of dropout; target: the pass without gradient. */
+tdm_pass tdm_step_pass(const tdm_config *config, int64_t step, tdm_view view, bool target);
 /* The most rows that the model sees at once: train.chunk or the whole local batch. */
 int64_t tdm_trainer_rows(const tdm_config *config, int ranks);
 /* How a rank with the largest share of the batch divides its step, and what it keeps (train.recompute). */
@@ -38,8 +38,8 @@ TDM_CHECKED tdm_status tdm_trainer_optim(const tdm_comm *comm, const tdm_config 
 /* Borrows everything; params are allocated with gradients and the model is loaded; reserves its activations
  * (tdm_model_reserve). Which rows are trained is read now and may not change later. Not collective. */
 TDM_CHECKED tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *config,
-                                          tdm_params *params, tdm_model *model, tdm_optim *optim,
-                                          int64_t total_steps, tdm_trainer **trainer);
+                                          tdm_params *params, tdm_model *model, tdm_losses *losses,
+                                          tdm_optim *optim, int64_t total_steps, tdm_trainer **trainer);
 void tdm_trainer_destroy(tdm_trainer **trainer);
 /* The most that losses have taken of the trainer's scratch. */
 int64_t tdm_trainer_scratch_bytes(const tdm_trainer *trainer);

@@ -3,7 +3,6 @@
 #include "bench_comm.h"
 #include "bench_report.h"
 #include "command.h"
-#include "feed.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,29 +19,13 @@ typedef struct bench_options {
 typedef struct bench {
     tdm_comm *comm;
     const bench_options *options;
-    tdm_config config;
-    tdm_ops *ops;
-    tdm_params params;
-    tdm_model *model;
-    tdm_optim optim;
-    tdm_trainer *trainer;
-    tdm_batch batch; /* the synthetic one */
-    tdm_tokenizer *tokenizer;
-    tdm_dataset *dataset;
-    tdm_loader *loader; /* NULL: synthetic pairs */
+    tdm_session session; /* without a loader: synthetic pairs */
+    tdm_batch batch;     /* of these */
     bench_result result;
 } bench;
 
 static void bench_destroy(bench *b)
 {
-    tdm_trainer_destroy(&b->trainer);
-    tdm_loader_destroy(&b->loader);
-    tdm_optim_destroy(&b->optim);
-    tdm_model_destroy(&b->model);
-    tdm_params_destroy(&b->params);
-    tdm_ops_destroy(&b->ops);
-    tdm_dataset_close(&b->dataset);
-    tdm_tokenizer_destroy(&b->tokenizer);
     for (int k = 0; k < TDM_VIEWS; k++) {
         tdm_free(b->batch.view[k].image);
         tdm_free(b->batch.view[k].text.token);
@@ -52,7 +35,7 @@ static void bench_destroy(bench *b)
     tdm_free(b->batch.image_row);
     tdm_free(b->batch.identity);
     tdm_free(b->result.step_s);
-    tdm_config_destroy(&b->config);
+    tdm_session_destroy(&b->session);
 }
 
 static tdm_status set_key(tdm_config *config, const char *key, const char *value)
@@ -66,7 +49,7 @@ static tdm_status set_key(tdm_config *config, const char *key, const char *value
 static tdm_status bench_configure(bench *b)
 {
     const bench_options *o = b->options;
-    tdm_config *c = &b->config;
+    tdm_config *c = &b->session.config;
     TDM_TRY(tdm_config_init(c));
     if (o->config[0])
         TDM_TRY(tdm_config_load(c, o->config));
@@ -99,16 +82,17 @@ static tdm_status bench_configure(bench *b)
 /* Random images; captions whose lengths spread evenly over half to one and a half times the mean. */
 static tdm_status bench_fill(bench *b)
 {
-    const tdm_tower_config *image = &b->config.model.image, *text = &b->config.model.text;
+    const tdm_tower_config *image = &b->session.config.model.image, *text = &b->session.config.model.text;
     const int64_t n = b->result.batch, bytes = n * image->height_px * image->width_px * 3;
     tdm_view_set views;
     tdm_batch *batch = &b->batch;
-    TDM_TRY(tdm_trainer_views(&b->config, &views));
+    TDM_TRY(tdm_trainer_views(&b->session.config, &views));
     batch->n = n;
     TDM_TRY(TDM_ALLOC(n, &batch->sample));
     TDM_TRY(TDM_ALLOC(n, &batch->image_row));
     TDM_TRY(TDM_ALLOC(n, &batch->identity));
-    tdm_rng rng = tdm_rng_at((uint64_t)b->config.seed, 0, (uint64_t)tdm_comm_rank(b->comm), TDM_RNG_TEST);
+    tdm_rng rng =
+        tdm_rng_at((uint64_t)b->session.config.seed, 0, (uint64_t)tdm_comm_rank(b->comm), TDM_RNG_TEST);
     for (int64_t i = 0; i < n; i++)
         batch->sample[i] = batch->image_row[i] = batch->identity[i] = tdm_comm_rank(b->comm) * n + i;
     for (int k = 0; k < TDM_VIEWS; k++) {
@@ -137,11 +121,9 @@ static tdm_status bench_fill(bench *b)
 
 static tdm_status bench_data(bench *b)
 {
-    const tdm_config *c = &b->config;
+    const tdm_config *c = &b->session.config;
     if (!c->data.dir[0]) return bench_fill(b);
-    TDM_TRY(feed_open_tokenizer(c, "", &b->tokenizer));
-    TDM_TRY(feed_open_data(c->data.dir, c->data.split, b->tokenizer, c->model.tokenizer, &b->dataset));
-    return feed_create_loader(c, b->comm, b->dataset, b->tokenizer, 0, &b->loader);
+    return tdm_session_create_loader(&b->session, 0);
 }
 
 /* What the calling thread has allocated since `before`. */
@@ -153,25 +135,19 @@ static double allocated_since(int64_t before)
 static tdm_status bench_create(bench *b)
 {
     const bench_options *o = b->options;
-    const tdm_config *c = &b->config;
+    const tdm_config *c = &b->session.config;
     const int ranks = tdm_comm_size(b->comm);
     double *memory = b->result.memory;
-    tdm_dtype dtype;
     TDM_TRY(tdm_trainer_plan(c, ranks, &b->result.plan));
-    TDM_TRY(tdm_ops_resolve_precision(c->train.precision, &dtype));
-    TDM_TRY(
-        tdm_ops_create(dtype, c->train.threads > 0 ? (int)c->train.threads : tdm_default_threads(), &b->ops));
-    TDM_TRY(tdm_model_create(c, b->ops, true, tdm_trainer_rows(c, ranks), &b->params, &b->model));
-    TDM_TRY(tdm_optim_groups(c, &b->params));
-    TDM_TRY(tdm_params_allocate(&b->params, true));
-    tdm_params_init(&b->params, (uint64_t)c->seed);
+    if (c->data.dir[0]) TDM_TRY(tdm_session_open_data(&b->session));
+    TDM_TRY(tdm_session_create_model(&b->session));
+    for (int64_t i = 0; i < b->session.optim.parts; i++)
+        memory[BENCH_MOMENTS] +=
+            2.0 * sizeof(float) * (double)(b->session.optim.part[i].end - b->session.optim.part[i].begin);
+    TDM_TRY(tdm_session_load(&b->session));
+    b->session.total_steps = o->warmup + o->steps;
     int64_t before = tdm_memory_used().bytes;
-    TDM_TRY(tdm_trainer_optim(b->comm, c, &b->params, &b->optim));
-    memory[BENCH_MOMENTS] = allocated_since(before);
-    TDM_TRY(tdm_model_load(b->model));
-    before = tdm_memory_used().bytes;
-    TDM_TRY(tdm_trainer_create(b->comm, b->ops, c, &b->params, b->model, &b->optim, o->warmup + o->steps,
-                               &b->trainer));
+    TDM_TRY(tdm_session_start(&b->session));
     memory[BENCH_FEATURES] = allocated_since(before);
     before = tdm_memory_used().bytes;
     TDM_TRY(bench_data(b));
@@ -195,8 +171,8 @@ static tdm_status bench_step(bench *b, tdm_step_report *report, double *step_s, 
     double seconds[2] = {0.0, 0.0};
     tdm_comm_barrier(b->comm);
     const double start_s = tdm_now_s();
-    if (b->loader) TDM_AGREE(b->comm, tdm_loader_next(b->loader, &batch, &seconds[1]));
-    const tdm_status status = tdm_trainer_step(b->trainer, batch, report);
+    if (b->session.loader) TDM_AGREE(b->comm, tdm_loader_next(b->session.loader, &batch, &seconds[1]));
+    const tdm_status status = tdm_trainer_step(b->session.trainer, batch, report);
     if (status != TDM_OK && status != TDM_E_NUMERIC) tdm_comm_abort(b->comm);
     TDM_TRY(status);
     seconds[0] = tdm_now_s() - start_s;
@@ -211,7 +187,7 @@ static tdm_status bench_step(bench *b, tdm_step_report *report, double *step_s, 
 static void bench_peak(bench *b, int runs)
 {
     bench_result *r = &b->result;
-    double gflops = tdm_ops_measure_peak_gflops(b->ops, runs);
+    double gflops = tdm_ops_measure_peak_gflops(b->session.ops, runs);
     tdm_comm_sum_f64(b->comm, &gflops, 1);
     if (gflops > r->peak_gflops) r->peak_gflops = gflops;
     r->sustained_gflops += gflops / (double)b->options->steps;
@@ -228,7 +204,7 @@ static tdm_status bench_steps(bench *b)
         tdm_step_report report;
         double step_s, wait_s;
         if (i == o->warmup) {
-            memset(tdm_ops_stats(b->ops), 0, sizeof(tdm_op_stats));
+            memset(tdm_ops_stats(b->session.ops), 0, sizeof(tdm_op_stats));
             blocks = tdm_memory_used().blocks;
             primitives = tdm_ops_primitives();
         }
@@ -260,14 +236,14 @@ static tdm_status bench_memory_split(bench *b)
 {
     double *m = b->result.memory;
     tdm_model_memory model;
-    TDM_TRY(
-        tdm_model_memory_estimate(b->model, &b->result.plan, b->config.model.text.context_length, &model));
+    TDM_TRY(tdm_model_memory_estimate(b->session.model, &b->result.plan,
+                                      b->session.config.model.text.context_length, &model));
     m[BENCH_WEIGHTS] = (double)model.weights;
     m[BENCH_GRADIENTS] = (double)model.gradients;
     m[BENCH_PACKED] = (double)model.packed;
     if (m[BENCH_MOMENTS] > (double)model.moments) m[BENCH_MOMENTS] = (double)model.moments;
-    m[BENCH_ACTIVATIONS] = (double)tdm_model_activation_bytes(b->model);
-    m[BENCH_FEATURES] += (double)tdm_trainer_scratch_bytes(b->trainer);
+    m[BENCH_ACTIVATIONS] = (double)tdm_model_activation_bytes(b->session.model);
+    m[BENCH_FEATURES] += (double)tdm_trainer_scratch_bytes(b->session.trainer);
     m[BENCH_PEAK] = (double)tdm_peak_resident_bytes();
     m[BENCH_OTHER] = m[BENCH_PEAK];
     for (int k = 0; k < BENCH_OTHER; k++) m[BENCH_OTHER] -= m[k];
@@ -280,17 +256,18 @@ static tdm_status bench_all(bench *b)
     bench_result *r = &b->result;
     r->memory[BENCH_BASE] = (double)tdm_resident_bytes();
     TDM_AGREE(b->comm, bench_configure(b));
-    r->model = b->options->model[0] ? b->options->model : b->config.model.name;
-    r->data = b->config.data.dir[0] ? b->config.data.dir : "synthetic";
-    r->recompute = b->config.train.recompute;
-    r->batch = b->config.train.batch / tdm_comm_size(b->comm);
+    r->model = b->options->model[0] ? b->options->model : b->session.config.model.name;
+    r->data = b->session.config.data.dir[0] ? b->session.config.data.dir : "synthetic";
+    r->recompute = b->session.config.train.recompute;
+    r->batch = b->session.config.train.batch / tdm_comm_size(b->comm);
     r->steps = b->options->steps;
     TDM_AGREE(b->comm, bench_create(b));
     TDM_TRY(bench_steps(b));
     TDM_AGREE(b->comm, bench_memory_split(b));
     tdm_comm_max_f64(b->comm, r->memory, BENCH_MEMORY_KINDS);
-    return tdm_comm_agree(
-        b->comm, tdm_comm_rank(b->comm) == 0 ? bench_report(b->comm, b->ops, r, b->options->json) : TDM_OK);
+    return tdm_comm_agree(b->comm, tdm_comm_rank(b->comm) == 0
+                                       ? bench_report(b->comm, b->session.ops, r, b->options->json)
+                                       : TDM_OK);
 }
 
 /* Sizes are powers of two from 64 KiB: up to 512 MiB, 14 of them. */
@@ -363,7 +340,7 @@ static tdm_status bench_run(tdm_comm *comm, int argc, char **argv)
     if (status == TDM_OK && !help && o.comm) {
         status = bench_sums(comm, &o);
     } else if (status == TDM_OK && !help) {
-        bench b = {.comm = comm, .options = &o};
+        bench b = {.comm = comm, .options = &o, .session = {.comm = comm}};
         status = bench_all(&b);
         const tdm_error kept = *tdm_error_last();
         bench_destroy(&b);

@@ -1,6 +1,5 @@
 /* tandem train: a run from configuration to final checkpoint. */
 #include "command.h"
-#include "feed.h"
 #include "memory_plan.h"
 #include "run_log.h"
 
@@ -18,21 +17,12 @@ typedef struct train_options {
 typedef struct run {
     tdm_comm *comm;
     const train_options *options;
-    tdm_config config;
-    tdm_tokenizer *tokenizer;
-    tdm_dataset *dataset, *eval_dataset;
-    tdm_ops *ops;
-    tdm_params params;
-    tdm_model *model;
-    tdm_optim optim;
-    tdm_loader *loader;
-    tdm_trainer *trainer;
+    tdm_session session;
+    tdm_dataset *eval_dataset;
     tdm_train_state state;
     run_log log;
-    const tdm_match *match;          /* eval.positives */
-    tdm_metric_choice best_metric;   /* checkpoint.best_metric; .metric NULL: none */
-    char pretrained[TDM_PATH_BYTES]; /* checkpoint to start from, "" = none */
-    int64_t total_steps, steps_per_epoch;
+    const tdm_match *match;           /* eval.positives */
+    tdm_metric_choice best_metric;    /* checkpoint.best_metric; .metric NULL: none */
     double start_s, elapsed_before_s; /* of this process, of those before it */
     double checkpoint_s;              /* when the last checkpoint was written */
 } run;
@@ -40,59 +30,26 @@ typedef struct run {
 static void run_destroy(run *r)
 {
     run_log_close(&r->log);
-    tdm_trainer_destroy(&r->trainer);
-    tdm_loader_destroy(&r->loader);
-    tdm_optim_destroy(&r->optim);
-    tdm_model_destroy(&r->model);
-    tdm_params_destroy(&r->params);
-    tdm_ops_destroy(&r->ops);
     tdm_dataset_close(&r->eval_dataset);
-    tdm_dataset_close(&r->dataset);
-    tdm_tokenizer_destroy(&r->tokenizer);
-    tdm_config_destroy(&r->config);
+    tdm_session_destroy(&r->session);
 }
 
 /* ---- Setting up, one phase per function ---- */
 
-/* What the user says, over the present values. */
-static tdm_status load_wishes(run *r)
-{
-    TDM_TRY(tdm_config_load(&r->config, r->options->config));
-    for (int64_t i = 0; i < r->options->set.count; i++)
-        TDM_TRY(tdm_config_set(&r->config, r->options->set.item[i]));
-    return TDM_OK;
-}
-
-/* Again, with the pretrained model's definition in place of the defaults. */
-static tdm_status load_over_pretrained(run *r)
-{
-    TDM_TRY(tdm_checkpoint_find(r->config.model.pretrained, true, r->pretrained, sizeof(r->pretrained)));
-    tdm_config_destroy(&r->config);
-    TDM_TRY(tdm_config_init(&r->config));
-    TDM_TRY(tdm_pretrained_config(r->pretrained, &r->config));
-    return load_wishes(r);
-}
-
 static tdm_status load_config(run *r)
 {
-    TDM_TRY(tdm_config_init(&r->config));
-    TDM_TRY(load_wishes(r));
-    if (r->config.model.pretrained[0]) TDM_TRY(load_over_pretrained(r));
-    TDM_TRY(tdm_config_check(&r->config));
-    TDM_TRY(tdm_model_check(&r->config));
-    TDM_REQUIRE(r->config.data.dir[0], TDM_E_CONFIG, "%s: data.dir is not set", r->options->config);
-    TDM_REQUIRE(r->config.model.tokenizer[0] || r->pretrained[0], TDM_E_CONFIG,
-                "%s: model.tokenizer is not set", r->options->config);
-    TDM_TRY(tdm_match_find("eval.positives", TDM_E_CONFIG, r->config.eval.positives, &r->match));
-    if (r->config.checkpoint.best_metric[0])
-        TDM_TRY(tdm_metric_choose(r->config.checkpoint.best_metric, &r->best_metric));
+    const train_options *o = r->options;
+    const tdm_config *c = &r->session.config;
+    TDM_TRY(tdm_session_configure(&r->session, o->config, &o->set));
+    TDM_TRY(tdm_match_find("eval.positives", TDM_E_CONFIG, c->eval.positives, &r->match));
+    if (c->checkpoint.best_metric[0]) TDM_TRY(tdm_metric_choose(c->checkpoint.best_metric, &r->best_metric));
     return TDM_OK;
 }
 
 static tdm_status same_config_everywhere(run *r)
 {
     uint64_t hash;
-    TDM_AGREE(r->comm, tdm_config_hash(&r->config, &hash));
+    TDM_AGREE(r->comm, tdm_config_hash(&r->session.config, &hash));
     TDM_REQUIRE(tdm_comm_all_equal_u64(r->comm, hash), TDM_E_CONFIG,
                 "%s: the ranks read different configurations; is the file the same on every host?",
                 r->options->config);
@@ -101,33 +58,10 @@ static tdm_status same_config_everywhere(run *r)
 
 static tdm_status open_all_data(run *r)
 {
-    const tdm_config *c = &r->config;
-    const char *name = c->model.tokenizer[0] ? c->model.tokenizer : r->pretrained;
-    TDM_TRY(feed_open_tokenizer(c, r->pretrained, &r->tokenizer));
-    TDM_TRY(feed_open_data(c->data.dir, c->data.split, r->tokenizer, name, &r->dataset));
-    if (c->eval.dir[0])
-        TDM_TRY(feed_open_data(c->eval.dir, c->eval.split, r->tokenizer, name, &r->eval_dataset));
-    return TDM_OK;
-}
-
-static tdm_status create_loader(run *r, int64_t step)
-{
-    return feed_create_loader(&r->config, r->comm, r->dataset, r->tokenizer, step, &r->loader);
-}
-
-static tdm_status create_model(run *r)
-{
-    const tdm_config *c = &r->config;
-    tdm_dtype dtype;
-    TDM_TRY(tdm_ops_resolve_precision(c->train.precision, &dtype));
-    const int threads = c->train.threads > 0 ? (int)c->train.threads : tdm_default_threads();
-    TDM_TRY(tdm_ops_create(dtype, threads, &r->ops));
-    TDM_TRY(tdm_model_create(c, r->ops, true, tdm_trainer_rows(c, tdm_comm_size(r->comm)), &r->params,
-                             &r->model));
-    TDM_TRY(tdm_optim_groups(c, &r->params));
-    TDM_TRY(tdm_params_allocate(&r->params, true));
-    tdm_params_init(&r->params, (uint64_t)c->seed);
-    return tdm_trainer_optim(r->comm, c, &r->params, &r->optim);
+    const tdm_config *c = &r->session.config;
+    TDM_TRY(tdm_session_open_data(&r->session));
+    if (!c->eval.dir[0]) return TDM_OK;
+    return tdm_session_open_split(&r->session, c->eval.dir, c->eval.split, &r->eval_dataset);
 }
 
 /* Which checkpoint to go on from, decided by rank 0; "" = start anew. */
@@ -155,12 +89,12 @@ static tdm_status find_resume(run *r, char path[TDM_PATH_BYTES])
 
 static tdm_status resume_from(run *r, const char *path)
 {
-    TDM_TRY(tdm_checkpoint_read_model(path, &r->params));
-    TDM_TRY(tdm_checkpoint_read_state(path, &r->params, &r->optim, &r->state));
+    TDM_TRY(tdm_checkpoint_read_model(path, &r->session.params));
+    TDM_TRY(tdm_checkpoint_read_state(path, &r->session.params, &r->session.optim, &r->state));
     r->elapsed_before_s = r->state.elapsed_s;
-    TDM_REQUIRE(r->state.step <= r->total_steps, TDM_E_CONFIG,
+    TDM_REQUIRE(r->state.step <= r->session.total_steps, TDM_E_CONFIG,
                 "%s: the checkpoint is at step %lld, the configuration ends at step %lld", path,
-                (long long)r->state.step, (long long)r->total_steps);
+                (long long)r->state.step, (long long)r->session.total_steps);
     return TDM_OK;
 }
 
@@ -171,7 +105,7 @@ static tdm_status write_run_config(run *r)
     tdm_text text = {0};
     TDM_TRY(tdm_make_dirs(r->options->out));
     TDM_TRY(tdm_path_join(path, sizeof(path), r->options->out, "config.cfg"));
-    tdm_status status = tdm_config_print(&r->config, NULL, &text);
+    tdm_status status = tdm_config_print(&r->session.config, NULL, &text);
     if (status == TDM_OK) status = tdm_write_file_atomic(path, text.data, text.length);
     if (status == TDM_OK) tdm_log(TDM_LOG_INFO, "# resolved configuration, also in %s\n%s", path, text.data);
     tdm_text_free(&text);
@@ -180,21 +114,24 @@ static tdm_status write_run_config(run *r)
 
 static void show_plan(const run *r)
 {
-    const tdm_config *c = &r->config;
+    const tdm_config *c = &r->session.config;
     tdm_log(TDM_LOG_INFO, "data: %s, split %s: %lld images, %lld captions", c->data.dir, c->data.split,
-            (long long)tdm_dataset_images(r->dataset), (long long)tdm_dataset_captions(r->dataset));
+            (long long)tdm_dataset_images(r->session.dataset),
+            (long long)tdm_dataset_captions(r->session.dataset));
     tdm_log(TDM_LOG_INFO, "plan: %lld steps of %lld pairs, %lld steps per epoch, %.1f epochs",
-            (long long)r->total_steps, (long long)c->train.batch, (long long)r->steps_per_epoch,
-            (double)r->total_steps / (double)r->steps_per_epoch);
+            (long long)r->session.total_steps, (long long)c->train.batch,
+            (long long)r->session.steps_per_epoch,
+            (double)r->session.total_steps / (double)r->session.steps_per_epoch);
     tdm_log(TDM_LOG_INFO, "model: %s, %.2f million parameters; %d ranks of %d threads, %s, %s", c->model.name,
-            (double)tdm_params_elements(&r->params) * 1e-6, tdm_comm_size(r->comm), tdm_ops_threads(r->ops),
-            tdm_ops_dtype(r->ops) == TDM_BF16 ? "bf16" : "f32", tdm_ops_isa(r->ops));
+            (double)tdm_params_elements(&r->session.params) * 1e-6, tdm_comm_size(r->comm),
+            tdm_ops_threads(r->session.ops), tdm_ops_dtype(r->session.ops) == TDM_BF16 ? "bf16" : "f32",
+            tdm_ops_isa(r->session.ops));
 }
 
 static tdm_status show_groups(const run *r)
 {
     tdm_text text = {0};
-    const tdm_status status = tdm_optim_describe(&r->params, &text);
+    const tdm_status status = tdm_optim_describe(&r->session.params, &text);
     if (status == TDM_OK) tdm_log(TDM_LOG_INFO, "%s", text.data);
     tdm_text_free(&text);
     return status;
@@ -202,15 +139,9 @@ static tdm_status show_groups(const run *r)
 
 static tdm_status show_memory(run *r)
 {
-    tdm_loader_destroy(&r->loader); /* reads the data set, too */
-    return memory_plan_show(&r->config, tdm_comm_size(r->comm), r->model, r->dataset, r->tokenizer);
-}
-
-static void plan_steps(run *r)
-{
-    r->steps_per_epoch = tdm_loader_steps_per_epoch(r->loader);
-    r->total_steps =
-        r->config.train.steps > 0 ? r->config.train.steps : r->config.train.epochs * r->steps_per_epoch;
+    tdm_loader_destroy(&r->session.loader); /* reads the data set, too */
+    return memory_plan_show(&r->session.config, tdm_comm_size(r->comm), r->session.model, r->session.dataset,
+                            r->session.tokenizer);
 }
 
 /* ---- The run ---- */
@@ -222,27 +153,28 @@ static double elapsed_s(const run *r)
 
 static tdm_status save(run *r, bool best)
 {
-    r->state.step = r->optim.step;
+    r->state.step = r->session.optim.step;
     r->state.elapsed_s = elapsed_s(r);
     r->checkpoint_s = tdm_now_s();
-    return tdm_checkpoint_save(r->comm, r->options->out, &r->config, &r->params, &r->optim, r->tokenizer,
-                               &r->state, best);
+    return tdm_checkpoint_save(r->comm, r->options->out, &r->session.config, &r->session.params,
+                               &r->session.optim, r->session.tokenizer, &r->state, best);
 }
 
 static tdm_status evaluate(run *r, bool *best)
 {
-    const tdm_config *c = &r->config;
+    const tdm_config *c = &r->session.config;
     tdm_embeddings embeddings = {0};
     tdm_metrics metrics[TDM_DIRECTIONS];
     *best = false;
-    tdm_status status = tdm_embed_dataset(r->comm, r->model, r->ops, c, r->eval_dataset, r->tokenizer,
-                                          tdm_min_i64(256, tdm_trainer_rows(c, tdm_comm_size(r->comm))),
-                                          c->data.workers, &embeddings);
+    tdm_status status = tdm_embed_dataset(
+        r->comm, r->session.model, r->session.ops, c, r->eval_dataset, r->session.tokenizer,
+        tdm_min_i64(256, tdm_trainer_rows(c, tdm_comm_size(r->comm))), c->data.workers, &embeddings);
     status = tdm_comm_agree(r->comm, status);
-    if (status == TDM_OK) status = tdm_eval_embeddings(r->comm, r->ops, &embeddings, r->match, metrics);
+    if (status == TDM_OK)
+        status = tdm_eval_embeddings(r->comm, r->session.ops, &embeddings, r->match, metrics);
     tdm_embeddings_free(&embeddings);
     TDM_TRY(status);
-    TDM_TRY(run_log_eval(&r->log, r->optim.step, metrics));
+    TDM_TRY(run_log_eval(&r->log, r->session.optim.step, metrics));
 
     const tdm_metric *metric = r->best_metric.metric;
     if (metric == NULL) return TDM_OK;
@@ -250,7 +182,7 @@ static tdm_status evaluate(run *r, bool *best)
     *best = tdm_metric_better(metric, value, r->state.best_value);
     if (*best) {
         r->state.best_value = value;
-        r->state.best_step = r->optim.step;
+        r->state.best_step = r->session.optim.step;
     }
     return TDM_OK;
 }
@@ -258,9 +190,9 @@ static tdm_status evaluate(run *r, bool *best)
 /* Evaluation and checkpoint as the configuration asks for them; *stop when the run was asked to end early. */
 static tdm_status after_step(run *r, bool *stop)
 {
-    const tdm_config *c = &r->config;
-    const int64_t step = r->optim.step;
-    const bool last = step == r->total_steps;
+    const tdm_config *c = &r->session.config;
+    const int64_t step = r->session.optim.step;
+    const bool last = step == r->session.total_steps;
     const double minutes = (tdm_now_s() - r->checkpoint_s) / 60.0;
     const double limit = c->train.time_limit_minutes;
     double wish[2] = {
@@ -271,7 +203,7 @@ static tdm_status after_step(run *r, bool *stop)
     *stop = wish[0] > 0.0 && !last;
 
     bool best = false;
-    const int64_t every = c->eval.every_epochs * r->steps_per_epoch;
+    const int64_t every = c->eval.every_epochs * r->session.steps_per_epoch;
     if (r->eval_dataset && !*stop && (last || (every > 0 && step % every == 0))) TDM_TRY(evaluate(r, &best));
 
     const bool due =
@@ -283,20 +215,20 @@ static tdm_status after_step(run *r, bool *stop)
 static tdm_status run_steps(run *r)
 {
     bool stop = false;
-    while (r->optim.step < r->total_steps && !stop) {
+    while (r->session.optim.step < r->session.total_steps && !stop) {
         const tdm_batch *batch;
         tdm_step_report report;
         double wait_s = 0.0;
-        TDM_AGREE(r->comm, tdm_loader_next(r->loader, &batch, &wait_s));
-        const tdm_status status = tdm_trainer_step(r->trainer, batch, &report);
+        TDM_AGREE(r->comm, tdm_loader_next(r->session.loader, &batch, &wait_s));
+        const tdm_status status = tdm_trainer_step(r->session.trainer, batch, &report);
         if (status == TDM_E_NUMERIC) return status; /* the same on every rank */
         if (status != TDM_OK) tdm_comm_abort(r->comm);
-        TDM_AGREE(r->comm, run_log_step(&r->log, r->optim.step, &report, wait_s, elapsed_s(r)));
+        TDM_AGREE(r->comm, run_log_step(&r->log, r->session.optim.step, &report, wait_s, elapsed_s(r)));
         TDM_TRY(after_step(r, &stop));
     }
     if (stop)
         TDM_FAIL(TDM_E_STOPPED, "stopped on request at step %lld of %lld; continue with --resume auto",
-                 (long long)r->optim.step, (long long)r->total_steps);
+                 (long long)r->session.optim.step, (long long)r->session.total_steps);
     return TDM_OK;
 }
 
@@ -306,22 +238,20 @@ static tdm_status run_training(run *r)
     TDM_AGREE(r->comm, load_config(r));
     TDM_TRY(same_config_everywhere(r));
     TDM_AGREE(r->comm, open_all_data(r));
-    TDM_AGREE(r->comm, create_model(r));
-    TDM_AGREE(r->comm, create_loader(r, 0));
-    plan_steps(r);
+    TDM_AGREE(r->comm, tdm_session_create_model(&r->session));
+    TDM_AGREE(r->comm, tdm_session_create_loader(&r->session, 0));
     r->state.best_value = NAN;
     r->state.best_step = -1;
     TDM_TRY(find_resume(r, resume));
-    if (!resume[0] && r->pretrained[0])
-        TDM_AGREE(r->comm, tdm_pretrained_read(r->pretrained, &r->config, &r->params));
+    if (!resume[0] && r->session.pretrained[0])
+        TDM_AGREE(r->comm,
+                  tdm_pretrained_read(r->session.pretrained, &r->session.config, &r->session.params));
     if (resume[0]) {
         TDM_AGREE(r->comm, resume_from(r, resume));
-        tdm_loader_destroy(&r->loader);
-        TDM_AGREE(r->comm, create_loader(r, r->state.step));
+        TDM_AGREE(r->comm, tdm_session_create_loader(&r->session, r->state.step));
     }
-    TDM_AGREE(r->comm, tdm_model_load(r->model));
-    TDM_AGREE(r->comm, tdm_trainer_create(r->comm, r->ops, &r->config, &r->params, r->model, &r->optim,
-                                          r->total_steps, &r->trainer));
+    TDM_AGREE(r->comm, tdm_session_load(&r->session));
+    TDM_AGREE(r->comm, tdm_session_start(&r->session));
     if (!r->options->dry_run) TDM_AGREE(r->comm, write_run_config(r));
     show_plan(r);
     TDM_AGREE(r->comm, show_groups(r));
@@ -329,10 +259,10 @@ static tdm_status run_training(run *r)
 
     if (resume[0]) tdm_log(TDM_LOG_INFO, "resuming from %s at step %lld", resume, (long long)r->state.step);
     r->log = (run_log){.comm = r->comm,
-                       .total_steps = r->total_steps,
-                       .steps_per_epoch = r->steps_per_epoch,
-                       .batch = r->config.train.batch,
-                       .log_every = r->config.train.log_every};
+                       .total_steps = r->session.total_steps,
+                       .steps_per_epoch = r->session.steps_per_epoch,
+                       .batch = r->session.config.train.batch,
+                       .log_every = r->session.config.train.log_every};
     TDM_AGREE(r->comm, run_log_open(&r->log, r->options->out, r->state.step));
     tdm_stop_install();
     r->start_s = r->checkpoint_s = tdm_now_s();
@@ -378,7 +308,7 @@ static tdm_status train_run(tdm_comm *comm, int argc, char **argv)
         status = TDM_ERROR(TDM_E_USAGE, "train: unexpected argument \"%s\"", positional.item[0]);
     free(positional.item);
     if (status == TDM_OK && !help) {
-        run r = {.comm = comm, .options = &options};
+        run r = {.comm = comm, .options = &options, .session = {.comm = comm}};
         status = run_training(&r);
         const tdm_error kept = *tdm_error_last();
         run_destroy(&r);

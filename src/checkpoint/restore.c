@@ -213,6 +213,7 @@ static tdm_status find_unknown(tdm_h5 *file, const char *group, const tdm_params
     for (int64_t i = 0; i < links; i++) {
         char name[256];
         TDM_TRY(tdm_h5_link_name(file, group, i, name, sizeof name));
+        if (params->grad == NULL && tdm_param_of_objective(name)) continue; /* only training needs them */
         if (tdm_params_find(params, name) == NULL) TDM_TRY(list_name(unknown, n_unknown, name));
     }
     return TDM_OK;

@@ -1,151 +1,265 @@
-/* Symmetric InfoNCE over the global batch (CLIP, Radford et al. 2021, figure 3), with the soft targets of
- * TBPS-CLIP's N-ITC (arXiv 2308.10045, section 3.2.1) when several rows share an identity:
+/* Symmetric InfoNCE over the global batch (CLIP, Radford et al. 2021, figure 3), with the soft targets of TBPS-CLIP's
+ * N-ITC (arXiv 2308.10045, section 3.2.1):
  *
- *     p_ij = softmax_j(s · v_i·t_j),  q_ij = [id_i = id_j] / |{k : id_k = id_i}|,  s = exp(logit_scale)
- *     L = -1/(2B) sum_i sum_j q_ij log p_ij   (image to text)   + the same with v and t exchanged
+ *     p_ij = softmax_j(s · v_i·t_j),  s = exp(logit_scale),  q_ij = [id_i = id_j] / |{k : id_k = id_i}|
+ *     T_ij = a · softmax_j(s · v'_i·t'_j) + (1 - a) q_ij
+ *     L = -1/(2B) sum_i sum_j T_ij log p_ij   (image to text)   + the same with v and t exchanged
  *
- * A rank computes rows [row0, row0+b) of both B×B matrices, in blocks, so that memory stays bounded. */
-#include "tandem/loss.h"
-
-#include "tandem/base.h"
+ * v', t' are the features of a pass without gradient, a is `pseudo` (0: no such pass). Several views of a modality
+ * give one L for each pair of views (MVS). A row without any positive, such as an image without a text, is left out
+ * of its direction, and B is then the number of rows that have one.
+ *
+ * A rank computes its own rows of both matrices, in blocks, so that memory stays bounded. */
+#include "loss_impl.h"
 
 #include <math.h>
-#include <stddef.h>
 #include <string.h>
 
+enum { TARGETS_NONE, TARGETS_IDENTITY };
+enum { COMBINE_MEAN, COMBINE_ADD };
+
 typedef struct infonce_options {
-    double weight;
-    const char *soft_targets;
-    const char *image_view;
+    tdm_loss_common common;
+    int soft_targets, combine;
+    double pseudo;
+    int64_t pseudo_ramp_steps;
+    tdm_strings image_views, text_views;
 } infonce_options;
 
 static const tdm_option infonce_rows[] = {
-    {"weight", TDM_OPTION_FLOAT, offsetof(infonce_options, weight), "1.0", 0.0, 1e6, NULL, "",
-     "multiplies the loss; 0 switches it off", NULL},
-    {"soft_targets", TDM_OPTION_STRING, offsetof(infonce_options, soft_targets), "identity", 0, 0,
-     "none|identity", "",
-     "identity: rows of one identity are each other's positives, sharing the target evenly; none: only the "
-     "pair itself",
-     NULL},
-    {"image_view", TDM_OPTION_STRING, offsetof(infonce_options, image_view), "aug_1", 0, 0, "plain|aug_1", "",
-     "which view of the image is compared with the caption", NULL},
+    TDM_LOSS_COMMON_OPTIONS,
+    TDM_CHOICE_OPTION(
+        infonce_options, soft_targets, "identity", "none|identity",
+        "identity: rows of one identity are each other's positives, sharing the target evenly; none: only the pair itself."),
+    TDM_FLOAT_OPTION(
+        infonce_options, pseudo, "0.0", 0, 1, "",
+        "Share of the target that comes from the model's own similarities (pseudo-labels), by a pass without gradient."),
+    TDM_INT_OPTION(infonce_options, pseudo_ramp_steps, "0", 0, 1e12, "steps",
+                   "pseudo grows linearly from 0 over so many steps; 0: no ramp."),
+    TDM_OPTION_FIELD(TDM_OPTION_STRINGS, infonce_options, image_views, "[aug_1]", 0, 0,
+                     "plain|aug_1|aug_2|ss_1|ss_2", "", "Views of the image that are compared with the text.",
+                     "loss.infonce.image_view"),
+    TDM_STRINGS_OPTION(infonce_options, text_views, "[plain]", "plain|aug_1|aug_2|masked",
+                       "Views of the text; as many as of the image, or one list has one entry."),
+    TDM_CHOICE_OPTION(infonce_options, combine, "mean", "mean|add",
+                      "Of several pairs of views: the mean of their losses, or the sum."),
 };
 
-static int image_view(const infonce_options *o)
+static int64_t pairs_of(const infonce_options *o)
 {
-    return strcmp(o->image_view, "plain") ? TDM_VIEW_IMAGE_AUG_1 : TDM_VIEW_IMAGE_PLAIN;
+    return tdm_max_i64(o->image_views.count, o->text_views.count);
 }
 
-static tdm_view_set infonce_views(const void *options)
+/* Views of pair k. */
+static int image_of(const infonce_options *o, int64_t k)
 {
-    return 1u << image_view(options) | 1u << TDM_VIEW_TEXT_PLAIN;
+    return view_named(TDM_IMAGE, o->image_views.item[o->image_views.count > 1 ? k : 0]);
 }
 
-static void fill_targets(const tdm_loss_input *in, bool soft, int64_t first, int64_t n, float *target)
+static int text_of(const infonce_options *o, int64_t k)
 {
-    memset(target, 0, sizeof(float) * (size_t)(n * in->B));
-    for (int64_t i = 0; i < n; i++) {
-        float *row = target + i * in->B;
-        if (!soft) {
-            row[first + i] = 1.0f;
-            continue;
-        }
-        const int64_t id = in->identity[first + i];
-        int64_t same = 0;
-        for (int64_t j = 0; j < in->B; j++) same += in->identity[j] == id;
-        const float share = 1.0f / (float)same;
-        for (int64_t j = 0; j < in->B; j++)
-            if (in->identity[j] == id) row[j] = share;
-    }
+    return view_named(TDM_TEXT, o->text_views.item[o->text_views.count > 1 ? k : 0]);
 }
 
+static void infonce_needs(const void *options, tdm_loss_needs *needs)
+{
+    const infonce_options *o = options;
+    const uint8_t bits = TDM_NEED_ALL | (o->pseudo > 0.0 ? TDM_NEED_TARGET : 0);
+    for (int64_t k = 0; k < o->image_views.count; k++) needs->view[image_of(o, k)] |= bits;
+    for (int64_t k = 0; k < o->text_views.count; k++) needs->view[text_of(o, k)] |= bits;
+}
+
+static tdm_status infonce_check(const void *options, const tdm_loss_setup *setup)
+{
+    (void)setup;
+    const infonce_options *o = options;
+    const int64_t images = o->image_views.count, texts = o->text_views.count;
+    TDM_REQUIRE(images > 0 && texts > 0, TDM_E_CONFIG,
+                "loss.infonce.image_views, text_views: neither may be empty");
+    TDM_REQUIRE(
+        images == texts || images == 1 || texts == 1, TDM_E_CONFIG,
+        "loss.infonce: %lld image_views and %lld text_views make no pairs: give as many, or one of a modality",
+        (long long)images, (long long)texts);
+    return TDM_OK;
+}
+
+/* One direction of one pair of views. */
 typedef struct direction {
-    const float *query, *answer; /* [B][d] */
-    float *dquery, *danswer;     /* [B][d], added to */
+    const tdm_loss_rows *query_rows, *answer_rows;
+    const tdm_loss_view *query, *answer;
+    const key_index *answers; /* of the answers' keys */
+    const int64_t *key;       /* [B] of the queries */
+    int64_t with_positive;    /* queries of the global batch that have one */
 } direction;
 
 /* Temporaries of `block` rows. */
 typedef struct room {
     int64_t block;
     float *logits, *target; /* [block][B] */
+    float *pseudo;          /* [block][B], with pseudo-labels */
     float *row_loss, *drow; /* [block], [block][d] */
+    key_index index[TDM_MODALITIES];
 } room;
 
-static tdm_status room_take(const tdm_loss_input *in, tdm_scratch *scratch, room *r)
+static tdm_status room_take(const tdm_loss_call *call, tdm_scratch *scratch, room *r)
 {
-    enum { BLOCK_ELEMENTS = 1 << 22 }; /* 16 MiB of logits at once */
-    r->block = tdm_min_i64(in->b, tdm_max_i64(1, BLOCK_ELEMENTS / in->B));
+    const infonce_options *o = call->options;
+    const tdm_loss_rows *image = &call->rows[TDM_IMAGE], *text = &call->rows[TDM_TEXT];
+    const int64_t B = tdm_max_i64(image->B, text->B);
+    r->block = block_rows_of(tdm_max_i64(image->b, text->b), B);
     const size_t rows = sizeof(float) * (size_t)r->block;
-    TDM_TRY(tdm_scratch_take(scratch, rows * (size_t)in->B, (void **)&r->logits));
-    TDM_TRY(tdm_scratch_take(scratch, rows * (size_t)in->B, (void **)&r->target));
+    TDM_TRY(tdm_scratch_take(scratch, rows * (size_t)B, (void **)&r->logits));
+    TDM_TRY(tdm_scratch_take(scratch, rows * (size_t)B, (void **)&r->target));
+    if (o->pseudo > 0.0) TDM_TRY(tdm_scratch_take(scratch, rows * (size_t)B, (void **)&r->pseudo));
     TDM_TRY(tdm_scratch_take(scratch, rows, (void **)&r->row_loss));
-    return tdm_scratch_take(scratch, rows * (size_t)in->d, (void **)&r->drow);
+    TDM_TRY(tdm_scratch_take(scratch, rows * (size_t)call->d, (void **)&r->drow));
+    const bool soft = o->soft_targets == TARGETS_IDENTITY;
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        const tdm_loss_rows *side = &call->rows[m];
+        TDM_TRY(key_index_make(scratch, side->B, soft ? side->identity : side->sample, &r->index[m]));
+    }
+    return TDM_OK;
 }
 
-static int64_t infonce_scratch_bytes(const void *options, const tdm_loss_input *in)
+static int64_t infonce_scratch_bytes(const tdm_loss_call *call)
 {
-    (void)options;
     room r;
     tdm_scratch count = {.capacity_bytes = SIZE_MAX};
-    return room_take(in, &count, &r) == TDM_OK ? (int64_t)count.used_bytes : 0;
+    return room_take(call, &count, &r) == TDM_OK ? (int64_t)count.used_bytes : 0;
 }
 
-/* Rows [first, first+n) of one direction, with their targets in r. */
-static tdm_status infonce_block(tdm_ops *ops, const tdm_loss_input *in, const direction *dir, int64_t first,
-                                int64_t n, float scale, float dscale, const room *r, double *loss,
-                                double *dlogit_scale)
+/* q of rows [first, first+n); zeros where a row has no positive. */
+static void fill_targets(const direction *dir, int64_t first, int64_t n, float *target)
 {
-    const int64_t d = in->d, B = in->B;
-    const float *query = dir->query + first * d;
-    TDM_TRY(tdm_gemm(ops, false, true, n, B, d, scale, query, d, dir->answer, d, 0.0f, r->logits, B));
-    tdm_softmax_cross_entropy(ops, n, B, r->logits, r->target, r->row_loss); /* logits are now p - q */
+    const int64_t B = dir->answer_rows->B;
+    memset(target, 0, sizeof(float) * (size_t)(n * B));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t begin, end;
+        key_index_find(dir->answers, dir->key[first + i], &begin, &end);
+        const float share = 1.0f / (float)(end - begin);
+        for (int64_t k = begin; k < end; k++) target[i * B + dir->answers->pair[k][1]] = share;
+    }
+}
+
+/* target = a · softmax(s · query'·answer') + (1 - a) · target */
+static tdm_status mix_pseudo(const tdm_loss_call *call, const direction *dir, int64_t first, int64_t n,
+                             float scale, float a, const room *r)
+{
+    const int64_t d = call->d, B = dir->answer_rows->B;
+    TDM_TRY(tdm_gemm(call->nn->ops, false, true, n, B, d, scale, dir->query->target + first * d, d,
+                     dir->answer->target, d, 0.0f, r->pseudo, B));
+    for (int64_t i = 0; i < n; i++) {
+        float *p = r->pseudo + i * B, *target = r->target + i * B, most = p[0];
+        double sum = 0.0;
+        for (int64_t j = 1; j < B; j++) most = fmaxf(most, p[j]);
+        for (int64_t j = 0; j < B; j++) sum += p[j] = expf(p[j] - most);
+        const float factor = a / (float)sum;
+        for (int64_t j = 0; j < B; j++) target[j] = factor * p[j] + (1.0f - a) * target[j];
+    }
+    return TDM_OK;
+}
+
+/* Rows without a positive take no part: neither a loss nor a gradient. */
+static void leave_out(const direction *dir, int64_t first, int64_t n, const room *r)
+{
+    const int64_t B = dir->answer_rows->B;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t begin, end;
+        key_index_find(dir->answers, dir->key[first + i], &begin, &end);
+        if (begin < end) continue;
+        memset(r->logits + i * B, 0, sizeof(float) * (size_t)B);
+        r->row_loss[i] = 0.0f;
+    }
+}
+
+/* Rows [first, first+n) of one direction. dscale: what a row's gradient is multiplied by. */
+static tdm_status infonce_block(const tdm_loss_call *call, const direction *dir, int64_t first, int64_t n,
+                                float pseudo, float dscale, const room *r, double *loss)
+{
+    tdm_ops *ops = call->nn->ops;
+    const int64_t d = call->d, B = dir->answer_rows->B;
+    const float scale = expf(call->logit_scale), *query = dir->query->all + first * d;
+    fill_targets(dir, first, n, r->target);
+    if (pseudo > 0.0f) TDM_TRY(mix_pseudo(call, dir, first, n, scale, pseudo, r));
+    TDM_TRY(tdm_gemm(ops, false, true, n, B, d, scale, query, d, dir->answer->all, d, 0.0f, r->logits, B));
+    tdm_softmax_cross_entropy(ops, n, B, r->logits, r->target, r->row_loss); /* logits are now p - T */
+    if (dir->with_positive < dir->query_rows->B) leave_out(dir, first, n, r);
     for (int64_t i = 0; i < n; i++) *loss += r->row_loss[i];
 
-    /* dL/d(query row) = s·(p - q)·answer;  dL/d(logit_scale) = sum (p - q)·logit = sum query·dquery */
-    TDM_TRY(tdm_gemm(ops, false, false, n, d, B, scale, r->logits, B, dir->answer, d, 0.0f, r->drow, d));
-    float *dquery = dir->dquery + first * d;
+    /* dL/d(query row) = s·(p - T)·answer;  dL/d(logit_scale) = sum (p - T)·logit = sum query·dquery */
+    TDM_TRY(tdm_gemm(ops, false, false, n, d, B, scale, r->logits, B, dir->answer->all, d, 0.0f, r->drow, d));
+    float *dquery = dir->query->dall + first * d;
     double dot = 0.0;
     for (int64_t k = 0; k < n * d; k++) {
         dot += (double)r->drow[k] * query[k];
         dquery[k] += dscale * r->drow[k];
     }
-    *dlogit_scale += dscale * dot;
-    return tdm_gemm(ops, true, false, B, d, n, scale * dscale, r->logits, B, query, d, 1.0f, dir->danswer, d);
+    *call->dlogit_scale += dscale * dot;
+    return tdm_gemm(ops, true, false, B, d, n, scale * dscale, r->logits, B, query, d, 1.0f,
+                    dir->answer->dall, d);
 }
 
-static tdm_status infonce_run(const infonce_options *o, double weight, tdm_ops *ops, const tdm_loss_input *in,
-                              tdm_loss_output *out, const room *r)
+static int64_t count_with_positive(const key_index *answers, int64_t B, const int64_t *key)
 {
-    const float scale = expf(in->logit_scale);
-    const float dscale = (float)(weight * 0.5 / (double)in->B);
-    const bool soft = !strcmp(o->soft_targets, "identity");
-    const int v = image_view(o), t = TDM_VIEW_TEXT_PLAIN;
-    const direction directions[2] = {
-        {in->view[v], in->view[t], out->dview[v], out->dview[t]},
-        {in->view[t], in->view[v], out->dview[t], out->dview[v]},
-    };
-    for (int64_t first = in->row0; first < in->row0 + in->b; first += r->block) {
-        const int64_t n = tdm_min_i64(r->block, in->row0 + in->b - first);
-        fill_targets(in, soft, first, n, r->target);
-        for (int k = 0; k < 2; k++) {
-            double loss = 0.0;
-            TDM_TRY(infonce_block(ops, in, &directions[k], first, n, scale, dscale, r, &loss,
-                                  &out->dlogit_scale));
-            out->term[0] += 0.5 * loss / (double)in->B;
-            out->term[1 + k] += loss / (double)in->B;
-        }
+    int64_t count = 0;
+    for (int64_t i = 0; i < B; i++) {
+        int64_t begin, end;
+        key_index_find(answers, key[i], &begin, &end);
+        count += begin < end;
+    }
+    return count;
+}
+
+/* direction 0: image to text */
+static direction make_direction(const tdm_loss_call *call, int k, int image_view, int text_view,
+                                const room *r)
+{
+    const infonce_options *o = call->options;
+    const int query = k ? TDM_TEXT : TDM_IMAGE, answer = k ? TDM_IMAGE : TDM_TEXT;
+    direction dir = {.query_rows = &call->rows[query],
+                     .answer_rows = &call->rows[answer],
+                     .query = &call->view[k ? text_view : image_view],
+                     .answer = &call->view[k ? image_view : text_view],
+                     .answers = &r->index[answer]};
+    dir.key = o->soft_targets == TARGETS_IDENTITY ? dir.query_rows->identity : dir.query_rows->sample;
+    dir.with_positive = count_with_positive(dir.answers, dir.query_rows->B, dir.key);
+    return dir;
+}
+
+static tdm_status infonce_run(const tdm_loss_call *call, const room *r)
+{
+    const infonce_options *o = call->options;
+    const int64_t pairs = pairs_of(o);
+    const double share = o->combine == COMBINE_MEAN ? 1.0 / (double)pairs : 1.0;
+    const bool ramp = call->step < o->pseudo_ramp_steps;
+    const float pseudo =
+        (float)(o->pseudo * (ramp ? (double)call->step / (double)o->pseudo_ramp_steps : 1.0));
+    for (int64_t pair = 0; pair < pairs; pair++) {
+        direction dir[2];
+        for (int k = 0; k < 2; k++) dir[k] = make_direction(call, k, image_of(o, pair), text_of(o, pair), r);
+        const int64_t most = tdm_max_i64(dir[0].query_rows->b, dir[1].query_rows->b);
+        for (int64_t at = 0; at < most; at += r->block)
+            for (int k = 0; k < 2; k++) {
+                const int64_t n = tdm_min_i64(r->block, dir[k].query_rows->b - at);
+                const double count = (double)dir[k].with_positive;
+                double loss = 0.0;
+                if (n <= 0 || count == 0.0) continue;
+                TDM_TRY(infonce_block(call, &dir[k], dir[k].query_rows->row0 + at, n, pseudo,
+                                      (float)(call->weight * share * 0.5 / count), r, &loss));
+                call->term[0] += share * (0.5 * loss / count);
+                call->term[1 + k] += share * (loss / count);
+            }
     }
     return TDM_OK;
 }
 
-static tdm_status infonce_step(const void *options, double weight, tdm_ops *ops, const tdm_loss_input *in,
-                               tdm_loss_output *out)
+static tdm_status infonce_step(const tdm_loss_call *call)
 {
-    const size_t mark = tdm_scratch_mark(in->scratch);
-    room r;
-    TDM_TRY(room_take(in, in->scratch, &r));
-    TDM_TRY(infonce_run(options, weight, ops, in, out, &r));
-    tdm_scratch_rewind(in->scratch, mark);
+    const size_t mark = tdm_scratch_mark(call->nn->scratch);
+    room r = {0};
+    TDM_TRY(room_take(call, call->nn->scratch, &r));
+    TDM_TRY(infonce_run(call, &r));
+    tdm_scratch_rewind(call->nn->scratch, mark);
     return TDM_OK;
 }
 
@@ -158,7 +272,8 @@ const tdm_loss tdm_loss_infonce = {
     .options = infonce_rows,
     .option_count = sizeof(infonce_rows) / sizeof(infonce_rows[0]),
     .option_bytes = sizeof(infonce_options),
-    .views = infonce_views,
+    .needs = infonce_needs,
+    .check = infonce_check,
     .scratch_bytes = infonce_scratch_bytes,
     .step = infonce_step,
 };

@@ -22,6 +22,7 @@
 #include "tandem/base.h"
 #include "tandem/config.h"
 #include "tandem/loss.h"
+#include "loss/infonce_alone.h"
 #include "tandem/model.h"
 #include "tandem/optim.h"
 
@@ -230,8 +231,6 @@ static step_result run_step(setup *s, const char *targets)
     char text[64];
     snprintf(text, sizeof text, "loss.infonce.soft_targets=%s", targets);
     CHECK_OK(tdm_config_set(&s->config, text));
-    const tdm_loss *loss = tdm_loss_find("infonce");
-    CHECK_NOT_NULL(loss);
     clear_gradients(s);
 
     CHECK_OK(tdm_model_forward(s->model, TDM_IMAGE, &s->image, &train_mode,
@@ -243,19 +242,11 @@ static step_result run_step(setup *s, const char *targets)
     tdm_l2norm_forward(s->ops, N, EMBED, r.text, caption, caption_norm);
 
     float dimage[N * EMBED] = {0}, dcaption[N * EMBED] = {0};
-    static tdm_scratch scratch;
-    if (!scratch.base) CHECK_OK(tdm_scratch_create(1 << 20, &scratch));
-    const tdm_loss_input input = {.B = N,
-                                  .b = N,
-                                  .d = EMBED,
-                                  .view = {[TDM_VIEW_IMAGE_AUG_1] = image, [TDM_VIEW_TEXT_PLAIN] = caption},
-                                  .identity = s->identity,
-                                  .logit_scale = *tdm_model_logit_scale(s->model),
-                                  .scratch = &scratch};
-    tdm_loss_output output = {.dview = {[TDM_VIEW_IMAGE_AUG_1] = dimage, [TDM_VIEW_TEXT_PLAIN] = dcaption}};
-    CHECK_OK(loss->step(tdm_config_group(&s->config, "loss.infonce"), 1.0, s->ops, &input, &output));
-    r.loss = output.term[0];
-    *tdm_model_dlogit_scale(s->model) += (float)output.dlogit_scale;
+    double value = 0.0, dlogit_scale = 0.0;
+    CHECK_OK(infonce_alone(s->ops, &s->config, N, EMBED, *tdm_model_logit_scale(s->model), s->identity, image,
+                           caption, dimage, dcaption, &dlogit_scale, &value));
+    r.loss = value;
+    *tdm_model_dlogit_scale(s->model) += (float)dlogit_scale;
 
     float dfeatures[N * EMBED];
     tdm_l2norm_backward(s->ops, N, EMBED, caption, caption_norm, dcaption, dfeatures);

@@ -32,7 +32,7 @@ static void set_up(setup *s, const char *precision, const char *const *image)
     set_up_config(s, assignments);
     set_all(s, image);
     set_up_model(s, precision, 1, B);
-    must(tdm_optim_create(&s->params, &s->optim));
+    s->total_steps = 100;
 }
 
 /* The same fresh run, with other rows frozen. */
@@ -56,7 +56,8 @@ static void start(setup *s, const char *freeze, int64_t chunk)
     s->optim.step = 0;
     must(tdm_model_load(s->model));
     tdm_trainer_destroy(&s->trainer);
-    must(tdm_trainer_create(comm, s->ops, &s->config, &s->params, s->model, &s->optim, 100, &s->trainer));
+    must(tdm_losses_load(s->losses, false));
+    must(tdm_session_start(s));
 }
 
 static float *copy_of(const float *x, int64_t n)
@@ -237,8 +238,7 @@ static void test_resnet(void **state)
         must(tdm_optim_groups(&s.config, &s.params));
         must(tdm_model_load(s.model));
         tdm_trainer_destroy(&s.trainer);
-        const tdm_status status =
-            tdm_trainer_create(comm, s.ops, &s.config, &s.params, s.model, &s.optim, 100, &s.trainer);
+        const tdm_status status = tdm_session_start(&s);
         assert_int_equal(status, k == 0 ? TDM_OK : TDM_E_CONFIG);
         tdm_free(full);
         tear_down(&s);
@@ -287,9 +287,7 @@ static void test_work(void **state)
 
 int main(int argc, char **argv)
 {
-    if (tdm_model_register() != TDM_OK || tdm_loss_register() != TDM_OK ||
-        tdm_comm_create(&argc, &argv, &comm) != TDM_OK)
-        return 1;
+    if (tdm_register_options() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_row), cmocka_unit_test(test_patterns), cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_resnet),   cmocka_unit_test(test_work),

@@ -165,9 +165,7 @@ static void test_failed_step(void **state)
 
 int main(int argc, char **argv)
 {
-    if (tdm_model_register() != TDM_OK || tdm_loss_register() != TDM_OK ||
-        tdm_comm_create(&argc, &argv, &comm) != TDM_OK)
-        return 1;
+    if (tdm_register_options() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_bf16),

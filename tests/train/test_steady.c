@@ -60,7 +60,7 @@ static void make_piece(piece *p, int64_t n)
         for (int64_t k = p->seq[i]; k < p->seq[i + 1]; k++) p->token[k] = (int32_t)tdm_rng_below(&rng, VOCAB);
         p->sample[i] = p->identity[i] = tdm_comm_rank(comm) * B + i;
     }
-    p->batch.n = n;
+    p->batch.n = p->batch.view[TDM_VIEW_IMAGE_AUG_1].n = p->batch.view[TDM_VIEW_TEXT_PLAIN].n = n;
     p->batch.view[TDM_VIEW_IMAGE_AUG_1].image = p->image;
     p->batch.view[TDM_VIEW_TEXT_PLAIN].text = (tdm_text_batch){.token = p->token, .seq = p->seq};
     p->batch.sample = p->sample;
@@ -158,9 +158,7 @@ static void test_bf16(void **state)
 
 int main(int argc, char **argv)
 {
-    if (tdm_model_register() != TDM_OK || tdm_loss_register() != TDM_OK ||
-        tdm_comm_create(&argc, &argv, &comm) != TDM_OK)
-        return 1;
+    if (tdm_register_options() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_bf16),

@@ -55,7 +55,7 @@ static void cut_batch(const global_batch *g, tdm_batch *batch, tdm_text_batch *t
     const int ranks = tdm_comm_size(comm), rank = tdm_comm_rank(comm);
     const int64_t first = tdm_part_begin(B, ranks, rank), n = tdm_part_begin(B, ranks, rank + 1) - first;
     memset(batch, 0, sizeof(*batch));
-    batch->n = n;
+    batch->n = batch->view[TDM_VIEW_IMAGE_AUG_1].n = batch->view[TDM_VIEW_TEXT_PLAIN].n = n;
     batch->view[TDM_VIEW_IMAGE_AUG_1].image = (uint8_t *)(uintptr_t)(g->image + first * HEIGHT * WIDTH * 3);
     text->token = (int32_t *)(uintptr_t)(g->token + g->seq[first]);
     must(TDM_ALLOC(n + 1, &text->seq));
@@ -82,26 +82,18 @@ static double whole_batch(setup *s, const global_batch *g, bool grad)
     }
     memset(dunit, 0, sizeof(dunit));
     for (int m = 0; m < 2; m++) tdm_l2norm_forward(s->ops, B, EMBED, raw[m], unit[m], norm[m]);
-    const tdm_loss *loss = tdm_loss_find("infonce");
-    static tdm_scratch scratch;
-    if (!scratch.base) must(tdm_scratch_create(1 << 20, &scratch));
-    tdm_loss_input in = {.B = B, .b = B, .d = EMBED, .identity = g->identity, .scratch = &scratch};
-    in.view[TDM_VIEW_IMAGE_AUG_1] = unit[0];
-    in.view[TDM_VIEW_TEXT_PLAIN] = unit[1];
-    in.logit_scale = *tdm_model_logit_scale(s->model);
-    tdm_loss_output out = {0};
-    out.dview[TDM_VIEW_IMAGE_AUG_1] = dunit[0];
-    out.dview[TDM_VIEW_TEXT_PLAIN] = dunit[1];
-    must(loss->step(tdm_config_group(&s->config, "loss.infonce"), 1.0, s->ops, &in, &out));
+    double value = 0.0, dlogit_scale = 0.0;
+    must(infonce_alone(s->ops, &s->config, B, EMBED, *tdm_model_logit_scale(s->model), g->identity, unit[0],
+                       unit[1], dunit[0], dunit[1], &dlogit_scale, &value));
     if (grad) {
         memset(s->params.grad, 0, sizeof(float) * (size_t)s->params.total);
-        *tdm_model_dlogit_scale(s->model) = (float)out.dlogit_scale;
+        *tdm_model_dlogit_scale(s->model) = (float)dlogit_scale;
         for (int m = 0; m < 2; m++)
             tdm_l2norm_backward(s->ops, B, EMBED, unit[m], norm[m], dunit[m], dunit[m]);
         must(tdm_model_backward(s->model, TDM_TEXT, &(tdm_tower_output){.pooled = dunit[1]}, NULL, NULL));
         must(tdm_model_backward(s->model, TDM_IMAGE, &(tdm_tower_output){.pooled = dunit[0]}, NULL, NULL));
     }
-    return out.term[0];
+    return value;
 }
 
 static double difference(int64_t n, const float *a, const float *b)
@@ -305,9 +297,7 @@ static void test_finite_differences(void **state)
 
 int main(int argc, char **argv)
 {
-    if (tdm_model_register() != TDM_OK || tdm_loss_register() != TDM_OK ||
-        tdm_comm_create(&argc, &argv, &comm) != TDM_OK)
-        return 1;
+    if (tdm_register_options() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_chunks),

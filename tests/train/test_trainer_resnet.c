@@ -59,7 +59,7 @@ static void set_up(setup *s, const char *precision, const char *batch_stats)
 static tdm_status create_trainer(setup *s, int64_t chunk)
 {
     s->config.train.chunk = chunk;
-    return tdm_trainer_create(comm, s->ops, &s->config, &s->params, s->model, &s->optim, 100, &s->trainer);
+    return tdm_session_start(s);
 }
 
 /* The step on this rank alone: loss, params.grad, moved running statistics. */
@@ -75,25 +75,17 @@ static double whole_batch(setup *s)
                                &(tdm_tower_output){.pooled = raw[m]}));
         tdm_l2norm_forward(s->ops, B, EMBED, raw[m], unit[m], norm[m]);
     }
-    const tdm_loss *loss = tdm_loss_find("infonce");
-    static tdm_scratch scratch;
-    if (!scratch.base) must(tdm_scratch_create(1 << 20, &scratch));
-    tdm_loss_input in = {.B = B, .b = B, .d = EMBED, .identity = identity, .scratch = &scratch};
-    in.view[TDM_VIEW_IMAGE_AUG_1] = unit[0];
-    in.view[TDM_VIEW_TEXT_PLAIN] = unit[1];
-    in.logit_scale = *tdm_model_logit_scale(s->model);
-    tdm_loss_output out = {0};
-    out.dview[TDM_VIEW_IMAGE_AUG_1] = dunit[0];
-    out.dview[TDM_VIEW_TEXT_PLAIN] = dunit[1];
-    must(loss->step(tdm_config_group(&s->config, "loss.infonce"), 1.0, s->ops, &in, &out));
-    *tdm_model_dlogit_scale(s->model) = (float)out.dlogit_scale;
+    double value = 0.0, dlogit_scale = 0.0;
+    must(infonce_alone(s->ops, &s->config, B, EMBED, *tdm_model_logit_scale(s->model), identity, unit[0],
+                       unit[1], dunit[0], dunit[1], &dlogit_scale, &value));
+    *tdm_model_dlogit_scale(s->model) = (float)dlogit_scale;
     for (int m = 1; m >= 0; m--) {
         tdm_l2norm_backward(s->ops, B, EMBED, unit[m], norm[m], dunit[m], dunit[m]);
         must(tdm_model_backward(s->model, (tdm_modality)m, &(tdm_tower_output){.pooled = dunit[m]}, NULL,
                                 NULL));
     }
     tdm_model_update_statistics(s->model, true);
-    return out.term[0];
+    return value;
 }
 
 static tdm_status step(setup *s, tdm_step_report *report)
@@ -101,6 +93,7 @@ static tdm_status step(setup *s, tdm_step_report *report)
     const int ranks = tdm_comm_size(comm), rank = tdm_comm_rank(comm);
     const int64_t first = tdm_part_begin(B, ranks, rank);
     tdm_batch batch = {.n = tdm_part_begin(B, ranks, rank + 1) - first};
+    batch.view[TDM_VIEW_IMAGE_AUG_1].n = batch.view[TDM_VIEW_TEXT_PLAIN].n = batch.n;
     batch.view[TDM_VIEW_IMAGE_AUG_1].image = image + first * IMAGE;
     batch.view[TDM_VIEW_TEXT_PLAIN].text.token = token + first * LENGTH;
     batch.view[TDM_VIEW_TEXT_PLAIN].text.seq = seq; /* all captions have one length */
@@ -217,9 +210,7 @@ static void test_not_finite(void **state)
 
 int main(int argc, char **argv)
 {
-    if (tdm_model_register() != TDM_OK || tdm_loss_register() != TDM_OK ||
-        tdm_comm_create(&argc, &argv, &comm) != TDM_OK)
-        return 1;
+    if (tdm_register_options() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     fill_batch();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sync),          cmocka_unit_test(test_frozen),     cmocka_unit_test(test_bf16),

@@ -3,6 +3,7 @@
 #ifndef TANDEM_TEST_TRAINER_CASE_H
 #define TANDEM_TEST_TRAINER_CASE_H
 
+#include "loss/infonce_alone.h"
 #include "tandem/tandem.h"
 
 #include <setjmp.h>
@@ -18,14 +19,7 @@
 
 static tdm_comm *comm;
 
-typedef struct setup {
-    tdm_config config;
-    tdm_ops *ops;
-    tdm_params params;
-    tdm_model *model;
-    tdm_optim optim;
-    tdm_trainer *trainer;
-} setup;
+typedef tdm_session setup;
 
 /* KEY=VALUE, up to NULL; `assignments` may be NULL. */
 static inline void set_all(setup *s, const char *const *assignments)
@@ -36,39 +30,32 @@ static inline void set_all(setup *s, const char *const *assignments)
 /* A configuration of the defaults and these. */
 static inline void set_up_config(setup *s, const char *const *assignments)
 {
-    memset(s, 0, sizeof *s);
+    *s = (setup){.comm = comm};
     must(tdm_config_init(&s->config));
     set_all(s, assignments);
 }
 
-/* The configured model for `rows` samples at once, its parameters allocated and not yet filled. */
+/* The configured model for `rows` samples at once, its parameters allocated. */
 static inline void set_up_model(setup *s, const char *precision, int threads, int64_t rows)
 {
-    tdm_dtype dtype;
-    must(tdm_ops_resolve_precision(precision, &dtype));
-    must(tdm_ops_create(dtype, threads, &s->ops));
-    must(tdm_model_create(&s->config, s->ops, true, rows, &s->params, &s->model));
-    must(tdm_optim_groups(&s->config, &s->params));
-    must(tdm_params_allocate(&s->params, true));
+    s->config.train.precision = precision;
+    s->config.train.threads = threads;
+    s->max_rows = rows;
+    must(tdm_session_create_model(s));
 }
 
 /* Initial weights, zero moments, a trainer of 100 steps. */
 static inline void set_up_trainer(setup *s)
 {
     tdm_params_init(&s->params, 3);
-    must(tdm_trainer_optim(comm, &s->config, &s->params, &s->optim));
-    must(tdm_model_load(s->model));
-    must(tdm_trainer_create(comm, s->ops, &s->config, &s->params, s->model, &s->optim, 100, &s->trainer));
+    s->total_steps = 100;
+    must(tdm_session_load(s));
+    must(tdm_session_start(s));
 }
 
 static inline void tear_down(setup *s)
 {
-    tdm_trainer_destroy(&s->trainer);
-    tdm_optim_destroy(&s->optim);
-    tdm_model_destroy(&s->model);
-    tdm_params_destroy(&s->params);
-    tdm_ops_destroy(&s->ops);
-    tdm_config_destroy(&s->config);
+    tdm_session_destroy(s);
 }
 
 /* This rank's piece of a global batch of 2 to PIECE_CONTEXT tokens a caption that is the same on every rank.
@@ -104,6 +91,7 @@ static inline void make_batch_piece(batch_piece *p, uint64_t seed, int64_t batch
         p->identity[n] = i;
     }
     p->batch.n = end - first;
+    p->batch.view[TDM_VIEW_IMAGE_AUG_1].n = p->batch.view[TDM_VIEW_TEXT_PLAIN].n = end - first;
     p->batch.view[TDM_VIEW_IMAGE_AUG_1].image = p->image + first * image_bytes;
     p->batch.view[TDM_VIEW_TEXT_PLAIN].text = (tdm_text_batch){.token = p->token, .seq = p->seq};
     p->batch.sample = p->sample;

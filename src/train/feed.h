@@ -1,8 +1,8 @@
-/* The data of a training run, from its configuration: tokenizer, split, batches. */
-#ifndef TANDEM_APP_FEED_H
-#define TANDEM_APP_FEED_H
+/* Private to src/train: the data of a run, from its configuration: tokenizer, split, batches. */
+#ifndef TANDEM_TRAIN_FEED_H
+#define TANDEM_TRAIN_FEED_H
 
-#include "tandem/tandem.h"
+#include "tandem/session.h"
 
 /* model.tokenizer; where it is empty, that of the checkpoint `pretrained`. Its vocabulary must be the
  * model's. */

@@ -1,0 +1,61 @@
+/* A training run put together: configuration, tokenizer, data, model, objectives, optimiser, batches, trainer. The
+ * ritual stands here once, for `tandem train`, `tandem bench`, studies and tests.
+ *
+ *     tdm_session s = {.comm = comm};
+ *     tdm_session_configure(&s, "my.cfg", &set);     what the user says, over defaults and model.pretrained
+ *     tdm_session_open_data(&s);
+ *     tdm_session_create_model(&s);                  parameters are initialised; read a checkpoint over them here
+ *     tdm_session_create_loader(&s, step);
+ *     tdm_session_load(&s);
+ *     tdm_session_start(&s);                         tdm_trainer_step(s.trainer, …) from here on
+ *     tdm_session_destroy(&s);                       also of a session that is not complete
+ *
+ * None of these is collective: ranks agree on the status of each (TDM_AGREE). Errors are those of the parts. */
+#ifndef TANDEM_SESSION_H
+#define TANDEM_SESSION_H
+
+#include "tandem/checkpoint.h"
+#include "tandem/convert.h"
+#include "tandem/train.h"
+
+typedef struct tdm_session {
+    tdm_comm *comm;   /* borrowed */
+    int64_t max_rows; /* the most samples of one call of the model; 0: what a step needs */
+    /* all below is owned */
+    tdm_config config;
+    char pretrained[TDM_PATH_BYTES]; /* checkpoint to start from, "" = none */
+    tdm_tokenizer *tokenizer;
+    tdm_dataset *dataset;
+    tdm_ops *ops;
+    tdm_params params;
+    tdm_model *model;
+    tdm_losses *losses;
+    tdm_optim optim;
+    tdm_loader *loader;
+    tdm_trainer *trainer;
+    int64_t steps_per_epoch,
+        total_steps; /* set with the loader; total_steps may be set before the start without one */
+} tdm_session;
+
+/* Registers the options of all tables (objectives, augmentations, towers, heads) with the configuration. Once, before
+ * the first tdm_config_init. */
+TDM_CHECKED tdm_status tdm_register_options(void);
+
+/* Defaults, then those of model.pretrained, then the file, then "key=value" entries of `set` (may be NULL). Rules
+ * between keys are checked. */
+TDM_CHECKED tdm_status tdm_session_configure(tdm_session *session, const char *file, const tdm_strings *set);
+/* Tokenizer and training split. */
+TDM_CHECKED tdm_status tdm_session_open_data(tdm_session *session);
+/* Another split, checked against the session's tokenizer. *dataset is the caller's. */
+TDM_CHECKED tdm_status tdm_session_open_split(const tdm_session *session, const char *dir, const char *split,
+                                              tdm_dataset **dataset);
+/* Model and objectives with initial parameters, optimiser. Without data identities are 0 … train.batch - 1. */
+TDM_CHECKED tdm_status tdm_session_create_model(tdm_session *session);
+/* Batches from `step` on, in place of those before. */
+TDM_CHECKED tdm_status tdm_session_create_loader(tdm_session *session, int64_t step);
+/* Packs the parameters as they are now. */
+TDM_CHECKED tdm_status tdm_session_load(tdm_session *session);
+TDM_CHECKED tdm_status tdm_session_start(tdm_session *session);
+void tdm_session_destroy(tdm_session *session);
+
+#endif
