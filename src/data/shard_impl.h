@@ -13,9 +13,12 @@
 #define SHARD_IMAGE_BYTES (INT64_C(1) << 30)  /* largest encoded image */
 #define SHARD_TEXT_BYTES  (INT64_C(16) << 20) /* longest caption */
 
-enum { SHARD_CHUNK_BYTES = 65536 };
+enum { SHARD_CHUNK_BYTES = 65536, SHARD_FEATURE_WIDTH = 1 << 20 /* widest feature */ };
 
 const char *dataset_dir(const tdm_dataset *dataset);
 const char *dataset_split(const tdm_dataset *dataset);
+
+/* "image/feature", "caption/feature" */
+const char *shard_feature_name(tdm_modality modality);
 
 #endif

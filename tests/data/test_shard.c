@@ -209,9 +209,9 @@ static void bad_samples_are_refused(void **state)
                                    .caption = caption,
                                    .caption_n = 1};
     tdm_shard_sample sample = good;
-    sample.image_bytes = 0;
+    sample.image_bytes = sample.caption_n = 0;
     CHECK_FAILS(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png");
-    CHECK_MESSAGE("image is empty");
+    CHECK_MESSAGE("neither an image nor a caption");
     sample = good;
     caption[0] = "";
     CHECK_FAILS(tdm_shard_writer_add(writer, &sample), TDM_E_DATA, "a.png");

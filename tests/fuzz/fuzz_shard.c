@@ -22,13 +22,22 @@ static tdm_status make_good(void)
 {
     static const char *const class_name[2] = {"a", "b"};
     static const char *const caption[2] = {"one", "two two"};
-    const tdm_shard_info info = {
-        .dataset = "fuzz", .split = "fuzz", .class_count = 2, .class_name = class_name};
+    static const float feature[6] = {1, 2, 3, 4, 5, 6};
+    static const tdm_shard_strings alternative[2] = {{caption, 2}, {caption, 0}};
+    const tdm_shard_info info = {.dataset = "fuzz",
+                                 .split = "fuzz",
+                                 .class_count = 2,
+                                 .class_name = class_name,
+                                 .feature_width = {3, 2}};
     tdm_shard_writer *writer;
     TDM_TRY(tdm_shard_writer_create(shard_path, &info, &writer));
     for (int64_t i = 0; i < 5; i++) {
+        /* rows: image only, both, both, feature only, text only */
         const tdm_shard_sample sample = {.image = "encoded image",
-                                         .image_bytes = 3 + i,
+                                         .image_bytes = i < 3 ? 3 + i : 0,
+                                         .image_feature = i < 4 ? feature : NULL,
+                                         .caption_feature = feature,
+                                         .alternative = alternative,
                                          .name = "a.png",
                                          .identity = i / 2,
                                          .class_index = &(const int64_t){i % 2},
@@ -85,10 +94,23 @@ static int64_t take_number(input *in)
 
 static const char *take_dataset(input *in)
 {
-    static const char *const name[] = {"image/bytes",      "image/offset",      "image/identity",
-                                       "image/name_bytes", "image/name_offset", "image/class",
-                                       "class/name_bytes", "class/name_offset", "caption/bytes",
-                                       "caption/offset",   "caption/image",     "caption/alternative_bytes"};
+    static const char *const name[] = {"image/bytes",
+                                       "image/offset",
+                                       "image/identity",
+                                       "image/name_bytes",
+                                       "image/name_offset",
+                                       "image/class",
+                                       "class/name_bytes",
+                                       "class/name_offset",
+                                       "caption/bytes",
+                                       "caption/offset",
+                                       "caption/image",
+                                       "caption/alternative_bytes",
+                                       "caption/alternative_offset",
+                                       "caption/alternative_caption",
+                                       "image/feature",
+                                       "image/has_feature",
+                                       "caption/feature"};
     return name[take(in) % (sizeof(name) / sizeof(name[0]))];
 }
 
@@ -193,7 +215,8 @@ static void read_all(tdm_dataset *dataset)
 {
     tdm_text text = {0};
     uint8_t bit[64];
-    int64_t first, n;
+    float feature[64];
+    int64_t first, n, imageless = 0;
     /* what fails returns a status; what is counted must be consistent */
     for (int64_t i = 0; i < tdm_dataset_images(dataset); i++) {
         if (tdm_dataset_read_image(dataset, i, &text) == TDM_OK) FUZZ_REQUIRE(text.length > 0);
@@ -202,9 +225,22 @@ static void read_all(tdm_dataset *dataset)
         tdm_dataset_image_captions(dataset, i, &first, &n);
         for (int64_t c = first; c < first + n; c++) FUZZ_REQUIRE(tdm_dataset_caption_image(dataset, c) == i);
         (void)tdm_dataset_identity(dataset, i);
+        imageless += !tdm_dataset_has_image(dataset, i);
+        FUZZ_REQUIRE(tdm_dataset_has_image(dataset, i) || n > 0);
+        if (tdm_dataset_feature_width(dataset, TDM_IMAGE) <= 64)
+            (void)!tdm_dataset_read_feature(dataset, TDM_IMAGE, i, feature);
     }
-    for (int64_t i = 0; i < tdm_dataset_captions(dataset); i++)
-        if (tdm_dataset_read_caption(dataset, i, &text) == TDM_OK) FUZZ_REQUIRE(text.length > 0);
+    FUZZ_REQUIRE(imageless == tdm_dataset_imageless(dataset));
+    for (int64_t i = 0; i < tdm_dataset_alternatives(dataset); i++)
+        if (tdm_dataset_read_alternative(dataset, i, &text) == TDM_OK) FUZZ_REQUIRE(text.length > 0);
+    const int64_t caption_width = tdm_dataset_feature_width(dataset, TDM_TEXT);
+    for (int64_t i = 0; i < tdm_dataset_captions(dataset); i++) {
+        if (tdm_dataset_read_caption(dataset, i, &text) == TDM_OK)
+            FUZZ_REQUIRE(text.length > 0 || caption_width > 0);
+        if (caption_width <= 64) (void)!tdm_dataset_read_feature(dataset, TDM_TEXT, i, feature);
+        tdm_dataset_caption_alternatives(dataset, i, &first, &n);
+        FUZZ_REQUIRE(first >= 0 && n >= 0 && first + n <= tdm_dataset_alternatives(dataset));
+    }
     (void)!tdm_dataset_verify(dataset);
     tdm_text_free(&text);
 }

@@ -1,0 +1,47 @@
+/* A split in memory: what src/data/dataset_open.c fills and dataset.c answers from. */
+#ifndef TANDEM_DATASET_IMPL_H
+#define TANDEM_DATASET_IMPL_H
+
+#include "shard_impl.h"
+
+typedef struct shard {
+    char *path;
+    int64_t first_image, first_caption, first_alternative; /* global rows */
+    int64_t images, captions, alternatives, file_bytes;
+    int64_t *image_offset, *caption_offset, *alternative_offset; /* [images+1] … */
+    int64_t *identity;                                           /* [images], -1 = none */
+    int64_t *caption_image;                                      /* [captions] local rows, not decreasing */
+    int64_t *alternative_caption;          /* [alternatives] local captions, not decreasing */
+    int64_t feature_width[TDM_MODALITIES]; /* 0: no features */
+    uint8_t *has_feature;                  /* [images]; NULL: every row has its image feature */
+    uint64_t *class_bits;                  /* [images][class_words], from the first use on */
+    char digest[65];
+    tdm_h5 *file; /* NULL when closed, as are its arrays */
+    tdm_h5_array *image_bytes, *caption_bytes, *alternative_bytes, *feature[TDM_MODALITIES];
+    uint64_t last_use;
+} shard;
+
+struct tdm_dataset {
+    char dir[TDM_PATH_BYTES], split[32];
+    shard *shard;
+    int64_t shard_count, images, captions, alternatives, class_count;
+    int64_t imageless, captionless; /* rows without */
+    int64_t *image_row;             /* [images - imageless]; NULL when every row has an image */
+    tdm_text class_bytes;           /* names, each with its NUL */
+    int64_t *class_at;              /* [class_count] in class_bytes */
+    char tokenizer_digest[65];
+    bool has_identity;
+    int64_t open_count;
+    uint64_t clock;
+    unsigned char *scratch; /* for one image, name or caption */
+    int64_t scratch_bytes;
+};
+
+/* Makes sure that the shard's file is open; at most OPEN_SHARDS are at a time, the least recently used is
+ * closed for the next. */
+TDM_CHECKED tdm_status dataset_use_shard(tdm_dataset *dataset, shard *it);
+void dataset_close_shard(tdm_dataset *dataset, shard *it);
+/* Row of the shard: an encoded image, or an image feature. */
+bool dataset_row_has_image(const shard *it, int64_t row);
+
+#endif
