@@ -91,7 +91,7 @@ typedef struct tdm_tower_input {
  * of all images or captions one behind the other: of an image its class token and its patches row by row; of a
  * caption its tokens. */
 typedef struct tdm_tower_output {
-    float *pooled; /* f32 [n][embed_dim]; of a gradient NULL: zero */
+    float *pooled; /* f32 [n][embed_dim] */
     float *
         tokens; /* f32 [tdm_model_token_rows][embed_dim], projected like the pooled ones; NULL: not wanted, of
                       a gradient zero */

@@ -127,20 +127,20 @@ typedef struct tdm_sequences {
 } tdm_sequences;
 
 /* From x [t][width] f32 to out [n][width] f32, the rows out_row[n] of the result, each in the sequence of its
- * number; no others are computed. tape, unless NULL, receives what the backward needs; x stays in use until
+ * number; no others are computed. out_row NULL: out [t][width], all rows, whatever n. tape, unless NULL, receives what the backward needs; x stays in use until
  * then, as does out_row. */
 TDM_CHECKED tdm_status tdm_transformer_forward(tdm_transformer *tr, const tdm_sequences *rows,
                                                const tdm_pass *mode, float *x, int64_t n,
                                                const int64_t *out_row, float *out,
                                                tdm_transformer_tape **tape);
-/* dout [n][width] is the gradient of out; dx [t][width] receives that of x, unless nothing below the blocks
+/* dout [n][width] or [t][width] is the gradient of out, zero in the filler; dx [t][width] receives that of x, unless nothing below the blocks
  * is trained: then it stops at the lowest trained row. */
 TDM_CHECKED tdm_status tdm_transformer_backward(tdm_transformer *tr, tdm_transformer_tape *tape,
                                                 const float *dout, float *dx, tdm_final_from *final_from,
                                                 void *context);
 /* Share of the backward's matmuls that frozen rows leave, 0 … 1. */
 double tdm_transformer_backward_share(const tdm_transformer *tr);
-/* Bytes of scratch for t rows of n sequences, as of the last load. */
+/* Bytes of scratch for t rows of n sequences, or, n = -1, where all rows are wanted; as of the last load. */
 typedef struct tdm_transformer_bytes {
     size_t kept, forward, backward, lone; /* lone: of a forward without tape */
 } tdm_transformer_bytes;

@@ -1,7 +1,7 @@
 /* CLIP's text transformer: token and position embeddings, causal blocks, ln_final, the end-of-text token's
  * row, projection (github openai/CLIP, clip/model.py, CLIP.encode_text). Captions are packed: nothing after
  * the end-of-text token is computed, which under the causal mask changes no result. */
-#include "model_impl.h"
+#include "projection.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,10 +12,10 @@ typedef struct text_kept {
     size_t mark;             /* where this one begins */
     tdm_sequences rows;
     int64_t n;
-    const int32_t *token;                 /* of the first caption of the input, borrowed */
-    int64_t *seq, *sample, *end_row;      /* [n+2], [n+1], [n] */
-    float *x;                             /* the blocks' input [t][width] */
-    float *pooled, *mean, *rstd, *normed; /* end tokens before and after ln_final [n][width] */
+    const int32_t *token;            /* of the first caption of the input, borrowed */
+    int64_t *seq, *sample, *end_row; /* [n+2], [n+1], [n] */
+    float *x;                        /* the blocks' input [t][width] */
+    projection_kept end;
     tdm_transformer_tape *blocks;
 } text_kept;
 
@@ -25,7 +25,8 @@ typedef struct text {
     tdm_params *params;
     tdm_scratch *scratch;
     int64_t context, vocab, width, embed_dim;
-    int64_t table, position, ln_final_weight, ln_final_bias, projection;
+    int64_t table, position;
+    projection end; /* ln_final and text_projection */
     tdm_transformer *blocks;
 } text;
 
@@ -44,15 +45,12 @@ static tdm_status text_load(tower *base)
 }
 
 /* Room for n captions in t rows. */
-static tdm_status kept_take(const text *x, tdm_scratch *s, int64_t n, int64_t t, text_kept *k)
+static tdm_status kept_take(const text *x, tdm_scratch *s, int64_t n, int64_t t, bool dense, text_kept *k)
 {
     TDM_TAKE(s, n + 2, &k->seq);
     TDM_TAKE(s, n + 1, &k->sample);
     TDM_TAKE(s, n, &k->end_row);
-    TDM_TAKE(s, n * x->width, &k->pooled);
-    TDM_TAKE(s, n * x->width, &k->normed);
-    TDM_TAKE(s, n, &k->mean);
-    TDM_TAKE(s, n, &k->rstd);
+    TDM_TRY(projection_take(&x->end, s, n, dense ? t : 0, &k->end));
     TDM_TAKE(s, t * x->width, &k->x);
     return TDM_OK;
 }
@@ -84,6 +82,10 @@ static void fill_rows(const tdm_tower_input *input, int64_t t, text_kept *k)
     k->sample[n] = 0;
     k->seq[n + 1] = t;
     k->rows = (tdm_sequences){.t = t, .n_seq = n + 1, .seq = k->seq, .sample = k->sample};
+    k->end.n = n;
+    k->end.t = t;
+    k->end.real = k->seq[n];
+    k->end.pick = k->end_row;
 }
 
 static tdm_status text_forward(tower *base, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
@@ -93,48 +95,25 @@ static tdm_status text_forward(tower *base, const tdm_tower_input *input, const 
     const tdm_params *p = x->params;
     const int64_t n = input->n, w = x->width, real = input->seq[n] - input->seq[0];
     const int64_t t = tdm_round_up(real, TDM_ROW_STEP);
+    const bool dense = output->tokens != NULL;
     const size_t mark = tdm_scratch_mark(x->scratch);
     text_kept *k;
     TDM_TRY(check_tokens(x, input));
     TDM_TAKE(x->scratch, 1, &k);
-    *k = (text_kept){.below = base->kept, .mark = mark};
-    TDM_TRY(kept_take(x, x->scratch, n, t, k));
+    *k = (text_kept){.below = base->kept, .mark = mark, .end.dense = dense};
+    TDM_TRY(kept_take(x, x->scratch, n, t, dense, k));
     fill_rows(input, t, k);
 
     tdm_text_tokens_forward(x->ops, n, k->seq, w, k->token, tdm_weight_of(p, x->table),
                             tdm_weight_of(p, x->position), k->x);
     memset(k->x + real * w, 0, sizeof(float) * (size_t)((t - real) * w));
-    TDM_TRY(tdm_transformer_forward(x->blocks, &k->rows, mode, k->x, n, k->end_row, k->pooled,
+    TDM_TRY(tdm_transformer_forward(x->blocks, &k->rows, mode, k->x, n, dense ? NULL : k->end_row, k->end.x,
                                     keep ? &k->blocks : NULL));
-    tdm_layernorm_forward_f32(x->ops, n, w, k->pooled, tdm_weight_of(p, x->ln_final_weight),
-                              tdm_weight_of(p, x->ln_final_bias), k->normed, k->mean, k->rstd);
-    TDM_TRY(tdm_gemm(x->ops, false, false, n, x->embed_dim, w, 1.0f, k->normed, w,
-                     tdm_weight_of(p, x->projection), x->embed_dim, 0.0f, output->pooled, x->embed_dim));
+    TDM_TRY(projection_forward(&x->end, &k->end, output));
     if (keep)
         base->kept = k;
     else
         tdm_scratch_rewind(x->scratch, mark);
-    return TDM_OK;
-}
-
-/* features = ln_final(end token) · projection. dpooled [n][width] is written, unless only it is trained. */
-static tdm_status output_backward(text *x, const text_kept *k, const float *dfeatures, float *dpooled)
-{
-    const tdm_params *p = x->params;
-    const int64_t n = k->n, w = x->width, e = x->embed_dim;
-    const size_t mark = tdm_scratch_mark(x->scratch);
-    float *dnormed;
-    TDM_TAKE(x->scratch, n * w, &dnormed);
-    if (tdm_is_trained(p, x->projection))
-        TDM_TRY(tdm_gemm(x->ops, true, false, w, e, n, 1.0f, k->normed, w, dfeatures, e, 1.0f,
-                         tdm_grad_of(p, x->projection), e));
-    if (!tdm_goes_below(&x->base.scope, x->projection)) return TDM_OK;
-    TDM_TRY(tdm_gemm(x->ops, false, true, n, w, e, 1.0f, dfeatures, e, tdm_weight_of(p, x->projection), e,
-                     0.0f, dnormed, w));
-    tdm_layernorm_backward_f32(x->ops, n, w, dnormed, k->pooled, k->mean, k->rstd,
-                               tdm_weight_of(p, x->ln_final_weight), dpooled,
-                               tdm_grad_of(p, x->ln_final_weight), tdm_grad_of(p, x->ln_final_bias));
-    tdm_scratch_rewind(x->scratch, mark);
     return TDM_OK;
 }
 
@@ -145,14 +124,13 @@ static tdm_status text_backward(tower *base, const tdm_tower_output *gradient, t
     text_kept *k = base->kept;
     const tdm_params *p = x->params;
     const int64_t n = k->n, w = x->width, t = k->rows.t;
-    float *dpooled, *dx;
+    float *dend, *dx;
     TDM_TAKE(x->scratch, t * w, &dx);
-    TDM_TAKE(x->scratch, n * w, &dpooled);
-    TDM_TRY(output_backward(x, k, gradient->pooled, dpooled));
-    if (final_from) final_from(context, p->row[x->ln_final_weight].offset);
-    if (tdm_goes_below(&base->scope, x->ln_final_weight)) {
-        TDM_TRY(tdm_transformer_backward(x->blocks, k->blocks, dpooled, dx, final_from, context));
-    }
+    TDM_TAKE(x->scratch, (k->end.dense ? t : n) * w, &dend);
+    TDM_TRY(projection_backward(&x->end, &k->end, gradient, dend));
+    if (final_from) final_from(context, p->row[x->end.ln_weight].offset);
+    if (tdm_goes_below(&base->scope, x->end.ln_weight))
+        TDM_TRY(tdm_transformer_backward(x->blocks, k->blocks, dend, dx, final_from, context));
     if (base->scope.lowest_row <= x->position) /* positions or the table are trained */
         tdm_text_tokens_backward(x->ops, n, k->seq, w, k->token, dx, tdm_grad_of(p, x->table),
                                  tdm_grad_of(p, x->position));
@@ -177,22 +155,29 @@ static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tok
 static tdm_status text_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption, bool dense,
                                      tower_bytes *bytes)
 {
-    (void)dense;
     const text *x = (const text *)base;
     const int64_t t = tdm_round_up(n * tokens_per_caption, TDM_ROW_STEP);
-    const size_t gradients = sizeof(float) * (size_t)((t + 2 * n) * x->width) + 3 * 64;
+    const size_t gradients = sizeof(float) * (size_t)((t + (dense ? t : n)) * x->width) + 2 * 64;
+    const size_t end = projection_backward_bytes(&x->end, n, dense ? t : 0);
     text_kept k;
     tdm_transformer_bytes blocks;
-    TDM_TRY(tdm_transformer_scratch_bytes(x->blocks, t, n, &blocks));
+    TDM_TRY(tdm_transformer_scratch_bytes(x->blocks, t, dense ? -1 : n, &blocks));
     tdm_scratch kept = {.capacity_bytes = SIZE_MAX, .used_bytes = sizeof(k) + 64};
-    TDM_TRY(kept_take(x, &kept, n, t, &k));
-    *bytes = (tower_bytes){.kept = (int64_t)(kept.used_bytes + blocks.kept),
-                           .work = (int64_t)tdm_larger(blocks.forward, gradients + blocks.backward),
-                           .lone = (int64_t)(kept.used_bytes + blocks.lone)};
+    TDM_TRY(kept_take(x, &kept, n, t, dense, &k));
+    *bytes = (tower_bytes){
+        .kept = (int64_t)(kept.used_bytes + blocks.kept),
+        .work = (int64_t)tdm_larger(blocks.forward, gradients + tdm_larger(end, blocks.backward)),
+        .lone = (int64_t)(kept.used_bytes + blocks.lone)};
     return TDM_OK;
 }
 
 static tdm_status text_create(const tower_setup *setup, tower **out);
+
+static int64_t text_token_rows(const tower *base, const tdm_tower_input *input)
+{
+    (void)base;
+    return input->seq[input->n] - input->seq[0];
+}
 
 static tdm_status text_check(const tdm_config *config)
 {
@@ -204,6 +189,8 @@ const tower_type tower_text = {
     .modality = TDM_TEXT,
     .reads = TDM_READS_TOKENS,
     .has_levels = true,
+    .has_tokens = true,
+    .token_rows = text_token_rows,
     .check = text_check,
     .create = text_create,
     .destroy = text_destroy,
@@ -248,11 +235,12 @@ static tdm_status text_build(text *x, const tower_setup *setup)
         .dropout_site = 4096,
     };
     TDM_TRY(tdm_transformer_create(&blocks, &x->blocks));
-    TDM_TRY(tdm_declare(p, &x->ln_final_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "", "ln_final.weight"));
-    TDM_TRY(tdm_declare(p, &x->ln_final_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "", "ln_final.bias"));
-    TDM_TRY(tdm_declare(p, &x->projection, TDM_INIT_NORMAL, pow((double)w, -0.5), 2,
+    x->end = (projection){.nn = setup->nn, .scope = &x->base.scope, .width = w, .embed_dim = x->embed_dim};
+    TDM_TRY(tdm_declare(p, &x->end.ln_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "", "ln_final.weight"));
+    TDM_TRY(tdm_declare(p, &x->end.ln_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "", "ln_final.bias"));
+    TDM_TRY(tdm_declare(p, &x->end.proj, TDM_INIT_NORMAL, pow((double)w, -0.5), 2,
                         (int64_t[]){w, x->embed_dim}, "", "text_projection"));
-    tdm_set_layer(p, x->ln_final_weight, c->layers + 1);
+    tdm_set_layer(p, x->end.ln_weight, c->layers + 1);
     return TDM_OK;
 }
 

@@ -1,7 +1,7 @@
 /* CLIP's vision transformer: patch convolution, class token, positions, ln_pre, blocks, ln_post on the class
  * token, projection (github openai/CLIP, clip/model.py, VisionTransformer). Images may be of any
  * patch-divisible shape. */
-#include "model_impl.h"
+#include "projection.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,9 +13,9 @@ typedef struct vit_kept {
     tdm_sequences rows;
     int64_t n;
     const uint8_t *image;
-    int64_t *seq, *sample, *class_row;              /* [n+2], [n+1], [n] */
-    float *x;                                       /* the blocks' input [t][width] */
-    float *pooled, *post_mean, *post_rstd, *normed; /* class tokens before and after ln_post [n][width] */
+    int64_t *seq, *sample, *class_row; /* [n+2], [n+1], [n] */
+    float *x;                          /* the blocks' input [t][width] */
+    projection_kept end;
     tdm_transformer_tape *blocks;
     /* where something of the input end is trained; made again unless everything is kept */
     void *patch_rows;                /* [n·patches, rounded up][3·patch·patch] */
@@ -30,7 +30,8 @@ typedef struct vit {
     bool train;
     int64_t height, image_width, patch, patches, width, embed_dim;
     double mean[3], std[3];
-    int64_t class_embedding, position, conv, ln_pre_weight, ln_pre_bias, ln_post_weight, ln_post_bias, proj;
+    int64_t class_embedding, position, conv, ln_pre_weight, ln_pre_bias;
+    projection end; /* ln_post and proj */
     tdm_linear *patch_linear;
     tdm_transformer *blocks;
 } vit;
@@ -71,15 +72,12 @@ static int64_t patch_rows(const vit *v, int64_t n)
 }
 
 /* Room for everything but the input end. */
-static tdm_status kept_take(const vit *v, tdm_scratch *s, int64_t n, vit_kept *k)
+static tdm_status kept_take(const vit *v, tdm_scratch *s, int64_t n, bool dense, vit_kept *k)
 {
     TDM_TAKE(s, n + 2, &k->seq);
     TDM_TAKE(s, n + 1, &k->sample);
     TDM_TAKE(s, n, &k->class_row);
-    TDM_TAKE(s, n * v->width, &k->pooled);
-    TDM_TAKE(s, n * v->width, &k->normed);
-    TDM_TAKE(s, n, &k->post_mean);
-    TDM_TAKE(s, n, &k->post_rstd);
+    TDM_TRY(projection_take(&v->end, s, n, dense ? token_rows(v, n) : 0, &k->end));
     TDM_TAKE(s, token_rows(v, n) * v->width, &k->x);
     return TDM_OK;
 }
@@ -105,6 +103,10 @@ static void fill_rows(const vit *v, const tdm_tower_input *input, vit_kept *k)
     k->sample[n] = 0;
     k->seq[n + 1] = token_rows(v, n);
     k->rows = (tdm_sequences){.t = k->seq[n + 1], .n_seq = n + 1, .seq = k->seq, .sample = k->sample};
+    k->end.n = n;
+    k->end.t = k->rows.t;
+    k->end.real = n * length;
+    k->end.pick = k->class_row;
 }
 
 /* Is any of class token, positions, patch convolution and ln_pre trained? */
@@ -151,49 +153,25 @@ static tdm_status vit_forward(tower *base, const tdm_tower_input *input, const t
                               const tdm_tower_output *output)
 {
     vit *v = (vit *)base;
-    const tdm_params *p = v->params;
-    const int64_t n = input->n, w = v->width;
+    const int64_t n = input->n;
+    const bool dense = output->tokens != NULL;
     const size_t mark = tdm_scratch_mark(v->scratch);
     vit_kept *k;
     TDM_TAKE(v->scratch, 1, &k);
-    *k = (vit_kept){.below = base->kept, .mark = mark};
-    TDM_TRY(kept_take(v, v->scratch, n, k));
+    *k = (vit_kept){.below = base->kept, .mark = mark, .end.dense = dense};
+    TDM_TRY(kept_take(v, v->scratch, n, dense, k));
     fill_rows(v, input, k);
 
     const size_t before_input = tdm_scratch_mark(v->scratch);
     TDM_TRY(embed_patches(v, k));
     if (!keep || !keeps_input(v)) tdm_scratch_rewind(v->scratch, before_input);
-    TDM_TRY(tdm_transformer_forward(v->blocks, &k->rows, mode, k->x, n, k->class_row, k->pooled,
+    TDM_TRY(tdm_transformer_forward(v->blocks, &k->rows, mode, k->x, n, dense ? NULL : k->class_row, k->end.x,
                                     keep ? &k->blocks : NULL));
-    tdm_layernorm_forward_f32(v->ops, n, w, k->pooled, tdm_weight_of(p, v->ln_post_weight),
-                              tdm_weight_of(p, v->ln_post_bias), k->normed, k->post_mean, k->post_rstd);
-    TDM_TRY(tdm_gemm(v->ops, false, false, n, v->embed_dim, w, 1.0f, k->normed, w, tdm_weight_of(p, v->proj),
-                     v->embed_dim, 0.0f, output->pooled, v->embed_dim));
+    TDM_TRY(projection_forward(&v->end, &k->end, output));
     if (keep)
         base->kept = k;
     else
         tdm_scratch_rewind(v->scratch, mark);
-    return TDM_OK;
-}
-
-/* features = ln_post(class token) · proj. dpooled [n][width] is written, unless only proj is trained. */
-static tdm_status output_backward(vit *v, const vit_kept *k, const float *dfeatures, float *dpooled)
-{
-    const tdm_params *p = v->params;
-    const int64_t n = k->n, w = v->width, e = v->embed_dim;
-    const size_t mark = tdm_scratch_mark(v->scratch);
-    float *dnormed;
-    TDM_TAKE(v->scratch, n * w, &dnormed);
-    if (tdm_is_trained(p, v->proj))
-        TDM_TRY(tdm_gemm(v->ops, true, false, w, e, n, 1.0f, k->normed, w, dfeatures, e, 1.0f,
-                         tdm_grad_of(p, v->proj), e));
-    if (!tdm_goes_below(&v->base.scope, v->proj)) return TDM_OK;
-    TDM_TRY(tdm_gemm(v->ops, false, true, n, w, e, 1.0f, dfeatures, e, tdm_weight_of(p, v->proj), e, 0.0f,
-                     dnormed, w));
-    tdm_layernorm_backward_f32(v->ops, n, w, dnormed, k->pooled, k->post_mean, k->post_rstd,
-                               tdm_weight_of(p, v->ln_post_weight), dpooled,
-                               tdm_grad_of(p, v->ln_post_weight), tdm_grad_of(p, v->ln_post_bias));
-    tdm_scratch_rewind(v->scratch, mark);
     return TDM_OK;
 }
 
@@ -229,15 +207,14 @@ static tdm_status vit_backward(tower *base, const tdm_tower_output *gradient, td
     vit *v = (vit *)base;
     vit_kept *k = base->kept;
     const tdm_param *row = v->params->row;
-    const int64_t n = k->n, w = v->width, t = k->rows.t;
-    float *dx, *dpooled;
+    const int64_t w = v->width, t = k->rows.t;
+    float *dx, *dend;
     TDM_TAKE(v->scratch, t * w, &dx);
-    TDM_TAKE(v->scratch, n * w, &dpooled);
-    TDM_TRY(output_backward(v, k, gradient->pooled, dpooled));
-    if (final_from) final_from(context, row[v->ln_post_weight].offset);
-    if (tdm_goes_below(&base->scope, v->ln_post_weight)) {
-        TDM_TRY(tdm_transformer_backward(v->blocks, k->blocks, dpooled, dx, final_from, context));
-    }
+    TDM_TAKE(v->scratch, (k->end.dense ? t : k->n) * w, &dend);
+    TDM_TRY(projection_backward(&v->end, &k->end, gradient, dend));
+    if (final_from) final_from(context, row[v->end.ln_weight].offset);
+    if (tdm_goes_below(&base->scope, v->end.ln_weight))
+        TDM_TRY(tdm_transformer_backward(v->blocks, k->blocks, dend, dx, final_from, context));
     if (trains_input(v)) TDM_TRY(input_backward(v, k, dx));
     if (final_from) final_from(context, row[v->class_embedding].offset);
     base->kept = k->below;
@@ -264,30 +241,36 @@ static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t toke
 static tdm_status vit_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption, bool dense,
                                     tower_bytes *bytes)
 {
-    (void)tokens_per_caption, (void)dense;
+    (void)tokens_per_caption;
     const vit *v = (const vit *)base;
-    const int64_t pooled = 2 * n * v->width, stream = token_rows(v, n) * v->width; /* of the gradients */
+    const int64_t t = token_rows(v, n), stream = t * v->width; /* of the gradients */
     vit_kept k;
     float *dx0;
     void *dpatch;
     tdm_transformer_bytes blocks;
-    TDM_TRY(tdm_transformer_scratch_bytes(v->blocks, token_rows(v, n), n, &blocks));
+    TDM_TRY(tdm_transformer_scratch_bytes(v->blocks, t, dense ? -1 : n, &blocks));
     tdm_scratch kept = {.capacity_bytes = SIZE_MAX, .used_bytes = sizeof(k) + 64}, input = kept,
                 dinput = kept;
-    TDM_TRY(kept_take(v, &kept, n, &k));
+    TDM_TRY(kept_take(v, &kept, n, dense, &k));
     const size_t lone = kept.used_bytes;
     if (keeps_input(v)) TDM_TRY(input_take(v, &kept, n, &k));
     TDM_TRY(input_take(v, &input, n, &k));
     TDM_TAKE_ACT(&input, v->ops, patch_rows(v, n) * v->width, &dpatch);
     if (trains_input(v)) TDM_TRY(dinput_take(v, &dinput, n, &dx0, &dpatch));
     if (trains_input(v) && !keeps_input(v)) dinput.used_bytes += input.used_bytes;
-    const size_t gradients = sizeof(float) * (size_t)(stream + pooled) + 3 * 64;
-    const size_t backward = gradients + tdm_larger(blocks.backward, dinput.used_bytes);
+    const size_t gradients = sizeof(float) * (size_t)(stream + (dense ? t : n) * v->width) + 2 * 64;
+    const size_t backward = gradients + tdm_larger(projection_backward_bytes(&v->end, n, dense ? t : 0),
+                                                   tdm_larger(blocks.backward, dinput.used_bytes));
     *bytes =
         (tower_bytes){.kept = (int64_t)(kept.used_bytes + blocks.kept),
                       .work = (int64_t)tdm_larger(tdm_larger(blocks.forward, input.used_bytes), backward),
                       .lone = (int64_t)(lone + tdm_larger(input.used_bytes, blocks.lone))};
     return TDM_OK;
+}
+
+static int64_t vit_token_rows(const tower *base, const tdm_tower_input *input)
+{
+    return input->n * (1 + ((const vit *)base)->patches);
 }
 
 static tdm_status vit_check(const tdm_config *config)
@@ -304,6 +287,8 @@ const tower_type tower_vit = {
     .modality = TDM_IMAGE,
     .reads = TDM_READS_PIXELS,
     .has_levels = true,
+    .has_tokens = true,
+    .token_rows = vit_token_rows,
     .check = vit_check,
     .create = vit_create,
     .destroy = vit_destroy,
@@ -359,12 +344,13 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
         .dropout_site = 0,
     };
     TDM_TRY(tdm_transformer_create(&blocks, &v->blocks));
+    v->end = (projection){.nn = setup->nn, .scope = &v->base.scope, .width = w, .embed_dim = v->embed_dim};
     TDM_TRY(
-        tdm_declare(p, &v->ln_post_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "visual", "ln_post.weight"));
-    TDM_TRY(tdm_declare(p, &v->ln_post_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "visual", "ln_post.bias"));
-    TDM_TRY(
-        tdm_declare(p, &v->proj, TDM_INIT_NORMAL, scale, 2, (int64_t[]){w, v->embed_dim}, "visual", "proj"));
-    tdm_set_layer(p, v->ln_post_weight, c->layers + 1);
+        tdm_declare(p, &v->end.ln_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "visual", "ln_post.weight"));
+    TDM_TRY(tdm_declare(p, &v->end.ln_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "visual", "ln_post.bias"));
+    TDM_TRY(tdm_declare(p, &v->end.proj, TDM_INIT_NORMAL, scale, 2, (int64_t[]){w, v->embed_dim}, "visual",
+                        "proj"));
+    tdm_set_layer(p, v->end.ln_weight, c->layers + 1);
     return TDM_OK;
 }
 

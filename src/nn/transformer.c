@@ -7,8 +7,8 @@
  * The residual stream x is f32; what enters and leaves a matmul has the context's activation dtype. Each
  * residual sum is done by the LayerNorm that reads it next, so a branch is read once.
  *
- * Of the last block's output only one row of each sequence is wanted. Behind its attention, which sees all
- * rows, the last block therefore works on these rows alone ("picked"), forward and backward.
+ * Mostly only one row of each sequence of the last block's output is wanted. Behind its attention, which sees
+ * all rows, the last block then works on these rows alone ("picked"), forward and backward.
  *
  * Activation checkpointing (Chen et al., arXiv 1604.06174): a tape's tensors come in groups, and only those
  * up to scope->level are kept for backward, which makes the others again in room that the blocks share: with
@@ -40,9 +40,9 @@ static tdm_status attention_forward(tdm_transformer *tr, int64_t layer, const td
     tdm_attention_forward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
                           k->attention, k->lse);
     const tdm_sequences *behind = rows_behind_attention(tr, tape, layer);
-    if (is_last(tr, layer)) tape_pick_act(tr, tape, k->attention, k->picked_attention);
-    TDM_TRY(tdm_linear_forward(b->out, behind->t, is_last(tr, layer) ? k->picked_attention : k->attention,
-                               branch));
+    if (picks(tr, tape->n, layer)) tape_pick_act(tr, tape, k->attention, k->picked_attention);
+    TDM_TRY(tdm_linear_forward(b->out, behind->t,
+                               picks(tr, tape->n, layer) ? k->picked_attention : k->attention, branch));
     branch_dropout(tr, behind, &tape->mode, layer, 0, branch);
     return TDM_OK;
 }
@@ -54,9 +54,9 @@ static void middle_forward(tdm_transformer *tr, int64_t layer, const tdm_transfo
     const block *b = &tr->block[layer];
     const block_tape *k = &tape->block[layer];
     const tdm_params *p = tr->params;
-    if (is_last(tr, layer)) tape_pick(tr, tape, x, k->picked_x);
+    if (picks(tr, tape->n, layer)) tape_pick(tr, tape, x, k->picked_x);
     tdm_layernorm_forward(tr->ops, rows_behind_attention(tr, tape, layer)->t, tr->width,
-                          is_last(tr, layer) ? k->picked_x : x, branch, k->x_mid,
+                          picks(tr, tape->n, layer) ? k->picked_x : x, branch, k->x_mid,
                           tdm_weight_of(p, b->ln2_weight), tdm_weight_of(p, b->ln2_bias), k->n2, k->mean2,
                           k->rstd2);
 }
@@ -117,6 +117,7 @@ tdm_status tdm_transformer_forward(tdm_transformer *tr, const tdm_sequences *row
                                    float *x, int64_t n, const int64_t *out_row, float *out,
                                    tdm_transformer_tape **tape)
 {
+    if (!out_row) n = ALL_ROWS;
     const int64_t t = rows->t, first_kept = tape ? lowest_block(tr) : tr->layers;
     const size_t entry = tdm_scratch_mark(tr->scratch);
     tdm_transformer_tape *k;
@@ -136,7 +137,8 @@ tdm_status tdm_transformer_forward(tdm_transformer *tr, const tdm_sequences *row
         stream = k->block[i].x_mid;
         pending = branch;
     }
-    tdm_layernorm_forward(tr->ops, n, tr->width, stream, pending, out, NULL, NULL, NULL, NULL, NULL);
+    tdm_layernorm_forward(tr->ops, n == ALL_ROWS ? t : n, tr->width, stream, pending, out, NULL, NULL, NULL,
+                          NULL, NULL);
     tdm_scratch_rewind(tr->scratch, kept);
     if (tape) *tape = k;
     return TDM_OK;
@@ -198,7 +200,8 @@ static tdm_status out_backward(tdm_transformer *tr, int64_t layer, const tdm_tra
                                block_gradients *d, float *dx)
 {
     const block *b = &tr->block[layer];
-    if (!is_last(tr, layer)) return tdm_linear_backward_data(b->out, tape->rows.t, d->branch, d->attention);
+    if (!picks(tr, tape->n, layer))
+        return tdm_linear_backward_data(b->out, tape->rows.t, d->branch, d->attention);
     TDM_TRY(tdm_linear_backward_data(b->out, tape->picked.t, d->branch, d->normed));
     tape_put_back_act(tr, tape, d->normed, d->attention);
     tape_put_back(tr, tape, d->picked, dx);
@@ -217,7 +220,7 @@ static tdm_status attention_backward(tdm_transformer *tr, int64_t layer, const t
     const tdm_sequences *behind = rows_behind_attention(tr, tape, layer);
     branch_dropout(tr, behind, &tape->mode, layer, 0, d->branch);
     TDM_TRY(tdm_weight_gradient(p, b->out, b->out_weight, b->out_bias, behind->t,
-                                is_last(tr, layer) ? k->picked_attention : k->attention, d->branch));
+                                picks(tr, tape->n, layer) ? k->picked_attention : k->attention, d->branch));
     if (!tdm_goes_below(tr->scope, b->out_weight)) return TDM_OK;
     TDM_TRY(out_backward(tr, layer, tape, d, dx));
     tdm_attention_backward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
@@ -242,13 +245,18 @@ tdm_status tdm_transformer_backward(tdm_transformer *tr, tdm_transformer_tape *t
                       &shared));
     TDM_TRY(gradients_take(tr, tr->scratch, t, n, &d));
 
-    memcpy(d.picked, dout, sizeof(float) * (size_t)(n * w));
-    memset(d.picked + n * w, 0, sizeof(float) * (size_t)((tape->picked.t - n) * w));
-    tdm_to_act(tr->ops, tape->picked.t * w, d.picked, d.branch);
+    if (n == ALL_ROWS) {
+        memcpy(dx, dout, sizeof(float) * (size_t)(t * w));
+        tdm_to_act(tr->ops, t * w, dx, d.branch);
+    } else {
+        memcpy(d.picked, dout, sizeof(float) * (size_t)(n * w));
+        memset(d.picked + n * w, 0, sizeof(float) * (size_t)((tape->picked.t - n) * w));
+        tdm_to_act(tr->ops, tape->picked.t * w, d.picked, d.branch);
+    }
     for (int64_t i = tr->layers - 1; i >= lowest; i--) {
         if (tr->scope->level < TDM_KEEP_ALL) tape_share(&tape->block[i], tr->scope->level, &shared);
         TDM_TRY(block_again(tr, i, tape, d.normed));
-        TDM_TRY(mlp_backward(tr, i, tape, &d, is_last(tr, i) ? d.picked : dx));
+        TDM_TRY(mlp_backward(tr, i, tape, &d, picks(tr, tape->n, i) ? d.picked : dx));
         if (tdm_goes_below(tr->scope, tr->block[i].ln2_weight))
             TDM_TRY(attention_backward(tr, i, tape, &d, dx));
         if (final_from) final_from(context, tr->params->row[tr->block[i].ln1_weight].offset);

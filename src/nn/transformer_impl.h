@@ -24,7 +24,7 @@ typedef struct block_rows {
 struct tdm_transformer_tape {
     tdm_sequences rows;
     tdm_sequences picked; /* n sequences of one row, and the filler */
-    int64_t n;
+    int64_t n;            /* ALL_ROWS: nothing is picked */
     const int64_t *out_row;
     tdm_pass mode;
     block_tape block[];
@@ -50,20 +50,23 @@ struct tdm_transformer {
     block *block;
 };
 
-static inline bool is_last(const tdm_transformer *tr, int64_t layer)
+enum { ALL_ROWS = -1 };
+
+/* Does the block go on with picked rows alone behind its attention? */
+static inline bool picks(const tdm_transformer *tr, int64_t n, int64_t layer)
 {
-    return layer == tr->layers - 1;
+    return n != ALL_ROWS && layer == tr->layers - 1;
 }
 
 static inline int64_t picked_rows(int64_t n)
 {
-    return tdm_round_up(n, TDM_ROW_STEP);
+    return n == ALL_ROWS ? 0 : tdm_round_up(n, TDM_ROW_STEP);
 }
 
 static inline const tdm_sequences *rows_behind_attention(const tdm_transformer *tr,
                                                          const tdm_transformer_tape *tape, int64_t layer)
 {
-    return is_last(tr, layer) ? &tape->picked : &tape->rows;
+    return picks(tr, tape->n, layer) ? &tape->picked : &tape->rows;
 }
 
 /* The lowest block that takes part in the backward; `layers` when none does. */

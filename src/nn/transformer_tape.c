@@ -54,23 +54,24 @@ void tape_share(block_tape *k, tdm_keep level, const block_tape *shared)
 size_t tape_bytes(const tdm_transformer *tr, int64_t n)
 {
     const size_t bytes = sizeof(tdm_transformer_tape) + sizeof(block_tape) * (size_t)tr->layers +
-                         sizeof(int64_t) * (size_t)(2 * n + 3);
+                         sizeof(int64_t) * (size_t)(2 * tdm_max_i64(n, 0) + 3);
     return (size_t)tdm_round_up((int64_t)bytes, 64);
 }
 
 void tape_rows(const tdm_transformer *tr, const tdm_sequences *rows, int64_t n, const int64_t *out_row,
                tdm_transformer_tape *tape)
 {
+    tape->rows = *rows;
+    tape->n = n;
+    tape->out_row = out_row;
+    if (n == ALL_ROWS) return;
     int64_t *seq = (int64_t *)(tape->block + tr->layers), *place = seq + n + 2;
     for (int64_t i = 0; i <= n; i++) seq[i] = i;
     for (int64_t i = 0; i < n; i++) place[i] = out_row[i] - rows->seq[i];
     seq[n + 1] = picked_rows(n);
     place[n] = 0;
-    tape->rows = *rows;
     tape->picked =
         (tdm_sequences){.t = seq[n + 1], .n_seq = n + 1, .seq = seq, .sample = rows->sample, .place = place};
-    tape->n = n;
-    tape->out_row = out_row;
 }
 
 tdm_status tapes_keep(const tdm_transformer *tr, tdm_scratch *s, int64_t t, int64_t n, int64_t first,
@@ -80,7 +81,7 @@ tdm_status tapes_keep(const tdm_transformer *tr, tdm_scratch *s, int64_t t, int6
         const block_rows inner = {t, t, 0}, last = {t, picked_rows(n), picked_rows(n)};
         tapes[i] = (block_tape){.x_in = i == 0 ? x : NULL};
         TDM_TRY(
-            tape_take(tr, s, is_last(tr, i) ? last : inner, TDM_KEEP_NOTHING, tr->scope->level, &tapes[i]));
+            tape_take(tr, s, picks(tr, n, i) ? last : inner, TDM_KEEP_NOTHING, tr->scope->level, &tapes[i]));
     }
     return TDM_OK;
 }
