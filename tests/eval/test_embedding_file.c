@@ -93,10 +93,8 @@ static void check_read(double tolerance, bool with_classes)
     CHECK_EQ(got.image_first, want.image_first);
     CHECK_EQ(got.captions, want.captions);
     CHECK_EQ(got.class_count, want.class_count);
-    for (int64_t i = 0; i < want.images * D; i++)
-        CHECK_NEAR((double)got.image[i], (double)want.image[i], tolerance);
-    for (int64_t i = 0; i < want.captions * D; i++)
-        CHECK_NEAR((double)got.text[i], (double)want.text[i], tolerance);
+    CHECK_CLOSE_ARRAY(want.images * D, got.image, want.image, tolerance);
+    CHECK_CLOSE_ARRAY(want.captions * D, got.text, want.text, tolerance);
     CHECK_MEM_EQ(got.image_identity, want.image_identity, (size_t)want.images * 8);
     CHECK_MEM_EQ(got.caption_identity, want.caption_identity, (size_t)want.captions * 8);
     CHECK_MEM_EQ(got.image_row_of_caption, want.image_row_of_caption, (size_t)want.captions * 8);
