@@ -98,6 +98,93 @@ TDM_CHECKED tdm_status tdm_nn_linear_forward(const tdm_nn *nn, const tdm_nn_line
 TDM_CHECKED tdm_status tdm_nn_linear_backward(const tdm_nn *nn, const tdm_nn_linear *layer, int64_t n,
                                               const float *x, const float *dy, float *dx);
 
+/* y may be x, dx may be dy. gelu: x·Phi(x) (erf); quickgelu: x·sigmoid(1.702 x). */
+typedef enum tdm_nn_activation { TDM_NN_RELU, TDM_NN_GELU, TDM_NN_QUICKGELU } tdm_nn_activation;
+void tdm_nn_activation_forward(tdm_nn_activation kind, int64_t n, const float *x, float *y);
+void tdm_nn_activation_backward(tdm_nn_activation kind, int64_t n, const float *x, const float *dy,
+                                float *dx);
+/* Dropout of x[n][width] in place, when the pass trains: row i's mask is keyed by (seed, step, sample[i], site), so
+ * that the same call on the gradient is its backward. */
+void tdm_nn_dropout(const tdm_pass *pass, double p, uint32_t site, int64_t n, const int64_t *sample,
+                    int64_t width, float *x);
+
+/* y = dropout(W2 · activation(W1 · x + b1) + b2) */
+typedef struct tdm_nn_mlp_setup {
+    const char *prefix, *first, *second; /* rows PREFIX.FIRST.weight …; NULL: fc1 and fc2 */
+    int64_t in, hidden, out;
+    bool has_bias;
+    tdm_nn_activation activation;
+    double dropout;
+    uint32_t site; /* of the dropout */
+} tdm_nn_mlp_setup;
+typedef struct tdm_nn_mlp {
+    tdm_nn_linear first, second;
+    tdm_nn_activation activation;
+    double dropout;
+    uint32_t site;
+} tdm_nn_mlp;
+typedef struct tdm_nn_mlp_kept {
+    float *hidden, *activated; /* [n][hidden] before and after the activation */
+} tdm_nn_mlp_kept;
+TDM_CHECKED tdm_status tdm_nn_mlp_declare(tdm_params *params, const tdm_nn_mlp_setup *setup, tdm_nn_mlp *mlp);
+/* Room for what a forward needs, and a backward reads. */
+TDM_CHECKED tdm_status tdm_nn_mlp_take(const tdm_nn_mlp *mlp, tdm_scratch *scratch, int64_t n,
+                                       tdm_nn_mlp_kept *kept);
+TDM_CHECKED tdm_status tdm_nn_mlp_forward(const tdm_nn *nn, const tdm_nn_mlp *mlp, const tdm_pass *pass,
+                                          int64_t n, const int64_t *sample, const float *x,
+                                          const tdm_nn_mlp_kept *kept, float *y);
+/* x, kept, pass, sample: as the forward had them. Adds the gradients of the trained rows; dx NULL: not wanted. */
+TDM_CHECKED tdm_status tdm_nn_mlp_backward(const tdm_nn *nn, const tdm_nn_mlp *mlp, const tdm_pass *pass,
+                                           int64_t n, const int64_t *sample, const float *x,
+                                           const tdm_nn_mlp_kept *kept, const float *dy, float *dx);
+size_t tdm_nn_mlp_backward_bytes(const tdm_nn_mlp *mlp, int64_t n); /* of scratch, beside kept */
+
+/* LayerNorm with eps 1e-5: rows PREFIX.weight and PREFIX.bias. mean, rstd [n] are for the backward. */
+typedef struct tdm_nn_norm {
+    int64_t width, weight, bias;
+} tdm_nn_norm;
+TDM_CHECKED tdm_status tdm_nn_norm_declare(tdm_params *params, const char *prefix, int64_t width,
+                                           tdm_nn_norm *norm);
+void tdm_nn_norm_forward(const tdm_nn *nn, const tdm_nn_norm *norm, int64_t n, const float *x, float *y,
+                         float *mean, float *rstd);
+/* Adds to the gradients of both rows; dx is written. */
+void tdm_nn_norm_backward(const tdm_nn *nn, const tdm_nn_norm *norm, int64_t n, const float *x,
+                          const float *mean, const float *rstd, const float *dy, float *dx);
+
+/* Cross-attention: rows of query sequence i see those of key sequence i; no mask, no dropout, no residual. Rows
+ * PREFIX.in_proj_weight [3w][w], in_proj_bias, out_proj.weight, out_proj.bias, as torch.nn.MultiheadAttention. */
+typedef struct tdm_nn_cross_attention {
+    int64_t width, heads;
+    int64_t in_weight, in_bias, out_weight, out_bias;
+} tdm_nn_cross_attention;
+/* Offsets [n+1] of n sequences of each list, both from 0. A sequence of keys has at least one row. */
+typedef struct tdm_nn_pairs {
+    int64_t n;
+    const int64_t *query, *key;
+} tdm_nn_pairs;
+typedef struct tdm_nn_cross_attention_kept {
+    float *q, *kv, *p, *attended;
+} tdm_nn_cross_attention_kept;
+/* Initial values: in_proj normal with width^-1/2, out_proj with out_std, biases 0. */
+TDM_CHECKED tdm_status tdm_nn_cross_attention_declare(tdm_params *params, const char *prefix, int64_t width,
+                                                      int64_t heads, double out_std,
+                                                      tdm_nn_cross_attention *layer);
+TDM_CHECKED tdm_status tdm_nn_cross_attention_take(const tdm_nn_cross_attention *layer, tdm_scratch *scratch,
+                                                   const tdm_nn_pairs *pairs,
+                                                   tdm_nn_cross_attention_kept *kept);
+/* xq [query[n]][w], xk [key[n]][w] (keys and values) -> y [query[n]][w]; kept is filled. */
+TDM_CHECKED tdm_status tdm_nn_cross_attention_forward(const tdm_nn *nn, const tdm_nn_cross_attention *layer,
+                                                      const tdm_nn_pairs *pairs, const float *xq,
+                                                      const float *xk,
+                                                      const tdm_nn_cross_attention_kept *kept, float *y);
+/* Adds the gradients of the trained rows; dxq and dxk are written, NULL: not wanted. */
+TDM_CHECKED tdm_status tdm_nn_cross_attention_backward(const tdm_nn *nn, const tdm_nn_cross_attention *layer,
+                                                       const tdm_nn_pairs *pairs, const float *xq,
+                                                       const float *xk,
+                                                       const tdm_nn_cross_attention_kept *kept,
+                                                       const float *dy, float *dxq, float *dxk);
+size_t tdm_nn_cross_attention_backward_bytes(const tdm_nn_cross_attention *layer, const tdm_nn_pairs *pairs);
+
 /* ---- A stack of pre-LayerNorm residual blocks over sequences of any length ---- */
 typedef struct tdm_transformer_setup {
     const tdm_nn *nn;
