@@ -78,7 +78,6 @@ int tdm_thread_create(pthread_t *thread, void *(*run)(void *), void *argument);
 /* SIGTERM and SIGUSR1 only set a flag; the training loop agrees on it between steps. */
 void tdm_stop_install(void);
 bool tdm_stop_requested(void);
-void tdm_stop_request(void); /* as if the signal had come (tests, time limit) */
 
 /* SHA-256, hex: 64 characters and a NUL. */
 typedef struct tdm_sha256 tdm_sha256;

@@ -38,7 +38,6 @@ void tdm_comm_sum_i64(tdm_comm *comm, int64_t *value, int64_t count); /* in plac
 void tdm_comm_max_f64(tdm_comm *comm, double *value, int64_t count);  /* in place */
 void tdm_comm_sum_f32(tdm_comm *comm, float *value, int64_t count);   /* in place; any count, also > 2^31 */
 void tdm_comm_broadcast(tdm_comm *comm, void *data, int64_t bytes, int root);
-bool tdm_comm_any(tdm_comm *comm, bool value); /* logical or over the ranks */
 /* True when `data` is the same on every rank. */
 bool tdm_comm_all_equal_u64(tdm_comm *comm, uint64_t value);
 

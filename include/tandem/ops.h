@@ -76,7 +76,6 @@ int64_t tdm_ops_primitives(void);
 
 /* ---- Conversions ---- */
 void tdm_to_act(tdm_ops *ops, int64_t n, const float *x, void *y);
-void tdm_from_act(tdm_ops *ops, int64_t n, const void *x, float *y);
 void tdm_clear(tdm_ops *ops, int64_t n, float *x);            /* zeros; past the caches when there are many */
 void tdm_f32_to_bf16(int64_t n, const float *x, uint16_t *y); /* round to nearest even */
 void tdm_bf16_to_f32(int64_t n, const uint16_t *x, float *y);

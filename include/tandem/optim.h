@@ -48,8 +48,5 @@ double tdm_optim_squares(tdm_ops *ops, const tdm_params *params, const tdm_span 
  * TDM_E_NUMERIC when it is not finite (nothing is changed then). */
 TDM_CHECKED tdm_status tdm_optim_apply(tdm_optim *optim, const tdm_config *config, tdm_ops *ops,
                                        tdm_params *params, double lr, double grad_norm);
-/* Both for a whole optimiser: returns the gradient's global norm before clipping in *grad_norm. */
-TDM_CHECKED tdm_status tdm_optim_update(tdm_optim *optim, const tdm_config *config, tdm_ops *ops,
-                                        tdm_params *params, double lr, double *grad_norm);
 
 #endif

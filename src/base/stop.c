@@ -27,8 +27,3 @@ bool tdm_stop_requested(void)
 {
     return stop_flag != 0;
 }
-
-void tdm_stop_request(void)
-{
-    stop_flag = 1;
-}

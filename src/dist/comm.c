@@ -223,13 +223,6 @@ void tdm_comm_broadcast(tdm_comm *comm, void *data, int64_t bytes, int root)
     }
 }
 
-bool tdm_comm_any(tdm_comm *comm, bool value)
-{
-    int any = value;
-    if (comm->size > 1) MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_LOR, comm->mpi);
-    return any != 0;
-}
-
 bool tdm_comm_all_equal_u64(tdm_comm *comm, uint64_t value)
 {
     if (comm->size == 1) return true;

@@ -5,7 +5,8 @@
 #include <math.h>
 #include <omp.h>
 
-size_t attention_scratch_bytes(int64_t length, int64_t head_dim)
+/* Scratch of one head; the same for every instruction set. */
+static size_t attention_scratch_bytes(int64_t length, int64_t head_dim)
 {
     int64_t step = tdm_round_up(head_dim, VECTOR_PAD), kt_step = tdm_round_up(length, VECTOR_PAD);
     int64_t floats = 4 * length * step        /* q, k, dout, dq */

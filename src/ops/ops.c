@@ -175,14 +175,6 @@ static void to_act_part(const tdm_ops *ops, int64_t n, const float *x, void *y)
         memcpy(y, x, sizeof(float) * (size_t)n);
 }
 
-static void from_act_part(const tdm_ops *ops, int64_t n, const void *x, float *y)
-{
-    if (ops->dtype == TDM_BF16)
-        ops->kernels->bf16_to_f32(n, x, y);
-    else
-        memcpy(y, x, sizeof(float) * (size_t)n);
-}
-
 void tdm_to_act(tdm_ops *ops, int64_t n, const float *x, void *y)
 {
     double start = op_begin();
@@ -203,18 +195,6 @@ void tdm_clear(tdm_ops *ops, int64_t n, float *x)
     for (int part = 0; part < threads; part++) {
         int64_t begin = tdm_part_begin(n, threads, part), end = tdm_part_begin(n, threads, part + 1);
         ops->kernels->clear(end - begin, x + begin);
-    }
-    op_end(ops, TDM_OP_OTHER, start, 0.0);
-}
-
-void tdm_from_act(tdm_ops *ops, int64_t n, const void *x, float *y)
-{
-    double start = op_begin();
-    int threads = ops_threads_for(ops, n, 6);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int part = 0; part < threads; part++) {
-        int64_t begin = tdm_part_begin(n, threads, part), end = tdm_part_begin(n, threads, part + 1);
-        from_act_part(ops, end - begin, act_at(ops->dtype, x, begin), y + begin);
     }
     op_end(ops, TDM_OP_OTHER, start, 0.0);
 }

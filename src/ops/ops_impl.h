@@ -62,7 +62,7 @@ typedef struct ops_kernels {
                                 const void *dy, void *dx, void *y);
     /* sums[width] += x[rows][width] summed over rows */
     void (*column_sums)(tdm_dtype dtype, int64_t rows, int64_t width, const void *x, float *sums);
-    /* scratch: attention_scratch_bytes, 64-byte aligned */
+    /* scratch: attention_scratch_bytes of attention.c, 64-byte aligned */
     void (*attention_forward)(const attention_head *head, void *scratch);
     void (*attention_backward)(const attention_head *head, void *scratch);
     /* Batch normalisation: sums[2·width] f32 are added to; see tandem/ops.h for h and g.
@@ -116,8 +116,6 @@ extern const ops_kernels ops_kernels_avx2;
 extern const ops_kernels ops_kernels_avx512;
 #endif
 
-/* Scratch of one head; the same for every instruction set. */
-size_t attention_scratch_bytes(int64_t length, int64_t head_dim);
 /* Key and query rows of one block of scores. */
 #define ATTENTION_KEYS    256
 #define ATTENTION_QUERIES 96

@@ -112,11 +112,3 @@ tdm_status tdm_optim_apply(tdm_optim *optim, const tdm_config *config, tdm_ops *
     }
     return TDM_OK;
 }
-
-tdm_status tdm_optim_update(tdm_optim *optim, const tdm_config *config, tdm_ops *ops, tdm_params *params,
-                            double lr, double *grad_norm)
-{
-    const tdm_span all = {0, params->total};
-    *grad_norm = sqrt(tdm_optim_squares(ops, params, &all, 1));
-    return tdm_optim_apply(optim, config, ops, params, lr, *grad_norm);
-}

@@ -620,8 +620,8 @@ int main(int argc, char **argv)
         CASE(another_packing_replaces_its_splits_only),
     };
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    failed = tdm_comm_any(comm, failed != 0);
+    double failed = cmocka_run_group_tests(tests, NULL, NULL);
+    tdm_comm_max_f64(comm, &failed, 1);
     tdm_comm_destroy(&comm);
-    return failed;
+    return failed != 0;
 }

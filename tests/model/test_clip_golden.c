@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "optim_update.h"
 #include "tandem/base.h"
 #include "tandem/config.h"
 #include "tandem/loss.h"
@@ -379,7 +380,7 @@ static void check_training(setup *s, const char *targets, const char *stored)
             check_gaps(s);
         }
         double norm = 0;
-        CHECK_OK(tdm_optim_update(&optim, &s->config, s->ops, &s->params, lr, &norm));
+        CHECK_OK(optim_update(&optim, &s->config, s->ops, &s->params, lr, &norm));
         if (k == 0) note(&norms, fabs(norm - *grad_norm) / *grad_norm, "");
         tdm_model_clamp(s->model);
         if (k == 0 && s->dtype == TDM_F32 && strcmp(stored, "hard") == 0) check_stepped(s, stored);

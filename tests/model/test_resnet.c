@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "optim_update.h"
 #include "tandem/base.h"
 #include "tandem/model.h"
 #include "tandem/optim.h"
@@ -328,7 +329,7 @@ static void check_optimizer(setup *s)
         s->params.row[i].lr_scale = 1.0;
         s->params.row[i].decay = true;
     }
-    CHECK_OK(tdm_optim_update(&optim, &s->config, s->ops, &s->params, 0.1, &norm));
+    CHECK_OK(optim_update(&optim, &s->config, s->ops, &s->params, 0.1, &norm));
     float *after = buffers_of(s, &count);
     CHECK_MEM_EQ(before, after, sizeof(float) * (size_t)count);
     for (int64_t i = 0; i < s->params.count; i++) {

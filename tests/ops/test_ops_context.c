@@ -75,15 +75,14 @@ static void conversions(tdm_ops *ops)
     const int64_t counts[] = {0, 1, 7, 63, 64, 65, 127, 100003};
     for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
         int64_t n = counts[i];
-        float *x = random_f32(n, 1, 1.0), *back = random_f32(n, 2, 1.0);
+        float *x = random_f32(n, 1, 1.0);
         void *act = random_act(dtype, n, 3, 1.0);
         tdm_to_act(ops, n, x, act);
-        tdm_from_act(ops, n, act, back);
         for (int64_t k = 0; k < n; k++) {
             float want = dtype == TDM_BF16 ? bf16_value_ref(bf16_round_ref(x[k])) : x[k];
-            CHECK_EQ(back[k], want);
+            CHECK_EQ(act_get_ref(dtype, act, k), want);
         }
-        free(x), free(back), free(act);
+        free(x), free(act);
     }
 }
 

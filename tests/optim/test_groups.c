@@ -1,6 +1,7 @@
 /* optim.freeze, optim.lr_scale and optim.layer_decay: which rows they name, what they make of them, what they
  * refuse; and parameter groups of torch.optim.AdamW. */
 #include "check.h"
+#include "optim_update.h"
 #include "tandem/loss.h"
 #include "tandem/model.h"
 #include "tandem/optim.h"
@@ -250,7 +251,7 @@ static void test_adamw_groups(void **state)
             for (int k = 0; k < params.row[i].size; k++, at++)
                 params.grad[params.row[i].offset + k] =
                     i == ROWS - 1 ? NAN : (float)(at * step % 7 - 3) / 4.0F; /* nobody reads a frozen row's */
-        CHECK_OK(tdm_optim_update(&optim, &config, ops, &params, 0.01, &norm));
+        CHECK_OK(optim_update(&optim, &config, ops, &params, 0.01, &norm));
         CHECK_NEAR(norm, (double)groups_norm[step - 1], 1e-6);
     }
     for (int i = 0; i < ROWS; i++)

@@ -1,5 +1,6 @@
 /* Schedules, clipping, decay groups, frozen rows, non-finite gradients. */
 #include "check.h"
+#include "optim_update.h"
 #include "tandem/loss.h"
 #include "tandem/optim.h"
 
@@ -75,7 +76,7 @@ static void test_update(void **state)
             s.params.grad[s.params.row[p].offset + i] = g;
             if (tdm_param_trained(&s.params.row[p])) squares += (double)g * g;
         }
-    CHECK_OK(tdm_optim_update(&s.optim, &s.config, s.ops, &s.params, 0.01, &norm));
+    CHECK_OK(optim_update(&s.optim, &s.config, s.ops, &s.params, 0.01, &norm));
     CHECK_NEAR(norm, sqrt(squares), 1e-6);
     for (int i = 0; i < 7; i++) {
         const float move = i % 2 ? 0.01f : -0.01f;
@@ -97,7 +98,7 @@ static void test_not_finite(void **state)
     set_up(&s);
     s.params.grad[3] = NAN;
     double norm;
-    CHECK_FAILS(tdm_optim_update(&s.optim, &s.config, s.ops, &s.params, 0.01, &norm), TDM_E_NUMERIC, "");
+    CHECK_FAILS(optim_update(&s.optim, &s.config, s.ops, &s.params, 0.01, &norm), TDM_E_NUMERIC, "");
     CHECK_NEAR(s.params.weight[0], 1.0f, 0.0);
     CHECK_EQ(s.optim.step, 0);
     tear_down(&s);
