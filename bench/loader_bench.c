@@ -16,21 +16,15 @@
 enum { BATCH = 16 };
 
 /* bench/peer_pillow.py has the same. */
-static const tdm_augment_config AUGMENT = {.crop_min_scale = 0.7,
-                                           .crop_max_scale = 1.0,
-                                           .crop_min_ratio = 0.75,
-                                           .crop_max_ratio = 4.0 / 3.0,
-                                           .flip = 0.5,
-                                           .jitter = 0.5,
-                                           .brightness = 0.4,
-                                           .contrast = 0.4,
-                                           .saturation = 0.4,
-                                           .hue = 0.05,
-                                           .gray = 0.2};
+static const char *const AUGMENT[] = {"augment.crop.min_scale=0.7",  "augment.flip.p=0.5",
+                                      "augment.jitter.p=0.5",        "augment.jitter.brightness=0.4",
+                                      "augment.jitter.contrast=0.4", "augment.jitter.saturation=0.4",
+                                      "augment.jitter.hue=0.05",     "augment.gray.p=0.2"};
 
 typedef struct bench {
     tdm_dataset *dataset;
     tdm_loader *loader;
+    tdm_config config;
     uint8_t *pixel; /* of the whole split */
     bool train;
     int64_t px, images; /* of a pass */
@@ -50,16 +44,20 @@ static tdm_status prepare(bench *b)
     const int64_t batch = tdm_min_i64(BATCH, images);
     b->images = images / batch * batch;
     if (!b->train) return TDM_ALLOC(b->images * b->px * b->px * 3, &b->pixel);
+    TDM_TRY(tdm_image_augment_register());
+    TDM_TRY(tdm_config_init(&b->config));
+    for (size_t i = 0; i < sizeof(AUGMENT) / sizeof(AUGMENT[0]); i++)
+        TDM_TRY(tdm_config_set(&b->config, AUGMENT[i]));
     const tdm_loader_config config = {.global_batch = batch,
                                       .size = 1,
                                       .seed = 1,
-                                      .sample_images = true,
+                                      .sample = TDM_SAMPLE_IMAGE,
                                       .views = 1u << TDM_VIEW_IMAGE_AUG_1,
                                       .height = b->px,
                                       .width = b->px,
                                       .workers = 1,
                                       .prefetch = 2,
-                                      .augment = AUGMENT};
+                                      .config = &b->config};
     return tdm_loader_create(b->dataset, NULL, &config, 0, &b->loader);
 }
 
@@ -105,6 +103,7 @@ int main(int argc, char **argv)
     if (status != TDM_OK) fprintf(stderr, "loader_bench: %s\n", tdm_error_last()->message);
     tdm_loader_destroy(&b.loader);
     tdm_dataset_close(&b.dataset);
+    tdm_config_destroy(&b.config);
     tdm_free(b.pixel);
     return status != TDM_OK;
 }

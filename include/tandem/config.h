@@ -21,13 +21,19 @@ typedef struct tdm_tower_config {
     double mlp_ratio;
 } tdm_tower_config;
 
+/* What an epoch is made of; in the order of data.sample's choices. */
+typedef enum tdm_sample {
+    TDM_SAMPLE_CAPTION, /* every caption once, with its image where it has one */
+    TDM_SAMPLE_IMAGE,   /* every image once, with one of its captions where it has any */
+    TDM_SAMPLE_ALL      /* every caption once, and every image without a caption once */
+} tdm_sample;
+
 typedef struct tdm_config {
     int64_t seed;
     struct {
         const char *dir; /* packed data set */
         const char *split;
-        const char *sample; /* "caption": every pair once an epoch; "image": every image once, with one of its
-                               captions */
+        int sample;         /* a tdm_sample */
         int64_t workers;    /* decode threads per rank */
         int64_t prefetch;   /* batches decoded ahead */
     } data;
@@ -46,13 +52,6 @@ typedef struct tdm_config {
     struct {
         tdm_strings augment; /* operations in order, "NAME" or "NAME(key=value, …)" */
     } views[TDM_VIEW_NAMES];
-    struct {
-        double crop_min_scale, crop_max_scale, crop_min_ratio, crop_max_ratio;
-        double flip;   /* probability */
-        double jitter; /* probability of colour jitter */
-        double brightness, contrast, saturation, hue;
-        double gray; /* probability */
-    } augment;
     struct {
         int64_t batch;         /* global pairs per step */
         int64_t chunk;         /* pairs embedded at once per rank; 0 = the whole local batch */

@@ -4,6 +4,7 @@
 
 #include "tandem/base.h"
 #include "tandem/config.h"
+#include "tandem/operation.h"
 #include "tandem/rng.h"
 
 #define TDM_IMAGE_MAX_PX 32768 /* either side; larger files are refused before decoding */
@@ -70,18 +71,30 @@ typedef struct tdm_image_policy {
 /* From the tower's configuration. */
 tdm_image_policy tdm_image_policy_of(const tdm_tower_config *tower);
 
-/* What happens to one view of an image. Rows stand in src/image/augment_table.h. */
-typedef struct tdm_augment_config {
-    double crop_min_scale, crop_max_scale, crop_min_ratio, crop_max_ratio;
-    double flip, jitter, brightness, contrast, saturation, hue, gray;
-} tdm_augment_config;
 /* Evaluation's view. CROP: as torchvision's Resize(shorter side), which cuts the longer side to an integer,
  * and CenterCrop; a target that is not square as open_clip, which rounds it. out[height][width][3] */
 TDM_CHECKED tdm_status tdm_image_plain(const tdm_image *image, tdm_image_fit fit, int64_t height,
                                        int64_t width, uint8_t *out);
-/* Random resized crop, then the colour and flip rows in table order, all from `rng`. */
-TDM_CHECKED tdm_status tdm_image_augment(const tdm_image *image, const tdm_augment_config *config,
-                                         tdm_rng rng, int64_t height, int64_t width, uint8_t *out);
+
+/* ---- Augmentations ----
+ * Operations on images are rows of src/image/augment_table.h, each with its options in the group augment.NAME of the
+ * configuration. A pipeline is the list of a view (views.NAME.augment), compiled once. */
+
+/* Their options join the configuration's schema. */
+TDM_CHECKED tdm_status tdm_image_augment_register(void);
+/* Row `index` of the table, NULL beyond the last. */
+const tdm_operation *tdm_image_augment_row(size_t index);
+typedef struct tdm_image_pipeline tdm_image_pipeline;
+/* Of the list's entries those that are operations on images, in their order. What chooses a part of the image (crop)
+ * and what resizes it stands before what changes pixels; without either the image is resized as for evaluation.
+ * Borrows the configuration. `where` ("views.aug_1.augment") begins messages. */
+TDM_CHECKED tdm_status tdm_image_pipeline_create(const tdm_config *config, const char *where,
+                                                 const tdm_strings *list, tdm_image_pipeline **pipeline);
+void tdm_image_pipeline_destroy(tdm_image_pipeline **pipeline);
+/* pipeline: NULL is an empty one: the plain view. All draws from `rng`, in the order of the list. out[height][width][3] */
+TDM_CHECKED tdm_status tdm_image_augment(const tdm_image *image, const tdm_image_pipeline *pipeline,
+                                         tdm_image_fit fit, tdm_rng rng, int64_t height, int64_t width,
+                                         uint8_t *out);
 
 /* ---- All of it, for a thread that does it often ---- */
 
@@ -91,13 +104,12 @@ typedef struct tdm_image_work tdm_image_work;
 TDM_CHECKED tdm_status tdm_image_work_create(tdm_image_work **work);
 void tdm_image_work_destroy(tdm_image_work **work);
 
-typedef struct tdm_image_request {     /* one view of an image, for a model */
-    const tdm_augment_config *augment; /* NULL: the plain view */
-    tdm_rng rng;                       /* of an augmented one */
-    uint8_t *out;                      /* [height][width][3], the caller's */
+typedef struct tdm_image_request {      /* one view of an image, for a model */
+    const tdm_image_pipeline *pipeline; /* NULL: the plain view */
+    tdm_rng rng;
+    uint8_t *out; /* [height][width][3], the caller's */
 } tdm_image_request;
-/* tdm_image_decode, then tdm_image_plain or tdm_image_augment for each of want[count]: the same bits and
- * errors. */
+/* tdm_image_decode, then tdm_image_augment for each of want[count]: the same bits and errors. */
 TDM_CHECKED tdm_status tdm_image_make(tdm_image_work *work, const char *name, const void *data, size_t bytes,
                                       tdm_image_policy policy, int64_t height, int64_t width, int count,
                                       const tdm_image_request *want);

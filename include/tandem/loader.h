@@ -4,6 +4,7 @@
 
 #include "tandem/image.h"
 #include "tandem/shard.h"
+#include "tandem/text_augment.h"
 #include "tandem/tokenizer.h"
 #include "tandem/views.h"
 
@@ -39,14 +40,25 @@ typedef struct tdm_loader_config {
     int64_t global_batch; /* B */
     int rank, size;       /* this rank's contiguous piece of every global batch */
     uint64_t seed;
-    bool sample_images; /* one sample per image (random caption) instead of one per caption */
+    tdm_sample sample;
     tdm_view_set views; /* to make */
+    /* Of a modality whose tower reads cached features: their width; its only view is plain. 0: it reads pixels or
+     * tokens. */
+    int64_t feature_width[TDM_MODALITIES];
     int64_t height, width;
     tdm_image_policy image_policy;
     int64_t context_length;
     int64_t workers, prefetch;
-    tdm_augment_config augment;
+    /* What is done to the views: views.NAME.augment and the groups augment.NAME. Borrowed. NULL: nothing. */
+    const tdm_config *config;
 } tdm_loader_config;
+
+/* Every list views.NAME.augment: names of known augmentations, each of a modality of the view, in an order that can
+ * be, options that can be. One message that names the list. */
+TDM_CHECKED tdm_status tdm_views_check(const tdm_config *config);
+/* Warns where the list of one of these views is not the default one and names an operation that does nothing because
+ * its p is 0. After tdm_views_check. */
+TDM_CHECKED tdm_status tdm_views_warn(const tdm_config *config, tdm_view_set views);
 
 typedef struct tdm_loader tdm_loader;
 /* Borrows dataset and tokenizer; the dataset must not be used elsewhere until destroyed. step: the first
@@ -57,6 +69,13 @@ TDM_CHECKED tdm_status tdm_loader_create(tdm_dataset *dataset, const tdm_tokeniz
                                          const tdm_loader_config *config, int64_t step, tdm_loader **loader);
 void tdm_loader_destroy(tdm_loader **loader); /* stops and joins its threads */
 int64_t tdm_loader_steps_per_epoch(const tdm_loader *loader);
+/* What an epoch leaves out, of this data set with this kind of samples. */
+typedef struct tdm_left_out {
+    int64_t images;   /* without a caption (samples are captions) */
+    int64_t captions; /* without an image (samples are images) */
+    int64_t samples;  /* too few for one more batch, others in each epoch */
+} tdm_left_out;
+tdm_left_out tdm_loader_left_out(const tdm_loader *loader);
 /* Batches that are decoded and wait for tdm_loader_next: at most config.prefetch, one more before the first
  * call. */
 int64_t tdm_loader_ready(tdm_loader *loader);

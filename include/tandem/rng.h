@@ -13,7 +13,8 @@ enum {
     TDM_RNG_AUGMENT = 3, /* image augmentation: step = epoch, sample = global row; + view number * 256 */
     TDM_RNG_CAPTION = 4, /* which caption of an image */
     TDM_RNG_DROPOUT = 5, /* dropout: step = optimiser step; + site * 256 */
-    TDM_RNG_TEST = 6     /* tests and synthetic data */
+    TDM_RNG_TEST = 6,    /* tests and synthetic data */
+    TDM_RNG_TEXT = 7     /* text augmentation: as TDM_RNG_AUGMENT */
 };
 
 typedef struct tdm_rng {

@@ -398,18 +398,8 @@ tdm_status tdm_config_set(tdm_config *config, const char *assignment)
 
 /* ---- Rules between keys ---- */
 
-static tdm_status check_order(const char *low_key, double low, const char *high_key, double high)
-{
-    TDM_REQUIRE(low <= high, TDM_E_CONFIG, "%s = %g is larger than %s = %g", low_key, low, high_key, high);
-    return TDM_OK;
-}
-
 tdm_status tdm_config_check(const tdm_config *config)
 {
-    TDM_TRY(check_order("augment.crop_min_scale", config->augment.crop_min_scale, "augment.crop_max_scale",
-                        config->augment.crop_max_scale));
-    TDM_TRY(check_order("augment.crop_min_ratio", config->augment.crop_min_ratio, "augment.crop_max_ratio",
-                        config->augment.crop_max_ratio));
     TDM_REQUIRE(config->train.epochs > 0 || config->train.steps > 0, TDM_E_CONFIG,
                 "train.epochs and train.steps are both 0: nothing to train");
     TDM_REQUIRE(config->eval.dir[0] == '\0' || config->eval.split[0] != '\0', TDM_E_CONFIG,

@@ -29,6 +29,10 @@
     {                                                                                                        \
 #key, TDM_OPTION_STRING, AT(key), def, 0, 0, choices, "", help, NULL                                 \
     }
+#define CHOICE(key, def, choices, help)                                                                     \
+    {                                                                                                        \
+#key, TDM_OPTION_CHOICE, AT(key), def, 0, 0, choices, "", help, NULL                                 \
+    }
 #define STRINGS(key, def, help)                                                                              \
     {                                                                                                        \
 #key, TDM_OPTION_STRINGS, AT(key), def, 0, 0, NULL, "", help, NULL                                   \
@@ -58,8 +62,8 @@ static const tdm_option rows[] = {
 
     STRING(data.dir, "", NULL, "Packed data set: a directory that `tandem pack` wrote."),
     STRING(data.split, "train", NULL, "Split to train on."),
-    STRING(data.sample, "caption", "caption|image",
-           "What an epoch is made of: every caption once, or every image once with one of its captions."),
+    CHOICE(data.sample, "caption", "caption|image|all",
+           "What an epoch is made of: every caption once; every image once with one of its captions; or all, every caption once and every image without a caption once."),
     INT(data.workers, "2", 1, 1024, "threads", "Threads per rank that decode and augment images."),
     INT(data.prefetch, "2", 1, 64, "batches", "Batches decoded ahead of the step."),
 
@@ -114,19 +118,6 @@ static const tdm_option rows[] = {
     INT(model.text.layers, "12", 1, 1000, "blocks", "Depth of the text tower."),
     INT(model.text.heads, "8", 1, 1024, "heads", "Attention heads per block of the text tower."),
     FLOAT(model.text.mlp_ratio, "4.0", 0.01, 64, "", "Width of the text tower's MLPs over its width."),
-
-    FLOAT(augment.crop_min_scale, "0.9", 1e-4, 1, "", "Smallest area of the random crop, of the image's."),
-    FLOAT(augment.crop_max_scale, "1.0", 1e-4, 1, "", "Largest area of the random crop, of the image's."),
-    FLOAT(augment.crop_min_ratio, "0.75", 0.01, 100, "", "Least width over height of the random crop."),
-    FLOAT(augment.crop_max_ratio, "1.3333333333333333", 0.01, 100, "",
-          "Greatest width over height of the random crop."),
-    FLOAT(augment.flip, "0.0", 0, 1, "", "Probability of a horizontal flip."),
-    FLOAT(augment.jitter, "0.0", 0, 1, "", "Probability of colour jitter."),
-    FLOAT(augment.brightness, "0.0", 0, 1, "", "Colour jitter: brightness is scaled by up to 1 ± this."),
-    FLOAT(augment.contrast, "0.0", 0, 1, "", "Colour jitter: contrast is scaled by up to 1 ± this."),
-    FLOAT(augment.saturation, "0.0", 0, 1, "", "Colour jitter: saturation is scaled by up to 1 ± this."),
-    FLOAT(augment.hue, "0.0", 0, 0.5, "turns", "Colour jitter: hue is shifted by up to ± this."),
-    FLOAT(augment.gray, "0.0", 0, 1, "", "Probability of removing the colours."),
 
     INT(train.batch, "256", 1, MANY, "pairs", "Pairs of one optimiser step, over all ranks."),
     INT(train.chunk, "0", 0, MANY, "pairs",

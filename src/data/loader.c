@@ -7,8 +7,8 @@
  * The samples that the reader has filled but no worker has taken are a single counter: samples are filled and
  * taken in one order, batch after batch. One mutex guards every counter and state; the bytes and pixels of a
  * sample belong to the thread that works on it. */
+#include "loader_impl.h"
 #include "shard_impl.h"
-#include "tandem/loader.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -16,30 +16,9 @@
 
 enum { MAX_WORKERS = 256, MAX_PREFETCH = 1024 };
 
-/* What the reader leaves for a worker. */
-typedef struct sample_input {
-    tdm_text image, caption;
-    tdm_error error; /* of the reader: nothing to decode */
-} sample_input;
-
-typedef struct slot {
-    tdm_batch batch;
-    sample_input *input;   /* [n] */
-    int32_t *token;        /* [n][context_length], before packing */
-    int64_t *token_count;  /* [n] */
-    int64_t left;          /* samples that are not done */
-    int64_t ready_batch;   /* the batch whose samples are all done, counted from the loader's first, from 1 */
-    int64_t failed_sample; /* lowest local sample that failed, n when none */
-    tdm_error error;       /* of that sample */
-} slot;
-
 struct tdm_loader {
-    tdm_dataset *dataset;
-    const tdm_tokenizer *tokenizer;
-    tdm_loader_config config;
-    int64_t samples, steps_per_epoch; /* N of an epoch; floor(N / B) */
-    int64_t begin, n;                 /* this rank's piece of a global batch */
-    int64_t first_step;               /* batch number of step 0 here */
+    loader_plan plan;
+    int64_t first_step; /* batch number of step 0 here */
     slot *slot;
     int64_t slot_count;
 
@@ -60,114 +39,22 @@ struct tdm_loader {
     int64_t workers_run;
 };
 
-/* Is any view of this modality asked for? */
-static bool wants(const tdm_loader_config *config, tdm_modality modality)
-{
-    for (int v = 0; v < TDM_VIEWS; v++)
-        if (config->views >> v & 1 && tdm_view_of((tdm_view)v)->modality == modality) return true;
-    return false;
-}
-
-static bool wants_view(const tdm_loader_config *config, int view, tdm_modality modality)
+bool loader_wants_view(const tdm_loader_config *config, int view, tdm_modality modality)
 {
     return config->views >> view & 1 && tdm_view_of((tdm_view)view)->modality == modality;
 }
 
-/* ---- one sample ---- */
-
-/* The caption of a sample: itself, or a random one of the image. */
-static int64_t choose_caption(const tdm_loader *loader, int64_t epoch, int64_t sample)
+bool loader_wants(const tdm_loader_config *config, tdm_modality modality)
 {
-    int64_t first, count;
-    if (!loader->config.sample_images) return sample;
-    tdm_dataset_image_captions(loader->dataset, sample, &first, &count);
-    if (count == 0) return -1;
-    tdm_rng rng = tdm_rng_at(loader->config.seed, (uint64_t)epoch, (uint64_t)sample, TDM_RNG_CAPTION);
-    return first + tdm_rng_below(&rng, count);
+    return tdm_view_count(config->views, modality) > 0;
 }
 
-/* Reader: fills input and the batch's row `i`. */
-static tdm_status read_sample(tdm_loader *loader, slot *to, int64_t i)
+bool loader_makes(const tdm_loader_config *config, tdm_modality modality)
 {
-    const tdm_loader_config *config = &loader->config;
-    tdm_batch *batch = &to->batch;
-    int64_t sample = batch->sample[i];
-    int64_t image = config->sample_images ? sample : tdm_dataset_caption_image(loader->dataset, sample);
-    batch->image_row[i] = image;
-    batch->identity[i] = tdm_dataset_identity(loader->dataset, image);
-    if (wants(config, TDM_TEXT)) {
-        int64_t caption = choose_caption(loader, batch->epoch, sample);
-        TDM_REQUIRE(caption >= 0, TDM_E_DATA, "%s: the image has no caption",
-                    tdm_dataset_where(loader->dataset, image));
-        TDM_TRY(tdm_dataset_read_caption(loader->dataset, caption, &to->input[i].caption));
-    }
-    if (wants(config, TDM_IMAGE))
-        TDM_TRY(tdm_dataset_read_image(loader->dataset, image, &to->input[i].image));
-    return TDM_OK;
-}
-
-/* The image of sample `i`, in every view that is asked for. */
-static tdm_status make_views(const tdm_loader *loader, tdm_image_work *work, slot *to, int64_t i)
-{
-    const tdm_loader_config *config = &loader->config;
-    const tdm_batch *batch = &to->batch;
-    tdm_image_request want[TDM_VIEWS];
-    int count = 0;
-    for (int v = 0; v < TDM_VIEWS; v++) {
-        if (!wants_view(config, v, TDM_IMAGE)) continue;
-        tdm_image_request *next = &want[count++];
-        next->augment = v == TDM_VIEW_IMAGE_PLAIN ? NULL : &config->augment;
-        next->rng = tdm_rng_at(config->seed, (uint64_t)batch->epoch, (uint64_t)batch->sample[i],
-                               TDM_RNG_AUGMENT + (uint32_t)tdm_view_of((tdm_view)v)->number * 256);
-        next->out = batch->view[v].image + i * config->height * config->width * 3;
-    }
-    return tdm_image_make(work, tdm_dataset_where(loader->dataset, batch->image_row[i]),
-                          to->input[i].image.data, to->input[i].image.length, config->image_policy,
-                          config->height, config->width, count, want);
-}
-
-/* Worker: decodes, augments and tokenises what the reader left. */
-static tdm_status make_sample(const tdm_loader *loader, tdm_image_work **work, slot *to, int64_t i)
-{
-    const tdm_loader_config *config = &loader->config;
-    const sample_input *input = &to->input[i];
-    if (input->error.code != TDM_OK) return tdm_error_adopt(&input->error);
-    if (wants(config, TDM_TEXT))
-        TDM_TRY(tdm_tokenizer_encode(loader->tokenizer, input->caption.data, config->context_length,
-                                     to->token + i * config->context_length, &to->token_count[i], NULL));
-    if (!wants(config, TDM_IMAGE)) return TDM_OK;
-    if (!*work) TDM_TRY(tdm_image_work_create(work));
-    return make_views(loader, *work, to, i);
-}
-
-/* The last worker of a batch: captions end to end. Text views share the plain caption's tokens. */
-static void pack_tokens(const tdm_loader *loader, slot *to)
-{
-    int64_t context = loader->config.context_length;
-    for (int view = 0; view < TDM_VIEWS; view++) {
-        if (!wants_view(&loader->config, view, TDM_TEXT)) continue;
-        tdm_text_batch *text = &to->batch.view[view].text;
-        text->seq[0] = 0;
-        for (int64_t i = 0; i < to->batch.n; i++) {
-            memcpy(text->token + text->seq[i], to->token + i * context,
-                   (size_t)to->token_count[i] * sizeof(int32_t));
-            text->seq[i + 1] = text->seq[i] + to->token_count[i];
-        }
-    }
+    return loader_wants(config, modality) && config->feature_width[modality] == 0;
 }
 
 /* ---- threads ---- */
-
-/* Which samples batch `number` of the run holds. */
-static void name_samples(const tdm_loader *loader, slot *to, int64_t number)
-{
-    tdm_batch *batch = &to->batch;
-    batch->epoch = number / loader->steps_per_epoch;
-    int64_t first = number % loader->steps_per_epoch * loader->config.global_batch + loader->begin;
-    for (int64_t i = 0; i < loader->n; i++)
-        batch->sample[i] =
-            tdm_permute(loader->samples, loader->config.seed, (uint64_t)batch->epoch, first + i);
-}
 
 /* Waits for the slot of batch `k` (counted from this loader's first). False: stop. */
 static bool wait_free(tdm_loader *loader, int64_t k)
@@ -178,8 +65,8 @@ static bool wait_free(tdm_loader *loader, int64_t k)
     bool stop = loader->stop;
     if (!stop) {
         slot *to = &loader->slot[k % loader->slot_count];
-        to->left = loader->n;
-        to->failed_sample = loader->n;
+        to->left = loader->plan.n;
+        to->failed_sample = loader->plan.n;
     }
     pthread_mutex_unlock(&loader->lock);
     return !stop;
@@ -192,10 +79,10 @@ static void *reader_main(void *argument)
     pthread_setname_np(pthread_self(), "tandem-reader"); /* for top -H and perf */
     for (int64_t k = 0; !stop && wait_free(loader, k); k++) {
         slot *to = &loader->slot[k % loader->slot_count];
-        name_samples(loader, to, loader->first_step + k);
-        for (int64_t i = 0; i < loader->n && !stop; i++) {
+        loader_name_samples(&loader->plan, to, loader->first_step + k);
+        for (int64_t i = 0; i < loader->plan.n && !stop; i++) {
             to->input[i].error.code = TDM_OK;
-            if (read_sample(loader, to, i) != TDM_OK) to->input[i].error = *tdm_error_last();
+            if (loader_read_sample(&loader->plan, to, i) != TDM_OK) to->input[i].error = *tdm_error_last();
             pthread_mutex_lock(&loader->lock);
             loader->samples_filled++;
             stop = loader->stop;
@@ -233,111 +120,112 @@ static bool finish_sample(tdm_loader *loader, slot *to, int64_t i, tdm_status st
 static void *worker_main(void *argument)
 {
     tdm_loader *loader = argument;
-    tdm_image_work *work = NULL;
+    const loader_plan *plan = &loader->plan;
+    sample_work work = {0};
     pthread_setname_np(pthread_self(), "tandem-loader");
     for (;;) {
         int64_t taken = take_sample(loader);
         if (taken < 0) break;
-        slot *to = &loader->slot[taken / loader->n % loader->slot_count];
-        int64_t i = taken % loader->n;
-        if (!finish_sample(loader, to, i, make_sample(loader, &work, to, i))) continue;
-        if (to->failed_sample == loader->n) pack_tokens(loader, to);
+        slot *to = &loader->slot[taken / plan->n % loader->slot_count];
+        int64_t i = taken % plan->n;
+        if (!finish_sample(loader, to, i, loader_make_sample(plan, &work, to, i))) continue;
+        if (to->failed_sample == plan->n) loader_pack(plan, to);
         pthread_mutex_lock(&loader->lock);
-        to->ready_batch = taken / loader->n + 1;
+        to->ready_batch = taken / plan->n + 1;
         loader->batches_ready++;
         pthread_cond_signal(&loader->done);
         pthread_mutex_unlock(&loader->lock);
     }
-    tdm_image_work_destroy(&work);
+    sample_work_free(&work);
     return NULL;
 }
 
 /* ---- making and ending ---- */
 
-static tdm_status check_config(const tdm_loader *loader)
+static tdm_status check_samples(const loader_plan *plan)
 {
-    const tdm_loader_config *config = &loader->config;
-    const char *dir = dataset_dir(loader->dataset), *split = dataset_split(loader->dataset);
-    const char *what = config->sample_images ? "images" : "captions";
+    const tdm_loader_config *config = &plan->config;
+    static const char *const unit[] = {"captions", "images", "captions and images"};
+    const char *dir = dataset_dir(plan->dataset), *split = dataset_split(plan->dataset);
     TDM_REQUIRE(config->global_batch >= 1, TDM_E_DATA, "the batch must hold at least one pair, not %lld",
                 (long long)config->global_batch);
     TDM_REQUIRE(config->size >= 1 && config->rank >= 0 && config->rank < config->size, TDM_E_DATA,
                 "rank %d of %d", config->rank, config->size);
-    TDM_REQUIRE(loader->samples >= config->size, TDM_E_DATA,
+    TDM_REQUIRE(plan->list.samples >= config->size, TDM_E_DATA,
                 "%s: split \"%s\" has %lld %s, fewer than the %d ranks", dir, split,
-                (long long)loader->samples, what, config->size);
-    TDM_REQUIRE(loader->samples >= config->global_batch, TDM_E_DATA,
+                (long long)plan->list.samples, unit[config->sample], config->size);
+    TDM_REQUIRE(plan->list.samples >= config->global_batch, TDM_E_DATA,
                 "%s: split \"%s\" has %lld %s, fewer than one batch of %lld", dir, split,
-                (long long)loader->samples, what, (long long)config->global_batch);
+                (long long)plan->list.samples, unit[config->sample], (long long)config->global_batch);
     TDM_REQUIRE(config->global_batch >= config->size, TDM_E_DATA,
                 "a batch of %lld pairs cannot be divided over %d ranks", (long long)config->global_batch,
                 config->size);
+    return TDM_OK;
+}
+
+static tdm_status check_views(const tdm_loader_config *config, const tdm_tokenizer *tokenizer)
+{
     TDM_REQUIRE(config->workers >= 1 && config->workers <= MAX_WORKERS, TDM_E_CONFIG,
                 "the loader needs 1 to %d workers, not %lld", MAX_WORKERS, (long long)config->workers);
     TDM_REQUIRE(config->prefetch >= 1 && config->prefetch <= MAX_PREFETCH, TDM_E_CONFIG,
                 "the loader prefetches 1 to %d batches, not %lld", MAX_PREFETCH, (long long)config->prefetch);
-    TDM_REQUIRE(!wants(config, TDM_TEXT) || (loader->tokenizer && config->context_length >= 2), TDM_E_CONFIG,
+    TDM_REQUIRE(!loader_makes(config, TDM_TEXT) || (tokenizer && config->context_length >= 2), TDM_E_CONFIG,
                 "text needs a tokenizer and a context of at least 2 tokens, not %lld",
                 (long long)config->context_length);
-    TDM_REQUIRE(!wants(config, TDM_IMAGE) || (config->height >= 1 && config->height <= TDM_IMAGE_MAX_PX &&
-                                              config->width >= 1 && config->width <= TDM_IMAGE_MAX_PX),
-                TDM_E_CONFIG, "images cannot be %lld x %lld px", (long long)config->height,
-                (long long)config->width);
+    TDM_REQUIRE(
+        !loader_makes(config, TDM_IMAGE) || (config->height >= 1 && config->height <= TDM_IMAGE_MAX_PX &&
+                                             config->width >= 1 && config->width <= TDM_IMAGE_MAX_PX),
+        TDM_E_CONFIG, "images cannot be %lld x %lld px", (long long)config->height, (long long)config->width);
     return TDM_OK;
 }
 
-static tdm_status make_slot(const tdm_loader *loader, slot *made)
+/* Features are read as they are: they can neither be augmented nor have another width. */
+static tdm_status check_features(const loader_plan *plan)
 {
-    const tdm_loader_config *config = &loader->config;
-    tdm_batch *batch = &made->batch;
-    int64_t n = loader->n;
-    batch->n = n;
-    TDM_TRY(TDM_ALLOC(n, &batch->sample));
-    TDM_TRY(TDM_ALLOC(n, &batch->image_row));
-    TDM_TRY(TDM_ALLOC(n, &batch->identity));
-    TDM_TRY(TDM_ALLOC(n, &made->input));
-    for (int view = 0; view < TDM_VIEWS; view++) batch->view[view].n = config->views >> view & 1 ? n : 0;
-    for (int view = 0; view < TDM_VIEWS; view++)
-        if (wants_view(config, view, TDM_IMAGE))
-            TDM_TRY(TDM_ALLOC(n * config->height * config->width * 3, &batch->view[view].image));
-    if (!wants(config, TDM_TEXT)) return TDM_OK;
-    TDM_TRY(TDM_ALLOC(n * config->context_length, &made->token));
-    TDM_TRY(TDM_ALLOC(n, &made->token_count));
-    for (int view = 0; view < TDM_VIEWS; view++) {
-        if (!wants_view(config, view, TDM_TEXT)) continue;
-        TDM_TRY(TDM_ALLOC(n * config->context_length, &batch->view[view].text.token));
-        TDM_TRY(TDM_ALLOC(n + 1, &batch->view[view].text.seq));
+    const tdm_loader_config *config = &plan->config;
+    for (int v = 0; v < TDM_VIEWS; v++) {
+        const tdm_view_info *info = tdm_view_of((tdm_view)v);
+        const char *modality = tdm_modality_name(info->modality);
+        const int64_t width = config->feature_width[info->modality];
+        const int64_t stored = tdm_dataset_feature_width(plan->dataset, info->modality);
+        if (!(config->views >> v & 1) || width == 0) continue;
+        TDM_REQUIRE(
+            info->name == TDM_VIEW_NAME_PLAIN &&
+                (!config->config || config->config->views[info->name].augment.count == 0),
+            TDM_E_CONFIG,
+            "%s: the %s tower reads cached features, which cannot be augmented: only %s.plain can be made, "
+            "with an empty views.plain.augment",
+            info->label, modality, modality);
+        TDM_REQUIRE(stored == width, TDM_E_DATA,
+                    "%s: split \"%s\" has %s features of width %lld, the tower reads %lld",
+                    dataset_dir(plan->dataset), dataset_split(plan->dataset), modality, (long long)stored,
+                    (long long)width);
     }
     return TDM_OK;
 }
 
-static void free_slot(slot *dying, int64_t n)
+/* The views' pipelines, and what they must have. */
+static tdm_status compile_views(loader_plan *plan)
 {
-    tdm_batch *batch = &dying->batch;
-    for (int64_t i = 0; dying->input && i < n; i++) {
-        tdm_text_free(&dying->input[i].image);
-        tdm_text_free(&dying->input[i].caption);
-    }
-    tdm_free(dying->input);
-    tdm_free(batch->sample);
-    tdm_free(batch->image_row);
-    tdm_free(batch->identity);
-    for (int view = 0; view < TDM_VIEWS; view++) {
-        tdm_free(batch->view[view].image);
-        tdm_free(batch->view[view].text.token);
-        tdm_free(batch->view[view].text.seq);
-    }
-    tdm_free(dying->token);
-    tdm_free(dying->token_count);
+    TDM_TRY(
+        view_pipelines_create(plan->config.config, plan->config.views, plan->tokenizer, &plan->pipelines));
+    const tdm_text_pipeline *const *text = (const tdm_text_pipeline *const *)plan->pipelines.text;
+    plan->first_plain = -1;
+    for (int v = TDM_VIEWS - 1; v >= 0; v--)
+        if (text[v] && tdm_text_pipeline_is_plain(text[v])) plan->first_plain = v;
+    const tdm_text_pipeline *masked = text[TDM_VIEW_TEXT_MASKED];
+    TDM_REQUIRE(!masked || tdm_text_pipeline_has_targets(masked), TDM_E_CONFIG,
+                "views.masked.augment: no operation of the list says which tokens are to be predicted");
+    return TDM_OK;
 }
 
 static tdm_status start_threads(tdm_loader *loader)
 {
-    TDM_TRY(TDM_ALLOC(loader->config.workers, &loader->worker));
+    TDM_TRY(TDM_ALLOC(loader->plan.config.workers, &loader->worker));
     int error = tdm_thread_create(&loader->reader, reader_main, loader);
     TDM_REQUIRE(!error, TDM_E_NOMEM, "cannot start the loader's reader: %s", strerror(error));
     loader->reader_runs = true;
-    for (int64_t i = 0; i < loader->config.workers; i++) {
+    for (int64_t i = 0; i < loader->plan.config.workers; i++) {
         error = tdm_thread_create(&loader->worker[i], worker_main, loader);
         TDM_REQUIRE(!error, TDM_E_NOMEM, "cannot start loader thread %lld: %s", (long long)i,
                     strerror(error));
@@ -357,18 +245,30 @@ static tdm_status start_without_signals(tdm_loader *loader)
     return status;
 }
 
+static tdm_status make_plan(loader_plan *plan)
+{
+    const tdm_loader_config *config = &plan->config;
+    TDM_TRY(sample_list_create(plan->dataset, config->sample, &plan->list));
+    TDM_TRY(check_samples(plan));
+    TDM_TRY(check_views(config, plan->tokenizer));
+    TDM_TRY(check_features(plan));
+    TDM_TRY(compile_views(plan));
+    plan->steps_per_epoch = plan->list.samples / config->global_batch;
+    plan->begin = tdm_part_begin(config->global_batch, config->size, config->rank);
+    plan->n = tdm_part_begin(config->global_batch, config->size, config->rank + 1) - plan->begin;
+    return TDM_OK;
+}
+
 static tdm_status build(tdm_loader *loader)
 {
-    const tdm_loader_config *config = &loader->config;
-    TDM_TRY(check_config(loader));
-    loader->steps_per_epoch = loader->samples / config->global_batch;
-    loader->begin = tdm_part_begin(config->global_batch, config->size, config->rank);
-    loader->n = tdm_part_begin(config->global_batch, config->size, config->rank + 1) - loader->begin;
-    TDM_TRY(TDM_ALLOC(config->prefetch + 1, &loader->slot));
-    for (; loader->slot_count < config->prefetch + 1; loader->slot_count++) {
-        tdm_status status = make_slot(loader, &loader->slot[loader->slot_count]);
+    const loader_plan *plan = &loader->plan;
+    TDM_TRY(make_plan(&loader->plan));
+    const int64_t slots = plan->config.prefetch + 1;
+    TDM_TRY(TDM_ALLOC(slots, &loader->slot));
+    for (; loader->slot_count < slots; loader->slot_count++) {
+        tdm_status status = loader_make_slot(plan, &loader->slot[loader->slot_count]);
         if (status != TDM_OK) {
-            free_slot(&loader->slot[loader->slot_count], loader->n);
+            loader_free_slot(&loader->slot[loader->slot_count], plan->n);
             return status;
         }
     }
@@ -387,10 +287,7 @@ tdm_status tdm_loader_create(tdm_dataset *dataset, const tdm_tokenizer *tokenize
     TDM_REQUIRE(step >= 0, TDM_E_DATA, "the loader cannot begin at step %lld", (long long)step);
     tdm_loader *made;
     TDM_TRY(TDM_ALLOC(1, &made));
-    made->dataset = dataset;
-    made->tokenizer = tokenizer;
-    made->config = *config;
-    made->samples = config->sample_images ? tdm_dataset_images(dataset) : tdm_dataset_captions(dataset);
+    made->plan = (loader_plan){.dataset = dataset, .tokenizer = tokenizer, .config = *config};
     made->first_step = step;
     tdm_status status = build(made);
     if (status != TDM_OK)
@@ -418,7 +315,9 @@ void tdm_loader_destroy(tdm_loader **loader)
         pthread_cond_destroy(&dying->done);
         pthread_mutex_destroy(&dying->lock);
     }
-    for (int64_t i = 0; i < dying->slot_count; i++) free_slot(&dying->slot[i], dying->n);
+    for (int64_t i = 0; i < dying->slot_count; i++) loader_free_slot(&dying->slot[i], dying->plan.n);
+    view_pipelines_free(&dying->plan.pipelines);
+    sample_list_free(&dying->plan.list);
     tdm_free(dying->slot);
     tdm_free(dying->worker);
     tdm_free(dying);
@@ -426,7 +325,15 @@ void tdm_loader_destroy(tdm_loader **loader)
 
 int64_t tdm_loader_steps_per_epoch(const tdm_loader *loader)
 {
-    return loader->steps_per_epoch;
+    return loader->plan.steps_per_epoch;
+}
+
+tdm_left_out tdm_loader_left_out(const tdm_loader *loader)
+{
+    const sample_list *list = &loader->plan.list;
+    return (tdm_left_out){.images = list->images_left_out,
+                          .captions = list->captions_left_out,
+                          .samples = list->samples % loader->plan.config.global_batch};
 }
 
 int64_t tdm_loader_ready(tdm_loader *loader)
@@ -464,7 +371,7 @@ tdm_status tdm_loader_next(tdm_loader *loader, const tdm_batch **batch, double *
     loader->batches_given++;
     pthread_mutex_unlock(&loader->lock);
     if (wait_s) *wait_s = waited_s;
-    if (next->failed_sample < loader->n) {
+    if (next->failed_sample < loader->plan.n) {
         loader->failed = true;
         loader->error = next->error;
         return tdm_error_adopt(&loader->error);

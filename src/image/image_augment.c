@@ -1,169 +1,141 @@
-/* Augmentations with the distributions of torchvision (RandomResizedCrop, RandomHorizontalFlip, ColorJitter,
- * RandomGrayscale) and the 8-bit arithmetic of Pillow, on which torchvision works. */
+/* Pipelines: the lists of augmentations of views, compiled once. */
 #include "image_impl.h"
 #include "augment_table.h"
 
-#include <math.h>
 #include <string.h>
 
-enum { CHANNELS = 3 };
+#define DECLARE_ROW(row) extern const image_augment_row row;
+IMAGE_AUGMENT_TABLE(DECLARE_ROW)
+#define ROW_ADDRESS(row) &row,
+static const image_augment_row *const table[] = {IMAGE_AUGMENT_TABLE(ROW_ADDRESS)};
+enum { ROWS = sizeof(table) / sizeof(table[0]) };
 
-/* ---- crop ---- */
-
-/* Box of the image's full height or width with the nearest allowed ratio, centred. */
-static void center_box(const tdm_augment_config *config, image_box *box)
+tdm_status tdm_image_augment_register(void)
 {
-    int64_t height = box->height, width = box->width;
-    double ratio = (double)width / (double)height;
-    if (ratio < config->crop_min_ratio)
-        height = (int64_t)nearbyint((double)width / config->crop_min_ratio);
-    else if (ratio > config->crop_max_ratio)
-        width = (int64_t)nearbyint((double)height * config->crop_max_ratio);
-    height = tdm_max_i64(1, tdm_min_i64(height, box->height));
-    width = tdm_max_i64(1, tdm_min_i64(width, box->width));
-    box->top += (box->height - height) / 2;
-    box->left += (box->width - width) / 2;
-    box->height = height;
-    box->width = width;
-}
-
-static void crop(const tdm_augment_config *config, tdm_rng *rng, image_box *box)
-{
-    enum { TRIES = 10 };
-    double area = (double)box->height * (double)box->width;
-    double log_min = log(config->crop_min_ratio), log_max = log(config->crop_max_ratio);
-    for (int i = 0; i < TRIES; i++) {
-        double target = area * tdm_rng_range(rng, config->crop_min_scale, config->crop_max_scale);
-        double ratio = exp(tdm_rng_range(rng, log_min, log_max));
-        int64_t width = (int64_t)nearbyint(sqrt(target * ratio));
-        int64_t height = (int64_t)nearbyint(sqrt(target / ratio));
-        if (width < 1 || width > box->width || height < 1 || height > box->height) continue;
-        box->top += tdm_rng_below(rng, box->height - height + 1);
-        box->left += tdm_rng_below(rng, box->width - width + 1);
-        box->height = height;
-        box->width = width;
-        return;
-    }
-    center_box(config, box);
-}
-const image_augment_row image_augment_crop = {.name = "crop", .crop = crop};
-
-/* ---- flip ---- */
-
-static void flip(const tdm_augment_config *config, tdm_rng *rng, int64_t height, int64_t width,
-                 uint8_t *pixel)
-{
-    if (tdm_rng_uniform(rng) >= config->flip) return;
-    for (int64_t row = 0; row < height; row++) {
-        uint8_t *left = pixel + row * width * CHANNELS, *right = left + (width - 1) * CHANNELS;
-        for (; left < right; left += CHANNELS, right -= CHANNELS) {
-            uint8_t kept[CHANNELS];
-            memcpy(kept, left, CHANNELS);
-            memcpy(left, right, CHANNELS);
-            memcpy(right, kept, CHANNELS);
-        }
-    }
-}
-const image_augment_row image_augment_flip = {.name = "flip", .apply = flip};
-
-/* ---- colour ---- */
-
-/* Resampling went before, and has refused an unknown TANDEM_ISA. */
-static const image_kernels *chosen_kernels(void)
-{
-    const image_kernels *kernels;
-    return image_kernels_choose(&kernels) == TDM_OK ? kernels : &image_kernels_generic;
-}
-
-void image_adjust(image_adjustment kind, double factor, uint8_t *pixel, int64_t n)
-{
-    const image_kernels *kernels = chosen_kernels();
-    switch (kind) {
-    case IMAGE_BRIGHTNESS: kernels->blend(0, (float)factor, pixel, n * CHANNELS); break;
-    case IMAGE_CONTRAST: {
-        const double mean = (double)kernels->luma_sum(pixel, n) / (double)n;
-        kernels->blend((uint8_t)(mean + 0.5), (float)factor, pixel, n * CHANNELS);
-        break;
-    }
-    case IMAGE_SATURATION: kernels->saturate((float)factor, pixel, n); break;
-    case IMAGE_HUE: kernels->turn((uint8_t)(int)(factor * 255.0), pixel, n); break;
-    case IMAGE_ADJUSTMENTS: break;
-    }
-}
-
-/* All adjustments in random order, with factors from [max(0, 1 - x), 1 + x), hue from [-x, x). */
-static void jitter(const tdm_augment_config *config, tdm_rng *rng, int64_t height, int64_t width,
-                   uint8_t *pixel)
-{
-    if (tdm_rng_uniform(rng) >= config->jitter) return;
-    const double strength[] = {config->brightness, config->contrast, config->saturation, config->hue};
-    double factor[IMAGE_ADJUSTMENTS];
-    int order[IMAGE_ADJUSTMENTS];
-    for (int i = 0; i < IMAGE_ADJUSTMENTS; i++) {
-        double middle = i == IMAGE_HUE ? 0.0 : 1.0;
-        double low = i == IMAGE_HUE ? -strength[i] : fmax(0.0, middle - strength[i]);
-        factor[i] = tdm_rng_range(rng, low, middle + strength[i]);
-        order[i] = i;
-    }
-    for (int i = IMAGE_ADJUSTMENTS - 1; i > 0; i--) {
-        int j = (int)tdm_rng_below(rng, i + 1), kept = order[i];
-        order[i] = order[j];
-        order[j] = kept;
-    }
-    for (int i = 0; i < IMAGE_ADJUSTMENTS; i++)
-        if (strength[order[i]] > 0.0)
-            image_adjust((image_adjustment)order[i], factor[order[i]], pixel, height * width);
-}
-const image_augment_row image_augment_jitter = {.name = "jitter", .apply = jitter};
-
-static void gray(const tdm_augment_config *config, tdm_rng *rng, int64_t height, int64_t width,
-                 uint8_t *pixel)
-{
-    if (tdm_rng_uniform(rng) >= config->gray) return;
-    chosen_kernels()->gray(pixel, height * width);
-}
-const image_augment_row image_augment_gray = {.name = "gray", .apply = gray};
-
-/* ---- all of them ---- */
-
-#define ROW(name) &name,
-static const image_augment_row *const AUGMENT[] = {IMAGE_AUGMENT_TABLE(ROW)};
-#undef ROW
-enum { AUGMENTS = sizeof(AUGMENT) / sizeof(AUGMENT[0]) };
-
-image_box image_augment_box(int64_t image_height, int64_t image_width, const tdm_augment_config *config,
-                            tdm_rng *rng)
-{
-    image_box box = {.height = image_height, .width = image_width};
-    for (size_t i = 0; i < AUGMENTS; i++)
-        if (AUGMENT[i]->crop) AUGMENT[i]->crop(config, rng, &box);
-    return box;
-}
-
-tdm_status image_augment(tdm_image_work *work, const tdm_image *image, const tdm_augment_config *config,
-                         tdm_rng rng, int64_t height, int64_t width, uint8_t *out)
-{
-    TDM_REQUIRE(image->height > 0 && image->width > 0, TDM_E_SHAPE, "cannot augment an empty image");
-    const image_box box = image_augment_box(image->height, image->width, config, &rng);
-    const image_window window = image_window_of(image, box.top, box.left, box.height, box.width);
-    const resample_plan plan = {.box_height = (double)box.height,
-                                .box_width = (double)box.width,
-                                .full_height = height,
-                                .full_width = width,
-                                .out_height = height,
-                                .out_width = width,
-                                .out_stride = width * CHANNELS};
-    TDM_TRY(image_resample(work, &window, &plan, out));
-    for (size_t i = 0; i < AUGMENTS; i++)
-        if (AUGMENT[i]->apply) AUGMENT[i]->apply(config, &rng, height, width, out);
+    for (size_t i = 0; i < ROWS; i++) TDM_TRY(tdm_operation_register(&table[i]->operation));
     return TDM_OK;
 }
 
-tdm_status tdm_image_augment(const tdm_image *image, const tdm_augment_config *config, tdm_rng rng,
-                             int64_t height, int64_t width, uint8_t *out)
+const tdm_operation *tdm_image_augment_row(size_t index)
 {
+    return index < ROWS ? &table[index]->operation : NULL;
+}
+
+static const image_augment_row *find_row(const char *name)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        if (!strcmp(table[i]->operation.name, name)) return table[i];
+    return NULL;
+}
+
+/* ---- compiling a list ---- */
+
+/* The order of the stages: the box is chosen, resized, its pixels changed. */
+static int stage_of(const image_augment_row *row)
+{
+    return row->crop ? 0 : row->exact ? 1 : 2;
+}
+
+static tdm_status add_step(const tdm_config *config, const char *where, const char *text,
+                           tdm_image_pipeline *pipeline)
+{
+    static const char *const does[] = {"chooses a part of the file's image", "resizes it",
+                                       "changes resized pixels"};
+    char name[64];
+    const char *arguments;
+    size_t length;
+    TDM_TRY(tdm_config_call(where, text, name, &arguments, &length));
+    const image_augment_row *row = find_row(name);
+    if (row == NULL) return TDM_OK; /* an operation on texts */
+    const image_augment_row *last = pipeline->count ? pipeline->step[pipeline->count - 1].row : NULL;
+    TDM_REQUIRE(!last || stage_of(last) <= stage_of(row), TDM_E_CONFIG,
+                "%s: %s %s, it cannot stand behind %s, which %s", where, name, does[stage_of(row)],
+                last->operation.name, does[stage_of(last)]);
+    image_step *step = &pipeline->step[pipeline->count];
+    TDM_TRY(tdm_operation_options(config, where, &row->operation, arguments, length, &step->options));
+    step->row = row;
+    pipeline->count++;
+    pipeline->exact |= stage_of(row) < 2;
+    return TDM_OK;
+}
+
+tdm_status tdm_image_pipeline_create(const tdm_config *config, const char *where, const tdm_strings *list,
+                                     tdm_image_pipeline **pipeline)
+{
+    const size_t bytes = sizeof(tdm_image_pipeline) + (size_t)list->count * sizeof(image_step);
+    tdm_image_pipeline *made;
+    *pipeline = NULL;
+    TDM_TRY(tdm_alloc(bytes, "augmentations", (void **)&made));
+    for (int64_t i = 0; i < list->count; i++) {
+        const tdm_status status = add_step(config, where, list->item[i], made);
+        if (status != TDM_OK) {
+            tdm_free(made);
+            return status;
+        }
+    }
+    *pipeline = made;
+    return TDM_OK;
+}
+
+void tdm_image_pipeline_destroy(tdm_image_pipeline **pipeline)
+{
+    tdm_free(*pipeline);
+    *pipeline = NULL;
+}
+
+/* ---- one view ---- */
+
+image_box image_view_box(const tdm_image *image, const image_target *target, const tdm_image_pipeline *pipeline,
+                         tdm_rng *rng)
+{
+    if (!pipeline || !pipeline->exact)
+        return image_plain_box(image->height, image->width, target->fit, target->height, target->width);
+    image_box box = {.height = image->height, .width = image->width};
+    for (int64_t i = 0; i < pipeline->count; i++) {
+        const image_step *step = &pipeline->step[i];
+        if (step->row->crop) step->row->crop(step->options, rng, &box);
+    }
+    return box;
+}
+
+static tdm_status resize_box(tdm_image_work *work, const tdm_image *image, const image_box *box,
+                             const image_target *target, uint8_t *out)
+{
+    const image_window window = image_window_of(image, box->top, box->left, box->height, box->width);
+    const resample_plan plan = {.box_height = (double)box->height,
+                                .box_width = (double)box->width,
+                                .full_height = target->height,
+                                .full_width = target->width,
+                                .out_height = target->height,
+                                .out_width = target->width,
+                                .out_stride = target->width * IMAGE_RGB};
+    return image_resample(work, &window, &plan, out);
+}
+
+tdm_status image_view(tdm_image_work *work, const tdm_image *image, const image_target *target,
+                      const tdm_image_pipeline *pipeline, tdm_rng rng, uint8_t *out)
+{
+    TDM_REQUIRE(image->height > 0 && image->width > 0, TDM_E_SHAPE, "cannot augment an empty image");
+    if (!pipeline || !pipeline->exact) {
+        TDM_TRY(image_plain(work, image, target->fit, target->height, target->width, out));
+    } else {
+        const image_box box = image_view_box(image, target, pipeline, &rng);
+        TDM_TRY(resize_box(work, image, &box, target, out));
+    }
+    for (int64_t i = 0; pipeline && i < pipeline->count; i++) {
+        const image_step *step = &pipeline->step[i];
+        if (step->row->apply)
+            TDM_TRY(step->row->apply(work, step->options, &rng, target->height, target->width, out));
+    }
+    return TDM_OK;
+}
+
+tdm_status tdm_image_augment(const tdm_image *image, const tdm_image_pipeline *pipeline, tdm_image_fit fit,
+                             tdm_rng rng, int64_t height, int64_t width, uint8_t *out)
+{
+    const image_target target = {.fit = fit, .height = height, .width = width};
     tdm_image_work work = {0};
-    const tdm_status status = image_augment(&work, image, config, rng, height, width, out);
+    const tdm_status status = image_view(&work, image, &target, pipeline, rng, out);
     image_work_free(&work);
     return status;
 }

@@ -32,6 +32,7 @@ struct tdm_image_work {
     image_buffer place[2], weight[2];      /* taps of columns and rows */
     image_buffer exact[2];                 /* their weights before rounding */
     image_buffer middle, columns, four[2]; /* between the passes; rows turned; pixels of four channels */
+    image_buffer scratch[2];               /* of an augmentation while it runs */
     struct libdeflate_decompressor *inflater;
 };
 void image_work_free(tdm_image_work *work); /* what it holds */
@@ -120,16 +121,11 @@ TDM_CHECKED tdm_status image_resample(tdm_image_work *work, const image_window *
  * resized to full_n. */
 void image_reach(int64_t size, int64_t full_n, int64_t skip, int64_t n, int64_t *begin, int64_t *count);
 
-/* tdm_image_plain and tdm_image_augment, and which part of an image they look at. */
+/* tdm_image_plain, and which part of an image it looks at. */
 image_box image_plain_box(int64_t image_height, int64_t image_width, tdm_image_fit fit, int64_t height,
                           int64_t width);
 TDM_CHECKED tdm_status image_plain(tdm_image_work *work, const tdm_image *image, tdm_image_fit fit,
                                    int64_t height, int64_t width, uint8_t *out);
-image_box image_augment_box(int64_t image_height, int64_t image_width, const tdm_augment_config *config,
-                            tdm_rng *rng);
-TDM_CHECKED tdm_status image_augment(tdm_image_work *work, const tdm_image *image,
-                                     const tdm_augment_config *config, tdm_rng rng, int64_t height,
-                                     int64_t width, uint8_t *out);
 
 /* Colour adjustments, in place on pixel[n][3]. factor: of hue the turn, -0.5 … 0.5 of the circle; of the
  * others 1 leaves the image as it is. */
@@ -142,17 +138,44 @@ typedef enum image_adjustment {
 } image_adjustment;
 void image_adjust(image_adjustment kind, double factor, uint8_t *pixel, int64_t n);
 
-/* One augmentation. A row has one of the two functions; both take all their draws from `rng`. */
+/* ---- augmentations ---- */
+
+enum { IMAGE_RGB = 3 }; /* bytes of a pixel behind the resize */
+
+/* One augmentation. A row has one of the three; what is random draws from `rng`, always the same number of draws or
+ * decided by draws before. `options`: of operation.options, NULL without. */
 typedef struct image_augment_row {
-    const char *name;
-    /* Narrows the box before the resize. */
-    void (*crop)(const tdm_augment_config *config, tdm_rng *rng, image_box *box);
-    /* Changes pixel[height][width][3] in place after the resize. */
-    void (*apply)(const tdm_augment_config *config, tdm_rng *rng, int64_t height, int64_t width,
-                  uint8_t *pixel);
+    tdm_operation operation;
+    /* Narrows the box before the resize, which then is exact. */
+    void (*crop)(const void *options, tdm_rng *rng, image_box *box);
+    /* Resizes the box to exactly the height and width of the model's input. */
+    bool exact;
+    /* Changes pixel[height][width][3] in place after the resize. May take work->scratch. */
+    tdm_status (*apply)(tdm_image_work *work, const void *options, tdm_rng *rng, int64_t height,
+                        int64_t width, uint8_t *pixel);
 } image_augment_row;
 
-extern const image_augment_row image_augment_crop, image_augment_flip, image_augment_jitter,
-    image_augment_gray;
+typedef struct image_step {
+    const image_augment_row *row;
+    const void *options;
+} image_step;
+
+struct tdm_image_pipeline {
+    bool exact; /* the box is resized exactly; else as the model's preprocessing does it */
+    int64_t count;
+    image_step step[];
+};
+
+/* What a model wants. */
+typedef struct image_target {
+    tdm_image_fit fit;
+    int64_t height, width;
+} image_target;
+/* Which part of the image a view looks at. */
+image_box image_view_box(const tdm_image *image, const image_target *target, const tdm_image_pipeline *pipeline,
+                         tdm_rng *rng);
+/* tdm_image_augment */
+TDM_CHECKED tdm_status image_view(tdm_image_work *work, const tdm_image *image, const image_target *target,
+                                  const tdm_image_pipeline *pipeline, tdm_rng rng, uint8_t *out);
 
 #endif

@@ -15,6 +15,12 @@ tdm_status image_kernels_choose(const image_kernels **kernels)
     return TDM_OK;
 }
 
+const image_kernels *image_kernels_chosen(void)
+{
+    const image_kernels *kernels;
+    return image_kernels_choose(&kernels) == TDM_OK ? kernels : &image_kernels_generic;
+}
+
 int64_t image_across_bytes(const image_taps *x, int64_t n, int channels)
 {
     int64_t widest = 0;

@@ -42,6 +42,8 @@ typedef struct image_kernels {
 
 /* The widest that the CPU has and TANDEM_ISA allows. Errors: as tdm_cpu_detect; *kernels is the plain set then. */
 TDM_CHECKED tdm_status image_kernels_choose(const image_kernels **kernels);
+/* The same behind resampling, which has refused an unknown TANDEM_ISA. */
+const image_kernels *image_kernels_chosen(void);
 extern const image_kernels image_kernels_generic;
 #if defined(__x86_64__)
 extern const image_kernels image_kernels_avx2, image_kernels_avx512;

@@ -33,7 +33,7 @@ void image_work_free(tdm_image_work *work)
     image_buffer *const all[] = {&work->decoded,  &work->converted, &work->packed,    &work->unpacked,
                                  &work->place[0], &work->place[1],  &work->weight[0], &work->weight[1],
                                  &work->exact[0], &work->exact[1],  &work->middle,    &work->columns,
-                                 &work->four[0],  &work->four[1]};
+                                 &work->four[0],  &work->four[1],  &work->scratch[0], &work->scratch[1]};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) image_buffer_adopt(all[i], NULL, 0);
     libdeflate_free_decompressor(work->inflater);
     work->inflater = NULL;
@@ -63,15 +63,13 @@ static image_box join(const image_box *a, const image_box *b)
 }
 
 /* All that the views look at. */
-static image_box find_box(const tdm_image *image, tdm_image_fit fit, int64_t height, int64_t width, int count,
+static image_box find_box(const tdm_image *image, const image_target *target, int count,
                           const tdm_image_request *want)
 {
     image_box all = {.height = image->height, .width = image->width};
     for (int i = 0; i < count; i++) {
         tdm_rng rng = want[i].rng;
-        const image_box box = want[i].augment
-                                  ? image_augment_box(image->height, image->width, want[i].augment, &rng)
-                                  : image_plain_box(image->height, image->width, fit, height, width);
+        const image_box box = image_view_box(image, target, want[i].pipeline, &rng);
         all = i ? join(&all, &box) : box;
     }
     return all;
@@ -81,16 +79,14 @@ tdm_status tdm_image_make(tdm_image_work *work, const char *name, const void *da
                           tdm_image_policy policy, int64_t height, int64_t width, int count,
                           const tdm_image_request *want)
 {
+    const image_target target = {.fit = policy.fit, .height = height, .width = width};
     tdm_image image = {0};
     TDM_REQUIRE(height > 0 && width > 0, TDM_E_SHAPE, "%s: cannot make %lld x %lld px of it", name,
                 (long long)width, (long long)height);
     TDM_TRY(tdm_image_probe(name, data, bytes, &image.height, &image.width));
-    const image_box box = find_box(&image, policy.fit, height, width, count, want);
+    const image_box box = find_box(&image, &target, count, want);
     TDM_TRY(image_decode(work, name, data, bytes, policy.alpha, &box, &image));
     for (int i = 0; i < count; i++)
-        if (want[i].augment)
-            TDM_TRY(image_augment(work, &image, want[i].augment, want[i].rng, height, width, want[i].out));
-        else
-            TDM_TRY(image_plain(work, &image, policy.fit, height, width, want[i].out));
+        TDM_TRY(image_view(work, &image, &target, want[i].pipeline, want[i].rng, want[i].out));
     return TDM_OK;
 }

@@ -29,6 +29,25 @@ tdm_status feed_open_data(const char *dir, const char *split, const tdm_tokenize
     return TDM_OK;
 }
 
+/* Once, when the run begins. */
+static tdm_status show_views(const tdm_config *c, tdm_view_set views, const tdm_loader *loader)
+{
+    const tdm_left_out out = tdm_loader_left_out(loader);
+    if (out.images)
+        tdm_log(TDM_LOG_WARN,
+                "data: an epoch leaves out %lld images without a caption; data.sample = \"all\" takes them",
+                (long long)out.images);
+    if (out.captions)
+        tdm_log(TDM_LOG_WARN,
+                "data: an epoch leaves out %lld captions without an image; data.sample = \"all\" takes them",
+                (long long)out.captions);
+    if (out.samples)
+        tdm_log(TDM_LOG_INFO,
+                "data: each epoch leaves out the last %lld samples of its order, fewer than one batch",
+                (long long)out.samples);
+    return tdm_views_warn(c, views);
+}
+
 tdm_status feed_create_loader(const tdm_config *c, const tdm_comm *comm, tdm_dataset *dataset,
                               const tdm_tokenizer *tokenizer, int64_t step, tdm_loader **out)
 {
@@ -37,25 +56,23 @@ tdm_status feed_create_loader(const tdm_config *c, const tdm_comm *comm, tdm_dat
         .rank = tdm_comm_rank(comm),
         .size = tdm_comm_size(comm),
         .seed = (uint64_t)c->seed,
-        .sample_images = !strcmp(c->data.sample, "image"),
+        .sample = (tdm_sample)c->data.sample,
         .height = c->model.image.height_px,
         .width = c->model.image.width_px,
         .image_policy = tdm_image_policy_of(&c->model.image),
         .context_length = c->model.text.context_length,
         .workers = c->data.workers,
         .prefetch = c->data.prefetch,
-        .augment = {.crop_min_scale = c->augment.crop_min_scale,
-                    .crop_max_scale = c->augment.crop_max_scale,
-                    .crop_min_ratio = c->augment.crop_min_ratio,
-                    .crop_max_ratio = c->augment.crop_max_ratio,
-                    .flip = c->augment.flip,
-                    .jitter = c->augment.jitter,
-                    .brightness = c->augment.brightness,
-                    .contrast = c->augment.contrast,
-                    .saturation = c->augment.saturation,
-                    .hue = c->augment.hue,
-                    .gray = c->augment.gray},
+        .config = c,
     };
+    TDM_TRY(tdm_views_check(c));
     TDM_TRY(tdm_trainer_views(c, &loader.views));
-    return tdm_loader_create(dataset, tokenizer, &loader, step, out);
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        tdm_tower_reads reads;
+        int64_t width;
+        TDM_TRY(tdm_model_reads(c, (tdm_modality)m, &reads, &width));
+        if (reads == TDM_READS_FEATURES) loader.feature_width[m] = width;
+    }
+    TDM_TRY(tdm_loader_create(dataset, tokenizer, &loader, step, out));
+    return step == 0 ? show_views(c, loader.views, *out) : TDM_OK;
 }

@@ -96,7 +96,7 @@ static void test_load_and_include(void **state)
                           "data: { dir = \"a \\\"b\\\" @include // #\"; }\n"
                           "model: { @include \"models/small.cfg\" dropout = 0.5 }\n"
                           "optim: { lr = 1; eps = 1e-8; }\n"
-                          "augment: { flip = 0x1; }\n"
+                          "checkpoint: { every_minutes = 0x1; }\n"
                           "loss: { demo: { soft = false; views = (); big = -3000000000; } }\n");
     tdm_config config;
     CHECK_OK(tdm_config_init(&config));
@@ -108,7 +108,7 @@ static void test_load_and_include(void **state)
     CHECK_EQ(config.model.image.heads, 4);
     CHECK_EQ(config.model.dropout, 0.5);
     CHECK_EQ(config.optim.lr, 1.0); /* an integer where a number is expected */
-    CHECK_EQ(config.augment.flip, 1.0);
+    CHECK_EQ(config.checkpoint.every_minutes, 1.0);
     const demo_options *demo = tdm_config_group(&config, "loss.demo");
     CHECK_FALSE(demo->soft);
     CHECK_EQ(demo->views.count, 0);
@@ -267,7 +267,7 @@ static void test_round_trip(void **state)
     config.model.image.mean[0] = -0.0;
     config.model.image.mean[1] = 1e-300;
     config.model.image.std[2] = 3;
-    config.augment.crop_min_ratio = 0.1 + 0.2;
+    config.checkpoint.every_minutes = 0.1 + 0.2;
     config.data.dir = "back\\slash \"quote\" tab\t newline\n bell\a é 漢 x1f\x1f"
                       "1 @include \"x\" /* # //";
     demo_options *demo = (demo_options *)(uintptr_t)tdm_config_group(&config, "loss.demo");
@@ -319,8 +319,6 @@ static void test_rules(void **state)
 {
     (void)state;
     static const char *const broken[][2] = {
-        {"augment.crop_max_scale=0.5", "augment.crop_min_scale = 0.9 is larger than"},
-        {"augment.crop_min_ratio=2", "augment.crop_min_ratio = 2 is larger than"},
         {"train.epochs=0", "both 0"},
     };
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {

@@ -14,13 +14,25 @@ typedef struct fixture {
     char dir[64];
     tdm_dataset *dataset;
     tdm_tokenizer *tokenizer;
+    tdm_config config;
 } fixture;
 
 static const char MERGES[] = "#version: 0.2\ni m\nim a\nima g\nimag e</w>\nt h\nth e</w>\n";
 
+/* What base_config() asks for. */
+static const char *const AUGMENT[] = {"augment.crop.min_scale=0.4",  "augment.flip.p=0.5",
+                                      "augment.jitter.p=0.8",        "augment.jitter.brightness=0.4",
+                                      "augment.jitter.contrast=0.4", "augment.jitter.saturation=0.4",
+                                      "augment.jitter.hue=0.1",      "augment.gray.p=0.2"};
+
 static int setup(void **state)
 {
     fixture *made = calloc(1, sizeof(*made));
+    assert_ok(tdm_image_augment_register());
+    assert_ok(tdm_text_augment_register());
+    assert_ok(tdm_config_init(&made->config));
+    for (size_t i = 0; i < sizeof(AUGMENT) / sizeof(AUGMENT[0]); i++)
+        assert_ok(tdm_config_set(&made->config, AUGMENT[i]));
     toy_dir(made->dir);
     assert_ok(toy_write(made->dir, "train", true));
     assert_ok(tdm_dataset_open(made->dir, "train", &made->dataset));
@@ -34,12 +46,13 @@ static int teardown(void **state)
     fixture *it = *state;
     tdm_dataset_close(&it->dataset);
     tdm_tokenizer_destroy(&it->tokenizer);
+    tdm_config_destroy(&it->config);
     assert_ok(tdm_remove_tree(it->dir));
     free(it);
     return 0;
 }
 
-static tdm_loader_config base_config(void)
+static tdm_loader_config base_config(const fixture *it)
 {
     return (tdm_loader_config){.global_batch = BATCH,
                                .rank = 0,
@@ -52,17 +65,7 @@ static tdm_loader_config base_config(void)
                                .context_length = CONTEXT,
                                .workers = 2,
                                .prefetch = 2,
-                               .augment = {.crop_min_scale = 0.4,
-                                           .crop_max_scale = 1.0,
-                                           .crop_min_ratio = 0.75,
-                                           .crop_max_ratio = 4.0 / 3.0,
-                                           .flip = 0.5,
-                                           .jitter = 0.8,
-                                           .brightness = 0.4,
-                                           .contrast = 0.4,
-                                           .saturation = 0.4,
-                                           .hue = 0.1,
-                                           .gray = 0.2}};
+                               .config = &it->config};
 }
 
 /* A whole global batch, put together from the ranks' pieces. */
@@ -126,8 +129,8 @@ static void ranks_and_workers_do_not_matter(void **state)
     const fixture *it = *state;
     enum { STEPS = 9 }; /* over two epochs' ends */
     for (int by_image = 0; by_image < 2; by_image++) {
-        tdm_loader_config config = base_config();
-        config.sample_images = by_image;
+        tdm_loader_config config = base_config(it);
+        config.sample = by_image ? TDM_SAMPLE_IMAGE : TDM_SAMPLE_CAPTION;
         gathered *reference = run(it, config, 1, 0, STEPS);
         for (int size = 1; size <= 4; size++)
             for (int64_t workers = 1; workers <= 3; workers += 2)
@@ -145,7 +148,7 @@ static void ranks_and_workers_do_not_matter(void **state)
 static void a_resumed_run_continues(void **state)
 {
     const fixture *it = *state;
-    gathered *whole = run(it, base_config(), 1, 0, 12), *rest = run(it, base_config(), 2, 5, 7);
+    gathered *whole = run(it, base_config(it), 1, 0, 12), *rest = run(it, base_config(it), 2, 5, 7);
     assert_equal_runs(whole + 5, rest, 7);
     free(whole);
     free(rest);
@@ -154,7 +157,7 @@ static void a_resumed_run_continues(void **state)
 static void an_epoch_holds_every_sample_once(void **state)
 {
     const fixture *it = *state;
-    tdm_loader_config config = base_config();
+    tdm_loader_config config = base_config(it);
     config.global_batch = 2; /* 46 captions: no remainder */
     tdm_loader *loader;
     assert_ok(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
@@ -186,8 +189,8 @@ static void an_epoch_holds_every_sample_once(void **state)
 static void batches_hold_what_they_say(void **state)
 {
     const fixture *it = *state;
-    tdm_loader_config config = base_config();
-    config.sample_images = true;
+    tdm_loader_config config = base_config(it);
+    config.sample = TDM_SAMPLE_IMAGE;
     config.height = TOY_HEIGHT; /* the plain view is then the image itself */
     config.width = TOY_WIDTH;
     config.views = 1u << TDM_VIEW_IMAGE_PLAIN | 1u << TDM_VIEW_TEXT_PLAIN;
@@ -224,7 +227,7 @@ static void batches_hold_what_they_say(void **state)
 static void augmented_views_differ(void **state)
 {
     const fixture *it = *state;
-    gathered *steps = run(it, base_config(), 1, 0, 2);
+    gathered *steps = run(it, base_config(it), 1, 0, 2);
     for (int64_t i = 0; i < BATCH; i++) {
         const uint8_t *one = steps[0].image[TDM_VIEW_IMAGE_AUG_1] + i * IMAGE_BYTES;
         const uint8_t *two = steps[0].image[TDM_VIEW_IMAGE_AUG_2] + i * IMAGE_BYTES;
@@ -237,20 +240,20 @@ static void impossible_batches_are_one_message(void **state)
 {
     const fixture *it = *state;
     tdm_loader *loader;
-    tdm_loader_config config = base_config();
+    tdm_loader_config config = base_config(it);
     config.global_batch = TOY_CAPTIONS + 1;
     assert_fails(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_DATA,
                  "split \"train\" has 46 captions", "fewer than one batch of 47");
     assert_null(loader);
-    config = base_config();
-    config.sample_images = true;
+    config = base_config(it);
+    config.sample = TDM_SAMPLE_IMAGE;
     config.size = 24;
     assert_fails(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_DATA,
                  "split \"train\" has 23 images", "fewer than the 24 ranks");
     config.size = 11;
     assert_fails(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_DATA,
                  "batch of 10 pairs", "11 ranks");
-    config = base_config();
+    config = base_config(it);
     config.workers = 0;
     assert_fails(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_CONFIG, "workers",
                  "0");
@@ -289,7 +292,7 @@ static void errors_come_out_of_the_threads(void **state)
     tdm_dataset *dataset;
     assert_ok(tdm_dataset_open(it->dir, "bad", &dataset));
     for (int64_t workers = 1; workers <= 3; workers++) {
-        tdm_loader_config config = base_config();
+        tdm_loader_config config = base_config(it);
         config.workers = workers;
         tdm_loader *loader;
         const tdm_batch *batch;
@@ -316,21 +319,346 @@ static void errors_come_out_of_the_threads(void **state)
     tdm_dataset_close(&dataset);
 }
 
-static void images_without_captions_are_one_message(void **state)
+/* ---- rows that are not there ---- */
+
+enum { MIXED = 20 };
+
+/* Captions of image `i` of the mixed split: two, one, none, two … */
+static int64_t mixed_captions(int64_t i)
+{
+    return 2 - i % 3;
+}
+
+static void write_mixed_split(const fixture *it)
+{
+    const tdm_shard_info info = {.dataset = "mixed", .split = "mixed"};
+    tdm_index_row row = {.file = "mixed-00000.h5", .split = "mixed"};
+    char path[256];
+    tdm_shard_writer *writer;
+    assert_ok(tdm_path_join(path, sizeof(path), it->dir, row.file));
+    assert_ok(tdm_shard_writer_create(path, &info, &writer));
+    for (int64_t i = 0; i < MIXED; i++) {
+        uint8_t pixel[TOY_HEIGHT * TOY_WIDTH * 3];
+        char first[64], second[64];
+        const char *const caption[2] = {first, second};
+        tdm_text file = {0};
+        toy_pixels(i, pixel);
+        snprintf(first, sizeof(first), "image %d", (int)i);
+        snprintf(second, sizeof(second), "the image %d again", (int)i);
+        assert_ok(tdm_image_encode_png(pixel, TOY_HEIGHT, TOY_WIDTH, &file));
+        const tdm_shard_sample sample = {.image = file.data,
+                                         .image_bytes = (int64_t)file.length,
+                                         .identity = -1,
+                                         .caption = caption,
+                                         .caption_n = mixed_captions(i)};
+        assert_ok(tdm_shard_writer_add(writer, &sample));
+        tdm_text_free(&file);
+    }
+    assert_ok(tdm_shard_writer_finish(&writer, &row.images, &row.captions, row.digest));
+    assert_ok(tdm_index_write(it->dir, "mixed", &row, 1));
+}
+
+static uint64_t fnv(const void *data, size_t bytes)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ ((const unsigned char *)data)[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+/* The row of sample `i` in a view; -1: it has none. */
+static int64_t row_of(const tdm_batch *batch, const tdm_batch_view *view, int64_t i)
+{
+    if (view->n == batch->n) {
+        assert_null(view->member);
+        return i;
+    }
+    for (int64_t row = 0; row < view->n; row++)
+        if (view->member[row] == i) return row;
+    return -1;
+}
+
+/* What each view of one sample holds, as a number; 0: nothing. */
+typedef struct marks {
+    int64_t sample, image_row;
+    uint64_t view[TDM_VIEWS];
+} marks;
+
+static marks look(const tdm_batch *batch, int64_t i)
+{
+    marks it = {.sample = batch->sample[i], .image_row = batch->image_row[i]};
+    for (int v = 0; v < TDM_VIEWS; v++) {
+        const tdm_batch_view *view = &batch->view[v];
+        const int64_t row = view->n ? row_of(batch, view, i) : -1;
+        if (row < 0) continue;
+        if (view->image) {
+            it.view[v] = fnv(view->image + row * IMAGE_BYTES, IMAGE_BYTES);
+        } else {
+            const int64_t from = view->text.seq[row], n = view->text.seq[row + 1] - from;
+            it.view[v] = fnv(view->text.token + from, (size_t)n * sizeof(int32_t));
+            if (view->target) it.view[v] += fnv(view->target + from, (size_t)n * sizeof(int32_t));
+        }
+    }
+    return it;
+}
+
+/* Every sample of `steps` global batches, as `size` ranks see them; the caller frees. */
+static marks *look_at_run(tdm_dataset *dataset, const tdm_tokenizer *tokenizer, tdm_loader_config config,
+                          int size, int64_t steps)
+{
+    const int64_t B = config.global_batch;
+    marks *all = calloc((size_t)(B * steps), sizeof(*all));
+    config.size = size;
+    for (config.rank = 0; config.rank < size; config.rank++) {
+        tdm_loader *loader;
+        const int64_t begin = tdm_part_begin(B, size, config.rank);
+        assert_ok(tdm_loader_create(dataset, tokenizer, &config, 0, &loader));
+        for (int64_t k = 0; k < steps; k++) {
+            const tdm_batch *batch;
+            assert_ok(tdm_loader_next(loader, &batch, NULL));
+            for (int64_t i = 0; i < batch->n; i++) all[k * B + begin + i] = look(batch, i);
+        }
+        tdm_loader_destroy(&loader);
+    }
+    return all;
+}
+
+/* Samples that have an image only: their rows are left out of the text views, on any number of ranks. */
+static void images_without_captions_are_samples(void **state)
+{
+    const fixture *it = *state;
+    tdm_dataset *dataset;
+    write_mixed_split(it);
+    assert_ok(tdm_dataset_open(it->dir, "mixed", &dataset));
+    const int64_t captions = tdm_dataset_captions(dataset), bare = MIXED / 3;
+    for (int kind = TDM_SAMPLE_CAPTION; kind <= TDM_SAMPLE_ALL; kind++) {
+        tdm_loader_config config = base_config(it);
+        tdm_loader *loader;
+        config.sample = (tdm_sample)kind;
+        config.global_batch = 5;
+        const int64_t samples = kind == TDM_SAMPLE_CAPTION ? captions
+                                : kind == TDM_SAMPLE_IMAGE ? MIXED
+                                                           : captions + bare;
+        assert_ok(tdm_loader_create(dataset, it->tokenizer, &config, 0, &loader));
+        const int64_t steps = tdm_loader_steps_per_epoch(loader);
+        const tdm_left_out out = tdm_loader_left_out(loader);
+        assert_int_equal(steps, samples / 5);
+        assert_int_equal(out.images, kind == TDM_SAMPLE_CAPTION ? bare : 0);
+        assert_int_equal(out.captions, 0);
+        assert_int_equal(out.samples, samples % 5);
+        tdm_loader_destroy(&loader);
+        marks *one = look_at_run(dataset, it->tokenizer, config, 1, steps);
+        marks *three = look_at_run(dataset, it->tokenizer, config, 3, steps);
+        assert_memory_equal(one, three, (size_t)(steps * 5) * sizeof(*one));
+        int64_t without_text = 0;
+        for (int64_t k = 0; k < steps * 5; k++) {
+            const bool has_text = one[k].view[TDM_VIEW_TEXT_PLAIN] != 0;
+            assert_int_equal(has_text, mixed_captions(one[k].image_row) > 0);
+            assert_true(one[k].view[TDM_VIEW_IMAGE_PLAIN] != 0);
+            without_text += !has_text;
+            for (int64_t j = 0; j < k; j++) assert_int_not_equal(one[k].sample, one[j].sample);
+        }
+        if (kind == TDM_SAMPLE_CAPTION) assert_int_equal(without_text, 0);
+        if (kind == TDM_SAMPLE_IMAGE) assert_int_equal(without_text, bare);
+        if (kind == TDM_SAMPLE_ALL) assert_in_range(without_text, bare - samples % 5, bare);
+        free(one);
+        free(three);
+    }
+    tdm_dataset_close(&dataset);
+}
+
+/* A view without a row shows nothing. */
+static void a_view_may_be_empty(void **state)
 {
     const fixture *it = *state;
     write_bad_split(it, false);
     tdm_dataset *dataset;
     tdm_loader *loader;
     const tdm_batch *batch;
-    tdm_loader_config config = base_config();
-    config.sample_images = true;
+    tdm_loader_config config = base_config(it);
+    config.sample = TDM_SAMPLE_IMAGE;
     config.views = 1u << TDM_VIEW_TEXT_PLAIN;
     assert_ok(tdm_dataset_open(it->dir, "bad", &dataset));
     assert_ok(tdm_loader_create(dataset, it->tokenizer, &config, 0, &loader));
-    assert_fails(tdm_loader_next(loader, &batch, NULL), TDM_E_DATA, "bad-00000.h5 row", "has no caption");
+    assert_ok(tdm_loader_next(loader, &batch, NULL));
+    assert_int_equal(batch->n, BATCH);
+    for (int v = 0; v < TDM_VIEWS; v++) {
+        const tdm_batch_view *view = &batch->view[v];
+        assert_int_equal(view->n, 0);
+        assert_null(view->text.token);
+        assert_null(view->text.seq);
+        assert_null(view->image);
+    }
     tdm_loader_destroy(&loader);
     tdm_dataset_close(&dataset);
+}
+
+/* Rows of features: image rows 0, 1, 2 … of width 3 but for every fourth, captions of width 2, texts empty. */
+static void write_feature_split(const fixture *it)
+{
+    const tdm_shard_info info = {.dataset = "feature", .split = "feature", .feature_width = {3, 2}};
+    tdm_index_row row = {.file = "feature-00000.h5", .split = "feature"};
+    char path[256];
+    tdm_shard_writer *writer;
+    assert_ok(tdm_path_join(path, sizeof(path), it->dir, row.file));
+    assert_ok(tdm_shard_writer_create(path, &info, &writer));
+    for (int i = 0; i < MIXED; i++) {
+        const float image[3] = {(float)i, 0.5f, -1.0f}, caption[2] = {(float)(100 + i), 0.25f};
+        const char *const text = "";
+        const tdm_shard_sample sample = {.identity = -1,
+                                         .image_feature = i % 4 ? image : NULL,
+                                         .caption = &text,
+                                         .caption_n = 1,
+                                         .caption_feature = caption};
+        assert_ok(tdm_shard_writer_add(writer, &sample));
+    }
+    assert_ok(tdm_shard_writer_finish(&writer, &row.images, &row.captions, row.digest));
+    assert_ok(tdm_index_write(it->dir, "feature", &row, 1));
+}
+
+static void features_are_read_as_they_are(void **state)
+{
+    const fixture *it = *state;
+    tdm_dataset *dataset;
+    tdm_loader *loader;
+    const tdm_batch *batch;
+    write_feature_split(it);
+    assert_ok(tdm_dataset_open(it->dir, "feature", &dataset));
+    tdm_loader_config config = base_config(it);
+    config.views = 1u << TDM_VIEW_IMAGE_PLAIN | 1u << TDM_VIEW_TEXT_PLAIN;
+    config.feature_width[TDM_IMAGE] = 3;
+    config.feature_width[TDM_TEXT] = 2;
+    assert_ok(tdm_loader_create(dataset, NULL, &config, 0, &loader));
+    for (int k = 0; k < 4; k++) {
+        assert_ok(tdm_loader_next(loader, &batch, NULL));
+        const tdm_batch_view *image = &batch->view[TDM_VIEW_IMAGE_PLAIN],
+                             *text = &batch->view[TDM_VIEW_TEXT_PLAIN];
+        assert_null(image->image);
+        assert_null(text->text.token);
+        assert_int_equal(text->n, BATCH);
+        int64_t images = 0;
+        for (int64_t i = 0; i < BATCH; i++) {
+            const int64_t at = batch->image_row[i], row = row_of(batch, image, i);
+            assert_true(text->feature[2 * i] == (float)(100 + at));
+            assert_int_equal(row >= 0, at % 4 != 0); /* a text only */
+            if (row < 0) continue;
+            images++;
+            assert_true(image->feature[3 * row] == (float)at && image->feature[3 * row + 2] == -1.0f);
+        }
+        assert_int_equal(images, image->n);
+    }
+    tdm_loader_destroy(&loader);
+
+    config.sample = TDM_SAMPLE_IMAGE; /* rows without an image are left out */
+    assert_ok(tdm_loader_create(dataset, NULL, &config, 0, &loader));
+    assert_int_equal(tdm_loader_left_out(loader).captions, MIXED / 4);
+    assert_int_equal(tdm_loader_left_out(loader).samples, MIXED * 3 / 4 - BATCH);
+    for (int k = 0; k < 3; k++) {
+        assert_ok(tdm_loader_next(loader, &batch, NULL));
+        for (int64_t i = 0; i < BATCH; i++) assert_true(batch->image_row[i] % 4 != 0);
+        assert_int_equal(batch->view[TDM_VIEW_IMAGE_PLAIN].n, BATCH);
+    }
+    tdm_loader_destroy(&loader);
+
+    config.feature_width[TDM_IMAGE] = 4;
+    assert_fails(tdm_loader_create(dataset, NULL, &config, 0, &loader), TDM_E_DATA,
+                 "image features of width 3", "reads 4");
+    config.feature_width[TDM_IMAGE] = 3;
+    config.views |= 1u << TDM_VIEW_IMAGE_AUG_1;
+    assert_fails(tdm_loader_create(dataset, NULL, &config, 0, &loader), TDM_E_CONFIG,
+                 "image.aug_1: the image tower", "only image.plain");
+    tdm_dataset_close(&dataset);
+}
+
+static void batches_hold_class_bits(void **state)
+{
+    const fixture *it = *state;
+    tdm_loader_config config = base_config(it);
+    tdm_loader *loader;
+    const tdm_batch *batch;
+    assert_ok(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
+    for (int k = 0; k < 6; k++) {
+        assert_ok(tdm_loader_next(loader, &batch, NULL));
+        assert_int_equal(batch->class_words, 1);
+        for (int64_t i = 0; i < batch->n; i++) {
+            const int64_t image = batch->image_row[i];
+            const uint64_t want = UINT64_C(1) << (image % 3) | (uint64_t)(image % 2) << 3;
+            assert_true(batch->class_bits[i] == want);
+        }
+    }
+    tdm_loader_destroy(&loader);
+}
+
+/* ---- augmentations ---- */
+
+static bool has_probability(const tdm_operation *row)
+{
+    for (size_t i = 0; i < row->option_count; i++)
+        if (!strcmp(row->options[i].key, "p")) return true;
+    return false;
+}
+
+/* Every operation of both tables: the same views on any number of ranks and threads; two views of one list differ, as
+ * do two epochs and two samples. */
+static void an_operation_depends_on_sample_and_view(void **state)
+{
+    fixture *it = *state;
+    enum { STEPS = 9 };
+    for (size_t i = 0; tdm_image_augment_row(i) || tdm_text_augment_row(i); i++)
+        for (int m = 0; m < TDM_MODALITIES; m++) {
+            const tdm_operation *row = m == TDM_IMAGE ? tdm_image_augment_row(i) : tdm_text_augment_row(i);
+            if (!row) continue;
+            tdm_loader_config config = base_config(it);
+            for (int v = 1; v <= 2; v++) {
+                char assignment[128];
+                snprintf(assignment, sizeof(assignment), "views.aug_%d.augment=[%s%s]", v, row->name,
+                         has_probability(row) ? "(p=0.5)" : "");
+                assert_ok(tdm_config_set(&it->config, assignment));
+            }
+            config.views = 1u << TDM_VIEW_IMAGE_AUG_1 | 1u << TDM_VIEW_IMAGE_AUG_2 |
+                           1u << TDM_VIEW_TEXT_AUG_1 | 1u << TDM_VIEW_TEXT_AUG_2;
+            marks *one = look_at_run(it->dataset, it->tokenizer, config, 1, STEPS);
+            config.workers = 3;
+            config.prefetch = 4;
+            marks *four = look_at_run(it->dataset, it->tokenizer, config, 4, STEPS);
+            assert_memory_equal(one, four, STEPS * BATCH * sizeof(*one));
+            const int first = m == TDM_IMAGE ? TDM_VIEW_IMAGE_AUG_1 : TDM_VIEW_TEXT_AUG_1;
+            int64_t different = 0;
+            for (int64_t k = 0; k < STEPS * BATCH; k++)
+                different += one[k].view[first] != one[k].view[first + 1];
+            if (has_probability(row) && different < STEPS)
+                fail_msg("%s: two views are the same in all but %d of %d samples", row->name, (int)different,
+                         STEPS * BATCH);
+            free(one);
+            free(four);
+        }
+}
+
+static void bad_lists_are_one_message(void **state)
+{
+    (void)state;
+    static const char *const bad[][2] = {
+        {"views.aug_1.augment=[crop, flop]",
+         "views.aug_1.augment: unknown augmentation \"flop\" (did you mean flip?)"},
+        {"views.masked.augment=[flip]",
+         "views.masked.augment: flip works on images, but \"masked\" is a view of texts only"},
+        {"views.plain.augment=[qwertyuiop]", "unknown augmentation \"qwertyuiop\"; there are crop, "},
+        {"views.ss_2.augment=[flip, crop]", "views.ss_2.augment: crop chooses"},
+        {"augment.crop.max_scale=0.5",
+         "views.aug_1.augment: crop: min_scale = 0.9 is larger than max_scale = 0.5"},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        tdm_config config;
+        assert_ok(tdm_config_init(&config));
+        assert_ok(tdm_config_set(&config, bad[i][0]));
+        assert_fails(tdm_views_check(&config), TDM_E_CONFIG, bad[i][1], "views.");
+        tdm_config_destroy(&config);
+    }
+    tdm_config config;
+    assert_ok(tdm_config_init(&config));
+    assert_ok(tdm_views_check(&config));
+    assert_ok(tdm_views_warn(&config, (1u << TDM_VIEWS) - 1));
+    tdm_config_destroy(&config);
 }
 
 /* At any moment, whatever the threads are at. */
@@ -338,7 +666,7 @@ static void destroying_never_hangs(void **state)
 {
     const fixture *it = *state;
     for (int i = 0; i < 60; i++) {
-        tdm_loader_config config = base_config();
+        tdm_loader_config config = base_config(it);
         config.workers = 1 + i % 3;
         config.prefetch = 1 + i % 5;
         tdm_loader *loader;
@@ -356,7 +684,7 @@ static void a_slow_consumer_never_waits(void **state)
 {
     const fixture *it = *state;
     for (int64_t prefetch = 1; prefetch <= 4; prefetch++) {
-        tdm_loader_config config = base_config();
+        tdm_loader_config config = base_config(it);
         config.prefetch = prefetch;
         tdm_loader *loader;
         assert_ok(tdm_loader_create(it->dataset, it->tokenizer, &config, 3, &loader));
@@ -415,8 +743,8 @@ static void slices_equal_the_plain_view(void **state)
     assert_ok(tdm_load_images(it->dataset, 5, 0, PX, PX, (tdm_image_policy){0}, 3, many));
     assert_int_equal(tdm_load_images(it->dataset, 20, 4, PX, PX, (tdm_image_policy){0}, 3, many),
                      TDM_E_SHAPE);
-    tdm_loader_config config = base_config();
-    config.sample_images = true;
+    tdm_loader_config config = base_config(it);
+    config.sample = TDM_SAMPLE_IMAGE;
     gathered *step = run(it, config, 1, 0, 1);
     for (int64_t i = 0; i < BATCH; i++)
         assert_memory_equal(step->image[TDM_VIEW_IMAGE_PLAIN] + i * IMAGE_BYTES,
@@ -452,7 +780,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(augmented_views_differ, setup, teardown),
         cmocka_unit_test_setup_teardown(impossible_batches_are_one_message, setup, teardown),
         cmocka_unit_test_setup_teardown(errors_come_out_of_the_threads, setup, teardown),
-        cmocka_unit_test_setup_teardown(images_without_captions_are_one_message, setup, teardown),
+        cmocka_unit_test_setup_teardown(images_without_captions_are_samples, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_view_may_be_empty, setup, teardown),
+        cmocka_unit_test_setup_teardown(features_are_read_as_they_are, setup, teardown),
+        cmocka_unit_test_setup_teardown(batches_hold_class_bits, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_operation_depends_on_sample_and_view, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_lists_are_one_message, setup, teardown),
         cmocka_unit_test_setup_teardown(destroying_never_hangs, setup, teardown),
         cmocka_unit_test_setup_teardown(a_slow_consumer_never_waits, setup, teardown),
         cmocka_unit_test(threads_leave_a_bound_core),

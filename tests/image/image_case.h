@@ -27,4 +27,40 @@ static inline tdm_text golden_file(const char *file)
     return text;
 }
 
+/* As synthetic() in tests/golden/make_resize_golden.py. The caller frees. */
+static inline tdm_image golden_source(int64_t height, int64_t width)
+{
+    tdm_image image = {.height = height, .width = width, .pixel = malloc((size_t)(height * width * 3))};
+    assert_non_null(image.pixel);
+    for (int64_t y = 0; y < height; y++)
+        for (int64_t x = 0; x < width; x++)
+            for (int64_t c = 0; c < 3; c++) {
+                int64_t noise = (x * 73 + y * 151 + c * 37 + x * y * 29) % 61;
+                int64_t edge = (x / (5 + c) + y / 7) % 2 == 0 ? 120 : 20;
+                image.pixel[(y * width + x) * 3 + c] = (uint8_t)((edge + noise + x * (c + 1)) % 256);
+            }
+    return image;
+}
+
+/* A configuration with the augmentations' options; tdm_config_destroy. */
+static inline tdm_config augment_config(void)
+{
+    tdm_config config;
+    assert_ok(tdm_image_augment_register());
+    assert_ok(tdm_config_init(&config));
+    return config;
+}
+
+/* The pipeline of a list as --set takes it, "[crop, flip(p=1)]"; tdm_image_pipeline_destroy. */
+static inline tdm_image_pipeline *make_pipeline(tdm_config *config, const char *list)
+{
+    char assignment[512];
+    tdm_image_pipeline *made;
+    snprintf(assignment, sizeof(assignment), "views.aug_1.augment=%s", list);
+    assert_ok(tdm_config_set(config, assignment));
+    assert_ok(tdm_image_pipeline_create(config, "views.aug_1.augment",
+                                        &config->views[TDM_VIEW_NAME_AUG_1].augment, &made));
+    return made;
+}
+
 #endif

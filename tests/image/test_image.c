@@ -1,4 +1,4 @@
-/* Decoding, resizing and augmentation against Pillow, and what damaged files do. */
+/* Decoding, resizing and colours against Pillow, and what damaged files do. */
 #include "image_case.h"
 
 #include "golden/image_golden.h"
@@ -21,21 +21,6 @@ static int largest_difference(const uint8_t *a, const uint8_t *b, size_t n)
         if (difference > largest) largest = difference;
     }
     return largest;
-}
-
-/* As synthetic() in tests/golden/make_resize_golden.py. The caller frees. */
-static tdm_image golden_source(int64_t height, int64_t width)
-{
-    tdm_image image = {.height = height, .width = width, .pixel = malloc((size_t)(height * width * 3))};
-    assert_non_null(image.pixel);
-    for (int64_t y = 0; y < height; y++)
-        for (int64_t x = 0; x < width; x++)
-            for (int64_t c = 0; c < 3; c++) {
-                int64_t noise = (x * 73 + y * 151 + c * 37 + x * y * 29) % 61;
-                int64_t edge = (x / (5 + c) + y / 7) % 2 == 0 ? 120 : 20;
-                image.pixel[(y * width + x) * 3 + c] = (uint8_t)((edge + noise + x * (c + 1)) % 256);
-            }
-    return image;
 }
 
 static void resize_equals_pillow(void **state)
@@ -82,9 +67,7 @@ static void colour_equals_pillow(void **state)
         tdm_image_free(&image);
     }
     tdm_image image = golden_source(12, 20);
-    tdm_augment_config config = {.gray = 1.0};
-    tdm_rng rng = tdm_rng_at(1, 2, 3, TDM_RNG_TEST);
-    image_augment_gray.apply(&config, &rng, 12, 20, image.pixel);
+    image_kernels_chosen()->gray(image.pixel, 12 * 20);
     assert_memory_equal(image.pixel, GOLDEN_GRAY, sizeof(GOLDEN_GRAY));
     tdm_image_free(&image);
 }
@@ -318,98 +301,6 @@ static void encoded_images_come_back(void **state)
     tdm_image_free(&image);
 }
 
-/* ---- augmentation ---- */
-
-static const tdm_augment_config MILD = {
-    .crop_min_scale = 0.3, .crop_max_scale = 0.9, .crop_min_ratio = 0.75, .crop_max_ratio = 4.0 / 3.0};
-
-/* Areas and ratios stay in their ranges, the box in the image, and positions reach every corner. */
-static void crops_keep_their_ranges(void **state)
-{
-    (void)state;
-    bool corner[4] = {false};
-    double smallest = 1.0, largest = 0.0;
-    for (uint64_t i = 0; i < 4000; i++) {
-        image_box box = {.height = 200, .width = 300};
-        tdm_rng rng = tdm_rng_at(7, 1, i, TDM_RNG_TEST);
-        image_augment_crop.crop(&MILD, &rng, &box);
-        assert_true(box.top >= 0 && box.left >= 0 && box.height > 0 && box.width > 0);
-        assert_true(box.top + box.height <= 200 && box.left + box.width <= 300);
-        double area = (double)(box.height * box.width) / (200.0 * 300.0);
-        double ratio = (double)box.width / (double)box.height;
-        assert_true(area > 0.29 && area < 0.91); /* sides are rounded */
-        assert_true(ratio > 0.74 && ratio < 1.35);
-        smallest = fmin(smallest, area);
-        largest = fmax(largest, area);
-        int top = box.top + box.height / 2 > 100, left = box.left + box.width / 2 > 150;
-        corner[top * 2 + left] = true;
-    }
-    assert_true(smallest < 0.32 && largest > 0.8);
-    for (int i = 0; i < 4; i++) assert_true(corner[i]);
-}
-
-static void crop_falls_back_to_the_centre(void **state)
-{
-    (void)state;
-    tdm_augment_config whole = MILD;
-    whole.crop_min_scale = whole.crop_max_scale = 1.0;
-    image_box box = {.height = 10, .width = 100}; /* no box of the whole area has an allowed ratio */
-    tdm_rng rng = tdm_rng_at(7, 1, 1, TDM_RNG_TEST);
-    image_augment_crop.crop(&whole, &rng, &box);
-    assert_int_equal(box.height, 10);
-    assert_int_equal(box.width, 13);
-    assert_int_equal(box.top, 0);
-    assert_int_equal(box.left, (100 - 13) / 2);
-}
-
-static void flips_are_mirrors(void **state)
-{
-    (void)state;
-    tdm_augment_config config = {.flip = 1.0};
-    tdm_image image = golden_source(6, 7), twice = golden_source(6, 7);
-    tdm_rng rng = tdm_rng_at(7, 1, 1, TDM_RNG_TEST);
-    image_augment_flip.apply(&config, &rng, 6, 7, twice.pixel);
-    for (int y = 0; y < 6; y++)
-        for (int x = 0; x < 7; x++)
-            assert_memory_equal(twice.pixel + (y * 7 + x) * 3, image.pixel + (y * 7 + 6 - x) * 3, 3);
-    config.flip = 0.0;
-    image_augment_flip.apply(&config, &rng, 6, 7, twice.pixel);
-    config.flip = 1.0;
-    image_augment_flip.apply(&config, &rng, 6, 7, twice.pixel);
-    assert_memory_equal(twice.pixel, image.pixel, 6 * 7 * 3);
-    tdm_image_free(&image);
-    tdm_image_free(&twice);
-}
-
-/* The same stream gives the same bytes; others differ; without any augmentation it is a resize. */
-static void augmentation_depends_on_its_stream_only(void **state)
-{
-    (void)state;
-    tdm_augment_config config = MILD;
-    config.flip = 0.5;
-    config.jitter = 0.8;
-    config.brightness = config.contrast = config.saturation = 0.4;
-    config.hue = 0.1;
-    config.gray = 0.2;
-    tdm_image image = golden_source(47, 61);
-    uint8_t a[16 * 20 * 3], b[16 * 20 * 3], c[16 * 20 * 3];
-    for (uint64_t i = 0; i < 20; i++) {
-        assert_ok(tdm_image_augment(&image, &config, tdm_rng_at(1, 0, i, TDM_RNG_AUGMENT), 16, 20, a));
-        assert_ok(tdm_image_augment(&image, &config, tdm_rng_at(1, 0, i, TDM_RNG_AUGMENT), 16, 20, b));
-        assert_ok(tdm_image_augment(&image, &config, tdm_rng_at(1, 1, i, TDM_RNG_AUGMENT), 16, 20, c));
-        assert_memory_equal(a, b, sizeof(a));
-        assert_memory_not_equal(a, c, sizeof(a));
-    }
-    tdm_augment_config none = {.crop_min_scale = 1,
-                               .crop_max_scale = 1,
-                               .crop_min_ratio = 61.0 / 47.0,
-                               .crop_max_ratio = 61.0 / 47.0};
-    assert_ok(tdm_image_augment(&image, &none, tdm_rng_at(1, 0, 0, TDM_RNG_AUGMENT), 16, 20, a));
-    assert_ok(tdm_image_resize(&image, 0, 0, 47, 61, 16, 20, b));
-    assert_memory_equal(a, b, sizeof(a));
-    tdm_image_free(&image);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,10 +316,6 @@ int main(void)
         cmocka_unit_test(bad_huffman_tables_are_refused),
         cmocka_unit_test(huge_headers_are_refused),
         cmocka_unit_test(encoded_images_come_back),
-        cmocka_unit_test(crops_keep_their_ranges),
-        cmocka_unit_test(crop_falls_back_to_the_centre),
-        cmocka_unit_test(flips_are_mirrors),
-        cmocka_unit_test(augmentation_depends_on_its_stream_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,20 +1,9 @@
 /* Parts of JPEG images: the pixels of the whole image, and its errors. */
-#include "../../src/image/image_impl.h"
+#include "image_case.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 /* after stdio.h */
 #include <jpeglib.h>
-#include <cmocka.h>
-
-#define assert_ok(expr)                                                                                      \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s: %s", #expr, tdm_error_last()->message);                          \
-    } while (0)
 
 typedef struct jpeg_kind {
     int height, width, channels, across, down, quality; /* sampling of the first component */
@@ -166,11 +155,9 @@ static void views_are_those_of_the_whole(void **state)
 {
     (void)state;
     enum { PX = 20 };
-    const tdm_augment_config augment = {.crop_min_scale = 0.02,
-                                        .crop_max_scale = 0.4,
-                                        .crop_min_ratio = 0.5,
-                                        .crop_max_ratio = 2.0,
-                                        .flip = 0.5};
+    tdm_config config = augment_config();
+    tdm_image_pipeline *pipeline = make_pipeline(
+        &config, "[crop(min_scale=0.02, max_scale=0.4, min_ratio=0.5, max_ratio=2), flip(p=0.5)]");
     static const tdm_image_fit fits[] = {TDM_FIT_CROP, TDM_FIT_SQUASH, TDM_FIT_LONGEST};
     tdm_image_work *work;
     uint8_t got[3][PX * (PX + 4) * 3], want[PX * (PX + 4) * 3];
@@ -187,7 +174,7 @@ static void views_are_those_of_the_whole(void **state)
         tdm_image_request request[3];
         write_jpeg(&rng, &kind, &file, &bytes);
         for (int i = 0; i < 3; i++)
-            request[i] = (tdm_image_request){.augment = i == plain ? NULL : &augment,
+            request[i] = (tdm_image_request){.pipeline = i == plain ? NULL : pipeline,
                                              .rng = tdm_rng_at(8, (uint64_t)i, round, TDM_RNG_TEST),
                                              .out = got[i]};
         assert_ok(tdm_image_make(work, "views", file, bytes, policy, PX, width, count, request));
@@ -196,13 +183,15 @@ static void views_are_those_of_the_whole(void **state)
             if (i == plain)
                 assert_ok(tdm_image_plain(&whole, policy.fit, PX, width, want));
             else
-                assert_ok(tdm_image_augment(&whole, &augment, request[i].rng, PX, width, want));
+                assert_ok(tdm_image_augment(&whole, pipeline, policy.fit, request[i].rng, PX, width, want));
             assert_memory_equal(want, got[i], (size_t)(PX * width * 3));
         }
         tdm_image_free(&whole);
         free(file);
     }
     tdm_image_work_destroy(&work);
+    tdm_image_pipeline_destroy(&pipeline);
+    tdm_config_destroy(&config);
 }
 
 int main(void)

@@ -189,23 +189,32 @@ static void hues_are_the_same_everywhere(void **state)
 
 enum { PX = 24, VIEW_BYTES = PX * PX * 3 };
 
-static const tdm_augment_config AUGMENT = {.crop_min_scale = 0.3,
-                                           .crop_max_scale = 1.0,
-                                           .crop_min_ratio = 0.75,
-                                           .crop_max_ratio = 4.0 / 3.0,
-                                           .flip = 0.5,
-                                           .jitter = 0.8,
-                                           .brightness = 0.4,
-                                           .contrast = 0.4,
-                                           .saturation = 0.4,
-                                           .hue = 0.1,
-                                           .gray = 0.2};
+static const char AUGMENT[] =
+    "[crop(min_scale=0.3, max_scale=1), flip(p=0.5), jitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), gray(p=0.2)]";
+static tdm_config config;
+static tdm_image_pipeline *pipeline;
+
+static int make_augmentation(void **state)
+{
+    (void)state;
+    config = augment_config();
+    pipeline = make_pipeline(&config, AUGMENT);
+    return 0;
+}
+
+static int free_augmentation(void **state)
+{
+    (void)state;
+    tdm_image_pipeline_destroy(&pipeline);
+    tdm_config_destroy(&config);
+    return 0;
+}
 
 static void make_both(tdm_image_work *work, const char *name, const tdm_text *file,
                       uint8_t out[2][VIEW_BYTES])
 {
     const tdm_image_request want[2] = {
-        {.out = out[0]}, {.augment = &AUGMENT, .rng = tdm_rng_at(1, 2, 3, TDM_RNG_TEST), .out = out[1]}};
+        {.out = out[0]}, {.pipeline = pipeline, .rng = tdm_rng_at(1, 2, 3, TDM_RNG_TEST), .out = out[1]}};
     assert_ok(tdm_image_make(work, name, file->data, file->length, (tdm_image_policy){0}, PX, PX, 2, want));
 }
 
@@ -225,7 +234,8 @@ static void kept_memory_changes_nothing(void **state)
             assert_ok(tdm_image_decode(name, file.data, file.length, TDM_ALPHA_DROP, &image));
             assert_ok(tdm_image_plain(&image, TDM_FIT_CROP, PX, PX, want));
             assert_memory_equal(want, got[0], VIEW_BYTES);
-            assert_ok(tdm_image_augment(&image, &AUGMENT, tdm_rng_at(1, 2, 3, TDM_RNG_TEST), PX, PX, want));
+            assert_ok(tdm_image_augment(&image, pipeline, TDM_FIT_CROP, tdm_rng_at(1, 2, 3, TDM_RNG_TEST), PX,
+                                        PX, want));
             assert_memory_equal(want, got[1], VIEW_BYTES);
             tdm_image_free(&image);
             tdm_text_free(&file);
@@ -264,5 +274,5 @@ int main(void)
         cmocka_unit_test(kept_memory_changes_nothing),
         cmocka_unit_test(nothing_is_allocated_after_the_first_image),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_augmentation, free_augmentation);
 }

@@ -226,7 +226,7 @@ def main():
         (folder / "run.cfg").write_text(f'''seed = {SEED};
 data: {{ dir = "{folder}/data"; split = "train"; }};
 {model_text(shape, folder)}
-augment: {{ crop_min_scale = 1.0; crop_max_scale = 1.0; crop_min_ratio = 1.0; crop_max_ratio = 1.0; flip = 0.0; jitter = 0.0; }};
+augment: {{ crop: {{ min_scale = 1.0; max_scale = 1.0; min_ratio = 1.0; max_ratio = 1.0; }}; }};
 train: {{ batch = {args.batch}; steps = {args.steps}; precision = "{args.precision}"; log_every = 1; threads = 1; }};
 optim: {{ lr = {LR}; warmup_steps = {WARMUP}; beta1 = {BETAS[0]}; beta2 = {BETAS[1]}; eps = {EPS}; weight_decay = {DECAY};
   clip_norm = {CLIP_NORM}; schedule = "cosine"; }};

@@ -53,7 +53,10 @@ model: {
   image: { height_px = 24; width_px = 24; patch_px = 8; width = 32; layers = 2; heads = 2; };
   text: { context_length = 24; vocab_size = $vocab; width = 32; layers = 2; heads = 2; };
 };
-augment: { crop_min_scale = 0.6; flip = 0.5; jitter = 0.8; brightness = 0.3; contrast = 0.3; saturation = 0.3; hue = 0.05; };
+augment: {
+  crop: { min_scale = 0.6; }; flip: { p = 0.5; };
+  jitter: { p = 0.8; brightness = 0.3; contrast = 0.3; saturation = 0.3; hue = 0.05; };
+};
 train: { batch = 24; steps = 50; precision = "f32"; log_every = 1; };
 optim: { lr = 1e-3; warmup_steps = 5; clip_norm = 1.0; };
 checkpoint: { every_minutes = 0.0; keep = 2; };

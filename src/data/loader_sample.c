@@ -1,0 +1,340 @@
+/* Which samples an epoch has; and one sample: read from its shard, made into views, packed. */
+#include "loader_impl.h"
+
+#include <string.h>
+
+/* ---- which samples there are ---- */
+
+/* Rows with an image and without a caption. */
+static tdm_status list_captionless(sample_list *list)
+{
+    const int64_t rows = tdm_dataset_images(list->dataset);
+    int64_t n = 0;
+    TDM_TRY(TDM_ALLOC(tdm_dataset_captionless(list->dataset), &list->captionless));
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t first, count;
+        tdm_dataset_image_captions(list->dataset, i, &first, &count);
+        if (count == 0) list->captionless[n++] = i;
+    }
+    return TDM_OK;
+}
+
+static int64_t count_imageless_captions(const tdm_dataset *dataset)
+{
+    const int64_t captions = tdm_dataset_captions(dataset);
+    int64_t imageless = 0;
+    for (int64_t i = 0; tdm_dataset_imageless(dataset) > 0 && i < captions; i++)
+        imageless += !tdm_dataset_has_image(dataset, tdm_dataset_caption_image(dataset, i));
+    return imageless;
+}
+
+tdm_status sample_list_create(const tdm_dataset *dataset, tdm_sample kind, sample_list *list)
+{
+    const int64_t captions = tdm_dataset_captions(dataset);
+    *list = (sample_list){.dataset = dataset, .kind = kind};
+    switch (kind) {
+    case TDM_SAMPLE_CAPTION:
+        list->samples = captions;
+        list->images_left_out = tdm_dataset_captionless(dataset);
+        return TDM_OK;
+    case TDM_SAMPLE_IMAGE:
+        list->samples = tdm_dataset_images(dataset) - tdm_dataset_imageless(dataset);
+        list->captions_left_out = count_imageless_captions(dataset);
+        return TDM_OK;
+    case TDM_SAMPLE_ALL:
+        list->samples = captions + tdm_dataset_captionless(dataset);
+        return list_captionless(list);
+    }
+    return TDM_OK;
+}
+
+void sample_list_free(sample_list *list)
+{
+    tdm_free(list->captionless);
+    list->captionless = NULL;
+}
+
+/* Sample number `index` of the list: its key, its image's row, and its caption's (-1: none). */
+static void find_sample(const loader_plan *plan, int64_t epoch, int64_t index, int64_t *sample,
+                        int64_t *image, int64_t *caption)
+{
+    const sample_list *list = &plan->list;
+    const int64_t captions = tdm_dataset_captions(plan->dataset);
+    *sample = index;
+    *caption = -1;
+    if (list->kind == TDM_SAMPLE_IMAGE) {
+        int64_t first, count;
+        *sample = *image = tdm_dataset_image_row(plan->dataset, index);
+        tdm_dataset_image_captions(plan->dataset, *image, &first, &count);
+        if (count == 0) return;
+        tdm_rng rng = tdm_rng_at(plan->config.seed, (uint64_t)epoch, (uint64_t)*sample, TDM_RNG_CAPTION);
+        *caption = first + tdm_rng_below(&rng, count);
+    } else if (index < captions) {
+        *image = tdm_dataset_caption_image(plan->dataset, index);
+        *caption = index;
+    } else {
+        *image = list->captionless[index - captions];
+    }
+}
+
+/* What the views show of the batch: rows, and where samples are missing, which. */
+static void show_rows(const loader_plan *plan, slot *to, const int64_t rows[TDM_MODALITIES])
+{
+    tdm_batch *batch = &to->batch;
+    for (int v = 0; v < TDM_VIEWS; v++) {
+        const tdm_modality m = tdm_view_of((tdm_view)v)->modality;
+        const view_room *room = &to->room[v];
+        batch->view[v] = (tdm_batch_view){0};
+        if (!loader_wants_view(&plan->config, v, m) || rows[m] == 0) continue;
+        batch->view[v] = (tdm_batch_view){.n = rows[m],
+                                          .member = rows[m] == batch->n ? NULL : to->member[m],
+                                          .image = room->image,
+                                          .text = {room->packed, room->seq},
+                                          .target = room->packed_target,
+                                          .feature = room->feature};
+    }
+}
+
+void loader_name_samples(const loader_plan *plan, slot *to, int64_t number)
+{
+    tdm_batch *batch = &to->batch;
+    batch->epoch = number / plan->steps_per_epoch;
+    const int64_t first = number % plan->steps_per_epoch * plan->config.global_batch + plan->begin;
+    int64_t rows[TDM_MODALITIES] = {0};
+    for (int64_t i = 0; i < plan->n; i++) {
+        sample_input *input = &to->input[i];
+        const int64_t index =
+            tdm_permute(plan->list.samples, plan->config.seed, (uint64_t)batch->epoch, first + i);
+        find_sample(plan, batch->epoch, index, &batch->sample[i], &batch->image_row[i], &input->caption_row);
+        batch->identity[i] = tdm_dataset_identity(plan->dataset, batch->image_row[i]);
+        const bool has[TDM_MODALITIES] = {tdm_dataset_has_image(plan->dataset, batch->image_row[i]),
+                                          input->caption_row >= 0};
+        for (int m = 0; m < TDM_MODALITIES; m++) {
+            input->row[m] = has[m] ? rows[m] : -1;
+            if (has[m]) to->member[m][rows[m]++] = i;
+        }
+    }
+    show_rows(plan, to, rows);
+}
+
+/* ---- reading ---- */
+
+static tdm_status read_classes(const loader_plan *plan, slot *to, int64_t i)
+{
+    tdm_batch *batch = &to->batch;
+    const uint64_t *words;
+    if (batch->class_words == 0) return TDM_OK;
+    TDM_TRY(tdm_dataset_class_bits(plan->dataset, batch->image_row[i], &words));
+    memcpy(batch->class_bits + i * batch->class_words, words, (size_t)batch->class_words * sizeof(*words));
+    return TDM_OK;
+}
+
+static tdm_status read_wordings(const loader_plan *plan, sample_input *input)
+{
+    int64_t first, count;
+    tdm_dataset_caption_alternatives(plan->dataset, input->caption_row, &first, &count);
+    if (count > input->wordings) {
+        tdm_text *more;
+        tdm_free(input->alternative);
+        TDM_TRY(TDM_ALLOC(count, &input->alternative));
+        TDM_TRY(TDM_ALLOC(count, &more));
+        if (input->wordings) memcpy(more, input->wording, (size_t)input->wordings * sizeof(*more));
+        tdm_free(input->wording);
+        input->wording = more;
+        input->wordings = count;
+    }
+    input->alternatives = count;
+    for (int64_t k = 0; k < count; k++) {
+        TDM_TRY(tdm_dataset_read_alternative(plan->dataset, first + k, &input->wording[k]));
+        input->alternative[k] = input->wording[k].data;
+    }
+    return TDM_OK;
+}
+
+/* The plain view is the only one of a tower that reads features. */
+static tdm_status read_feature(const loader_plan *plan, slot *to, int64_t i, tdm_modality modality)
+{
+    const sample_input *input = &to->input[i];
+    const int view = modality == TDM_IMAGE ? TDM_VIEW_IMAGE_PLAIN : TDM_VIEW_TEXT_PLAIN;
+    const int64_t width = plan->config.feature_width[modality];
+    return tdm_dataset_read_feature(plan->dataset, modality,
+                                    modality == TDM_IMAGE ? to->batch.image_row[i] : input->caption_row,
+                                    to->room[view].feature + input->row[modality] * width);
+}
+
+tdm_status loader_read_sample(const loader_plan *plan, slot *to, int64_t i)
+{
+    const tdm_loader_config *config = &plan->config;
+    sample_input *input = &to->input[i];
+    TDM_TRY(read_classes(plan, to, i));
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        if (!loader_wants(config, (tdm_modality)m) || input->row[m] < 0) continue;
+        if (config->feature_width[m]) {
+            TDM_TRY(read_feature(plan, to, i, (tdm_modality)m));
+        } else if (m == TDM_IMAGE) {
+            TDM_TRY(tdm_dataset_read_image(plan->dataset, to->batch.image_row[i], &input->image));
+        } else {
+            TDM_TRY(tdm_dataset_read_caption(plan->dataset, input->caption_row, &input->caption));
+            TDM_TRY(read_wordings(plan, input));
+        }
+    }
+    return TDM_OK;
+}
+
+/* ---- making ---- */
+
+static tdm_rng stream(const loader_plan *plan, const tdm_batch *batch, int64_t i, int view, uint32_t purpose)
+{
+    return tdm_rng_at(plan->config.seed, (uint64_t)batch->epoch, (uint64_t)batch->sample[i],
+                      purpose + (uint32_t)tdm_view_of((tdm_view)view)->number * 256);
+}
+
+static tdm_status make_images(const loader_plan *plan, sample_work *work, slot *to, int64_t i)
+{
+    const tdm_loader_config *config = &plan->config;
+    const sample_input *input = &to->input[i];
+    tdm_image_request want[TDM_VIEWS];
+    int count = 0;
+    if (!loader_makes(config, TDM_IMAGE) || input->row[TDM_IMAGE] < 0) return TDM_OK;
+    if (!work->image) TDM_TRY(tdm_image_work_create(&work->image));
+    for (int v = 0; v < TDM_VIEWS; v++) {
+        if (!loader_wants_view(config, v, TDM_IMAGE)) continue;
+        want[count++] = (tdm_image_request){
+            .pipeline = plan->pipelines.image[v],
+            .rng = stream(plan, &to->batch, i, v, TDM_RNG_AUGMENT),
+            .out = to->room[v].image + input->row[TDM_IMAGE] * config->height * config->width * 3};
+    }
+    return tdm_image_make(work->image, tdm_dataset_where(plan->dataset, to->batch.image_row[i]),
+                          input->image.data, input->image.length, config->image_policy, config->height,
+                          config->width, count, want);
+}
+
+/* Is this view's text the tokens of another one? */
+static bool shares_tokens(const loader_plan *plan, int view)
+{
+    return view != plan->first_plain && tdm_text_pipeline_is_plain(plan->pipelines.text[view]);
+}
+
+static tdm_status make_texts(const loader_plan *plan, sample_work *work, slot *to, int64_t i)
+{
+    const tdm_loader_config *config = &plan->config;
+    const sample_input *input = &to->input[i];
+    const int64_t row = input->row[TDM_TEXT], at = row * config->context_length;
+    const tdm_caption caption = {
+        .text = input->caption.data, .alternative = input->alternative, .alternatives = input->alternatives};
+    if (!loader_makes(config, TDM_TEXT) || row < 0) return TDM_OK;
+    for (int v = 0; v < TDM_VIEWS; v++) {
+        const view_room *room = &to->room[v];
+        if (!loader_wants_view(config, v, TDM_TEXT) || shares_tokens(plan, v)) continue;
+        TDM_TRY(tdm_text_make(&work->text, plan->pipelines.text[v], &caption,
+                              stream(plan, &to->batch, i, v, TDM_RNG_TEXT), config->context_length,
+                              room->token + at, &room->count[row], room->target ? room->target + at : NULL));
+    }
+    return TDM_OK;
+}
+
+tdm_status loader_make_sample(const loader_plan *plan, sample_work *work, slot *to, int64_t i)
+{
+    const sample_input *input = &to->input[i];
+    if (input->error.code != TDM_OK) return tdm_error_adopt(&input->error);
+    TDM_TRY(make_texts(plan, work, to, i));
+    return make_images(plan, work, to, i);
+}
+
+void sample_work_free(sample_work *work)
+{
+    tdm_image_work_destroy(&work->image);
+    tdm_text_work_free(&work->text);
+}
+
+/* ---- packing ---- */
+
+void loader_pack(const loader_plan *plan, slot *to)
+{
+    const int64_t context = plan->config.context_length;
+    for (int v = 0; loader_makes(&plan->config, TDM_TEXT) && v < TDM_VIEWS; v++) {
+        if (!loader_wants_view(&plan->config, v, TDM_TEXT)) continue;
+        const view_room *room = &to->room[v];
+        const view_room *from = shares_tokens(plan, v) ? &to->room[plan->first_plain] : room;
+        room->seq[0] = 0;
+        for (int64_t row = 0; row < to->batch.view[v].n; row++) {
+            const size_t bytes = (size_t)from->count[row] * sizeof(int32_t);
+            memcpy(room->packed + room->seq[row], from->token + row * context, bytes);
+            if (room->target)
+                memcpy(room->packed_target + room->seq[row], room->target + row * context, bytes);
+            room->seq[row + 1] = room->seq[row] + from->count[row];
+        }
+    }
+}
+
+/* ---- memory ---- */
+
+static tdm_status make_text_room(const loader_plan *plan, int view, view_room *room)
+{
+    const int64_t tokens = plan->n * plan->config.context_length;
+    TDM_TRY(TDM_ALLOC(tokens, &room->packed));
+    TDM_TRY(TDM_ALLOC(plan->n + 1, &room->seq));
+    if (shares_tokens(plan, view)) return TDM_OK;
+    TDM_TRY(TDM_ALLOC(tokens, &room->token));
+    TDM_TRY(TDM_ALLOC(plan->n, &room->count));
+    if (!tdm_text_pipeline_has_targets(plan->pipelines.text[view])) return TDM_OK;
+    TDM_TRY(TDM_ALLOC(tokens, &room->target));
+    return TDM_ALLOC(tokens, &room->packed_target);
+}
+
+static tdm_status make_room(const loader_plan *plan, int view, view_room *room)
+{
+    const tdm_loader_config *config = &plan->config;
+    const tdm_modality modality = tdm_view_of((tdm_view)view)->modality;
+    const int64_t width = config->feature_width[modality];
+    if (width) return TDM_ALLOC(plan->n * width, &room->feature);
+    if (modality == TDM_TEXT) return make_text_room(plan, view, room);
+    return TDM_ALLOC(plan->n * config->height * config->width * 3, &room->image);
+}
+
+tdm_status loader_make_slot(const loader_plan *plan, slot *made)
+{
+    const tdm_loader_config *config = &plan->config;
+    tdm_batch *batch = &made->batch;
+    const int64_t n = plan->n;
+    batch->n = n;
+    TDM_TRY(TDM_ALLOC(n, &batch->sample));
+    TDM_TRY(TDM_ALLOC(n, &batch->image_row));
+    TDM_TRY(TDM_ALLOC(n, &batch->identity));
+    TDM_TRY(TDM_ALLOC(n, &made->input));
+    for (int m = 0; m < TDM_MODALITIES; m++) TDM_TRY(TDM_ALLOC(n, &made->member[m]));
+    batch->class_words = tdm_dataset_class_words(plan->dataset);
+    if (batch->class_words) TDM_TRY(TDM_ALLOC(n * batch->class_words, &batch->class_bits));
+    for (int v = 0; v < TDM_VIEWS; v++)
+        if (config->views >> v & 1) TDM_TRY(make_room(plan, v, &made->room[v]));
+    return TDM_OK;
+}
+
+void loader_free_slot(slot *dying, int64_t n)
+{
+    tdm_batch *batch = &dying->batch;
+    for (int64_t i = 0; dying->input && i < n; i++) {
+        tdm_text_free(&dying->input[i].image);
+        tdm_text_free(&dying->input[i].caption);
+        for (int64_t k = 0; k < dying->input[i].wordings; k++) tdm_text_free(&dying->input[i].wording[k]);
+        tdm_free(dying->input[i].wording);
+        tdm_free(dying->input[i].alternative);
+    }
+    tdm_free(dying->input);
+    tdm_free(batch->sample);
+    tdm_free(batch->image_row);
+    tdm_free(batch->identity);
+    tdm_free(batch->class_bits);
+    for (int m = 0; m < TDM_MODALITIES; m++) tdm_free(dying->member[m]);
+    for (int v = 0; v < TDM_VIEWS; v++) {
+        view_room *room = &dying->room[v];
+        tdm_free(room->image);
+        tdm_free(room->feature);
+        tdm_free(room->token);
+        tdm_free(room->target);
+        tdm_free(room->count);
+        tdm_free(room->packed);
+        tdm_free(room->packed_target);
+        tdm_free(room->seq);
+    }
+}

@@ -1,0 +1,71 @@
+/* A random part of the image, with the distribution of torchvision's RandomResizedCrop. */
+#include "image_impl.h"
+
+#include <math.h>
+
+typedef struct crop_options {
+    double min_scale, max_scale, min_ratio, max_ratio;
+} crop_options;
+
+#define OPTION(field, def, low, high, help)                                                                  \
+    TDM_OPTION_FIELD(TDM_OPTION_FLOAT, crop_options, field, def, low, high, NULL, "", help,                  \
+                     "augment.crop_" #field)
+static const tdm_option options[] = {
+    OPTION(min_scale, "0.9", 1e-4, 1, "Smallest area of the random crop, of the image's."),
+    OPTION(max_scale, "1.0", 1e-4, 1, "Largest area of the random crop, of the image's."),
+    OPTION(min_ratio, "0.75", 0.01, 100, "Least width over height of the random crop."),
+    OPTION(max_ratio, "1.3333333333333333", 0.01, 100, "Greatest width over height of the random crop."),
+};
+
+static tdm_status check(const char *where, const void *with)
+{
+    const crop_options *o = with;
+    TDM_REQUIRE(o->min_scale <= o->max_scale, TDM_E_CONFIG,
+                "%s: crop: min_scale = %g is larger than max_scale = %g", where, o->min_scale, o->max_scale);
+    TDM_REQUIRE(o->min_ratio <= o->max_ratio, TDM_E_CONFIG,
+                "%s: crop: min_ratio = %g is larger than max_ratio = %g", where, o->min_ratio, o->max_ratio);
+    return TDM_OK;
+}
+
+/* Box of the image's full height or width with the nearest allowed ratio, centred. */
+static void center_box(const crop_options *o, image_box *box)
+{
+    int64_t height = box->height, width = box->width;
+    double ratio = (double)width / (double)height;
+    if (ratio < o->min_ratio)
+        height = (int64_t)nearbyint((double)width / o->min_ratio);
+    else if (ratio > o->max_ratio)
+        width = (int64_t)nearbyint((double)height * o->max_ratio);
+    height = tdm_max_i64(1, tdm_min_i64(height, box->height));
+    width = tdm_max_i64(1, tdm_min_i64(width, box->width));
+    box->top += (box->height - height) / 2;
+    box->left += (box->width - width) / 2;
+    box->height = height;
+    box->width = width;
+}
+
+static void crop(const void *with, tdm_rng *rng, image_box *box)
+{
+    enum { TRIES = 10 };
+    const crop_options *o = with;
+    double area = (double)box->height * (double)box->width;
+    double log_min = log(o->min_ratio), log_max = log(o->max_ratio);
+    for (int i = 0; i < TRIES; i++) {
+        double target = area * tdm_rng_range(rng, o->min_scale, o->max_scale);
+        double ratio = exp(tdm_rng_range(rng, log_min, log_max));
+        int64_t width = (int64_t)nearbyint(sqrt(target * ratio));
+        int64_t height = (int64_t)nearbyint(sqrt(target / ratio));
+        if (width < 1 || width > box->width || height < 1 || height > box->height) continue;
+        box->top += tdm_rng_below(rng, box->height - height + 1);
+        box->left += tdm_rng_below(rng, box->width - width + 1);
+        box->height = height;
+        box->width = width;
+        return;
+    }
+    center_box(o, box);
+}
+
+const image_augment_row image_augment_crop = {
+    .operation = {.name = "crop", .check = check, TDM_OPERATION_OPTIONS(crop_options, options)},
+    .crop = crop,
+};
