@@ -43,11 +43,13 @@ struct tdm_tokenizer;
 struct tdm_config;
 typedef struct tdm_embeddings { /* this rank's contiguous piece of each list; owned, tdm_embeddings_free */
     int64_t d;
-    int64_t images, image_first; /* local count and first global row */
+    int64_t images,
+        image_first; /* local count and first place in the gallery, which holds the images that exist */
     int64_t captions, caption_first;
-    float *image;                  /* [images][d] unit norm */
-    float *text;                   /* [captions][d] unit norm */
-    int64_t *image_row_of_caption; /* [captions] global image row */
+    float *image;       /* [images][d] unit norm */
+    float *text;        /* [captions][d] unit norm */
+    int64_t *image_row; /* [images] row in the split; NULL: the place in the gallery, all rows have images */
+    int64_t *image_row_of_caption; /* [captions] place of its image in the gallery; -1: its row has none */
     int64_t *image_identity;       /* [images] */
     int64_t *caption_identity;     /* [captions] identity of its image */
     int64_t class_count;           /* 0: the data have no classes, the two below are NULL */
@@ -144,7 +146,8 @@ void tdm_accuracy_free(tdm_accuracy *accuracy);
  *     /image/row [n], /image/identity [n] i64, image of the source split and its identity
  *     /image/class [n][classes]           u8, multi-hot, absent without classes
  *     /text/embedding [c][embed_dim]
- *     /text/row [c], /text/image [c], /text/identity [c]   i64, caption of the source split and its image
+ *     /text/row [c], /text/image [c], /text/identity [c]   i64, caption of the source split and its image's
+ *                                       place in the gallery, -1 where its row has none
  *
  * Thumbnails and captions are not copied: the rows lead to them in the source directory. */
 typedef struct tdm_embedding_info {

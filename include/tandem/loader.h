@@ -85,8 +85,9 @@ int64_t tdm_loader_ready(tdm_loader *loader);
  */
 TDM_CHECKED tdm_status tdm_loader_next(tdm_loader *loader, const tdm_batch **batch, double *wait_s);
 
-/* Evaluation: plain views of images [first, first+n) / token rows of captions [first, first+n), decoded on
- * `workers` threads. image[n][height][width][3] is the caller's; text is filled (tdm_free both members). */
+/* Evaluation: plain views of images [first, first+n) of those that exist (tdm_dataset_image_row), or token rows of
+ * captions [first, first+n), made on `workers` threads. image[n][height][width][3] is the caller's; text is filled
+ * (tdm_free both members). */
 TDM_CHECKED tdm_status tdm_load_images(tdm_dataset *dataset, int64_t first, int64_t n, int64_t height,
                                        int64_t width, tdm_image_policy policy, int64_t workers,
                                        uint8_t *image);

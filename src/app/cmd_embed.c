@@ -43,8 +43,8 @@ static tdm_status embed(tdm_comm *comm, const embed_options *options, tdm_infere
     const tdm_dtype dtype = strcmp(options->dtype, "bf16") == 0 ? TDM_BF16 : TDM_F32;
     TDM_TRY(tdm_embeddings_write(comm, options->out, &info, dtype, embeddings));
     tdm_log(TDM_LOG_INFO, "%lld images and %lld captions of %s, split %s, embedded in %.1f s: %s",
-            (long long)tdm_dataset_images(*dataset), (long long)tdm_dataset_captions(*dataset), options->data,
-            options->split, took_s, options->out);
+            (long long)(tdm_dataset_images(*dataset) - tdm_dataset_imageless(*dataset)),
+            (long long)tdm_dataset_captions(*dataset), options->data, options->split, took_s, options->out);
     return TDM_OK;
 }
 

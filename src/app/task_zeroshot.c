@@ -46,8 +46,8 @@ static tdm_status read_classes(zeroshot *z)
     const zeroshot_options *o = z->options;
     const eval_request *request = z->request;
     const int64_t classes = tdm_dataset_class_count(z->dataset);
-    TDM_REQUIRE(tdm_dataset_images(z->dataset) > 0, TDM_E_DATA, "%s: split \"%s\" holds no images",
-                request->data, request->split);
+    TDM_REQUIRE(tdm_dataset_images(z->dataset) > tdm_dataset_imageless(z->dataset), TDM_E_DATA,
+                "%s: split \"%s\" holds no images", request->data, request->split);
     TDM_REQUIRE(classes > 0, TDM_E_DATA, "%s: split \"%s\" has no classes to tell apart", request->data,
                 request->split);
     if (o->classes[0] != '\0') TDM_TRY(tdm_class_names_read(o->classes, classes, &z->renamed));

@@ -1,4 +1,4 @@
-/* Evaluation's input: plain views of consecutive images, and consecutive captions. */
+/* Evaluation's input: plain views of consecutive images of those that exist, and consecutive captions. */
 #include "shard_impl.h"
 #include "tandem/loader.h"
 
@@ -18,10 +18,15 @@ typedef struct slice {
     tdm_error error;
 } slice;
 
+static int64_t slice_row(const slice *job, int64_t i)
+{
+    return tdm_dataset_image_row(job->dataset, job->first + i);
+}
+
 static tdm_status slice_decode(const slice *job, tdm_image_work *work, int64_t i, const tdm_text *encoded)
 {
     const tdm_image_request want = {.out = job->image + i * job->height * job->width * 3};
-    return tdm_image_make(work, tdm_dataset_where(job->dataset, job->first + i), encoded->data,
+    return tdm_image_make(work, tdm_dataset_where(job->dataset, slice_row(job, i)), encoded->data,
                           encoded->length, job->policy, job->height, job->width, 1, &want);
 }
 
@@ -36,7 +41,7 @@ static void *slice_main(void *argument)
         int64_t i = job->failed < job->n ? job->n : job->next;
         if (i < job->n) {
             job->next++;
-            if (status == TDM_OK) status = tdm_dataset_read_image(job->dataset, job->first + i, &encoded);
+            if (status == TDM_OK) status = tdm_dataset_read_image(job->dataset, slice_row(job, i), &encoded);
         }
         pthread_mutex_unlock(&job->lock);
         if (i >= job->n) break;
@@ -57,9 +62,9 @@ static void *slice_main(void *argument)
 tdm_status tdm_load_images(tdm_dataset *dataset, int64_t first, int64_t n, int64_t height, int64_t width,
                            tdm_image_policy policy, int64_t workers, uint8_t *image)
 {
-    TDM_REQUIRE(first >= 0 && n >= 0 && first <= tdm_dataset_images(dataset) - n, TDM_E_SHAPE,
-                "%s: has no images %lld to %lld", dataset_dir(dataset), (long long)first,
-                (long long)(first + n));
+    const int64_t images = tdm_dataset_images(dataset) - tdm_dataset_imageless(dataset);
+    TDM_REQUIRE(first >= 0 && n >= 0 && first <= images - n, TDM_E_SHAPE, "%s: has no images %lld to %lld",
+                dataset_dir(dataset), (long long)first, (long long)(first + n));
     slice job = {.dataset = dataset,
                  .first = first,
                  .n = n,

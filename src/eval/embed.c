@@ -11,6 +11,7 @@ void tdm_embeddings_free(tdm_embeddings *embeddings)
     if (embeddings == NULL) return;
     tdm_free(embeddings->image);
     tdm_free(embeddings->text);
+    tdm_free(embeddings->image_row);
     tdm_free(embeddings->image_row_of_caption);
     tdm_free(embeddings->image_identity);
     tdm_free(embeddings->caption_identity);
@@ -74,43 +75,51 @@ static tdm_status embed_captions(embedding_job *job, const tdm_embeddings *e)
     return TDM_OK;
 }
 
-/* Bits of one image into words[label_words]; bit[class_count] is room. */
-static tdm_status read_labels(tdm_dataset *dataset, int64_t image, int64_t class_count, int64_t label_words,
-                              uint8_t *bit, uint64_t *words)
+static tdm_status copy_labels(tdm_dataset *dataset, int64_t row, uint64_t *words)
 {
-    TDM_TRY(tdm_dataset_classes(dataset, image, bit));
-    memset(words, 0, (size_t)label_words * sizeof *words);
-    for (int64_t c = 0; c < class_count; c++) words[c / 64] |= (uint64_t)(bit[c] != 0) << (c % 64);
+    const uint64_t *bits;
+    TDM_TRY(tdm_dataset_class_bits(dataset, row, &bits));
+    memcpy(words, bits, (size_t)tdm_dataset_class_words(dataset) * sizeof *words);
     return TDM_OK;
 }
 
 static tdm_status fill_labels(tdm_dataset *dataset, tdm_embeddings *e)
 {
-    uint8_t *bit = NULL;
     const int64_t words = e->label_words;
-    TDM_TRY(TDM_ALLOC(e->class_count, &bit));
-    tdm_status status = TDM_ALLOC(e->images * words, &e->image_labels);
-    if (status == TDM_OK) status = TDM_ALLOC(e->captions * words, &e->caption_labels);
-    for (int64_t i = 0; i < e->images && status == TDM_OK; i++)
-        status =
-            read_labels(dataset, e->image_first + i, e->class_count, words, bit, e->image_labels + i * words);
-    for (int64_t c = 0; c < e->captions && status == TDM_OK; c++) {
-        uint64_t *own = e->caption_labels + c * words;
-        if (c > 0 && e->image_row_of_caption[c] == e->image_row_of_caption[c - 1])
-            memcpy(own, own - words, (size_t)words * sizeof *own);
-        else
-            status = read_labels(dataset, e->image_row_of_caption[c], e->class_count, words, bit, own);
-    }
-    tdm_free(bit);
-    return status;
+    TDM_TRY(TDM_ALLOC(e->images * words, &e->image_labels));
+    TDM_TRY(TDM_ALLOC(e->captions * words, &e->caption_labels));
+    for (int64_t i = 0; i < e->images; i++)
+        TDM_TRY(copy_labels(dataset, tdm_dataset_image_row(dataset, e->image_first + i),
+                            e->image_labels + i * words));
+    for (int64_t c = 0; c < e->captions; c++)
+        TDM_TRY(copy_labels(dataset, tdm_dataset_caption_image(dataset, e->caption_first + c),
+                            e->caption_labels + c * words));
+    return TDM_OK;
 }
 
-/* Sizes, rows and identities of this rank's piece. */
+/* Rows and identities of this rank's piece. A caption of a row without an image has no place in the gallery. */
+static tdm_status fill_rows(const tdm_dataset *dataset, tdm_embeddings *e)
+{
+    if (tdm_dataset_imageless(dataset) > 0) TDM_TRY(TDM_ALLOC(e->images, &e->image_row));
+    for (int64_t i = 0; i < e->images; i++) {
+        const int64_t row = tdm_dataset_image_row(dataset, e->image_first + i);
+        if (e->image_row != NULL) e->image_row[i] = row;
+        e->image_identity[i] = tdm_dataset_identity(dataset, row);
+    }
+    for (int64_t c = 0; c < e->captions; c++) {
+        const int64_t row = tdm_dataset_caption_image(dataset, e->caption_first + c);
+        e->image_row_of_caption[c] = tdm_dataset_image_number(dataset, row);
+        e->caption_identity[c] = tdm_dataset_identity(dataset, row);
+    }
+    return TDM_OK;
+}
+
+/* Sizes, rows, identities and classes of this rank's piece. */
 static tdm_status describe_piece(tdm_comm *comm, tdm_dataset *dataset, int64_t captions, int64_t d,
                                  tdm_embeddings *e)
 {
     const int rank = tdm_comm_rank(comm), size = tdm_comm_size(comm);
-    const int64_t images = tdm_dataset_images(dataset);
+    const int64_t images = tdm_dataset_images(dataset) - tdm_dataset_imageless(dataset);
     *e = (tdm_embeddings){.d = d,
                           .image_first = tdm_part_begin(images, size, rank),
                           .caption_first = tdm_part_begin(captions, size, rank),
@@ -123,12 +132,7 @@ static tdm_status describe_piece(tdm_comm *comm, tdm_dataset *dataset, int64_t c
     TDM_TRY(TDM_ALLOC(e->captions, &e->image_row_of_caption));
     TDM_TRY(TDM_ALLOC(e->images, &e->image_identity));
     TDM_TRY(TDM_ALLOC(e->captions, &e->caption_identity));
-    for (int64_t i = 0; i < e->images; i++)
-        e->image_identity[i] = tdm_dataset_identity(dataset, e->image_first + i);
-    for (int64_t c = 0; c < e->captions; c++) {
-        e->image_row_of_caption[c] = tdm_dataset_caption_image(dataset, e->caption_first + c);
-        e->caption_identity[c] = tdm_dataset_identity(dataset, e->image_row_of_caption[c]);
-    }
+    TDM_TRY(fill_rows(dataset, e));
     return e->class_count > 0 ? fill_labels(dataset, e) : TDM_OK;
 }
 
@@ -152,6 +156,9 @@ tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model, tdm_ops *o
 {
     TDM_REQUIRE(batch >= 1 && workers >= 1, TDM_E_USAGE,
                 "embedding in batches of %lld on %lld decode threads", (long long)batch, (long long)workers);
+    if (tdm_dataset_imageless(dataset) > 0)
+        tdm_log(TDM_LOG_INFO, "%lld of %lld rows have no image and are not in the gallery",
+                (long long)tdm_dataset_imageless(dataset), (long long)tdm_dataset_images(dataset));
     embedding_job job = {.model = model,
                          .ops = ops,
                          .config = config,

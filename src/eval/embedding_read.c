@@ -205,7 +205,7 @@ static tdm_status check_parts(const char *dir, const char *split, part_info *fir
 static tdm_status check_captions(const tdm_embeddings *e, const char *dir, int64_t images_total)
 {
     for (int64_t c = 0; c < e->captions; c++)
-        TDM_REQUIRE(e->image_row_of_caption[c] >= 0 && e->image_row_of_caption[c] < images_total,
+        TDM_REQUIRE(e->image_row_of_caption[c] >= -1 && e->image_row_of_caption[c] < images_total,
                     TDM_E_FORMAT, "%s: /text/image of caption %lld is %lld, there are %lld images", dir,
                     (long long)(e->caption_first + c), (long long)e->image_row_of_caption[c],
                     (long long)images_total);
@@ -230,7 +230,7 @@ tdm_status embedding_read_piece(int rank, int size, const char *dir, const char 
     return check_captions(e, dir, first->images_total);
 }
 
-/* Class bits of the captions: their images may lie on any rank. */
+/* Class bits of the captions: their images may lie on any rank. None where a caption's row has no image. */
 static tdm_status gather_caption_labels(tdm_comm *comm, int64_t images_total, tdm_embeddings *e)
 {
     const int size = tdm_comm_size(comm);
@@ -244,8 +244,10 @@ static tdm_status gather_caption_labels(tdm_comm *comm, int64_t images_total, td
         tdm_comm_gather_i64(comm, e->images, rows);
         tdm_comm_gather_rows(comm, e->image_labels, all, rows, 8 * e->label_words);
         for (int64_t c = 0; c < e->captions; c++)
-            memcpy(e->caption_labels + c * e->label_words, all + e->image_row_of_caption[c] * e->label_words,
-                   (size_t)e->label_words * sizeof *all);
+            if (e->image_row_of_caption[c] >= 0)
+                memcpy(e->caption_labels + c * e->label_words,
+                       all + e->image_row_of_caption[c] * e->label_words,
+                       (size_t)e->label_words * sizeof *all);
     }
     tdm_free(rows);
     tdm_free(all);

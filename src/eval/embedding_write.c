@@ -92,7 +92,8 @@ static tdm_status put_all(tdm_h5 *file, const part_info *p, const tdm_embeddings
     TDM_TRY(tdm_h5_put_group(file, "image"));
     TDM_TRY(tdm_h5_put_group(file, "text"));
     TDM_TRY(put_embedding(file, "image/embedding", p->dtype, e->images, e->d, e->image));
-    TDM_TRY(put_range(file, "image/row", e->image_first, e->images));
+    TDM_TRY(e->image_row != NULL ? put_rows(file, "image/row", TDM_H5_I64, e->images, 0, e->image_row)
+                                 : put_range(file, "image/row", e->image_first, e->images));
     TDM_TRY(put_rows(file, "image/identity", TDM_H5_I64, e->images, 0, e->image_identity));
     TDM_TRY(put_classes(file, e));
     TDM_TRY(put_embedding(file, "text/embedding", p->dtype, e->captions, e->d, e->text));

@@ -55,7 +55,9 @@ static tdm_status read_texts(tdm_dataset *dataset, tdm_found_item *item)
 
 static tdm_status read_thumbnail(tdm_dataset *dataset, tdm_found_item *item)
 {
-    TDM_TRY(tdm_dataset_read_image(dataset, item->image, &item->thumbnail));
+    const tdm_status status = tdm_dataset_read_image(dataset, item->image, &item->thumbnail);
+    if (status == TDM_E_DATA) return TDM_OK; /* a row without a picture */
+    TDM_TRY(status);
     return item->thumbnail.length > THUMBNAIL_BYTES ? shrink(item->name.data, &item->thumbnail) : TDM_OK;
 }
 
@@ -68,13 +70,20 @@ static int64_t image_of_caption(const tdm_searcher *s, int64_t caption)
     return local >= 0 && local < e->captions ? e->image_row_of_caption[local] : -1;
 }
 
+/* Row in the split of a place in the gallery. */
+static int64_t row_of_image(const tdm_searcher *s, int64_t place)
+{
+    return s->dataset != NULL ? tdm_dataset_image_row(s->dataset, place) : place;
+}
+
 tdm_status tdm_searcher_read(const tdm_searcher *searcher, const tdm_found *found, int64_t query,
                              bool with_thumbnails, tdm_found_item *item)
 {
     for (int64_t i = 0; i < found->k; i++) {
         const int64_t row = found->row[query * found->k + i];
         item[i].caption = found->what == TDM_TEXT ? row : -1;
-        item[i].image = found->what == TDM_TEXT ? image_of_caption(searcher, row) : row;
+        item[i].image =
+            found->what == TDM_TEXT ? image_of_caption(searcher, row) : row_of_image(searcher, row);
         item[i].score = (double)found->score[query * found->k + i];
         if (searcher->dataset == NULL) continue;
         TDM_TRY(read_texts(searcher->dataset, &item[i]));

@@ -58,7 +58,8 @@ static tdm_status open_source(const char *dir, tdm_searcher *s)
     TDM_TRY(tdm_path_join(index, sizeof index, s->source, "dataset.h5"));
     if (!tdm_path_exists(index)) return TDM_OK;
     TDM_TRY(tdm_dataset_open(s->source, s->split, &s->dataset));
-    const int64_t images = tdm_dataset_images(s->dataset), captions = tdm_dataset_captions(s->dataset);
+    const int64_t images = tdm_dataset_images(s->dataset) - tdm_dataset_imageless(s->dataset);
+    const int64_t captions = tdm_dataset_captions(s->dataset);
     TDM_REQUIRE(
         images == embedded[0] && captions == embedded[1], TDM_E_DATA,
         "%s: split \"%s\" of %s has %lld images and %lld captions, embedded were %lld and %lld; run tandem embed again",

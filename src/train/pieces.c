@@ -51,12 +51,16 @@ tdm_tower_input piece_input(const tdm_trainer *tr, int v, tdm_span rows)
     return input;
 }
 
-/* The two views that runs had before there were others have key 0: their dropout masks are as they were. */
+/* The only view of a modality has key 0, as every view had before there could be several: such runs keep their
+ * dropout masks. */
 tdm_pass tdm_step_pass(const tdm_config *config, int64_t step, tdm_view view, bool target)
 {
     const tdm_view_info *info = tdm_view_of(view);
+    tdm_loss_needs needs;
+    tdm_loss_all_needs(config, &needs);
+    const bool only = tdm_view_count(tdm_loss_views(&needs), info->modality) == 1;
     const int usual = info->modality == TDM_IMAGE ? tdm_view_of(TDM_VIEW_IMAGE_AUG_1)->number : 0;
-    const uint64_t key = (uint64_t)(info->number ^ usual) + (target ? 64 : 0);
+    const uint64_t key = (only ? 0 : (uint64_t)(info->number ^ usual)) + (target ? 64 : 0);
     return (tdm_pass){.train = true,
                       .seed = (uint64_t)config->seed + key * UINT64_C(0x9e3779b97f4a7c15),
                       .step = (uint64_t)step};
