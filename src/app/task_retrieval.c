@@ -160,7 +160,7 @@ static tdm_status make_sheet(const retrieval *r)
     return status;
 }
 
-/* ---- The command ---- */
+/* ---- The task ---- */
 
 static tdm_status find_match(retrieval *r)
 {
