@@ -15,8 +15,8 @@ int64_t key_index_bytes(int64_t n);
 void key_index_find(const key_index *index, int64_t key, int64_t *begin, int64_t *end);
 
 /* Declares a parameter, or finds the one of that name and shape that another objective has declared. */
-TDM_CHECKED tdm_status shared_parameter(tdm_params *params, const char *name, tdm_init init, double init_value, int ndim,
-                                        const int64_t *shape, int64_t *index);
+TDM_CHECKED tdm_status shared_parameter(tdm_params *params, const char *name, tdm_init init,
+                                        double init_value, int ndim, const int64_t *shape, int64_t *index);
 
 /* Rows of a block of `B` columns that together hold 16 MiB of f32. */
 int64_t block_rows_of(int64_t b, int64_t B);

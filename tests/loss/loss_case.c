@@ -338,24 +338,23 @@ static int compare_i64(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The distinct identities; with a given classifier, whose rows they are, 0 … rows-1. */
+/* The distinct identities; with a given classifier for labels, 0 … rows-1. */
 static tdm_status list_identities(rig *r, int64_t *count)
 {
     loss_case *c = r->c;
     const case_param *classifier = loss_case_param(c, "loss.identity.classifier.weight");
-    *count = classifier ? classifier->shape[0] : c->B;
-    TDM_TRY(TDM_ALLOC(*count, &r->identities));
-    if (classifier) {
-        for (int64_t i = 0; i < *count; i++) r->identities[i] = i;
-        return TDM_OK;
-    }
-    memcpy(r->identities, c->identity, sizeof(int64_t) * (size_t)c->B);
-    qsort(r->identities, (size_t)c->B, sizeof(int64_t), compare_i64);
-    int64_t distinct = 0;
+    bool labels = classifier != NULL;
     for (int64_t i = 0; i < c->B; i++)
-        if (i == 0 || r->identities[i] != r->identities[distinct - 1])
-            r->identities[distinct++] = r->identities[i];
-    *count = distinct;
+        labels = labels && c->identity[i] >= 0 && c->identity[i] < classifier->shape[0];
+    *count = labels ? classifier->shape[0] : c->B;
+    TDM_TRY(TDM_ALLOC(*count, &r->identities));
+    for (int64_t i = 0; i < *count; i++) r->identities[i] = labels ? i : c->identity[i];
+    if (labels) return TDM_OK;
+    qsort(r->identities, (size_t)c->B, sizeof(int64_t), compare_i64);
+    *count = 0;
+    for (int64_t i = 0; i < c->B; i++)
+        if (i == 0 || r->identities[i] != r->identities[*count - 1])
+            r->identities[(*count)++] = r->identities[i];
     return TDM_OK;
 }
 

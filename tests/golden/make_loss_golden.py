@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Writes tests/golden/loss/NAME.h5 (and NAME.MORE.h5): a small case for each objective in loss_probe's form, with the value and the
+gradients that PyTorch computes in f64 from the formula. One function per objective.
+
+usage: make_loss_golden.py [NAME ...]        needs torch, h5py
+"""
+import os
+import sys
+
+import h5py
+import torch
+import torch.nn.functional as F
+
+torch.set_default_dtype(torch.float64)
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "loss")
+B, D = 6, 8
+IDENTITY = [0, 1, 2, 0, 3, 1]
+LOGIT_SCALE = 1.2
+
+
+def same(identity):
+    ids = torch.tensor(identity)
+    return (ids[:, None] == ids[None, :]).to(torch.get_default_dtype())
+
+
+class Case:
+    """Inputs are leaves with gradients, under the names of loss_probe."""
+
+    def __init__(self, config):
+        self.config = config
+        self.generator = torch.Generator().manual_seed(7)
+        self.leaf = {"/logit_scale": torch.tensor(LOGIT_SCALE).float().double().requires_grad_()}
+        self.extra = {"/identity": torch.tensor(IDENTITY)}
+
+    def make(self, path, *shape, scale=1.0):
+        """A leaf of normal numbers that are exact in f32."""
+        value = (torch.randn(shape, generator=self.generator) * scale).float().double()
+        self.leaf[path] = value.requires_grad_()
+        return self.leaf[path]
+
+    def view(self, name, rows=B):
+        return self.make(f"/view/{name}", rows, D)
+
+    @property
+    def scale(self):
+        return self.leaf["/logit_scale"].exp()
+
+    def write(self, name, loss):
+        loss.backward()
+        with h5py.File(os.path.join(HERE, name + ".h5"), "w") as file:
+            file.attrs["config"] = self.config
+            file.attrs["step"], file.attrs["total_steps"] = 0, 10
+            for path, value in self.leaf.items():
+                file[path] = value.detach().float().numpy()
+                gradient = value.grad if value.grad is not None else torch.zeros_like(value)
+                file["/expect/grad" + path] = gradient.float().numpy()
+            for path, value in self.extra.items():
+                file[path] = value.numpy()
+            file["/expect/loss"] = loss.detach().numpy().reshape(1)
+
+
+def infonce():
+    """TBPS-CLIP's N-ITC (arXiv 2308.10045, section 3.2.1): soft targets of equal identities."""
+    case = Case("loss: { infonce: { weight = 1.0; }; };")
+    f, g = F.normalize(case.view("image.aug_1")), F.normalize(case.view("text.plain"))
+    q = same(IDENTITY)
+    q = q / q.sum(1, keepdim=True)
+    s = case.scale * f @ g.T
+    case.write("infonce", 0.5 * (F.cross_entropy(s, q) + F.cross_entropy(s.T, q)))
+
+
+def infonce_pseudo():
+    """Targets that are half the model's own similarities, without gradient, logit_scale in them included."""
+    case = Case("loss: { infonce: { weight = 1.0; pseudo = 0.5; }; };")
+    f, g = F.normalize(case.view("image.aug_1")), F.normalize(case.view("text.plain"))
+    fs, gs = torch.randn(B, D, generator=case.generator).float(), torch.randn(B, D, generator=case.generator).float()
+    case.extra["/target/image.aug_1"], case.extra["/target/text.plain"] = fs, gs
+    s, t = case.scale * f @ g.T, case.scale.detach() * F.normalize(fs.double()) @ F.normalize(gs.double()).T
+    q = same(IDENTITY)
+    q = q / q.sum(1, keepdim=True)
+    case.write("infonce.pseudo", 0.5 * (F.cross_entropy(s, 0.5 * t.softmax(1) + 0.5 * q)
+                                        + F.cross_entropy(s.T, 0.5 * t.T.softmax(1) + 0.5 * q)))
+
+
+def infonce_partial():
+    """Samples 1 and 4 have no text, sample 2 no image; rows without a positive are left out of their direction."""
+    case = Case('loss: { infonce: { weight = 2.0; soft_targets = "none"; }; };')
+    images, texts = [0, 1, 3, 4, 5], [0, 2, 3, 5]
+    case.extra["/rows/image"], case.extra["/rows/text"] = torch.tensor(images), torch.tensor(texts)
+    f = F.normalize(case.view("image.aug_1", len(images)))
+    g = F.normalize(case.view("text.plain", len(texts)))
+    s = case.scale * f @ g.T
+    pairs = [(images.index(k), texts.index(k)) for k in images if k in texts]
+    rows, columns = (torch.tensor(x) for x in zip(*pairs))
+    loss = 0.5 * (F.cross_entropy(s[rows], columns) + F.cross_entropy(s.T[columns], rows))
+    case.write("infonce.partial", 2.0 * loss)
+
+
+if __name__ == "__main__":
+    os.makedirs(HERE, exist_ok=True)
+    known = {n: f for n, f in globals().items() if callable(f) and n not in ("same", "Case")}
+    for chosen in sys.argv[1:] or known:
+        known[chosen]()
