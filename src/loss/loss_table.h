@@ -1,3 +1,5 @@
 /* Every objective. A new one is a file with a `const tdm_loss` and a row here. The first is the one that is on where
  * a configuration switches on none. */
-#define TDM_LOSS_TABLE(ROW) ROW(tdm_loss_infonce)
+#define TDM_LOSS_TABLE(ROW)                                                                                  \
+    ROW(tdm_loss_infonce)                                                                                    \
+    ROW(tdm_loss_siglip)

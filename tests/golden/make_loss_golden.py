@@ -96,6 +96,16 @@ def infonce_partial():
     case.write("infonce.partial", 2.0 * loss)
 
 
+def siglip():
+    """arXiv 2303.15343, equation 1."""
+    case = Case("loss: { siglip: { weight = 1.0; }; };")
+    f, g = F.normalize(case.view("image.aug_1")), F.normalize(case.view("text.plain"))
+    bias = case.make("/param/loss.siglip.bias")
+    s = case.scale * f @ g.T + bias
+    z = 2 * torch.eye(B) - 1
+    case.write("siglip", -F.logsigmoid(z * s).sum() / B)
+
+
 if __name__ == "__main__":
     os.makedirs(HERE, exist_ok=True)
     known = {n: f for n, f in globals().items() if callable(f) and n not in ("same", "Case")}
