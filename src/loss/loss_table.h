@@ -2,4 +2,5 @@
  * a configuration switches on none. */
 #define TDM_LOSS_TABLE(ROW)                                                                                  \
     ROW(tdm_loss_infonce)                                                                                    \
-    ROW(tdm_loss_siglip)
+    ROW(tdm_loss_siglip)                                                                                     \
+    ROW(tdm_loss_simclr)

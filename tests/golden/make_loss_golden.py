@@ -106,6 +106,20 @@ def siglip():
     case.write("siglip", -F.logsigmoid(z * s).sum() / B)
 
 
+def simclr():
+    """NT-Xent of SimCLR (arXiv 2002.05709) behind an MLP; on both modalities, added."""
+    case = Case('loss: { simclr: { weight = 1.0; modality = "both"; hidden = 5; out = 7; temperature = 0.2; }; };')
+    total = 0.0
+    for modality, views in (("image", ("ss_1", "ss_2")), ("text", ("aug_1", "aug_2"))):
+        raw = torch.cat([case.view(f"{modality}.{v}") for v in views])
+        p = f"/param/loss.simclr.{modality}."
+        h = F.linear(raw, case.make(p + "fc1.weight", 5, D), case.make(p + "fc1.bias", 5)).relu()
+        x = F.normalize(F.linear(h, case.make(p + "fc2.weight", 7, 5), case.make(p + "fc2.bias", 7)))
+        s = (x @ x.T / 0.2).masked_fill(torch.eye(2 * B, dtype=torch.bool), float("-inf"))
+        total = total + F.cross_entropy(s, (torch.arange(2 * B) + B) % (2 * B))
+    case.write("simclr", total)
+
+
 if __name__ == "__main__":
     os.makedirs(HERE, exist_ok=True)
     known = {n: f for n, f in globals().items() if callable(f) and n not in ("same", "Case")}
