@@ -3,4 +3,5 @@
 #define TDM_LOSS_TABLE(ROW)                                                                                  \
     ROW(tdm_loss_infonce)                                                                                    \
     ROW(tdm_loss_siglip)                                                                                     \
-    ROW(tdm_loss_simclr)
+    ROW(tdm_loss_simclr)                                                                                     \
+    ROW(tdm_loss_identity)

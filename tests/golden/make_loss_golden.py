@@ -120,6 +120,16 @@ def simclr():
     case.write("simclr", total)
 
 
+def identity():
+    """TBPS-CLIP's ID loss: one classifier on the features of both modalities before normalisation."""
+    case = Case("loss: { identity: { weight = 1.0; }; };")
+    w = case.make("/param/loss.identity.classifier.weight", 4, D, scale=0.3)
+    b = case.make("/param/loss.identity.classifier.bias", 4)
+    labels = torch.tensor(IDENTITY)
+    v, t = case.view("image.aug_1"), case.view("text.plain")
+    case.write("identity", 0.5 * (F.cross_entropy(F.linear(v, w, b), labels) + F.cross_entropy(F.linear(t, w, b), labels)))
+
+
 if __name__ == "__main__":
     os.makedirs(HERE, exist_ok=True)
     known = {n: f for n, f in globals().items() if callable(f) and n not in ("same", "Case")}
