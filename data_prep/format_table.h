@@ -4,4 +4,5 @@
     ROW(pack_format_csv)                                                                                     \
     ROW(pack_format_karpathy)                                                                                \
     ROW(pack_format_webdataset)                                                                              \
-    ROW(pack_format_emoji)
+    ROW(pack_format_emoji)                                                                                   \
+    ROW(pack_format_features)

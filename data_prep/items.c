@@ -56,6 +56,10 @@ void tdm_pack_list_free(tdm_pack_list *list)
         tdm_pack_item *item = &list->item[i];
         for (int64_t k = 0; k < item->caption_n; k++) free(item->caption[k]);
         free(item->caption);
+        for (int64_t k = 0; k < item->alternative_n; k++) free(item->alternative[k]);
+        free(item->alternative);
+        free(item->alternative_of);
+        free(item->text_feature_row);
         free(item->class_index);
         free(item->name);
         free(item->path);
@@ -63,6 +67,8 @@ void tdm_pack_list_free(tdm_pack_list *list)
         free(item->fault);
     }
     for (int64_t i = 0; i < list->class_count; i++) free(list->class_name[i]);
+    for (int64_t i = 0; i < list->features_n; i++) list->features[i]->destroy(list->features[i]);
+    free(list->features);
     free(list->class_name);
     free(list->item);
     memset(list, 0, sizeof(*list));
@@ -103,7 +109,48 @@ tdm_status pack_item_caption(tdm_pack_item *item, const char *caption, size_t le
     return TDM_OK;
 }
 
-static tdm_status class_index(tdm_pack_list *list, const char *class_name, int64_t *index)
+tdm_status pack_item_alternative(tdm_pack_item *item, const char *wording, size_t length)
+{
+    pack_trim(&wording, &length);
+    if (!length) return TDM_OK;
+    const size_t n = (size_t)item->alternative_n + 1;
+    char **grown = realloc(item->alternative, sizeof(*grown) * n);
+    if (grown) item->alternative = grown;
+    int64_t *of = realloc(item->alternative_of, sizeof(*of) * n);
+    if (of) item->alternative_of = of;
+    char *copy = strndup(wording, length);
+    if (!grown || !of || !copy) {
+        free(copy);
+        TDM_FAIL(TDM_E_NOMEM, "%s: no memory for its captions", item->name);
+    }
+    grown[n - 1] = copy;
+    of[n - 1] = item->caption_n - 1;
+    item->alternative_n++;
+    return TDM_OK;
+}
+
+tdm_status pack_item_text_feature(tdm_pack_item *item, tdm_pack_features *features, int64_t row)
+{
+    TDM_TRY(pack_item_caption(item, "", 0));
+    int64_t *grown = realloc(item->text_feature_row, sizeof(*grown) * (size_t)item->caption_n);
+    TDM_REQUIRE(grown, TDM_E_NOMEM, "%s: no memory for its captions", item->name);
+    item->text_feature = features;
+    item->text_feature_row = grown;
+    grown[item->caption_n - 1] = row;
+    return TDM_OK;
+}
+
+tdm_status pack_list_features(tdm_pack_list *list, tdm_pack_features *features)
+{
+    tdm_pack_features **grown = realloc(list->features, sizeof(*grown) * (size_t)(list->features_n + 1));
+    if (!grown) features->destroy(features);
+    TDM_REQUIRE(grown, TDM_E_NOMEM, "no memory for a list of features");
+    list->features = grown;
+    grown[list->features_n++] = features;
+    return TDM_OK;
+}
+
+tdm_status pack_list_class(tdm_pack_list *list, const char *class_name, int64_t *index)
 {
     for (*index = 0; *index < list->class_count; ++*index)
         if (!strcmp(list->class_name[*index], class_name)) return TDM_OK;
@@ -116,15 +163,20 @@ static tdm_status class_index(tdm_pack_list *list, const char *class_name, int64
     return TDM_OK;
 }
 
-tdm_status pack_item_class(tdm_pack_list *list, tdm_pack_item *item, const char *class_name)
+tdm_status pack_item_class_index(tdm_pack_item *item, int64_t index)
 {
-    int64_t index;
-    TDM_TRY(class_index(list, class_name, &index));
     int64_t *grown = realloc(item->class_index, sizeof(*grown) * (size_t)(item->class_n + 1));
     TDM_REQUIRE(grown, TDM_E_NOMEM, "%s: no memory for its classes", item->name);
     item->class_index = grown;
     grown[item->class_n++] = index;
     return TDM_OK;
+}
+
+tdm_status pack_item_class(tdm_pack_list *list, tdm_pack_item *item, const char *class_name)
+{
+    int64_t index;
+    TDM_TRY(pack_list_class(list, class_name, &index));
+    return pack_item_class_index(item, index);
 }
 
 bool pack_is_fault(tdm_status status)

@@ -18,6 +18,14 @@ typedef struct shard_plan {
     int64_t number, first, n;
 } shard_plan;
 
+/* What a row is put together from, besides the item. */
+typedef struct row_parts {
+    tdm_text bytes;                 /* of the image */
+    float *feature[TDM_MODALITIES]; /* [width], [feature_captions][width] */
+    tdm_shard_strings *alternative; /* [alternative_captions] */
+    int64_t feature_captions, alternative_captions;
+} row_parts;
+
 typedef struct packer {
     tdm_comm *comm;
     const tdm_pack_options *options;
@@ -29,14 +37,16 @@ typedef struct packer {
     shard_plan *shard;
     int64_t shards;
     bool has_identity;
-    char digest[65]; /* of the list */
+    int64_t feature_width[TDM_MODALITIES]; /* 0: no features */
+    char digest[65];                       /* of the list */
     /* this rank's work */
     tdm_index_row *row; /* [rows] of the shards it wrote */
     int64_t rows;
     tdm_text bad; /* a line each: the item's place in `order`, its report as JSON */
-    int64_t bad_count, truncated, images_only, texts_only;
+    int64_t bad_count, truncated, images_only, texts_only, alternatives;
     int64_t failed_at; /* place in `order` of what made this rank stop, INT64_MAX: nothing */
     int32_t *token;    /* [context] */
+    row_parts parts;
 } packer;
 
 static void packer_free(packer *p)
@@ -48,6 +58,9 @@ static void packer_free(packer *p)
     tdm_free(p->row);
     tdm_free(p->token);
     tdm_text_free(&p->bad);
+    tdm_text_free(&p->parts.bytes);
+    for (int m = 0; m < TDM_MODALITIES; m++) tdm_free(p->parts.feature[m]);
+    tdm_free(p->parts.alternative);
 }
 
 /* ---- Listing and planning: the same on every rank ---- */
@@ -57,6 +70,8 @@ static tdm_status find_format(packer *p)
     size_t count;
     const tdm_pack_format *const *formats = tdm_pack_formats(&count);
     char known[256] = "";
+    p->format = p->options->reader;
+    if (p->format) return TDM_OK;
     for (size_t i = 0; i < count; i++) {
         if (!strcmp(formats[i]->name, p->options->format)) p->format = formats[i];
         snprintf(known + strlen(known), sizeof(known) - strlen(known), " %s", formats[i]->name);
@@ -81,6 +96,32 @@ static tdm_status list_sources(packer *p)
     return TDM_OK;
 }
 
+/* All features of a modality are of one width, and no text has words where another has features. */
+static tdm_status check_features(packer *p)
+{
+    int64_t *width = p->feature_width;
+    for (int64_t i = 0; i < p->list.count; i++) {
+        const tdm_pack_item *item = &p->list.item[i];
+        const tdm_pack_features *of[TDM_MODALITIES] = {
+            [TDM_IMAGE] = item->image_feature, [TDM_TEXT] = item->text_feature};
+        for (int m = 0; m < TDM_MODALITIES; m++) {
+            if (!of[m]) continue;
+            if (!width[m]) width[m] = of[m]->width;
+            TDM_REQUIRE(width[m] == of[m]->width, TDM_E_SHAPE,
+                        "%s: its %s feature is %lld wide, others are %lld", item->name,
+                        m == TDM_IMAGE ? "image" : "text", (long long)of[m]->width, (long long)width[m]);
+        }
+    }
+    for (int64_t i = 0; i < p->list.count; i++) {
+        const tdm_pack_item *item = &p->list.item[i];
+        TDM_REQUIRE(!width[TDM_TEXT] || item->text_feature || !item->caption_n, TDM_E_FORMAT,
+                    "%s: has captions without features, others have features", item->name);
+        TDM_REQUIRE(!width[TDM_IMAGE] || item->image_feature || !item->path, TDM_E_FORMAT,
+                    "%s: has an image without a feature, others have features", item->name);
+    }
+    return TDM_OK;
+}
+
 static void hash_text(tdm_sha256 *sha, const char *text)
 {
     tdm_sha256_update(sha, text, strlen(text) + 1);
@@ -98,6 +139,7 @@ static tdm_status digest_list(packer *p)
         hash_text(sha, item->name);
         tdm_sha256_update(sha, &item->identity, sizeof(item->identity));
         for (int64_t k = 0; k < item->caption_n; k++) hash_text(sha, item->caption[k]);
+        for (int64_t k = 0; k < item->alternative_n; k++) hash_text(sha, item->alternative[k]);
     }
     tdm_sha256_finish(&sha, p->digest);
     return TDM_OK;
@@ -143,6 +185,7 @@ static tdm_status prepare(packer *p)
         TDM_TRY(TDM_ALLOC(o->context_length, &p->token));
     }
     TDM_TRY(list_sources(p));
+    TDM_TRY(check_features(p));
     TDM_TRY(digest_list(p));
     TDM_TRY(plan_shards(p));
     return TDM_ALLOC(p->shards + 1, &p->row);
@@ -205,7 +248,7 @@ static tdm_status check_image(const packer *p, const tdm_pack_item *item, tdm_te
 static tdm_status check_captions(const packer *p, const tdm_pack_item *item, int64_t *truncated_n)
 {
     *truncated_n = 0;
-    for (int64_t k = 0; k < item->caption_n; k++) {
+    for (int64_t k = 0; k < item->caption_n && !item->text_feature; k++) {
         TDM_REQUIRE(item->caption[k][0], TDM_E_DATA, "%s: caption %lld is empty", item->name,
                     (long long)k + 1);
         if (!p->tokenizer) continue;
@@ -218,9 +261,15 @@ static tdm_status check_captions(const packer *p, const tdm_pack_item *item, int
     return TDM_OK;
 }
 
+static bool has_image(const tdm_pack_item *item)
+{
+    return item->path || item->image_feature;
+}
+
 /* Captions that are nothing but empty are none. */
 static bool has_caption(const tdm_pack_item *item)
 {
+    if (item->text_feature) return true;
     for (int64_t k = 0; k < item->caption_n; k++)
         if (item->caption[k][0]) return true;
     return false;
@@ -229,51 +278,93 @@ static bool has_caption(const tdm_pack_item *item)
 /* Is there what a sample needs, with --unpaired keep or without? */
 static tdm_status check_parts(const packer *p, const tdm_pack_item *item)
 {
-    const bool keep = p->options->keep_unpaired, caption = has_caption(item);
+    const bool keep = p->options->keep_unpaired, image = has_image(item), caption = has_caption(item);
     TDM_REQUIRE(!item->fault, TDM_E_DATA, "%s", item->fault);
-    TDM_REQUIRE(item->path || caption, TDM_E_DATA, "%s: has neither an image nor a caption", item->name);
-    TDM_REQUIRE(item->path || keep, TDM_E_DATA, "%s: has no image (--unpaired keep packs it)", item->name);
+    TDM_REQUIRE(image || caption, TDM_E_DATA, "%s: has neither an image nor a caption", item->name);
+    TDM_REQUIRE(image || keep, TDM_E_DATA, "%s: has no image (--unpaired keep packs it)", item->name);
     TDM_REQUIRE(caption || keep, TDM_E_DATA, "%s: has no caption (--unpaired keep packs it)", item->name);
     return TDM_OK;
 }
 
-static tdm_status check_item(const packer *p, const tdm_pack_item *item, tdm_text *bytes,
+/* parts->feature of an item that has some. */
+static tdm_status read_features(const packer *p, const tdm_pack_item *item, row_parts *parts)
+{
+    const int64_t *width = p->feature_width;
+    tdm_pack_features *image = item->image_feature, *text = item->text_feature;
+    if (image && !parts->feature[TDM_IMAGE]) TDM_TRY(TDM_ALLOC(width[TDM_IMAGE], &parts->feature[TDM_IMAGE]));
+    if (image) TDM_TRY(image->read(image, item->image_feature_row, parts->feature[TDM_IMAGE]));
+    if (text && item->caption_n > parts->feature_captions) {
+        tdm_free(parts->feature[TDM_TEXT]);
+        TDM_TRY(TDM_ALLOC(item->caption_n * width[TDM_TEXT], &parts->feature[TDM_TEXT]));
+        parts->feature_captions = item->caption_n;
+    }
+    for (int64_t k = 0; text && k < item->caption_n; k++)
+        TDM_TRY(text->read(text, item->text_feature_row[k], parts->feature[TDM_TEXT] + k * width[TDM_TEXT]));
+    return TDM_OK;
+}
+
+/* parts->alternative of an item that has some: a list for each caption. */
+static tdm_status sort_alternatives(const tdm_pack_item *item, row_parts *parts)
+{
+    if (!item->alternative_n) return TDM_OK;
+    if (item->caption_n > parts->alternative_captions) {
+        tdm_free(parts->alternative);
+        TDM_TRY(TDM_ALLOC(item->caption_n, &parts->alternative));
+        parts->alternative_captions = item->caption_n;
+    }
+    int64_t a = 0;
+    for (int64_t k = 0; k < item->caption_n; k++) {
+        const int64_t first = a;
+        while (a < item->alternative_n && item->alternative_of[a] == k) a++;
+        parts->alternative[k] =
+            (tdm_shard_strings){.string = (const char *const *)item->alternative + first, .n = a - first};
+    }
+    return TDM_OK;
+}
+
+static tdm_status read_parts(const packer *p, const tdm_pack_item *item, row_parts *parts,
                              int64_t *truncated_n)
 {
     *truncated_n = 0;
-    bytes->length = 0;
+    parts->bytes.length = 0;
     TDM_TRY(check_parts(p, item));
     if (has_caption(item)) TDM_TRY(check_captions(p, item, truncated_n));
+    TDM_TRY(read_features(p, item, parts));
+    TDM_TRY(sort_alternatives(item, parts));
     if (!item->path) return TDM_OK;
-    TDM_TRY(read_image_bytes(item, bytes));
-    return check_image(p, item, bytes);
+    TDM_TRY(read_image_bytes(item, &parts->bytes));
+    return check_image(p, item, &parts->bytes);
 }
 
 /* *bad: the error is the sample's own, not the disk's or the machine's, so that one may go on without it. */
-static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_text *bytes, tdm_shard_writer *writer,
-                           bool *bad)
+static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_shard_writer *writer, bool *bad)
 {
     int64_t truncated_n;
-    tdm_status status = check_item(p, item, bytes, &truncated_n);
+    row_parts *parts = &p->parts;
+    tdm_status status = read_parts(p, item, parts, &truncated_n);
     *bad = pack_is_fault(status);
     if (status != TDM_OK) return status;
     const bool caption = has_caption(item);
     const tdm_shard_sample sample = {
-        .image = bytes->data,
-        .image_bytes = (int64_t)bytes->length,
+        .image = parts->bytes.data,
+        .image_bytes = (int64_t)parts->bytes.length,
         .name = item->name,
         .identity = item->identity,
         .class_index = item->class_index,
         .class_n = item->class_n,
         .caption = (const char *const *)item->caption,
         .caption_n = caption ? item->caption_n : 0,
+        .alternative = caption && item->alternative_n ? parts->alternative : NULL,
+        .image_feature = item->image_feature ? parts->feature[TDM_IMAGE] : NULL,
+        .caption_feature = item->text_feature ? parts->feature[TDM_TEXT] : NULL,
     };
     status = tdm_shard_writer_add(writer, &sample);
     *bad = status == TDM_E_DATA;
     if (status != TDM_OK) return status;
     p->truncated += truncated_n;
     p->images_only += !caption;
-    p->texts_only += !item->path;
+    p->texts_only += !has_image(item);
+    p->alternatives += caption ? item->alternative_n : 0;
     return TDM_OK;
 }
 
@@ -294,20 +385,18 @@ static tdm_status note_bad(packer *p, const tdm_pack_item *item, int64_t place)
 
 static tdm_status fill_shard(packer *p, const shard_plan *plan, tdm_shard_writer *writer, int64_t *written)
 {
-    tdm_text bytes = {0};
     tdm_status status = TDM_OK;
     *written = 0;
     for (int64_t i = 0; status == TDM_OK && i < plan->n; i++) {
         const tdm_pack_item *item = &p->list.item[p->order[plan->first + i]];
         bool bad;
-        status = add_item(p, item, &bytes, writer, &bad);
+        status = add_item(p, item, writer, &bad);
         *written += status == TDM_OK;
         if (bad && p->options->skip_bad) status = note_bad(p, item, plan->first + i);
         if (status != TDM_OK) p->failed_at = plan->first + i;
         tdm_progress("packing %s shard %lld: %lld of %lld samples", p->rules.rule[plan->split].name,
                      (long long)plan->number, (long long)(i + 1), (long long)plan->n);
     }
-    tdm_text_free(&bytes);
     return status;
 }
 
@@ -331,6 +420,7 @@ static tdm_status write_shard(packer *p, const shard_plan *plan)
         .tokenizer_digest = p->tokenizer ? tdm_tokenizer_digest(p->tokenizer) : "",
         .class_count = p->list.class_count,
         .class_name = (const char *const *)p->list.class_name,
+        .feature_width = {[TDM_IMAGE] = p->feature_width[TDM_IMAGE], [TDM_TEXT] = p->feature_width[TDM_TEXT]},
     };
     tdm_shard_writer *writer = NULL;
     int64_t written = 0;
@@ -438,12 +528,22 @@ static tdm_status write_report(const packer *p, const tdm_pack_result *result, c
     char path[TDM_PATH_BYTES];
     json_t *bad = NULL;
     TDM_TRY(sort_bad(bad_lines, bytes, result->bad, &bad));
-    json_t *report =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "dataset", p->options->dataset_name,
-                  "format", p->format->name, "images", (json_int_t)result->images, "captions",
-                  (json_int_t)result->captions, "images_only", (json_int_t)result->images_only, "texts_only",
-                  (json_int_t)result->texts_only, "shards", (json_int_t)result->shards, "truncated_captions",
-                  (json_int_t)result->truncated_captions, "bad", bad);
+    const struct {
+        const char *key;
+        int64_t value;
+    } count[] = {
+        {"images", result->images},
+        {"captions", result->captions},
+        {"alternatives", result->alternatives},
+        {"images_only", result->images_only},
+        {"texts_only", result->texts_only},
+        {"shards", result->shards},
+        {"truncated_captions", result->truncated_captions},
+    };
+    json_t *report = json_pack("{s:s, s:s}", "dataset", p->options->dataset_name, "format", p->format->name);
+    for (size_t i = 0; i < sizeof(count) / sizeof(count[0]); i++)
+        json_object_set_new(report, count[i].key, json_integer(count[i].value));
+    json_object_set_new(report, "bad", bad);
     char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
     json_decref(report);
     TDM_REQUIRE(text, TDM_E_NOMEM, "pack-report.json: cannot be built");
@@ -455,8 +555,15 @@ static tdm_status write_report(const packer *p, const tdm_pack_result *result, c
 
 static tdm_status finish(packer *p, tdm_pack_result *result)
 {
-    enum { SUMS = 7 };
-    int64_t sums[SUMS] = {0, 0, p->rows, p->bad_count, p->truncated, p->images_only, p->texts_only};
+    enum { SUMS = 8 };
+    int64_t sums[SUMS] = {-p->texts_only, /* rows without an image */
+                          0,
+                          p->rows,
+                          p->bad_count,
+                          p->truncated,
+                          p->images_only,
+                          p->texts_only,
+                          p->alternatives};
     for (int64_t i = 0; i < p->rows; i++) {
         sums[0] += p->row[i].images;
         sums[1] += p->row[i].captions;
@@ -468,7 +575,8 @@ static tdm_status finish(packer *p, tdm_pack_result *result)
                                 .bad = sums[3],
                                 .truncated_captions = sums[4],
                                 .images_only = sums[5],
-                                .texts_only = sums[6]};
+                                .texts_only = sums[6],
+                                .alternatives = sums[7]};
 
     const int size = tdm_comm_size(p->comm);
     unsigned char *rows = NULL, *bad = NULL;

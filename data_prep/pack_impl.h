@@ -18,6 +18,21 @@ static inline void pack_item_piece(tdm_pack_item *item, int64_t offset, int64_t 
 /* Appends a caption of `length` bytes without surrounding white space; one that is empty is kept, to be
  * reported. */
 TDM_CHECKED tdm_status pack_item_caption(tdm_pack_item *item, const char *caption, size_t length);
+/* A further wording of the last caption; one that is empty is left out. */
+TDM_CHECKED tdm_status pack_item_alternative(tdm_pack_item *item, const char *wording, size_t length);
+/* Hands `features` over to the list, on failure too (it is destroyed then). */
+TDM_CHECKED tdm_status pack_list_features(tdm_pack_list *list, tdm_pack_features *features);
+/* The image is this row of features of the list. */
+static inline void pack_item_image_feature(tdm_pack_item *item, tdm_pack_features *features, int64_t row)
+{
+    item->image_feature = features;
+    item->image_feature_row = row;
+}
+/* Appends a caption that is this row of features and has no text. */
+TDM_CHECKED tdm_status pack_item_text_feature(tdm_pack_item *item, tdm_pack_features *features, int64_t row);
+/* Index of the class of that name, which is added to the list's names if need be. */
+TDM_CHECKED tdm_status pack_list_class(tdm_pack_list *list, const char *class_name, int64_t *index);
+TDM_CHECKED tdm_status pack_item_class_index(tdm_pack_item *item, int64_t index);
 /* Adds the class of that name to the list's names if need be, and to the item. */
 TDM_CHECKED tdm_status pack_item_class(tdm_pack_list *list, tdm_pack_item *item, const char *class_name);
 /* What went wrong with this one sample, if anything: the packer then calls it bad, and listing goes on.

@@ -6,7 +6,16 @@
 #include "tandem/option.h"
 #include "tandem/shard.h"
 
-/* One sample: an image with captions, an image alone, or captions alone. */
+/* Rows of features that were computed elsewhere; a reader's own struct begins with this one. They are read
+ * while packing, by any rank, in any order. */
+typedef struct tdm_pack_features {
+    int64_t rows, width;
+    tdm_status (*read)(struct tdm_pack_features *features, int64_t row, float *out); /* [width] */
+    void (*destroy)(struct tdm_pack_features *features);
+} tdm_pack_features;
+
+/* One sample: an image with captions, an image alone, or captions alone. Features may take the place of the
+ * image, and of each caption's text, which is then empty. */
 typedef struct tdm_pack_item {
     char *name;            /* of the image; of captions without one where they stand: "pairs.csv:17" */
     char *path;            /* file that holds the image; NULL: there is none */
@@ -14,7 +23,13 @@ typedef struct tdm_pack_item {
     char *split;           /* "" = the split that the command line asks for */
     char **caption;
     int64_t caption_n;
-    int64_t identity; /* -1 = none */
+    char **alternative;      /* [alternative_n] further wordings of captions, in the captions' order */
+    int64_t *alternative_of; /* [alternative_n] index of its caption */
+    int64_t alternative_n;
+    tdm_pack_features *image_feature, *text_feature; /* owned by the list; NULL: none */
+    int64_t image_feature_row;
+    int64_t *text_feature_row; /* [caption_n] */
+    int64_t identity;          /* -1 = none */
     int64_t *class_index;
     int64_t class_n;
     char *fault; /* why the sample cannot be used, where that was found while listing; else NULL */
@@ -25,6 +40,8 @@ typedef struct tdm_pack_list { /* owned; tdm_pack_list_free */
     int64_t count, capacity;
     char **class_name;
     int64_t class_count;
+    tdm_pack_features **features; /* [features_n] that items point to */
+    int64_t features_n;
 } tdm_pack_list;
 void tdm_pack_list_free(tdm_pack_list *list);
 
@@ -51,7 +68,8 @@ TDM_CHECKED tdm_status tdm_pack_list_source(const tdm_pack_format *format, const
 
 typedef struct tdm_pack_options {
     const char *format, *out_dir, *dataset_name;
-    const void *format_options; /* the format's struct of options, or NULL for its defaults */
+    const tdm_pack_format *reader; /* in place of the name: a format that is not in the table; else NULL */
+    const void *format_options;    /* the format's struct of options, or NULL for its defaults */
     const char *split;      /* "train", or "train=0.9,val=0.1" fractions, or names of the format's own splits
                                "train=train+restval" */
     const char *tokenizer;  /* NULL, or a tokenizer (tdm_tokenizer_open) whose digest the shards record and
@@ -70,6 +88,7 @@ typedef struct tdm_pack_options {
 typedef struct tdm_pack_result {
     int64_t images, captions, bad, shards, truncated_captions;
     int64_t images_only, texts_only; /* samples without a caption, without an image */
+    int64_t alternatives;            /* further wordings of captions */
 } tdm_pack_result;
 /* Collective. Shards and report do not depend on the number of ranks: images are cut into shards before they
  * are read (so that a shard with bad images is smaller), shard s of the list is written by rank s mod size.

@@ -212,6 +212,8 @@ static void log_result(const tdm_pack_options *o, const tdm_pack_result *result)
 {
     tdm_log(TDM_LOG_INFO, "packed %lld images with %lld captions into %lld shards in %s",
             (long long)result->images, (long long)result->captions, (long long)result->shards, o->out_dir);
+    if (result->alternatives)
+        tdm_log(TDM_LOG_INFO, "%lld further wordings of captions", (long long)result->alternatives);
     if (result->images_only || result->texts_only)
         tdm_log(TDM_LOG_INFO,
                 "%lld of the images have no caption; %lld samples are captions without an image",

@@ -78,6 +78,19 @@ for n in 1 4; do
     [ ! -e "$work/$n/dataset.h5" ] || fail "a failed packing left an index"
 done
 
+# images alone and captions alone
+rm "$work/raw/0030.png" "$work/raw/0031.txt"
+same "2 3" 11 folder --skip-bad --unpaired keep "$work/raw"
+jq -e '[.bad[].name] == ["0008.png", "0020.png"] and .images == 58 and .images_only == 2 and .texts_only == 1' \
+    "$work/3/pack-report.json" >/dev/null || fail "the report: $(cat "$work/3/pack-report.json")"
+has "$work/err" '2 of the images have no caption; 1 samples are captions without an image'
+same 2 11 folder --skip-bad "$work/raw"
+jq -e '[.bad[].name] == ["0008.png", "0020.png", "0030.txt", "0031.png", "0055.png"] and .texts_only == 0' \
+    "$work/2/pack-report.json" >/dev/null || fail "the report: $(cat "$work/2/pack-report.json")"
+printf 'filepath\ttitle\n0001.png\ta\n\tb\n0002.png\t\n' >"$work/raw/few.csv"
+same 2 3 csv --unpaired keep "$work/raw/few.csv"
+refuse 1 'few.csv:3: has no image \(--unpaired keep packs it\)' pack --format csv --out "$work/x" "$work/raw/few.csv"
+
 # options of a format: shown, taken, refused with another one
 sed 's/^filepath\ttitle/photo\tenglish/' "$work/raw/pairs.csv" >"$work/raw/other.csv"
 refuse 1 'no column "filepath", see --image-column; it has "photo", "english"' pack --format csv --out "$work/x" "$work/raw/other.csv"

@@ -2,6 +2,7 @@
  * the raw data and reads the result; every rank packs. */
 #include "check.h"
 #include "data/toy.h"
+#include "pack_impl.h"
 #include "tandem/pack.h"
 #include "tandem/tokenizer.h"
 
@@ -401,6 +402,87 @@ static void unpaired_samples_are_bad(void **state)
     json_decref(report);
 }
 
+static void unpaired_samples_are_kept(void **state)
+{
+    (void)state;
+    call c;
+    tdm_pack_result result;
+    if (first_rank()) put_unpaired();
+    prepare(&c, "folder", "raw");
+    c.options.keep_unpaired = true;
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "13.txt");
+    CHECK_MESSAGE("UTF-16"); /* still no sample */
+    c.options.skip_bad = true;
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.bad, 2);
+    CHECK_EQ(result.images_only, 2);
+    CHECK_EQ(result.texts_only, 2);
+    if (!first_rank()) return;
+    json_t *report = read_report();
+    CHECK_EQ(json_integer_value(json_object_get(report, "images_only")), 2);
+    CHECK_EQ(json_integer_value(json_object_get(report, "texts_only")), 2);
+    json_decref(report);
+    tdm_text text = {0};
+    (void)read_split("train", &text);
+    CHECK_CONTAINS(text.data, ";04.txt=picture 4|another of 4;05.png=");
+    CHECK_CONTAINS(text.data, ";08.png;09.jpg;10.png=");
+    CHECK_CONTAINS(text.data, ";99.txt=a text of its own;");
+    tdm_text_free(&text);
+}
+
+/* ---- alternative wordings ---- */
+
+/* A format that the table does not hold: two images, three captions, wordings of some. */
+static tdm_status list_wordings(const char *folder, const void *options, tdm_pack_list *all)
+{
+    (void)options;
+    static const char *const caption[] = {"a boat", "some boat", "a dog"};
+    for (int k = 0; k < 3; k++) {
+        char path[600];
+        snprintf(path, sizeof(path), "%s/%d.png", folder, k / 2);
+        tdm_pack_item *item;
+        if (k % 2 == 0) TDM_TRY(pack_list_add(all, path + strlen(folder) + 1, path, "", &item));
+        item = &all->item[all->count - 1];
+        TDM_TRY(pack_item_caption(item, caption[k], strlen(caption[k])));
+        if (k != 1) TDM_TRY(pack_item_alternative(item, " another wording ", 17));
+        if (k == 2) TDM_TRY(pack_item_alternative(item, "  ", 2)); /* none */
+        if (k == 2) TDM_TRY(pack_item_alternative(item, "a hound", 7));
+    }
+    return TDM_OK;
+}
+
+static void alternative_wordings(void **state)
+{
+    (void)state;
+    static const tdm_pack_format wordings = {.name = "wordings", .help = "", .list = list_wordings};
+    static const char *const want[] = {"another wording", "another wording", "a hound"};
+    static const int64_t first[] = {0, 1, 1, 3};
+    call c;
+    tdm_pack_result result;
+    if (first_rank())
+        for (int i = 0; i < 2; i++) put_image(i ? "raw/1.png" : "raw/0.png", i, 8, 8);
+    prepare(&c, "none of the table", "raw");
+    c.options.reader = &wordings;
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.captions, 3);
+    CHECK_EQ(result.alternatives, 3);
+    if (!first_rank()) return;
+    tdm_dataset *set = NULL;
+    tdm_text text = {0};
+    CHECK_OK(tdm_dataset_open(at("out"), "train", &set));
+    CHECK_EQ(tdm_dataset_alternatives(set), 3);
+    for (int64_t k = 0; k < 3; k++) {
+        int64_t begin, n;
+        tdm_dataset_caption_alternatives(set, k, &begin, &n);
+        CHECK_EQ(begin, first[k]);
+        CHECK_EQ(n, first[k + 1] - first[k]);
+        CHECK_OK(tdm_dataset_read_alternative(set, k, &text));
+        CHECK_STR_EQ(text.data, want[k]);
+    }
+    tdm_text_free(&text);
+    tdm_dataset_close(&set);
+}
+
 /* A full disk is not the sample's fault: it ends the run, with skip_bad too, and leaves no index. */
 static void a_full_disk_is_an_error(void **state)
 {
@@ -613,6 +695,8 @@ int main(int argc, char **argv)
         CASE(the_first_bad_image_is_the_error),
         CASE(empty_captions_and_missing_files),
         CASE(unpaired_samples_are_bad),
+        CASE(unpaired_samples_are_kept),
+        CASE(alternative_wordings),
         CASE(a_full_disk_is_an_error),
         CASE(fractions_depend_on_the_name_alone),
         CASE(own_splits_and_their_merging),
