@@ -362,6 +362,22 @@ static tdm_status add_shard(json_t *splits, json_t *shards, const tdm_index_row 
     return put(shard, "sha256", text_value(row->digest));
 }
 
+/* What only some data sets have. */
+static tdm_status put_parts(json_t *split, const tdm_dataset *dataset)
+{
+    const struct {
+        const char *key;
+        int64_t value;
+    } parts[] = {{"rows_without_image", tdm_dataset_imageless(dataset)},
+                 {"rows_without_caption", tdm_dataset_captionless(dataset)},
+                 {"alternative_captions", tdm_dataset_alternatives(dataset)},
+                 {"image_feature_width", tdm_dataset_feature_width(dataset, TDM_IMAGE)},
+                 {"caption_feature_width", tdm_dataset_feature_width(dataset, TDM_TEXT)}};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (parts[i].value > 0) TDM_TRY(put(split, parts[i].key, json_integer(parts[i].value)));
+    return TDM_OK;
+}
+
 /* What the shards themselves say: identities, classes, tokenizer; with --verify every byte is read. */
 static tdm_status open_split(const char *dir, json_t *split, const info_options *options)
 {
@@ -369,6 +385,7 @@ static tdm_status open_split(const char *dir, json_t *split, const info_options 
     TDM_TRY(tdm_dataset_open(dir, json_string_value(json_object_get(split, "split")), &dataset));
     tdm_status status = put(split, "identities", json_boolean(tdm_dataset_has_identity(dataset)));
     if (status == TDM_OK) status = put(split, "classes", json_integer(tdm_dataset_class_count(dataset)));
+    if (status == TDM_OK) status = put_parts(split, dataset);
     if (status == TDM_OK && options->verify) status = tdm_dataset_verify(dataset);
     if (status == TDM_OK && options->verify) status = put(split, "verified", json_true());
     tdm_dataset_close(&dataset);
