@@ -1,10 +1,7 @@
 /* Batches: the same samples and bytes for any number of ranks and threads; errors carried out of threads. */
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 
+#include "check.h"
 #include "tandem/loader.h"
 #include "toy.h"
 
@@ -28,15 +25,15 @@ static const char *const AUGMENT[] = {"augment.crop.min_scale=0.4",  "augment.fl
 static int setup(void **state)
 {
     fixture *made = calloc(1, sizeof(*made));
-    assert_ok(tdm_image_augment_register());
-    assert_ok(tdm_text_augment_register());
-    assert_ok(tdm_config_init(&made->config));
+    CHECK_OK(tdm_image_augment_register());
+    CHECK_OK(tdm_text_augment_register());
+    CHECK_OK(tdm_config_init(&made->config));
     for (size_t i = 0; i < sizeof(AUGMENT) / sizeof(AUGMENT[0]); i++)
-        assert_ok(tdm_config_set(&made->config, AUGMENT[i]));
+        CHECK_OK(tdm_config_set(&made->config, AUGMENT[i]));
     toy_dir(made->dir);
-    assert_ok(toy_write(made->dir, "train", true));
-    assert_ok(tdm_dataset_open(made->dir, "train", &made->dataset));
-    assert_ok(tdm_tokenizer_open_memory("merges", MERGES, sizeof(MERGES) - 1, &made->tokenizer));
+    CHECK_OK(toy_write(made->dir, "train", true));
+    CHECK_OK(tdm_dataset_open(made->dir, "train", &made->dataset));
+    CHECK_OK(tdm_tokenizer_open_memory("merges", MERGES, sizeof(MERGES) - 1, &made->tokenizer));
     *state = made;
     return 0;
 }
@@ -47,7 +44,7 @@ static int teardown(void **state)
     tdm_dataset_close(&it->dataset);
     tdm_tokenizer_destroy(&it->tokenizer);
     tdm_config_destroy(&it->config);
-    assert_ok(tdm_remove_tree(it->dir));
+    CHECK_OK(tdm_remove_tree(it->dir));
     free(it);
     return 0;
 }
@@ -86,7 +83,7 @@ static void gather(const tdm_batch *batch, gathered *to)
         if (batch->view[view].image)
             memcpy(to->image[view] + to->n * IMAGE_BYTES, batch->view[view].image, n * IMAGE_BYTES);
     const tdm_text_batch *text = &batch->view[TDM_VIEW_TEXT_PLAIN].text;
-    assert_int_equal(text->seq[0], 0);
+    CHECK_EQ(text->seq[0], 0);
     memcpy(to->token + to->tokens, text->token, (size_t)text->seq[n] * sizeof(int32_t));
     to->tokens += text->seq[n];
     to->n += batch->n;
@@ -101,16 +98,16 @@ static gathered *run(const fixture *it, tdm_loader_config config, int size, int6
     for (int rank = 0; rank < size; rank++) {
         tdm_loader *loader;
         config.rank = rank;
-        assert_ok(tdm_loader_create(it->dataset, it->tokenizer, &config, first, &loader));
+        CHECK_OK(tdm_loader_create(it->dataset, it->tokenizer, &config, first, &loader));
         for (int64_t k = 0; k < steps; k++) {
             const tdm_batch *batch;
             double wait_s = -1;
-            assert_ok(tdm_loader_next(loader, &batch, &wait_s));
-            assert_true(wait_s >= 0);
+            CHECK_OK(tdm_loader_next(loader, &batch, &wait_s));
+            CHECK_GE(wait_s, 0);
             gather(batch, &all[k]);
         }
         tdm_loader_destroy(&loader);
-        assert_null(loader);
+        CHECK_NULL(loader);
     }
     return all;
 }
@@ -118,9 +115,9 @@ static gathered *run(const fixture *it, tdm_loader_config config, int size, int6
 static void assert_equal_runs(const gathered *a, const gathered *b, int64_t steps)
 {
     for (int64_t k = 0; k < steps; k++) {
-        assert_int_equal(a[k].n, BATCH);
-        assert_int_equal(b[k].n, BATCH);
-        assert_memory_equal(&a[k], &b[k], sizeof(a[k]));
+        CHECK_EQ(a[k].n, BATCH);
+        CHECK_EQ(b[k].n, BATCH);
+        CHECK_MEM_EQ(&a[k], &b[k], sizeof(a[k]));
     }
 }
 
@@ -160,28 +157,30 @@ static void an_epoch_holds_every_sample_once(void **state)
     tdm_loader_config config = base_config(it);
     config.global_batch = 2; /* 46 captions: no remainder */
     tdm_loader *loader;
-    assert_ok(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
+    CHECK_OK(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
     int64_t steps = tdm_loader_steps_per_epoch(loader);
-    assert_int_equal(steps, TOY_CAPTIONS / 2);
+    CHECK_EQ(steps, TOY_CAPTIONS / 2);
     int64_t order[3][TOY_CAPTIONS];
     for (int64_t epoch = 0; epoch < 3; epoch++) {
         bool seen[TOY_CAPTIONS] = {false};
         for (int64_t k = 0; k < steps; k++) {
             const tdm_batch *batch;
-            assert_ok(tdm_loader_next(loader, &batch, NULL));
-            assert_int_equal(batch->epoch, epoch);
+            CHECK_OK(tdm_loader_next(loader, &batch, NULL));
+            CHECK_EQ(batch->epoch, epoch);
             for (int64_t i = 0; i < batch->n; i++) {
                 int64_t sample = batch->sample[i];
-                assert_true(sample >= 0 && sample < TOY_CAPTIONS && !seen[sample]);
+                CHECK_GE(sample, 0);
+                CHECK_LT(sample, TOY_CAPTIONS);
+                CHECK_FALSE(seen[sample]);
                 seen[sample] = true;
                 order[epoch][k * 2 + i] = sample;
-                assert_int_equal(batch->image_row[i], sample / 2);
-                assert_int_equal(batch->identity[i], 1000 + sample / 4);
+                CHECK_EQ(batch->image_row[i], sample / 2);
+                CHECK_EQ(batch->identity[i], 1000 + sample / 4);
             }
         }
     }
-    assert_memory_not_equal(order[0], order[1], sizeof(order[0]));
-    assert_memory_not_equal(order[1], order[2], sizeof(order[0]));
+    CHECK_MEM_NE(order[0], order[1], sizeof(order[0]));
+    CHECK_MEM_NE(order[1], order[2], sizeof(order[0]));
     tdm_loader_destroy(&loader);
 }
 
@@ -197,29 +196,30 @@ static void batches_hold_what_they_say(void **state)
     tdm_loader *loader;
     tdm_text caption = {0};
     int64_t chosen[2] = {0, 0};
-    assert_ok(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
+    CHECK_OK(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
     for (int k = 0; k < 6; k++) {
         const tdm_batch *batch;
-        assert_ok(tdm_loader_next(loader, &batch, NULL));
-        assert_null(batch->view[TDM_VIEW_IMAGE_AUG_1].image);
+        CHECK_OK(tdm_loader_next(loader, &batch, NULL));
+        CHECK_NULL(batch->view[TDM_VIEW_IMAGE_AUG_1].image);
         for (int64_t i = 0; i < batch->n; i++) {
             uint8_t pixel[TOY_HEIGHT * TOY_WIDTH * 3];
             toy_pixels(batch->image_row[i], pixel);
-            assert_memory_equal(batch->view[TDM_VIEW_IMAGE_PLAIN].image + i * (int64_t)sizeof(pixel), pixel,
-                                sizeof(pixel));
+            CHECK_MEM_EQ(batch->view[TDM_VIEW_IMAGE_PLAIN].image + i * (int64_t)sizeof(pixel), pixel,
+                         sizeof(pixel));
             const tdm_text_batch *text = &batch->view[TDM_VIEW_TEXT_PLAIN].text;
             int64_t length = text->seq[i + 1] - text->seq[i];
             const int32_t *token = text->token + text->seq[i];
-            assert_int_equal(token[0], tdm_tokenizer_start(it->tokenizer));
-            assert_int_equal(token[length - 1], tdm_tokenizer_end(it->tokenizer));
+            CHECK_EQ(token[0], tdm_tokenizer_start(it->tokenizer));
+            CHECK_EQ(token[length - 1], tdm_tokenizer_end(it->tokenizer));
             caption.length = 0;
-            assert_ok(tdm_tokenizer_decode(it->tokenizer, token, length, &caption));
+            CHECK_OK(tdm_tokenizer_decode(it->tokenizer, token, length, &caption));
             bool second = strstr(caption.data, "the caption") != NULL;
             chosen[second]++;
-            if (second) assert_int_equal(length, CONTEXT); /* longer than the context: cut */
+            if (second) CHECK_EQ(length, CONTEXT); /* longer than the context: cut */
         }
     }
-    assert_true(chosen[0] > 0 && chosen[1] > 0);
+    CHECK_GT(chosen[0], 0);
+    CHECK_GT(chosen[1], 0);
     tdm_loader_destroy(&loader);
     tdm_text_free(&caption);
 }
@@ -231,7 +231,7 @@ static void augmented_views_differ(void **state)
     for (int64_t i = 0; i < BATCH; i++) {
         const uint8_t *one = steps[0].image[TDM_VIEW_IMAGE_AUG_1] + i * IMAGE_BYTES;
         const uint8_t *two = steps[0].image[TDM_VIEW_IMAGE_AUG_2] + i * IMAGE_BYTES;
-        assert_memory_not_equal(one, two, IMAGE_BYTES);
+        CHECK_MEM_NE(one, two, IMAGE_BYTES);
     }
     free(steps);
 }
@@ -242,21 +242,24 @@ static void impossible_batches_are_one_message(void **state)
     tdm_loader *loader;
     tdm_loader_config config = base_config(it);
     config.global_batch = TOY_CAPTIONS + 1;
-    assert_fails(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_DATA,
-                 "split \"train\" has 46 captions", "fewer than one batch of 47");
-    assert_null(loader);
+    CHECK_FAILS(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_DATA,
+                "split \"train\" has 46 captions");
+    CHECK_MESSAGE("fewer than one batch of 47");
+    CHECK_NULL(loader);
     config = base_config(it);
     config.sample = TDM_SAMPLE_IMAGE;
     config.size = 24;
-    assert_fails(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_DATA,
-                 "split \"train\" has 23 images", "fewer than the 24 ranks");
+    CHECK_FAILS(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_DATA,
+                "split \"train\" has 23 images");
+    CHECK_MESSAGE("fewer than the 24 ranks");
     config.size = 11;
-    assert_fails(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_DATA,
-                 "batch of 10 pairs", "11 ranks");
+    CHECK_FAILS(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_DATA,
+                "batch of 10 pairs");
+    CHECK_MESSAGE("11 ranks");
     config = base_config(it);
     config.workers = 0;
-    assert_fails(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_CONFIG, "workers",
-                 "0");
+    CHECK_FAILS(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_CONFIG, "workers");
+    CHECK_MESSAGE("0");
 }
 
 /* A shard whose middle image is no image. */
@@ -269,19 +272,19 @@ static void write_bad_split(const fixture *it, bool with_captions)
     tdm_text file = {0};
     char path[256];
     tdm_shard_writer *writer;
-    assert_ok(tdm_image_encode_png(pixel, 12, 12, &file));
-    assert_ok(tdm_path_join(path, sizeof(path), it->dir, row.file));
-    assert_ok(tdm_shard_writer_create(path, &info, &writer));
+    CHECK_OK(tdm_image_encode_png(pixel, 12, 12, &file));
+    CHECK_OK(tdm_path_join(path, sizeof(path), it->dir, row.file));
+    CHECK_OK(tdm_shard_writer_create(path, &info, &writer));
     for (int i = 0; i < 20; i++) {
         const tdm_shard_sample sample = {.image = file.data,
                                          .image_bytes = i == 13 ? 40 : (int64_t)file.length,
                                          .identity = -1,
                                          .caption = &caption,
                                          .caption_n = with_captions};
-        assert_ok(tdm_shard_writer_add(writer, &sample));
+        CHECK_OK(tdm_shard_writer_add(writer, &sample));
     }
-    assert_ok(tdm_shard_writer_finish(&writer, &row.images, &row.captions, row.digest));
-    assert_ok(tdm_index_write(it->dir, "bad", &row, 1));
+    CHECK_OK(tdm_shard_writer_finish(&writer, &row.images, &row.captions, row.digest));
+    CHECK_OK(tdm_index_write(it->dir, "bad", &row, 1));
     tdm_text_free(&file);
 }
 
@@ -290,30 +293,32 @@ static void errors_come_out_of_the_threads(void **state)
     const fixture *it = *state;
     write_bad_split(it, true);
     tdm_dataset *dataset;
-    assert_ok(tdm_dataset_open(it->dir, "bad", &dataset));
+    CHECK_OK(tdm_dataset_open(it->dir, "bad", &dataset));
     for (int64_t workers = 1; workers <= 3; workers++) {
         tdm_loader_config config = base_config(it);
         config.workers = workers;
         tdm_loader *loader;
         const tdm_batch *batch;
         double wait_s;
-        assert_ok(tdm_loader_create(dataset, it->tokenizer, &config, 0, &loader));
+        CHECK_OK(tdm_loader_create(dataset, it->tokenizer, &config, 0, &loader));
         tdm_status status = TDM_OK;
         int good = 0; /* an epoch has 2 batches: one of them is good, maybe the first */
         while (status == TDM_OK && (status = tdm_loader_next(loader, &batch, &wait_s)) == TDM_OK) good++;
-        assert_int_equal(status, TDM_E_DATA);
-        assert_true(good <= 1);
-        assert_non_null(strstr(tdm_error_last()->message, "bad-00000.h5 row 13: image is truncated"));
-        assert_null(batch);
+        CHECK_FAILS(status, TDM_E_DATA, "");
+        CHECK_LE(good, 1);
+        CHECK_MESSAGE("bad-00000.h5 row 13: image is truncated");
+        CHECK_NULL(batch);
         /* and again */
-        assert_fails(tdm_loader_next(loader, &batch, &wait_s), TDM_E_DATA, "bad-00000.h5", "row 13");
+        CHECK_FAILS(tdm_loader_next(loader, &batch, &wait_s), TDM_E_DATA, "bad-00000.h5");
+        CHECK_MESSAGE("row 13");
         tdm_loader_destroy(&loader);
     }
     uint8_t *image = malloc((size_t)20 * IMAGE_BYTES);
     for (int64_t workers = 1; workers <= 3; workers++) {
-        assert_fails(tdm_load_images(dataset, 2, 18, PX, PX, (tdm_image_policy){0}, workers, image),
-                     TDM_E_DATA, "bad-00000.h5 row 13", "truncated");
-        assert_ok(tdm_load_images(dataset, 0, 13, PX, PX, (tdm_image_policy){0}, workers, image));
+        CHECK_FAILS(tdm_load_images(dataset, 2, 18, PX, PX, (tdm_image_policy){0}, workers, image),
+                    TDM_E_DATA, "bad-00000.h5 row 13");
+        CHECK_MESSAGE("truncated");
+        CHECK_OK(tdm_load_images(dataset, 0, 13, PX, PX, (tdm_image_policy){0}, workers, image));
     }
     free(image);
     tdm_dataset_close(&dataset);
@@ -335,8 +340,8 @@ static void write_mixed_split(const fixture *it)
     tdm_index_row row = {.file = "mixed-00000.h5", .split = "mixed"};
     char path[256];
     tdm_shard_writer *writer;
-    assert_ok(tdm_path_join(path, sizeof(path), it->dir, row.file));
-    assert_ok(tdm_shard_writer_create(path, &info, &writer));
+    CHECK_OK(tdm_path_join(path, sizeof(path), it->dir, row.file));
+    CHECK_OK(tdm_shard_writer_create(path, &info, &writer));
     for (int64_t i = 0; i < MIXED; i++) {
         uint8_t pixel[TOY_HEIGHT * TOY_WIDTH * 3];
         char first[64], second[64];
@@ -345,17 +350,17 @@ static void write_mixed_split(const fixture *it)
         toy_pixels(i, pixel);
         snprintf(first, sizeof(first), "image %d", (int)i);
         snprintf(second, sizeof(second), "the image %d again", (int)i);
-        assert_ok(tdm_image_encode_png(pixel, TOY_HEIGHT, TOY_WIDTH, &file));
+        CHECK_OK(tdm_image_encode_png(pixel, TOY_HEIGHT, TOY_WIDTH, &file));
         const tdm_shard_sample sample = {.image = file.data,
                                          .image_bytes = (int64_t)file.length,
                                          .identity = -1,
                                          .caption = caption,
                                          .caption_n = mixed_captions(i)};
-        assert_ok(tdm_shard_writer_add(writer, &sample));
+        CHECK_OK(tdm_shard_writer_add(writer, &sample));
         tdm_text_free(&file);
     }
-    assert_ok(tdm_shard_writer_finish(&writer, &row.images, &row.captions, row.digest));
-    assert_ok(tdm_index_write(it->dir, "mixed", &row, 1));
+    CHECK_OK(tdm_shard_writer_finish(&writer, &row.images, &row.captions, row.digest));
+    CHECK_OK(tdm_index_write(it->dir, "mixed", &row, 1));
 }
 
 static uint64_t fnv(const void *data, size_t bytes)
@@ -370,7 +375,7 @@ static uint64_t fnv(const void *data, size_t bytes)
 static int64_t row_of(const tdm_batch *batch, const tdm_batch_view *view, int64_t i)
 {
     if (view->n == batch->n) {
-        assert_null(view->member);
+        CHECK_NULL(view->member);
         return i;
     }
     for (int64_t row = 0; row < view->n; row++)
@@ -412,10 +417,10 @@ static marks *look_at_run(tdm_dataset *dataset, const tdm_tokenizer *tokenizer, 
     for (config.rank = 0; config.rank < size; config.rank++) {
         tdm_loader *loader;
         const int64_t begin = tdm_part_begin(B, size, config.rank);
-        assert_ok(tdm_loader_create(dataset, tokenizer, &config, 0, &loader));
+        CHECK_OK(tdm_loader_create(dataset, tokenizer, &config, 0, &loader));
         for (int64_t k = 0; k < steps; k++) {
             const tdm_batch *batch;
-            assert_ok(tdm_loader_next(loader, &batch, NULL));
+            CHECK_OK(tdm_loader_next(loader, &batch, NULL));
             for (int64_t i = 0; i < batch->n; i++) all[k * B + begin + i] = look(batch, i);
         }
         tdm_loader_destroy(&loader);
@@ -429,7 +434,7 @@ static void images_without_captions_are_samples(void **state)
     const fixture *it = *state;
     tdm_dataset *dataset;
     write_mixed_split(it);
-    assert_ok(tdm_dataset_open(it->dir, "mixed", &dataset));
+    CHECK_OK(tdm_dataset_open(it->dir, "mixed", &dataset));
     const int64_t captions = tdm_dataset_captions(dataset), bare = MIXED / 3;
     for (int kind = TDM_SAMPLE_CAPTION; kind <= TDM_SAMPLE_ALL; kind++) {
         tdm_loader_config config = base_config(it);
@@ -439,28 +444,31 @@ static void images_without_captions_are_samples(void **state)
         const int64_t samples = kind == TDM_SAMPLE_CAPTION ? captions
                                 : kind == TDM_SAMPLE_IMAGE ? MIXED
                                                            : captions + bare;
-        assert_ok(tdm_loader_create(dataset, it->tokenizer, &config, 0, &loader));
+        CHECK_OK(tdm_loader_create(dataset, it->tokenizer, &config, 0, &loader));
         const int64_t steps = tdm_loader_steps_per_epoch(loader);
         const tdm_left_out out = tdm_loader_left_out(loader);
-        assert_int_equal(steps, samples / 5);
-        assert_int_equal(out.images, kind == TDM_SAMPLE_CAPTION ? bare : 0);
-        assert_int_equal(out.captions, 0);
-        assert_int_equal(out.samples, samples % 5);
+        CHECK_EQ(steps, samples / 5);
+        CHECK_EQ(out.images, kind == TDM_SAMPLE_CAPTION ? bare : 0);
+        CHECK_EQ(out.captions, 0);
+        CHECK_EQ(out.samples, samples % 5);
         tdm_loader_destroy(&loader);
         marks *one = look_at_run(dataset, it->tokenizer, config, 1, steps);
         marks *three = look_at_run(dataset, it->tokenizer, config, 3, steps);
-        assert_memory_equal(one, three, (size_t)(steps * 5) * sizeof(*one));
+        CHECK_MEM_EQ(one, three, (size_t)(steps * 5) * sizeof(*one));
         int64_t without_text = 0;
         for (int64_t k = 0; k < steps * 5; k++) {
             const bool has_text = one[k].view[TDM_VIEW_TEXT_PLAIN] != 0;
-            assert_int_equal(has_text, mixed_captions(one[k].image_row) > 0);
-            assert_true(one[k].view[TDM_VIEW_IMAGE_PLAIN] != 0);
+            CHECK_EQ(has_text, mixed_captions(one[k].image_row) > 0);
+            CHECK_NE(one[k].view[TDM_VIEW_IMAGE_PLAIN], 0);
             without_text += !has_text;
-            for (int64_t j = 0; j < k; j++) assert_int_not_equal(one[k].sample, one[j].sample);
+            for (int64_t j = 0; j < k; j++) CHECK_NE(one[k].sample, one[j].sample);
         }
-        if (kind == TDM_SAMPLE_CAPTION) assert_int_equal(without_text, 0);
-        if (kind == TDM_SAMPLE_IMAGE) assert_int_equal(without_text, bare);
-        if (kind == TDM_SAMPLE_ALL) assert_in_range(without_text, bare - samples % 5, bare);
+        if (kind == TDM_SAMPLE_CAPTION) CHECK_EQ(without_text, 0);
+        if (kind == TDM_SAMPLE_IMAGE) CHECK_EQ(without_text, bare);
+        if (kind == TDM_SAMPLE_ALL) {
+            CHECK_GE(without_text, bare - samples % 5);
+            CHECK_LE(without_text, bare);
+        }
         free(one);
         free(three);
     }
@@ -478,16 +486,16 @@ static void a_view_may_be_empty(void **state)
     tdm_loader_config config = base_config(it);
     config.sample = TDM_SAMPLE_IMAGE;
     config.views = 1u << TDM_VIEW_TEXT_PLAIN;
-    assert_ok(tdm_dataset_open(it->dir, "bad", &dataset));
-    assert_ok(tdm_loader_create(dataset, it->tokenizer, &config, 0, &loader));
-    assert_ok(tdm_loader_next(loader, &batch, NULL));
-    assert_int_equal(batch->n, BATCH);
+    CHECK_OK(tdm_dataset_open(it->dir, "bad", &dataset));
+    CHECK_OK(tdm_loader_create(dataset, it->tokenizer, &config, 0, &loader));
+    CHECK_OK(tdm_loader_next(loader, &batch, NULL));
+    CHECK_EQ(batch->n, BATCH);
     for (int v = 0; v < TDM_VIEWS; v++) {
         const tdm_batch_view *view = &batch->view[v];
-        assert_int_equal(view->n, 0);
-        assert_null(view->text.token);
-        assert_null(view->text.seq);
-        assert_null(view->image);
+        CHECK_EQ(view->n, 0);
+        CHECK_NULL(view->text.token);
+        CHECK_NULL(view->text.seq);
+        CHECK_NULL(view->image);
     }
     tdm_loader_destroy(&loader);
     tdm_dataset_close(&dataset);
@@ -500,8 +508,8 @@ static void write_feature_split(const fixture *it)
     tdm_index_row row = {.file = "feature-00000.h5", .split = "feature"};
     char path[256];
     tdm_shard_writer *writer;
-    assert_ok(tdm_path_join(path, sizeof(path), it->dir, row.file));
-    assert_ok(tdm_shard_writer_create(path, &info, &writer));
+    CHECK_OK(tdm_path_join(path, sizeof(path), it->dir, row.file));
+    CHECK_OK(tdm_shard_writer_create(path, &info, &writer));
     for (int i = 0; i < MIXED; i++) {
         const float image[3] = {(float)i, 0.5f, -1.0f}, caption[2] = {(float)(100 + i), 0.25f};
         const char *const text = "";
@@ -510,10 +518,10 @@ static void write_feature_split(const fixture *it)
                                          .caption = &text,
                                          .caption_n = 1,
                                          .caption_feature = caption};
-        assert_ok(tdm_shard_writer_add(writer, &sample));
+        CHECK_OK(tdm_shard_writer_add(writer, &sample));
     }
-    assert_ok(tdm_shard_writer_finish(&writer, &row.images, &row.captions, row.digest));
-    assert_ok(tdm_index_write(it->dir, "feature", &row, 1));
+    CHECK_OK(tdm_shard_writer_finish(&writer, &row.images, &row.captions, row.digest));
+    CHECK_OK(tdm_index_write(it->dir, "feature", &row, 1));
 }
 
 static void features_are_read_as_they_are(void **state)
@@ -523,50 +531,53 @@ static void features_are_read_as_they_are(void **state)
     tdm_loader *loader;
     const tdm_batch *batch;
     write_feature_split(it);
-    assert_ok(tdm_dataset_open(it->dir, "feature", &dataset));
+    CHECK_OK(tdm_dataset_open(it->dir, "feature", &dataset));
     tdm_loader_config config = base_config(it);
     config.views = 1u << TDM_VIEW_IMAGE_PLAIN | 1u << TDM_VIEW_TEXT_PLAIN;
     config.feature_width[TDM_IMAGE] = 3;
     config.feature_width[TDM_TEXT] = 2;
-    assert_ok(tdm_loader_create(dataset, NULL, &config, 0, &loader));
+    CHECK_OK(tdm_loader_create(dataset, NULL, &config, 0, &loader));
     for (int k = 0; k < 4; k++) {
-        assert_ok(tdm_loader_next(loader, &batch, NULL));
+        CHECK_OK(tdm_loader_next(loader, &batch, NULL));
         const tdm_batch_view *image = &batch->view[TDM_VIEW_IMAGE_PLAIN],
                              *text = &batch->view[TDM_VIEW_TEXT_PLAIN];
-        assert_null(image->image);
-        assert_null(text->text.token);
-        assert_int_equal(text->n, BATCH);
+        CHECK_NULL(image->image);
+        CHECK_NULL(text->text.token);
+        CHECK_EQ(text->n, BATCH);
         int64_t images = 0;
         for (int64_t i = 0; i < BATCH; i++) {
             const int64_t at = batch->image_row[i], row = row_of(batch, image, i);
-            assert_true(text->feature[2 * i] == (float)(100 + at));
-            assert_int_equal(row >= 0, at % 4 != 0); /* a text only */
+            CHECK_EQ(text->feature[2 * i], (float)(100 + at));
+            CHECK_EQ(row >= 0, at % 4 != 0); /* a text only */
             if (row < 0) continue;
             images++;
-            assert_true(image->feature[3 * row] == (float)at && image->feature[3 * row + 2] == -1.0f);
+            CHECK_EQ(image->feature[3 * row], (float)at);
+            CHECK_EQ(image->feature[3 * row + 2], -1.0f);
         }
-        assert_int_equal(images, image->n);
+        CHECK_EQ(images, image->n);
     }
     tdm_loader_destroy(&loader);
 
     config.sample = TDM_SAMPLE_IMAGE; /* rows without an image are left out */
-    assert_ok(tdm_loader_create(dataset, NULL, &config, 0, &loader));
-    assert_int_equal(tdm_loader_left_out(loader).captions, MIXED / 4);
-    assert_int_equal(tdm_loader_left_out(loader).samples, MIXED * 3 / 4 - BATCH);
+    CHECK_OK(tdm_loader_create(dataset, NULL, &config, 0, &loader));
+    CHECK_EQ(tdm_loader_left_out(loader).captions, MIXED / 4);
+    CHECK_EQ(tdm_loader_left_out(loader).samples, MIXED * 3 / 4 - BATCH);
     for (int k = 0; k < 3; k++) {
-        assert_ok(tdm_loader_next(loader, &batch, NULL));
-        for (int64_t i = 0; i < BATCH; i++) assert_true(batch->image_row[i] % 4 != 0);
-        assert_int_equal(batch->view[TDM_VIEW_IMAGE_PLAIN].n, BATCH);
+        CHECK_OK(tdm_loader_next(loader, &batch, NULL));
+        for (int64_t i = 0; i < BATCH; i++) CHECK_NE(batch->image_row[i] % 4, 0);
+        CHECK_EQ(batch->view[TDM_VIEW_IMAGE_PLAIN].n, BATCH);
     }
     tdm_loader_destroy(&loader);
 
     config.feature_width[TDM_IMAGE] = 4;
-    assert_fails(tdm_loader_create(dataset, NULL, &config, 0, &loader), TDM_E_DATA,
-                 "image features of width 3", "reads 4");
+    CHECK_FAILS(tdm_loader_create(dataset, NULL, &config, 0, &loader), TDM_E_DATA,
+                "image features of width 3");
+    CHECK_MESSAGE("reads 4");
     config.feature_width[TDM_IMAGE] = 3;
     config.views |= 1u << TDM_VIEW_IMAGE_AUG_1;
-    assert_fails(tdm_loader_create(dataset, NULL, &config, 0, &loader), TDM_E_CONFIG,
-                 "image.aug_1: the image tower", "only image.plain");
+    CHECK_FAILS(tdm_loader_create(dataset, NULL, &config, 0, &loader), TDM_E_CONFIG,
+                "image.aug_1: the image tower");
+    CHECK_MESSAGE("only image.plain");
     tdm_dataset_close(&dataset);
 }
 
@@ -576,14 +587,14 @@ static void batches_hold_class_bits(void **state)
     tdm_loader_config config = base_config(it);
     tdm_loader *loader;
     const tdm_batch *batch;
-    assert_ok(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
+    CHECK_OK(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
     for (int k = 0; k < 6; k++) {
-        assert_ok(tdm_loader_next(loader, &batch, NULL));
-        assert_int_equal(batch->class_words, 1);
+        CHECK_OK(tdm_loader_next(loader, &batch, NULL));
+        CHECK_EQ(batch->class_words, 1);
         for (int64_t i = 0; i < batch->n; i++) {
             const int64_t image = batch->image_row[i];
             const uint64_t want = UINT64_C(1) << (image % 3) | (uint64_t)(image % 2) << 3;
-            assert_true(batch->class_bits[i] == want);
+            CHECK_EQ(batch->class_bits[i], want);
         }
     }
     tdm_loader_destroy(&loader);
@@ -613,7 +624,7 @@ static void an_operation_depends_on_sample_and_view(void **state)
                 char assignment[128];
                 snprintf(assignment, sizeof(assignment), "views.aug_%d.augment=[%s%s]", v, row->name,
                          has_probability(row) ? "(p=0.5)" : "");
-                assert_ok(tdm_config_set(&it->config, assignment));
+                CHECK_OK(tdm_config_set(&it->config, assignment));
             }
             config.views = 1u << TDM_VIEW_IMAGE_AUG_1 | 1u << TDM_VIEW_IMAGE_AUG_2 |
                            1u << TDM_VIEW_TEXT_AUG_1 | 1u << TDM_VIEW_TEXT_AUG_2;
@@ -621,7 +632,7 @@ static void an_operation_depends_on_sample_and_view(void **state)
             config.workers = 3;
             config.prefetch = 4;
             marks *four = look_at_run(it->dataset, it->tokenizer, config, 4, STEPS);
-            assert_memory_equal(one, four, STEPS * BATCH * sizeof(*one));
+            CHECK_MEM_EQ(one, four, STEPS * BATCH * sizeof(*one));
             const int first = m == TDM_IMAGE ? TDM_VIEW_IMAGE_AUG_1 : TDM_VIEW_TEXT_AUG_1;
             int64_t different = 0;
             for (int64_t k = 0; k < STEPS * BATCH; k++)
@@ -649,15 +660,16 @@ static void bad_lists_are_one_message(void **state)
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         tdm_config config;
-        assert_ok(tdm_config_init(&config));
-        assert_ok(tdm_config_set(&config, bad[i][0]));
-        assert_fails(tdm_views_check(&config), TDM_E_CONFIG, bad[i][1], "views.");
+        CHECK_OK(tdm_config_init(&config));
+        CHECK_OK(tdm_config_set(&config, bad[i][0]));
+        CHECK_FAILS(tdm_views_check(&config), TDM_E_CONFIG, bad[i][1]);
+        CHECK_MESSAGE("views.");
         tdm_config_destroy(&config);
     }
     tdm_config config;
-    assert_ok(tdm_config_init(&config));
-    assert_ok(tdm_views_check(&config));
-    assert_ok(tdm_views_warn(&config, (1u << TDM_VIEWS) - 1));
+    CHECK_OK(tdm_config_init(&config));
+    CHECK_OK(tdm_views_check(&config));
+    CHECK_OK(tdm_views_warn(&config, (1u << TDM_VIEWS) - 1));
     tdm_config_destroy(&config);
 }
 
@@ -671,8 +683,8 @@ static void destroying_never_hangs(void **state)
         config.prefetch = 1 + i % 5;
         tdm_loader *loader;
         const tdm_batch *batch;
-        assert_ok(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
-        for (int k = 0; k < i % 4; k++) assert_ok(tdm_loader_next(loader, &batch, NULL));
+        CHECK_OK(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
+        for (int k = 0; k < i % 4; k++) CHECK_OK(tdm_loader_next(loader, &batch, NULL));
         if (i % 2) usleep((useconds_t)(i * 50));
         tdm_loader_destroy(&loader);
     }
@@ -687,18 +699,18 @@ static void a_slow_consumer_never_waits(void **state)
         tdm_loader_config config = base_config(it);
         config.prefetch = prefetch;
         tdm_loader *loader;
-        assert_ok(tdm_loader_create(it->dataset, it->tokenizer, &config, 3, &loader));
+        CHECK_OK(tdm_loader_create(it->dataset, it->tokenizer, &config, 3, &loader));
         for (int k = 0; k < 12; k++) {
             const tdm_batch *batch;
             double wait_s;
-            assert_ok(tdm_loader_next(loader, &batch, &wait_s));
+            CHECK_OK(tdm_loader_next(loader, &batch, &wait_s));
             if (k && wait_s != 0.0)
                 fail_msg("prefetch %d: waited %g s for batch %d", (int)prefetch, wait_s, k);
             for (int tries = 0; tdm_loader_ready(loader) < prefetch; tries++) {
                 if (tries > 60000) fail_msg("only %d batches ready", (int)tdm_loader_ready(loader));
                 usleep(1000);
             }
-            assert_int_equal(tdm_loader_ready(loader), prefetch);
+            CHECK_EQ(tdm_loader_ready(loader), prefetch);
         }
         tdm_loader_destroy(&loader);
     }
@@ -718,37 +730,36 @@ static void threads_leave_a_bound_core(void **state)
     cpu_set_t all, one;
     int core[CPU_SETSIZE], count = 0, seen = 0;
     pthread_t thread;
-    assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+    CHECK_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
     for (int i = 0; i < CPU_SETSIZE; i++)
         if (CPU_ISSET(i, &all)) core[count++] = i;
     CPU_ZERO(&one);
     CPU_SET(core[0], &one);
-    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
     tdm_set_cores(core, count);
-    assert_int_equal(tdm_thread_create(&thread, count_cores, &seen), 0);
+    CHECK_EQ(tdm_thread_create(&thread, count_cores, &seen), 0);
     pthread_join(thread, NULL);
-    assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
-    assert_int_equal(seen, count);
+    CHECK_EQ(sched_setaffinity(0, sizeof(all), &all), 0);
+    CHECK_EQ(seen, count);
 }
 
 static void slices_equal_the_plain_view(void **state)
 {
     const fixture *it = *state;
     uint8_t *one = malloc((size_t)TOY_IMAGES * IMAGE_BYTES), *many = malloc((size_t)TOY_IMAGES * IMAGE_BYTES);
-    assert_ok(tdm_load_images(it->dataset, 0, TOY_IMAGES, PX, PX, (tdm_image_policy){0}, 1, one));
-    assert_ok(tdm_load_images(it->dataset, 0, TOY_IMAGES, PX, PX, (tdm_image_policy){0}, 3, many));
-    assert_memory_equal(one, many, (size_t)TOY_IMAGES * IMAGE_BYTES);
-    assert_ok(tdm_load_images(it->dataset, 20, 3, PX, PX, (tdm_image_policy){0}, 3, many));
-    assert_memory_equal(one + 20 * IMAGE_BYTES, many, 3 * IMAGE_BYTES);
-    assert_ok(tdm_load_images(it->dataset, 5, 0, PX, PX, (tdm_image_policy){0}, 3, many));
-    assert_int_equal(tdm_load_images(it->dataset, 20, 4, PX, PX, (tdm_image_policy){0}, 3, many),
-                     TDM_E_SHAPE);
+    CHECK_OK(tdm_load_images(it->dataset, 0, TOY_IMAGES, PX, PX, (tdm_image_policy){0}, 1, one));
+    CHECK_OK(tdm_load_images(it->dataset, 0, TOY_IMAGES, PX, PX, (tdm_image_policy){0}, 3, many));
+    CHECK_MEM_EQ(one, many, (size_t)TOY_IMAGES * IMAGE_BYTES);
+    CHECK_OK(tdm_load_images(it->dataset, 20, 3, PX, PX, (tdm_image_policy){0}, 3, many));
+    CHECK_MEM_EQ(one + 20 * IMAGE_BYTES, many, 3 * IMAGE_BYTES);
+    CHECK_OK(tdm_load_images(it->dataset, 5, 0, PX, PX, (tdm_image_policy){0}, 3, many));
+    CHECK_FAILS(tdm_load_images(it->dataset, 20, 4, PX, PX, (tdm_image_policy){0}, 3, many), TDM_E_SHAPE, "");
     tdm_loader_config config = base_config(it);
     config.sample = TDM_SAMPLE_IMAGE;
     gathered *step = run(it, config, 1, 0, 1);
     for (int64_t i = 0; i < BATCH; i++)
-        assert_memory_equal(step->image[TDM_VIEW_IMAGE_PLAIN] + i * IMAGE_BYTES,
-                            one + step->image_row[i] * IMAGE_BYTES, IMAGE_BYTES);
+        CHECK_MEM_EQ(step->image[TDM_VIEW_IMAGE_PLAIN] + i * IMAGE_BYTES,
+                     one + step->image_row[i] * IMAGE_BYTES, IMAGE_BYTES);
     free(step);
     free(one);
     free(many);
@@ -757,17 +768,17 @@ static void slices_equal_the_plain_view(void **state)
     int32_t token[CONTEXT];
     int64_t count;
     tdm_text caption = {0};
-    assert_ok(tdm_load_captions(it->dataset, it->tokenizer, 3, 7, CONTEXT, &text));
+    CHECK_OK(tdm_load_captions(it->dataset, it->tokenizer, 3, 7, CONTEXT, &text));
     for (int64_t i = 0; i < 7; i++) {
-        assert_ok(tdm_dataset_read_caption(it->dataset, 3 + i, &caption));
-        assert_ok(tdm_tokenizer_encode(it->tokenizer, caption.data, CONTEXT, token, &count, NULL));
-        assert_int_equal(text.seq[i + 1] - text.seq[i], count);
-        assert_memory_equal(text.token + text.seq[i], token, (size_t)count * sizeof(int32_t));
+        CHECK_OK(tdm_dataset_read_caption(it->dataset, 3 + i, &caption));
+        CHECK_OK(tdm_tokenizer_encode(it->tokenizer, caption.data, CONTEXT, token, &count, NULL));
+        CHECK_EQ(text.seq[i + 1] - text.seq[i], count);
+        CHECK_MEM_EQ(text.token + text.seq[i], token, (size_t)count * sizeof(int32_t));
     }
     tdm_free(text.token);
     tdm_free(text.seq);
     tdm_text_free(&caption);
-    assert_int_equal(tdm_load_captions(it->dataset, it->tokenizer, 40, 7, CONTEXT, &text), TDM_E_SHAPE);
+    CHECK_FAILS(tdm_load_captions(it->dataset, it->tokenizer, 40, 7, CONTEXT, &text), TDM_E_SHAPE, "");
 }
 
 int main(void)

@@ -2,25 +2,13 @@
 #ifndef TESTS_DATA_TOY_H
 #define TESTS_DATA_TOY_H
 
+#include "check.h"
 #include "tandem/image.h"
 #include "tandem/shard.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define assert_ok(expr)                                                                                      \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s: %s", #expr, tdm_error_last()->message);                          \
-    } while (0)
-/* The status, and a message that holds both parts. */
-#define assert_fails(expr, code, part, other_part)                                                           \
-    do {                                                                                                     \
-        assert_int_equal(expr, code);                                                                        \
-        const char *said_ = tdm_error_last()->message;                                                       \
-        if (!strstr(said_, part) || !strstr(said_, other_part))                                              \
-            fail_msg("\"%s\" does not say \"%s\" and \"%s\"", said_, part, other_part);                      \
-    } while (0)
 
 enum { TOY_SHARDS = 3, TOY_IMAGES = 23, TOY_CAPTIONS = 2 * TOY_IMAGES, TOY_HEIGHT = 20, TOY_WIDTH = 24 };
 

@@ -1,11 +1,5 @@
 /* Embedding a split: pieces, normalisation, rows and labels, against one row at a time through the model. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/config.h"
 #include "tandem/eval.h"
 #include "tandem/loader.h"
@@ -68,36 +62,28 @@ static void normalise(const float *feature, int64_t d, float *out)
 }
 
 /* f32 rounding of two ways to sum a norm: a few units of the last place of values below 1 */
-static void assert_near(const float *got, const float *want, int64_t d)
-{
-    for (int64_t k = 0; k < d; k++) assert_true(fabs((double)got[k] - (double)want[k]) < 2e-6);
-}
-
 static void check_image(fixture *f, const tdm_embeddings *e, int64_t i)
 {
     uint8_t pixel[32 * 32 * 3];
     float feature[20], want[20];
-    assert_int_equal(
-        tdm_load_images(f->dataset, e->image_first + i, 1, 32, 32, (tdm_image_policy){0}, 1, pixel), TDM_OK);
+    CHECK_OK(tdm_load_images(f->dataset, e->image_first + i, 1, 32, 32, (tdm_image_policy){0}, 1, pixel));
     const tdm_tower_input input = {.n = 1, .image = pixel};
-    assert_int_equal(
-        tdm_model_embed(f->model, TDM_IMAGE, &input, &(tdm_pass){0}, &(tdm_tower_output){.pooled = feature}),
-        TDM_OK);
+    CHECK_OK(
+        tdm_model_embed(f->model, TDM_IMAGE, &input, &(tdm_pass){0}, &(tdm_tower_output){.pooled = feature}));
     normalise(feature, 20, want);
-    assert_near(e->image + i * 20, want, 20);
+    CHECK_CLOSE_ARRAY(20, e->image + i * 20, want, 2e-6);
 }
 
 static void check_caption(fixture *f, const tdm_embeddings *e, int64_t c)
 {
     float feature[20], want[20];
     tdm_text_batch text = {0};
-    assert_int_equal(tdm_load_captions(f->dataset, f->tokenizer, e->caption_first + c, 1, 24, &text), TDM_OK);
+    CHECK_OK(tdm_load_captions(f->dataset, f->tokenizer, e->caption_first + c, 1, 24, &text));
     const tdm_tower_input input = {.n = 1, .token = text.token, .seq = text.seq};
-    assert_int_equal(
-        tdm_model_embed(f->model, TDM_TEXT, &input, &(tdm_pass){0}, &(tdm_tower_output){.pooled = feature}),
-        TDM_OK);
+    CHECK_OK(
+        tdm_model_embed(f->model, TDM_TEXT, &input, &(tdm_pass){0}, &(tdm_tower_output){.pooled = feature}));
     normalise(feature, 20, want);
-    assert_near(e->text + c * 20, want, 20);
+    CHECK_CLOSE_ARRAY(20, e->text + c * 20, want, 2e-6);
     tdm_free(text.token);
     tdm_free(text.seq);
 }
@@ -107,25 +93,24 @@ static void test_pieces(void **state)
     fixture *f = *state;
     tdm_embeddings e;
     /* a batch that divides nothing evenly */
-    assert_int_equal(
-        tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 7, 2, &e), TDM_OK);
+    CHECK_OK(tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 7, 2, &e));
     int64_t total[2] = {e.images, e.captions};
     tdm_comm_sum_i64(comm, total, 2);
-    assert_int_equal(total[0], 64);
-    assert_int_equal(total[1], 128);
-    assert_int_equal(e.image_first, tdm_part_begin(64, size, rank));
-    assert_int_equal(e.d, 20);
+    CHECK_EQ(total[0], 64);
+    CHECK_EQ(total[1], 128);
+    CHECK_EQ(e.image_first, tdm_part_begin(64, size, rank));
+    CHECK_EQ(e.d, 20);
     for (int64_t i = 0; i < e.images; i++) {
         check_image(f, &e, i);
-        assert_int_equal(e.image_identity[i], (e.image_first + i) % 32);
-        assert_int_equal(e.image_labels[i], 1 << (e.image_first + i) / 8 % 4);
+        CHECK_EQ(e.image_identity[i], (e.image_first + i) % 32);
+        CHECK_EQ(e.image_labels[i], 1 << (e.image_first + i) / 8 % 4);
     }
     for (int64_t c = 0; c < e.captions; c++) {
         const int64_t image = (e.caption_first + c) / 2;
         check_caption(f, &e, c);
-        assert_int_equal(e.image_row_of_caption[c], image);
-        assert_int_equal(e.caption_identity[c], image % 32);
-        assert_int_equal(e.caption_labels[c], 1 << image / 8 % 4);
+        CHECK_EQ(e.image_row_of_caption[c], image);
+        CHECK_EQ(e.caption_identity[c], image % 32);
+        CHECK_EQ(e.caption_labels[c], 1 << image / 8 % 4);
     }
     tdm_embeddings_free(&e);
 }
@@ -134,8 +119,8 @@ static void evaluate_by(fixture *f, const tdm_embeddings *e, const char *positiv
                         tdm_metrics metrics[TDM_DIRECTIONS], tdm_status want)
 {
     const tdm_match *match = NULL;
-    assert_int_equal(tdm_match_find("positives", TDM_E_USAGE, positives, &match), TDM_OK);
-    assert_int_equal(tdm_eval_embeddings(comm, f->ops, e, match, metrics), want);
+    CHECK_OK(tdm_match_find("positives", TDM_E_USAGE, positives, &match));
+    CHECK_EQ(tdm_eval_embeddings(comm, f->ops, e, match, metrics), want);
 }
 
 /* Every way of matching says the same of two images of a data set as of their embeddings' keys. */
@@ -146,29 +131,29 @@ static void test_match_rows(void **state)
     const tdm_match *const *row = tdm_match_table(&count);
     const int64_t images = tdm_dataset_images(f->dataset);
     tdm_embeddings e;
-    assert_int_equal(
-        tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 16, 1, &e), TDM_OK);
+    CHECK_OK(tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 16, 1, &e));
     int64_t *image_row = NULL, pairs[2] = {0, 0};
-    assert_int_equal(TDM_ALLOC(e.images, &image_row), TDM_OK);
+    CHECK_OK(TDM_ALLOC(e.images, &image_row));
     for (size_t r = 0; r < count; r++) {
         tdm_eval_side image = {0}, text = {0};
-        assert_int_equal(row[r]->set_keys(&e, image_row, &image, &text), TDM_OK);
+        CHECK_OK(row[r]->set_keys(&e, image_row, &image, &text));
         for (int64_t c = 0; c < e.captions; c++) {
             for (int64_t i = 0; i < e.images; i++) {
                 const bool by_key = image.labels != NULL ? (image.labels[i] & text.labels[c]) != 0
                                                          : image.id[i] == text.id[c];
                 bool positive = !by_key;
-                assert_int_equal(
-                    row[r]->is_positive(f->dataset, e.image_row_of_caption[c], e.image_first + i, &positive),
-                    TDM_OK);
-                assert_int_equal(positive, by_key);
+                CHECK_OK(
+                    row[r]->is_positive(f->dataset, e.image_row_of_caption[c], e.image_first + i, &positive));
+                CHECK_EQ(positive, by_key);
                 pairs[positive]++;
             }
         }
     }
     tdm_comm_sum_i64(comm, pairs, 2);
-    assert_in_range(pairs[true], 1, (int64_t)count * images * images * 2);
-    assert_in_range(pairs[false], 1, (int64_t)count * images * images * 2);
+    CHECK_GE(pairs[true], 1);
+    CHECK_LE(pairs[true], (int64_t)count * images * images * 2);
+    CHECK_GE(pairs[false], 1);
+    CHECK_LE(pairs[false], (int64_t)count * images * images * 2);
     tdm_free(image_row);
     tdm_embeddings_free(&e);
 }
@@ -181,11 +166,10 @@ static void test_positives(void **state)
     fixture *f = *state;
     tdm_embeddings e;
     tdm_metrics m[TDM_DIRECTIONS], *const t = &m[TDM_TEXT_TO_IMAGE], *const i = &m[TDM_IMAGE_TO_TEXT];
-    assert_int_equal(
-        tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 16, 1, &e), TDM_OK);
+    CHECK_OK(tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 16, 1, &e));
     float *image = NULL, *text = NULL;
-    assert_int_equal(TDM_ALLOC(e.images * 32, &image), TDM_OK);
-    assert_int_equal(TDM_ALLOC(e.captions * 32, &text), TDM_OK);
+    CHECK_OK(TDM_ALLOC(e.images * 32, &image));
+    CHECK_OK(TDM_ALLOC(e.captions * 32, &text));
     for (int64_t r = 0; r < e.images; r++) image[r * 32 + e.image_identity[r]] = 1;
     for (int64_t r = 0; r < e.captions; r++) text[r * 32 + e.caption_identity[r]] = 1;
     tdm_embeddings perfect = e;
@@ -194,34 +178,33 @@ static void test_positives(void **state)
     perfect.text = text;
 
     evaluate_by(f, &perfect, "identity", m, TDM_OK);
-    assert_true(tdm_metrics_value(t, "map") == 1);
-    assert_true(tdm_metrics_value(t, "map_at_r") == 1);
-    assert_true(tdm_metrics_value(t, "minp") == 1);
-    assert_true(tdm_metrics_value(i, "map") == 1);
-    assert_true(tdm_metrics_value(i, "recall_at_1") == 1);
-    assert_int_equal(t->queries, 128);
-    assert_int_equal(t->gallery, 64);
-    assert_int_equal(i->queries, 64);
+    CHECK_EQ(tdm_metrics_value(t, "map"), 1);
+    CHECK_EQ(tdm_metrics_value(t, "map_at_r"), 1);
+    CHECK_EQ(tdm_metrics_value(t, "minp"), 1);
+    CHECK_EQ(tdm_metrics_value(i, "map"), 1);
+    CHECK_EQ(tdm_metrics_value(i, "recall_at_1"), 1);
+    CHECK_EQ(t->queries, 128);
+    CHECK_EQ(t->gallery, 64);
+    CHECK_EQ(i->queries, 64);
 
     /* two images per identity tie; the lower row wins: half of the captions find their own first, half second
      */
     evaluate_by(f, &perfect, "pair", m, TDM_OK);
-    assert_true(tdm_metrics_value(t, "recall_at_1") == 0.5);
-    assert_true(tdm_metrics_value(t, "recall_at_5") == 1);
-    assert_true(tdm_metrics_value(t, "mean_rank") == 1.5);
-    assert_true(tdm_metrics_value(t, "median_rank") == 1.5);
+    CHECK_EQ(tdm_metrics_value(t, "recall_at_1"), 0.5);
+    CHECK_EQ(tdm_metrics_value(t, "recall_at_5"), 1);
+    CHECK_EQ(tdm_metrics_value(t, "mean_rank"), 1.5);
+    CHECK_EQ(tdm_metrics_value(t, "median_rank"), 1.5);
 
     evaluate_by(f, &perfect, "class", m, TDM_OK);
-    assert_true(tdm_metrics_value(t, "recall_at_1") == 1);
-    assert_true(tdm_metrics_value(t, "map") < 1);
-    assert_int_equal(t->without_positive, 0);
+    CHECK_EQ(tdm_metrics_value(t, "recall_at_1"), 1);
+    CHECK_LT(tdm_metrics_value(t, "map"), 1);
+    CHECK_EQ(t->without_positive, 0);
 
     perfect.class_count = 0;
     evaluate_by(f, &perfect, "class", m, TDM_E_DATA);
     const tdm_match *match;
-    assert_int_equal(tdm_match_find("eval.positives", TDM_E_CONFIG, "colour", &match), TDM_E_CONFIG);
-    assert_non_null(
-        strstr(tdm_error_last()->message, "eval.positives colour: must be pair, identity or class"));
+    CHECK_FAILS(tdm_match_find("eval.positives", TDM_E_CONFIG, "colour", &match), TDM_E_CONFIG,
+                "eval.positives colour: must be pair, identity or class");
     tdm_free(image);
     tdm_free(text);
     tdm_embeddings_free(&e);

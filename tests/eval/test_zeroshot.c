@@ -1,13 +1,7 @@
 /* Zero-shot classification on 1-4 ranks: accuracies against NumPy, class features against one prompt at a
  * time through the model, the whole way on a sharded split with images of no and of several classes, files of
  * lines. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "check.h"
 #include "tandem/config.h"
 #include "tandem/eval.h"
 #include "tandem/model.h"
@@ -74,7 +68,7 @@ static void close_fixture(fixture *f)
 static float *widen(const int8_t *from, int64_t n)
 {
     float *to = NULL;
-    assert_int_equal(TDM_ALLOC(n, &to), TDM_OK);
+    CHECK_OK(TDM_ALLOC(n, &to));
     for (int64_t i = 0; i < n; i++) to[i] = from[i];
     return to;
 }
@@ -94,21 +88,21 @@ static void check_golden(tdm_ops *ops, const zeroshot_golden *g)
                                    .d = g->d,
                                    .feature = feature + first_class * g->d};
     tdm_accuracy a;
-    assert_int_equal(tdm_zeroshot_accuracy(comm, ops, &images, &classes, &a), TDM_OK);
-    assert_int_equal(a.images, g->images);
-    assert_int_equal(a.classes, g->classes);
-    assert_int_equal(a.without_class, g->without);
-    assert_int_equal(a.several_classes, g->several);
-    assert_int_equal(a.classes_without_images, g->empty);
+    CHECK_OK(tdm_zeroshot_accuracy(comm, ops, &images, &classes, &a));
+    CHECK_EQ(a.images, g->images);
+    CHECK_EQ(a.classes, g->classes);
+    CHECK_EQ(a.without_class, g->without);
+    CHECK_EQ(a.several_classes, g->several);
+    CHECK_EQ(a.classes_without_images, g->empty);
     for (int64_t c = 0; c < g->classes; c++) {
-        assert_int_equal(a.per_class[c].images, g->per_class[3 * c]);
-        assert_int_equal(a.per_class[c].top_1, g->per_class[3 * c + 1]);
-        assert_int_equal(a.per_class[c].top_5, g->per_class[3 * c + 2]);
+        CHECK_EQ(a.per_class[c].images, g->per_class[3 * c]);
+        CHECK_EQ(a.per_class[c].top_1, g->per_class[3 * c + 1]);
+        CHECK_EQ(a.per_class[c].top_5, g->per_class[3 * c + 2]);
     }
     /* counts are exact; the divisions and the sum of up to 70 shares round in f64 */
-    assert_true(fabs(a.top_1 - g->top_1) < 1e-14);
-    assert_true(fabs(a.top_5 - g->top_5) < 1e-14);
-    assert_true(fabs(a.mean_per_class - g->mean_per_class) < 1e-14);
+    CHECK_NEAR(a.top_1, g->top_1, 1e-14);
+    CHECK_NEAR(a.top_5, g->top_5, 1e-14);
+    CHECK_NEAR(a.mean_per_class, g->mean_per_class, 1e-14);
     tdm_accuracy_free(&a);
     tdm_free(image);
     tdm_free(feature);
@@ -131,14 +125,14 @@ static void test_nothing(void **state)
     const tdm_eval_side classes = {.n = n, .d = 2, .feature = feature};
     tdm_eval_side image = {.n = n, .d = 2, .feature = feature, .labels = &none, .label_words = 1};
     tdm_accuracy a;
-    assert_int_equal(tdm_zeroshot_accuracy(comm, f->ops, &image, &classes, &a), TDM_E_DATA);
-    assert_null(a.per_class);
+    CHECK_FAILS(tdm_zeroshot_accuracy(comm, f->ops, &image, &classes, &a), TDM_E_DATA, "");
+    CHECK_NULL(a.per_class);
     image.n = 0;
-    assert_int_equal(tdm_zeroshot_accuracy(comm, f->ops, &image, &classes, &a), TDM_E_DATA);
+    CHECK_FAILS(tdm_zeroshot_accuracy(comm, f->ops, &image, &classes, &a), TDM_E_DATA, "");
     image.n = n;
     image.label_words = 2;
-    assert_int_equal(tdm_zeroshot_accuracy(comm, f->ops, &image, &classes, &a),
-                     rank == 0 || size > 1 ? TDM_E_SHAPE : TDM_OK);
+    CHECK_EQ(tdm_zeroshot_accuracy(comm, f->ops, &image, &classes, &a),
+             rank == 0 || size > 1 ? TDM_E_SHAPE : TDM_OK);
 }
 
 /* ---- Class features ---- */
@@ -150,11 +144,10 @@ static void add_unit_feature(fixture *f, const char *text, double *sum)
     float feature[D];
     int64_t seq[2] = {0, 0};
     double square = 0;
-    assert_int_equal(tdm_tokenizer_encode(f->tokenizer, text, 24, token, &seq[1], NULL), TDM_OK);
+    CHECK_OK(tdm_tokenizer_encode(f->tokenizer, text, 24, token, &seq[1], NULL));
     const tdm_tower_input input = {.n = 1, .token = token, .seq = seq};
-    assert_int_equal(
-        tdm_model_embed(f->model, TDM_TEXT, &input, &(tdm_pass){0}, &(tdm_tower_output){.pooled = feature}),
-        TDM_OK);
+    CHECK_OK(
+        tdm_model_embed(f->model, TDM_TEXT, &input, &(tdm_pass){0}, &(tdm_tower_output){.pooled = feature}));
     for (int k = 0; k < D; k++) square += (double)feature[k] * (double)feature[k];
     for (int k = 0; k < D; k++) sum[k] += (double)feature[k] / sqrt(square);
 }
@@ -179,30 +172,28 @@ static void test_class_features(void **state)
     for (int64_t batch = 1; batch <= BATCH; batch++) {
         int64_t n, cut;
         float *feature;
-        assert_int_equal(tdm_zeroshot_classes(comm, f->model, f->ops, &f->config, f->tokenizer, &prompts,
-                                              batch, &n, &feature, &cut),
-                         TDM_OK);
-        assert_int_equal(n, tdm_part_begin(CLASSES, size, rank + 1) - tdm_part_begin(CLASSES, size, rank));
-        assert_int_equal(cut, 0);
+        CHECK_OK(tdm_zeroshot_classes(comm, f->model, f->ops, &f->config, f->tokenizer, &prompts, batch, &n,
+                                      &feature, &cut));
+        CHECK_EQ(n, tdm_part_begin(CLASSES, size, rank + 1) - tdm_part_begin(CLASSES, size, rank));
+        CHECK_EQ(cut, 0);
         for (int64_t c = 0; c < n; c++) {
             double want[D];
             expected_feature(f, tdm_part_begin(CLASSES, size, rank) + c, want);
             /* f32 rounding of features of norm 1 */
-            for (int k = 0; k < D; k++) assert_true(fabs((double)feature[c * D + k] - want[k]) < 2e-6);
+            for (int k = 0; k < D; k++) CHECK_NEAR((double)feature[c * D + k], want[k], 2e-6);
         }
         if (batch == 1) memcpy(first, feature, sizeof(float) * (size_t)(n * D));
         if (strncmp(tdm_ops_isa(f->ops), "avx2", 4) != 0) /* see tandem/ops.h */
-            assert_memory_equal(first, feature, sizeof(float) * (size_t)(n * D));
+            CHECK_MEM_EQ(first, feature, sizeof(float) * (size_t)(n * D));
         tdm_free(feature);
     }
     const char *const long_name[] = {"an extremely long name of a class that the context cannot hold"};
     const tdm_prompts too_long = {.classes = 1, .templates = 1, .class_name = long_name, .form = form};
     int64_t n, cut;
     float *feature;
-    assert_int_equal(tdm_zeroshot_classes(comm, f->model, f->ops, &f->config, f->tokenizer, &too_long, BATCH,
-                                          &n, &feature, &cut),
-                     TDM_OK);
-    assert_int_equal(cut, n);
+    CHECK_OK(tdm_zeroshot_classes(comm, f->model, f->ops, &f->config, f->tokenizer, &too_long, BATCH, &n,
+                                  &feature, &cut));
+    CHECK_EQ(cut, n);
     tdm_free(feature);
 }
 
@@ -216,26 +207,24 @@ static void test_split(void **state)
     float *feature, *all_classes = NULL, *all_images = NULL;
     tdm_embeddings e;
     tdm_accuracy a;
-    assert_int_equal(tdm_zeroshot_classes(comm, f->model, f->ops, &f->config, f->tokenizer, &prompts, BATCH,
-                                          &n, &feature, &cut),
-                     TDM_OK);
-    assert_int_equal(tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, NULL, 7, 2, &e),
-                     TDM_OK);
-    assert_int_equal(e.captions, 0);
+    CHECK_OK(tdm_zeroshot_classes(comm, f->model, f->ops, &f->config, f->tokenizer, &prompts, BATCH, &n,
+                                  &feature, &cut));
+    CHECK_OK(tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, NULL, 7, 2, &e));
+    CHECK_EQ(e.captions, 0);
     const tdm_eval_side image = {
         .n = e.images, .d = D, .feature = e.image, .labels = e.image_labels, .label_words = e.label_words};
     const tdm_eval_side classes = {.n = n, .d = D, .feature = feature};
-    assert_int_equal(tdm_zeroshot_accuracy(comm, f->ops, &image, &classes, &a), TDM_OK);
+    CHECK_OK(tdm_zeroshot_accuracy(comm, f->ops, &image, &classes, &a));
 
     int64_t rows[8];
-    assert_int_equal(TDM_ALLOC(CLASSES * D, &all_classes), TDM_OK);
-    assert_int_equal(TDM_ALLOC(MIXED_IMAGES * D, &all_images), TDM_OK);
+    CHECK_OK(TDM_ALLOC(CLASSES * D, &all_classes));
+    CHECK_OK(TDM_ALLOC(MIXED_IMAGES * D, &all_images));
     tdm_comm_gather_i64(comm, n, rows);
     tdm_comm_gather_rows(comm, feature, all_classes, rows, D * sizeof(float));
     tdm_comm_gather_i64(comm, e.images, rows);
     tdm_comm_gather_rows(comm, e.image, all_images, rows, D * sizeof(float));
     static float score[MIXED_IMAGES * CLASSES];
-    assert_int_equal(tdm_eval_scores(MIXED_IMAGES, CLASSES, D, all_images, all_classes, score), TDM_OK);
+    CHECK_OK(tdm_eval_scores(MIXED_IMAGES, CLASSES, D, all_images, all_classes, score));
     int64_t found = 0, without = 0, several = 0, per_class[CLASSES][2] = {{0}};
     for (int64_t i = 0; i < MIXED_IMAGES; i++) {
         int64_t own[2], best = 0;
@@ -252,15 +241,17 @@ static void test_split(void **state)
         without += count == 0;
         several += count == 2;
     }
-    assert_int_equal(a.images, MIXED_IMAGES);
-    assert_int_equal(a.without_class, without);
-    assert_int_equal(a.several_classes, several);
-    assert_true(without > 0 && several > 0 && found > 0);
-    assert_true(a.top_1 == (double)found / (double)(MIXED_IMAGES - without));
-    assert_true(a.top_5 == 1); /* of four classes */
+    CHECK_EQ(a.images, MIXED_IMAGES);
+    CHECK_EQ(a.without_class, without);
+    CHECK_EQ(a.several_classes, several);
+    CHECK_GT(without, 0);
+    CHECK_GT(several, 0);
+    CHECK_GT(found, 0);
+    CHECK_EQ(a.top_1, (double)found / (double)(MIXED_IMAGES - without));
+    CHECK_EQ(a.top_5, 1); /* of four classes */
     for (int c = 0; c < CLASSES; c++) {
-        assert_int_equal(a.per_class[c].images, per_class[c][0]);
-        assert_int_equal(a.per_class[c].top_1, per_class[c][1]);
+        CHECK_EQ(a.per_class[c].images, per_class[c][0]);
+        CHECK_EQ(a.per_class[c].top_1, per_class[c][1]);
     }
     tdm_accuracy_free(&a);
     tdm_embeddings_free(&e);
@@ -276,17 +267,17 @@ static char path[128];
 static void write_text(const char *text, size_t bytes)
 {
     snprintf(path, sizeof path, "%s/lines-%d.txt", dir, rank);
-    assert_int_equal(tdm_write_file_atomic(path, text, bytes), TDM_OK);
+    CHECK_OK(tdm_write_file_atomic(path, text, bytes));
 }
 
 static void refuse_templates(const char *text, size_t bytes, const char *message)
 {
     tdm_line_list list;
     write_text(text, bytes);
-    assert_int_equal(tdm_templates_read(path, &list), TDM_E_FORMAT);
-    assert_null(list.line);
-    if (strstr(tdm_error_last()->message, message) == NULL) fail_msg("%s", tdm_error_last()->message);
-    assert_non_null(strstr(tdm_error_last()->message, path));
+    CHECK_FAILS(tdm_templates_read(path, &list), TDM_E_FORMAT, "");
+    CHECK_NULL(list.line);
+    CHECK_MESSAGE(message);
+    CHECK_MESSAGE(path);
 }
 
 static void test_files(void **state)
@@ -295,12 +286,12 @@ static void test_files(void **state)
     tdm_line_list list;
     static const char good[] = "\xEF\xBB\xBF# a comment\r\n  a {} and {}\t\r\n\r\n #{}\nlast {}";
     write_text(good, sizeof good - 1);
-    assert_int_equal(tdm_templates_read(path, &list), TDM_OK);
-    assert_int_equal(list.count, 3);
-    assert_string_equal(list.line[0], "a {} and {}");
-    assert_string_equal(list.line[1], "#{}");
-    assert_string_equal(list.line[2], "last {}");
-    assert_int_equal(list.number[2], 5);
+    CHECK_OK(tdm_templates_read(path, &list));
+    CHECK_EQ(list.count, 3);
+    CHECK_STR_EQ(list.line[0], "a {} and {}");
+    CHECK_STR_EQ(list.line[1], "#{}");
+    CHECK_STR_EQ(list.line[2], "last {}");
+    CHECK_EQ(list.number[2], 5);
     tdm_line_list_free(&list);
 
     refuse_templates("", 0, "holds no template");
@@ -309,12 +300,12 @@ static void test_files(void **state)
     refuse_templates("a {}\0b {}\n", 10, "NUL");
 
     write_text("one\ntwo\n", 8);
-    assert_int_equal(tdm_class_names_read(path, 2, &list), TDM_OK);
-    assert_string_equal(list.line[1], "two");
+    CHECK_OK(tdm_class_names_read(path, 2, &list));
+    CHECK_STR_EQ(list.line[1], "two");
     tdm_line_list_free(&list);
-    assert_int_equal(tdm_class_names_read(path, 3, &list), TDM_E_FORMAT);
-    assert_non_null(strstr(tdm_error_last()->message, "holds 2 class names, the data set has 3"));
-    assert_int_equal(tdm_class_names_read("/nowhere/names", 3, &list), TDM_E_IO);
+    CHECK_FAILS(tdm_class_names_read(path, 3, &list), TDM_E_FORMAT,
+                "holds 2 class names, the data set has 3");
+    CHECK_FAILS(tdm_class_names_read("/nowhere/names", 3, &list), TDM_E_IO, "");
 }
 
 int main(int argc, char **argv)

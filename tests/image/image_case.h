@@ -2,20 +2,13 @@
 #ifndef TANDEM_TEST_IMAGE_CASE_H
 #define TANDEM_TEST_IMAGE_CASE_H
 
+#include "check.h"
 #include "../../src/image/image_impl.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define assert_ok(expr)                                                                                      \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s: %s", #expr, tdm_error_last()->message);                          \
-    } while (0)
-
 /* A file of tests/golden/images; tdm_text_free. */
 static inline tdm_text golden_file(const char *file)
 {
@@ -23,7 +16,7 @@ static inline tdm_text golden_file(const char *file)
     const char *source = getenv("TANDEM_SOURCE_DIR");
     snprintf(path, sizeof(path), "%s/tests/golden/images/%s", source ? source : ".", file);
     tdm_text text = {0};
-    assert_ok(tdm_read_file(path, &text));
+    CHECK_OK(tdm_read_file(path, &text));
     return text;
 }
 
@@ -31,7 +24,7 @@ static inline tdm_text golden_file(const char *file)
 static inline tdm_image golden_source(int64_t height, int64_t width)
 {
     tdm_image image = {.height = height, .width = width, .pixel = malloc((size_t)(height * width * 3))};
-    assert_non_null(image.pixel);
+    CHECK_NOT_NULL(image.pixel);
     for (int64_t y = 0; y < height; y++)
         for (int64_t x = 0; x < width; x++)
             for (int64_t c = 0; c < 3; c++) {
@@ -46,8 +39,8 @@ static inline tdm_image golden_source(int64_t height, int64_t width)
 static inline tdm_config augment_config(void)
 {
     tdm_config config;
-    assert_ok(tdm_image_augment_register());
-    assert_ok(tdm_config_init(&config));
+    CHECK_OK(tdm_image_augment_register());
+    CHECK_OK(tdm_config_init(&config));
     return config;
 }
 
@@ -57,9 +50,9 @@ static inline tdm_image_pipeline *make_pipeline(tdm_config *config, const char *
     char assignment[512];
     tdm_image_pipeline *made;
     snprintf(assignment, sizeof(assignment), "views.aug_1.augment=%s", list);
-    assert_ok(tdm_config_set(config, assignment));
-    assert_ok(tdm_image_pipeline_create(config, "views.aug_1.augment",
-                                        &config->views[TDM_VIEW_NAME_AUG_1].augment, &made));
+    CHECK_OK(tdm_config_set(config, assignment));
+    CHECK_OK(tdm_image_pipeline_create(config, "views.aug_1.augment",
+                                       &config->views[TDM_VIEW_NAME_AUG_1].augment, &made));
     return made;
 }
 

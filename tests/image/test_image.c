@@ -6,13 +6,6 @@
 
 #include <math.h>
 
-#define assert_fails(expr, code, part)                                                                       \
-    do {                                                                                                     \
-        assert_int_equal(expr, code);                                                                        \
-        if (!strstr(tdm_error_last()->message, part))                                                        \
-            fail_msg("\"%s\" does not say \"%s\"", tdm_error_last()->message, part);                         \
-    } while (0)
-
 static int largest_difference(const uint8_t *a, const uint8_t *b, size_t n)
 {
     int largest = 0;
@@ -31,8 +24,8 @@ static void resize_equals_pillow(void **state)
         tdm_image image = golden_source(golden->height, golden->width);
         size_t bytes = (size_t)(golden->out_height * golden->out_width * 3);
         uint8_t *out = malloc(bytes);
-        assert_ok(tdm_image_resize(&image, golden->top, golden->left, golden->box_height, golden->box_width,
-                                   golden->out_height, golden->out_width, out));
+        CHECK_OK(tdm_image_resize(&image, golden->top, golden->left, golden->box_height, golden->box_width,
+                                  golden->out_height, golden->out_width, out));
         if (largest_difference(out, golden->pixel, bytes))
             fail_msg("resize %zu differs by %d", i, largest_difference(out, golden->pixel, bytes));
         free(out);
@@ -48,7 +41,7 @@ static void plain_equals_the_references(void **state)
         tdm_image image = golden_source(golden->height, golden->width);
         size_t bytes = (size_t)(golden->out_height * golden->out_width * 3);
         uint8_t *out = malloc(bytes);
-        assert_ok(tdm_image_plain(&image, golden->fit, golden->out_height, golden->out_width, out));
+        CHECK_OK(tdm_image_plain(&image, golden->fit, golden->out_height, golden->out_width, out));
         if (largest_difference(out, golden->pixel, bytes))
             fail_msg("plain %zu differs by %d", i, largest_difference(out, golden->pixel, bytes));
         free(out);
@@ -68,7 +61,7 @@ static void colour_equals_pillow(void **state)
     }
     tdm_image image = golden_source(12, 20);
     image_kernels_chosen()->gray(image.pixel, 12 * 20);
-    assert_memory_equal(image.pixel, GOLDEN_GRAY, sizeof(GOLDEN_GRAY));
+    CHECK_MEM_EQ(image.pixel, GOLDEN_GRAY, sizeof(GOLDEN_GRAY));
     tdm_image_free(&image);
 }
 
@@ -77,11 +70,11 @@ static void resize_refuses_bad_boxes(void **state)
     (void)state;
     tdm_image image = golden_source(8, 8);
     uint8_t out[3 * 4];
-    assert_fails(tdm_image_resize(&image, -1, 0, 4, 4, 2, 2, out), TDM_E_SHAPE, "outside");
-    assert_fails(tdm_image_resize(&image, 0, 5, 4, 4, 2, 2, out), TDM_E_SHAPE, "outside");
-    assert_fails(tdm_image_resize(&image, 0, 0, 0, 4, 2, 2, out), TDM_E_SHAPE, "outside");
-    assert_fails(tdm_image_resize(&image, 0, 0, NAN, 4, 2, 2, out), TDM_E_SHAPE, "outside");
-    assert_fails(tdm_image_resize(&image, 0, 0, 8, 8, 0, 2, out), TDM_E_SHAPE, "cannot resize");
+    CHECK_FAILS(tdm_image_resize(&image, -1, 0, 4, 4, 2, 2, out), TDM_E_SHAPE, "outside");
+    CHECK_FAILS(tdm_image_resize(&image, 0, 5, 4, 4, 2, 2, out), TDM_E_SHAPE, "outside");
+    CHECK_FAILS(tdm_image_resize(&image, 0, 0, 0, 4, 2, 2, out), TDM_E_SHAPE, "outside");
+    CHECK_FAILS(tdm_image_resize(&image, 0, 0, NAN, 4, 2, 2, out), TDM_E_SHAPE, "outside");
+    CHECK_FAILS(tdm_image_resize(&image, 0, 0, 8, 8, 0, 2, out), TDM_E_SHAPE, "cannot resize");
     tdm_image_free(&image);
 }
 
@@ -98,10 +91,12 @@ static void assert_pixels(const char *file, const char *what, const tdm_image *i
 {
     const size_t bytes = (size_t)(height * width * 3);
     uint8_t *out = malloc(bytes), *golden = malloc(bytes);
-    assert_true(out && golden && strlen(want) == 2 * bytes);
+    CHECK_TRUE(out);
+    CHECK_TRUE(golden);
+    CHECK_EQ(strlen(want), 2 * bytes);
     for (size_t i = 0; i < bytes; i++)
         golden[i] = (uint8_t)(hex_digit(want[2 * i]) << 4 | hex_digit(want[2 * i + 1]));
-    assert_ok(tdm_image_resize(image, 0, 0, (double)image->height, (double)image->width, height, width, out));
+    CHECK_OK(tdm_image_resize(image, 0, 0, (double)image->height, (double)image->width, height, width, out));
     const int difference = largest_difference(out, golden, bytes);
     if (difference) fail_msg("%s, %s: differs by %d levels", file, what, difference);
     free(out);
@@ -116,17 +111,17 @@ static void decode_equals_pillow(void **state)
         tdm_text file = golden_file(golden->file);
         tdm_image image;
         int64_t height, width;
-        assert_ok(tdm_image_probe(golden->file, file.data, file.length, &height, &width));
-        assert_int_equal(height, GOLDEN_IMAGE_HEIGHT);
-        assert_int_equal(width, GOLDEN_IMAGE_WIDTH);
-        assert_ok(tdm_image_decode(golden->file, file.data, file.length, TDM_ALPHA_DROP, &image));
-        assert_int_equal(image.height, height);
-        assert_int_equal(image.width, width);
+        CHECK_OK(tdm_image_probe(golden->file, file.data, file.length, &height, &width));
+        CHECK_EQ(height, GOLDEN_IMAGE_HEIGHT);
+        CHECK_EQ(width, GOLDEN_IMAGE_WIDTH);
+        CHECK_OK(tdm_image_decode(golden->file, file.data, file.length, TDM_ALPHA_DROP, &image));
+        CHECK_EQ(image.height, height);
+        CHECK_EQ(image.width, width);
         assert_pixels(golden->file, "drop", &image, height, width, golden->drop);
         assert_pixels(golden->file, "small", &image, GOLDEN_SMALL_HEIGHT, GOLDEN_SMALL_WIDTH, golden->small);
         tdm_image_free(&image);
-        assert_ok(tdm_image_decode(golden->file, file.data, file.length, TDM_ALPHA_WHITE, &image));
-        assert_true(image.mode != TDM_IMAGE_RGBA);
+        CHECK_OK(tdm_image_decode(golden->file, file.data, file.length, TDM_ALPHA_WHITE, &image));
+        CHECK_NE(image.mode, TDM_IMAGE_RGBA);
         assert_pixels(golden->file, "white", &image, height, width,
                       golden->white ? golden->white : golden->drop);
         tdm_image_free(&image);
@@ -142,16 +137,16 @@ static void scaling_keeps_transparency(void **state)
         const struct golden_image *golden = &GOLDEN_IMAGE[i];
         tdm_text file = golden_file(golden->file);
         tdm_image image, small, back;
-        assert_ok(tdm_image_decode(golden->file, file.data, file.length, TDM_ALPHA_KEEP, &image));
-        assert_int_equal(image.mode == TDM_IMAGE_RGBA, golden->white != NULL || strstr(golden->file, "_key"));
-        assert_ok(tdm_image_scale(&image, 5, 7, &small));
-        assert_int_equal(small.mode, image.mode == TDM_IMAGE_RGBA ? TDM_IMAGE_RGBA : TDM_IMAGE_RGB);
+        CHECK_OK(tdm_image_decode(golden->file, file.data, file.length, TDM_ALPHA_KEEP, &image));
+        CHECK_EQ(image.mode == TDM_IMAGE_RGBA, golden->white != NULL || strstr(golden->file, "_key"));
+        CHECK_OK(tdm_image_scale(&image, 5, 7, &small));
+        CHECK_EQ(small.mode, image.mode == TDM_IMAGE_RGBA ? TDM_IMAGE_RGBA : TDM_IMAGE_RGB);
         file.length = 0;
-        assert_ok(small.mode == TDM_IMAGE_RGBA ? tdm_image_encode_rgba_png(small.pixel, 5, 7, &file)
-                                               : tdm_image_encode_png(small.pixel, 5, 7, &file));
-        assert_ok(tdm_image_decode("back.png", file.data, file.length, TDM_ALPHA_KEEP, &back));
-        assert_int_equal(back.mode, small.mode);
-        assert_memory_equal(back.pixel, small.pixel, (small.mode == TDM_IMAGE_RGBA ? 4 : 3) * 5 * 7);
+        CHECK_OK(small.mode == TDM_IMAGE_RGBA ? tdm_image_encode_rgba_png(small.pixel, 5, 7, &file)
+                                              : tdm_image_encode_png(small.pixel, 5, 7, &file));
+        CHECK_OK(tdm_image_decode("back.png", file.data, file.length, TDM_ALPHA_KEEP, &back));
+        CHECK_EQ(back.mode, small.mode);
+        CHECK_MEM_EQ(back.pixel, small.pixel, (small.mode == TDM_IMAGE_RGBA ? 4 : 3) * 5 * 7);
         tdm_image_free(&back);
         tdm_image_free(&small);
         tdm_image_free(&image);
@@ -175,8 +170,8 @@ static void truncated_files_are_refused(void **state)
             piece = realloc(piece, bytes ? bytes : 1);
             if (tdm_image_decode(name, piece, bytes, TDM_ALPHA_WHITE, &image) != TDM_E_DATA)
                 fail_msg("%s cut to %zu of %zu bytes: not refused", name, bytes, file.length);
-            assert_non_null(strstr(tdm_error_last()->message, name));
-            assert_null(image.pixel);
+            CHECK_MESSAGE(name);
+            CHECK_NULL(image.pixel);
             free(piece);
         }
         tdm_text_free(&file);
@@ -187,20 +182,20 @@ static void bad_files_have_clear_messages(void **state)
 {
     (void)state;
     tdm_image image;
-    assert_fails(tdm_image_decode("a.png", "", 0, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
-                 "a.png: image is empty");
-    assert_fails(tdm_image_decode("a.txt", "hello, this is no image", 23, TDM_ALPHA_WHITE, &image),
-                 TDM_E_DATA, "a.txt: is not a JPEG, PNG, WebP, GIF or BMP image");
+    CHECK_FAILS(tdm_image_decode("a.png", "", 0, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "a.png: image is empty");
+    CHECK_FAILS(tdm_image_decode("a.txt", "hello, this is no image", 23, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "a.txt: is not a JPEG, PNG, WebP, GIF or BMP image");
     tdm_text file = golden_file("rgb.png");
-    assert_fails(tdm_image_decode("cut.png", file.data, file.length - 20, TDM_ALPHA_WHITE, &image),
-                 TDM_E_DATA, "cut.png: image is truncated");
+    CHECK_FAILS(tdm_image_decode("cut.png", file.data, file.length - 20, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "cut.png: image is truncated");
     file.data[file.length / 2] ^= 0x10;
-    assert_fails(tdm_image_decode("flipped.png", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
-                 "flipped.png: corrupt image (checksum error");
+    CHECK_FAILS(tdm_image_decode("flipped.png", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "flipped.png: corrupt image (checksum error");
     tdm_text_free(&file);
     file = golden_file("baseline.jpg");
-    assert_fails(tdm_image_decode("cut.jpg", file.data, file.length - 30, TDM_ALPHA_WHITE, &image),
-                 TDM_E_DATA, "cut.jpg: image is truncated");
+    CHECK_FAILS(tdm_image_decode("cut.jpg", file.data, file.length - 30, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "cut.jpg: image is truncated");
     tdm_text_free(&file);
 }
 
@@ -216,13 +211,13 @@ static void colours_beyond_a_palette_are_refused(void **state)
     file[46] = 2;
     memcpy(file + PALETTE, colours, sizeof colours);
     file[PIXELS + 3] = 1;
-    assert_ok(tdm_image_decode("two.bmp", file, BYTES, TDM_ALPHA_WHITE, &image));
-    assert_int_equal(image.pixel[0], 30);
-    assert_int_equal(image.pixel[3 * 3], 60);
+    CHECK_OK(tdm_image_decode("two.bmp", file, BYTES, TDM_ALPHA_WHITE, &image));
+    CHECK_EQ(image.pixel[0], 30);
+    CHECK_EQ(image.pixel[3 * 3], 60);
     tdm_image_free(&image);
     file[PIXELS + 3] = 2;
-    assert_fails(tdm_image_decode("three.bmp", file, BYTES, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
-                 "three.bmp: corrupt image (a colour beyond the palette's 2)");
+    CHECK_FAILS(tdm_image_decode("three.bmp", file, BYTES, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "three.bmp: corrupt image (a colour beyond the palette's 2)");
 }
 
 /* Tables of more codes than there can be, and a scan without its table: both led old versions of stb astray.
@@ -237,14 +232,14 @@ static void bad_huffman_tables_are_refused(void **state)
     unsigned char kept[16];
     memcpy(kept, table + 5, sizeof(kept));
     memset(table + 5, 0xff, sizeof(kept));
-    assert_fails(tdm_image_decode("codes.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
-                 "codes.jpg: corrupt image (Huffman table)");
+    CHECK_FAILS(tdm_image_decode("codes.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "codes.jpg: corrupt image (Huffman table)");
     memcpy(table + 5, kept, sizeof(kept));
     table[4] ^= 3; /* another number for the first table */
-    assert_fails(tdm_image_decode("missing.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
-                 "missing.jpg: corrupt image (a scan without its Huffman table)");
+    CHECK_FAILS(tdm_image_decode("missing.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "missing.jpg: corrupt image (a scan without its Huffman table)");
     table[4] ^= 3;
-    assert_ok(tdm_image_decode("good.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image));
+    CHECK_OK(tdm_image_decode("good.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image));
     tdm_image_free(&image);
     tdm_text_free(&file);
 }
@@ -262,20 +257,20 @@ static void huge_headers_are_refused(void **state)
     tdm_image image;
     tdm_text file = golden_file("rgb.png");
     put_u32((unsigned char *)file.data + 16, 50000);
-    assert_fails(tdm_image_decode("wide.png", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
-                 "wide.png: image of 50000 x 10 px is too large");
+    CHECK_FAILS(tdm_image_decode("wide.png", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "wide.png: image of 50000 x 10 px is too large");
     put_u32((unsigned char *)file.data + 16, 32000);
     put_u32((unsigned char *)file.data + 20, 32000);
-    assert_fails(tdm_image_decode("many.png", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
-                 "32000 x 32000 px is too large");
+    CHECK_FAILS(tdm_image_decode("many.png", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "32000 x 32000 px is too large");
     tdm_text_free(&file);
     file = golden_file("baseline.jpg");
     unsigned char *frame = (unsigned char *)file.data;
     while (!(frame[0] == 0xff && frame[1] == 0xc0)) frame++; /* SOF0 */
     frame[5] = 50000 >> 8;
     frame[6] = 50000 & 255;
-    assert_fails(tdm_image_decode("high.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
-                 "high.jpg: image of 13 x 50000 px is too large");
+    CHECK_FAILS(tdm_image_decode("high.jpg", file.data, file.length, TDM_ALPHA_WHITE, &image), TDM_E_DATA,
+                "high.jpg: image of 13 x 50000 px is too large");
     tdm_text_free(&file);
 }
 
@@ -284,18 +279,18 @@ static void encoded_images_come_back(void **state)
     (void)state;
     tdm_image image = golden_source(37, 53), back;
     tdm_text file = {0};
-    assert_ok(tdm_image_encode_png(image.pixel, 37, 53, &file));
-    assert_ok(tdm_image_decode("x.png", file.data, file.length, TDM_ALPHA_WHITE, &back));
-    assert_int_equal(back.height, 37);
-    assert_int_equal(back.width, 53);
-    assert_memory_equal(back.pixel, image.pixel, 37 * 53 * 3);
+    CHECK_OK(tdm_image_encode_png(image.pixel, 37, 53, &file));
+    CHECK_OK(tdm_image_decode("x.png", file.data, file.length, TDM_ALPHA_WHITE, &back));
+    CHECK_EQ(back.height, 37);
+    CHECK_EQ(back.width, 53);
+    CHECK_MEM_EQ(back.pixel, image.pixel, 37 * 53 * 3);
     tdm_image_free(&back);
     tdm_text_free(&file);
     uint8_t flat[24 * 16 * 3];
     memset(flat, 90, sizeof(flat));
-    assert_ok(tdm_image_encode_jpeg(flat, 24, 16, 95, &file));
-    assert_ok(tdm_image_decode("x.jpg", file.data, file.length, TDM_ALPHA_WHITE, &back));
-    assert_true(largest_difference(back.pixel, flat, sizeof(flat)) <= 2);
+    CHECK_OK(tdm_image_encode_jpeg(flat, 24, 16, 95, &file));
+    CHECK_OK(tdm_image_decode("x.jpg", file.data, file.length, TDM_ALPHA_WHITE, &back));
+    CHECK_LE(largest_difference(back.pixel, flat, sizeof(flat)), 2);
     tdm_image_free(&back);
     tdm_text_free(&file);
     tdm_image_free(&image);

@@ -139,7 +139,7 @@ static void a_row_depends_on_its_stream_only(void **state)
             memset(b, 0xab, sizeof(b));
             make_view(&image, pipeline, rng, a);
             CHECK_OK(image_view(&work, &image, &target, pipeline, rng, b));
-            assert_memory_equal(a, b, VIEW_BYTES);
+            CHECK_MEM_EQ(a, b, VIEW_BYTES);
             for (int k = 0; k < GUARD; k++) CHECK_EQ(b[VIEW_BYTES + k], 0xab);
         }
         image_work_free(&work);
@@ -162,7 +162,7 @@ static void a_probability_of_0_changes_nothing(void **state)
         tdm_image_pipeline *pipeline = alone(&config, row, "0");
         for (uint64_t sample = 0; sample < 50; sample++) {
             make_view(&image, pipeline, tdm_rng_at(1, 2, sample, TDM_RNG_AUGMENT), out);
-            assert_memory_equal(out, plain, VIEW_BYTES);
+            CHECK_MEM_EQ(out, plain, VIEW_BYTES);
         }
         tdm_image_pipeline_destroy(&pipeline);
     }
@@ -264,13 +264,13 @@ static void the_list_decides_the_resize(void **state)
         CHECK_OK(tdm_image_augment(&image, pipeline, TDM_FIT_CROP, rng, HEIGHT, WIDTH, out));
         if (i == 0) CHECK_OK(tdm_image_plain(&image, TDM_FIT_CROP, HEIGHT, WIDTH, want));
         if (i == 1) CHECK_OK(tdm_image_resize(&image, 0, 0, 47, 61, HEIGHT, WIDTH, want));
-        if (i < 2) assert_memory_equal(out, want, VIEW_BYTES);
+        if (i < 2) CHECK_MEM_EQ(out, want, VIEW_BYTES);
         CHECK_EQ(pipeline->exact, i > 0);
         tdm_image_pipeline_destroy(&pipeline);
     }
     CHECK_OK(tdm_image_augment(&image, NULL, TDM_FIT_CROP, rng, HEIGHT, WIDTH, out));
     CHECK_OK(tdm_image_plain(&image, TDM_FIT_CROP, HEIGHT, WIDTH, want));
-    assert_memory_equal(out, want, VIEW_BYTES);
+    CHECK_MEM_EQ(out, want, VIEW_BYTES);
     tdm_image_free(&image);
     tdm_config_destroy(&config);
 }

@@ -81,10 +81,10 @@ static image_box random_box(tdm_rng *rng, const jpeg_kind *kind)
 static void assert_same_part(const tdm_image *part, const tdm_image *whole, const image_box *box)
 {
     const int64_t bytes = image_pixel_bytes(whole->mode), stride = whole->width * bytes;
-    assert_int_equal(part->mode, whole->mode);
+    CHECK_EQ(part->mode, whole->mode);
     for (int64_t y = box->top; y < box->top + box->height; y++)
-        assert_memory_equal(part->pixel + y * stride + box->left * bytes,
-                            whole->pixel + y * stride + box->left * bytes, (size_t)(box->width * bytes));
+        CHECK_MEM_EQ(part->pixel + y * stride + box->left * bytes,
+                     whole->pixel + y * stride + box->left * bytes, (size_t)(box->width * bytes));
 }
 
 static void parts_have_the_pixels_of_the_whole(void **state)
@@ -98,12 +98,12 @@ static void parts_have_the_pixels_of_the_whole(void **state)
         unsigned long bytes;
         tdm_image whole;
         write_jpeg(&rng, &kind, &file, &bytes);
-        assert_ok(tdm_image_decode("whole", file, bytes, TDM_ALPHA_DROP, &whole));
+        CHECK_OK(tdm_image_decode("whole", file, bytes, TDM_ALPHA_DROP, &whole));
         for (int k = 0; k < 4; k++) {
             const image_box box = random_box(&rng, &kind);
             tdm_image part = {.height = whole.height, .width = whole.width};
             if (work.decoded.data) memset(work.decoded.data, k, work.decoded.bytes);
-            assert_ok(image_decode(&work, "part", file, bytes, TDM_ALPHA_DROP, &box, &part));
+            CHECK_OK(image_decode(&work, "part", file, bytes, TDM_ALPHA_DROP, &box, &part));
             assert_same_part(&part, &whole, &box);
         }
         tdm_image_free(&whole);
@@ -137,7 +137,7 @@ static void damage_is_found_outside_the_part(void **state)
             continue;
         }
         if (got == TDM_OK) got = image_decode(&work, "part", file, bytes, TDM_ALPHA_DROP, &box, &part);
-        assert_int_equal(got, want);
+        CHECK_EQ(got, want);
         if (want == TDM_OK) {
             assert_same_part(&part, &whole, &box);
             tdm_image_free(&whole);
@@ -146,7 +146,7 @@ static void damage_is_found_outside_the_part(void **state)
         }
         free(file);
     }
-    assert_true(damaged > 100);
+    CHECK_GT(damaged, 100);
     image_work_free(&work);
 }
 
@@ -161,7 +161,7 @@ static void views_are_those_of_the_whole(void **state)
     static const tdm_image_fit fits[] = {TDM_FIT_CROP, TDM_FIT_SQUASH, TDM_FIT_LONGEST};
     tdm_image_work *work;
     uint8_t got[3][PX * (PX + 4) * 3], want[PX * (PX + 4) * 3];
-    assert_ok(tdm_image_work_create(&work));
+    CHECK_OK(tdm_image_work_create(&work));
     for (uint64_t round = 0; round < 300; round++) {
         tdm_rng rng = tdm_rng_at(7, 0, round, TDM_RNG_TEST);
         const jpeg_kind kind = random_kind(&rng);
@@ -177,14 +177,14 @@ static void views_are_those_of_the_whole(void **state)
             request[i] = (tdm_image_request){.pipeline = i == plain ? NULL : pipeline,
                                              .rng = tdm_rng_at(8, (uint64_t)i, round, TDM_RNG_TEST),
                                              .out = got[i]};
-        assert_ok(tdm_image_make(work, "views", file, bytes, policy, PX, width, count, request));
-        assert_ok(tdm_image_decode("whole", file, bytes, policy.alpha, &whole));
+        CHECK_OK(tdm_image_make(work, "views", file, bytes, policy, PX, width, count, request));
+        CHECK_OK(tdm_image_decode("whole", file, bytes, policy.alpha, &whole));
         for (int i = 0; i < count; i++) {
             if (i == plain)
-                assert_ok(tdm_image_plain(&whole, policy.fit, PX, width, want));
+                CHECK_OK(tdm_image_plain(&whole, policy.fit, PX, width, want));
             else
-                assert_ok(tdm_image_augment(&whole, pipeline, policy.fit, request[i].rng, PX, width, want));
-            assert_memory_equal(want, got[i], (size_t)(PX * width * 3));
+                CHECK_OK(tdm_image_augment(&whole, pipeline, policy.fit, request[i].rng, PX, width, want));
+            CHECK_MEM_EQ(want, got[i], (size_t)(PX * width * 3));
         }
         tdm_image_free(&whole);
         free(file);

@@ -34,7 +34,7 @@ static int tuned_kernels(const image_kernels *set[2])
     int count = 0;
 #if defined(__x86_64__)
     tdm_cpu cpu;
-    assert_int_equal(tdm_cpu_detect(&cpu), TDM_OK);
+    CHECK_OK(tdm_cpu_detect(&cpu));
     if (cpu.isa >= TDM_ISA_AVX2) set[count++] = &image_kernels_avx2;
     if (cpu.isa >= TDM_ISA_AVX512) set[count++] = &image_kernels_avx512;
 #else
@@ -101,13 +101,13 @@ static void resizing_is_the_same_everywhere(void **state)
         for (int i = 0; i < sets; i++) {
             memset(got, 1, (size_t)(rows * out_bytes));
             set[i]->across(&taps, n, skip, channels, rows, in, in_bytes, got, out_bytes, scratch);
-            assert_memory_equal(want, got, (size_t)(rows * out_bytes));
+            CHECK_MEM_EQ(want, got, (size_t)(rows * out_bytes));
         }
         const int64_t bytes = tdm_min_i64(in_bytes, rows * out_bytes), count = tdm_min_i64(rows, taps.taps);
         image_kernels_generic.down(taps.weight, count, in, in_bytes, bytes, want);
         for (int i = 0; i < sets; i++) {
             set[i]->down(taps.weight, count, in, in_bytes, bytes, got);
-            assert_memory_equal(want, got, (size_t)bytes);
+            CHECK_MEM_EQ(want, got, (size_t)bytes);
         }
         free(in);
         free(scratch);
@@ -137,7 +137,7 @@ static void assert_equal_colours(const image_kernels *kernels, tdm_rng rng, cons
         }
         if (memcmp(want, got, bytes)) fail_msg("%s: colour kernel %d differs", kernels->name, kind);
     }
-    assert_true(kernels->luma_sum(pixel, n) == image_kernels_generic.luma_sum(pixel, n));
+    CHECK_EQ(kernels->luma_sum(pixel, n), image_kernels_generic.luma_sum(pixel, n));
     free(want);
     free(got);
 }
@@ -180,7 +180,7 @@ static void hues_are_the_same_everywhere(void **state)
         for (int i = 0; i < sets; i++) {
             memcpy(got, pixel, sizeof(got));
             set[i]->turn((uint8_t)(range * 7), got, PIXELS);
-            assert_memory_equal(want, got, sizeof(want));
+            CHECK_MEM_EQ(want, got, sizeof(want));
         }
     }
 }
@@ -215,7 +215,7 @@ static void make_both(tdm_image_work *work, const char *name, const tdm_text *fi
 {
     const tdm_image_request want[2] = {
         {.out = out[0]}, {.pipeline = pipeline, .rng = tdm_rng_at(1, 2, 3, TDM_RNG_TEST), .out = out[1]}};
-    assert_ok(tdm_image_make(work, name, file->data, file->length, (tdm_image_policy){0}, PX, PX, 2, want));
+    CHECK_OK(tdm_image_make(work, name, file->data, file->length, (tdm_image_policy){0}, PX, PX, 2, want));
 }
 
 /* One thread's memory, images of all kinds in turn: the same as each alone. */
@@ -224,24 +224,24 @@ static void kept_memory_changes_nothing(void **state)
     (void)state;
     tdm_image_work *work;
     uint8_t got[2][VIEW_BYTES], want[VIEW_BYTES];
-    assert_ok(tdm_image_work_create(&work));
+    CHECK_OK(tdm_image_work_create(&work));
     for (int round = 0; round < 2; round++)
         for (size_t i = 0; i < COUNT(GOLDEN_IMAGE); i++) {
             const char *name = GOLDEN_IMAGE[i].file;
             tdm_text file = golden_file(name);
             tdm_image image;
             make_both(work, name, &file, got);
-            assert_ok(tdm_image_decode(name, file.data, file.length, TDM_ALPHA_DROP, &image));
-            assert_ok(tdm_image_plain(&image, TDM_FIT_CROP, PX, PX, want));
-            assert_memory_equal(want, got[0], VIEW_BYTES);
-            assert_ok(tdm_image_augment(&image, pipeline, TDM_FIT_CROP, tdm_rng_at(1, 2, 3, TDM_RNG_TEST), PX,
-                                        PX, want));
-            assert_memory_equal(want, got[1], VIEW_BYTES);
+            CHECK_OK(tdm_image_decode(name, file.data, file.length, TDM_ALPHA_DROP, &image));
+            CHECK_OK(tdm_image_plain(&image, TDM_FIT_CROP, PX, PX, want));
+            CHECK_MEM_EQ(want, got[0], VIEW_BYTES);
+            CHECK_OK(tdm_image_augment(&image, pipeline, TDM_FIT_CROP, tdm_rng_at(1, 2, 3, TDM_RNG_TEST), PX,
+                                       PX, want));
+            CHECK_MEM_EQ(want, got[1], VIEW_BYTES);
             tdm_image_free(&image);
             tdm_text_free(&file);
         }
     tdm_image_work_destroy(&work);
-    assert_null(work);
+    CHECK_NULL(work);
 }
 
 static void nothing_is_allocated_after_the_first_image(void **state)
@@ -253,10 +253,10 @@ static void nothing_is_allocated_after_the_first_image(void **state)
     for (size_t i = 0; i < COUNT(name); i++) {
         tdm_image_work *work;
         tdm_text file = golden_file(name[i]);
-        assert_ok(tdm_image_work_create(&work));
+        CHECK_OK(tdm_image_work_create(&work));
         make_both(work, name[i], &file, got);
         const int64_t before = allocations;
-        assert_true(before > 0);
+        CHECK_GT(before, 0);
         for (int k = 0; k < 20; k++) make_both(work, name[i], &file, got);
         if (allocations != before)
             fail_msg("%s: %lld allocations for 20 images", name[i], (long long)(allocations - before));

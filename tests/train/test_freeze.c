@@ -40,10 +40,10 @@ static void start(setup *s, const char *freeze, int64_t chunk)
 {
     char assignment[256];
     snprintf(assignment, sizeof assignment, "optim.freeze=%s", freeze);
-    must(tdm_config_set(&s->config, assignment));
+    CHECK_OK(tdm_config_set(&s->config, assignment));
     s->config.train.chunk = chunk;
     for (int64_t i = 0; i < s->params.count; i++) s->params.row[i].lr_scale = !s->params.row[i].buffer;
-    must(tdm_optim_groups(&s->config, &s->params));
+    CHECK_OK(tdm_optim_groups(&s->config, &s->params));
     tdm_params_init(&s->params, 3);
     /* biases and gains off 0 and 1, so that every path has a gradient */
     tdm_rng rng = tdm_rng_at(5, 0, 0, TDM_RNG_TEST);
@@ -54,16 +54,16 @@ static void start(setup *s, const char *freeze, int64_t chunk)
     memset(s->optim.m, 0, sizeof(float) * (size_t)s->params.total);
     memset(s->optim.v, 0, sizeof(float) * (size_t)s->params.total);
     s->optim.step = 0;
-    must(tdm_model_load(s->model));
+    CHECK_OK(tdm_model_load(s->model));
     tdm_trainer_destroy(&s->trainer);
-    must(tdm_losses_load(s->losses, false));
-    must(tdm_session_start(s));
+    CHECK_OK(tdm_losses_load(s->losses, false));
+    CHECK_OK(tdm_session_start(s));
 }
 
 static float *copy_of(const float *x, int64_t n)
 {
     float *copy = NULL;
-    must(TDM_ALLOC(n, &copy));
+    CHECK_OK(TDM_ALLOC(n, &copy));
     memcpy(copy, x, sizeof(float) * (size_t)n);
     return copy;
 }
@@ -73,7 +73,7 @@ static float *full_gradient(setup *s, const batch_piece *p, int64_t chunk, doubl
 {
     tdm_step_report report;
     start(s, "", chunk);
-    must(tdm_trainer_step(s->trainer, &p->batch, &report));
+    CHECK_OK(tdm_trainer_step(s->trainer, &p->batch, &report));
     float *grad = copy_of(s->params.grad, s->params.total);
     for (int64_t i = 0; i < s->params.count; i++) {
         of_row[i] = 0.0;
@@ -95,14 +95,14 @@ static void check_step(setup *s, const batch_piece *p, const char *freeze, int64
     float *before = copy_of(s->params.weight, s->params.total);
     double squares = 0.0;
     for (int64_t i = 0; i < s->params.total; i++) s->params.grad[i] = NAN;
-    must(tdm_trainer_step(s->trainer, &p->batch, &report));
+    CHECK_OK(tdm_trainer_step(s->trainer, &p->batch, &report));
     for (int64_t i = 0; i < s->params.count; i++) {
         const tdm_param *row = &s->params.row[i];
         const float *grad = s->params.grad + row->offset, *want = full + row->offset;
         const size_t bytes = sizeof(float) * (size_t)row->size;
         if (row->buffer) continue;
         if (!tdm_param_trained(row)) {
-            assert_memory_equal(s->params.weight + row->offset, before + row->offset, bytes);
+            CHECK_MEM_EQ(s->params.weight + row->offset, before + row->offset, bytes);
             continue;
         }
         squares += of_row[i];
@@ -115,8 +115,8 @@ static void check_step(setup *s, const batch_piece *p, const char *freeze, int64
         if (!(worst <= 1e-6 * fmax(largest, 1e-3)))
             fail_msg("freeze %s: gradient of %s is off by %g of %g", freeze, row->name, worst, largest);
     }
-    assert_true(fabs(report.grad_norm - sqrt(squares)) <= 1e-5 * sqrt(squares));
-    for (int step = 0; step < more_steps; step++) must(tdm_trainer_step(s->trainer, &p->batch, &report));
+    CHECK_NEAR(report.grad_norm, sqrt(squares), 1e-5 * sqrt(squares));
+    for (int step = 0; step < more_steps; step++) CHECK_OK(tdm_trainer_step(s->trainer, &p->batch, &report));
     int64_t moved = 0;
     for (int64_t i = 0; i < s->params.count; i++) {
         const tdm_param *row = &s->params.row[i];
@@ -126,12 +126,12 @@ static void check_step(setup *s, const batch_piece *p, const char *freeze, int64
             fail_msg("freeze %s: %s has moved", freeze, row->name);
         moved += !same;
     }
-    assert_true(moved > 0);
+    CHECK_GT(moved, 0);
     double sum = 0.0;
     for (int64_t i = 0; i < s->params.total; i++) sum += (double)s->params.weight[i];
     uint64_t bits;
     memcpy(&bits, &sum, sizeof bits);
-    assert_true(tdm_comm_all_equal_u64(comm, bits));
+    CHECK_TRUE(tdm_comm_all_equal_u64(comm, bits));
     tdm_free(before);
 }
 
@@ -144,7 +144,7 @@ static void test_each_row(void **state)
     double of_row[200];
     make_batch_piece(&p, 17, B, 16 * 8 * 3, B * IMAGE_BYTES);
     set_up(&s, "f32", vit);
-    assert_true(s.params.count < 200);
+    CHECK_LT(s.params.count, 200);
     float *full = full_gradient(&s, &p, 0, of_row);
     for (int64_t i = 0; i < s.params.count; i++) {
         char freeze[160];
@@ -197,10 +197,7 @@ static void test_bf16(void **state)
 {
     (void)state;
     tdm_dtype dtype;
-    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) {
-        print_message("skipped: this CPU has no bf16\n");
-        skip();
-    }
+    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) SKIP("this CPU has no bf16");
     check_patterns("bf16", 0);
 }
 
@@ -229,17 +226,17 @@ static void test_resnet(void **state)
         memcpy((void *)&configured[1], resnet, sizeof resnet);
         setup s;
         set_up(&s, "f32", configured);
-        assert_true(s.params.count < 200);
+        CHECK_LT(s.params.count, 200);
         float *full = full_gradient(&s, &p, 0, of_row);
         for (size_t i = (size_t)k; i < sizeof freeze / sizeof freeze[0]; i += 2)
             check_step(&s, &p, freeze[i], 0, full, of_row, 2);
-        must(tdm_config_set(&s.config, "optim.freeze=image"));
+        CHECK_OK(tdm_config_set(&s.config, "optim.freeze=image"));
         for (int64_t i = 0; i < s.params.count; i++) s.params.row[i].lr_scale = !s.params.row[i].buffer;
-        must(tdm_optim_groups(&s.config, &s.params));
-        must(tdm_model_load(s.model));
+        CHECK_OK(tdm_optim_groups(&s.config, &s.params));
+        CHECK_OK(tdm_model_load(s.model));
         tdm_trainer_destroy(&s.trainer);
         const tdm_status status = tdm_session_start(&s);
-        assert_int_equal(status, k == 0 ? TDM_OK : TDM_E_CONFIG);
+        CHECK_EQ(status, k == 0 ? TDM_OK : TDM_E_CONFIG);
         tdm_free(full);
         tear_down(&s);
     }
@@ -253,7 +250,7 @@ static double backward_flop(setup *s, const batch_piece *p, const char *freeze, 
     start(s, freeze, 0);
     for (int m = 0; m < TDM_MODALITIES; m++) share[m] = tdm_model_backward_share(s->model, (tdm_modality)m);
     memset(tdm_ops_stats(s->ops), 0, sizeof(tdm_op_stats));
-    must(tdm_trainer_step(s->trainer, &p->batch, &report));
+    CHECK_OK(tdm_trainer_step(s->trainer, &p->batch, &report));
     const tdm_op_stats *stats = tdm_ops_stats(s->ops);
     return stats->flop[TDM_OP_LINEAR_DATA] + stats->flop[TDM_OP_LINEAR_WEIGHT];
 }
@@ -267,20 +264,27 @@ static void test_work(void **state)
     make_batch_piece(&p, 17, B, 16 * 8 * 3, B * IMAGE_BYTES);
     set_up(&s, "f32", vit);
     const double all = backward_flop(&s, &p, "", share);
-    assert_true(share[TDM_IMAGE] == 1.0 && share[TDM_TEXT] == 1.0);
+    CHECK_EQ(share[TDM_IMAGE], 1.0);
+    CHECK_EQ(share[TDM_TEXT], 1.0);
     const double text = backward_flop(&s, &p, "image", share);
-    assert_true(share[TDM_IMAGE] == 0.0 && share[TDM_TEXT] == 1.0);
-    assert_true(!tdm_model_trains(s.model, TDM_IMAGE) && tdm_model_trains(s.model, TDM_TEXT));
+    CHECK_EQ(share[TDM_IMAGE], 0.0);
+    CHECK_EQ(share[TDM_TEXT], 1.0);
+    CHECK_FALSE(tdm_model_trains(s.model, TDM_IMAGE));
+    CHECK_TRUE(tdm_model_trains(s.model, TDM_TEXT));
     const double image = backward_flop(&s, &p, "text", share);
-    assert_true(share[TDM_IMAGE] == 1.0 && share[TDM_TEXT] == 0.0);
-    assert_true(text > 0.0 && image > 0.0 && fabs(text + image - all) <= 1e-9 * all);
+    CHECK_EQ(share[TDM_IMAGE], 1.0);
+    CHECK_EQ(share[TDM_TEXT], 0.0);
+    CHECK_GT(text, 0.0);
+    CHECK_GT(image, 0.0);
+    CHECK_NEAR(text + image, all, 1e-9 * all);
     /* the two lowest of three blocks need nothing; below the top one's qkv no gradient is needed either */
     const double top = backward_flop(&s, &p, "[image, text:2, transformer.resblocks.2.ln_1.*]", share);
-    assert_true(fabs(share[TDM_TEXT] - (24.0 - 3.0) / 72.0) < 1e-12);
-    assert_true(fabs(top - share[TDM_TEXT] * text) <= 1e-9 * text);
-    assert_true(backward_flop(&s, &p, "[*, !logit_scale]", share) == 0.0);
-    assert_true(backward_flop(&s, &p, "[*, !visual.ln_post.*, !text_projection]", share) == 0.0);
-    assert_true(tdm_model_trains(s.model, TDM_IMAGE) && tdm_model_trains(s.model, TDM_TEXT));
+    CHECK_NEAR(share[TDM_TEXT], (24.0 - 3.0) / 72.0, 1e-12);
+    CHECK_NEAR(top, share[TDM_TEXT] * text, 1e-9 * text);
+    CHECK_EQ(backward_flop(&s, &p, "[*, !logit_scale]", share), 0.0);
+    CHECK_EQ(backward_flop(&s, &p, "[*, !visual.ln_post.*, !text_projection]", share), 0.0);
+    CHECK_TRUE(tdm_model_trains(s.model, TDM_IMAGE));
+    CHECK_TRUE(tdm_model_trains(s.model, TDM_TEXT));
     tear_down(&s);
     tdm_free(p.image);
 }

@@ -11,7 +11,7 @@ static void set(setup *s, const char *key, const char *value)
 {
     char assignment[256];
     snprintf(assignment, sizeof assignment, "%s=%s", key, value);
-    must(tdm_config_set(&s->config, assignment));
+    CHECK_OK(tdm_config_set(&s->config, assignment));
 }
 
 static void set_up(setup *s, const char *precision, const char *chunk, const char *freeze,
@@ -54,15 +54,16 @@ static float *outcome(const char *precision, const char *chunk, const char *free
     tdm_step_report report;
     make_batch_piece(&p, 23, B, IMAGE_BYTES, B * IMAGE_BYTES);
     set_up(&s, precision, chunk, freeze, recompute);
-    for (int i = 0; i < STEPS; i++) must(tdm_trainer_step(s.trainer, &p.batch, &report));
+    for (int i = 0; i < STEPS; i++) CHECK_OK(tdm_trainer_step(s.trainer, &p.batch, &report));
     *total = s.params.total;
     *activations = tdm_model_activation_bytes(s.model);
     tdm_model_plan plan;
     tdm_model_memory memory;
-    must(tdm_trainer_plan(&s.config, tdm_comm_size(comm), &plan));
-    must(tdm_model_memory_estimate(s.model, &plan, PIECE_CONTEXT, &memory));
-    assert_true(*activations > 0 && *activations <= memory.activations);
-    must(TDM_ALLOC(4 * s.params.total, &kept));
+    CHECK_OK(tdm_trainer_plan(&s.config, tdm_comm_size(comm), &plan));
+    CHECK_OK(tdm_model_memory_estimate(s.model, &plan, PIECE_CONTEXT, &memory));
+    CHECK_GT(*activations, 0);
+    CHECK_LE(*activations, memory.activations);
+    CHECK_OK(TDM_ALLOC(4 * s.params.total, &kept));
     const size_t bytes = sizeof(float) * (size_t)s.params.total;
     memcpy(kept, s.params.weight, bytes);
     memcpy(kept + s.params.total, s.optim.m, bytes);
@@ -100,9 +101,9 @@ static void compare(const char *precision, const char *chunk, const char *freeze
             print_message("%s chunk %s freeze %s: %s keeps %.2f of the activations, %lld values differ\n",
                           precision, chunk, freeze, ways[i], (double)activations / (double)of_none,
                           (long long)differ);
-        assert_int_equal(differ, 0);
-        if (less && i < 2) assert_true(activations < before);
-        assert_true(activations <= of_none);
+        CHECK_EQ(differ, 0);
+        if (less && i < 2) CHECK_LT(activations, before);
+        CHECK_LE(activations, of_none);
         before = activations;
         tdm_free(other);
     }
@@ -120,10 +121,7 @@ static void test_bf16(void **state)
 {
     (void)state;
     tdm_dtype dtype;
-    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) {
-        print_message("skipped: this CPU has no bf16\n");
-        skip();
-    }
+    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) SKIP("this CPU has no bf16");
     compare("bf16", "0", "", true);
     compare("bf16", "3", "", true);
 }
@@ -148,17 +146,17 @@ static void test_failed_step(void **state)
     tdm_step_report report;
     make_batch_piece(&p, 23, B, IMAGE_BYTES, B * IMAGE_BYTES);
     set_up(&s, "f32", "3", "", "block");
-    must(tdm_trainer_step(s.trainer, &p.batch, &report));
+    CHECK_OK(tdm_trainer_step(s.trainer, &p.batch, &report));
     const int64_t activations = tdm_model_activation_bytes(s.model);
     float *scale = tdm_model_logit_scale(s.model);
     const float saved = *scale;
     for (int i = 0; i < 3; i++) {
         *scale = i == 0 ? NAN : 200.0F;
-        assert_int_equal(tdm_trainer_step(s.trainer, &p.batch, &report), TDM_E_NUMERIC);
+        CHECK_FAILS(tdm_trainer_step(s.trainer, &p.batch, &report), TDM_E_NUMERIC, "");
         *scale = saved;
     }
-    must(tdm_trainer_step(s.trainer, &p.batch, &report));
-    assert_int_equal(tdm_model_activation_bytes(s.model), activations);
+    CHECK_OK(tdm_trainer_step(s.trainer, &p.batch, &report));
+    CHECK_EQ(tdm_model_activation_bytes(s.model), activations);
     tear_down(&s);
     tdm_free(p.image);
 }

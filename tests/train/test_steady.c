@@ -99,25 +99,24 @@ static void check(const char *precision, const char *const *more)
     piece *p;
     setup s;
     tdm_step_report report;
-    must(TDM_ALLOC(1, &p));
+    CHECK_OK(TDM_ALLOC(1, &p));
     make_piece(p, B / tdm_comm_size(comm));
     set_up(&s, precision, more);
-    for (int i = 0; i < WARMUP; i++) must(tdm_trainer_step(s.trainer, &p->batch, &report));
+    for (int i = 0; i < WARMUP; i++) CHECK_OK(tdm_trainer_step(s.trainer, &p->batch, &report));
     const int64_t blocks = tdm_memory_used().blocks, primitives = tdm_ops_primitives();
     atomic_store(&large_blocks, 0);
     atomic_store(&largest, 0);
     atomic_store(&counting, true);
-    for (int i = 0; i < STEPS; i++) must(tdm_trainer_step(s.trainer, &p->batch, &report));
+    for (int i = 0; i < STEPS; i++) CHECK_OK(tdm_trainer_step(s.trainer, &p->batch, &report));
     atomic_store(&counting, false);
     if (tdm_comm_rank(comm) == 0)
         print_message("%s %s: %lld blocks, %lld primitives, %d large mallocs (up to %zu bytes) in %d steps\n",
                       precision, more[0] ? more[0] : "", (long long)(tdm_memory_used().blocks - blocks),
                       (long long)(tdm_ops_primitives() - primitives), atomic_load(&large_blocks),
                       atomic_load(&largest), STEPS);
-    assert_int_equal(tdm_memory_used().blocks, blocks);
-    assert_int_equal(tdm_ops_primitives(), primitives);
-    if (tdm_comm_size(comm) == 1)
-        assert_int_equal(atomic_load(&large_blocks), 0); /* MPI may take what it needs */
+    CHECK_EQ(tdm_memory_used().blocks, blocks);
+    CHECK_EQ(tdm_ops_primitives(), primitives);
+    if (tdm_comm_size(comm) == 1) CHECK_EQ(atomic_load(&large_blocks), 0); /* MPI may take what it needs */
     tear_down(&s);
     tdm_free(p);
 }
@@ -146,10 +145,7 @@ static void test_bf16(void **state)
 {
     (void)state;
     tdm_dtype dtype;
-    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) {
-        print_message("skipped: this CPU has no bf16\n");
-        skip();
-    }
+    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) SKIP("this CPU has no bf16");
     check_all("bf16");
     setenv("TANDEM_MATMUL", "dnnl", 1);
     check_all("bf16");

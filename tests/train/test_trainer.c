@@ -58,7 +58,7 @@ static void cut_batch(const global_batch *g, tdm_batch *batch, tdm_text_batch *t
     batch->n = batch->view[TDM_VIEW_IMAGE_AUG_1].n = batch->view[TDM_VIEW_TEXT_PLAIN].n = n;
     batch->view[TDM_VIEW_IMAGE_AUG_1].image = (uint8_t *)(uintptr_t)(g->image + first * HEIGHT * WIDTH * 3);
     text->token = (int32_t *)(uintptr_t)(g->token + g->seq[first]);
-    must(TDM_ALLOC(n + 1, &text->seq));
+    CHECK_OK(TDM_ALLOC(n + 1, &text->seq));
     for (int64_t i = 0; i <= n; i++) text->seq[i] = g->seq[first + i] - g->seq[first];
     batch->view[TDM_VIEW_TEXT_PLAIN].text = *text;
     batch->sample = (int64_t *)(uintptr_t)(g->sample + first);
@@ -72,26 +72,28 @@ static double whole_batch(setup *s, const global_batch *g, bool grad)
     const tdm_tower_input image = {.n = B, .image = g->image, .sample = g->sample};
     const tdm_tower_input text = {.n = B, .token = g->token, .seq = g->seq, .sample = g->sample};
     static float raw[2][B * EMBED], unit[2][B * EMBED], dunit[2][B * EMBED], norm[2][B];
-    must(tdm_model_load(s->model));
+    CHECK_OK(tdm_model_load(s->model));
     if (grad) {
-        must(tdm_model_forward(s->model, TDM_IMAGE, &image, &mode, &(tdm_tower_output){.pooled = raw[0]}));
-        must(tdm_model_forward(s->model, TDM_TEXT, &text, &mode, &(tdm_tower_output){.pooled = raw[1]}));
+        CHECK_OK(
+            tdm_model_forward(s->model, TDM_IMAGE, &image, &mode, &(tdm_tower_output){.pooled = raw[0]}));
+        CHECK_OK(tdm_model_forward(s->model, TDM_TEXT, &text, &mode, &(tdm_tower_output){.pooled = raw[1]}));
     } else {
-        must(tdm_model_embed(s->model, TDM_IMAGE, &image, &mode, &(tdm_tower_output){.pooled = raw[0]}));
-        must(tdm_model_embed(s->model, TDM_TEXT, &text, &mode, &(tdm_tower_output){.pooled = raw[1]}));
+        CHECK_OK(tdm_model_embed(s->model, TDM_IMAGE, &image, &mode, &(tdm_tower_output){.pooled = raw[0]}));
+        CHECK_OK(tdm_model_embed(s->model, TDM_TEXT, &text, &mode, &(tdm_tower_output){.pooled = raw[1]}));
     }
     memset(dunit, 0, sizeof(dunit));
     for (int m = 0; m < 2; m++) tdm_l2norm_forward(s->ops, B, EMBED, raw[m], unit[m], norm[m]);
     double value = 0.0, dlogit_scale = 0.0;
-    must(infonce_alone(s->ops, &s->config, B, EMBED, *tdm_model_logit_scale(s->model), g->identity, unit[0],
-                       unit[1], dunit[0], dunit[1], &dlogit_scale, &value));
+    CHECK_OK(infonce_alone(s->ops, &s->config, B, EMBED, *tdm_model_logit_scale(s->model), g->identity,
+                           unit[0], unit[1], dunit[0], dunit[1], &dlogit_scale, &value));
     if (grad) {
         memset(s->params.grad, 0, sizeof(float) * (size_t)s->params.total);
         *tdm_model_dlogit_scale(s->model) = (float)dlogit_scale;
         for (int m = 0; m < 2; m++)
             tdm_l2norm_backward(s->ops, B, EMBED, unit[m], norm[m], dunit[m], dunit[m]);
-        must(tdm_model_backward(s->model, TDM_TEXT, &(tdm_tower_output){.pooled = dunit[1]}, NULL, NULL));
-        must(tdm_model_backward(s->model, TDM_IMAGE, &(tdm_tower_output){.pooled = dunit[0]}, NULL, NULL));
+        CHECK_OK(tdm_model_backward(s->model, TDM_TEXT, &(tdm_tower_output){.pooled = dunit[1]}, NULL, NULL));
+        CHECK_OK(
+            tdm_model_backward(s->model, TDM_IMAGE, &(tdm_tower_output){.pooled = dunit[0]}, NULL, NULL));
     }
     return value;
 }
@@ -121,27 +123,27 @@ static void check_step(const char *precision, int64_t chunk, double dropout, dou
 
     const double expected = whole_batch(&s, &g, true);
     float *expected_grad;
-    must(TDM_ALLOC(s.params.total, &expected_grad));
+    CHECK_OK(TDM_ALLOC(s.params.total, &expected_grad));
     memcpy(expected_grad, s.params.grad, sizeof(float) * (size_t)s.params.total);
 
     tdm_step_report report;
-    must(tdm_trainer_step(s.trainer, &batch, &report));
+    CHECK_OK(tdm_trainer_step(s.trainer, &batch, &report));
     const double loss_error = fabs(report.loss - expected) / expected;
     const double grad_error = difference(s.params.total, s.params.grad, expected_grad);
     if (tdm_comm_rank(comm) == 0)
         print_message("%s chunk %d dropout %.1f on %d ranks: loss %.6f, off by %.1e, gradient off by %.1e\n",
                       precision, (int)chunk, dropout, tdm_comm_size(comm), report.loss, loss_error,
                       grad_error);
-    assert_true(loss_error <= loss_tolerance);
-    assert_true(grad_error <= tolerance);
-    assert_true(report.grad_norm > 0.0);
+    CHECK_LE(loss_error, loss_tolerance);
+    CHECK_LE(grad_error, tolerance);
+    CHECK_GT(report.grad_norm, 0.0);
 
     /* the update moved the weights, alike on every rank */
     double sum = 0.0;
     for (int64_t i = 0; i < s.params.total; i++) sum += s.params.weight[i];
     uint64_t bits;
     memcpy(&bits, &sum, sizeof(bits));
-    assert_true(tdm_comm_all_equal_u64(comm, bits));
+    CHECK_TRUE(tdm_comm_all_equal_u64(comm, bits));
     tdm_free(expected_grad);
     tdm_free(text.seq);
     tear_down(&s);
@@ -165,10 +167,7 @@ static void test_bf16(void **state)
 {
     (void)state;
     tdm_dtype dtype;
-    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) {
-        print_message("skipped: this CPU has no bf16\n");
-        skip();
-    }
+    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) SKIP("this CPU has no bf16");
     check_step("bf16", 0, 0.2, 1e-3, 2e-2);
     check_step("bf16", 2, 0.2, 1e-3, 2e-2);
 }
@@ -189,11 +188,11 @@ static void run_steps(const char *const *assignments, float **weight, float **m,
     extra = NULL;
     cut_batch(&g, &batch, &text);
     for (int i = 0; i < STEPS; i++) {
-        must(tdm_trainer_step(s.trainer, &batch, &report));
+        CHECK_OK(tdm_trainer_step(s.trainer, &batch, &report));
         norm[i] = report.grad_norm;
     }
-    must(TDM_ALLOC(s.params.total, weight));
-    must(TDM_ALLOC(s.params.total, m));
+    CHECK_OK(TDM_ALLOC(s.params.total, weight));
+    CHECK_OK(TDM_ALLOC(s.params.total, m));
     memcpy(*weight, s.params.weight, sizeof(float) * (size_t)s.params.total);
     tdm_span piece;
     *moments = 0;
@@ -218,12 +217,15 @@ static void check_shard(const char *freeze, int64_t share_of)
     int64_t moments[2];
     run_steps(whole, &weight[0], &m[0], norm[0], &moments[0]);
     run_steps(shard, &weight[1], &m[1], norm[1], &moments[1]);
-    for (int i = 0; i < 4; i++) assert_true(norm[0][i] == norm[1][i] && norm[0][i] > 0.5);
-    assert_memory_equal(weight[0], weight[1], sizeof(float) * (size_t)moments[0]);
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(norm[0][i], norm[1][i]);
+        CHECK_GT(norm[0][i], 0.5);
+    }
+    CHECK_MEM_EQ(weight[0], weight[1], sizeof(float) * (size_t)moments[0]);
     for (int64_t i = 0; i < moments[0]; i++)
         if (!(fabs(m[0][i] - ranks * (double)m[1][i]) <= 1e-6 * fabs(m[0][i])))
             fail_msg("moment %lld: %g and %d x %g", (long long)i, m[0][i], ranks, m[1][i]);
-    assert_true(moments[1] <= moments[0] / share_of / ranks + 256);
+    CHECK_LE(moments[1], moments[0] / share_of / ranks + 256);
     if (tdm_comm_rank(comm) == 0)
         print_message("%s, %d ranks: %lld of %lld moments here\n", freeze, ranks, (long long)moments[1],
                       (long long)moments[0]);
@@ -255,9 +257,9 @@ static void test_finite_differences(void **state)
     const char *where = "";
     whole_batch(&s, &g, true);
     float *saved, *grad, *direction;
-    must(TDM_ALLOC(s.params.total, &saved));
-    must(TDM_ALLOC(s.params.total, &grad));
-    must(TDM_ALLOC(s.params.total, &direction));
+    CHECK_OK(TDM_ALLOC(s.params.total, &saved));
+    CHECK_OK(TDM_ALLOC(s.params.total, &grad));
+    CHECK_OK(TDM_ALLOC(s.params.total, &direction));
     memcpy(saved, s.params.weight, sizeof(float) * (size_t)s.params.total);
     memcpy(grad, s.params.grad, sizeof(float) * (size_t)s.params.total);
     for (int64_t p = 0; p < s.params.count; p++) {
@@ -287,8 +289,8 @@ static void test_finite_differences(void **state)
     }
     print_message("finite differences of %lld parameters: worst %.2e (%s), largest slope %.2e\n",
                   (long long)s.params.count, worst, where, largest);
-    assert_true(largest > 1e-2);
-    assert_true(worst <= 1e-2 * largest);
+    CHECK_GT(largest, 1e-2);
+    CHECK_LE(worst, 1e-2 * largest);
     tdm_free(saved);
     tdm_free(grad);
     tdm_free(direction);

@@ -43,8 +43,8 @@ static void set_up(setup *s, const char *precision, const char *batch_stats)
     set_up_config(s, assignments);
     char stats[64];
     snprintf(stats, sizeof(stats), "model.image.batch_stats=%s", batch_stats);
-    must(tdm_config_set(&s->config, stats));
-    must(tdm_config_check(&s->config));
+    CHECK_OK(tdm_config_set(&s->config, stats));
+    CHECK_OK(tdm_config_check(&s->config));
     set_up_model(s, precision, 1, B);
     tdm_params_init(&s->params, 3);
     for (int64_t i = 0; i < s->params.count; i++) { /* CLIP starts bn3 at zero, which hides the blocks */
@@ -52,8 +52,8 @@ static void set_up(setup *s, const char *precision, const char *batch_stats)
         if (!strstr(row->name, "bn3.weight")) continue;
         for (int64_t k = 0; k < row->size; k++) s->params.weight[row->offset + k] = 0.5f;
     }
-    must(tdm_optim_create(&s->params, &s->optim));
-    must(tdm_model_load(s->model));
+    CHECK_OK(tdm_optim_create(&s->params, &s->optim));
+    CHECK_OK(tdm_model_load(s->model));
 }
 
 static tdm_status create_trainer(setup *s, int64_t chunk)
@@ -71,18 +71,18 @@ static double whole_batch(setup *s)
     static float raw[2][B * EMBED], unit[2][B * EMBED], dunit[2][B * EMBED], norm[2][B];
     memset(dunit, 0, sizeof(dunit));
     for (int m = 0; m < 2; m++) {
-        must(tdm_model_forward(s->model, (tdm_modality)m, &input[m], &mode,
-                               &(tdm_tower_output){.pooled = raw[m]}));
+        CHECK_OK(tdm_model_forward(s->model, (tdm_modality)m, &input[m], &mode,
+                                   &(tdm_tower_output){.pooled = raw[m]}));
         tdm_l2norm_forward(s->ops, B, EMBED, raw[m], unit[m], norm[m]);
     }
     double value = 0.0, dlogit_scale = 0.0;
-    must(infonce_alone(s->ops, &s->config, B, EMBED, *tdm_model_logit_scale(s->model), identity, unit[0],
-                       unit[1], dunit[0], dunit[1], &dlogit_scale, &value));
+    CHECK_OK(infonce_alone(s->ops, &s->config, B, EMBED, *tdm_model_logit_scale(s->model), identity, unit[0],
+                           unit[1], dunit[0], dunit[1], &dlogit_scale, &value));
     *tdm_model_dlogit_scale(s->model) = (float)dlogit_scale;
     for (int m = 1; m >= 0; m--) {
         tdm_l2norm_backward(s->ops, B, EMBED, unit[m], norm[m], dunit[m], dunit[m]);
-        must(tdm_model_backward(s->model, (tdm_modality)m, &(tdm_tower_output){.pooled = dunit[m]}, NULL,
-                                NULL));
+        CHECK_OK(tdm_model_backward(s->model, (tdm_modality)m, &(tdm_tower_output){.pooled = dunit[m]}, NULL,
+                                    NULL));
     }
     tdm_model_update_statistics(s->model, true);
     return value;
@@ -126,9 +126,9 @@ static void check_step(const char *precision, const char *batch_stats, int64_t c
     set_up(&alone, precision, batch_stats);
     set_up(&shared, precision, batch_stats);
     const double expected = whole_batch(&alone);
-    must(create_trainer(&shared, chunk));
+    CHECK_OK(create_trainer(&shared, chunk));
     tdm_step_report report;
-    must(step(&shared, &report));
+    CHECK_OK(step(&shared, &report));
     const double loss_error = fabs(report.loss - expected) / expected;
     const double grad_error = difference(&shared.params, false, shared.params.grad, alone.params.grad);
     const double stats_error = difference(&shared.params, true, shared.params.weight, alone.params.weight);
@@ -136,16 +136,16 @@ static void check_step(const char *precision, const char *batch_stats, int64_t c
         print_message("%s %s chunk %d on %d ranks: loss off by %.1e, gradient %.1e, statistics %.1e\n",
                       precision, batch_stats, (int)chunk, tdm_comm_size(comm), loss_error, grad_error,
                       stats_error);
-    assert_true(loss_error <= tolerance);
-    assert_true(grad_error <= tolerance);
-    assert_true(stats_error <= tolerance / 10);
-    if (!strcmp(batch_stats, "frozen")) assert_true(stats_error == 0.0);
-    must(step(&shared, &report));
+    CHECK_LE(loss_error, tolerance);
+    CHECK_LE(grad_error, tolerance);
+    CHECK_LE(stats_error, tolerance / 10);
+    if (!strcmp(batch_stats, "frozen")) CHECK_EQ(stats_error, 0.0);
+    CHECK_OK(step(&shared, &report));
     double sum = 0.0; /* after two steps every rank holds the same weights and statistics */
     for (int64_t i = 0; i < shared.params.total; i++) sum += (double)i * shared.params.weight[i];
     uint64_t bits;
     memcpy(&bits, &sum, sizeof(bits));
-    assert_true(tdm_comm_all_equal_u64(comm, bits));
+    CHECK_TRUE(tdm_comm_all_equal_u64(comm, bits));
     tear_down(&alone);
     tear_down(&shared);
 }
@@ -167,10 +167,7 @@ static void test_bf16(void **state)
 {
     (void)state;
     tdm_dtype dtype;
-    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) {
-        print_message("skipped: this CPU has no bf16\n");
-        skip();
-    }
+    if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) SKIP("this CPU has no bf16");
     check_step("bf16", "sync", 0, 0.1);
     check_step("bf16", "frozen", 2, 5e-2);
 }
@@ -182,11 +179,10 @@ static void test_refused_chunk(void **state)
     setup s;
     set_up(&s, "f32", "sync");
     const int64_t local = (B + tdm_comm_size(comm) - 1) / tdm_comm_size(comm);
-    assert_int_equal(create_trainer(&s, local - 1), TDM_E_CONFIG);
-    assert_non_null(strstr(tdm_error_last()->message, "train.chunk"));
-    assert_non_null(strstr(tdm_error_last()->message, "batch_stats"));
+    CHECK_FAILS(create_trainer(&s, local - 1), TDM_E_CONFIG, "train.chunk");
+    CHECK_MESSAGE("batch_stats");
     tdm_trainer_destroy(&s.trainer);
-    must(create_trainer(&s, local));
+    CHECK_OK(create_trainer(&s, local));
     tear_down(&s);
 }
 
@@ -196,14 +192,14 @@ static void test_not_finite(void **state)
     (void)state;
     setup s;
     set_up(&s, "f32", "sync");
-    must(create_trainer(&s, 0));
+    CHECK_OK(create_trainer(&s, 0));
     s.params.weight[tdm_params_find(&s.params, "visual.attnpool.c_proj.bias")->offset] = NAN;
     float *before;
-    must(TDM_ALLOC(s.params.total, &before));
+    CHECK_OK(TDM_ALLOC(s.params.total, &before));
     memcpy(before, s.params.weight, sizeof(float) * (size_t)s.params.total);
     tdm_step_report report;
-    assert_int_equal(step(&s, &report), TDM_E_NUMERIC);
-    assert_memory_equal(before, s.params.weight, sizeof(float) * (size_t)s.params.total);
+    CHECK_FAILS(step(&s, &report), TDM_E_NUMERIC, "");
+    CHECK_MEM_EQ(before, s.params.weight, sizeof(float) * (size_t)s.params.total);
     tdm_free(before);
     tear_down(&s);
 }

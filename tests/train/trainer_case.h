@@ -3,19 +3,12 @@
 #ifndef TANDEM_TEST_TRAINER_CASE_H
 #define TANDEM_TEST_TRAINER_CASE_H
 
+#include "check.h"
 #include "loss/infonce_alone.h"
 #include "tandem/tandem.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
-
-#define must(expr)                                                                                           \
-    do {                                                                                                     \
-        if ((expr) != TDM_OK) fail_msg("%s", tdm_error_last()->message);                                     \
-    } while (0)
 
 static tdm_comm *comm;
 
@@ -24,14 +17,14 @@ typedef tdm_session setup;
 /* KEY=VALUE, up to NULL; `assignments` may be NULL. */
 static inline void set_all(setup *s, const char *const *assignments)
 {
-    for (; assignments && *assignments; assignments++) must(tdm_config_set(&s->config, *assignments));
+    for (; assignments && *assignments; assignments++) CHECK_OK(tdm_config_set(&s->config, *assignments));
 }
 
 /* A configuration of the defaults and these. */
 static inline void set_up_config(setup *s, const char *const *assignments)
 {
     *s = (setup){.comm = comm};
-    must(tdm_config_init(&s->config));
+    CHECK_OK(tdm_config_init(&s->config));
     set_all(s, assignments);
 }
 
@@ -41,7 +34,7 @@ static inline void set_up_model(setup *s, const char *precision, int threads, in
     s->config.train.precision = precision;
     s->config.train.threads = threads;
     s->max_rows = rows;
-    must(tdm_session_create_model(s));
+    CHECK_OK(tdm_session_create_model(s));
 }
 
 /* Initial weights, zero moments, a trainer of 100 steps. */
@@ -49,8 +42,8 @@ static inline void set_up_trainer(setup *s)
 {
     tdm_params_init(&s->params, 3);
     s->total_steps = 100;
-    must(tdm_session_load(s));
-    must(tdm_session_start(s));
+    CHECK_OK(tdm_session_load(s));
+    CHECK_OK(tdm_session_start(s));
 }
 
 static inline void tear_down(setup *s)
@@ -76,7 +69,7 @@ static inline void make_batch_piece(batch_piece *p, uint64_t seed, int64_t batch
     const int64_t end = tdm_part_begin(batch, tdm_comm_size(comm), tdm_comm_rank(comm) + 1);
     tdm_rng rng = tdm_rng_at(seed, 0, 0, TDM_RNG_TEST);
     memset(p, 0, sizeof *p);
-    must(TDM_ALLOC(random_bytes, &p->image));
+    CHECK_OK(TDM_ALLOC(random_bytes, &p->image));
     for (int64_t i = 0; i < random_bytes; i++) p->image[i] = (uint8_t)tdm_rng_u32(&rng);
     for (int64_t i = 0; i < batch; i++) {
         const int64_t length = 2 + tdm_rng_below(&rng, PIECE_CONTEXT - 1), n = i - first;
