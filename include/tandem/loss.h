@@ -91,6 +91,7 @@ typedef struct tdm_loss_setup {
     const int64_t *identity;
     int64_t classes;    /* of the training data */
     int64_t vocab_size; /* of the tokenizer */
+    int64_t tokens[TDM_MODALITIES]; /* the most dense tokens of one row, 0: the tower gives none */
     const tdm_config *config;
 } tdm_loss_setup;
 

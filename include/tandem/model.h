@@ -98,6 +98,8 @@ typedef struct tdm_tower_output {
 } tdm_tower_output;
 /* Rows of dense tokens; 0 when the tower has none. */
 int64_t tdm_model_token_rows(const tdm_model *model, tdm_modality modality, const tdm_tower_input *input);
+/* The most that one row has. */
+int64_t tdm_model_most_tokens(const tdm_model *model, tdm_modality modality);
 /* Fills output; keeps no activations. */
 TDM_CHECKED tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
                                        const tdm_pass *mode, const tdm_tower_output *output);

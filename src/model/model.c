@@ -213,6 +213,13 @@ int64_t tdm_model_token_rows(const tdm_model *model, tdm_modality modality, cons
     return self->type->has_tokens ? self->type->token_rows(self, input) : 0;
 }
 
+int64_t tdm_model_most_tokens(const tdm_model *model, tdm_modality modality)
+{
+    const tdm_tower_input one = {.n = 1};
+    if (!tdm_model_has_tokens(model, modality)) return 0;
+    return modality == TDM_TEXT ? model->context_length : tdm_model_token_rows(model, modality, &one);
+}
+
 static tdm_status run_forward(tower *self, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
                               const tdm_tower_output *output)
 {

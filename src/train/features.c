@@ -37,10 +37,7 @@ static tdm_status create_view(tdm_trainer *tr, int v)
     }
     if (f->needs & TDM_NEED_TARGET) TDM_TRY(TDM_ALLOC(B * d, &f->target));
     if (!(f->needs & TDM_NEED_TOKENS)) return TDM_OK;
-    const tdm_tower_input one = {.n = 1};
-    const int64_t kept = tr->keep_all ? b : tr->chunk; /* rows; and tokens of each: */
-    const int64_t each =
-        m == TDM_TEXT ? tr->config->model.text.context_length : tdm_model_token_rows(tr->model, m, &one);
+    const int64_t kept = tr->keep_all ? b : tr->chunk, each = tdm_model_most_tokens(tr->model, m);
     TDM_REQUIRE(tdm_model_has_tokens(tr->model, m), TDM_E_CONFIG,
                 "loss: an objective reads dense tokens of %s, which the %s tower does not give",
                 tdm_view_of((tdm_view)v)->label, tdm_modality_name(m));

@@ -96,7 +96,8 @@ static tdm_status create_losses(tdm_session *s)
                                   .identities = identities,
                                   .identity = identity,
                                   .classes = s->dataset ? tdm_dataset_class_count(s->dataset) : 0,
-                                  .vocab_size = s->config.model.text.vocab_size};
+                                  .vocab_size = s->config.model.text.vocab_size,
+                                  .tokens = {tdm_model_most_tokens(s->model, TDM_IMAGE), tdm_model_most_tokens(s->model, TDM_TEXT)}};
     if (status == TDM_OK) status = tdm_losses_create(&s->config, &setup, &s->losses);
     tdm_free(identity);
     return status;

@@ -389,7 +389,8 @@ static tdm_status build(rig *r)
                                   .identities = identities,
                                   .identity = r->identities,
                                   .classes = r->c->classes,
-                                  .vocab_size = r->config.model.text.vocab_size};
+                                  .vocab_size = r->config.model.text.vocab_size,
+                                  .tokens = {tdm_model_most_tokens(r->model, TDM_IMAGE), tdm_model_most_tokens(r->model, TDM_TEXT)}};
     TDM_TRY(tdm_losses_create(&r->config, &setup, &r->losses));
     TDM_TRY(tdm_params_allocate(&r->params, true));
     tdm_params_init(&r->params, (uint64_t)r->config.seed);
