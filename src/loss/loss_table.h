@@ -4,4 +4,5 @@
     ROW(tdm_loss_infonce)                                                                                    \
     ROW(tdm_loss_siglip)                                                                                     \
     ROW(tdm_loss_simclr)                                                                                     \
-    ROW(tdm_loss_identity)
+    ROW(tdm_loss_identity)                                                                                   \
+    ROW(tdm_loss_mlm)

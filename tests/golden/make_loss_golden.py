@@ -130,6 +130,52 @@ def identity():
     case.write("identity", 0.5 * (F.cross_entropy(F.linear(v, w, b), labels) + F.cross_entropy(F.linear(t, w, b), labels)))
 
 
+def mlm():
+    """TBPS-CLIP's MLM loss with one block; the mean over all hidden tokens of the batch."""
+    vocab, heads = 12, 2
+    case = Case("model: { text: { vocab_size = 12; }; }; loss: { mlm: { weight = 1.0; depth = 1; heads = 2; }; };")
+    lengths, patches = [3, 4, 2, 5, 3, 4], 3
+    seq = torch.tensor([0] + lengths).cumsum(0)
+    total = int(seq[-1])
+    case.extra["/seq/text.masked"] = seq
+    case.extra["/token/text.masked"] = torch.randint(vocab, (total,), generator=case.generator).int()
+    hidden = torch.rand(total, generator=case.generator) < 0.4
+    target = torch.randint(vocab, (total,), generator=case.generator)
+    case.extra["/predict/text.masked"] = torch.where(hidden, target, -1).int()
+    case.extra["/view/image.aug_1"] = case.extra["/view/text.masked"] = torch.zeros(B, D)
+    text = case.make("/tokens/text.masked", total, D)
+    image = case.make("/tokens/image.aug_1", B, patches, D)
+
+    def p(name, *shape, scale=0.3):
+        return case.make("/param/loss.mlm." + name, *shape, scale=scale)
+
+    def attention(q, k, v):
+        q, k, v = (x.reshape(x.shape[0], heads, D // heads).transpose(0, 1) for x in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v).transpose(0, 1).reshape(-1, D)
+
+    t = F.layer_norm(text, (D,), p("ln_text.weight", D), p("ln_text.bias", D))
+    i = F.layer_norm(image, (D,), p("ln_image.weight", D), p("ln_image.bias", D))
+    w, b = p("cross.in_proj_weight", 3 * D, D), p("cross.in_proj_bias", 3 * D)
+    rows = [attention(F.linear(t[seq[n]:seq[n + 1]], w[:D], b[:D]), F.linear(i[n], w[D:2 * D], b[D:2 * D]),
+                      F.linear(i[n], w[2 * D:], b[2 * D:])) for n in range(B)]
+    x = F.linear(torch.cat(rows), p("cross.out_proj.weight", D, D), p("cross.out_proj.bias", D))
+    block = "resblocks.0."
+    y = F.layer_norm(x, (D,), p(block + "ln_1.weight", D), p(block + "ln_1.bias", D))
+    q, k, v = F.linear(y, p(block + "attn.in_proj_weight", 3 * D, D), p(block + "attn.in_proj_bias", 3 * D)).chunk(3, 1)
+    y = torch.cat([attention(*(z[seq[n]:seq[n + 1]] for z in (q, k, v))) for n in range(B)])
+    x = x + F.linear(y, p(block + "attn.out_proj.weight", D, D), p(block + "attn.out_proj.bias", D))
+    y = F.layer_norm(x, (D,), p(block + "ln_2.weight", D), p(block + "ln_2.bias", D))
+    y = F.linear(y, p(block + "mlp.c_fc.weight", 4 * D, D), p(block + "mlp.c_fc.bias", 4 * D))
+    y = y * torch.sigmoid(1.702 * y)
+    x = x + F.linear(y, p(block + "mlp.c_proj.weight", D, 4 * D), p(block + "mlp.c_proj.bias", D))
+    h = F.layer_norm(x[hidden], (D,), p("ln_post.weight", D), p("ln_post.bias", D))
+    h = F.linear(h, p("head.dense.weight", D, D), p("head.dense.bias", D))
+    h = h * torch.sigmoid(1.702 * h)
+    h = F.layer_norm(h, (D,), p("head.norm.weight", D), p("head.norm.bias", D))
+    logits = F.linear(h, p("head.decoder.weight", vocab, D), p("head.decoder.bias", vocab))
+    case.write("mlm", F.cross_entropy(logits, target[hidden]))
+
+
 if __name__ == "__main__":
     os.makedirs(HERE, exist_ok=True)
     known = {n: f for n, f in globals().items() if callable(f) and n not in ("same", "Case")}
