@@ -10,7 +10,9 @@
 #include "tandem/views.h"
 
 typedef struct tdm_tower_config {
-    const char *tower; /* "vit", "resnet" or "text": a row of the tower table */
+    const char *tower;   /* a row of the tower table */
+    const char *head;    /* "none", or a row of the head table */
+    int64_t feature_dim; /* of the tower's own output; 0: embed_dim */
     int64_t height_px, width_px, patch_px;
     int64_t stage_layers[4]; /* resnet: blocks of the four stages; width is that of the first stage */
     double mean[3], std[3];

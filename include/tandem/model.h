@@ -12,8 +12,10 @@ typedef struct tdm_model tdm_model;
 
 /* ---- Kinds of towers, by the configuration ---- */
 
-/* Lets every tower add its own keys to model.image or model.text. Once, before the first tdm_config_init. */
+/* Lets every tower and head add its own keys to model.image or model.text. Once, before the first tdm_config_init. */
 TDM_CHECKED tdm_status tdm_model_register(void);
+/* Names of the heads but "none", in table order; NULL beyond the last. */
+const char *tdm_model_head_name(size_t index);
 /* Rules between the model's keys. Errors: TDM_E_CONFIG names the key; an unknown tower names the nearest. */
 TDM_CHECKED tdm_status tdm_model_check(const tdm_config *config);
 /* What a tower embeds. */
@@ -25,8 +27,8 @@ TDM_CHECKED tdm_status tdm_model_reads(const tdm_config *config, tdm_modality mo
 /* ---- A model ---- */
 
 /* Declares the rows in `params` (empty before; owned by the caller and outliving the model): image tower,
- * text tower, logit_scale. config is read during the call only. max_rows: the most samples that one forward
- * call will see. train: room for activations and gradients. The caller then allocates params, fills them, and
+ * text tower, logit_scale; each tower's head behind it. config is read during the call only. max_rows: the most
+ * samples that one forward call will see. train: room for activations and gradients. The caller then allocates params, fills them, and
  * calls tdm_model_load. Errors: TDM_E_CONFIG names the key. */
 TDM_CHECKED tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, int64_t max_rows,
                                         tdm_params *params, tdm_model **model);
@@ -73,7 +75,7 @@ TDM_CHECKED tdm_status tdm_model_load(tdm_model *model);
  */
 TDM_CHECKED tdm_status tdm_model_load_trained(tdm_model *model);
 
-/* Is any row of the tower trained? If not, forward keeps no activations and backward does nothing. */
+/* Is any row of the tower or its head trained? If not, forward keeps no activations and backward does nothing. */
 bool tdm_model_trains(const tdm_model *model, tdm_modality modality);
 
 /* Does the tower give dense tokens? */
@@ -92,10 +94,12 @@ typedef struct tdm_tower_input {
  * caption its tokens. */
 typedef struct tdm_tower_output {
     float *pooled; /* f32 [n][embed_dim] */
-    float *
-        tokens; /* f32 [tdm_model_token_rows][embed_dim], projected like the pooled ones; NULL: not wanted, of
-                      a gradient zero */
+    /* f32 [tdm_model_token_rows][tdm_model_token_dim], projected like the pooled ones, but no head sees them.
+     * NULL: not wanted, of a gradient zero. */
+    float *tokens;
 } tdm_tower_output;
+/* Width of dense tokens: embed_dim, unless model.image.feature_dim or model.text.feature_dim says otherwise. */
+int64_t tdm_model_token_dim(const tdm_model *model, tdm_modality modality);
 /* Rows of dense tokens; 0 when the tower has none. */
 int64_t tdm_model_token_rows(const tdm_model *model, tdm_modality modality, const tdm_tower_input *input);
 /* The most that one row has. */
@@ -113,9 +117,8 @@ TDM_CHECKED tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality
  * their tower writes what is not cleared, and must come before they are read. */
 void tdm_model_clear_gradients(tdm_model *model, tdm_span stretch);
 /* Of the last tdm_model_forward that still waits, which was of this modality; a gradient of tokens only where
- * that gave tokens. Adds the gradients of trained rows to
- * params->grad, and computes nothing below the lowest of them. Frozen
- * rows above it may receive something too, which means nothing. final_from may be NULL. */
+ * that gave tokens. Adds the gradients of trained rows to params->grad, and computes nothing below the lowest of
+ * them. Frozen rows above it may receive something too, which means nothing. final_from may be NULL. */
 TDM_CHECKED tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality,
                                           const tdm_tower_output *gradient, tdm_final_from *final_from,
                                           void *context);

@@ -89,6 +89,10 @@ static const tdm_option rows[] = {
 
     STRING(model.image.tower, "vit", NULL,
            "Kind of image tower, such as vit, or resnet (CLIP's ModifiedResNet)."),
+    STRING(model.image.head, "none", NULL,
+           "What stands behind the tower's pooled features: none, or a head with a group of keys of its own."),
+    INT(model.image.feature_dim, "0", 0, 65536, "features",
+        "Width of the tower's own output, in front of the head; 0 = model.embed_dim."),
     INT(model.image.height_px, "224", 1, 32768, "px", "Height of the image tower's input."),
     INT(model.image.width_px, "224", 1, 32768, "px", "Width of the image tower's input."),
     INT(model.image.patch_px, "32", 1, 32768, "px", "Side of a square patch of a vit."),
@@ -111,6 +115,10 @@ static const tdm_option rows[] = {
          "Blocks of the four stages of a resnet."),
 
     STRING(model.text.tower, "text", NULL, "Kind of text tower."),
+    STRING(model.text.head, "none", NULL,
+           "What stands behind the tower's pooled features: none, or a head with a group of keys of its own."),
+    INT(model.text.feature_dim, "0", 0, 65536, "features",
+        "Width of the tower's own output, in front of the head; 0 = model.embed_dim."),
     INT(model.text.context_length, "77", 2, 65536, "tokens",
         "Longest caption, with its start and end tokens; longer ones are cut."),
     INT(model.text.vocab_size, "49408", 4, 10000000, "tokens", "Size of the tokenizer's vocabulary."),

@@ -116,6 +116,15 @@ static tdm_status read_config(const char *path, const json_t *root, model_facts 
 
 /* ---- Export ---- */
 
+static tdm_status check_head(const export_job *job, const char *name, const tdm_tower_config *tower)
+{
+    TDM_REQUIRE(strcmp(tower->head, "none") == 0, TDM_E_CONFIG,
+                "%s: model.%s.head is \"%s\": Hugging Face's CLIPModel has no heads; export it with --naming "
+                "open_clip",
+                job->options->model, name, tower->head);
+    return TDM_OK;
+}
+
 static tdm_status check(const export_job *job)
 {
     const tdm_config *c = &job->config;
@@ -123,6 +132,11 @@ static tdm_status check(const export_job *job)
                 "%s: the image tower is \"%s\": Hugging Face's CLIPModel knows vision transformers only; "
                 "export it with --naming open_clip",
                 job->options->model, c->model.image.tower);
+    TDM_REQUIRE(strcmp(c->model.text.tower, "text") == 0, TDM_E_CONFIG,
+                "%s: the text tower is \"%s\": Hugging Face's CLIPModel knows CLIP's only",
+                job->options->model, c->model.text.tower);
+    TDM_TRY(check_head(job, "image", &c->model.image));
+    TDM_TRY(check_head(job, "text", &c->model.text));
     TDM_REQUIRE(
         c->model.image.height_px == c->model.image.width_px, TDM_E_CONFIG,
         "%s: images are %lld x %lld px: Hugging Face's CLIPModel knows square ones only; export it with --naming open_clip",

@@ -1,4 +1,4 @@
-#include "model_impl.h"
+#include "module.h"
 
 #include <string.h>
 
@@ -6,7 +6,7 @@ struct tdm_model {
     tdm_ops *ops;
     tdm_params *params;
     tdm_scratch scratch;
-    tower *tower[TDM_MODALITIES];
+    module module[TDM_MODALITIES];
     rank_sum rank_sum;
     int64_t embed_dim, context_length, logit_scale;
     int64_t packed_bytes; /* that the towers' layers have allocated */
@@ -16,13 +16,13 @@ struct tdm_model {
 static void set_levels(const tdm_model *model, tdm_recompute blocks)
 {
     for (int i = 0; i < TDM_MODALITIES; i++)
-        model->tower[i]->scope.level = (tdm_keep)(TDM_KEEP_ALL - (int)blocks);
+        model->module[i].tower->scope.level = (tdm_keep)(TDM_KEEP_ALL - (int)blocks);
 }
 
 bool tdm_model_recomputes(const tdm_model *model)
 {
     bool all = true;
-    for (int i = 0; i < TDM_MODALITIES; i++) all = all && model->tower[i]->type->has_levels;
+    for (int i = 0; i < TDM_MODALITIES; i++) all = all && model->module[i].tower->type->has_levels;
     return all;
 }
 
@@ -30,23 +30,21 @@ static tdm_status check_levels(const tdm_model *model, tdm_recompute blocks)
 {
     for (int i = 0; i < TDM_MODALITIES; i++)
         TDM_REQUIRE(
-            blocks == TDM_RECOMPUTE_NOTHING || model->tower[i]->type->has_levels, TDM_E_CONFIG,
+            blocks == TDM_RECOMPUTE_NOTHING || model->module[i].tower->type->has_levels, TDM_E_CONFIG,
             "train.recompute = \"%s\" is about the blocks of transformers; a %s keeps all (\"none\") or "
             "runs its chunks again (\"chunk\")",
-            blocks == TDM_RECOMPUTE_MLP ? "mlp" : "block", model->tower[i]->type->name);
+            blocks == TDM_RECOMPUTE_MLP ? "mlp" : "block", model->module[i].tower->type->name);
     return TDM_OK;
 }
 
-/* What one tower needs for calls of n samples, zero for none. */
+/* What one modality needs for calls of n samples, zero for none. */
 static tdm_status call_bytes(const tdm_model *model, const tdm_model_plan *plan, bool train, int modality,
                              int64_t n, int64_t tokens_per_caption, tower_bytes *bytes)
 {
-    const tower *self = model->tower[modality];
     *bytes = (tower_bytes){0};
     if (n == 0 || plan->views[modality] == 0) return TDM_OK;
-    TDM_TRY(self->type->scratch_bytes(self, n, tokens_per_caption, plan->tokens[modality], bytes));
-    if (!train || !tdm_model_trains(model, (tdm_modality)modality)) bytes->kept = bytes->work = 0;
-    return TDM_OK;
+    return module_bytes(&model->module[modality], n, tokens_per_caption, plan->tokens[modality], train,
+                        bytes);
 }
 
 /* An upper bound of what `plan` needs at once, with captions of so many tokens. The most is in use while the
@@ -91,10 +89,8 @@ static tdm_status reserve(tdm_model *model, const tdm_model_plan *plan, bool tra
 tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, int64_t max_rows,
                             tdm_params *params, tdm_model **model)
 {
-    const tower_type *types[TDM_MODALITIES];
     *model = NULL;
     TDM_TRY(tdm_model_check(config));
-    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(tower_find(config, (tdm_modality)i, &types[i]));
     TDM_TRY(TDM_ALLOC(1, model));
     tdm_model *m = *model;
     m->ops = ops;
@@ -106,13 +102,7 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
                                .nn = {.ops = ops, .params = params, .scratch = &m->scratch, .train = train},
                                .rank_sum = &m->rank_sum};
     m->packed_bytes = -tdm_memory_used().bytes;
-    for (int i = 0; i < TDM_MODALITIES; i++) {
-        const int64_t first_row = params->count;
-        TDM_TRY(types[i]->create(&setup, &m->tower[i]));
-        m->tower[i]->scope.first_row = m->tower[i]->scope.lowest_row = first_row;
-        m->tower[i]->scope.end_row = params->count;
-        for (int64_t row = first_row; row < params->count; row++) params->row[row].tower = i;
-    }
+    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(module_create(&setup, (tdm_modality)i, &m->module[i]));
     m->packed_bytes += tdm_memory_used().bytes;
     TDM_TRY(tdm_declare(params, &m->logit_scale, TDM_INIT_CONSTANT, config->model.logit_scale_init, 0, NULL,
                         "", "logit_scale"));
@@ -132,15 +122,17 @@ tdm_status tdm_model_reserve(tdm_model *model, const tdm_model_plan *plan)
 
 void tdm_model_forget(tdm_model *model)
 {
-    for (int i = 0; i < TDM_MODALITIES; i++) model->tower[i]->kept = NULL;
+    for (int i = 0; i < TDM_MODALITIES; i++) {
+        model->module[i].tower->kept = NULL;
+        model->module[i].waiting = NULL;
+    }
     tdm_scratch_rewind(&model->scratch, 0);
 }
 
 void tdm_model_destroy(tdm_model **model)
 {
     if (!*model) return;
-    for (int i = 0; i < TDM_MODALITIES; i++)
-        if ((*model)->tower[i]) (*model)->tower[i]->type->destroy(&(*model)->tower[i]);
+    for (int i = 0; i < TDM_MODALITIES; i++) module_destroy(&(*model)->module[i]);
     tdm_scratch_destroy(&(*model)->scratch);
     tdm_free(*model);
     *model = NULL;
@@ -160,56 +152,55 @@ void tdm_model_set_rank_sum(tdm_model *model, tdm_rank_sum *sum, void *context)
 void tdm_model_update_statistics(tdm_model *model, bool apply)
 {
     for (int i = 0; i < TDM_MODALITIES; i++) {
-        const tower_type *type = model->tower[i]->type;
-        if (type->update_statistics) type->update_statistics(model->tower[i], apply);
+        const tower_type *type = model->module[i].tower->type;
+        if (type->update_statistics) type->update_statistics(model->module[i].tower, apply);
     }
 }
 
-static tdm_status load_tower(tdm_model *model, tower *self, bool only_trained)
+static tdm_status load(tdm_model *model, bool only_trained)
 {
-    int64_t row = self->scope.first_row;
-    while (row < self->scope.end_row && !tdm_is_trained(model->params, row)) row++;
-    self->scope.lowest_row = row;
-    self->scope.only_trained = only_trained;
-    if (only_trained && row == self->scope.end_row) return TDM_OK;
     model->packed_bytes -= tdm_memory_used().bytes;
-    const tdm_status status = self->type->load(self);
+    tdm_status status = TDM_OK;
+    for (int i = 0; i < TDM_MODALITIES && status == TDM_OK; i++)
+        status = module_load(&model->module[i], only_trained);
     model->packed_bytes += tdm_memory_used().bytes;
     return status;
 }
 
 tdm_status tdm_model_load(tdm_model *model)
 {
-    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(load_tower(model, model->tower[i], false));
-    return TDM_OK;
+    return load(model, false);
 }
 
 tdm_status tdm_model_load_trained(tdm_model *model)
 {
-    for (int i = 0; i < TDM_MODALITIES; i++) TDM_TRY(load_tower(model, model->tower[i], true));
-    return TDM_OK;
+    return load(model, true);
 }
 
 bool tdm_model_trains(const tdm_model *model, tdm_modality modality)
 {
-    const tower *self = model->tower[modality];
-    return self->scope.lowest_row < self->scope.end_row;
+    return module_trains(&model->module[modality]);
 }
 
 const char *tdm_model_whole_batch(const tdm_model *model, tdm_modality modality)
 {
-    const tower *self = model->tower[modality];
+    const tower *self = model->module[modality].tower;
     return self->type->whole_batch ? self->type->whole_batch(self) : NULL;
 }
 
 bool tdm_model_has_tokens(const tdm_model *model, tdm_modality modality)
 {
-    return model->tower[modality]->type->has_tokens;
+    return model->module[modality].tower->type->has_tokens;
+}
+
+int64_t tdm_model_token_dim(const tdm_model *model, tdm_modality modality)
+{
+    return model->module[modality].feature_dim;
 }
 
 int64_t tdm_model_token_rows(const tdm_model *model, tdm_modality modality, const tdm_tower_input *input)
 {
-    const tower *self = model->tower[modality];
+    const tower *self = model->module[modality].tower;
     return self->type->has_tokens ? self->type->token_rows(self, input) : 0;
 }
 
@@ -220,25 +211,16 @@ int64_t tdm_model_most_tokens(const tdm_model *model, tdm_modality modality)
     return modality == TDM_TEXT ? model->context_length : tdm_model_token_rows(model, modality, &one);
 }
 
-static tdm_status run_forward(tower *self, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
-                              const tdm_tower_output *output)
-{
-    TDM_REQUIRE(!output->tokens || self->type->has_tokens, TDM_E_CONFIG,
-                "model.%s.tower = \"%s\" gives no dense tokens", tdm_modality_name(self->type->modality),
-                self->type->name);
-    return self->type->forward(self, input, mode, keep, output);
-}
-
 tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
                            const tdm_pass *mode, const tdm_tower_output *output)
 {
-    return run_forward(model->tower[modality], input, mode, false, output);
+    return module_forward(&model->module[modality], input, mode, false, output);
 }
 
 tdm_status tdm_model_forward(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
                              const tdm_pass *mode, const tdm_tower_output *output)
 {
-    return run_forward(model->tower[modality], input, mode, tdm_model_trains(model, modality), output);
+    return module_forward(&model->module[modality], input, mode, true, output);
 }
 
 void tdm_model_clear_gradients(tdm_model *model, tdm_span stretch)
@@ -259,17 +241,17 @@ void tdm_model_clear_gradients(tdm_model *model, tdm_span stretch)
 tdm_status tdm_model_backward(tdm_model *model, tdm_modality modality, const tdm_tower_output *gradient,
                               tdm_final_from *final_from, void *context)
 {
-    tower *self = model->tower[modality];
-    if (tdm_model_trains(model, modality)) return self->type->backward(self, gradient, final_from, context);
-    if (final_from) final_from(context, model->params->row[self->scope.first_row].offset);
+    module *self = &model->module[modality];
+    if (module_trains(self)) return module_backward(self, gradient, final_from, context);
+    if (final_from) final_from(context, model->params->row[self->tower->scope.first_row].offset);
     return TDM_OK;
 }
 
 double tdm_model_backward_share(const tdm_model *model, tdm_modality modality)
 {
-    const tower *self = model->tower[modality];
-    if (!tdm_model_trains(model, modality)) return 0.0;
-    return self->type->backward_share ? self->type->backward_share(self) : 1.0;
+    const module *self = &model->module[modality];
+    if (!module_tower_trains(self)) return 0.0;
+    return self->tower->type->backward_share ? self->tower->type->backward_share(self->tower) : 1.0;
 }
 
 float *tdm_model_logit_scale(tdm_model *model)
@@ -302,7 +284,7 @@ tdm_status tdm_model_memory_estimate(const tdm_model *model, const tdm_model_pla
     memory->moments = 2 * (int64_t)sizeof(float) * trained;
     memory->packed = model->packed_bytes;
     TDM_TRY(check_levels(model, plan->blocks));
-    const tdm_keep present = model->tower[0]->scope.level;
+    const tdm_keep present = model->module[0].tower->scope.level;
     set_levels(model, plan->blocks);
     const tdm_status status = plan_bytes(model, plan, true, tokens_per_caption, &memory->activations);
     set_levels(model, (tdm_recompute)(TDM_KEEP_ALL - (int)present));

@@ -78,6 +78,13 @@ tdm_status tower_options(const tower_type *type, const tdm_config *config, const
 /* width divisible by heads, and whole MLPs. */
 tdm_status tower_check_blocks(const tdm_config *config, tdm_modality modality);
 
+/* Width of the tower's own features. */
+static inline int64_t tower_feature_dim(const tdm_config *config, tdm_modality modality)
+{
+    const tdm_tower_config *c = modality == TDM_IMAGE ? &config->model.image : &config->model.text;
+    return c->feature_dim > 0 ? c->feature_dim : config->model.embed_dim;
+}
+
 static inline const tdm_tower_config *tower_config(const tdm_config *config, tdm_modality modality)
 {
     return modality == TDM_IMAGE ? &config->model.image : &config->model.text;

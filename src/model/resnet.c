@@ -377,7 +377,7 @@ static double resnet_forward_flop(const tdm_config *config, int64_t n, int64_t t
         if (has_projection(&s)) products += out * (double)s.in * p * EXPANSION;
     }
     products += wide * wide * (2.0 * length + 1.0) + 2.0 * length * wide; /* k, v, q; the attention */
-    products += wide * (double)config->model.embed_dim;
+    products += wide * (double)tower_feature_dim(config, TDM_IMAGE);
     return 2.0 * (double)n * products;
 }
 
@@ -475,7 +475,7 @@ static tdm_status resnet_build(resnet *r, const tower_setup *setup)
     r->height = c->height_px;
     r->width_px = c->width_px;
     r->width = c->width;
-    r->embed_dim = config->model.embed_dim;
+    r->embed_dim = tower_feature_dim(config, TDM_IMAGE);
     memcpy(r->mean, c->mean, sizeof(r->mean));
     memcpy(r->std, c->std, sizeof(r->std));
     r->stream_values = (r->height / 4) * (r->width_px / 4) * r->width;

@@ -149,7 +149,7 @@ static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tok
 {
     const tdm_tower_config *c = &config->model.text;
     return tdm_transformer_flop(c->width, c->layers, c->mlp_ratio, n, tokens, tokens_squared, true) +
-           2.0 * (double)n * (double)(c->width * config->model.embed_dim);
+           2.0 * (double)n * (double)(c->width * tower_feature_dim(config, TDM_TEXT));
 }
 
 static tdm_status text_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption, bool dense,
@@ -213,7 +213,7 @@ static tdm_status text_build(text *x, const tower_setup *setup)
     x->context = c->context_length;
     x->vocab = c->vocab_size;
     x->width = c->width;
-    x->embed_dim = config->model.embed_dim;
+    x->embed_dim = tower_feature_dim(config, TDM_TEXT);
 
     const int64_t w = x->width;
     tdm_params *p = x->params;

@@ -1,5 +1,5 @@
 /* The table of towers: by name, their own keys, the rules between keys. */
-#include "model_impl.h"
+#include "head.h"
 #include "tower_table.h"
 
 #include <string.h>
@@ -41,7 +41,7 @@ tdm_status tdm_model_register(void)
         TDM_TRY(tdm_config_register(group_of(type->modality), type->options, type->option_count,
                                     type->option_bytes));
     }
-    return TDM_OK;
+    return head_register();
 }
 
 tdm_status tower_options(const tower_type *type, const tdm_config *config, const void **options)
@@ -70,6 +70,7 @@ tdm_status tdm_model_check(const tdm_config *config)
         const tower_type *type;
         TDM_TRY(tower_find(config, (tdm_modality)m, &type));
         if (type->check) TDM_TRY(type->check(config));
+        TDM_TRY(head_check(config, (tdm_modality)m));
     }
     TDM_REQUIRE(config->model.logit_scale_init <= config->model.logit_scale_max, TDM_E_CONFIG,
                 "model.logit_scale_init = %g is larger than model.logit_scale_max = %g",
@@ -84,7 +85,9 @@ tdm_status tdm_model_reads(const tdm_config *config, tdm_modality modality, tdm_
     const tower_type *type;
     TDM_TRY(tower_find(config, modality, &type));
     *reads = type->reads;
-    *width = type->reads == TDM_READS_PIXELS ? c->height_px * c->width_px * 3 : 0;
+    *width = type->reads == TDM_READS_PIXELS     ? c->height_px * c->width_px * 3
+             : type->reads == TDM_READS_FEATURES ? tower_feature_dim(config, modality)
+                                                 : 0;
     return TDM_OK;
 }
 
@@ -93,6 +96,6 @@ double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int
 {
     const tower_type *type;
     return tower_find(config, modality, &type) == TDM_OK
-               ? type->forward_flop(config, n, tokens, tokens_squared)
+               ? type->forward_flop(config, n, tokens, tokens_squared) + head_flop(config, modality, n)
                : 0.0;
 }

@@ -235,7 +235,7 @@ static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t toke
     return tdm_transformer_flop(c->width, c->layers, c->mlp_ratio, n, n * length, n * length * length,
                                 false) +
            2.0 * (double)(n * patches) * 3.0 * (double)(c->patch_px * c->patch_px * c->width) +
-           2.0 * (double)n * (double)(c->width * config->model.embed_dim);
+           2.0 * (double)n * (double)(c->width * tower_feature_dim(config, TDM_IMAGE));
 }
 
 static tdm_status vit_scratch_bytes(const tower *base, int64_t n, int64_t tokens_per_caption, bool dense,
@@ -314,7 +314,7 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
     v->patch = c->patch_px;
     v->patches = (c->height_px / c->patch_px) * (c->width_px / c->patch_px);
     v->width = c->width;
-    v->embed_dim = config->model.embed_dim;
+    v->embed_dim = tower_feature_dim(config, TDM_IMAGE);
     memcpy(v->mean, c->mean, sizeof(v->mean));
     memcpy(v->std, c->std, sizeof(v->std));
 

@@ -41,6 +41,12 @@ static tdm_status create_view(tdm_trainer *tr, int v)
     TDM_REQUIRE(tdm_model_has_tokens(tr->model, m), TDM_E_CONFIG,
                 "loss: an objective reads dense tokens of %s, which the %s tower does not give",
                 tdm_view_of((tdm_view)v)->label, tdm_modality_name(m));
+    TDM_REQUIRE(
+        tdm_model_token_dim(tr->model, m) == d, TDM_E_CONFIG,
+        "loss: an objective reads dense tokens of %s, which are %lld wide by model.%s.feature_dim, not "
+        "model.embed_dim = %lld",
+        tdm_modality_name(m), (long long)tdm_model_token_dim(tr->model, m), tdm_modality_name(m),
+        (long long)d);
     TDM_TRY(TDM_ALLOC(kept * each * d, &f->tokens));
     TDM_TRY(TDM_ALLOC(tr->chunk * each * d, &f->dtokens));
     return TDM_ALLOC(tr->chunk + 1, &f->seq);

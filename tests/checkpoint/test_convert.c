@@ -159,6 +159,35 @@ static void test_resnet(void **state)
     CHECK_OK(tdm_remove_tree(at("first")));
 }
 
+/* A head's rows keep their names under open_clip; a model definition says that they are there. */
+static void test_head(void **state)
+{
+    (void)state;
+    static const char definition[] =
+        "embed_dim = 24; image: { head = \"adapter\"; height_px = 32; width_px = 32; patch_px = 8; width = 64; "
+        "layers = 2; heads = 1; }; text: { width = 64; layers = 3; heads = 1; context_length = 16; "
+        "vocab_size = 518; };";
+    tdm_import_options options = import_defaults;
+    char from[300], model[300];
+    checkpoint_make("model.image.head=adapter", "headed");
+    CHECK_OK(export_to("headed", "open_clip", "f32", "first"));
+    tensor_box *box = box_read(at("first/model.safetensors"));
+    CHECK_EQ(box->tensor[box_find(box, "visual_head.fc1.weight")].shape[0], 24 / 4);
+    box_free(box);
+    CHECK_OK(tdm_write_file_atomic(at("headed.cfg"), definition, sizeof definition - 1));
+    snprintf(from, sizeof from, "%s", at("first"));
+    snprintf(model, sizeof model, "%s", at("headed.cfg"));
+    options.from = from;
+    options.model = model;
+    options.out = at("back");
+    options.force = true;
+    CHECK_OK(tdm_import(&options));
+    assert_same_checkpoint("headed", "back");
+    CHECK_FAILS(export_to("headed", "huggingface", "f32", "nowhere"), TDM_E_CONFIG,
+                "model.image.head is \"adapter\": Hugging Face's CLIPModel has no heads");
+    CHECK_OK(tdm_remove_tree(at("first")));
+}
+
 /* The tokenizer goes out and comes back with the same ids. */
 static void test_tokenizer(void **state)
 {
@@ -567,6 +596,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_resnet),
+        cmocka_unit_test(test_head),
         cmocka_unit_test(test_tokenizer),
         cmocka_unit_test(test_half_precision),
         cmocka_unit_test(test_wrapped_names),

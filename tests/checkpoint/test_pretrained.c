@@ -91,6 +91,22 @@ static void test_heads(void **state)
     weights_free(&new);
 }
 
+/* The model's own head starts at random where the checkpoint has none. */
+static void test_own_head(void **state)
+{
+    (void)state;
+    weights w;
+    checkpoint_make("", "tiny");
+    weights_create("model.text.head=adapter", &w);
+    tdm_params_init(&w.params, 5);
+    const tdm_param *row = tdm_params_find(&w.params, "text_head.fc2.weight");
+    const float before = w.params.weight[row->offset];
+    CHECK_OK(tdm_pretrained_read(at("tiny"), &w.config, &w.params));
+    CHECK_EQ(w.params.weight[row->offset], before);
+    CHECK_NE(before, 0.0f);
+    weights_free(&w);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -118,7 +134,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_model),    cmocka_unit_test(test_other_size),
         cmocka_unit_test(test_configuration), cmocka_unit_test(test_heads),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_own_head),      cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, convert_setup, convert_teardown);
 }

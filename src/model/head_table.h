@@ -1,0 +1,2 @@
+/* Every head. A new one is a file with a `const head_type` and a row here. */
+#define HEAD_TABLE(ROW) ROW(head_adapter)
