@@ -110,6 +110,13 @@ static tdm_status add_texts_alone(const feature_set *set, tdm_pack_list *list)
     return TDM_OK;
 }
 
+static tdm_status check_classes(const char *where, int64_t count)
+{
+    TDM_REQUIRE(count >= 0 && count <= MOST_CLASSES, TDM_E_FORMAT,
+                "%s: %lld classes, at most %d are possible", where, (long long)count, MOST_CLASSES);
+    return TDM_OK;
+}
+
 /* Classes 0, 1, … of both sides by name, so that an index is a label. */
 static tdm_status name_classes(const feature_set *set, tdm_pack_list *list)
 {
@@ -118,9 +125,9 @@ static tdm_status name_classes(const feature_set *set, tdm_pack_list *list)
     for (int s = 0; s < 2; s++) {
         count = tdm_max_i64(count, sides[s]->bit ? sides[s]->classes : 0);
         for (int64_t i = 0; sides[s]->label && i < sides[s]->n; i++)
-            count = tdm_max_i64(count, sides[s]->label[i] + 1);
+            count = tdm_max_i64(count, tdm_min_i64(sides[s]->label[i], MOST_CLASSES) + 1);
     }
-    TDM_REQUIRE(count <= MOST_CLASSES, TDM_E_FORMAT, "%s: more than %d classes", set->name, MOST_CLASSES);
+    TDM_TRY(check_classes(set->name, count));
     for (int64_t c = 0; c < count; c++) {
         char name[32];
         int64_t index;
@@ -174,6 +181,7 @@ static tdm_status read_bits(tdm_h5 *file, const char *prefix, side *s)
     TDM_REQUIRE(tdm_h5_shape(file, name, &ndim, shape) && ndim == 2 && shape[0] == s->n, TDM_E_FORMAT,
                 "%s: /%s is not a matrix of %lld rows", tdm_h5_path(file), name, (long long)s->n);
     s->classes = shape[1];
+    TDM_TRY(check_classes(tdm_h5_path(file), s->classes));
     TDM_TRY(TDM_ALLOC(s->n * s->classes + 1, &s->bit));
     return tdm_h5_get_array(file, name, TDM_H5_U8, 2, shape, s->bit);
 }
@@ -278,6 +286,17 @@ static tdm_status open_part(const char *dir, const char *split, int64_t part, td
     return tdm_h5_open(path, "tandem.embedding", 1, file);
 }
 
+/* Of part 0; the others must agree. */
+static tdm_status read_class_count(tdm_h5 *file, int64_t part, int64_t *classes)
+{
+    int64_t count;
+    TDM_TRY(tdm_h5_get_i64(file, "classes", &count));
+    TDM_REQUIRE(part == 0 || count == *classes, TDM_E_FORMAT, "%s: %lld classes, the parts before have %lld",
+                tdm_h5_path(file), (long long)count, (long long)*classes);
+    *classes = count;
+    return check_classes(tdm_h5_path(file), count);
+}
+
 static tdm_status read_parts(const char *dir, const char *split, feature_set *set)
 {
     int64_t parts = 1;
@@ -285,7 +304,7 @@ static tdm_status read_parts(const char *dir, const char *split, feature_set *se
         tdm_h5 *file;
         TDM_TRY(open_part(dir, split, part, &file));
         tdm_status status = tdm_h5_get_i64(file, "parts", &parts);
-        if (status == TDM_OK) status = tdm_h5_get_i64(file, "classes", &set->image.classes);
+        if (status == TDM_OK) status = read_class_count(file, part, &set->image.classes);
         if (status == TDM_OK) status = append_part(file, set);
         tdm_h5_discard(&file);
         TDM_TRY(status);

@@ -235,6 +235,7 @@ static void refusals(void **state)
         {2, 2, 0, far, TDM_E_FORMAT, "x.h5: text 1 belongs to image 2 of 2"},
         {3, 2, 0, NULL, TDM_E_DATA, "x.h5 image 0: has no caption"},
         {2, 2, 3, NULL, TDM_E_FORMAT, "label"},
+        {2, 2, 2, NULL, TDM_E_FORMAT, "x.h5: 16385 classes"},
     };
     tdm_pack_result result;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -244,7 +245,8 @@ static void refusals(void **state)
             if (wrong[i].images) put_matrix(file, "image", 0, wrong[i].images, D);
             if (wrong[i].texts) put_matrix(file, "text", 1, wrong[i].texts, E);
             if (wrong[i].text_image) put_numbers(file, "text_image", wrong[i].texts, wrong[i].text_image);
-            if (wrong[i].labels) put_numbers(file, "label", wrong[i].labels, (const int64_t[3]){0});
+            if (wrong[i].labels)
+                put_numbers(file, "label", wrong[i].labels, (const int64_t[3]){0, INT64_MAX});
             CHECK_OK(tdm_h5_finish(&file));
         }
         CHECK_FAILS(pack(false, false, &result), wrong[i].code, wrong[i].says);
