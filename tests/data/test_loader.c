@@ -10,7 +10,7 @@ enum { BATCH = 10, PX = 16, IMAGE_BYTES = PX * PX * 3, CONTEXT = 24 };
 typedef struct fixture {
     char dir[64];
     tdm_dataset *dataset;
-    tdm_tokenizer *tokenizer;
+    tdm_tokenizer *tokenizer, *with_mask;
     tdm_config config;
 } fixture;
 
@@ -34,6 +34,10 @@ static int setup(void **state)
     CHECK_OK(toy_write(made->dir, "train", true));
     CHECK_OK(tdm_dataset_open(made->dir, "train", &made->dataset));
     CHECK_OK(tdm_tokenizer_open_memory("merges", MERGES, sizeof(MERGES) - 1, &made->tokenizer));
+    char path[256];
+    CHECK_OK(tdm_path_join(path, sizeof(path), made->dir, "merges.txt"));
+    CHECK_OK(tdm_write_file_atomic(path, MERGES, sizeof(MERGES) - 1));
+    CHECK_OK(tdm_tokenizer_open_variant(path, true, &made->with_mask));
     *state = made;
     return 0;
 }
@@ -43,6 +47,7 @@ static int teardown(void **state)
     fixture *it = *state;
     tdm_dataset_close(&it->dataset);
     tdm_tokenizer_destroy(&it->tokenizer);
+    tdm_tokenizer_destroy(&it->with_mask);
     tdm_config_destroy(&it->config);
     CHECK_OK(tdm_remove_tree(it->dir));
     free(it);
@@ -628,10 +633,10 @@ static void an_operation_depends_on_sample_and_view(void **state)
             }
             config.views = 1u << TDM_VIEW_IMAGE_AUG_1 | 1u << TDM_VIEW_IMAGE_AUG_2 |
                            1u << TDM_VIEW_TEXT_AUG_1 | 1u << TDM_VIEW_TEXT_AUG_2;
-            marks *one = look_at_run(it->dataset, it->tokenizer, config, 1, STEPS);
+            marks *one = look_at_run(it->dataset, it->with_mask, config, 1, STEPS);
             config.workers = 3;
             config.prefetch = 4;
-            marks *four = look_at_run(it->dataset, it->tokenizer, config, 4, STEPS);
+            marks *four = look_at_run(it->dataset, it->with_mask, config, 4, STEPS);
             CHECK_MEM_EQ(one, four, STEPS * BATCH * sizeof(*one));
             const int first = m == TDM_IMAGE ? TDM_VIEW_IMAGE_AUG_1 : TDM_VIEW_TEXT_AUG_1;
             int64_t different = 0;

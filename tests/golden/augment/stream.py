@@ -78,3 +78,7 @@ def write_pixels(name, change, entries, sizes=((6, 7), (9, 4), (1, 5)), samples=
                 line = bytes(v for row in pixels for pixel in row for v in pixel).hex()
                 cases.append(("pixels", height, width, 1, 2, sample, 6, entry, line))
     write(name, cases)
+
+
+def hexed(text):
+    return text.encode().hex() or "-"
