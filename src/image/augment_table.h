@@ -4,4 +4,5 @@
     ROW(image_augment_resize)                                                                                \
     ROW(image_augment_flip)                                                                                  \
     ROW(image_augment_jitter)                                                                                \
-    ROW(image_augment_gray)
+    ROW(image_augment_gray)                                                                                  \
+    ROW(image_augment_erase)
