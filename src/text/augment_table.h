@@ -1,2 +1,4 @@
 /* The augmentations of texts. A new one is a file augment_NAME.c, which defines text_augment_NAME, and a row here. */
-#define TEXT_AUGMENT_TABLE(ROW) ROW(text_augment_delete_words)
+#define TEXT_AUGMENT_TABLE(ROW)                                                                              \
+    ROW(text_augment_delete_words)                                                                           \
+    ROW(text_augment_mask)
