@@ -23,7 +23,7 @@ typedef enum tdm_modality { TDM_IMAGE, TDM_TEXT, TDM_MODALITIES } tdm_modality;
         "[crop(min_scale=0.2), jitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), gray(p=0.2), flip(p=0.5)]") \
     ROW(SS_2, ss_2,                                                                                                              \
         "[crop(min_scale=0.2), jitter(p=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1), gray(p=0.2), flip(p=0.5)]") \
-    ROW(MASKED, masked, "[]")
+    ROW(MASKED, masked, "[mask]")
 
 /* Views: VIEW(modality twice, name twice). Never reorder those of a modality: random numbers are keyed by their number in it. */
 #define TDM_VIEW_TABLE(ROW)                                                                                  \

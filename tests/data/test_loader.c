@@ -3,6 +3,8 @@
 
 #include "check.h"
 #include "tandem/loader.h"
+
+#include <math.h>
 #include "toy.h"
 
 enum { BATCH = 10, PX = 16, IMAGE_BYTES = PX * PX * 3, CONTEXT = 24 };
@@ -650,6 +652,64 @@ static void an_operation_depends_on_sample_and_view(void **state)
         }
 }
 
+/* The masked view is the plain one but for the tokens to predict, which its targets hold. */
+static void targets_are_aligned_with_tokens(void **state)
+{
+    const fixture *it = *state;
+    tdm_loader *loader;
+    const tdm_batch *batch;
+    int64_t targets = 0, tokens = 0, masked_tokens = 0;
+    tdm_loader_config config = base_config(it);
+    config.views = 1u << TDM_VIEW_TEXT_PLAIN | 1u << TDM_VIEW_TEXT_MASKED;
+    CHECK_OK(tdm_loader_create(it->dataset, it->with_mask, &config, 0, &loader));
+    for (int k = 0; k < 40; k++) {
+        CHECK_OK(tdm_loader_next(loader, &batch, NULL));
+        const tdm_batch_view *plain = &batch->view[TDM_VIEW_TEXT_PLAIN],
+                             *masked = &batch->view[TDM_VIEW_TEXT_MASKED];
+        CHECK_NULL(plain->target);
+        CHECK_MEM_EQ(plain->text.seq, masked->text.seq, (BATCH + 1) * sizeof(int64_t));
+        for (int64_t i = 0; i < plain->text.seq[BATCH]; i++) {
+            const int32_t target = masked->target[i];
+            CHECK_EQ(target < 0 ? masked->text.token[i] : target, plain->text.token[i]);
+            targets += target >= 0;
+            masked_tokens += masked->text.token[i] == tdm_tokenizer_mask(it->with_mask);
+        }
+        tokens += plain->text.seq[BATCH] - 2 * BATCH; /* without start and end */
+    }
+    tdm_loader_destroy(&loader);
+    const double share = (double)targets / (double)tokens, of_them = (double)masked_tokens / (double)targets;
+    if (fabs(share - 0.15) > 0.02)
+        fail_msg("%g of the tokens are to be predicted", share);                /* 5 sigma of 6,000 */
+    if (fabs(of_them - 0.8) > 0.07) fail_msg("%g of them are masked", of_them); /* 5 sigma of 900 */
+
+    CHECK_FAILS(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_CONFIG,
+                "views.masked.augment: mask: the tokenizer has no mask token");
+    CHECK_MESSAGE("model.tokenizer_mask");
+}
+
+static void a_masked_view_needs_targets(void **state)
+{
+    fixture *it = *state;
+    tdm_loader *loader;
+    tdm_loader_config config = base_config(it);
+    config.views = 1u << TDM_VIEW_TEXT_MASKED;
+    CHECK_OK(tdm_config_set(&it->config, "views.masked.augment=[delete_words]"));
+    CHECK_FAILS(tdm_loader_create(it->dataset, it->with_mask, &config, 0, &loader), TDM_E_CONFIG,
+                "views.masked.augment: no operation of the list says which tokens");
+    CHECK_MESSAGE("predicted");
+    CHECK_OK(tdm_config_set(&it->config, "views.masked.augment=[mask, delete_words]"));
+    CHECK_FAILS(tdm_loader_create(it->dataset, it->with_mask, &config, 0, &loader), TDM_E_CONFIG,
+                "delete_words changes words, it cannot stand behind mask");
+    CHECK_MESSAGE("views.masked.augment");
+    CHECK_OK(tdm_config_set(&it->config, "views.masked.augment=[delete_words, mask(token=3)]"));
+    CHECK_OK(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
+    tdm_loader_destroy(&loader);
+    CHECK_OK(tdm_config_set(&it->config, "views.masked.augment=[mask(token=100000)]"));
+    CHECK_FAILS(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader), TDM_E_CONFIG,
+                "token = 100000 is outside the tokenizer's vocabulary");
+    CHECK_MESSAGE("views.masked.augment");
+}
+
 static void bad_lists_are_one_message(void **state)
 {
     (void)state;
@@ -801,6 +861,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(features_are_read_as_they_are, setup, teardown),
         cmocka_unit_test_setup_teardown(batches_hold_class_bits, setup, teardown),
         cmocka_unit_test_setup_teardown(an_operation_depends_on_sample_and_view, setup, teardown),
+        cmocka_unit_test_setup_teardown(targets_are_aligned_with_tokens, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_masked_view_needs_targets, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_lists_are_one_message, setup, teardown),
         cmocka_unit_test_setup_teardown(destroying_never_hangs, setup, teardown),
         cmocka_unit_test_setup_teardown(a_slow_consumer_never_waits, setup, teardown),

@@ -237,8 +237,8 @@ static void a_row_depends_on_its_stream_only(void **state)
             const made c = make(&kept, pipeline, CAPTION[sample % CAPTIONS], sample + 1000);
             check_range(&a);
             CHECK_EQ(a.count, b.count);
-            assert_memory_equal(a.token, b.token, sizeof(a.token));
-            assert_memory_equal(a.target, b.target, sizeof(a.target));
+            CHECK_MEM_EQ(a.token, b.token, sizeof(a.token));
+            CHECK_MEM_EQ(a.target, b.target, sizeof(a.target));
             changed += memcmp(a.token, c.token, sizeof(a.token)) != 0;
             tdm_text_work_free(&fresh);
         }
@@ -266,7 +266,7 @@ static void a_probability_of_0_changes_nothing(void **state)
             CHECK_OK(
                 tdm_tokenizer_encode(with_mask, CAPTION[sample % CAPTIONS], CONTEXT, want, &count, NULL));
             CHECK_EQ(it.count, count);
-            assert_memory_equal(it.token, want, (size_t)count * sizeof(int32_t));
+            CHECK_MEM_EQ(it.token, want, (size_t)count * sizeof(int32_t));
             for (int64_t k = 0; k < count; k++) CHECK_EQ(it.target[k], -1);
         }
         tdm_text_work_free(&work);
@@ -320,7 +320,7 @@ static void an_empty_list_gives_the_captions_tokens(void **state)
         const made it = make(&work, pipeline, CAPTION[i], 1);
         CHECK_OK(tdm_tokenizer_encode(plain, CAPTION[i], CONTEXT, want, &count, NULL));
         CHECK_EQ(it.count, count);
-        assert_memory_equal(it.token, want, (size_t)count * sizeof(int32_t));
+        CHECK_MEM_EQ(it.token, want, (size_t)count * sizeof(int32_t));
     }
     tdm_text_work_free(&work);
     tdm_text_pipeline_destroy(&pipeline);
@@ -339,7 +339,7 @@ static void pieces_lie_between_white_space(void **state)
     for (int i = 0; i < 4; i++) {
         CHECK_TRUE(text_next_piece(&at, &begin, &bytes));
         CHECK_EQ(bytes, strlen(want[i]));
-        assert_memory_equal(begin, want[i], bytes);
+        CHECK_MEM_EQ(begin, want[i], bytes);
     }
     CHECK_FALSE(text_next_piece(&at, &begin, &bytes));
 }
