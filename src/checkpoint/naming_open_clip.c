@@ -216,6 +216,20 @@ static tdm_status write_file(const export_job *job, const char *name, tdm_text *
     return json_append(whole_config(job), text);
 }
 
+static tdm_status check(const export_job *job)
+{
+    const tdm_config *c = &job->config;
+    const char *image = c->model.image.tower;
+    TDM_REQUIRE(!strcmp(image, "vit") || !strcmp(image, "resnet"), TDM_E_CONFIG,
+                "%s: open_clip has no image tower \"%s\"", job->options->model, image);
+    TDM_REQUIRE(!strcmp(c->model.text.tower, "text"), TDM_E_CONFIG, "%s: open_clip has no text tower \"%s\"",
+                job->options->model, c->model.text.tower);
+    if (strcmp(c->model.image.head, "none") || strcmp(c->model.text.head, "none"))
+        tdm_log(TDM_LOG_WARN, "%s: open_clip knows no heads; their rows are in the file under Tandem's names",
+                job->options->model);
+    return TDM_OK;
+}
+
 const naming naming_open_clip = {
     .name = "open_clip",
     .anchor = {"token_embedding.weight", "text_projection", "ln_final.weight"},
@@ -223,6 +237,7 @@ const naming naming_open_clip = {
     .rules = sizeof rules / sizeof rules[0],
     .ignored = open_clip_ignored,
     .read_config = open_clip_read_config,
+    .check = check,
     .files = open_clip_files,
     .write_file = write_file,
     .counters = "*.running_var",

@@ -2,4 +2,6 @@
 #define TOWER_TABLE(ROW)                                                                                     \
     ROW(tower_vit)                                                                                           \
     ROW(tower_resnet)                                                                                        \
-    ROW(tower_text)
+    ROW(tower_text)                                                                                          \
+    ROW(tower_image_features)                                                                                \
+    ROW(tower_text_features)
