@@ -27,9 +27,11 @@ typedef struct embedding_job {
     tdm_dataset *dataset;
     const tdm_tokenizer *tokenizer;
     int64_t batch, workers;
-    float *feature; /* [batch][d] before normalisation */
-    float *norm;    /* [batch] */
-    uint8_t *image; /* [batch][height][width][3] */
+    float *feature;                        /* [batch][d] before normalisation */
+    float *norm;                           /* [batch] */
+    uint8_t *image;                        /* [batch][height][width][3]; NULL: the tower reads features */
+    int64_t feature_width[TDM_MODALITIES]; /* of what a tower reads; 0: it reads pixels or tokens */
+    float *cached;                         /* [batch][larger width] */
 } embedding_job;
 
 static const tdm_pass inference = {.train = false};
@@ -43,33 +45,58 @@ static tdm_status embed_rows(embedding_job *job, tdm_modality modality, const td
     return TDM_OK;
 }
 
+/* Images or captions first … first + n of the whole set, by their cached features. */
+static tdm_status embed_cached(embedding_job *job, tdm_modality modality, int64_t first, int64_t n,
+                               float *out)
+{
+    const int64_t width = job->feature_width[modality];
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t row =
+            modality == TDM_IMAGE ? tdm_dataset_image_row(job->dataset, first + i) : first + i;
+        TDM_TRY(tdm_dataset_read_feature(job->dataset, modality, row, job->cached + i * width));
+    }
+    const tdm_tower_input input = {.n = n, .feature = job->cached};
+    return embed_rows(job, modality, &input, out);
+}
+
 static tdm_status embed_images(embedding_job *job, const tdm_embeddings *e)
 {
     const int64_t height = job->config->model.image.height_px, width = job->config->model.image.width_px;
     const tdm_image_policy policy = tdm_image_policy_of(&job->config->model.image);
     for (int64_t i = 0; i < e->images; i += job->batch) {
         const int64_t n = tdm_min_i64(job->batch, e->images - i);
-        TDM_TRY(tdm_load_images(job->dataset, e->image_first + i, n, height, width, policy, job->workers,
-                                job->image));
-        const tdm_tower_input input = {.n = n, .image = job->image};
-        TDM_TRY(embed_rows(job, TDM_IMAGE, &input, e->image + i * e->d));
+        if (job->image != NULL) {
+            TDM_TRY(tdm_load_images(job->dataset, e->image_first + i, n, height, width, policy, job->workers,
+                                    job->image));
+            const tdm_tower_input input = {.n = n, .image = job->image};
+            TDM_TRY(embed_rows(job, TDM_IMAGE, &input, e->image + i * e->d));
+        } else {
+            TDM_TRY(embed_cached(job, TDM_IMAGE, e->image_first + i, n, e->image + i * e->d));
+        }
         tdm_progress("embedding images %lld/%lld", (long long)(i + n), (long long)e->images);
     }
     return TDM_OK;
 }
 
+static tdm_status embed_tokens(embedding_job *job, int64_t first, int64_t n, float *out)
+{
+    tdm_text_batch text = {0};
+    tdm_status status = tdm_load_captions(job->dataset, job->tokenizer, first, n,
+                                          job->config->model.text.context_length, &text);
+    const tdm_tower_input input = {.n = n, .token = text.token, .seq = text.seq};
+    if (status == TDM_OK) status = embed_rows(job, TDM_TEXT, &input, out);
+    tdm_free(text.token);
+    tdm_free(text.seq);
+    return status;
+}
+
 static tdm_status embed_captions(embedding_job *job, const tdm_embeddings *e)
 {
     for (int64_t i = 0; i < e->captions; i += job->batch) {
-        const int64_t n = tdm_min_i64(job->batch, e->captions - i);
-        tdm_text_batch text = {0};
-        tdm_status status = tdm_load_captions(job->dataset, job->tokenizer, e->caption_first + i, n,
-                                              job->config->model.text.context_length, &text);
-        const tdm_tower_input input = {.n = n, .token = text.token, .seq = text.seq};
-        if (status == TDM_OK) status = embed_rows(job, TDM_TEXT, &input, e->text + i * e->d);
-        tdm_free(text.token);
-        tdm_free(text.seq);
-        TDM_TRY(status);
+        const int64_t n = tdm_min_i64(job->batch, e->captions - i), first = e->caption_first + i;
+        float *out = e->text + i * e->d;
+        TDM_TRY(job->feature_width[TDM_TEXT] > 0 ? embed_cached(job, TDM_TEXT, first, n, out)
+                                                 : embed_tokens(job, first, n, out));
         tdm_progress("embedding captions %lld/%lld", (long long)(i + n), (long long)e->captions);
     }
     return TDM_OK;
@@ -136,15 +163,37 @@ static tdm_status describe_piece(tdm_comm *comm, tdm_dataset *dataset, int64_t c
     return e->class_count > 0 ? fill_labels(dataset, e) : TDM_OK;
 }
 
+/* Widths of the cached features that towers read, and room for them. */
+static tdm_status prepare_cached(embedding_job *job)
+{
+    int64_t widest = 0;
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        const int64_t have = tdm_dataset_feature_width(job->dataset, (tdm_modality)m);
+        tdm_tower_reads reads;
+        int64_t width;
+        TDM_TRY(tdm_model_reads(job->config, (tdm_modality)m, &reads, &width));
+        if (reads != TDM_READS_FEATURES) continue;
+        TDM_REQUIRE(have == width, TDM_E_SHAPE,
+                    "the data hold %s features of width %lld, the model reads %lld",
+                    tdm_modality_name((tdm_modality)m), (long long)have, (long long)width);
+        job->feature_width[m] = width;
+        widest = tdm_max_i64(widest, width);
+    }
+    return TDM_ALLOC(job->batch * widest, &job->cached);
+}
+
 static tdm_status embed_piece(tdm_comm *comm, embedding_job *job, tdm_embeddings *e)
 {
     const tdm_tower_config *image = &job->config->model.image;
     const int64_t d = tdm_model_embed_dim(job->model);
-    const int64_t captions = job->tokenizer == NULL ? 0 : tdm_dataset_captions(job->dataset);
+    TDM_TRY(prepare_cached(job));
+    const bool texts = job->tokenizer != NULL || job->feature_width[TDM_TEXT] > 0;
+    const int64_t captions = texts ? tdm_dataset_captions(job->dataset) : 0;
     TDM_TRY(describe_piece(comm, job->dataset, captions, d, e));
     TDM_TRY(TDM_ALLOC(job->batch * d, &job->feature));
     TDM_TRY(TDM_ALLOC(job->batch, &job->norm));
-    TDM_TRY(TDM_ALLOC(job->batch * image->height_px * image->width_px * 3, &job->image));
+    if (job->feature_width[TDM_IMAGE] == 0)
+        TDM_TRY(TDM_ALLOC(job->batch * image->height_px * image->width_px * 3, &job->image));
     TDM_TRY(embed_images(job, e));
     return embed_captions(job, e);
 }
@@ -171,6 +220,7 @@ tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model, tdm_ops *o
     tdm_free(job.feature);
     tdm_free(job.norm);
     tdm_free(job.image);
+    tdm_free(job.cached);
     if (status != TDM_OK) tdm_embeddings_free(embeddings);
     return status;
 }
