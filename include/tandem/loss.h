@@ -89,8 +89,8 @@ typedef struct tdm_loss_setup {
     int64_t rows;           /* the most rows of one call on this rank */
     int64_t identities;     /* distinct ones of the training data, ascending in identity[identities] */
     const int64_t *identity;
-    int64_t classes;    /* of the training data */
-    int64_t vocab_size; /* of the tokenizer */
+    int64_t classes;                /* of the training data */
+    int64_t vocab_size;             /* of the tokenizer */
     int64_t tokens[TDM_MODALITIES]; /* the most dense tokens of one row, 0: the tower gives none */
     const tdm_config *config;
 } tdm_loss_setup;
@@ -154,6 +154,9 @@ const tdm_loss *const *tdm_loss_table(size_t *count);
 const tdm_loss *tdm_loss_find(const char *name);
 /* Registers every loss's options with the configuration. Call once before the first tdm_config_init. */
 TDM_CHECKED tdm_status tdm_loss_register(void);
+/* Writes down what a configuration without any objective means (loss.infonce.weight = 1), so that the resolved one
+ * says it. */
+TDM_CHECKED tdm_status tdm_loss_settle(tdm_config *config);
 /* Weight of an objective at a step. Where a configuration switches on none, infonce is on with 1. */
 double tdm_loss_weight(const tdm_config *config, const tdm_loss *loss, int64_t step);
 /* Is it on at any step? */

@@ -52,12 +52,22 @@ static bool switched_on(const tdm_loss_common *common)
     return common && (common->weight > 0.0 || (common->ramp_steps > 0 && common->weight_start > 0.0));
 }
 
-/* Nothing is switched on: then the first objective of the table, infonce, stands for a first configuration. */
-static bool is_default(const tdm_config *config, const tdm_loss *loss)
+static bool none_is_on(const tdm_config *config)
 {
     for (size_t i = 0; i < LOSSES; i++)
         if (switched_on(common_of(config, losses[i]))) return false;
-    return loss == losses[0];
+    return true;
+}
+
+/* Nothing is switched on: then the first objective of the table, infonce, stands for a first configuration. */
+static bool is_default(const tdm_config *config, const tdm_loss *loss)
+{
+    return loss == losses[0] && none_is_on(config);
+}
+
+tdm_status tdm_loss_settle(tdm_config *config)
+{
+    return none_is_on(config) ? tdm_config_set(config, "loss.infonce.weight=1") : TDM_OK;
 }
 
 double tdm_loss_weight(const tdm_config *config, const tdm_loss *loss, int64_t step)

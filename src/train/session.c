@@ -27,6 +27,7 @@ tdm_status tdm_session_configure(tdm_session *s, const char *file, const tdm_str
         TDM_TRY(tdm_pretrained_config(s->pretrained, &s->config));
         TDM_TRY(load_wishes(&s->config, file, set));
     }
+    TDM_TRY(tdm_loss_settle(&s->config));
     TDM_TRY(tdm_config_check(&s->config));
     return tdm_model_check(&s->config);
 }
