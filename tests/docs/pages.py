@@ -8,6 +8,8 @@
   name: src/loss/NAME.c needs some file src/loss/*.c. The same for pages that comments of the sources name;
 - a command line `tandem CMD …` names an existing command and existing options, --set an existing key;
 - what looks like a configuration key (train.batch) is one;
+- what a page tells its reader to write (a fenced block with the name of a file that does not exist: ```c src/loss/NAME.c)
+  need not exist, neither the file nor what else has its name: keys, golden files;
 - every page in docs/ can be reached from README.md;
 - the table of rooms in docs/design.md says what CMakeLists.txt says: which folder may see which.
 """
@@ -51,7 +53,7 @@ def is_key(name):
     return name in KEYS or any(key.startswith(name + ".") for key in KEYS)  # a key, or a group of keys
 
 
-def check_command(page, number, text):
+def check_command(page, number, text, made):
     """`text` is one command line, or a code span that begins with one."""
     for part in re.split(r"[|;&<>]", re.sub(r"(^|\s)#.*", "", text)):
         words = part.split()
@@ -70,7 +72,7 @@ def check_command(page, number, text):
                 problem(page, number, f"tandem {command} has no option {option}")
             if option == "--set" and i + 1 < len(rest):
                 key = rest[i + 1].strip("\"'").split("=")[0]
-                if key.islower() and key != "group.key" and not is_key(key):
+                if key.islower() and key != "group.key" and not is_key(key) and not names_one(key, made):
                     problem(page, number, f"--set {key}: there is no such key")
 
 
@@ -121,10 +123,21 @@ def exists(path):
     return bool(glob.glob(os.path.join(ROOT, path)))
 
 
-def check_paths(page, number, text):
+def made_names(page):
+    """Of the entries that the page shows how to make."""
+    with open(page, encoding="utf-8") as file:
+        paths = re.findall(r"^ *```\w+ (\S+)$", file.read(), re.M)
+    return {re.sub(r"^augment_", "", os.path.splitext(os.path.basename(p))[0]) for p in paths if not exists(p)}
+
+
+def names_one(text, made):
+    return any(re.search(rf"(?<![a-z]){name}(?![a-z])", text) for name in made)
+
+
+def check_paths(page, number, text, made):
     for match in PATH.finditer(text):
         path = match[1].rstrip(".,")
-        if not exists(path):
+        if not exists(path) and not names_one(path, made):
             problem(page, number, f"{path} does not exist")
 
 
@@ -146,19 +159,19 @@ def check_links(page, number, line):
 
 
 def check_page(page):
-    leads_to = []
+    leads_to, made = [], made_names(page)
     for number, line, code in blocks(page):
         if code:
-            check_paths(page, number, line)
-            check_command(page, number, line)
+            check_paths(page, number, line, made)
+            check_command(page, number, line, made)
             continue
         leads_to += check_links(page, number, line)
         for span in re.findall(r"`([^`]+)`", line):
-            check_paths(page, number, span)
+            check_paths(page, number, span, made)
             if span.startswith("tandem "):
-                check_command(page, number, span)
+                check_command(page, number, span, made)
             for key in KEY.findall(span):
-                if not re.search(r"\.(?:%s)$" % FILE_ENDINGS, key) and not is_key(key):
+                if not re.search(r"\.(?:%s)$" % FILE_ENDINGS, key) and not is_key(key) and not names_one(key, made):
                     problem(page, number, f"{key}: there is no such configuration key")
     return leads_to
 

@@ -245,8 +245,8 @@ static void check_loss(const tdm_loss *loss, const char *assignment, bool partia
 {
     loss_case c, expected;
     char what[256];
-    snprintf(what, sizeof what, "loss.%s %s%s", loss->name, assignment ? assignment : "",
-             partial ? " partial" : "");
+    snprintf(what, sizeof what, "loss.%s%s%s%s", loss->name, assignment ? ", " : "",
+             assignment ? assignment : "", partial ? ", partial" : "");
     make_case(&expected, loss, assignment, partial);
     CHECK_OK(loss_case_run(alone, &expected));
     CHECK_TRUE(isfinite(expected.loss));
