@@ -85,8 +85,8 @@ void tdm_image_pipeline_destroy(tdm_image_pipeline **pipeline)
 
 /* ---- one view ---- */
 
-image_box image_view_box(const tdm_image *image, const image_target *target, const tdm_image_pipeline *pipeline,
-                         tdm_rng *rng)
+image_box image_view_box(const tdm_image *image, const image_target *target,
+                         const tdm_image_pipeline *pipeline, tdm_rng *rng)
 {
     if (!pipeline || !pipeline->exact)
         return image_plain_box(image->height, image->width, target->fit, target->height, target->width);

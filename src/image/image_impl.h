@@ -172,8 +172,8 @@ typedef struct image_target {
     int64_t height, width;
 } image_target;
 /* Which part of the image a view looks at. */
-image_box image_view_box(const tdm_image *image, const image_target *target, const tdm_image_pipeline *pipeline,
-                         tdm_rng *rng);
+image_box image_view_box(const tdm_image *image, const image_target *target,
+                         const tdm_image_pipeline *pipeline, tdm_rng *rng);
 /* tdm_image_augment */
 TDM_CHECKED tdm_status image_view(tdm_image_work *work, const tdm_image *image, const image_target *target,
                                   const tdm_image_pipeline *pipeline, tdm_rng rng, uint8_t *out);

@@ -59,8 +59,7 @@ static tdm_status add_step(const tdm_config *config, const char *where, const ch
                 last->operation.name);
     text_step *step = &pipeline->step[pipeline->count];
     TDM_TRY(tdm_operation_options(config, where, &row->operation, arguments, length, &step->options));
-    if (pipeline->tokenizer && row->fits)
-        TDM_TRY(row->fits(where, step->options, &pipeline->vocabulary));
+    if (pipeline->tokenizer && row->fits) TDM_TRY(row->fits(where, step->options, &pipeline->vocabulary));
     step->row = row;
     pipeline->count++;
     return TDM_OK;
