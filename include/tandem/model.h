@@ -24,6 +24,9 @@ typedef enum tdm_tower_reads { TDM_READS_PIXELS, TDM_READS_TOKENS, TDM_READS_FEA
 TDM_CHECKED tdm_status tdm_model_reads(const tdm_config *config, tdm_modality modality,
                                        tdm_tower_reads *reads, int64_t *width);
 
+/* Rows and columns of the places of an image that have positions of their own; 0 where the tower has none. */
+void tdm_model_grid(const tdm_config *config, int64_t *rows, int64_t *columns);
+
 /* ---- A model ---- */
 
 /* Declares the rows in `params` (empty before; owned by the caller and outliving the model): image tower,

@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-enum { RESNET_STRIDE = 32 };
-
 tdm_status model_rows(const tdm_config *config, tdm_params *params)
 {
     tdm_ops *ops = NULL;
@@ -26,9 +24,9 @@ bool is_position_row(const char *row)
 
 position_grid grid_of(const tdm_config *config)
 {
-    const tdm_tower_config *image = &config->model.image;
-    const int64_t step = strcmp(image->tower, "vit") == 0 ? image->patch_px : RESNET_STRIDE;
-    return (position_grid){image->height_px / step, image->width_px / step};
+    position_grid grid;
+    tdm_model_grid(config, &grid.rows, &grid.columns);
+    return grid;
 }
 
 tdm_status resize_positions(const char *where, const char *method, const tdm_param *row, position_grid old,

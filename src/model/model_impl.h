@@ -37,6 +37,8 @@ typedef struct tower_type {
     /* Keys of its own under model.image or model.text; NULL: none. tower_options gives their struct. */
     const tdm_option *options;
     size_t option_count, option_bytes;
+    /* Side in px of an image's place with a position of its own; NULL: there are none. */
+    int64_t (*place_px)(const tdm_config *config);
     /* Rules between the keys it reads; NULL: none. */
     tdm_status (*check)(const tdm_config *config);
     /* Declares its parameters in forward order. */

@@ -422,6 +422,12 @@ static const tdm_option options[] = {
         "train.chunk)."),
 };
 
+static int64_t resnet_place_px(const tdm_config *config)
+{
+    (void)config;
+    return 32;
+}
+
 static tdm_status resnet_check(const tdm_config *config)
 {
     const tdm_tower_config *c = &config->model.image;
@@ -445,6 +451,7 @@ const tower_type tower_resnet = {
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
     .option_bytes = sizeof(resnet_options),
+    .place_px = resnet_place_px,
     .check = resnet_check,
     .whole_batch = resnet_whole_batch,
     .create = resnet_create,

@@ -91,6 +91,15 @@ tdm_status tdm_model_reads(const tdm_config *config, tdm_modality modality, tdm_
     return TDM_OK;
 }
 
+void tdm_model_grid(const tdm_config *config, int64_t *rows, int64_t *columns)
+{
+    const tower_type *type;
+    *rows = *columns = 0;
+    if (tower_find(config, TDM_IMAGE, &type) != TDM_OK || !type->place_px) return;
+    *rows = config->model.image.height_px / type->place_px(config);
+    *columns = config->model.image.width_px / type->place_px(config);
+}
+
 double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int64_t n, int64_t tokens,
                             int64_t tokens_squared)
 {

@@ -273,6 +273,11 @@ static int64_t vit_token_rows(const tower *base, const tdm_tower_input *input)
     return input->n * (1 + ((const vit *)base)->patches);
 }
 
+static int64_t vit_place_px(const tdm_config *config)
+{
+    return config->model.image.patch_px;
+}
+
 static tdm_status vit_check(const tdm_config *config)
 {
     const tdm_tower_config *c = &config->model.image;
@@ -289,6 +294,7 @@ const tower_type tower_vit = {
     .has_levels = true,
     .has_tokens = true,
     .token_rows = vit_token_rows,
+    .place_px = vit_place_px,
     .check = vit_check,
     .create = vit_create,
     .destroy = vit_destroy,
