@@ -17,7 +17,13 @@
  * huge pages advised, and what is never touched never becomes resident. `what` names the buffer in the error
  * message. bytes = 0 gives a valid pointer. */
 TDM_CHECKED tdm_status tdm_alloc(size_t bytes, const char *what, void **out);
-#define TDM_ALLOC(count, out) tdm_alloc(sizeof(**(out)) * (size_t)(count), #out, (void **)(out))
+/* count elements of what *out points to; a count that is negative or too large for the address space is refused. */
+#define TDM_ALLOC(count, out) tdm_alloc(tdm_array_bytes((count), sizeof(**(out))), #out, (void **)(out))
+static inline size_t tdm_array_bytes(int64_t count, size_t each)
+{
+    size_t bytes;
+    return count < 0 || __builtin_mul_overflow((size_t)count, each, &bytes) ? SIZE_MAX : bytes;
+}
 void tdm_free(void *pointer); /* NULL is fine */
 /* By the calling thread: blocks taken so far, and bytes taken less bytes given back. */
 typedef struct tdm_memory_use {

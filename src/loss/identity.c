@@ -107,20 +107,6 @@ static int64_t class_of(const identity_state *s, int64_t identity)
     return low < s->identities && s->identity[low] == identity ? low : -1;
 }
 
-/* A row of logits: its loss; leaves factor · (softmax - onehot). */
-static double row_loss(int64_t classes, int64_t target, float factor, float *x)
-{
-    float most = x[0];
-    double sum = 0.0;
-    for (int64_t c = 1; c < classes; c++) most = fmaxf(most, x[c]);
-    const double own = (double)x[target] - most;
-    for (int64_t c = 0; c < classes; c++) sum += x[c] = expf(x[c] - most);
-    const float share = factor / (float)sum;
-    for (int64_t c = 0; c < classes; c++) x[c] *= share;
-    x[target] -= factor;
-    return log(sum) - own;
-}
-
 static tdm_status classify(const tdm_loss_call *call, tdm_modality m, int v, const room *r)
 {
     const identity_state *s = call->state;
@@ -136,7 +122,7 @@ static tdm_status classify(const tdm_loss_call *call, tdm_modality m, int v, con
             const int64_t identity = rows->identity[rows->row0 + at + i], target = class_of(s, identity);
             TDM_REQUIRE(target >= 0, TDM_E_DATA,
                         "loss.identity: identity %lld is none of the training data's", (long long)identity);
-            loss += row_loss(s->identities, target, factor, r->logits + i * s->identities);
+            loss += class_row_loss(s->identities, target, factor, r->logits + i * s->identities);
         }
         TDM_TRY(tdm_nn_linear_backward(call->nn, &s->classifier, n, view->raw + at * d, r->logits, r->dx));
         for (int64_t k = 0; k < n * d; k++) view->draw[at * d + k] += r->dx[k];

@@ -2,6 +2,7 @@
 #include "loss_impl.h"
 #include "loss_table.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -259,4 +260,17 @@ int64_t block_rows_of(int64_t b, int64_t B)
 {
     enum { BLOCK_ELEMENTS = 1 << 22 };
     return tdm_max_i64(1, tdm_min_i64(b, BLOCK_ELEMENTS / tdm_max_i64(1, B)));
+}
+
+double class_row_loss(int64_t classes, int64_t target, float factor, float *x)
+{
+    float most = x[0];
+    double sum = 0.0;
+    for (int64_t c = 1; c < classes; c++) most = fmaxf(most, x[c]);
+    const double own = (double)x[target] - most;
+    for (int64_t c = 0; c < classes; c++) sum += x[c] = expf(x[c] - most);
+    const float share = factor / (float)sum;
+    for (int64_t c = 0; c < classes; c++) x[c] *= share;
+    x[target] -= factor;
+    return log(sum) - own;
 }

@@ -21,6 +21,9 @@ TDM_CHECKED tdm_status shared_parameter(tdm_params *params, const char *name, td
 /* Rows of a block of `B` columns that together hold 16 MiB of f32. */
 int64_t block_rows_of(int64_t b, int64_t B);
 
+/* Cross-entropy of one row of logits x[classes] against a class; leaves factor · (softmax - onehot) in x. */
+double class_row_loss(int64_t classes, int64_t target, float factor, float *x);
+
 /* The first view that a list of options names, as a tdm_view. Names were checked as choices. */
 static inline int view_named(tdm_modality modality, const char *name)
 {

@@ -292,20 +292,6 @@ static tdm_status forward(const tdm_loss_call *call, const tdm_sequences *rows, 
     return TDM_OK;
 }
 
-/* A row of logits: its loss; leaves factor · (softmax - onehot). */
-static double row_loss(int64_t classes, int64_t target, float factor, float *x)
-{
-    float most = x[0];
-    double sum = 0.0;
-    for (int64_t c = 1; c < classes; c++) most = fmaxf(most, x[c]);
-    const double own = (double)x[target] - most;
-    for (int64_t c = 0; c < classes; c++) sum += x[c] = expf(x[c] - most);
-    const float share = factor / (float)sum;
-    for (int64_t c = 0; c < classes; c++) x[c] *= share;
-    x[target] -= factor;
-    return log(sum) - own;
-}
-
 /* Logits in blocks: the loss, and dhead. */
 static tdm_status decode(const tdm_loss_call *call, const room *r)
 {
@@ -321,7 +307,7 @@ static tdm_status decode(const tdm_loss_call *call, const room *r)
             TDM_REQUIRE(target < s->vocab, TDM_E_DATA,
                         "loss.mlm: token %d to predict is outside the vocabulary of %lld", target,
                         (long long)s->vocab);
-            loss += row_loss(s->vocab, target, factor, r->logits + i * s->vocab);
+            loss += class_row_loss(s->vocab, target, factor, r->logits + i * s->vocab);
         }
         TDM_TRY(
             tdm_nn_linear_backward(call->nn, &s->decoder, n, r->head + at * d, r->logits, r->dhead + at * d));

@@ -59,6 +59,9 @@ static void test_refused(void **state)
     CHECK_EQ(tdm_memory_used().blocks, before.blocks);
     CHECK_EQ(tdm_memory_used().bytes, before.bytes);
 #endif
+    double *many; /* of which the bytes wrap around */
+    CHECK_FAILS(TDM_ALLOC(INT64_C(1) << 61, &many), TDM_E_NOMEM, "cannot allocate");
+    CHECK_FAILS(TDM_ALLOC(-1, &many), TDM_E_NOMEM, "cannot allocate");
 }
 
 static void *use_of_a_thread(void *argument)
