@@ -2,7 +2,7 @@
  *
  * model.h5: root attributes format "tandem.model", version 1, tool_version, config (libconfig text), step;
  * group /param with one f32 data set per parameter under its open_clip name; /tokenizer u8, see
- * tdm_tokenizer_file. state.h5: format "tandem.state"; groups /m and /v; attributes step, epoch position,
+ * tdm_tokenizer_file. state.h5: format "tandem.state"; a group for each moment, of adamw /m and /v; attributes step, epoch position,
  * elapsed seconds, best value. All data sets carry Fletcher-32. `RUN/checkpoints/latest` and `best` are text
  * files with the directory's name, replaced atomically. */
 #ifndef TANDEM_CHECKPOINT_H

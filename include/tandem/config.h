@@ -9,6 +9,18 @@
 #include "tandem/option.h"
 #include "tandem/views.h"
 
+/* Choices are stored as numbers, in the order of the enum that reads them (TDM_OPTION_CHOICE). */
+#define TDM_ACTIVATION_CHOICES "quickgelu|gelu"
+#define TDM_RECOMPUTE_CHOICES  "none|mlp|block|chunk"
+
+/* train.recompute, from the most memory to the least. */
+typedef enum tdm_recompute_choice {
+    TDM_RECOMPUTE_CHOICE_NONE,
+    TDM_RECOMPUTE_CHOICE_MLP,
+    TDM_RECOMPUTE_CHOICE_BLOCK,
+    TDM_RECOMPUTE_CHOICE_CHUNK
+} tdm_recompute_choice;
+
 typedef struct tdm_tower_config {
     const char *tower;   /* a row of the tower table */
     const char *head;    /* "none", or a row of the head table */
@@ -42,7 +54,7 @@ typedef struct tdm_config {
     struct {
         const char *name;
         int64_t embed_dim;
-        const char *activation;                   /* "quickgelu" or "gelu" */
+        int activation;                           /* of TDM_ACTIVATION_CHOICES: a tdm_activation */
         const char *tokenizer;                    /* see tdm_tokenizer_open */
         bool tokenizer_mask;                      /* the variant with <|mask|> */
         double logit_scale_init, logit_scale_max; /* log of the inverse temperature */
@@ -57,19 +69,17 @@ typedef struct tdm_config {
     struct {
         int64_t batch;         /* global pairs per step */
         int64_t chunk;         /* pairs embedded at once per rank; 0 = the whole local batch */
-        const char *recompute; /* "none", "mlp", "block", "chunk": what backward makes again */
+        int recompute;         /* a tdm_recompute_choice: what backward makes again */
         int64_t epochs, steps; /* steps = 0: epochs decide */
         const char *precision; /* "auto", "f32", "bf16" */
         int64_t threads;    /* compute threads per rank; 0 = OMP_NUM_THREADS or the cores this rank may use */
         int64_t log_every;  /* steps */
         int64_t bucket_mib; /* gradient bucket */
-        const char *wire;   /* "f32", "bf16": gradients between nodes */
+        int wire;           /* "f32", "bf16": gradients between nodes; a tdm_wire */
         double time_limit_minutes; /* 0 = none; then checkpoint and exit 3 */
     } train;
     struct {
-        const char *name; /* "adamw" */
-        double lr, beta1, beta2, eps, weight_decay;
-        const char *schedule; /* "cosine", "linear", "constant" */
+        double lr, weight_decay;
         int64_t warmup_steps;
         double min_lr_ratio;
         double clip_norm; /* 0 = no clipping */

@@ -135,11 +135,11 @@ float *tdm_model_dlogit_scale(tdm_model *model);
 /* Clamps logit_scale to [0, logit_scale_max], unless it is frozen. After each optimiser step. */
 void tdm_model_clamp(tdm_model *model);
 
-/* Bytes of a training run, as of the last load. Gradients and AdamW's moments: where rows are trained, as
- * others never become resident. packed: the weights as the matmuls want them. activations: at most, of such a
+/* Bytes of a training run, as of the last load, but for the optimiser's. Gradients: where rows are trained, as
+ * others never become resident; each of an optimiser's moments takes as much. packed: the weights as the matmuls want them. activations: at most, of such a
  * step. */
 typedef struct tdm_model_memory {
-    int64_t weights, gradients, moments, packed, activations;
+    int64_t weights, gradients, packed, activations;
 } tdm_model_memory;
 TDM_CHECKED tdm_status tdm_model_memory_estimate(const tdm_model *model, const tdm_model_plan *plan,
                                                  int64_t tokens_per_caption, tdm_model_memory *memory);

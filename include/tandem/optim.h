@@ -1,4 +1,4 @@
-/* AdamW with decay groups, learning-rate schedules, clipping by global norm. Not collective. */
+/* Update rules, groups of parameters, learning-rate schedules, clipping by global norm. Not collective. */
 #ifndef TANDEM_OPTIM_H
 #define TANDEM_OPTIM_H
 
@@ -6,24 +6,43 @@
 #include "tandem/ops.h"
 #include "tandem/params.h"
 
+enum { TDM_OPTIM_MOMENTS = 4 }; /* the most of an update rule */
+
+typedef struct tdm_optimizer tdm_optimizer; /* an update rule: a row of src/optim/optim_table.h */
+typedef struct tdm_schedule tdm_schedule;
+
 typedef struct tdm_optim {
-    float *m, *v;   /* moments of the elements in part[parts], one span after the other; zeros where frozen */
-    tdm_span *part; /* of the arena, ascending: all of it, or this rank's share */
+    const tdm_optimizer *rule;    /* optim.name */
+    const void *options;          /* its own keys; the configuration's */
+    const tdm_schedule *schedule; /* optim.schedule */
+    int moments;                  /* that the rule keeps of each element */
+    float *moment
+        [TDM_OPTIM_MOMENTS]; /* of the elements in part[parts], one span after the other; zeros where frozen */
+    tdm_span *part;          /* of the arena, ascending: all of it, or this rank's share */
     int64_t parts;
     int64_t step; /* updates done */
 } tdm_optim;
 
-/* With the moments of the whole arena, as params lays it out. */
-TDM_CHECKED tdm_status tdm_optim_create(const tdm_params *params, tdm_optim *optim);
+/* The keys optim.name, optim.schedule and those of the update rules. Before the first tdm_config_init. */
+TDM_CHECKED tdm_status tdm_optim_register(void);
+/* How many moments the configured rule keeps of each element. */
+TDM_CHECKED tdm_status tdm_optim_moments(const tdm_config *config, int *count);
+
+/* With the moments of the whole arena, as params lays it out. The configuration must outlive the optimiser; name and
+ * schedule are read now. */
+TDM_CHECKED tdm_status tdm_optim_create(const tdm_config *config, const tdm_params *params, tdm_optim *optim);
 /* With those of part[parts] only (copied), which is all that tdm_optim_apply then updates. */
-TDM_CHECKED tdm_status tdm_optim_create_part(const tdm_span *part, int64_t parts, tdm_optim *optim);
+TDM_CHECKED tdm_status tdm_optim_create_part(const tdm_config *config, const tdm_span *part, int64_t parts,
+                                             tdm_optim *optim);
+/* What the rule calls a moment, and a checkpoint the group that holds it. */
+const char *tdm_optim_moment_name(const tdm_optim *optim, int moment);
 void tdm_optim_destroy(tdm_optim *optim);
 bool tdm_optim_is_whole(const tdm_optim *optim, const tdm_params *params);
 /* The next stretch of the arena's elements [*from, end) whose moments are here: *piece, and *at, where its
- * moments begin in m and v. *from moves behind it. False when there is none. */
+ * moments begin. *from moves behind it. False when there is none. */
 bool tdm_optim_next(const tdm_optim *optim, int64_t *from, int64_t end, tdm_span *piece, int64_t *at);
-/* Learning rate of update number `step` (0-based) of `total_steps`: linear warm-up, then the schedule. */
-double tdm_learning_rate(const tdm_config *config, int64_t step, int64_t total_steps);
+/* Learning rate of the next update of `total_steps`: linear warm-up, then the schedule. */
+double tdm_learning_rate(const tdm_optim *optim, const tdm_config *config, int64_t total_steps);
 /* Sets lr_scale of every row from the configuration, and with it which rows are trained. Once, between
  * tdm_model_create and tdm_model_load:
  *

@@ -55,5 +55,7 @@ typedef struct tdm_option {
 
 /* Which of "a|b|c" the value is, counted from 0; -1: none. */
 int tdm_option_choice(const char *choices, const char *value);
+/* Fills `text` with that choice, and returns it. */
+const char *tdm_option_choice_text(const char *choices, int index, char text[64]);
 
 #endif

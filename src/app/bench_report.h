@@ -23,7 +23,7 @@ typedef struct bench_result {
     const char *model, *data; /* data: "synthetic" or the directory */
     int64_t batch;            /* of a rank */
     tdm_model_plan plan;
-    const char *recompute;
+    char recompute[64];
     int64_t steps;
     double *step_s;            /* [steps] the slowest rank's, waiting for data included */
     double wait_data_s;        /* mean of a step, like the following */

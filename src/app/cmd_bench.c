@@ -5,6 +5,7 @@
 #include "command.h"
 
 #include <stdlib.h>
+#include <math.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -142,8 +143,8 @@ static tdm_status bench_create(bench *b)
     if (c->data.dir[0]) TDM_TRY(tdm_session_open_data(&b->session));
     TDM_TRY(tdm_session_create_model(&b->session));
     for (int64_t i = 0; i < b->session.optim.parts; i++)
-        memory[BENCH_MOMENTS] +=
-            2.0 * sizeof(float) * (double)(b->session.optim.part[i].end - b->session.optim.part[i].begin);
+        memory[BENCH_MOMENTS] += (double)b->session.optim.moments * sizeof(float) *
+                                 (double)(b->session.optim.part[i].end - b->session.optim.part[i].begin);
     TDM_TRY(tdm_session_load(&b->session));
     b->session.total_steps = o->warmup + o->steps;
     int64_t before = tdm_memory_used().bytes;
@@ -241,7 +242,7 @@ static tdm_status bench_memory_split(bench *b)
     m[BENCH_WEIGHTS] = (double)model.weights;
     m[BENCH_GRADIENTS] = (double)model.gradients;
     m[BENCH_PACKED] = (double)model.packed;
-    if (m[BENCH_MOMENTS] > (double)model.moments) m[BENCH_MOMENTS] = (double)model.moments;
+    m[BENCH_MOMENTS] = fmin(m[BENCH_MOMENTS], (double)(b->session.optim.moments * model.gradients));
     m[BENCH_ACTIVATIONS] = (double)tdm_model_activation_bytes(b->session.model);
     m[BENCH_FEATURES] += (double)tdm_trainer_scratch_bytes(b->session.trainer);
     m[BENCH_PEAK] = (double)tdm_peak_resident_bytes();
@@ -258,7 +259,7 @@ static tdm_status bench_all(bench *b)
     TDM_AGREE(b->comm, bench_configure(b));
     r->model = b->options->model[0] ? b->options->model : b->session.config.model.name;
     r->data = b->session.config.data.dir[0] ? b->session.config.data.dir : "synthetic";
-    r->recompute = b->session.config.train.recompute;
+    tdm_option_choice_text(TDM_RECOMPUTE_CHOICES, b->session.config.train.recompute, r->recompute);
     r->batch = b->session.config.train.batch / tdm_comm_size(b->comm);
     r->steps = b->options->steps;
     TDM_AGREE(b->comm, bench_create(b));
@@ -311,7 +312,7 @@ static tdm_status bench_run(tdm_comm *comm, int argc, char **argv)
         FLAG_STRING("--precision", &o.precision, "f32|bf16|auto", "auto", "of activations and matmuls"),
         FLAG_INT("--batch", &o.batch, "N", "64", "pairs", 1, 1 << 24, "per rank and step"),
         FLAG_INT("--chunk", &o.chunk, "N", "0", "pairs", 0, 1 << 24, "embedded at once; 0 = the whole batch"),
-        FLAG_STRING("--recompute", &o.recompute, "none|mlp|block|chunk", "chunk",
+        FLAG_STRING("--recompute", &o.recompute, TDM_RECOMPUTE_CHOICES, "chunk",
                     "what backward computes again instead of keeping it (train.recompute)"),
         FLAG_INT("--tokens-per-caption", &o.tokens, "N", "19", "tokens", 2, 1 << 20,
                  "mean length of synthetic captions"),

@@ -1,7 +1,5 @@
 #include "memory_plan.h"
 
-#include <string.h>
-
 static const double MIB = 1 << 20;
 
 /* Mean length of the first captions, rounded up. */
@@ -33,9 +31,10 @@ static tdm_status batch_bytes(const tdm_config *config, const tdm_model_plan *pl
 }
 
 /* One way, as if it were configured; `fixed` bytes are needed whatever the way. */
-static tdm_status show_way(const tdm_config *config, int ranks, const tdm_model *model, const char *way,
-                           int64_t tokens, double fixed)
+static tdm_status show_way(const tdm_config *config, int ranks, const tdm_model *model,
+                           tdm_recompute_choice way, int64_t tokens, double fixed)
 {
+    char name[64];
     tdm_config other = *config; /* borrows everything */
     tdm_model_plan plan;
     tdm_model_memory memory;
@@ -43,7 +42,8 @@ static tdm_status show_way(const tdm_config *config, int ranks, const tdm_model 
     TDM_TRY(tdm_trainer_plan(&other, ranks, &plan));
     TDM_TRY(tdm_model_memory_estimate(model, &plan, tokens, &memory));
     tdm_log(TDM_LOG_INFO, "  %s recompute = \"%s\": activations %.0f MiB, in all %.1f GiB",
-            !strcmp(config->train.recompute, way) ? "*" : " ", way, (double)memory.activations / MIB,
+            config->train.recompute == (int)way ? "*" : " ",
+            tdm_option_choice_text(TDM_RECOMPUTE_CHOICES, (int)way, name), (double)memory.activations / MIB,
             (fixed + (double)memory.activations) / (1024.0 * MIB));
     return TDM_OK;
 }
@@ -51,15 +51,16 @@ static tdm_status show_way(const tdm_config *config, int ranks, const tdm_model 
 tdm_status memory_plan_show(const tdm_config *config, int ranks, const tdm_model *model, tdm_dataset *dataset,
                             const tdm_tokenizer *tokenizer)
 {
-    static const char *const ways[] = {"none", "mlp", "block", "chunk"};
     int64_t tokens, batches, features;
+    int moment_count;
     tdm_model_plan plan;
     tdm_model_memory memory;
     TDM_TRY(caption_tokens(config, dataset, tokenizer, &tokens));
     TDM_TRY(tdm_trainer_plan(config, ranks, &plan));
     TDM_TRY(batch_bytes(config, &plan, &batches, &features));
     TDM_TRY(tdm_model_memory_estimate(model, &plan, tokens, &memory));
-    const double moments = (double)memory.moments / (config->optim.shard ? ranks : 1);
+    TDM_TRY(tdm_optim_moments(config, &moment_count));
+    const double moments = (double)(moment_count * memory.gradients) / (config->optim.shard ? ranks : 1);
     const double fixed =
         (double)(memory.weights + memory.gradients + memory.packed + batches + features) + moments;
     tdm_log(TDM_LOG_INFO,
@@ -69,9 +70,10 @@ tdm_status memory_plan_show(const tdm_config *config, int ranks, const tdm_model
             (double)memory.weights / MIB, (double)memory.gradients / MIB, moments / MIB,
             (double)memory.packed / MIB, (double)batches / MIB, (double)features / MIB, (long long)plan.batch,
             (long long)plan.chunk, (long long)tokens);
-    const bool blocks = tdm_model_recomputes(model);
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
-        if (blocks || (strcmp(ways[i], "mlp") && strcmp(ways[i], "block")))
-            TDM_TRY(show_way(config, ranks, model, ways[i], tokens, fixed));
-    return TDM_OK;
+    TDM_TRY(show_way(config, ranks, model, TDM_RECOMPUTE_CHOICE_NONE, tokens, fixed));
+    if (tdm_model_recomputes(model)) {
+        TDM_TRY(show_way(config, ranks, model, TDM_RECOMPUTE_CHOICE_MLP, tokens, fixed));
+        TDM_TRY(show_way(config, ranks, model, TDM_RECOMPUTE_CHOICE_BLOCK, tokens, fixed));
+    }
+    return show_way(config, ranks, model, TDM_RECOMPUTE_CHOICE_CHUNK, tokens, fixed);
 }

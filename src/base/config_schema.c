@@ -69,7 +69,7 @@ static const tdm_option rows[] = {
 
     STRING(model.name, "vit_b_32", NULL, "Name of the model, for reports."),
     INT(model.embed_dim, "512", 1, 65536, "features", "Width of the common embedding space."),
-    STRING(model.activation, "quickgelu", "quickgelu|gelu", "Activation of every block."),
+    CHOICE(model.activation, "quickgelu", TDM_ACTIVATION_CHOICES, "Activation of every block."),
     STRING(model.tokenizer, "", NULL,
            "Tokenizer: a merges file in CLIP's format; or Hugging Face's vocab.json (with merges.txt beside "
            "it), tokenizer.json, or the folder of either."),
@@ -130,7 +130,7 @@ static const tdm_option rows[] = {
     INT(train.batch, "256", 1, MANY, "pairs", "Pairs of one optimiser step, over all ranks."),
     INT(train.chunk, "0", 0, MANY, "pairs",
         "Pairs per rank that are embedded at once, which bounds the memory; 0 = the whole local batch."),
-    STRING(train.recompute, "chunk", "none|mlp|block|chunk",
+    CHOICE(train.recompute, "chunk", TDM_RECOMPUTE_CHOICES,
            "What backward computes again because forward does not keep it (activation checkpointing). "
            "none; mlp: the MLPs' inside; block: all but the inputs of a transformer's blocks; chunk: all but "
            "the last chunk (GradCache), so nothing where a rank's pairs are one chunk. Less memory and more "
@@ -143,18 +143,13 @@ static const tdm_option rows[] = {
         "Compute threads per rank; 0 = OMP_NUM_THREADS, or the cores that the rank may use."),
     INT(train.log_every, "10", 1, MANY, "steps", "Steps between two lines of the log."),
     INT(train.bucket_mib, "25", 1, 4096, "MiB", "Size of one gradient sum that overlaps with backward."),
-    STRING(train.wire, "f32", "f32|bf16",
+    CHOICE(train.wire, "f32", "f32|bf16",
            "Gradients between nodes; bf16 halves the bytes, each node's addend and the sum are rounded."),
     FLOAT(train.time_limit_minutes, "0.0", 0, 1e7, "minutes",
           "After this time a checkpoint is written and the run ends with exit code 3; 0 = no limit."),
 
-    STRING(optim.name, "adamw", "adamw", "Optimiser."),
     FLOAT(optim.lr, "5e-4", 0, 1000, "", "Learning rate after warm-up."),
-    FLOAT(optim.beta1, "0.9", 0, 0.999999, "", "Decay of the first moment."),
-    FLOAT(optim.beta2, "0.98", 0, 0.99999999, "", "Decay of the second moment."),
-    FLOAT(optim.eps, "1e-6", 1e-15, 1, "", "Added to the root of the second moment."),
     FLOAT(optim.weight_decay, "0.2", 0, 100, "", "Decoupled weight decay of matrices."),
-    STRING(optim.schedule, "cosine", "cosine|linear|constant", "Learning rate after warm-up."),
     INT(optim.warmup_steps, "2000", 0, MANY, "steps", "Steps of linear warm-up."),
     FLOAT(optim.min_lr_ratio, "0.0", 0, 1, "", "Learning rate at the end, over optim.lr."),
     FLOAT(optim.clip_norm, "0.0", 0, 1e6, "", "Largest global norm of the gradient; 0 = no clipping."),

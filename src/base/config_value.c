@@ -109,6 +109,14 @@ int tdm_option_choice(const char *choices, const char *value)
     return -1;
 }
 
+const char *tdm_option_choice_text(const char *choices, int index, char text[64])
+{
+    const char *at = choices;
+    for (int i = 0; i < index; i++) at = strchr(at, '|') + 1;
+    snprintf(text, 64, "%.*s", (int)strcspn(at, "|"), at);
+    return text;
+}
+
 static tdm_status choice_error(const char *where, const config_field *field, const char *value)
 {
     enum { MOST = 64 };
@@ -338,13 +346,6 @@ static tdm_status print_string(const char *string, tdm_text *text)
     return tdm_text_append(text, "\"", 1);
 }
 
-static tdm_status print_choice(const char *choices, int index, tdm_text *text)
-{
-    const char *at = choices;
-    for (int i = 0; i < index; i++) at = strchr(at, '|') + 1;
-    return tdm_text_printf(text, "\"%.*s\"", (int)strcspn(at, "|"), at);
-}
-
 static tdm_status print_doubles(const double *value, int count, tdm_text *text)
 {
     for (int i = 0; i < count; i++) {
@@ -367,6 +368,7 @@ static tdm_status print_ints(const int64_t *value, int count, tdm_text *text)
 tdm_status config_value_print(const config_field *field, tdm_text *text)
 {
     const tdm_strings *strings;
+    char choice[64];
     switch (field->option->type) {
     case TDM_OPTION_BOOL: return tdm_text_printf(text, "%s", *(const bool *)field->at ? "true" : "false");
     case TDM_OPTION_INT: return print_ints(field->at, 1, text);
@@ -380,7 +382,9 @@ tdm_status config_value_print(const config_field *field, tdm_text *text)
         TDM_TRY(print_doubles(field->at, 3, text));
         return tdm_text_append(text, "]", 1);
     case TDM_OPTION_STRING: return print_string(*(const char *const *)field->at, text);
-    case TDM_OPTION_CHOICE: return print_choice(field->option->choices, *(const int *)field->at, text);
+    case TDM_OPTION_CHOICE:
+        return print_string(tdm_option_choice_text(field->option->choices, *(const int *)field->at, choice),
+                            text);
     case TDM_OPTION_STRINGS:
         strings = field->at;
         TDM_TRY(tdm_text_append(text, "[", 1));

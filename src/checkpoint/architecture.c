@@ -334,8 +334,12 @@ void facts_compare(const weights_file *src, const model_facts *shapes, const mod
         snprintf(definition, sizeof definition, "%lld", (long long)value);
         warn_of(src, from_shapes > 0 ? "its shapes" : folder->source, counts[i].key, known, definition);
     }
-    if (folder->activation != NULL && strcmp(folder->activation, config->model.activation) != 0)
-        warn_of(src, folder->source, "model.activation", folder->activation, config->model.activation);
+    const int activation = config->model.activation;
+    char name[64];
+    if (folder->activation != NULL &&
+        tdm_option_choice(TDM_ACTIVATION_CHOICES, folder->activation) != activation)
+        warn_of(src, folder->source, "model.activation", folder->activation,
+                tdm_option_choice_text(TDM_ACTIVATION_CHOICES, activation, name));
 }
 
 bool facts_grid(const weights_file *src, const model_facts *shapes, const model_facts *folder, int64_t *rows,

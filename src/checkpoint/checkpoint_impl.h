@@ -40,8 +40,9 @@ typedef struct moments {
     bool whole;      /* rank 0 has them all */
     tdm_span *piece; /* [optim->parts+1], of one row */
     float *row;      /* rank 0: values of one row */
-    int64_t next;    /* rows 0 … count-1 are those of m, count … 2·count-1 those of v */
-    bool lost;       /* the ranks have agreed on an error */
+    int64_t
+        next; /* rows 0 … count-1 are those of the first moment, count … 2·count-1 those of the second … */
+    bool lost; /* the ranks have agreed on an error */
 } moments;
 TDM_CHECKED tdm_status moments_create(tdm_comm *comm, const tdm_params *params, const tdm_optim *optim,
                                       moments *source);

@@ -12,6 +12,7 @@
 static tdm_status set_activation(import_job *job)
 {
     const char *wanted = job->options->activation;
+    char name[64];
     if (wanted[0] != '\0') {
         char assignment[128];
         snprintf(assignment, sizeof assignment, "model.activation=%.80s", wanted);
@@ -21,7 +22,7 @@ static tdm_status set_activation(import_job *job)
         tdm_log(TDM_LOG_INFO,
                 "model.activation = \"%s\", as OpenAI's models have (no configuration says it; "
                 "--activation gelu says otherwise)",
-                job->config.model.activation);
+                tdm_option_choice_text(TDM_ACTIVATION_CHOICES, job->config.model.activation, name));
     return TDM_OK;
 }
 

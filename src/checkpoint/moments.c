@@ -1,5 +1,5 @@
 /* Moments of a sharded optimiser on their way to rank 0, one row of the parameters at a time: no rank ever
- * holds more than its share and one row. Every rank walks the same rows, all of m, then all of v; an error of
+ * holds more than its share and one row. Every rank walks the same rows, those of all moments in turn; an error of
  * the way itself is agreed on and ends it on all, one of the file does not end it. */
 #include "checkpoint_impl.h"
 
@@ -26,9 +26,10 @@ void moments_destroy(moments *source)
     memset(source, 0, sizeof *source);
 }
 
-static bool is_second(const moments *source, int64_t index)
+/* The moment that row number `index` is of. */
+static const float *moment_of(const moments *source, int64_t index)
 {
-    return index >= source->params->count;
+    return source->optim->moment[index / source->params->count];
 }
 
 /* Puts the pieces of all ranks, values and where they belong, into source->row. */
@@ -53,7 +54,7 @@ static tdm_status collect_next(moments *source)
 {
     const tdm_params *params = source->params;
     const tdm_param *row = &params->row[source->next % params->count];
-    const float *from = is_second(source, source->next) ? source->optim->v : source->optim->m;
+    const float *from = moment_of(source, source->next);
     int64_t position = row->offset, at, first = 0, elements = 0, count = 0;
     while (tdm_optim_next(source->optim, &position, row->offset + row->size, &source->piece[count], &at)) {
         if (count == 0) first = at; /* moments of neighbouring pieces are neighbours */
@@ -82,7 +83,7 @@ tdm_status moments_row(moments *source, int64_t index, const float **data)
     const tdm_params *params = source->params;
     const int64_t offset = params->row[index % params->count].offset;
     if (source->whole) {
-        *data = (is_second(source, index) ? source->optim->v : source->optim->m) + offset;
+        *data = moment_of(source, index) + offset;
         return TDM_OK;
     }
     TDM_REQUIRE(index == source->next, TDM_E_LIBRARY, "moments are read out of order");
@@ -94,6 +95,7 @@ tdm_status moments_row(moments *source, int64_t index, const float **data)
 tdm_status moments_rest(moments *source)
 {
     if (source->whole) return TDM_OK;
-    while (!source->lost && source->next < 2 * source->params->count) TDM_TRY(collect_next(source));
+    const int64_t rows = source->optim->moments * source->params->count;
+    while (!source->lost && source->next < rows) TDM_TRY(collect_next(source));
     return TDM_OK;
 }

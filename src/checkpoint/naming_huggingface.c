@@ -146,7 +146,7 @@ static tdm_status check(const export_job *job)
 
 static json_t *tower_config(const tdm_config *c, const tdm_tower_config *tower, const char *type)
 {
-    const bool quick = strcmp(c->model.activation, "quickgelu") == 0;
+    const bool quick = tdm_option_choice(TDM_ACTIVATION_CHOICES, "quickgelu") == c->model.activation;
     return json_pack("{s:s,s:I,s:I,s:I,s:I,s:s,s:f,s:f,s:I}", "model_type", type, "hidden_size",
                      (json_int_t)tower->width, "intermediate_size",
                      (json_int_t)((double)tower->width * tower->mlp_ratio + 0.5), "num_hidden_layers",

@@ -188,7 +188,7 @@ static json_t *text_config(const export_job *job)
 static json_t *whole_config(const export_job *job)
 {
     const tdm_config *c = &job->config;
-    const bool quick = strcmp(c->model.activation, "quickgelu") == 0;
+    const bool quick = tdm_option_choice(TDM_ACTIVATION_CHOICES, "quickgelu") == c->model.activation;
     const char *mode = resize_modes[0].theirs;
     for (size_t i = 0; i < RESIZE_MODES; i++) {
         if (strcmp(c->model.image.resize, resize_modes[i].ours) == 0) mode = resize_modes[i].theirs;

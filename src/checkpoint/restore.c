@@ -282,15 +282,17 @@ static tdm_status read_part(tdm_h5 *file, const char *group, const tdm_params *p
 static tdm_status read_moments(tdm_h5 *file, const tdm_params *params, const tdm_optim *optim)
 {
     if (tdm_optim_is_whole(optim, params)) {
-        TDM_TRY(read_arena(file, "m", params, optim->m));
-        return read_arena(file, "v", params, optim->v);
+        for (int k = 0; k < optim->moments; k++)
+            TDM_TRY(read_arena(file, tdm_optim_moment_name(optim, k), params, optim->moment[k]));
+        return TDM_OK;
     }
     int64_t longest = 0;
     float *buffer;
     for (int64_t i = 0; i < params->count; i++) longest = tdm_max_i64(longest, params->row[i].size);
     TDM_TRY(TDM_ALLOC(longest, &buffer));
-    tdm_status status = read_part(file, "m", params, optim, buffer, optim->m);
-    if (status == TDM_OK) status = read_part(file, "v", params, optim, buffer, optim->v);
+    tdm_status status = TDM_OK;
+    for (int k = 0; status == TDM_OK && k < optim->moments; k++)
+        status = read_part(file, tdm_optim_moment_name(optim, k), params, optim, buffer, optim->moment[k]);
     tdm_free(buffer);
     return status;
 }

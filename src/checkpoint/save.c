@@ -88,8 +88,10 @@ static tdm_status fill_state(tdm_h5 *file, moments *source, const tdm_train_stat
     TDM_TRY(tdm_h5_put_f64(file, "elapsed_s", state->elapsed_s));
     TDM_TRY(tdm_h5_put_f64(file, "best_value", state->best_value));
     TDM_TRY(tdm_h5_put_i64(file, "best_step", state->best_step));
-    TDM_TRY(put_moments(file, "m", source, 0));
-    return put_moments(file, "v", source, source->params->count);
+    for (int k = 0; k < source->optim->moments; k++)
+        TDM_TRY(
+            put_moments(file, tdm_optim_moment_name(source->optim, k), source, k * source->params->count));
+    return TDM_OK;
 }
 
 static tdm_status write_state(const char *path, moments *source, const tdm_train_state *state)

@@ -281,7 +281,6 @@ tdm_status tdm_model_memory_estimate(const tdm_model *model, const tdm_model_pla
         trained += span.end - span.begin;
     memory->weights = (int64_t)sizeof(float) * model->params->total;
     memory->gradients = (int64_t)sizeof(float) * trained;
-    memory->moments = 2 * (int64_t)sizeof(float) * trained;
     memory->packed = model->packed_bytes;
     TDM_TRY(check_levels(model, plan->blocks));
     const tdm_keep present = model->module[0].tower->scope.level;

@@ -229,7 +229,7 @@ static tdm_status text_build(text *x, const tower_setup *setup)
         .layers = c->layers,
         .heads = c->heads,
         .mlp_width = (int64_t)llround((double)w * c->mlp_ratio),
-        .activation = strcmp(config->model.activation, "gelu") ? TDM_QUICKGELU : TDM_GELU,
+        .activation = (tdm_activation)config->model.activation,
         .causal = true,
         .dropout = config->model.dropout,
         .dropout_site = 4096,

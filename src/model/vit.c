@@ -344,7 +344,7 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
         .layers = c->layers,
         .heads = c->heads,
         .mlp_width = mlp_width(c),
-        .activation = strcmp(config->model.activation, "gelu") ? TDM_QUICKGELU : TDM_GELU,
+        .activation = (tdm_activation)config->model.activation,
         .causal = false,
         .dropout = config->model.dropout,
         .dropout_site = 0,

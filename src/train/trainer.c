@@ -37,14 +37,21 @@ int64_t tdm_trainer_rows(const tdm_config *config, int ranks)
 
 tdm_status tdm_trainer_plan(const tdm_config *config, int ranks, tdm_model_plan *plan)
 {
+    static const struct {
+        tdm_recompute blocks;
+        bool keep_all; /* chunks */
+    } ways[] = {
+        [TDM_RECOMPUTE_CHOICE_NONE] = {TDM_RECOMPUTE_NOTHING, true},
+        [TDM_RECOMPUTE_CHOICE_MLP] = {TDM_RECOMPUTE_MLP, true},
+        [TDM_RECOMPUTE_CHOICE_BLOCK] = {TDM_RECOMPUTE_BLOCK, true},
+        [TDM_RECOMPUTE_CHOICE_CHUNK] = {TDM_RECOMPUTE_NOTHING, false},
+    };
     tdm_loss_needs needs;
-    const char *recompute = config->train.recompute;
     tdm_loss_all_needs(config, &needs);
     *plan = (tdm_model_plan){.batch = (config->train.batch + ranks - 1) / ranks,
-                             .chunk = tdm_trainer_rows(config, ranks)};
-    if (!strcmp(recompute, "mlp")) plan->blocks = TDM_RECOMPUTE_MLP;
-    if (!strcmp(recompute, "block")) plan->blocks = TDM_RECOMPUTE_BLOCK;
-    plan->keep_all = strcmp(recompute, "chunk") != 0;
+                             .chunk = tdm_trainer_rows(config, ranks),
+                             .blocks = ways[config->train.recompute].blocks,
+                             .keep_all = ways[config->train.recompute].keep_all};
     for (int m = 0; m < TDM_MODALITIES; m++)
         plan->views[m] = tdm_view_count(tdm_loss_views(&needs), (tdm_modality)m);
     for (int v = 0; v < TDM_VIEWS; v++)
@@ -107,12 +114,12 @@ static int64_t bucket_bytes(const tdm_config *config)
 tdm_status tdm_trainer_optim(const tdm_comm *comm, const tdm_config *config, const tdm_params *params,
                              tdm_optim *optim)
 {
-    if (!config->optim.shard) return tdm_optim_create(params, optim);
+    if (!config->optim.shard) return tdm_optim_create(config, params, optim);
     tdm_span *span = NULL, *part = NULL;
     int64_t spans, parts;
     tdm_status status = find_spans(params, &span, &spans);
     if (status == TDM_OK) status = tdm_comm_part(comm, span, spans, bucket_bytes(config), &part, &parts);
-    if (status == TDM_OK) status = tdm_optim_create_part(part, parts, optim);
+    if (status == TDM_OK) status = tdm_optim_create_part(config, part, parts, optim);
     tdm_free(span);
     tdm_free(part);
     return status;
@@ -130,7 +137,7 @@ static tdm_status create_reducer(tdm_trainer *tr)
     const tdm_config *config = tr->config;
     const tdm_reducer_options options = {
         .bucket_bytes = bucket_bytes(config),
-        .wire = strcmp(config->train.wire, "bf16") ? TDM_WIRE_F32 : TDM_WIRE_BF16,
+        .wire = (tdm_wire)config->train.wire,
         .shard = config->optim.shard,
         .threads = tdm_ops_threads(tr->ops),
     };
@@ -262,7 +269,7 @@ static double gradient_norm(tdm_trainer *tr)
 /* Sums of gradients are complete: clipping, update, packing. */
 static tdm_status update_weights(tdm_trainer *tr, tdm_step_report *report)
 {
-    report->lr = tdm_learning_rate(tr->config, tr->optim->step, tr->total_steps);
+    report->lr = tdm_learning_rate(tr->optim, tr->config, tr->total_steps);
     report->grad_norm = gradient_norm(tr);
     TDM_TRY(tdm_optim_apply(tr->optim, tr->config, tr->ops, tr->params, report->lr, report->grad_norm));
     if (tr->config->optim.shard) tdm_reducer_gather(tr->reducer, &tr->time);

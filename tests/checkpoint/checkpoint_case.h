@@ -28,8 +28,8 @@ static inline void fill_arena(const tdm_params *params, float *arena, float valu
 static inline void checkpoint_case_fill(checkpoint_case *c, int64_t step)
 {
     fill_arena(&c->params, c->params.weight, (float)step);
-    fill_arena(&c->params, c->optim.m, (float)step + 0.25F);
-    fill_arena(&c->params, c->optim.v, (float)step + 0.5F);
+    fill_arena(&c->params, c->optim.moment[0], (float)step + 0.25F);
+    fill_arena(&c->params, c->optim.moment[1], (float)step + 0.5F);
     c->optim.step = step;
     c->state =
         (tdm_train_state){.step = step, .elapsed_s = 1.5 * (double)step, .best_value = NAN, .best_step = -1};
@@ -47,13 +47,14 @@ static inline tdm_status checkpoint_case_create(checkpoint_case *c)
                 {"ln_final.bias", 1, {7}},
                 {"logit_scale", 0, {0}}};
     memset(c, 0, sizeof *c);
+    TDM_TRY(tdm_optim_register());
     TDM_TRY(tdm_config_init(&c->config));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         TDM_TRY(tdm_params_add(&c->params, rows[i].name, rows[i].ndim, rows[i].shape, TDM_INIT_ZERO, 0, true,
                                NULL));
     }
     TDM_TRY(tdm_params_allocate(&c->params, false));
-    TDM_TRY(tdm_optim_create(&c->params, &c->optim));
+    TDM_TRY(tdm_optim_create(&c->config, &c->params, &c->optim));
     TDM_TRY(
         tdm_tokenizer_open_memory("merges", checkpoint_merges, sizeof checkpoint_merges - 1, &c->tokenizer));
     checkpoint_case_fill(c, 1);

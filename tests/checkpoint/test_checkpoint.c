@@ -51,8 +51,8 @@ static void assert_holds(const char *dir, const checkpoint_case *want)
     CHECK_OK(tdm_checkpoint_read_state(dir, &got.params, &got.optim, &got.state));
     const size_t bytes = (size_t)want->params.total * sizeof(float);
     CHECK_MEM_EQ(got.params.weight, want->params.weight, bytes);
-    CHECK_MEM_EQ(got.optim.m, want->optim.m, bytes);
-    CHECK_MEM_EQ(got.optim.v, want->optim.v, bytes);
+    CHECK_MEM_EQ(got.optim.moment[0], want->optim.moment[0], bytes);
+    CHECK_MEM_EQ(got.optim.moment[1], want->optim.moment[1], bytes);
     CHECK_EQ(got.optim.step, want->optim.step);
     CHECK_MEM_EQ(&got.state, &want->state, sizeof want->state);
     checkpoint_case_destroy(&got);
@@ -73,7 +73,7 @@ static void test_round_trip(void **state)
         tdm_rng rng = tdm_rng_at(1, 2, (uint64_t)i, TDM_RNG_TEST);
         for (int a = 0; a < 3; a++) {
             const uint32_t bits = tdm_rng_u32(&rng);
-            float *arena[] = {one.params.weight, one.optim.m, one.optim.v};
+            float *arena[] = {one.params.weight, one.optim.moment[0], one.optim.moment[1]};
             memcpy(&arena[a][i], &bits, sizeof bits);
         }
     }
@@ -81,7 +81,7 @@ static void test_round_trip(void **state)
         const tdm_param *row = &one.params.row[i];
         const int64_t end = i + 1 < one.params.count ? one.params.row[i + 1].offset : one.params.total;
         for (int64_t k = row->offset + row->size; k < end; k++) {
-            one.params.weight[k] = one.optim.m[k] = one.optim.v[k] = 999.0F;
+            one.params.weight[k] = one.optim.moment[0][k] = one.optim.moment[1][k] = 999.0F;
         }
     }
     one.state.best_value = 0.1;
@@ -93,14 +93,14 @@ static void test_round_trip(void **state)
     checkpoint_case got;
     CHECK_OK(checkpoint_case_create(&got));
     for (int64_t k = 0; k < got.params.total; k++) {
-        got.params.weight[k] = got.optim.m[k] = got.optim.v[k] = 999.0F;
+        got.params.weight[k] = got.optim.moment[0][k] = got.optim.moment[1][k] = 999.0F;
     }
     CHECK_OK(tdm_checkpoint_read_model(dir, &got.params));
     CHECK_OK(tdm_checkpoint_read_state(dir, &got.params, &got.optim, &got.state));
     const size_t bytes = (size_t)got.params.total * sizeof(float);
     CHECK_MEM_EQ(got.params.weight, one.params.weight, bytes);
-    CHECK_MEM_EQ(got.optim.m, one.optim.m, bytes);
-    CHECK_MEM_EQ(got.optim.v, one.optim.v, bytes);
+    CHECK_MEM_EQ(got.optim.moment[0], one.optim.moment[0], bytes);
+    CHECK_MEM_EQ(got.optim.moment[1], one.optim.moment[1], bytes);
     CHECK_EQ(got.state.step, 1234);
     CHECK_EQ(got.state.best_step, 1000);
     CHECK_EQ(got.state.best_value, 0.1);
@@ -124,8 +124,8 @@ static void test_round_trip(void **state)
     checkpoint_case_destroy(&got);
     CHECK_OK(tdm_config_set(&one.config, "model.embed_dim=512"));
     memset(one.params.weight, 0, bytes);
-    memset(one.optim.m, 0, bytes);
-    memset(one.optim.v, 0, bytes);
+    memset(one.optim.moment[0], 0, bytes);
+    memset(one.optim.moment[1], 0, bytes);
 }
 
 /* The same state twice gives the same bytes: no time stamps. */

@@ -47,7 +47,7 @@ static void cut_moments(tdm_optim *optim, int64_t offset)
     for (int64_t i = 0; i * STRETCH < one.params.total; i++)
         if ((i + offset) % size == rank)
             part[parts++] = (tdm_span){i * STRETCH, tdm_min_i64(one.params.total, (i + 1) * STRETCH)};
-    CHECK_OK(tdm_optim_create_part(part, parts, optim));
+    CHECK_OK(tdm_optim_create_part(&one.config, part, parts, optim));
 }
 
 /* A sharded optimiser's checkpoint is the file that a whole one writes, and comes back whole or in other
@@ -62,8 +62,8 @@ static void test_shard(void **state)
     cut_moments(&shard, 0);
     for (int64_t from = 0, at; tdm_optim_next(&shard, &from, one.params.total, &piece, &at);) {
         const size_t bytes = (size_t)(piece.end - piece.begin) * sizeof(float);
-        memcpy(shard.m + at, whole.m + piece.begin, bytes);
-        memcpy(shard.v + at, whole.v + piece.begin, bytes);
+        memcpy(shard.moment[0] + at, whole.moment[0] + piece.begin, bytes);
+        memcpy(shard.moment[1] + at, whole.moment[1] + piece.begin, bytes);
     }
     shard.step = 6;
     CHECK_OK(
@@ -71,13 +71,13 @@ static void test_shard(void **state)
     CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
     CHECK_CONTAINS(dir, "step-00000006");
 
-    CHECK_OK(tdm_optim_create(&one.params, &got));
+    CHECK_OK(tdm_optim_create(&one.config, &one.params, &got));
     CHECK_OK(tdm_checkpoint_read_state(dir, &one.params, &got, &one.state));
     for (int64_t i = 0; i < one.params.count; i++) {
         const tdm_param *row = &one.params.row[i];
         const size_t bytes = (size_t)row->size * sizeof(float);
-        CHECK_MEM_EQ(got.m + row->offset, whole.m + row->offset, bytes);
-        CHECK_MEM_EQ(got.v + row->offset, whole.v + row->offset, bytes);
+        CHECK_MEM_EQ(got.moment[0] + row->offset, whole.moment[0] + row->offset, bytes);
+        CHECK_MEM_EQ(got.moment[1] + row->offset, whole.moment[1] + row->offset, bytes);
     }
     CHECK_EQ(got.step, 6);
     tdm_optim_destroy(&got);
@@ -89,7 +89,7 @@ static void test_shard(void **state)
             const int64_t begin = tdm_max_i64(piece.begin, row->offset);
             const int64_t end = tdm_min_i64(piece.end, row->offset + row->size);
             if (begin < end)
-                CHECK_MEM_EQ(got.v + at + begin - piece.begin, whole.v + begin,
+                CHECK_MEM_EQ(got.moment[1] + at + begin - piece.begin, whole.moment[1] + begin,
                              (size_t)(end - begin) * sizeof(float));
         }
     tdm_optim_destroy(&got);

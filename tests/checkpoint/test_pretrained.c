@@ -51,7 +51,7 @@ static void test_configuration(void **state)
                     "tiny");
     CHECK_OK(tdm_config_init(&config));
     CHECK_OK(tdm_pretrained_config(at("tiny"), &config));
-    CHECK_STR_EQ(config.model.activation, "gelu");
+    CHECK_EQ(config.model.activation, tdm_option_choice(TDM_ACTIVATION_CHOICES, "gelu"));
     CHECK_STR_EQ(config.model.tokenizer, "");
     CHECK_STR_EQ(config.model.pretrained, "");
     CHECK_EQ(config.model.image.width, 64);

@@ -363,7 +363,7 @@ static void check_stepped(const setup *s, const char *targets)
 static void check_training(setup *s, const char *targets, const char *stored)
 {
     tdm_optim optim;
-    CHECK_OK(tdm_optim_create(&s->params, &optim));
+    CHECK_OK(tdm_optim_create(&s->config, &s->params, &optim));
     float *losses = read_golden(H5T_NATIVE_FLOAT, STEPS, "%s/%s/losses", s->activation, stored);
     float *grad_norm = read_golden(H5T_NATIVE_FLOAT, 1, "%s/%s/grad_norm", s->activation, stored);
     worst w = {.value = 0}, norms = {.value = 0};
@@ -463,7 +463,7 @@ static int open_golden(void **state)
     char path[4096];
     snprintf(path, sizeof path, "%s/tests/golden/clip_golden.h5", source ? source : ".");
     golden = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    return golden >= 0 && tdm_model_register() == TDM_OK && tdm_loss_register() == TDM_OK ? 0 : -1;
+    return golden >= 0 && tdm_model_register() == TDM_OK && tdm_optim_register() == TDM_OK && tdm_loss_register() == TDM_OK ? 0 : -1;
 }
 
 static int close_golden(void **state)

@@ -323,7 +323,7 @@ static void check_optimizer(setup *s)
     tdm_optim optim;
     int64_t count;
     double norm;
-    CHECK_OK(tdm_optim_create(&s->params, &optim));
+    CHECK_OK(tdm_optim_create(&s->config, &s->params, &optim));
     float *before = buffers_of(s, &count);
     for (int64_t i = 0; i < s->params.count; i++) {
         s->params.row[i].lr_scale = 1.0;
@@ -335,8 +335,8 @@ static void check_optimizer(setup *s)
     for (int64_t i = 0; i < s->params.count; i++) {
         const tdm_param *row = &s->params.row[i];
         for (int64_t k = 0; row->buffer && k < row->size; k++) {
-            CHECK_EQ(optim.m[row->offset + k], 0);
-            CHECK_EQ(optim.v[row->offset + k], 0);
+            CHECK_EQ(optim.moment[0][row->offset + k], 0);
+            CHECK_EQ(optim.moment[1][row->offset + k], 0);
         }
     }
     tdm_optim_destroy(&optim);
@@ -550,7 +550,7 @@ static int open_golden(void **state)
     char path[4096];
     snprintf(path, sizeof path, "%s/tests/golden/resnet_golden.h5", source ? source : ".");
     golden = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    return golden >= 0 && tdm_model_register() == TDM_OK ? 0 : -1;
+    return golden >= 0 && tdm_model_register() == TDM_OK && tdm_optim_register() == TDM_OK ? 0 : -1;
 }
 
 static int close_golden(void **state)

@@ -230,8 +230,8 @@ static void test_adamw_groups(void **state)
     CHECK_OK(tdm_config_init(&config));
     config.optim.weight_decay = 0.2;
     config.optim.clip_norm = 0.5;
-    config.optim.beta2 = 0.98;
-    config.optim.eps = 1e-6;
+    CHECK_OK(tdm_config_set(&config, "optim.beta2=0.98"));
+    CHECK_OK(tdm_config_set(&config, "optim.eps=1e-6"));
     CHECK_OK(tdm_ops_create(TDM_F32, 1, &ops));
     for (int i = 0; i < ROWS; i++) {
         CHECK_OK(tdm_params_add(&params, rows[i].name, rows[i].ndim, rows[i].shape, TDM_INIT_ZERO, 0,
@@ -239,7 +239,7 @@ static void test_adamw_groups(void **state)
         params.row[i].lr_scale = rows[i].lr_scale;
     }
     CHECK_OK(tdm_params_allocate(&params, true));
-    CHECK_OK(tdm_optim_create(&params, &optim));
+    CHECK_OK(tdm_optim_create(&config, &params, &optim));
     for (int i = 0; i < ROWS; i++)
         for (int k = 0; k < params.row[i].size; k++)
             params.weight[params.row[i].offset + k] =
@@ -273,5 +273,6 @@ int main(void)
         cmocka_unit_test(test_layer_decay),  cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_adamw_groups),
     };
+    if (tdm_optim_register() != TDM_OK) return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,17 @@
 #include <math.h>
 #include <string.h>
 
+/* The rate of update number `step` (from 0) of 104. */
+static double rate_at(const tdm_config *config, int64_t step)
+{
+    tdm_optim optim;
+    CHECK_OK(tdm_optim_create_part(config, NULL, 0, &optim));
+    optim.step = step;
+    const double rate = tdm_learning_rate(&optim, config, 104);
+    tdm_optim_destroy(&optim);
+    return rate;
+}
+
 static void test_schedule(void **state)
 {
     (void)state;
@@ -15,16 +26,17 @@ static void test_schedule(void **state)
     config.optim.lr = 1.0;
     config.optim.warmup_steps = 4;
     config.optim.min_lr_ratio = 0.1;
-    config.optim.schedule = "cosine";
-    CHECK_NEAR(tdm_learning_rate(&config, 0, 104), 0.25, 1e-12);
-    CHECK_NEAR(tdm_learning_rate(&config, 3, 104), 1.0, 1e-12);
-    CHECK_NEAR(tdm_learning_rate(&config, 4, 104), 1.0, 1e-12);
-    CHECK_NEAR(tdm_learning_rate(&config, 54, 104), 0.55, 1e-12); /* half way */
-    CHECK_NEAR(tdm_learning_rate(&config, 104, 104), 0.1, 1e-12);
-    config.optim.schedule = "linear";
-    CHECK_NEAR(tdm_learning_rate(&config, 29, 104), 0.775, 1e-12);
-    config.optim.schedule = "constant";
-    CHECK_NEAR(tdm_learning_rate(&config, 103, 104), 1.0, 1e-12);
+    CHECK_OK(tdm_config_set(&config, "optim.schedule=cosine"));
+    CHECK_NEAR(rate_at(&config, 0), 0.25, 1e-12);
+    CHECK_NEAR(rate_at(&config, 3), 1.0, 1e-12);
+    CHECK_NEAR(rate_at(&config, 4), 1.0, 1e-12);
+    CHECK_NEAR(rate_at(&config, 54), 0.55, 1e-12); /* half way */
+    CHECK_NEAR(rate_at(&config, 104), 0.1, 1e-12);
+    CHECK_OK(tdm_config_set(&config, "optim.schedule=linear"));
+    CHECK_NEAR(rate_at(&config, 29), 0.775, 1e-12);
+    CHECK_OK(tdm_config_set(&config, "optim.schedule=constant"));
+    CHECK_NEAR(rate_at(&config, 103), 1.0, 1e-12);
+    CHECK_FAILS(tdm_config_set(&config, "optim.schedule=cosin"), TDM_E_CONFIG, "did you mean \"cosine\"?");
     tdm_config_destroy(&config);
 }
 
@@ -48,7 +60,7 @@ static void set_up(setup *s)
     s->params.row[3].lr_scale = 2.0; /* has no meaning for a buffer */
     CHECK_OK(tdm_params_allocate(&s->params, true));
     tdm_params_init(&s->params, 1);
-    CHECK_OK(tdm_optim_create(&s->params, &s->optim));
+    CHECK_OK(tdm_optim_create(&s->config, &s->params, &s->optim));
 }
 
 static void tear_down(setup *s)
@@ -67,7 +79,7 @@ static void test_update(void **state)
     setup s;
     set_up(&s);
     s.config.optim.weight_decay = 0.5;
-    s.config.optim.eps = 1e-12;
+    CHECK_OK(tdm_config_set(&s.config, "optim.eps=1e-12"));
     s.config.optim.clip_norm = 0.25;
     double squares = 0.0, norm;
     for (int64_t p = 0; p < s.params.count; p++)
@@ -83,11 +95,11 @@ static void test_update(void **state)
         CHECK_NEAR(s.params.weight[s.params.row[0].offset + i], 1.0f - 0.01f * 0.5f + move, 1e-6);
         CHECK_NEAR(s.params.weight[s.params.row[1].offset + i], 1.0f + move, 1e-6);
         /* the first moment holds the clipped gradient */
-        CHECK_NEAR(s.optim.m[i], 0.1f * (i % 2 ? -2.0f : 3.0f) * 0.25f / (float)sqrt(squares), 1e-6);
+        CHECK_NEAR(s.optim.moment[0][i], 0.1f * (i % 2 ? -2.0f : 3.0f) * 0.25f / (float)sqrt(squares), 1e-6);
     }
     CHECK_NEAR(s.params.weight[s.params.row[2].offset], 1.0f, 0.0);
     CHECK_NEAR(s.params.weight[s.params.row[3].offset], 1.0f, 0.0);
-    CHECK_NEAR(s.optim.m[s.params.row[3].offset], 0.0f, 0.0);
+    CHECK_NEAR(s.optim.moment[0][s.params.row[3].offset], 0.0f, 0.0);
     tear_down(&s);
 }
 
@@ -111,5 +123,6 @@ int main(void)
         cmocka_unit_test(test_update),
         cmocka_unit_test(test_not_finite),
     };
+    if (tdm_optim_register() != TDM_OK) return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,7 +59,7 @@ refuse() {
     grep -q -- "$message" "$work/log" || fail "no \"$message\" for $*: $(cat "$work/log")"
     [ "$(wc -l <"$work/log")" -eq 1 ] || fail "more than one line for $*: $(cat "$work/log")"
 }
-refuse "train.recompute" --config "$work/run.cfg" --recompute most
+refuse "must be one of none|mlp|block|chunk" --config "$work/run.cfg" --recompute most
 refuse "need a tokenizer" --model "$here/../../conf/models/emoji_vit.cfg" --data "$work/data"
 refuse "does not fit a context of 24" --config "$work/run.cfg" --set data.dir= --tokens-per-caption 25
 refuse "train.recompute = \"block\" is about the blocks of transformers" --model "$here/../../conf/models/rn50.cfg" \

@@ -51,8 +51,8 @@ static void start(setup *s, const char *freeze, int64_t chunk)
         for (int64_t k = 0;
              s->params.row[i].ndim == 1 && !s->params.row[i].buffer && k < s->params.row[i].size; k++)
             s->params.weight[s->params.row[i].offset + k] += 0.2F * (float)tdm_rng_normal(&rng);
-    memset(s->optim.m, 0, sizeof(float) * (size_t)s->params.total);
-    memset(s->optim.v, 0, sizeof(float) * (size_t)s->params.total);
+    memset(s->optim.moment[0], 0, sizeof(float) * (size_t)s->params.total);
+    memset(s->optim.moment[1], 0, sizeof(float) * (size_t)s->params.total);
     s->optim.step = 0;
     CHECK_OK(tdm_model_load(s->model));
     tdm_trainer_destroy(&s->trainer);

@@ -66,8 +66,8 @@ static float *outcome(const char *precision, const char *chunk, const char *free
     CHECK_OK(TDM_ALLOC(4 * s.params.total, &kept));
     const size_t bytes = sizeof(float) * (size_t)s.params.total;
     memcpy(kept, s.params.weight, bytes);
-    memcpy(kept + s.params.total, s.optim.m, bytes);
-    memcpy(kept + 2 * s.params.total, s.optim.v, bytes);
+    memcpy(kept + s.params.total, s.optim.moment[0], bytes);
+    memcpy(kept + 2 * s.params.total, s.optim.moment[1], bytes);
     for (int64_t i = 0; i < s.params.count; i++) {
         const tdm_param *row = &s.params.row[i];
         if (tdm_param_trained(row))

@@ -197,7 +197,7 @@ static void run_steps(const char *const *assignments, float **weight, float **m,
     tdm_span piece;
     *moments = 0;
     for (int64_t from = 0, at; tdm_optim_next(&s.optim, &from, s.params.total, &piece, &at);) {
-        memcpy(*m + piece.begin, s.optim.m + at, sizeof(float) * (size_t)(piece.end - piece.begin));
+        memcpy(*m + piece.begin, s.optim.moment[0] + at, sizeof(float) * (size_t)(piece.end - piece.begin));
         *moments += piece.end - piece.begin;
     }
     tdm_comm_sum_f32(comm, *m, s.params.total); /* whole: `ranks` times the same */

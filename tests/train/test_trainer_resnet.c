@@ -52,7 +52,7 @@ static void set_up(setup *s, const char *precision, const char *batch_stats)
         if (!strstr(row->name, "bn3.weight")) continue;
         for (int64_t k = 0; k < row->size; k++) s->params.weight[row->offset + k] = 0.5f;
     }
-    CHECK_OK(tdm_optim_create(&s->params, &s->optim));
+    CHECK_OK(tdm_optim_create(&s->config, &s->params, &s->optim));
     CHECK_OK(tdm_model_load(s->model));
 }
 
