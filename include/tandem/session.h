@@ -34,7 +34,7 @@ typedef struct tdm_session {
     tdm_loader *loader;
     tdm_trainer *trainer;
     int64_t steps_per_epoch,
-        total_steps; /* set with the loader; total_steps may be set before the start without one */
+        total_steps; /* set with the loader; without one, set total_steps before the start */
 } tdm_session;
 
 /* Registers the options of all tables (objectives, augmentations, towers, heads) with the configuration. Once, before

@@ -65,7 +65,6 @@ tdm_status feed_create_loader(const tdm_config *c, const tdm_comm *comm, tdm_dat
         .prefetch = c->data.prefetch,
         .config = c,
     };
-    TDM_TRY(tdm_views_check(c));
     TDM_TRY(tdm_trainer_views(c, &loader.views));
     for (int m = 0; m < TDM_MODALITIES; m++) {
         tdm_tower_reads reads;

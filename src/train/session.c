@@ -19,8 +19,8 @@ tdm_status tdm_session_configure(tdm_session *s, const char *file, const tdm_str
 {
     TDM_TRY(tdm_config_init(&s->config));
     TDM_TRY(load_wishes(&s->config, file, set));
-    if (s->config.model
-            .pretrained[0]) { /* again, with the pretrained model's definition in place of the defaults */
+    if (s->config.model.pretrained[0]) {
+        /* again, with the pretrained model's definition in place of the defaults */
         TDM_TRY(tdm_checkpoint_find(s->config.model.pretrained, true, s->pretrained, sizeof(s->pretrained)));
         tdm_config_destroy(&s->config);
         TDM_TRY(tdm_config_init(&s->config));
@@ -29,6 +29,7 @@ tdm_status tdm_session_configure(tdm_session *s, const char *file, const tdm_str
     }
     TDM_TRY(tdm_loss_settle(&s->config));
     TDM_TRY(tdm_config_check(&s->config));
+    TDM_TRY(tdm_views_check(&s->config));
     return tdm_model_check(&s->config);
 }
 
@@ -91,14 +92,15 @@ static tdm_status create_losses(tdm_session *s)
     const tdm_nn nn = {.ops = s->ops, .params = &s->params, .train = true};
     int64_t *identity = NULL, identities = 0;
     tdm_status status = list_identities(s, &identity, &identities);
-    const tdm_loss_setup setup = {.nn = &nn,
-                                  .d = tdm_model_embed_dim(s->model),
-                                  .rows = (s->config.train.batch + ranks - 1) / ranks,
-                                  .identities = identities,
-                                  .identity = identity,
-                                  .classes = s->dataset ? tdm_dataset_class_count(s->dataset) : 0,
-                                  .vocab_size = s->config.model.text.vocab_size,
-                                  .tokens = {tdm_model_most_tokens(s->model, TDM_IMAGE), tdm_model_most_tokens(s->model, TDM_TEXT)}};
+    const tdm_loss_setup setup = {
+        .nn = &nn,
+        .d = tdm_model_embed_dim(s->model),
+        .rows = (s->config.train.batch + ranks - 1) / ranks,
+        .identities = identities,
+        .identity = identity,
+        .classes = s->dataset ? tdm_dataset_class_count(s->dataset) : 0,
+        .vocab_size = s->config.model.text.vocab_size,
+        .tokens = {tdm_model_most_tokens(s->model, TDM_IMAGE), tdm_model_most_tokens(s->model, TDM_TEXT)}};
     if (status == TDM_OK) status = tdm_losses_create(&s->config, &setup, &s->losses);
     tdm_free(identity);
     return status;
