@@ -1,6 +1,8 @@
 /* Finding and reading checkpoints. */
 #include "checkpoint_impl.h"
 
+#include "tandem/model.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,6 +159,14 @@ static tdm_status read_config(tdm_h5 *file, tdm_config *config)
     return status;
 }
 
+/* A model of cached text features does without a tokenizer. */
+static bool reads_tokens(const tdm_config *config)
+{
+    tdm_tower_reads reads;
+    int64_t width;
+    return tdm_model_reads(config, TDM_TEXT, &reads, &width) != TDM_OK || reads == TDM_READS_TOKENS;
+}
+
 tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *config, tdm_tokenizer **tokenizer,
                                       int64_t *step)
 {
@@ -165,7 +175,9 @@ tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *config, tdm_t
     tdm_status status = checkpoint_open_model(dir, &file);
     if (status == TDM_OK && step != NULL) status = tdm_h5_get_i64(file, "step", step);
     if (status == TDM_OK) status = read_config(file, config);
-    if (status == TDM_OK && tokenizer != NULL) status = read_tokenizer(file, tokenizer);
+    const bool wanted = status == TDM_OK && tokenizer != NULL;
+    if (wanted && (tdm_h5_has(file, "tokenizer") || reads_tokens(config)))
+        status = read_tokenizer(file, tokenizer);
     tdm_h5_discard(&file);
     return status;
 }

@@ -54,8 +54,8 @@ tdm_status tdm_inference_open_data(const tdm_inference *inference, const char *d
 {
     TDM_TRY(tdm_dataset_open(dir, split, dataset));
     const char *packed = tdm_dataset_tokenizer_digest(*dataset);
-    const char *own = tdm_tokenizer_digest(inference->tokenizer);
-    TDM_REQUIRE(packed[0] == '\0' || strcmp(packed, own) == 0, TDM_E_DATA,
+    const char *own = inference->tokenizer != NULL ? tdm_tokenizer_digest(inference->tokenizer) : "";
+    TDM_REQUIRE(packed[0] == '\0' || own[0] == '\0' || strcmp(packed, own) == 0, TDM_E_DATA,
                 "%s: split \"%s\" was packed with another tokenizer (%.12s…) than the model's (%.12s…)", dir,
                 split, packed, own);
     return TDM_OK;
@@ -91,6 +91,8 @@ tdm_status tdm_inference_embed_text(const tdm_inference *inference, const char *
     const int64_t context = inference->config.model.text.context_length;
     int32_t *token = NULL;
     int64_t count = 0;
+    TDM_REQUIRE(inference->tokenizer != NULL, TDM_E_CONFIG, "%s: holds no tokenizer: it cannot read a text",
+                inference->dir);
     TDM_REQUIRE(text[strspn(text, " \t\r\n")] != '\0', TDM_E_DATA, "the text is empty");
     TDM_TRY(TDM_ALLOC(context, &token));
     tdm_status status = tdm_tokenizer_encode(inference->tokenizer, text, context, token, &count, cut);

@@ -176,6 +176,7 @@ tdm_status tdm_zeroshot_classes(tdm_comm *comm, struct tdm_model *model, tdm_ops
     const int rank = tdm_comm_rank(comm), size = tdm_comm_size(comm);
     *feature = NULL;
     *cut = 0;
+    TDM_REQUIRE(tokenizer != NULL, TDM_E_CONFIG, "the model has no tokenizer: it cannot read prompts");
     TDM_REQUIRE(prompts->classes >= 1 && prompts->templates >= 1 && batch >= 1, TDM_E_SHAPE,
                 "prompts of %lld classes and %lld templates in batches of %lld", (long long)prompts->classes,
                 (long long)prompts->templates, (long long)batch);

@@ -23,9 +23,9 @@ tdm_status feed_open_data(const char *dir, const char *split, const tdm_tokenize
     TDM_TRY(tdm_dataset_open(dir, split, dataset));
     const char *digest = tdm_dataset_tokenizer_digest(*dataset);
     TDM_REQUIRE(
-        !digest[0] || !strcmp(digest, tdm_tokenizer_digest(tokenizer)), TDM_E_DATA,
+        !digest[0] || !tokenizer || !strcmp(digest, tdm_tokenizer_digest(tokenizer)), TDM_E_DATA,
         "%s: split \"%s\" was packed with another tokenizer (%.12s…) than model.tokenizer %s (%.12s…)", dir,
-        split, digest, name, tdm_tokenizer_digest(tokenizer));
+        split, digest, name, tokenizer ? tdm_tokenizer_digest(tokenizer) : "");
     return TDM_OK;
 }
 

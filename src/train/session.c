@@ -44,8 +44,13 @@ tdm_status tdm_session_open_data(tdm_session *s)
 {
     const tdm_config *c = &s->config;
     TDM_REQUIRE(c->data.dir[0], TDM_E_CONFIG, "data.dir is not set");
-    TDM_REQUIRE(tokenizer_name(s)[0], TDM_E_CONFIG, "model.tokenizer is not set");
-    TDM_TRY(feed_open_tokenizer(c, s->pretrained, &s->tokenizer));
+    tdm_tower_reads reads;
+    int64_t width;
+    TDM_TRY(tdm_model_reads(c, TDM_TEXT, &reads, &width));
+    TDM_REQUIRE(tokenizer_name(s)[0] || reads != TDM_READS_TOKENS, TDM_E_CONFIG,
+                "model.tokenizer is not set");
+    if (c->model.tokenizer[0] || reads == TDM_READS_TOKENS)
+        TDM_TRY(feed_open_tokenizer(c, s->pretrained, &s->tokenizer));
     return tdm_session_open_split(s, c->data.dir, c->data.split, &s->dataset);
 }
 

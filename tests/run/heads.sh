@@ -27,7 +27,7 @@ ranks 2 embed --model "$work/base" --data "$work/data" --split train --out "$wor
     fail "embed: $(cat "$work/log")"
 ranks 1 pack --format features --out "$work/features" "$work/embedded" 2>"$work/log" || fail "pack: $(cat "$work/log")"
 cached=(--config "$work/run.cfg" --set "data.dir=$work/features" --set model.image.tower=features
-    --set model.text.tower=features --set model.image.feature_dim=32 --set model.text.feature_dim=32
+    --set model.text.tower=features --set model.tokenizer= --set model.image.feature_dim=32 --set model.text.feature_dim=32
     --set 'loss.infonce.image_views=["plain"]' --set 'loss.infonce.text_views=["plain"]' --set model.embed_dim=24 --set model.image.head=mlp --set model.text.head=mlp --set train.steps=12)
 ranks 1 train "${cached[@]}" --out "$work/f1" 2>"$work/log" || fail "$(cat "$work/log")"
 for n in 2 4; do
