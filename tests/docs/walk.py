@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Follows docs/adding.md: does what it says lead to a passing test? The new files are compiled and linked with the
-objects of a build, beside copies of the folders that the page changes; nothing is written into the sources.
+"""Follows docs/adding.md: does what it says lead to a passing test, and a wrong sign to the message? The new files are
+compiled and linked with the objects of a build, beside copies of the folders that the page changes; nothing is written
+into the sources.
 
     walk.py BINARY_DIR [SOURCE_DIR]
 
@@ -111,6 +112,11 @@ def main():
         wanted = "OK ] test_golden" if has_torch else "loss.alignment has no golden file"
         if "OK ] test_table" not in output or "\nloss.alignment\n" not in output or wanted not in output:
             sys.exit(f"{output}\ntest_losses returned {code}")
+        edit(os.path.join(root, "src/loss/alignment.c"), lambda old: old.replace("dt[k] -=", "dt[k] +="))
+        test = link(root, "loss", "test_losses", compile_folder(root, "src/loss", "src/loss/alignment.c"))
+        code, output = run(test, env=environment)
+        if code == 0 or "loss.alignment: text.plain: slope" not in output:
+            sys.exit(f"{output}\na wrong sign was not found: test_losses returned {code}")
         print("the objective: passed" + ("" if has_torch else ", without its golden file: no Python with torch and h5py"))
 
 
