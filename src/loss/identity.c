@@ -12,16 +12,13 @@
 
 typedef struct identity_options {
     tdm_loss_common common;
-    int image_view, text_view;
+    const char *image_view, *text_view;
 } identity_options;
-
-static const int image_views[] = {TDM_VIEW_IMAGE_PLAIN, TDM_VIEW_IMAGE_AUG_1};
-static const int text_views[] = {TDM_VIEW_TEXT_PLAIN, TDM_VIEW_TEXT_AUG_1};
 
 static const tdm_option identity_rows[] = {
     TDM_LOSS_COMMON_OPTIONS,
-    TDM_CHOICE_OPTION(identity_options, image_view, "aug_1", "plain|aug_1", "View of the image."),
-    TDM_CHOICE_OPTION(identity_options, text_view, "plain", "plain|aug_1", "View of the text."),
+    TDM_STRING_OPTION(identity_options, image_view, "aug_1", "View of the image."),
+    TDM_STRING_OPTION(identity_options, text_view, "plain", "View of the text."),
 };
 
 typedef struct identity_state {
@@ -33,13 +30,15 @@ typedef struct identity_state {
 static void identity_needs(const void *options, tdm_loss_needs *needs)
 {
     const identity_options *o = options;
-    needs->view[image_views[o->image_view]] = TDM_NEED_RAW;
-    needs->view[text_views[o->text_view]] = TDM_NEED_RAW;
+    needs->view[view_named(TDM_IMAGE, o->image_view)] = TDM_NEED_RAW;
+    needs->view[view_named(TDM_TEXT, o->text_view)] = TDM_NEED_RAW;
 }
 
 static tdm_status identity_check(const void *options, const tdm_loss_setup *setup)
 {
-    (void)options;
+    const identity_options *o = options;
+    TDM_TRY(check_view("loss.identity.image_view", TDM_IMAGE, o->image_view));
+    TDM_TRY(check_view("loss.identity.text_view", TDM_TEXT, o->text_view));
     TDM_REQUIRE(setup->identities >= 2, TDM_E_CONFIG,
                 "loss.identity: the training data have %lld identities, a classifier needs two or more",
                 (long long)setup->identities);
@@ -140,8 +139,8 @@ static tdm_status identity_step(const tdm_loss_call *call)
     const size_t mark = tdm_scratch_mark(call->nn->scratch);
     room r;
     TDM_TRY(room_take(call, call->nn->scratch, &r));
-    TDM_TRY(classify(call, TDM_IMAGE, image_views[o->image_view], &r));
-    TDM_TRY(classify(call, TDM_TEXT, text_views[o->text_view], &r));
+    TDM_TRY(classify(call, TDM_IMAGE, view_named(TDM_IMAGE, o->image_view), &r));
+    TDM_TRY(classify(call, TDM_TEXT, view_named(TDM_TEXT, o->text_view), &r));
     tdm_scratch_rewind(call->nn->scratch, mark);
     return TDM_OK;
 }

@@ -36,10 +36,9 @@ static const tdm_option infonce_rows[] = {
         "Share of the target that comes from the model's own similarities (pseudo-labels), by a pass without gradient."),
     TDM_INT_OPTION(infonce_options, pseudo_ramp_steps, "0", 0, 1e12, "steps",
                    "pseudo grows linearly from 0 over so many steps; 0: no ramp."),
-    TDM_OPTION_FIELD(TDM_OPTION_STRINGS, infonce_options, image_views, "[aug_1]", 0, 0,
-                     "plain|aug_1|aug_2|ss_1|ss_2", "", "Views of the image that are compared with the text.",
-                     "loss.infonce.image_view"),
-    TDM_STRINGS_OPTION(infonce_options, text_views, "[plain]", "plain|aug_1|aug_2|masked",
+    TDM_OPTION_FIELD(TDM_OPTION_STRINGS, infonce_options, image_views, "[aug_1]", 0, 0, NULL, "",
+                     "Views of the image that are compared with the text.", "loss.infonce.image_view"),
+    TDM_STRINGS_OPTION(infonce_options, text_views, "[plain]", NULL,
                        "Views of the text; as many as of the image, or one list has one entry."),
     TDM_CHOICE_OPTION(infonce_options, combine, "mean", "mean|add",
                       "Of several pairs of views: the mean of their losses, or the sum."),
@@ -80,6 +79,10 @@ static tdm_status infonce_check(const void *options, const tdm_loss_setup *setup
         images == texts || images == 1 || texts == 1, TDM_E_CONFIG,
         "loss.infonce: %lld image_views and %lld text_views make no pairs: give as many, or one of a modality",
         (long long)images, (long long)texts);
+    for (int64_t k = 0; k < images; k++)
+        TDM_TRY(check_view("loss.infonce.image_views", TDM_IMAGE, o->image_views.item[k]));
+    for (int64_t k = 0; k < texts; k++)
+        TDM_TRY(check_view("loss.infonce.text_views", TDM_TEXT, o->text_views.item[k]));
     return TDM_OK;
 }
 

@@ -274,3 +274,22 @@ double class_row_loss(int64_t classes, int64_t target, float factor, float *x)
     x[target] -= factor;
     return log(sum) - own;
 }
+
+int view_named(tdm_modality modality, const char *name)
+{
+    const int view = tdm_view_find(modality, name);
+    return view >= 0 ? view : tdm_view_find(modality, "plain");
+}
+
+tdm_status check_view(const char *key, tdm_modality modality, const char *name)
+{
+    tdm_text known = {0};
+    if (tdm_view_find(modality, name) >= 0) return TDM_OK;
+    for (int v = 0; v < TDM_VIEWS; v++)
+        if (tdm_view_of((tdm_view)v)->modality == modality)
+            TDM_TRY(tdm_text_printf(&known, " %s", tdm_view_of((tdm_view)v)->text));
+    const tdm_status status = TDM_ERROR(TDM_E_CONFIG, "%s = \"%.60s\" is no view of the %s; there are:%s",
+                                        key, name, tdm_modality_name(modality), known.data);
+    tdm_text_free(&known);
+    return status;
+}

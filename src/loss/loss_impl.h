@@ -24,10 +24,9 @@ int64_t block_rows_of(int64_t b, int64_t B);
 /* Cross-entropy of one row of logits x[classes] against a class; leaves factor · (softmax - onehot) in x. */
 double class_row_loss(int64_t classes, int64_t target, float factor, float *x);
 
-/* The first view that a list of options names, as a tdm_view. Names were checked as choices. */
-static inline int view_named(tdm_modality modality, const char *name)
-{
-    return tdm_view_find(modality, name);
-}
+/* The view of a modality that an option names. Of an unknown name the first one, which check_view refuses. */
+int view_named(tdm_modality modality, const char *name);
+/* TDM_E_CONFIG names the option and the views that there are. */
+TDM_CHECKED tdm_status check_view(const char *key, tdm_modality modality, const char *name);
 
 #endif

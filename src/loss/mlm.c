@@ -15,18 +15,15 @@
 typedef struct mlm_options {
     tdm_loss_common common;
     int64_t depth, heads;
-    int image_view;
+    const char *image_view;
 } mlm_options;
-
-static const int image_views[] = {TDM_VIEW_IMAGE_PLAIN, TDM_VIEW_IMAGE_AUG_1};
 
 static const tdm_option mlm_rows[] = {
     TDM_LOSS_COMMON_OPTIONS,
     TDM_INT_OPTION(mlm_options, depth, "4", 1, 100, "blocks", "Blocks behind the cross-attention."),
     TDM_INT_OPTION(mlm_options, heads, "8", 1, 1024, "heads",
                    "Attention heads of the cross-attention and of each block."),
-    TDM_CHOICE_OPTION(mlm_options, image_view, "aug_1", "plain|aug_1",
-                      "View of the image whose tokens are seen."),
+    TDM_STRING_OPTION(mlm_options, image_view, "aug_1", "View of the image whose tokens are seen."),
 };
 
 typedef struct mlm_state {
@@ -41,13 +38,14 @@ typedef struct mlm_state {
 static void mlm_needs(const void *options, tdm_loss_needs *needs)
 {
     const mlm_options *o = options;
-    needs->view[image_views[o->image_view]] = TDM_NEED_TOKENS;
+    needs->view[view_named(TDM_IMAGE, o->image_view)] = TDM_NEED_TOKENS;
     needs->view[TDM_VIEW_TEXT_MASKED] = TDM_NEED_TOKENS;
 }
 
 static tdm_status mlm_check(const void *options, const tdm_loss_setup *setup)
 {
     const mlm_options *o = options;
+    TDM_TRY(check_view("loss.mlm.image_view", TDM_IMAGE, o->image_view));
     TDM_REQUIRE(setup->d % o->heads == 0, TDM_E_CONFIG,
                 "loss.mlm.heads = %lld does not divide model.embed_dim = %lld", (long long)o->heads,
                 (long long)setup->d);
@@ -228,7 +226,7 @@ static int64_t mlm_scratch_bytes(const tdm_loss_call *call)
 
 static const tdm_loss_view *image_of(const tdm_loss_call *call)
 {
-    return &call->view[image_views[((const mlm_options *)call->options)->image_view]];
+    return &call->view[view_named(TDM_IMAGE, ((const mlm_options *)call->options)->image_view)];
 }
 
 static void count_rows(const tdm_loss_call *call, int64_t *n, int64_t *text, int64_t *image, int64_t *hidden)

@@ -13,12 +13,10 @@ enum { POSITIVES_PAIR, POSITIVES_IDENTITY };
 
 typedef struct siglip_options {
     tdm_loss_common common;
-    int positives, image_view, text_view;
+    int positives;
+    const char *image_view, *text_view;
     double bias_init;
 } siglip_options;
-
-static const int image_views[] = {TDM_VIEW_IMAGE_PLAIN, TDM_VIEW_IMAGE_AUG_1};
-static const int text_views[] = {TDM_VIEW_TEXT_PLAIN, TDM_VIEW_TEXT_AUG_1};
 
 static const tdm_option siglip_rows[] = {
     TDM_LOSS_COMMON_OPTIONS,
@@ -26,8 +24,8 @@ static const tdm_option siglip_rows[] = {
                       "What belongs together: the pair only, or everything of one identity."),
     TDM_FLOAT_OPTION(siglip_options, bias_init, "-10.0", -1000, 1000, "",
                      "Initial value of the learned bias."),
-    TDM_CHOICE_OPTION(siglip_options, image_view, "aug_1", "plain|aug_1", "View of the image."),
-    TDM_CHOICE_OPTION(siglip_options, text_view, "plain", "plain|aug_1", "View of the text."),
+    TDM_STRING_OPTION(siglip_options, image_view, "aug_1", "View of the image."),
+    TDM_STRING_OPTION(siglip_options, text_view, "plain", "View of the text."),
 };
 
 typedef struct siglip_state {
@@ -37,8 +35,16 @@ typedef struct siglip_state {
 static void siglip_needs(const void *options, tdm_loss_needs *needs)
 {
     const siglip_options *o = options;
-    needs->view[image_views[o->image_view]] = TDM_NEED_ALL;
-    needs->view[text_views[o->text_view]] = TDM_NEED_ALL;
+    needs->view[view_named(TDM_IMAGE, o->image_view)] = TDM_NEED_ALL;
+    needs->view[view_named(TDM_TEXT, o->text_view)] = TDM_NEED_ALL;
+}
+
+static tdm_status siglip_check(const void *options, const tdm_loss_setup *setup)
+{
+    (void)setup;
+    const siglip_options *o = options;
+    TDM_TRY(check_view("loss.siglip.image_view", TDM_IMAGE, o->image_view));
+    return check_view("loss.siglip.text_view", TDM_TEXT, o->text_view);
 }
 
 static tdm_status siglip_create(const void *options, const tdm_loss_setup *setup, void **state)
@@ -109,8 +115,8 @@ static tdm_status siglip_block(const tdm_loss_call *call, int64_t first, int64_t
 {
     const siglip_options *o = call->options;
     const siglip_state *s = call->state;
-    const tdm_loss_view *image = &call->view[image_views[o->image_view]],
-                        *text = &call->view[text_views[o->text_view]];
+    const tdm_loss_view *image = &call->view[view_named(TDM_IMAGE, o->image_view)],
+                        *text = &call->view[view_named(TDM_TEXT, o->text_view)];
     const tdm_loss_rows *rows = &call->rows[TDM_IMAGE];
     const int64_t d = call->d, B = call->rows[TDM_TEXT].B;
     const float scale = expf(call->logit_scale), bias = *tdm_weight_of(call->nn->params, s->bias);
@@ -162,6 +168,7 @@ const tdm_loss tdm_loss_siglip = {
     .option_count = sizeof(siglip_rows) / sizeof(siglip_rows[0]),
     .option_bytes = sizeof(siglip_options),
     .needs = siglip_needs,
+    .check = siglip_check,
     .create = siglip_create,
     .destroy = siglip_destroy,
     .scratch_bytes = siglip_scratch_bytes,
