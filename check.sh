@@ -10,7 +10,7 @@ scripts/install.sh build check
 
 echo "== layout of the sources"
 if command -v clang-format-14 >/dev/null; then
-    find bench data_prep include src tests \( -name '*.c' -o -name '*.h' \) -print0 |
+    find bench data_prep examples include src tests \( -name '*.c' -o -name '*.h' \) -print0 |
         xargs -0 clang-format-14 --dry-run -Werror
 else
     echo "no clang-format-14: not checked"

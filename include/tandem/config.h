@@ -47,9 +47,9 @@ typedef struct tdm_config {
     struct {
         const char *dir; /* packed data set */
         const char *split;
-        int sample;         /* a tdm_sample */
-        int64_t workers;    /* decode threads per rank */
-        int64_t prefetch;   /* batches decoded ahead */
+        int sample;       /* a tdm_sample */
+        int64_t workers;  /* decode threads per rank */
+        int64_t prefetch; /* batches decoded ahead */
     } data;
     struct {
         const char *name;

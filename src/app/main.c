@@ -101,7 +101,7 @@ int main(int argc, char **argv)
         return EXIT_FAILED;
     }
     tdm_cpu cpu;
-    if (status == TDM_OK) status = tdm_cpu_detect(&cpu); /* refuses an unknown TANDEM_ISA before any work */
+    if (status == TDM_OK) status = tdm_cpu_detect(&cpu);   /* refuses an unknown TANDEM_ISA before any work */
     if (status == TDM_OK) status = tdm_register_options(); /* they join the configuration's schema */
     if (status == TDM_OK) status = run_command(command, comm, argc, argv);
     status = tdm_comm_agree(comm, status);

@@ -29,7 +29,7 @@
     {                                                                                                        \
 #key, TDM_OPTION_STRING, AT(key), def, 0, 0, choices, "", help, NULL                                 \
     }
-#define CHOICE(key, def, choices, help)                                                                     \
+#define CHOICE(key, def, choices, help)                                                                      \
     {                                                                                                        \
 #key, TDM_OPTION_CHOICE, AT(key), def, 0, 0, choices, "", help, NULL                                 \
     }
@@ -62,8 +62,9 @@ static const tdm_option rows[] = {
 
     STRING(data.dir, "", NULL, "Packed data set: a directory that `tandem pack` wrote."),
     STRING(data.split, "train", NULL, "Split to train on."),
-    CHOICE(data.sample, "caption", "caption|image|all",
-           "What an epoch is made of: every caption once; every image once with one of its captions; or all, every caption once and every image without a caption once."),
+    CHOICE(
+        data.sample, "caption", "caption|image|all",
+        "What an epoch is made of: every caption once; every image once with one of its captions; or all, every caption once and every image without a caption once."),
     INT(data.workers, "2", 1, 1024, "threads", "Threads per rank that decode and augment images."),
     INT(data.prefetch, "2", 1, 64, "batches", "Batches decoded ahead of the step."),
 
@@ -89,8 +90,9 @@ static const tdm_option rows[] = {
 
     STRING(model.image.tower, "vit", NULL,
            "Kind of image tower, such as vit, or resnet (CLIP's ModifiedResNet)."),
-    STRING(model.image.head, "none", NULL,
-           "What stands behind the tower's pooled features: none, or a head with a group of keys of its own."),
+    STRING(
+        model.image.head, "none", NULL,
+        "What stands behind the tower's pooled features: none, or a head with a group of keys of its own."),
     INT(model.image.feature_dim, "0", 0, 65536, "features",
         "Width of the tower's own output, in front of the head; 0 = model.embed_dim."),
     INT(model.image.height_px, "224", 1, 32768, "px", "Height of the image tower's input."),
@@ -115,8 +117,9 @@ static const tdm_option rows[] = {
          "Blocks of the four stages of a resnet."),
 
     STRING(model.text.tower, "text", NULL, "Kind of text tower."),
-    STRING(model.text.head, "none", NULL,
-           "What stands behind the tower's pooled features: none, or a head with a group of keys of its own."),
+    STRING(
+        model.text.head, "none", NULL,
+        "What stands behind the tower's pooled features: none, or a head with a group of keys of its own."),
     INT(model.text.feature_dim, "0", 0, 65536, "features",
         "Width of the tower's own output, in front of the head; 0 = model.embed_dim."),
     INT(model.text.context_length, "77", 2, 65536, "tokens",

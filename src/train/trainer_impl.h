@@ -32,10 +32,10 @@ struct tdm_trainer {
     tdm_optim *optim;
     tdm_reducer *reducer;
     int64_t total_steps, d, chunk;
-    int64_t B, b, row0;   /* samples of the global batch, of this rank, and its first one */
-    bool keep_all;        /* activations of all pieces wait for the backward, else those of the last one */
-    bool has_tokens;      /* a local objective reads dense tokens, in the backward's loop over pieces */
-    tdm_span *span; /* [spans] of the arena that hold trained rows */
+    int64_t B, b, row0; /* samples of the global batch, of this rank, and its first one */
+    bool keep_all;      /* activations of all pieces wait for the backward, else those of the last one */
+    bool has_tokens;    /* a local objective reads dense tokens, in the backward's loop over pieces */
+    tdm_span *span;     /* [spans] of the arena that hold trained rows */
     int64_t spans;
     tdm_span *part; /* [parts] of them that this rank completes the sums of */
     int64_t parts;
@@ -44,19 +44,19 @@ struct tdm_trainer {
 
     /* of the step that runs */
     const tdm_batch *batch;
-    int64_t *sample_rows;                     /* [ranks] samples of each */
-    int64_t *rows[TDM_MODALITIES];            /* [ranks] rows of each modality */
-    tdm_loss_rows side[TDM_MODALITIES];       /* of the whole local batch */
-    int64_t *row_key[TDM_MODALITIES];         /* [b] global sample index of this rank's rows */
-    int64_t *row_sample[TDM_MODALITIES];      /* [B], behind side.sample */
-    int64_t *row_identity[TDM_MODALITIES];    /* [B] */
-    uint64_t *row_classes[TDM_MODALITIES];    /* [B][class_words] */
+    int64_t *sample_rows;                  /* [ranks] samples of each */
+    int64_t *rows[TDM_MODALITIES];         /* [ranks] rows of each modality */
+    tdm_loss_rows side[TDM_MODALITIES];    /* of the whole local batch */
+    int64_t *row_key[TDM_MODALITIES];      /* [b] global sample index of this rank's rows */
+    int64_t *row_sample[TDM_MODALITIES];   /* [B], behind side.sample */
+    int64_t *row_identity[TDM_MODALITIES]; /* [B] */
+    uint64_t *row_classes[TDM_MODALITIES]; /* [B][class_words] */
     int64_t class_words;
-    int64_t row_width[TDM_MODALITIES];        /* of what a tower reads, see tdm_model_reads */
-    int64_t *own_rows;      /* [b] room */
-    int64_t *all_identity;  /* [B] of samples */
-    uint64_t *all_classes;  /* [B][class_words] of samples */
-    double normalizer[TDM_LOSS_MAX_TERMS];    /* of each objective */
+    int64_t row_width[TDM_MODALITIES];     /* of what a tower reads, see tdm_model_reads */
+    int64_t *own_rows;                     /* [b] room */
+    int64_t *all_identity;                 /* [B] of samples */
+    uint64_t *all_classes;                 /* [B][class_words] of samples */
+    double normalizer[TDM_LOSS_MAX_TERMS]; /* of each objective */
     double term[TDM_LOSS_MAX_TERMS], dlogit_scale;
     tdm_comm_time time;
 };

@@ -383,14 +383,15 @@ static tdm_status build(rig *r)
                              &r->model));
     TDM_TRY(list_identities(r, &identities));
     const tdm_nn nn = {.ops = r->ops, .params = &r->params, .train = true};
-    const tdm_loss_setup setup = {.nn = &nn,
-                                  .d = r->c->d,
-                                  .rows = (r->c->B + ranks - 1) / ranks,
-                                  .identities = identities,
-                                  .identity = r->identities,
-                                  .classes = r->c->classes,
-                                  .vocab_size = r->config.model.text.vocab_size,
-                                  .tokens = {tdm_model_most_tokens(r->model, TDM_IMAGE), tdm_model_most_tokens(r->model, TDM_TEXT)}};
+    const tdm_loss_setup setup = {
+        .nn = &nn,
+        .d = r->c->d,
+        .rows = (r->c->B + ranks - 1) / ranks,
+        .identities = identities,
+        .identity = r->identities,
+        .classes = r->c->classes,
+        .vocab_size = r->config.model.text.vocab_size,
+        .tokens = {tdm_model_most_tokens(r->model, TDM_IMAGE), tdm_model_most_tokens(r->model, TDM_TEXT)}};
     TDM_TRY(tdm_losses_create(&r->config, &setup, &r->losses));
     TDM_TRY(tdm_params_allocate(&r->params, true));
     tdm_params_init(&r->params, (uint64_t)r->config.seed);

@@ -463,7 +463,10 @@ static int open_golden(void **state)
     char path[4096];
     snprintf(path, sizeof path, "%s/tests/golden/clip_golden.h5", source ? source : ".");
     golden = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    return golden >= 0 && tdm_model_register() == TDM_OK && tdm_optim_register() == TDM_OK && tdm_loss_register() == TDM_OK ? 0 : -1;
+    return golden >= 0 && tdm_model_register() == TDM_OK && tdm_optim_register() == TDM_OK &&
+                   tdm_loss_register() == TDM_OK
+               ? 0
+               : -1;
 }
 
 static int close_golden(void **state)
