@@ -89,6 +89,28 @@ static tdm_status check_rows(const loss_case *c, int v, const char *name, int64_
     return TDM_OK;
 }
 
+/* Leaves the rows that exist of an array of B rows. */
+static void keep_members(const loss_case *c, int m, float *array)
+{
+    for (int64_t i = 0; c->member[m] && i < c->rows[m]; i++)
+        memmove(array + i * c->d, array + c->member[m][i] * c->d, sizeof(float) * (size_t)c->d);
+}
+
+/* Rows of a view or a target: those that exist, or all B. */
+static tdm_status get_rows(hid_t file, loss_case *c, int v, const char *path, float **out)
+{
+    const int m = (int)tdm_view_of((tdm_view)v)->modality;
+    int ndim;
+    int64_t shape[4];
+    TDM_TRY(get(file, path, H5T_NATIVE_FLOAT, sizeof(float), &ndim, shape, (void **)out));
+    if (!*out) return TDM_OK;
+    if (shape[0] != c->B || c->rows[m] == c->B) return check_rows(c, v, path, shape[0], shape[1]);
+    TDM_TRY(check_rows(c, v, path, c->rows[m], shape[1]));
+    c->whole[m] = true;
+    keep_members(c, m, *out);
+    return TDM_OK;
+}
+
 static tdm_status get_view(hid_t file, loss_case *c, int v)
 {
     const tdm_view_info *info = tdm_view_of((tdm_view)v);
@@ -97,11 +119,9 @@ static tdm_status get_view(hid_t file, loss_case *c, int v)
     int ndim;
     int64_t shape[4];
     snprintf(path, sizeof path, "/view/%s", info->label);
-    TDM_TRY(get(file, path, H5T_NATIVE_FLOAT, sizeof(float), &ndim, shape, (void **)&view->feature));
-    if (view->feature) TDM_TRY(check_rows(c, v, path, shape[0], shape[1]));
+    TDM_TRY(get_rows(file, c, v, path, &view->feature));
     snprintf(path, sizeof path, "/target/%s", info->label);
-    TDM_TRY(get(file, path, H5T_NATIVE_FLOAT, sizeof(float), &ndim, shape, (void **)&view->target));
-    if (view->target) TDM_TRY(check_rows(c, v, path, shape[0], shape[1]));
+    TDM_TRY(get_rows(file, c, v, path, &view->target));
     snprintf(path, sizeof path, "/tokens/%s", info->label);
     TDM_TRY(get(file, path, H5T_NATIVE_FLOAT, sizeof(float), &ndim, shape, (void **)&view->tokens));
     if (!view->tokens) return TDM_OK;
@@ -156,6 +176,27 @@ static tdm_status get_params(hid_t file, loss_case *c)
     return status;
 }
 
+/* Numbers of the samples that exist, or one value of 0 or 1 for each sample. */
+static tdm_status get_members(hid_t file, const char *path, loss_case *c, int m)
+{
+    int ndim;
+    int64_t shape[4], *list;
+    bool mask;
+    TDM_TRY(get(file, path, H5T_NATIVE_INT64, sizeof(int64_t), &ndim, shape, (void **)&list));
+    if (!list) return TDM_OK;
+    mask = shape[0] == c->B;
+    for (int64_t i = 0; i < shape[0]; i++) mask = mask && (list[i] == 0 || list[i] == 1);
+    c->member[m] = list;
+    c->rows[m] = mask ? 0 : shape[0];
+    for (int64_t i = 0; mask && i < shape[0]; i++)
+        if (list[i]) list[c->rows[m]++] = i;
+    for (int64_t i = 0; i < c->rows[m]; i++)
+        TDM_REQUIRE(list[i] >= 0 && list[i] < c->B && (i == 0 || list[i] > list[i - 1]), TDM_E_FORMAT,
+                    "%s: entry %lld is no sample of %lld, or not ascending", path, (long long)i,
+                    (long long)c->B);
+    return TDM_OK;
+}
+
 static tdm_status get_all(hid_t file, loss_case *c)
 {
     int ndim;
@@ -165,12 +206,9 @@ static tdm_status get_all(hid_t file, loss_case *c)
     TDM_TRY(get_attribute(file, "total_steps", &c->total_steps));
     find_shape(file, c);
     static const char *const rows[TDM_MODALITIES] = {"/rows/image", "/rows/text"};
-    for (int m = 0; m < TDM_MODALITIES; m++) {
-        TDM_TRY(get(file, rows[m], H5T_NATIVE_INT64, sizeof(int64_t), &ndim, shape, (void **)&c->member[m]));
-        if (c->member[m]) c->rows[m] = shape[0];
-    }
     TDM_TRY(get(file, "/identity", H5T_NATIVE_INT64, sizeof(int64_t), &ndim, shape, (void **)&c->identity));
     c->B = c->identity ? shape[0] : tdm_max_i64(c->rows[TDM_IMAGE], c->rows[TDM_TEXT]);
+    for (int m = 0; m < TDM_MODALITIES; m++) TDM_TRY(get_members(file, rows[m], c, m));
     TDM_TRY(get(file, "/class", H5T_NATIVE_UINT8, 1, &ndim, shape, (void **)&c->bits));
     c->classes = c->bits ? shape[1] : 0;
     if (!c->identity) {
@@ -213,6 +251,19 @@ static tdm_status put(hid_t file, const char *path, hid_t type, int ndim, const 
     return TDM_OK;
 }
 
+/* Rows that exist, or all B with zeros between them, as the views came. */
+static tdm_status put_gradient(hid_t file, const loss_case *c, int m, const char *path, const float *gradient)
+{
+    float *whole;
+    if (!c->whole[m]) return put(file, path, H5T_NATIVE_FLOAT, 2, (int64_t[]){c->rows[m], c->d}, gradient);
+    TDM_TRY(TDM_ALLOC(c->B * c->d, &whole));
+    for (int64_t i = 0; i < c->rows[m]; i++)
+        memcpy(whole + c->member[m][i] * c->d, gradient + i * c->d, sizeof(float) * (size_t)c->d);
+    const tdm_status status = put(file, path, H5T_NATIVE_FLOAT, 2, (int64_t[]){c->B, c->d}, whole);
+    tdm_free(whole);
+    return status;
+}
+
 static tdm_status put_all(hid_t file, const loss_case *c)
 {
     char path[160];
@@ -226,9 +277,7 @@ static tdm_status put_all(hid_t file, const loss_case *c)
         const tdm_view_info *info = tdm_view_of((tdm_view)v);
         const case_view *view = &c->view[v];
         snprintf(path, sizeof path, "/grad/view/%s", info->label);
-        if (view->dfeature)
-            TDM_TRY(put(file, path, H5T_NATIVE_FLOAT, 2, (int64_t[]){c->rows[info->modality], c->d},
-                        view->dfeature));
+        if (view->dfeature) TDM_TRY(put_gradient(file, c, (int)info->modality, path, view->dfeature));
         snprintf(path, sizeof path, "/grad/tokens/%s", info->label);
         if (view->dtokens)
             TDM_TRY(put(file, path, H5T_NATIVE_FLOAT, 2, (int64_t[]){view->total, c->d}, view->dtokens));

@@ -4,9 +4,12 @@
  * The HDF5 form of a case, B samples, features of width d (specification of loss_probe):
  *
  *     attributes step, total_steps i64; config (text, optional: over the configuration file)
- *     /view/image.NAME, /view/text.NAME [rows][d] f32      features before normalisation
- *     /target/image.NAME, /target/text.NAME [rows][d] f32  of the pass without gradient, optional
- *     /rows/image, /rows/text [rows] i64                   which samples exist, optional: all
+ *     /view/image.NAME, /view/text.NAME [B][d] f32         features before normalisation
+ *     /target/image.NAME, /target/text.NAME [B][d] f32     of the pass without gradient, optional
+ *     /rows/image, /rows/text                              which samples have this modality, optional: all. Their
+ *                                                          numbers, ascending, or [B] of 0 and 1. Views and targets
+ *                                                          may then hold only these rows; where they hold all B, the
+ *                                                          others are ignored and their gradients are 0
  *     /identity [B] i64, /class [B][C] u8, /logit_scale f32
  *     /param/NAME                                          initial values of parameters of objectives, optional
  *     /tokens/image.NAME [rows][t][d], /tokens/text.NAME [total][d] f32, /seq/text.NAME [rows+1] i64,
@@ -44,6 +47,7 @@ typedef struct loss_case { /* owned; loss_case_free */
     int64_t B, d, step, total_steps;
     int64_t rows[TDM_MODALITIES];
     int64_t *member[TDM_MODALITIES]; /* [rows] ascending, NULL: all B */
+    bool whole[TDM_MODALITIES];      /* the file's views hold all B rows: gradients are written so, too */
     int64_t *identity;               /* [B] */
     int64_t classes;
     uint8_t *bits; /* [B][classes] */
