@@ -22,7 +22,7 @@ find . \( -path './build*' -o -path ./runs -o -path ./demo -o -path ./.git \) -p
 build() {
     local dir=$1
     shift
-    cmake -S . -B "$dir" -DTANDEM_WERROR=ON "$@" >"$dir.log" 2>&1 || {
+    cmake -S . -B "$dir" -DTANDEM_TESTS=ON -DTANDEM_WERROR=ON "$@" >"$dir.log" 2>&1 || {
         cat "$dir.log"
         exit 1
     }
@@ -37,13 +37,15 @@ echo "== build with sanitizers"
 build build-sanitize -DTANDEM_ASAN=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
 
 echo "== unit tests and fuzz corpora with sanitizers"
-ctest --test-dir build-sanitize -L 'unit|fuzz' -LE unsanitized -j "$jobs" --output-on-failure
+ctest --test-dir build-sanitize -L 'unit|fuzz' -LE unsanitized -j "$jobs" \
+    --no-tests=error --output-on-failure
 
 if [ "$(uname -m)" = x86_64 ]; then
     echo "== computing tests as on a CPU without AVX-512"
-    TANDEM_ISA=avx2 ctest --test-dir build -R 'test_(clip_golden|resnet|gradients|optim|trainer|scores|metrics|embed)' -E '_(generic|avx2|avx512)$' \
-        -j "$jobs" --output-on-failure
+    TANDEM_ISA=avx2 ctest --test-dir build \
+        -R 'test_(clip_golden|resnet|gradients|heads|dense_tokens|losses|objectives|optim|trainer|scores|metrics|embed)' \
+        -E '_(generic|avx2|avx512)$' -j "$jobs" --no-tests=error --output-on-failure
 fi
 
 echo "== all tests"
-ctest --test-dir build -j "$jobs" --output-on-failure
+ctest --test-dir build -j "$jobs" --no-tests=error --output-on-failure

@@ -168,6 +168,11 @@ static tdm_status build(tdm_trainer *tr)
     tr->keep_all = plan.keep_all;
     for (int m = 0; m < TDM_MODALITIES; m++) {
         TDM_TRY(check_statistics(tr, (tdm_modality)m));
+        if (plan.views[m] == 0 && tdm_model_trains(tr->model, (tdm_modality)m))
+            tdm_log(
+                TDM_LOG_WARN,
+                "no objective looks at the %s: its tower only decays; freeze it (optim.freeze = [\"%s\"])",
+                tdm_modality_name((tdm_modality)m), tdm_modality_name((tdm_modality)m));
         tdm_tower_reads reads;
         TDM_TRY(tdm_model_reads(config, (tdm_modality)m, &reads, &tr->row_width[m]));
     }
