@@ -2,14 +2,16 @@
 #include "check.h"
 #include "tandem/base.h"
 
-static const uintptr_t LINE = 64, HUGE_PAGE = 2 << 20;
-static const size_t BIG = 4 << 20; /* from here on it is the system's pages */
+enum {
+    LINE = 64,
+    HUGE_PAGE = 2 << 20,
+    BIG = 4 << 20, /* bytes from which on it is the system's pages */
+};
 
 static void test_alloc(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {
-        0, 1, 63, 64, 65, 4095, 4097, 1 << 20, BIG - 1, (4 << 20), (4 << 20) + 1, 9 << 20};
+    static const size_t sizes[] = {0, 1, 63, 64, 65, 4095, 4097, 1 << 20, BIG - 1, BIG, BIG + 1, 9 << 20};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         unsigned char *block;
         CHECK_OK(tdm_alloc(sizes[i], "a block", (void **)&block));
