@@ -53,7 +53,8 @@ static void open_model(bool with_digest, tdm_inference *inference)
     CHECK_OK(tdm_inference_open(comm, &options, with_digest, inference));
 }
 
-/* One text and one image get the same bits as among others. */
+/* One text and one image get the features that they get among others. oneDNN, which multiplies where there is no
+ * AVX-512, adds in another order for another number of rows: features of unit norm differ by some 1e-7. */
 static void test_one(void **state)
 {
     (void)state;
@@ -71,10 +72,10 @@ static void test_one(void **state)
         CHECK_OK(tdm_dataset_read_caption(dataset, e.caption_first + i, &caption));
         CHECK_OK(tdm_inference_embed_text(&in, caption.data, feature, &cut));
         CHECK_FALSE(cut);
-        CHECK_MEM_EQ(feature, e.text + i * e.d, sizeof feature);
+        CHECK_CLOSE_ARRAY(e.d, feature, e.text + i * e.d, 1e-6);
         CHECK_OK(tdm_dataset_read_image(dataset, e.image_first + i, &image));
         CHECK_OK(tdm_inference_embed_image(&in, "it", image.data, image.length, feature));
-        CHECK_MEM_EQ(feature, e.image + i * e.d, sizeof feature);
+        CHECK_CLOSE_ARRAY(e.d, feature, e.image + i * e.d, 1e-6);
         tdm_text_free(&caption);
         tdm_text_free(&image);
     }
