@@ -170,6 +170,7 @@ static int64_t sample_of(const tdm_batch_view *view, int64_t row)
     return view->member ? view->member[row] : row;
 }
 
+/* The first batch tells how many words of class bits there are; temporaries may depend on it. */
 static tdm_status grow_classes(tdm_trainer *tr)
 {
     const int64_t words = tr->batch->class_words;
@@ -180,7 +181,7 @@ static tdm_status grow_classes(tdm_trainer *tr)
     tr->class_words = words;
     TDM_TRY(TDM_ALLOC(tr->B * words, &tr->all_classes));
     for (int m = 0; m < TDM_MODALITIES; m++) TDM_TRY(TDM_ALLOC(tr->B * words, &tr->row_classes[m]));
-    return TDM_OK;
+    return reserve_scratch(tr);
 }
 
 /* Identity and classes of each row, from those of the samples. */
