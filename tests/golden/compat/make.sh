@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tests/golden/compat/make.sh TANDEM: writes data/, run/ and embedding/ beside this script with the given binary. They were
+# [PYTHON=python with h5py] tests/golden/compat/make.sh TANDEM: writes data/, run/ and embedding/ beside this script with the given binary. They were
 # written by version 0.1.0 before the views, and tests/run/compat.sh opens them with the present one; so this is run again
 # only to add files of a later version, with that version's binary and into another folder.
 set -euo pipefail
@@ -34,5 +34,12 @@ sed 's/image_view = "plain";//' run.cfg >tmp/augmented.cfg
 cat tmp/resumed/metrics.jsonl tmp/augmented/metrics.jsonl | sed -n 's/.*"step": *\([0-9]*\),.*"loss": *\([0-9.]*\).*/\1 \2/p' >losses.txt
 "$tandem" eval --model run --data data --split train --json eval.json
 "$tandem" embed --model run --data data --split train --out embedding
+# The data's absolute path means nothing elsewhere. The test finds them beside the embeddings, as "data".
+"${PYTHON:-python3}" - <<'PY'
+import glob, h5py
+for part in glob.glob("embedding/*.h5"):
+    with h5py.File(part, "r+") as file:
+        file.attrs.modify("source", b"data")
+PY
 "$tandem" search --model run --gallery embedding -k 3 "picture c" >search.txt
 du -sh data run embedding
