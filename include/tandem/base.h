@@ -130,6 +130,20 @@ typedef struct tdm_span {
     int64_t begin, end;
 } tdm_span;
 
+/* First place of ascending[count] that is at least `least`; count: there is none. */
+static inline int64_t tdm_lower_bound(const int64_t *ascending, int64_t count, int64_t least)
+{
+    int64_t low = 0, high = count;
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (ascending[middle] < least)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static inline int64_t tdm_min_i64(int64_t a, int64_t b)
 {
     return a < b ? a : b;

@@ -139,25 +139,11 @@ int64_t tdm_dataset_caption_image(const tdm_dataset *dataset, int64_t caption)
     return it->first_image + it->caption_image[caption - it->first_caption];
 }
 
-/* First of the `count` parts whose owner is at least `from`; owners do not decrease. */
-static int64_t lower_bound(const int64_t *owner, int64_t count, int64_t from)
-{
-    int64_t low = 0, high = count;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (owner[middle] < from)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 void tdm_dataset_image_captions(const tdm_dataset *dataset, int64_t image, int64_t *first, int64_t *n)
 {
     const shard *it = find_shard(dataset, image, LIST_IMAGES);
-    int64_t row = image - it->first_image, begin = lower_bound(it->caption_image, it->captions, row);
-    *n = lower_bound(it->caption_image, it->captions, row + 1) - begin;
+    int64_t row = image - it->first_image, begin = tdm_lower_bound(it->caption_image, it->captions, row);
+    *n = tdm_lower_bound(it->caption_image, it->captions, row + 1) - begin;
     *first = it->first_caption + begin;
 }
 
@@ -170,8 +156,8 @@ void tdm_dataset_caption_alternatives(const tdm_dataset *dataset, int64_t captio
 {
     const shard *it = find_shard(dataset, caption, LIST_CAPTIONS);
     int64_t row = caption - it->first_caption;
-    int64_t begin = lower_bound(it->alternative_caption, it->alternatives, row);
-    *n = lower_bound(it->alternative_caption, it->alternatives, row + 1) - begin;
+    int64_t begin = tdm_lower_bound(it->alternative_caption, it->alternatives, row);
+    *n = tdm_lower_bound(it->alternative_caption, it->alternatives, row + 1) - begin;
     *first = it->first_alternative + begin;
 }
 
@@ -209,7 +195,7 @@ int64_t tdm_dataset_image_number(const tdm_dataset *dataset, int64_t image)
 {
     if (!dataset->image_row) return image;
     const int64_t count = dataset->images - dataset->imageless;
-    const int64_t number = lower_bound(dataset->image_row, count, image);
+    const int64_t number = tdm_lower_bound(dataset->image_row, count, image);
     return number < count && dataset->image_row[number] == image ? number : -1;
 }
 

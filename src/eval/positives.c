@@ -28,22 +28,6 @@ static bool is_answer(const evaluation *eval, const eval_queries *queries, int64
     return share_bit(queries->labels + i * words, g->labels + (row - g->first) * words, words);
 }
 
-/* First column whose id is >= id. */
-static int64_t lower_bound(const int64_t *sorted, int64_t n, int64_t id)
-{
-    int64_t low = 0;
-    while (n > 0) {
-        const int64_t half = n / 2;
-        if (sorted[low + half] < id) {
-            low += half + 1;
-            n -= half + 1;
-        } else {
-            n = half;
-        }
-    }
-    return low;
-}
-
 /* The columns among which the positives of query i lie: its id's, or all with labels. */
 static void candidate_columns(const evaluation *eval, const eval_queries *queries, int64_t i, int64_t *begin,
                               int64_t *end)
@@ -53,8 +37,8 @@ static void candidate_columns(const evaluation *eval, const eval_queries *querie
     *end = g->n;
     if (g->sorted_id == NULL) return;
     const int64_t id = queries->id[i];
-    *begin = lower_bound(g->sorted_id, g->n, id);
-    if (id < INT64_MAX) *end = lower_bound(g->sorted_id, g->n, id + 1);
+    *begin = tdm_lower_bound(g->sorted_id, g->n, id);
+    if (id < INT64_MAX) *end = tdm_lower_bound(g->sorted_id, g->n, id + 1);
 }
 
 static int64_t count_positives(const evaluation *eval, const eval_queries *queries, int64_t i)

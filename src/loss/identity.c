@@ -95,15 +95,8 @@ static int64_t identity_scratch_bytes(const tdm_loss_call *call)
 
 static int64_t class_of(const identity_state *s, int64_t identity)
 {
-    int64_t low = 0, high = s->identities;
-    while (low < high) {
-        const int64_t middle = low + (high - low) / 2;
-        if (s->identity[middle] < identity)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < s->identities && s->identity[low] == identity ? low : -1;
+    const int64_t c = tdm_lower_bound(s->identity, s->identities, identity);
+    return c < s->identities && s->identity[c] == identity ? c : -1;
 }
 
 static tdm_status classify(const tdm_loss_call *call, tdm_modality m, int v, const room *r)

@@ -21,16 +21,7 @@ piece piece_at(const tdm_trainer *tr, int64_t index)
 /* First row whose sample is at least `sample`. */
 static int64_t row_of(const tdm_batch_view *view, int64_t sample)
 {
-    if (!view->member) return sample;
-    int64_t low = 0, high = view->n;
-    while (low < high) {
-        const int64_t middle = low + (high - low) / 2;
-        if (view->member[middle] < sample)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return view->member ? tdm_lower_bound(view->member, view->n, sample) : sample;
 }
 
 tdm_span piece_rows(const tdm_trainer *tr, const piece *p, int v)

@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-enum { LONG_CONTEXT = 4096, GOLDEN_STEP = 3 };
+enum { GOLDEN_STEP = 3 };
 
 #define GOLDEN "tests/golden/tokenizer/"
 
@@ -50,23 +50,6 @@ static int remove_folder(void **state)
 {
     (void)state;
     return tdm_remove_tree(folder) == TDM_OK ? 0 : -1;
-}
-
-static void ids_of(const tdm_tokenizer *t, const char *text, int64_t context, tdm_text *ids)
-{
-    int32_t token[LONG_CONTEXT];
-    int64_t count = 0;
-    CHECK_OK(tdm_tokenizer_encode(t, text, context, token, &count, NULL));
-    ids->length = 0;
-    for (int64_t i = 0; i < count; i++) CHECK_OK(tdm_text_printf(ids, i ? " %d" : "%d", token[i]));
-}
-
-static void assert_ids(const tdm_tokenizer *t, const char *text, int64_t context, const char *want)
-{
-    tdm_text ids = {0};
-    ids_of(t, text, context, &ids);
-    CHECK_STR_EQ(ids.data, want);
-    tdm_text_free(&ids);
 }
 
 /* Every third line of lines.txt has the ids of `golden`. */

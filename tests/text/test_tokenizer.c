@@ -5,8 +5,6 @@
 #include <pthread.h>
 #include <zlib.h>
 
-enum { LONG_CONTEXT = 4096 };
-
 static const char header[] = "#version: 0.2\n";
 
 static tdm_tokenizer *open_text(const char *text)
@@ -22,25 +20,6 @@ static tdm_tokenizer *open_golden(void)
     tdm_tokenizer *t = NULL;
     CHECK_OK(tdm_tokenizer_open(source_path("tests/golden/tokenizer/merges.bpe", path), &t));
     return t;
-}
-
-/* The ids of `text` as "1 2 3". */
-static void ids_of(const tdm_tokenizer *t, const char *text, int64_t context, tdm_text *ids)
-{
-    int32_t token[LONG_CONTEXT];
-    int64_t count = 0;
-    CHECK_LE(context, LONG_CONTEXT);
-    CHECK_OK(tdm_tokenizer_encode(t, text, context, token, &count, NULL));
-    ids->length = 0;
-    for (int64_t i = 0; i < count; i++) CHECK_OK(tdm_text_printf(ids, i ? " %d" : "%d", token[i]));
-}
-
-static void assert_ids(const tdm_tokenizer *t, const char *text, int64_t context, const char *want)
-{
-    tdm_text ids = {0};
-    ids_of(t, text, context, &ids);
-    CHECK_STR_EQ(ids.data, want);
-    tdm_text_free(&ids);
 }
 
 static void compare_with_golden(const tdm_tokenizer *t, const char *golden)

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LONG_CONTEXT = 4096 };
+
 static inline const char *source_path(const char *relative, char path[512])
 {
     const char *root = getenv("TANDEM_SOURCE_DIR");
@@ -31,6 +33,25 @@ static inline char *next_line(char **at)
     *end = '\0';
     *at = end + 1;
     return line;
+}
+
+/* The ids of `text` as "1 2 3". */
+static inline void ids_of(const tdm_tokenizer *t, const char *text, int64_t context, tdm_text *ids)
+{
+    int32_t token[LONG_CONTEXT];
+    int64_t count = 0;
+    CHECK_LE(context, LONG_CONTEXT);
+    CHECK_OK(tdm_tokenizer_encode(t, text, context, token, &count, NULL));
+    ids->length = 0;
+    for (int64_t i = 0; i < count; i++) CHECK_OK(tdm_text_printf(ids, i ? " %d" : "%d", token[i]));
+}
+
+static inline void assert_ids(const tdm_tokenizer *t, const char *text, int64_t context, const char *want)
+{
+    tdm_text ids = {0};
+    ids_of(t, text, context, &ids);
+    CHECK_STR_EQ(ids.data, want);
+    tdm_text_free(&ids);
 }
 
 #endif
