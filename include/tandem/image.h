@@ -25,6 +25,17 @@ typedef struct tdm_image {
 } tdm_image;
 void tdm_image_free(tdm_image *image);
 
+/* What a file is, told by its content; the name of a file plays no part. */
+typedef struct tdm_image_type {
+    const char *name; /* "JPEG", "AVIF"; as in "is AVIF, which is not decoded" */
+    bool decodes;     /* tdm_image_decode reads it; else it is known only, and refused by name */
+} tdm_image_type;
+/* As many first bytes of a file tell its type, whatever it is; with fewer SVG and PNM may be missed. */
+#define TDM_IMAGE_TYPE_BYTES 1024
+/* The type of a file that begins with data[bytes], static; NULL: no image that is known. Of TGA nothing can be told.
+ * Text is never taken for an image unless it is SVG, PNM, PDF or PostScript. */
+const tdm_image_type *tdm_image_type_of(const void *data, size_t bytes);
+
 /* What becomes of transparency. */
 typedef enum tdm_image_alpha {
     TDM_ALPHA_DROP,  /* as Pillow's convert("RGB"): ignored, transparent pixels show the colour below */

@@ -76,6 +76,14 @@ static uint32_t little_endian(const unsigned char *p, int bytes)
     return value;
 }
 
+bool image_is_bmp(const unsigned char *data, size_t bytes)
+{
+    enum { FILE_HEADER = 14, CORE = 12, MOST = 124 };
+    if (bytes < FILE_HEADER + 4 || memcmp(data, "BM", 2)) return false;
+    const uint32_t header = little_endian(data + FILE_HEADER, 4);
+    return header >= CORE && header <= MOST && header % 4 == 0;
+}
+
 /* Are the colours the ramp of grays (or black and white), which Pillow takes for no palette? */
 static bool is_gray_ramp(const unsigned char *colour, size_t bytes, int64_t colours, int64_t stride)
 {
@@ -176,7 +184,7 @@ enum {
 
 bool image_is_jpeg(const unsigned char *data, size_t bytes)
 {
-    return bytes >= 2 && data[0] == 0xff && data[1] == JPEG_SOI;
+    return bytes >= 3 && data[0] == 0xff && data[1] == JPEG_SOI && data[2] == 0xff;
 }
 
 /* What of a JPEG file has been seen so far. */

@@ -12,14 +12,9 @@ void tdm_image_free(tdm_image *image)
     memset(image, 0, sizeof(*image));
 }
 
-static bool is_webp(const unsigned char *data, size_t bytes)
+bool image_is_webp(const unsigned char *data, size_t bytes)
 {
     return bytes >= 12 && !memcmp(data, "RIFF", 4) && !memcmp(data + 8, "WEBP", 4);
-}
-
-static bool is_bmp(const unsigned char *data, size_t bytes)
-{
-    return bytes >= 2 && !memcmp(data, "BM", 2);
 }
 
 tdm_status image_check_size(const char *name, int64_t height, int64_t width)
@@ -72,7 +67,7 @@ tdm_status tdm_image_probe(const char *name, const void *data, size_t bytes, int
     bool alpha;
     TDM_REQUIRE(bytes > 0, TDM_E_DATA, "%s: image is empty", name);
     TDM_REQUIRE(bytes <= (size_t)IMAGE_MAX_BYTES, TDM_E_DATA, "%s: image file is larger than 1 GiB", name);
-    if (is_webp(data, bytes)) {
+    if (image_is_webp(data, bytes)) {
         TDM_TRY(webp_probe(name, data, bytes, height, width, &alpha));
     } else if (image_is_jpeg(data, bytes)) {
         TDM_TRY(image_check_jpeg(name, data, bytes, height, width));
@@ -80,9 +75,10 @@ tdm_status tdm_image_probe(const char *name, const void *data, size_t bytes, int
         TDM_TRY(image_gif_probe(name, data, bytes, height, width));
     } else if (image_is_png(data, bytes)) {
         TDM_TRY(image_png_probe(name, data, bytes, height, width));
-    } else {
-        TDM_REQUIRE(is_bmp(data, bytes), TDM_E_DATA, "%s: is not a JPEG, PNG, WebP, GIF or BMP image", name);
+    } else if (image_is_bmp(data, bytes)) {
         TDM_TRY(image_stb_probe(name, data, bytes, height, width));
+    } else {
+        return image_refuse_type(name, data, bytes);
     }
     return image_check_size(name, *height, *width);
 }
@@ -125,7 +121,7 @@ static tdm_status decode_raw(tdm_image_work *work, const char *name, const unsig
                              raw_image *raw)
 {
     image_buffer *to = &work->decoded;
-    if (is_webp(data, bytes)) {
+    if (image_is_webp(data, bytes)) {
         TDM_TRY(webp_decode(name, data, bytes, height, width, to, &raw->channels));
         raw->transparent = raw->channels == 4;
     } else if (image_is_jpeg(data, bytes)) {

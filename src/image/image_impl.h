@@ -62,6 +62,14 @@ TDM_CHECKED tdm_status image_gif_probe(const char *name, const unsigned char *da
 TDM_CHECKED tdm_status image_gif_decode(const char *name, const unsigned char *data, size_t bytes,
                                         bool *indexed, bool *transparent, uint8_t **pixel);
 
+/* image_type.c: says why no decoder takes a file, TDM_E_DATA. */
+TDM_CHECKED tdm_status image_refuse_type(const char *name, const void *data, size_t bytes);
+
+/* image_decode.c */
+bool image_is_webp(const unsigned char *data, size_t bytes);
+/* image_check.c. "BM" alone could begin a caption; the size of the header behind it is looked at, too. */
+bool image_is_bmp(const unsigned char *data, size_t bytes);
+
 /* Sides and pixels within the limits, else TDM_E_DATA. */
 TDM_CHECKED tdm_status image_check_size(const char *name, int64_t height, int64_t width);
 
