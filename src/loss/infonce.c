@@ -86,15 +86,6 @@ static tdm_status infonce_check(const void *options, const tdm_loss_setup *setup
     return TDM_OK;
 }
 
-/* One direction of one pair of views. */
-typedef struct direction {
-    const tdm_loss_rows *query_rows, *answer_rows;
-    const tdm_loss_view *query, *answer;
-    const key_index *answers; /* of the answers' keys */
-    const int64_t *key;       /* [B] of the queries */
-    int64_t with_positive;    /* queries of the global batch that have one */
-} direction;
-
 /* Temporaries of `block` rows. */
 typedef struct room {
     int64_t block;
@@ -129,19 +120,6 @@ static int64_t infonce_scratch_bytes(const tdm_loss_call *call)
     room r;
     tdm_scratch count = {.capacity_bytes = SIZE_MAX};
     return room_take(call, &count, &r) == TDM_OK ? (int64_t)count.used_bytes : 0;
-}
-
-/* q of rows [first, first+n); zeros where a row has no positive. */
-static void fill_targets(const direction *dir, int64_t first, int64_t n, float *target)
-{
-    const int64_t B = dir->answer_rows->B;
-    memset(target, 0, sizeof(float) * (size_t)(n * B));
-    for (int64_t i = 0; i < n; i++) {
-        int64_t begin, end;
-        key_index_find(dir->answers, dir->key[first + i], &begin, &end);
-        const float share = 1.0f / (float)(end - begin);
-        for (int64_t k = begin; k < end; k++) target[i * B + dir->answers->pair[k][1]] = share;
-    }
 }
 
 /* target = a · softmax(s · query'·answer') + (1 - a) · target */
@@ -179,54 +157,14 @@ static void leave_out(const direction *dir, int64_t first, int64_t n, const room
 static tdm_status infonce_block(const tdm_loss_call *call, const direction *dir, int64_t first, int64_t n,
                                 float pseudo, float dscale, const room *r, double *loss)
 {
-    tdm_ops *ops = call->nn->ops;
-    const int64_t d = call->d, B = dir->answer_rows->B;
-    const float scale = expf(call->logit_scale), *query = dir->query->all + first * d;
-    fill_targets(dir, first, n, r->target);
-    if (pseudo > 0.0f) TDM_TRY(mix_pseudo(call, dir, first, n, scale, pseudo, r));
-    TDM_TRY(tdm_gemm(ops, false, true, n, B, d, scale, query, d, dir->answer->all, d, 0.0f, r->logits, B));
-    tdm_softmax_cross_entropy(ops, n, B, r->logits, r->target, r->row_loss); /* logits are now p - T */
+    direction_targets(dir, first, n, r->target);
+    if (pseudo > 0.0f) TDM_TRY(mix_pseudo(call, dir, first, n, expf(call->logit_scale), pseudo, r));
+    TDM_TRY(direction_logits(call, dir, first, n, r->logits));
+    tdm_softmax_cross_entropy(call->nn->ops, n, dir->answer_rows->B, r->logits, r->target,
+                              r->row_loss); /* logits are now p - T */
     if (dir->with_positive < dir->query_rows->B) leave_out(dir, first, n, r);
     for (int64_t i = 0; i < n; i++) *loss += r->row_loss[i];
-
-    /* dL/d(query row) = s·(p - T)·answer;  dL/d(logit_scale) = sum (p - T)·logit = sum query·dquery */
-    TDM_TRY(tdm_gemm(ops, false, false, n, d, B, scale, r->logits, B, dir->answer->all, d, 0.0f, r->drow, d));
-    float *dquery = dir->query->dall + first * d;
-    double dot = 0.0;
-    for (int64_t k = 0; k < n * d; k++) {
-        dot += (double)r->drow[k] * query[k];
-        dquery[k] += dscale * r->drow[k];
-    }
-    *call->dlogit_scale += dscale * dot;
-    return tdm_gemm(ops, true, false, B, d, n, scale * dscale, r->logits, B, query, d, 1.0f,
-                    dir->answer->dall, d);
-}
-
-static int64_t count_with_positive(const key_index *answers, int64_t B, const int64_t *key)
-{
-    int64_t count = 0;
-    for (int64_t i = 0; i < B; i++) {
-        int64_t begin, end;
-        key_index_find(answers, key[i], &begin, &end);
-        count += begin < end;
-    }
-    return count;
-}
-
-/* direction 0: image to text */
-static direction make_direction(const tdm_loss_call *call, int k, int image_view, int text_view,
-                                const room *r)
-{
-    const infonce_options *o = call->options;
-    const int query = k ? TDM_TEXT : TDM_IMAGE, answer = k ? TDM_IMAGE : TDM_TEXT;
-    direction dir = {.query_rows = &call->rows[query],
-                     .answer_rows = &call->rows[answer],
-                     .query = &call->view[k ? text_view : image_view],
-                     .answer = &call->view[k ? image_view : text_view],
-                     .answers = &r->index[answer]};
-    dir.key = o->soft_targets == TARGETS_IDENTITY ? dir.query_rows->identity : dir.query_rows->sample;
-    dir.with_positive = count_with_positive(dir.answers, dir.query_rows->B, dir.key);
-    return dir;
+    return direction_backward(call, dir, first, n, dscale, r->logits, r->drow);
 }
 
 static tdm_status infonce_run(const tdm_loss_call *call, const room *r)
@@ -238,8 +176,11 @@ static tdm_status infonce_run(const tdm_loss_call *call, const room *r)
     const float pseudo =
         (float)(o->pseudo * (ramp ? (double)call->step / (double)o->pseudo_ramp_steps : 1.0));
     for (int64_t pair = 0; pair < pairs; pair++) {
-        direction dir[2];
-        for (int k = 0; k < 2; k++) dir[k] = make_direction(call, k, image_of(o, pair), text_of(o, pair), r);
+        const int view[TDM_MODALITIES] = {[TDM_IMAGE] = image_of(o, pair), [TDM_TEXT] = text_of(o, pair)};
+        direction dir[TDM_MODALITIES]; /* image to text, text to image */
+        for (int m = 0; m < TDM_MODALITIES; m++)
+            dir[m] =
+                direction_make(call, (tdm_modality)m, view, o->soft_targets == TARGETS_IDENTITY, r->index);
         const int64_t most = tdm_max_i64(dir[0].query_rows->b, dir[1].query_rows->b);
         for (int64_t at = 0; at < most; at += r->block)
             for (int k = 0; k < 2; k++) {

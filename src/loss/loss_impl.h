@@ -21,6 +21,26 @@ TDM_CHECKED tdm_status shared_parameter(tdm_params *params, const char *name, td
 /* Rows of a block of `B` columns that together hold 16 MiB of f32. */
 int64_t block_rows_of(int64_t b, int64_t B);
 
+/* One direction of a comparison of images with texts: the rows of one modality ask, all rows of the other answer. */
+typedef struct direction {
+    const tdm_loss_rows *query_rows, *answer_rows;
+    const tdm_loss_view *query, *answer;
+    const key_index *answers; /* of the answers' keys */
+    const int64_t *key;       /* [B] of the queries: identities, or samples */
+    int64_t with_positive;    /* queries of the global batch that have an answer of their key */
+} direction;
+/* query: the modality that asks. view: of each modality. index: of each modality's identities, or of its samples. */
+direction direction_make(const tdm_loss_call *call, tdm_modality query, const int view[TDM_MODALITIES],
+                         bool by_identity, const key_index index[TDM_MODALITIES]);
+/* logits [n][B answers] = exp(logit_scale) query·answer of the query rows [first, first+n) of the global batch. */
+TDM_CHECKED tdm_status direction_logits(const tdm_loss_call *call, const direction *dir, int64_t first,
+                                        int64_t n, float *logits);
+/* q [n][B answers]: 1/k at each of a row's k answers of its key, zeros where it has none. */
+void direction_targets(const direction *dir, int64_t first, int64_t n, float *q);
+/* Adds dscale times the gradients of query, answer and logit_scale, from dlogits [n][B answers]; drow [n][d] is room. */
+TDM_CHECKED tdm_status direction_backward(const tdm_loss_call *call, const direction *dir, int64_t first,
+                                          int64_t n, float dscale, const float *dlogits, float *drow);
+
 /* Cross-entropy of one row of logits x[classes] against a class; leaves factor · (softmax - onehot) in x. */
 double class_row_loss(int64_t classes, int64_t target, float factor, float *x);
 

@@ -3,6 +3,8 @@
 #define TDM_LOSS_TABLE(ROW)                                                                                  \
     ROW(tdm_loss_infonce)                                                                                    \
     ROW(tdm_loss_siglip)                                                                                     \
+    ROW(tdm_loss_ritc)                                                                                       \
+    ROW(tdm_loss_citc)                                                                                       \
     ROW(tdm_loss_simclr)                                                                                     \
     ROW(tdm_loss_identity)                                                                                   \
     ROW(tdm_loss_mlm)

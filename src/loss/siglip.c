@@ -66,9 +66,9 @@ static void siglip_destroy(void **state)
 /* Temporaries of `block` rows. */
 typedef struct room {
     int64_t block;
-    float *logits; /* [block][B texts]; becomes dL/dlogits without weight */
-    float *drow;   /* [block][d] */
-    key_index texts;
+    float *logits;                   /* [block][B texts]; becomes dL/dlogits without weight */
+    float *drow;                     /* [block][d] */
+    key_index index[TDM_MODALITIES]; /* of the texts */
 } room;
 
 static tdm_status room_take(const tdm_loss_call *call, tdm_scratch *scratch, room *r)
@@ -79,7 +79,7 @@ static tdm_status room_take(const tdm_loss_call *call, tdm_scratch *scratch, roo
     TDM_TAKE(scratch, r->block * text->B, &r->logits);
     TDM_TAKE(scratch, r->block * call->d, &r->drow);
     return key_index_make(scratch, text->B, o->positives == POSITIVES_PAIR ? text->sample : text->identity,
-                          &r->texts);
+                          &r->index[TDM_TEXT]);
 }
 
 static int64_t siglip_scratch_bytes(const tdm_loss_call *call)
@@ -110,49 +110,40 @@ static double row_loss(const key_index *texts, int64_t begin, int64_t end, int64
     return loss;
 }
 
-static tdm_status siglip_block(const tdm_loss_call *call, int64_t first, int64_t n, double divisor,
-                               const room *r, double *loss)
+static tdm_status siglip_block(const tdm_loss_call *call, const direction *dir, int64_t first, int64_t n,
+                               double divisor, const room *r, double *loss)
 {
-    const siglip_options *o = call->options;
     const siglip_state *s = call->state;
-    const tdm_loss_view *image = &call->view[view_named(TDM_IMAGE, o->image_view)],
-                        *text = &call->view[view_named(TDM_TEXT, o->text_view)];
-    const tdm_loss_rows *rows = &call->rows[TDM_IMAGE];
-    const int64_t d = call->d, B = call->rows[TDM_TEXT].B;
-    const float scale = expf(call->logit_scale), bias = *tdm_weight_of(call->nn->params, s->bias);
-    const float dscale = (float)(call->weight / divisor), *query = image->all + first * d;
-    tdm_ops *ops = call->nn->ops;
-    TDM_TRY(tdm_gemm(ops, false, true, n, B, d, scale, query, d, text->all, d, 0.0f, r->logits, B));
-    double dbias = 0.0, dot = 0.0;
+    const int64_t B = dir->answer_rows->B;
+    const float bias = *tdm_weight_of(call->nn->params, s->bias), dscale = (float)(call->weight / divisor);
+    double dbias = 0.0;
+    TDM_TRY(direction_logits(call, dir, first, n, r->logits));
     for (int64_t i = 0; i < n; i++) {
         int64_t begin, end;
         float *row = r->logits + i * B;
-        key_index_find(&r->texts, (o->positives == POSITIVES_PAIR ? rows->sample : rows->identity)[first + i],
-                       &begin, &end);
-        *loss += row_loss(&r->texts, begin, end, B, bias, row);
+        key_index_find(dir->answers, dir->key[first + i], &begin, &end);
+        *loss += row_loss(dir->answers, begin, end, B, bias, row);
         for (int64_t j = 0; j < B; j++) dbias += row[j];
     }
-    TDM_TRY(tdm_gemm(ops, false, false, n, d, B, scale, r->logits, B, text->all, d, 0.0f, r->drow, d));
-    for (int64_t k = 0; k < n * d; k++) {
-        dot += (double)r->drow[k] * query[k];
-        image->dall[first * d + k] += dscale * r->drow[k];
-    }
-    *call->dlogit_scale += dscale * dot;
     *tdm_grad_of(call->nn->params, s->bias) += (float)(dscale * dbias);
-    return tdm_gemm(ops, true, false, B, d, n, scale * dscale, r->logits, B, query, d, 1.0f, text->dall, d);
+    return direction_backward(call, dir, first, n, dscale, r->logits, r->drow);
 }
 
 static tdm_status siglip_step(const tdm_loss_call *call)
 {
     const size_t mark = tdm_scratch_mark(call->nn->scratch);
+    const siglip_options *o = call->options;
     const tdm_loss_rows *image = &call->rows[TDM_IMAGE];
     const double divisor = 0.5 * (double)(image->B + call->rows[TDM_TEXT].B);
     room r = {0};
     TDM_TRY(room_take(call, call->nn->scratch, &r));
+    const int view[TDM_MODALITIES] = {
+        [TDM_IMAGE] = view_named(TDM_IMAGE, o->image_view), [TDM_TEXT] = view_named(TDM_TEXT, o->text_view)};
+    const direction dir = direction_make(call, TDM_IMAGE, view, o->positives == POSITIVES_IDENTITY, r.index);
     for (int64_t at = 0; at < image->b; at += r.block) {
         double loss = 0.0;
-        TDM_TRY(
-            siglip_block(call, image->row0 + at, tdm_min_i64(r.block, image->b - at), divisor, &r, &loss));
+        TDM_TRY(siglip_block(call, &dir, image->row0 + at, tdm_min_i64(r.block, image->b - at), divisor, &r,
+                             &loss));
         call->term[0] += loss / divisor;
     }
     tdm_scratch_rewind(call->nn->scratch, mark);

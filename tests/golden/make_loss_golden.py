@@ -106,6 +106,36 @@ def siglip():
     case.write("siglip", -F.logsigmoid(z * s).sum() / B)
 
 
+def ritc():
+    """TBPS-CLIP's R-ITC (arXiv 2308.10045, section 3.2.2): KL divergence of the labels from the prediction."""
+    case = Case("loss: { ritc: { weight = 1.0; }; };")
+    f, g = F.normalize(case.view("image.aug_1")), F.normalize(case.view("text.plain"))
+    q = same(IDENTITY)
+    q = (q / q.sum(1, keepdim=True) + 1e-2).log()
+    s = case.scale * f @ g.T
+    p, t = F.log_softmax(s, 1), F.log_softmax(s.T, 1)
+    case.write("ritc", 0.5 * (F.kl_div(q, p, log_target=True, reduction="batchmean")
+                              + F.kl_div(q, t, log_target=True, reduction="batchmean")))
+
+
+def citc():
+    """TBPS-CLIP's C-ITC, from the N x N matrices; unequal weights, so that every product counts."""
+    case = Case("loss: { citc: { weight = 1.0; lambda_in = 0.25; lambda_cross = 0.75; }; };")
+    f, g = F.normalize(case.view("image.aug_1")), F.normalize(case.view("text.plain"))
+    case.write("citc", 0.25 * (f @ f.T - g @ g.T).square().mean() + 0.75 * (f @ g.T - g @ f.T).square().mean())
+
+
+def citc_partial():
+    """Samples 1 and 4 have no text, sample 2 no image: three pairs; the published divisor."""
+    case = Case('loss: { citc: { weight = 2.0; divisor = "n"; }; };')
+    images, texts = [0, 1, 3, 4, 5], [0, 2, 3, 5]
+    case.extra["/rows/image"], case.extra["/rows/text"] = torch.tensor(images), torch.tensor(texts)
+    f = F.normalize(case.view("image.aug_1", len(images)))[torch.tensor([0, 2, 4])]
+    g = F.normalize(case.view("text.plain", len(texts)))[torch.tensor([0, 2, 3])]
+    inner, cross = (f @ f.T - g @ g.T).square().sum() / 3, (f @ g.T - g @ f.T).square().sum() / 3
+    case.write("citc.partial", 2.0 * 0.25 * (inner + cross))
+
+
 def simclr():
     """NT-Xent of SimCLR (arXiv 2002.05709) behind an MLP; on both modalities, added."""
     case = Case('loss: { simclr: { weight = 1.0; modality = "both"; hidden = 5; out = 7; temperature = 0.2; }; };')
