@@ -96,7 +96,7 @@ static tdm_status list_rows(csv_reader *csv, const csv_options *options, path_ta
             TDM_TRY(find_image(csv, folder, csv->field[image].data, table, list, &item));
         else
             TDM_TRY(add_text(csv, list, &item));
-        TDM_TRY(pack_item_caption(item, csv->field[caption].data, csv->field[caption].length));
+        TDM_TRY(pack_item_caption(item, NULL, csv->field[caption].data, csv->field[caption].length));
     }
 }
 

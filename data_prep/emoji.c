@@ -25,8 +25,8 @@ static tdm_status add_image(const char *source, const json_node *image, const js
     TDM_TRY(tdm_path_join(path, sizeof(path), source, file));
     TDM_TRY(pack_list_add(list, file, path, artist, &item));
     item->identity = number;
-    TDM_TRY(pack_item_class(list, item, subgroup));
-    return pack_item_caption(item, label, strlen(label));
+    TDM_TRY(pack_item_class(list, item, subgroup, strlen(subgroup)));
+    return pack_item_caption(item, NULL, label, strlen(label));
 }
 
 static tdm_status emoji_list(const char *source, const void *options, tdm_pack_list *list)

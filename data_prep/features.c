@@ -16,8 +16,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { MOST_CLASSES = 16384 };
-
 /* What is known of the rows of one modality. */
 typedef struct side {
     tdm_pack_features *features; /* NULL: there are none */

@@ -74,9 +74,10 @@ static tdm_status read_captions(const char *path, tdm_pack_item *item)
 {
     list_reader lines;
     tdm_status status = list_open(path, &lines);
-    while (status == TDM_OK && list_next(&lines)) status = pack_item_caption(item, lines.entry, lines.length);
+    while (status == TDM_OK && list_next(&lines))
+        status = pack_item_caption(item, NULL, lines.entry, lines.length);
     list_close(&lines);
-    return pack_item_fault(item, status);
+    return pack_item_caption_fault(item, status);
 }
 
 /* An image with the captions beside it, or captions that have no image. */

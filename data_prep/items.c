@@ -50,26 +50,46 @@ tdm_status tdm_pack_list_source(const tdm_pack_format *format, const void *optio
     return status;
 }
 
+static void free_strings(char **string, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) free(string[i]);
+    free(string);
+}
+
+static void free_item(tdm_pack_item *item)
+{
+    free_strings(item->caption, item->caption_n);
+    for (int64_t k = 0; k < item->caption_fault_n; k++) free(item->caption_fault[k].why);
+    free(item->caption_fault);
+    free_strings(item->alternative, item->alternative_n);
+    free(item->alternative_of);
+    free(item->text_feature_row);
+    free(item->class_index);
+    free(item->name);
+    free(item->path);
+    free(item->split);
+    free(item->fault);
+}
+
+static void free_left_out(tdm_pack_left_out *group)
+{
+    free(group->kind);
+    free_strings(group->where, group->listed);
+    free_strings(group->why, group->listed);
+}
+
 void tdm_pack_list_free(tdm_pack_list *list)
 {
-    for (int64_t i = 0; i < list->count; i++) {
-        tdm_pack_item *item = &list->item[i];
-        for (int64_t k = 0; k < item->caption_n; k++) free(item->caption[k]);
-        free(item->caption);
-        for (int64_t k = 0; k < item->alternative_n; k++) free(item->alternative[k]);
-        free(item->alternative);
-        free(item->alternative_of);
-        free(item->text_feature_row);
-        free(item->class_index);
-        free(item->name);
-        free(item->path);
-        free(item->split);
-        free(item->fault);
-    }
-    for (int64_t i = 0; i < list->class_count; i++) free(list->class_name[i]);
+    for (int64_t i = 0; i < list->count; i++) free_item(&list->item[i]);
+    for (int64_t i = 0; i < list->left_out_key.count; i++) free_left_out(&list->left_out[i]);
     for (int64_t i = 0; i < list->features_n; i++) list->features[i]->destroy(list->features[i]);
+    pack_names_free(&list->classes);
+    pack_names_free(&list->identities);
+    pack_names_free(&list->left_out_key);
+    free_strings(list->fault_where, list->fault_n);
+    free_strings(list->fault, list->fault_n);
+    free(list->left_out);
     free(list->features);
-    free(list->class_name);
     free(list->item);
     memset(list, 0, sizeof(*list));
 }
@@ -97,49 +117,6 @@ tdm_status pack_list_add(tdm_pack_list *list, const char *name, const char *path
     return TDM_OK;
 }
 
-tdm_status pack_item_caption(tdm_pack_item *item, const char *caption, size_t length)
-{
-    pack_trim(&caption, &length);
-    char **grown = realloc(item->caption, sizeof(*grown) * (size_t)(item->caption_n + 1));
-    TDM_REQUIRE(grown, TDM_E_NOMEM, "%s: no memory for its captions", item->name);
-    item->caption = grown;
-    char *copy = strndup(caption, length); /* a NUL inside ends the caption */
-    TDM_REQUIRE(copy, TDM_E_NOMEM, "%s: no memory for its captions", item->name);
-    grown[item->caption_n++] = copy;
-    return TDM_OK;
-}
-
-tdm_status pack_item_alternative(tdm_pack_item *item, const char *wording, size_t length)
-{
-    pack_trim(&wording, &length);
-    if (!length) return TDM_OK;
-    const size_t n = (size_t)item->alternative_n + 1;
-    char **grown = realloc(item->alternative, sizeof(*grown) * n);
-    if (grown) item->alternative = grown;
-    int64_t *of = realloc(item->alternative_of, sizeof(*of) * n);
-    if (of) item->alternative_of = of;
-    char *copy = strndup(wording, length);
-    if (!grown || !of || !copy) {
-        free(copy);
-        TDM_FAIL(TDM_E_NOMEM, "%s: no memory for its captions", item->name);
-    }
-    grown[n - 1] = copy;
-    of[n - 1] = item->caption_n - 1;
-    item->alternative_n++;
-    return TDM_OK;
-}
-
-tdm_status pack_item_text_feature(tdm_pack_item *item, tdm_pack_features *features, int64_t row)
-{
-    TDM_TRY(pack_item_caption(item, "", 0));
-    int64_t *grown = realloc(item->text_feature_row, sizeof(*grown) * (size_t)item->caption_n);
-    TDM_REQUIRE(grown, TDM_E_NOMEM, "%s: no memory for its captions", item->name);
-    item->text_feature = features;
-    item->text_feature_row = grown;
-    grown[item->caption_n - 1] = row;
-    return TDM_OK;
-}
-
 tdm_status pack_list_features(tdm_pack_list *list, tdm_pack_features *features)
 {
     tdm_pack_features **grown = realloc(list->features, sizeof(*grown) * (size_t)(list->features_n + 1));
@@ -147,49 +124,6 @@ tdm_status pack_list_features(tdm_pack_list *list, tdm_pack_features *features)
     TDM_REQUIRE(grown, TDM_E_NOMEM, "no memory for a list of features");
     list->features = grown;
     grown[list->features_n++] = features;
-    return TDM_OK;
-}
-
-tdm_status pack_list_class(tdm_pack_list *list, const char *class_name, int64_t *index)
-{
-    for (*index = 0; *index < list->class_count; ++*index)
-        if (!strcmp(list->class_name[*index], class_name)) return TDM_OK;
-    char **grown = realloc(list->class_name, sizeof(*grown) * (size_t)(list->class_count + 1));
-    TDM_REQUIRE(grown, TDM_E_NOMEM, "no memory for class names");
-    list->class_name = grown;
-    grown[list->class_count] = strdup(class_name);
-    TDM_REQUIRE(grown[list->class_count], TDM_E_NOMEM, "no memory for class names");
-    list->class_count++;
-    return TDM_OK;
-}
-
-tdm_status pack_item_class_index(tdm_pack_item *item, int64_t index)
-{
-    int64_t *grown = realloc(item->class_index, sizeof(*grown) * (size_t)(item->class_n + 1));
-    TDM_REQUIRE(grown, TDM_E_NOMEM, "%s: no memory for its classes", item->name);
-    item->class_index = grown;
-    grown[item->class_n++] = index;
-    return TDM_OK;
-}
-
-tdm_status pack_item_class(tdm_pack_list *list, tdm_pack_item *item, const char *class_name)
-{
-    int64_t index;
-    TDM_TRY(pack_list_class(list, class_name, &index));
-    return pack_item_class_index(item, index);
-}
-
-bool pack_is_fault(tdm_status status)
-{
-    return status == TDM_E_DATA || status == TDM_E_IO || status == TDM_E_FORMAT;
-}
-
-tdm_status pack_item_fault(tdm_pack_item *item, tdm_status status)
-{
-    if (status == TDM_OK || !pack_is_fault(status)) return status;
-    if (item->fault) return TDM_OK; /* the first one is told */
-    item->fault = strdup(tdm_error_last()->message);
-    TDM_REQUIRE(item->fault, TDM_E_NOMEM, "%s: no memory for what is wrong with it", item->name);
     return TDM_OK;
 }
 

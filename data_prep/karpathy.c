@@ -49,7 +49,7 @@ static tdm_status add_image(const char *root, const json_node *image, tdm_pack_l
         const json_node sentence = json_node_item(&sentences, k);
         const char *raw;
         TDM_TRY(json_node_string(&sentence, "raw", &raw));
-        TDM_TRY(pack_item_caption(item, raw, strlen(raw)));
+        TDM_TRY(pack_item_caption(item, json_node_where(&sentence), raw, strlen(raw)));
     }
     return TDM_OK;
 }

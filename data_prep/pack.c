@@ -1,12 +1,12 @@
 /* The packer: list on every rank alike, cut into shards, each shard written by one rank. */
 #include "pack_impl.h"
+#include "report.h"
 #include "splits.h"
 
 #include "tandem/image.h"
 #include "tandem/tokenizer.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,14 +36,16 @@ typedef struct packer {
     int64_t *order; /* item indices, split by split */
     shard_plan *shard;
     int64_t shards;
-    bool has_identity;
+    const char **empty_source; /* [empty_sources] that hold nothing */
+    int64_t empty_sources;
+    bool named_identities;                 /* those of the items are indices of list.identities */
     int64_t feature_width[TDM_MODALITIES]; /* 0: no features */
     char digest[65];                       /* of the list */
     /* this rank's work */
     tdm_index_row *row; /* [rows] of the shards it wrote */
     int64_t rows;
-    tdm_text bad; /* a line each: the item's place in `order`, its report as JSON */
-    int64_t bad_count, truncated, images_only, texts_only, alternatives;
+    tdm_text bad; /* of report_note */
+    int64_t bad_count, bad_captions, truncated, images_only, texts_only, alternatives;
     int64_t failed_at; /* place in `order` of what made this rank stop, INT64_MAX: nothing */
     int32_t *token;    /* [context] */
     row_parts parts;
@@ -55,6 +57,7 @@ static void packer_free(packer *p)
     tdm_pack_list_free(&p->list);
     free(p->order);
     free(p->shard);
+    tdm_free((void *)p->empty_source);
     tdm_free(p->row);
     tdm_free(p->token);
     tdm_text_free(&p->bad);
@@ -80,19 +83,82 @@ static tdm_status find_format(packer *p)
     return TDM_OK;
 }
 
+/* What is wrong with a source as a whole is its fault where others may be packed without it; one that is not there is a
+ * mistake in the call. */
+static tdm_status list_source(packer *p, const char *source)
+{
+    tdm_pack_list *list = &p->list;
+    const int64_t before = list->count + list->fault_n;
+    tdm_status status = tdm_pack_list_source(p->format, p->options->format_options, source, list);
+    if (p->options->skip_bad && pack_is_fault(status) && tdm_path_exists(source))
+        status = pack_list_fault(list, source, status);
+    TDM_TRY(status);
+    TDM_REQUIRE(p->options->skip_bad || !list->fault_n, TDM_E_DATA, "%s", list->fault[0]);
+    if (list->count + list->fault_n == before) p->empty_source[p->empty_sources++] = source;
+    return TDM_OK;
+}
+
+static tdm_status holds_nothing(const packer *p)
+{
+    tdm_text others = {0};
+    TDM_TRY(report_tell_left_out(&p->list, &others));
+    const tdm_status status =
+        TDM_ERROR(TDM_E_DATA, "%s: holds no images and no captions%s%s", p->options->source[0],
+                  others.length ? ", but " : "", others.length ? others.data : "");
+    tdm_text_free(&others);
+    return status;
+}
+
 static tdm_status list_sources(packer *p)
 {
-    TDM_REQUIRE(p->options->source_count > 0, TDM_E_USAGE, "no SOURCE to pack");
-    for (int64_t i = 0; i < p->options->source_count; i++) {
-        const int64_t before = p->list.count;
-        TDM_TRY(tdm_pack_list_source(p->format, p->options->format_options, p->options->source[i], &p->list));
-        TDM_REQUIRE(p->list.count > before, TDM_E_DATA, "%s: holds no images and no captions",
-                    p->options->source[i]);
+    const int64_t sources = p->options->source_count;
+    TDM_REQUIRE(sources > 0, TDM_E_USAGE, "no SOURCE to pack");
+    TDM_TRY(TDM_ALLOC(sources, &p->empty_source));
+    for (int64_t i = 0; i < sources; i++) TDM_TRY(list_source(p, p->options->source[i]));
+    if (p->list.count + p->list.fault_n == 0) return holds_nothing(p);
+    for (int64_t i = 0; i < p->empty_sources; i++)
+        tdm_log(TDM_LOG_WARN, "%s: holds no images and no captions", p->empty_source[i]);
+    return TDM_OK;
+}
+
+static bool is_number(const char *name)
+{
+    const size_t digits = strspn(name, "0123456789");
+    return digits > 0 && digits <= 18 && !name[digits] && (name[0] != '0' || digits == 1);
+}
+
+/* Identities by name become numbers: their own where all are numbers, else in the order of first appearance. */
+static void number_identities(packer *p)
+{
+    const tdm_pack_names *names = &p->list.identities;
+    for (int64_t i = 0; i < names->count; i++) p->named_identities |= !is_number(names->name[i]);
+    if (!names->count || p->named_identities) return;
+    for (int64_t i = 0; i < p->list.count; i++) {
+        int64_t *identity = &p->list.item[i].identity;
+        if (*identity >= 0) *identity = strtoll(names->name[*identity], NULL, 10);
     }
-    p->has_identity = p->list.item[0].identity >= 0;
-    for (int64_t i = 0; i < p->list.count; i++)
-        TDM_REQUIRE((p->list.item[i].identity >= 0) == p->has_identity, TDM_E_FORMAT,
-                    "%s: some samples have an identity and some have none", p->list.item[i].name);
+}
+
+/* Where some samples have an identity, one without is bad. */
+static tdm_status check_identities(packer *p)
+{
+    const tdm_pack_list *list = &p->list;
+    int64_t with = 0, without = 0, other = 0;
+    for (int64_t i = 0; i < list->count; i++) {
+        with += list->item[i].identity >= 0;
+        if (list->item[i].identity >= 0) other = i;
+    }
+    for (int64_t i = 0; i < list->count; i++) without += list->item[i].identity < 0;
+    for (int64_t i = 0; with && without && i < list->count; i++)
+        if (list->item[i].identity < 0)
+            TDM_TRY(pack_item_fault(
+                &list->item[i],
+                TDM_ERROR(TDM_E_DATA, "%s: has no identity, as %lld of %lld samples; others have, as %s",
+                          list->item[i].name, (long long)without, (long long)list->count,
+                          list->item[other].name)));
+    TDM_REQUIRE(list->classes.count <= MOST_CLASSES, TDM_E_DATA,
+                "%lld classes, such as \"%s\": at most %d are possible", (long long)list->classes.count,
+                list->classes.name[0], MOST_CLASSES);
     return TDM_OK;
 }
 
@@ -145,24 +211,37 @@ static tdm_status digest_list(packer *p)
     return TDM_OK;
 }
 
+/* A sample of a split that --split does not ask for. */
+static tdm_status leave_out_of_splits(tdm_pack_list *list, const tdm_pack_item *item)
+{
+    char kind[128];
+    snprintf(kind, sizeof(kind),
+             item->split[0] ? "samples of split \"%s\", which --split does not ask for"
+                            : "samples beyond the fractions of --split",
+             item->split);
+    return pack_list_leave_out(list, kind, item->name, NULL);
+}
+
 static tdm_status plan_shards(packer *p)
 {
     const char *spec = p->options->split[0] || !p->format->split ? p->options->split : p->format->split;
     TDM_TRY(split_rules_parse(spec, &p->rules));
-    int *split = malloc(sizeof(*split) * (size_t)p->list.count);
-    p->order = malloc(sizeof(*p->order) * (size_t)p->list.count);
+    int *split = malloc(sizeof(*split) * (size_t)(p->list.count + 1));
+    p->order = malloc(sizeof(*p->order) * (size_t)(p->list.count + 1));
     p->shard = malloc(sizeof(*p->shard) * (size_t)(p->list.count / p->options->shard_size + MOST_SPLITS + 1));
     tdm_status status = TDM_OK;
     if (!split || !p->order || !p->shard)
         status = TDM_ERROR(TDM_E_NOMEM, "no memory for %lld items", (long long)p->list.count);
-    for (int64_t i = 0; status == TDM_OK && i < p->list.count; i++)
+    for (int64_t i = 0; status == TDM_OK && i < p->list.count; i++) {
         status = split_rules_apply(&p->rules, &p->list.item[i], p->options->seed, &split[i]);
+        if (status == TDM_OK && split[i] < 0) status = leave_out_of_splits(&p->list, &p->list.item[i]);
+    }
     int64_t placed = 0;
     for (int s = 0; status == TDM_OK && s < p->rules.count; s++) {
         const int64_t begin = placed;
         for (int64_t i = 0; i < p->list.count; i++)
             if (split[i] == s) p->order[placed++] = i;
-        if (placed == begin)
+        if (placed == begin && p->list.count)
             status =
                 TDM_ERROR(TDM_E_USAGE, "--split %s: no sample goes into \"%s\"", spec, p->rules.rule[s].name);
         for (int64_t first = begin, number = 0; first < placed; first += p->options->shard_size, number++)
@@ -185,6 +264,8 @@ static tdm_status prepare(packer *p)
         TDM_TRY(TDM_ALLOC(o->context_length, &p->token));
     }
     TDM_TRY(list_sources(p));
+    number_identities(p);
+    TDM_TRY(check_identities(p));
     TDM_TRY(check_features(p));
     TDM_TRY(digest_list(p));
     TDM_TRY(plan_shards(p));
@@ -245,13 +326,11 @@ static tdm_status check_image(const packer *p, const tdm_pack_item *item, tdm_te
     return status;
 }
 
-static tdm_status check_captions(const packer *p, const tdm_pack_item *item, int64_t *truncated_n)
+/* How many captions the tokenizer would cut. */
+static tdm_status count_truncated(const packer *p, const tdm_pack_item *item, int64_t *truncated_n)
 {
     *truncated_n = 0;
-    for (int64_t k = 0; k < item->caption_n && !item->text_feature; k++) {
-        TDM_REQUIRE(item->caption[k][0], TDM_E_DATA, "%s: caption %lld is empty", item->name,
-                    (long long)k + 1);
-        if (!p->tokenizer) continue;
+    for (int64_t k = 0; p->tokenizer && k < item->caption_n && !item->text_feature; k++) {
         int64_t count;
         bool truncated;
         TDM_TRY(tdm_tokenizer_encode(p->tokenizer, item->caption[k], p->options->context_length, p->token,
@@ -266,22 +345,27 @@ static bool has_image(const tdm_pack_item *item)
     return item->path || item->image_feature;
 }
 
-/* Captions that are nothing but empty are none. */
-static bool has_caption(const tdm_pack_item *item)
+/* The caption that is lost if the item is packed, the first one. Captions that are nothing but empty are none, and so
+ * no loss. */
+static const tdm_pack_caption_fault *lost_caption(const tdm_pack_item *item)
 {
-    if (item->text_feature) return true;
-    for (int64_t k = 0; k < item->caption_n; k++)
-        if (item->caption[k][0]) return true;
-    return false;
+    for (int64_t k = 0; k < item->caption_fault_n; k++)
+        if (item->caption_n || !item->caption_fault[k].empty) return &item->caption_fault[k];
+    return NULL;
 }
 
 /* Is there what a sample needs, with --unpaired keep or without? */
 static tdm_status check_parts(const packer *p, const tdm_pack_item *item)
 {
-    const bool keep = p->options->keep_unpaired, image = has_image(item), caption = has_caption(item);
+    const bool keep = p->options->keep_unpaired, image = has_image(item), caption = item->caption_n > 0;
+    const tdm_pack_caption_fault *lost = lost_caption(item);
+    const bool bearable = p->options->skip_bad && (caption || (image && keep));
     TDM_REQUIRE(!item->fault, TDM_E_DATA, "%s", item->fault);
+    TDM_REQUIRE(!lost || bearable, TDM_E_DATA, "%s", lost->why);
     TDM_REQUIRE(image || caption, TDM_E_DATA, "%s: has neither an image nor a caption", item->name);
     TDM_REQUIRE(image || keep, TDM_E_DATA, "%s: has no image (--unpaired keep packs it)", item->name);
+    TDM_REQUIRE(caption || keep || !item->caption_fault_n, TDM_E_DATA,
+                "%s (--unpaired keep packs the image alone)", item->caption_fault[0].why);
     TDM_REQUIRE(caption || keep, TDM_E_DATA, "%s: has no caption (--unpaired keep packs it)", item->name);
     return TDM_OK;
 }
@@ -328,7 +412,7 @@ static tdm_status read_parts(const packer *p, const tdm_pack_item *item, row_par
     *truncated_n = 0;
     parts->bytes.length = 0;
     TDM_TRY(check_parts(p, item));
-    if (has_caption(item)) TDM_TRY(check_captions(p, item, truncated_n));
+    TDM_TRY(count_truncated(p, item, truncated_n));
     TDM_TRY(read_features(p, item, parts));
     TDM_TRY(sort_alternatives(item, parts));
     if (!item->path) return TDM_OK;
@@ -344,7 +428,6 @@ static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_shard_write
     tdm_status status = read_parts(p, item, parts, &truncated_n);
     *bad = pack_is_fault(status);
     if (status != TDM_OK) return status;
-    const bool caption = has_caption(item);
     const tdm_shard_sample sample = {
         .image = parts->bytes.data,
         .image_bytes = (int64_t)parts->bytes.length,
@@ -353,8 +436,8 @@ static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_shard_write
         .class_index = item->class_index,
         .class_n = item->class_n,
         .caption = (const char *const *)item->caption,
-        .caption_n = caption ? item->caption_n : 0,
-        .alternative = caption && item->alternative_n ? parts->alternative : NULL,
+        .caption_n = item->caption_n,
+        .alternative = item->alternative_n ? parts->alternative : NULL,
         .image_feature = item->image_feature ? parts->feature[TDM_IMAGE] : NULL,
         .caption_feature = item->text_feature ? parts->feature[TDM_TEXT] : NULL,
     };
@@ -362,25 +445,20 @@ static tdm_status add_item(packer *p, const tdm_pack_item *item, tdm_shard_write
     *bad = status == TDM_E_DATA;
     if (status != TDM_OK) return status;
     p->truncated += truncated_n;
-    p->images_only += !caption;
+    p->images_only += !item->caption_n;
     p->texts_only += !has_image(item);
-    p->alternatives += caption ? item->alternative_n : 0;
+    p->alternatives += item->alternative_n;
     return TDM_OK;
 }
 
-static tdm_status note_bad(packer *p, const tdm_pack_item *item, int64_t place)
+/* The captions that an item was packed without. */
+static tdm_status note_lost_captions(packer *p, const tdm_pack_item *item, int64_t place)
 {
-    const char *message = tdm_error_last()->message;
-    json_t *object = json_pack("{s:s, s:s?, s:s}", "name", item->name, "path", item->path, "error", message);
-    if (!object) /* the name is no UTF-8 */
-        object = json_pack("{s:n, s:n, s:s}", "name", "path", "error", "a sample whose name is not UTF-8");
-    char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
-    json_decref(object);
-    TDM_REQUIRE(line, TDM_E_NOMEM, "no memory for the report on bad samples");
-    const tdm_status status = tdm_text_printf(&p->bad, "%016llx %s\n", (unsigned long long)place, line);
-    free(line);
-    p->bad_count++;
-    return status;
+    if (!lost_caption(item)) return TDM_OK;
+    for (int64_t k = 0; k < item->caption_fault_n; k++)
+        TDM_TRY(report_note(&p->bad, place, item->caption_fault[k].number, item, item->caption_fault[k].why));
+    p->bad_captions += item->caption_fault_n;
+    return TDM_OK;
 }
 
 static tdm_status fill_shard(packer *p, const shard_plan *plan, tdm_shard_writer *writer, int64_t *written)
@@ -392,7 +470,12 @@ static tdm_status fill_shard(packer *p, const shard_plan *plan, tdm_shard_writer
         bool bad;
         status = add_item(p, item, writer, &bad);
         *written += status == TDM_OK;
-        if (bad && p->options->skip_bad) status = note_bad(p, item, plan->first + i);
+        if (status == TDM_OK)
+            status = note_lost_captions(p, item, plan->first + i);
+        else if (bad && p->options->skip_bad) {
+            status = report_note(&p->bad, plan->first + i, 0, item, tdm_error_last()->message);
+            p->bad_count++;
+        }
         if (status != TDM_OK) p->failed_at = plan->first + i;
         tdm_progress("packing %s shard %lld: %lld of %lld samples", p->rules.rule[plan->split].name,
                      (long long)plan->number, (long long)(i + 1), (long long)plan->n);
@@ -418,8 +501,8 @@ static tdm_status write_shard(packer *p, const shard_plan *plan)
         .image_policy = policy,
         .source_digest = p->digest,
         .tokenizer_digest = p->tokenizer ? tdm_tokenizer_digest(p->tokenizer) : "",
-        .class_count = p->list.class_count,
-        .class_name = (const char *const *)p->list.class_name,
+        .class_count = p->list.classes.count,
+        .class_name = (const char *const *)p->list.classes.name,
         .feature_width = {[TDM_IMAGE] = p->feature_width[TDM_IMAGE], [TDM_TEXT] = p->feature_width[TDM_TEXT]},
     };
     tdm_shard_writer *writer = NULL;
@@ -491,116 +574,137 @@ static tdm_status remove_stale(const packer *p, const tdm_index_row *row, int64_
     return status;
 }
 
-static int compare_lines(const void *a, const void *b)
+/* ---- What each split holds: rank 0, which knows every rank's bad samples ---- */
+
+static int compare_i64(const void *a, const void *b)
 {
-    return memcmp(*(const char *const *)a, *(const char *const *)b,
-                  16); /* the place, 16 hexadecimal digits */
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
 }
 
-/* The lines of note_bad of all ranks as one array in the order of the list. *bad is owned by the caller. */
-static tdm_status sort_bad(const char *lines, size_t bytes, int64_t count, json_t **bad)
+/* Of the places [begin, end) of the order, of which those with bad[place] were not packed. */
+static void count_split(const packer *p, int64_t begin, int64_t end, const bool *bad, int64_t *identity,
+                        bool *class_seen, tdm_pack_split *split)
 {
-    const char **line = malloc(sizeof(*line) * (size_t)(count + 1));
-    *bad = json_array();
-    if (!line || !*bad) {
-        free(line);
-        json_decref(*bad);
-        TDM_FAIL(TDM_E_NOMEM, "no memory for the report on bad samples");
-    }
-    const char *const end = lines + bytes;
     int64_t n = 0;
-    for (const char *at = lines; at < end && n < count;
-         at = (const char *)memchr(at, '\n', (size_t)(end - at)) + 1)
-        line[n++] = at;
-    qsort(line, (size_t)n, sizeof(*line), compare_lines);
-    for (int64_t i = 0; i < n; i++) {
-        const char *json = line[i] + 17;
-        const size_t length = (size_t)((const char *)memchr(json, '\n', (size_t)(end - json)) - json);
-        json_array_append_new(*bad, json_loadb(json, length, 0, NULL));
+    for (int64_t place = begin; place < end; place++) {
+        const tdm_pack_item *item = &p->list.item[p->order[place]];
+        if (bad[place]) continue;
+        split->samples++;
+        split->images += has_image(item);
+        split->captions += item->caption_n;
+        if (item->identity >= 0) identity[n++] = item->identity;
+        for (int64_t k = 0; k < item->class_n; k++) class_seen[item->class_index[k]] = true;
     }
-    free(line);
-    return TDM_OK;
+    qsort(identity, (size_t)n, sizeof(*identity), compare_i64);
+    for (int64_t i = 0; i < n; i++) split->identities += i == 0 || identity[i] != identity[i - 1];
+    for (int64_t c = 0; c < p->list.classes.count; c++) split->classes += class_seen[c];
 }
 
-static tdm_status write_report(const packer *p, const tdm_pack_result *result, const char *bad_lines,
-                               size_t bytes)
+static tdm_status count_splits(const packer *p, const report_notes *notes, tdm_pack_result *result)
+{
+    bool *bad = NULL, *class_seen = NULL;
+    int64_t *identity = NULL;
+    tdm_status status = TDM_ALLOC(p->list.count + 1, &bad);
+    if (status == TDM_OK) status = TDM_ALLOC(p->list.classes.count + 1, &class_seen);
+    if (status == TDM_OK) status = TDM_ALLOC(p->list.count + 1, &identity);
+    for (int64_t i = 0; status == TDM_OK && i < notes->bad_n; i++) bad[notes->bad_place[i]] = true;
+    for (int64_t s = 0; status == TDM_OK && s < p->shards;) {
+        const shard_plan *first = &p->shard[s], *last = first;
+        while (s < p->shards && p->shard[s].split == first->split) last = &p->shard[s++];
+        tdm_pack_split *split = &result->split[result->split_n];
+        snprintf(split->name, sizeof(split->name), "%s", p->rules.rule[first->split].name);
+        memset(class_seen, 0, (size_t)p->list.classes.count);
+        count_split(p, first->first, last->first + last->n, bad, identity, class_seen, split);
+        result->split_n += split->samples > 0;
+    }
+    tdm_free(bad);
+    tdm_free(class_seen);
+    tdm_free(identity);
+    return status;
+}
+
+/* ---- The end ---- */
+
+static void sum_up(packer *p, tdm_pack_result *result)
+{
+    int64_t *const sum[] = {&result->images,      &result->captions,     &result->shards,
+                            &result->bad,         &result->bad_captions, &result->truncated_captions,
+                            &result->images_only, &result->texts_only,   &result->alternatives};
+    enum { SUMS = sizeof(sum) / sizeof(sum[0]) };
+    int64_t value[SUMS] = {-p->texts_only, /* rows without an image */
+                           0,
+                           p->rows,
+                           p->bad_count,
+                           p->bad_captions,
+                           p->truncated,
+                           p->images_only,
+                           p->texts_only,
+                           p->alternatives};
+    for (int64_t i = 0; i < p->rows; i++) {
+        value[0] += p->row[i].images;
+        value[1] += p->row[i].captions;
+    }
+    tdm_comm_sum_i64(p->comm, value, SUMS);
+    for (int i = 0; i < SUMS; i++) *sum[i] = value[i];
+    result->bad += p->list.fault_n;
+    for (int64_t g = 0; g < p->list.left_out_key.count; g++) result->left_out += p->list.left_out[g].count;
+}
+
+static tdm_status write_report(const packer *p, const report_notes *notes, tdm_pack_result *result)
 {
     char path[TDM_PATH_BYTES];
-    json_t *bad = NULL;
-    TDM_TRY(sort_bad(bad_lines, bytes, result->bad, &bad));
-    const struct {
-        const char *key;
-        int64_t value;
-    } count[] = {
-        {"images", result->images},
-        {"captions", result->captions},
-        {"alternatives", result->alternatives},
-        {"images_only", result->images_only},
-        {"texts_only", result->texts_only},
-        {"shards", result->shards},
-        {"truncated_captions", result->truncated_captions},
-    };
-    json_t *report = json_pack("{s:s, s:s}", "dataset", p->options->dataset_name, "format", p->format->name);
-    for (size_t i = 0; i < sizeof(count) / sizeof(count[0]); i++)
-        json_object_set_new(report, count[i].key, json_integer(count[i].value));
-    json_object_set_new(report, "bad", bad);
-    char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
-    json_decref(report);
-    TDM_REQUIRE(text, TDM_E_NOMEM, "pack-report.json: cannot be built");
-    tdm_status status = tdm_path_join(path, sizeof(path), p->options->out_dir, "pack-report.json");
-    if (status == TDM_OK) status = tdm_write_file_atomic(path, text, strlen(text));
-    free(text);
+    const report_head head = {.dataset = p->options->dataset_name,
+                              .format = p->format->name,
+                              .list = &p->list,
+                              .result = result,
+                              .empty_source = p->empty_source,
+                              .empty_sources = p->empty_sources,
+                              .named_identities = p->named_identities};
+    TDM_TRY(count_splits(p, notes, result));
+    TDM_TRY(tdm_path_join(path, sizeof(path), p->options->out_dir, "pack-report.json"));
+    TDM_TRY(report_write(path, &head, notes));
+    TDM_TRY(report_log_left_out(&p->list));
+    if (result->images + result->captions > 0) return TDM_OK;
+    const json_t *first = json_array_get(notes->bad, 0);
+    TDM_FAIL(TDM_E_DATA, "%s: every sample is bad; see %s; the first: %s", p->options->source[0], path,
+             json_string_value(json_object_get(first, "error")));
+}
+
+/* Rank 0, with the rows and notes of all ranks. */
+static tdm_status write_end(const packer *p, tdm_index_row *row, const char *lines, size_t bytes,
+                            tdm_pack_result *result)
+{
+    report_notes notes;
+    qsort(row, (size_t)result->shards, sizeof(*row), compare_rows);
+    tdm_status status = report_sort(&p->list, lines, bytes, &notes);
+    if (status == TDM_OK) status = remove_stale(p, row, result->shards);
+    if (status == TDM_OK) status = write_report(p, &notes, result);
+    if (status == TDM_OK)
+        status = tdm_index_write(p->options->out_dir, p->options->dataset_name, row, result->shards);
+    report_notes_free(&notes);
     return status;
 }
 
 static tdm_status finish(packer *p, tdm_pack_result *result)
 {
-    enum { SUMS = 8 };
-    int64_t sums[SUMS] = {-p->texts_only, /* rows without an image */
-                          0,
-                          p->rows,
-                          p->bad_count,
-                          p->truncated,
-                          p->images_only,
-                          p->texts_only,
-                          p->alternatives};
-    for (int64_t i = 0; i < p->rows; i++) {
-        sums[0] += p->row[i].images;
-        sums[1] += p->row[i].captions;
-    }
-    tdm_comm_sum_i64(p->comm, sums, SUMS);
-    *result = (tdm_pack_result){.images = sums[0],
-                                .captions = sums[1],
-                                .shards = sums[2],
-                                .bad = sums[3],
-                                .truncated_captions = sums[4],
-                                .images_only = sums[5],
-                                .texts_only = sums[6],
-                                .alternatives = sums[7]};
-
     const int size = tdm_comm_size(p->comm);
     unsigned char *rows = NULL, *bad = NULL;
     int64_t *offset;
+    sum_up(p, result);
     TDM_AGREE(p->comm, TDM_ALLOC(size + 1, &offset));
     tdm_status status = tdm_comm_collect(p->comm, p->row, p->rows * (int64_t)sizeof(*p->row), &rows, offset);
     if (status == TDM_OK)
         status =
             tdm_comm_collect(p->comm, p->bad.data ? p->bad.data : "", (int64_t)p->bad.length, &bad, offset);
-    if (status == TDM_OK && tdm_comm_rank(p->comm) == 0) {
-        tdm_index_row *all = (tdm_index_row *)(void *)rows;
-        qsort(all, (size_t)result->shards, sizeof(*all), compare_rows);
-        status = remove_stale(p, all, result->shards);
-        if (status == TDM_OK) status = write_report(p, result, (const char *)bad, (size_t)offset[size]);
-        if (status == TDM_OK && result->images + result->captions == 0)
-            status = TDM_ERROR(TDM_E_DATA, "%s: every sample is bad; see %s/pack-report.json",
-                               p->options->source[0], p->options->out_dir);
-        if (status == TDM_OK)
-            status = tdm_index_write(p->options->out_dir, p->options->dataset_name, all, result->shards);
-    }
+    if (status == TDM_OK && tdm_comm_rank(p->comm) == 0)
+        status = write_end(p, (tdm_index_row *)(void *)rows, (const char *)bad, (size_t)offset[size], result);
     tdm_free(rows);
     tdm_free(bad);
     tdm_free(offset);
-    return tdm_comm_agree(p->comm, status);
+    TDM_AGREE(p->comm, status);
+    tdm_comm_broadcast(p->comm, result, sizeof(*result), 0);
+    return TDM_OK;
 }
 
 static tdm_status pack_all(packer *p, tdm_pack_result *result)

@@ -5,7 +5,7 @@
 #include "tandem/pack.h"
 #include "tandem/rng.h"
 
-enum { MOST_SPLITS = 16 };
+enum { MOST_SPLITS = TDM_PACK_SPLITS };
 
 typedef struct split_rule {
     char name[32]; /* of the split that is written */

@@ -26,7 +26,7 @@ static tdm_status finish_sample(const char *tar_path, sample *s, tdm_pack_list *
         tdm_pack_item *item;
         TDM_TRY(pack_list_add(list, s->name.data, s->has_image ? tar_path : NULL, "", &item));
         if (s->has_image) pack_item_piece(item, s->offset, s->bytes);
-        if (s->has_text) TDM_TRY(pack_item_caption(item, s->caption.data, s->caption.length));
+        if (s->has_text) TDM_TRY(pack_item_caption(item, NULL, s->caption.data, s->caption.length));
     }
     s->has_image = s->has_text = false;
     s->key.length = 0;

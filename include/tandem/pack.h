@@ -14,6 +14,30 @@ typedef struct tdm_pack_features {
     void (*destroy)(struct tdm_pack_features *features);
 } tdm_pack_features;
 
+/* Different names, numbered in the order of their first appearance; found by a hash. */
+typedef struct tdm_pack_names {
+    char **name; /* [count] owned */
+    int64_t count, capacity;
+    int64_t *slot; /* [slots] index + 1, open addressing */
+    int64_t slots;
+} tdm_pack_names;
+
+/* A caption that cannot be packed. */
+typedef struct tdm_pack_caption_fault {
+    int64_t number; /* among the captions that the sample was given, from 1 */
+    bool empty;     /* nothing is wrong with it but that it says nothing */
+    char *why;      /* the whole message: file, place, caption, reason */
+} tdm_pack_caption_fault;
+
+/* What the source holds, is no sample, and does not come into the shards: of one kind and extension. */
+typedef struct tdm_pack_left_out {
+    char *kind;         /* plural, as it follows a count: "files that are neither an image nor captions" */
+    char extension[16]; /* lower case, with the dot; "": none */
+    int64_t count;
+    char **where, **why; /* [listed] the first ones; why is NULL where the kind says all */
+    int64_t listed;
+} tdm_pack_left_out;
+
 /* One sample: an image with captions, an image alone, or captions alone. Features may take the place of the
  * image, and of each caption's text, which is then empty. */
 typedef struct tdm_pack_item {
@@ -21,15 +45,21 @@ typedef struct tdm_pack_item {
     char *path;            /* file that holds the image; NULL: there is none */
     int64_t offset, bytes; /* piece of `path`; bytes = -1: the whole file */
     char *split;           /* "" = the split that the command line asks for */
-    char **caption;
+    char **caption;        /* [caption_n] those that can be packed: UTF-8 that says something */
     int64_t caption_n;
+    tdm_pack_caption_fault *caption_fault; /* [caption_fault_n] and those that cannot */
+    int64_t caption_fault_n;
+    int64_t caption_given;   /* good and bad ones together */
+    bool caption_is_bad;     /* the last one */
     char **alternative;      /* [alternative_n] further wordings of captions, in the captions' order */
     int64_t *alternative_of; /* [alternative_n] index of its caption */
     int64_t alternative_n;
     tdm_pack_features *image_feature, *text_feature; /* owned by the list; NULL: none */
     int64_t image_feature_row;
     int64_t *text_feature_row; /* [caption_n] */
-    int64_t identity;          /* -1 = none */
+    int64_t
+        identity; /* -1: none; a number of the format's own, or an index of the list's identities where those are
+                         named */
     int64_t *class_index;
     int64_t class_n;
     char *fault; /* why the sample cannot be used, where that was found while listing; else NULL */
@@ -38,10 +68,13 @@ typedef struct tdm_pack_item {
 typedef struct tdm_pack_list { /* owned; tdm_pack_list_free */
     tdm_pack_item *item;
     int64_t count, capacity;
-    char **class_name;
-    int64_t class_count;
+    tdm_pack_names classes, identities;
     tdm_pack_features **features; /* [features_n] that items point to */
     int64_t features_n;
+    char **fault_where, **fault; /* [fault_n] what could not even become an item, and why */
+    int64_t fault_n;
+    tdm_pack_left_out *left_out; /* [left_out_key.count] */
+    tdm_pack_names left_out_key;
 } tdm_pack_list;
 void tdm_pack_list_free(tdm_pack_list *list);
 
@@ -55,8 +88,9 @@ typedef struct tdm_pack_format {
     const tdm_option *options;
     size_t option_count, option_bytes;
     /* Appends every sample of `source` in a fixed order; reads metadata and captions, no image bytes. Runs on
-     * every rank alike. Errors name file and line or key. What is wrong with one sample alone is its `fault`.
-     * Images without captions and captions without an image are listed all the same: the packer decides. */
+     * every rank alike. Errors name file and line or key, and mean the whole source. What is wrong with one sample
+     * alone is its `fault`, with one caption a caption_fault. Images without captions and captions without an image
+     * are listed all the same: the packer decides. */
     tdm_status (*list)(const char *source, const void *options, tdm_pack_list *list);
 } tdm_pack_format;
 const tdm_pack_format *const *tdm_pack_formats(size_t *count);
@@ -85,15 +119,28 @@ typedef struct tdm_pack_options {
     const char *const *source;
     int64_t source_count;
 } tdm_pack_options;
+enum { TDM_PACK_SPLITS = 64 }; /* at most, of one call */
+typedef struct tdm_pack_split {
+    char name[32];
+    int64_t samples, images, captions;
+    int64_t identities; /* different ones; 0 where there are none */
+    int64_t classes;    /* those that occur */
+} tdm_pack_split;
 typedef struct tdm_pack_result {
-    int64_t images, captions, bad, shards, truncated_captions;
+    tdm_pack_split split[TDM_PACK_SPLITS]; /* [split_n] that were written */
+    int split_n;
+    int64_t images, captions, shards, truncated_captions;
+    int64_t bad;                     /* samples, and sources, that could not be used */
+    int64_t bad_captions;            /* of samples that are packed with their other captions */
+    int64_t left_out;                /* of the sources, what is no sample */
     int64_t images_only, texts_only; /* samples without a caption, without an image */
     int64_t alternatives;            /* further wordings of captions */
 } tdm_pack_result;
 /* Collective. Shards and report do not depend on the number of ranks: images are cut into shards before they
  * are read (so that a shard with bad images is smaller), shard s of the list is written by rank s mod size.
- * Writes out_dir/pack-report.json (bad images with their errors). Without skip_bad the first bad image of the
- * list is the error, and neither index nor report is written. */
+ * Writes out_dir/pack-report.json (what is bad or left out, with the reasons). Without skip_bad the first bad
+ * sample or caption of the list is the error, and neither index nor report is written. A source that holds nothing is a
+ * warning where others have samples. */
 TDM_CHECKED tdm_status tdm_pack(tdm_comm *comm, const tdm_pack_options *options, tdm_pack_result *result);
 
 #endif

@@ -208,16 +208,33 @@ static tdm_status read_call(call *c, int argc, char **argv, bool *help)
     return TDM_OK;
 }
 
+static void log_split(const tdm_pack_split *split)
+{
+    char labels[96] = "";
+    if (split->identities)
+        snprintf(labels, sizeof(labels), ", %lld identities", (long long)split->identities);
+    if (split->classes)
+        snprintf(labels + strlen(labels), sizeof(labels) - strlen(labels), ", %lld classes",
+                 (long long)split->classes);
+    tdm_log(TDM_LOG_INFO, "split %s: %lld images, %lld captions%s", split->name, (long long)split->images,
+            (long long)split->captions, labels);
+}
+
 static void log_result(const tdm_pack_options *o, const tdm_pack_result *result)
 {
     tdm_log(TDM_LOG_INFO, "packed %lld images with %lld captions into %lld shards in %s",
             (long long)result->images, (long long)result->captions, (long long)result->shards, o->out_dir);
+    for (int i = 0; i < result->split_n; i++) log_split(&result->split[i]);
     if (result->alternatives)
         tdm_log(TDM_LOG_INFO, "%lld further wordings of captions", (long long)result->alternatives);
     if (result->images_only || result->texts_only)
         tdm_log(TDM_LOG_INFO,
                 "%lld of the images have no caption; %lld samples are captions without an image",
                 (long long)result->images_only, (long long)result->texts_only);
+    if (result->bad_captions)
+        tdm_log(TDM_LOG_WARN,
+                "%lld bad captions were left out of samples that have others; see %s/pack-report.json",
+                (long long)result->bad_captions, o->out_dir);
     if (result->bad)
         tdm_log(TDM_LOG_WARN, "%lld bad samples were left out; see %s/pack-report.json",
                 (long long)result->bad, o->out_dir);

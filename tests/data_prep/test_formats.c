@@ -76,7 +76,9 @@ static void csv_tabs_byte_order_mark_and_windows_lines(void **state)
     CHECK_EQ(list.count, 3);
     EXPECT(0, "b.png", "a, with a comma");
     EXPECT(1, "c.png", "\xc3\xa9t\xc3\xa9");
-    EXPECT(2, "d.png", ""); /* kept, for the packer to report */
+    EXPECT_NO_CAPTION(2, "d.png");
+    CHECK_EQ(list.item[2].caption_fault_n, 1); /* kept, for the packer to report */
+    CHECK_TRUE(list.item[2].caption_fault[0].empty);
 }
 
 static void csv_same_name_in_two_folders(void **state)
@@ -184,10 +186,11 @@ static void csv_unpaired_rows(void **state)
     put("pairs.csv", "filepath,title\n1.png,\n,\"a caption\nof two lines\"\n1.png,a cat\n,another\n,\n");
     CHECK_OK(list_again("csv", at("pairs.csv")));
     CHECK_EQ(list.count, 4);
-    EXPECT(0, "1.png", "", "a cat");
+    EXPECT(0, "1.png", "a cat");
+    CHECK_EQ(list.item[0].caption_fault[0].number, 1);
     EXPECT(1, "pairs.csv:3", "a caption\nof two lines");
     EXPECT(2, "pairs.csv:6", "another");
-    EXPECT(3, "pairs.csv:7", "");
+    EXPECT_NO_CAPTION(3, "pairs.csv:7");
     CHECK_NOT_NULL(list.item[0].path);
     for (int i = 1; i < 4; i++) CHECK_NULL(list.item[i].path);
 }
@@ -252,10 +255,10 @@ static void folder_fault_of_one_sample(void **state)
     put("raw/2.txt", "two");
     CHECK_OK(list_again("folder", at("raw")));
     CHECK_EQ(list.count, 2);
-    CHECK_NOT_NULL(list.item[0].fault);
-    CHECK_CONTAINS(list.item[0].fault, "1.txt");
-    CHECK_CONTAINS(list.item[0].fault, "UTF-16");
-    CHECK_NULL(list.item[1].fault);
+    CHECK_EQ(list.item[0].caption_fault_n, 1);
+    CHECK_CONTAINS(list.item[0].caption_fault[0].why, "1.txt");
+    CHECK_CONTAINS(list.item[0].caption_fault[0].why, "UTF-16");
+    CHECK_EQ(list.item[1].caption_fault_n, 0);
     EXPECT(1, "2.png", "two");
 }
 
@@ -487,8 +490,8 @@ static void emoji_artists_are_splits(void **state)
     CHECK_STR_EQ(list.item[2].split, "fluent");
     CHECK_EQ(list.item[0].identity, 1);
     CHECK_EQ(list.item[2].identity, 0);
-    CHECK_EQ(list.class_count, 2);
-    CHECK_STR_EQ(list.class_name[list.item[2].class_index[0]], "food");
+    CHECK_EQ(list.classes.count, 2);
+    CHECK_STR_EQ(list.classes.name[list.item[2].class_index[0]], "food");
     CHECK_STR_EQ(format_named("emoji")->split, "train=google+twitter+openmoji,test=fluent");
 
     put("emoji.json",

@@ -352,15 +352,248 @@ static void empty_captions_and_missing_files(void **state)
     prepare(&c, "csv", "raw/pairs.csv");
     CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "1.png");
     CHECK_MESSAGE("caption 2 is empty");
-    c.options.skip_bad = true;
-    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "every sample is bad");
-    CHECK_MESSAGE("pack-report.json");
+    c.options.skip_bad = true; /* the caption is lost, not the image with its good one */
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.images, 1);
+    CHECK_EQ(result.captions, 1);
+    CHECK_EQ(result.bad, 1);
+    CHECK_EQ(result.bad_captions, 1);
     if (first_rank()) {
         json_t *report = read_report();
-        expect_bad(report, 0, "1.png", "caption 2 is empty");
+        expect_bad(report, 0, "absent.png", "absent.png");
+        const json_t *lost = json_array_get(json_object_get(report, "bad_captions"), 0);
+        CHECK_EQ(json_integer_value(json_object_get(lost, "caption")), 2);
+        CHECK_CONTAINS(json_string_value(json_object_get(lost, "error")), "1.png: caption 2 is empty");
+        json_decref(report);
+        put("raw/pairs.csv", "filepath,title\n1.png,\xc2\xa0\nabsent.png,x\n");
+    }
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "every sample is bad");
+    CHECK_MESSAGE("pack-report.json");
+    CHECK_MESSAGE("the first: 1.png: caption 1 is empty");
+    if (first_rank()) {
+        json_t *report = read_report();
+        expect_bad(report, 0, "1.png", "caption 1 is empty");
         expect_bad(report, 1, "absent.png", "absent.png");
         json_decref(report);
     }
+}
+
+/* ---- what a format notes ---- */
+
+static const struct {
+    const char *text;
+    size_t length;
+    const char *says; /* NULL: it is a caption */
+} judged[] = {
+    {"a boat", 6, NULL},
+    {" caf\xc3\xa9 \n", 8, NULL},
+    {"a \xf0\x9f\x98\x80", 6, NULL},
+    {"", 0, "is empty"},
+    {" \t\r\n\v\f", 6, "is empty"},
+    {"\xc2\xa0\xc2\xa0", 4, "is empty"},                     /* no-break space */
+    {"\xe2\x80\x80\xe2\x80\x8a\xe2\x80\x8b", 9, "is empty"}, /* U+2000, U+200A, U+200B */
+    {"\xef\xbb\xbf", 3, "is empty"},                         /* byte order mark */
+    {"\xe2\x80\x8d\xef\xb8\x8f", 6, "is empty"},             /* joiner, variation selector */
+    {"\xe3\x80\x80", 3, "is empty"},                         /* ideographic space */
+    {"\xe2\x80\xa8\xc2\xad\xe3\x85\xa4", 8, "is empty"},     /* line separator, soft hyphen, Hangul filler */
+    {"\xe2\xa0\x80", 3, "is empty"},                         /* blank of Braille */
+    {"a\0 boat", 7, "holds a zero byte behind \"a\", at its byte 2"}, /* never cut */
+    {"\0", 1, "holds a zero byte behind \"\", at its byte 1"},
+    {"caf\xe9 au lait", 12, "is not UTF-8 behind \"caf\", at its byte 4"},
+    {"caf\xc3", 4, "is not UTF-8"},
+    {"\xed\xa0\x80", 3, "is not UTF-8"}, /* a surrogate */
+    {"\xff\0", 2, "is not UTF-8 behind \"\", at its byte 1"},
+};
+enum { JUDGED = sizeof(judged) / sizeof(judged[0]) };
+
+static void captions_are_judged(void **state)
+{
+    (void)state;
+    for (int i = 0; i < JUDGED; i++) {
+        tdm_pack_list list = {0};
+        tdm_pack_item *item;
+        CHECK_OK(pack_list_add(&list, "1.png", NULL, "", &item));
+        CHECK_OK(pack_item_caption(item, NULL, "good", 4));
+        CHECK_OK(pack_item_caption(item, i % 2 ? "x.txt: line 7" : NULL, judged[i].text, judged[i].length));
+        CHECK_OK(pack_item_alternative(item, "wording", 7)); /* lost with its caption */
+        CHECK_EQ(item->caption_n, (judged[i].says ? 1 : 2));
+        CHECK_EQ(item->caption_fault_n, (judged[i].says ? 1 : 0));
+        CHECK_EQ(item->alternative_n, (judged[i].says ? 0 : 1));
+        if (judged[i].says) {
+            const tdm_pack_caption_fault *fault = &item->caption_fault[0];
+            CHECK_CONTAINS(fault->why, judged[i].says);
+            CHECK_CONTAINS(fault->why, (i % 2 ? "x.txt: line 7: the caption" : "1.png: caption 2"));
+            CHECK_EQ(fault->number, 2);
+            CHECK_EQ(fault->empty, !strcmp(judged[i].says, "is empty"));
+        }
+        tdm_pack_list_free(&list);
+    }
+}
+
+/* A format that the table does not hold: four images and all that can be noted beside them. FOLDER/empty: nothing;
+ * FOLDER/broken: one image, then the source is unreadable. */
+static tdm_status list_noted(const char *folder, const void *options, tdm_pack_list *all)
+{
+    (void)options;
+    static const char *const identity[] = {"ada", "bob", "ada", ""};
+    tdm_pack_item *item;
+    char path[600];
+    if (strstr(folder, "empty")) return TDM_OK;
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof(path), "%s/%d.png", folder, i);
+        TDM_TRY(pack_list_add(all, path + strlen(folder) + 1, path, "", &item));
+        TDM_TRY(pack_item_fault(item, pack_item_identity(all, item, identity[i], strlen(identity[i]))));
+        TDM_TRY(pack_item_fault(item, pack_item_classes(all, item, " cat | dog |cat", 15, "|")));
+        TDM_TRY(pack_item_caption(item, NULL, "a caption", 9));
+        if (i == 1) TDM_TRY(pack_item_caption(item, "list: line 8", "a\0b", 3));
+        if (strstr(folder, "broken")) TDM_FAIL(TDM_E_FORMAT, "%s: is damaged", folder);
+    }
+    TDM_TRY(pack_item_fault(&all->item[2], pack_item_identity(all, &all->item[2], "bob", 3)));
+    TDM_TRY(pack_list_fault(all, "list: line 3", TDM_ERROR(TDM_E_FORMAT, "list: line 3 has 1 field")));
+    TDM_TRY(pack_list_leave_out(all, "files of no use", "a/x.MD", NULL));
+    TDM_TRY(pack_list_leave_out(all, "files of no use", "a/y.md", "too dull"));
+    TDM_TRY(pack_list_leave_out(all, "files of no use", "a.b/caf\xe9", NULL));
+    return pack_list_leave_out(all, "columns that are not used", "pairs.csv: column \"id\"", NULL);
+}
+
+static const tdm_pack_format noted = {.name = "noted", .help = "", .list = list_noted};
+
+static void expect_left_out(const json_t *report, size_t i, const char *extension, int64_t count,
+                            const char *where)
+{
+    const json_t *group = json_array_get(json_object_get(report, "left_out"), i);
+    CHECK_STR_EQ(json_string_value(json_object_get(group, "extension")), extension);
+    CHECK_EQ(json_integer_value(json_object_get(group, "count")), count);
+    const json_t *listed = json_object_get(group, "listed");
+    CHECK_EQ(json_array_size(listed), count);
+    CHECK_STR_EQ(json_string_value(json_object_get(json_array_get(listed, 0), "where")), where);
+}
+
+static void faults_and_what_is_left_out(void **state)
+{
+    (void)state;
+    call c;
+    tdm_pack_result result;
+    char name[32];
+    if (first_rank())
+        for (int i = 0; i < 4; i++) {
+            snprintf(name, sizeof(name), "raw/%d.png", i);
+            put_image(name, i, 8, 8);
+        }
+    prepare(&c, "none of the table", "raw");
+    c.options.reader = &noted;
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "list: line 3 has 1 field");
+    c.options.skip_bad = true;
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.images, 2);
+    CHECK_EQ(result.bad, 3);
+    CHECK_EQ(result.bad_captions, 1);
+    CHECK_EQ(result.left_out, 4);
+    CHECK_EQ(result.split_n, 1);
+    CHECK_STR_EQ(result.split[0].name, "train");
+    CHECK_EQ(result.split[0].samples, 2);
+    CHECK_EQ(result.split[0].images, 2);
+    CHECK_EQ(result.split[0].captions, 2);
+    CHECK_EQ(result.split[0].identities, 2);
+    CHECK_EQ(result.split[0].classes, 2);
+    if (!first_rank()) return;
+    json_t *report = read_report();
+    expect_bad(report, 0, "list: line 3", "list: line 3 has 1 field");
+    expect_bad(report, 1, "2.png", "has two identities, \"ada\" and \"bob\"");
+    expect_bad(report, 2, "3.png", "has no identity, as 1 of 4 samples; others have, as 2.png");
+    expect_left_out(report, 0, ".md", 2, "a/x.MD");
+    expect_left_out(report, 1, "", 1, "a.b/caf\xef\xbf\xbd");
+    expect_left_out(report, 2, "", 1, "pairs.csv: column \"id\"");
+    const json_t *names = json_object_get(report, "identity_names");
+    CHECK_EQ(json_array_size(names), 2);
+    CHECK_STR_EQ(json_string_value(json_array_get(names, 1)), "bob");
+    json_decref(report);
+}
+
+/* Sources without anything, or unreadable from some place on, among others. */
+static void empty_and_damaged_sources(void **state)
+{
+    (void)state;
+    call c;
+    tdm_pack_result result;
+    char source[3][512];
+    if (first_rank()) {
+        CHECK_OK(tdm_make_dirs(at("raw/empty")));
+        CHECK_OK(tdm_make_dirs(at("raw/broken")));
+        for (int i = 0; i < 4; i++) {
+            char name[32];
+            snprintf(name, sizeof(name), "raw/%d.png", i);
+            put_image(name, i, 8, 8);
+        }
+        put_image("raw/broken/0.png", 9, 8, 8);
+    }
+    snprintf(source[0], sizeof(source[0]), "%s", at("raw/empty"));
+    snprintf(source[1], sizeof(source[1]), "%s", at("raw/broken"));
+    snprintf(source[2], sizeof(source[2]), "%s", at("raw"));
+    const char *const sources[] = {source[0], source[1], source[2]};
+    prepare(&c, "none of the table", "raw");
+    c.options.reader = &noted;
+    c.options.source = sources;
+    c.options.source_count = 3;
+    CHECK_FAILS(pack(&c, &result), TDM_E_FORMAT, "raw/broken: is damaged");
+    c.options.skip_bad = true;
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.images, 4); /* of the damaged one what was listed before */
+    CHECK_EQ(result.bad, 3);
+    if (first_rank()) {
+        json_t *report = read_report();
+        expect_bad(report, 0, source[1], "is damaged");
+        const json_t *empty = json_object_get(report, "empty_sources");
+        CHECK_EQ(json_array_size(empty), 1);
+        CHECK_STR_EQ(json_string_value(json_array_get(empty, 0)), source[0]);
+        json_decref(report);
+    }
+    c.options.source_count = 1;
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "raw/empty: holds no images and no captions");
+}
+
+/* Names of identities that are all numbers are those numbers. */
+static tdm_status list_numbered(const char *folder, const void *options, tdm_pack_list *all)
+{
+    (void)options;
+    static const char *const identity[] = {"70", " 3 ", "70"};
+    for (int i = 0; i < 3; i++) {
+        tdm_pack_item *item;
+        char path[600];
+        snprintf(path, sizeof(path), "%s/%d.png", folder, i);
+        TDM_TRY(pack_list_add(all, path + strlen(folder) + 1, path, "", &item));
+        TDM_TRY(pack_item_fault(item, pack_item_identity(all, item, identity[i], strlen(identity[i]))));
+        TDM_TRY(pack_item_caption(item, NULL, "a caption", 9));
+    }
+    return TDM_OK;
+}
+
+static void identities_that_are_numbers(void **state)
+{
+    (void)state;
+    static const tdm_pack_format numbered = {.name = "numbered", .help = "", .list = list_numbered};
+    call c;
+    tdm_pack_result result;
+    if (first_rank())
+        for (int i = 0; i < 3; i++) {
+            char name[32];
+            snprintf(name, sizeof(name), "raw/%d.png", i);
+            put_image(name, i, 8, 8);
+        }
+    prepare(&c, "none of the table", "raw");
+    c.options.reader = &numbered;
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.split[0].identities, 2);
+    if (!first_rank()) return;
+    tdm_dataset *set = NULL;
+    CHECK_OK(tdm_dataset_open(at("out"), "train", &set));
+    CHECK_EQ(tdm_dataset_identity(set, 0), 70);
+    CHECK_EQ(tdm_dataset_identity(set, 1), 3);
+    CHECK_EQ(tdm_dataset_identity(set, 2), 70);
+    tdm_dataset_close(&set);
+    json_t *report = read_report();
+    CHECK_NULL(json_object_get(report, "identity_names"));
+    json_decref(report);
 }
 
 /* ---- samples of one modality ---- */
@@ -411,15 +644,16 @@ static void unpaired_samples_are_kept(void **state)
     prepare(&c, "folder", "raw");
     c.options.keep_unpaired = true;
     CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "13.txt");
-    CHECK_MESSAGE("UTF-16"); /* still no sample */
+    CHECK_MESSAGE("UTF-16");
     c.options.skip_bad = true;
     CHECK_OK(pack(&c, &result));
-    CHECK_EQ(result.bad, 2);
-    CHECK_EQ(result.images_only, 2);
+    CHECK_EQ(result.bad, 1);
+    CHECK_EQ(result.bad_captions, 1); /* of 13.png, which stands alone now */
+    CHECK_EQ(result.images_only, 3);
     CHECK_EQ(result.texts_only, 2);
     if (!first_rank()) return;
     json_t *report = read_report();
-    CHECK_EQ(json_integer_value(json_object_get(report, "images_only")), 2);
+    CHECK_EQ(json_integer_value(json_object_get(report, "images_only")), 3);
     CHECK_EQ(json_integer_value(json_object_get(report, "texts_only")), 2);
     json_decref(report);
     tdm_text text = {0};
@@ -443,7 +677,7 @@ static tdm_status list_wordings(const char *folder, const void *options, tdm_pac
         tdm_pack_item *item;
         if (k % 2 == 0) TDM_TRY(pack_list_add(all, path + strlen(folder) + 1, path, "", &item));
         item = &all->item[all->count - 1];
-        TDM_TRY(pack_item_caption(item, caption[k], strlen(caption[k])));
+        TDM_TRY(pack_item_caption(item, NULL, caption[k], strlen(caption[k])));
         if (k != 1) TDM_TRY(pack_item_alternative(item, " another wording ", 17));
         if (k == 2) TDM_TRY(pack_item_alternative(item, "  ", 2)); /* none */
         if (k == 2) TDM_TRY(pack_item_alternative(item, "a hound", 7));
@@ -694,6 +928,10 @@ int main(int argc, char **argv)
         CASE(bad_samples_are_skipped_and_reported),
         CASE(the_first_bad_image_is_the_error),
         CASE(empty_captions_and_missing_files),
+        CASE(captions_are_judged),
+        CASE(faults_and_what_is_left_out),
+        CASE(empty_and_damaged_sources),
+        CASE(identities_that_are_numbers),
         CASE(unpaired_samples_are_bad),
         CASE(unpaired_samples_are_kept),
         CASE(alternative_wordings),

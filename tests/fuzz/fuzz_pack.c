@@ -31,7 +31,7 @@ static void check_list(const tdm_pack_list *list, const char *path, int64_t file
         FUZZ_REQUIRE(item->bytes >= -1 && item->identity >= -1);
         for (int64_t k = 0; k < item->caption_n; k++) FUZZ_REQUIRE(item->caption[k]);
         for (int64_t k = 0; k < item->class_n; k++)
-            FUZZ_REQUIRE(item->class_index[k] >= 0 && item->class_index[k] < list->class_count);
+            FUZZ_REQUIRE(item->class_index[k] >= 0 && item->class_index[k] < list->classes.count);
         if (item->bytes >= 0) /* a piece of the archive */
             FUZZ_REQUIRE(item->path && !strcmp(item->path, path) && item->offset > 0 &&
                          item->offset + item->bytes <= file_bytes);
