@@ -48,6 +48,27 @@ static void read_png_traits(const unsigned char *data, image_traits *traits)
     traits->alpha = (colour & ALPHA) != 0;
 }
 
+/* Four letters; the case of the first says whether a reader may ignore what it does not know. */
+static bool is_chunk_type(const unsigned char *type)
+{
+    for (int i = 0; i < 4; i++) {
+        const unsigned char letter = type[i] | 0x20;
+        if (letter < 'a' || letter > 'z') return false;
+    }
+    return true;
+}
+
+/* Damage in what does not change pixels is ignored. That of image data is left to the checksum of their own. */
+static tdm_status check_sum(const char *name, const unsigned char *type, size_t length, image_traits *traits)
+{
+    const bool matters = !(type[0] & 0x20) || !memcmp(type, "tRNS", 4);
+    if (!matters || crc_matches(type, length)) return TDM_OK;
+    traits->doubtful = !memcmp(type, "IDAT", 4);
+    TDM_REQUIRE(traits->doubtful, TDM_E_DATA, "%s: corrupt image (checksum of PNG chunk %.4s)", name,
+                (const char *)type);
+    return TDM_OK;
+}
+
 tdm_status image_check_png(const char *name, const unsigned char *data, size_t bytes, image_traits *traits)
 {
     size_t at = 8; /* after the signature */
@@ -57,113 +78,14 @@ tdm_status image_check_png(const char *name, const unsigned char *data, size_t b
         TDM_REQUIRE(bytes - at >= 12, TDM_E_DATA, "%s: image is truncated", name);
         const unsigned char *type = data + at + 4;
         size_t length = big_endian(data + at);
+        TDM_REQUIRE(is_chunk_type(type), TDM_E_DATA, "%s: corrupt image (no PNG chunk at byte %zu)", name,
+                    at);
         TDM_REQUIRE(length <= bytes - at - 12, TDM_E_DATA, "%s: image is truncated", name);
-        bool critical = !(type[0] & 0x20);
-        TDM_REQUIRE(!critical || crc_matches(type, length), TDM_E_DATA,
-                    "%s: corrupt image (checksum error in a PNG chunk)", name);
+        TDM_TRY(check_sum(name, type, length, traits));
         if (!memcmp(type, "tRNS", 4)) traits->keyed = true;
         if (!memcmp(type, "IEND", 4)) return TDM_OK;
         at += length + 12;
     }
-}
-
-/* ---- BMP ---- (BITMAPINFOHEADER and its followers) */
-
-static uint32_t little_endian(const unsigned char *p, int bytes)
-{
-    uint32_t value = 0;
-    for (int i = 0; i < bytes; i++) value |= (uint32_t)p[i] << (8 * i);
-    return value;
-}
-
-bool image_is_bmp(const unsigned char *data, size_t bytes)
-{
-    enum { FILE_HEADER = 14, CORE = 12, MOST = 124 };
-    if (bytes < FILE_HEADER + 4 || memcmp(data, "BM", 2)) return false;
-    const uint32_t header = little_endian(data + FILE_HEADER, 4);
-    return header >= CORE && header <= MOST && header % 4 == 0;
-}
-
-/* Are the colours the ramp of grays (or black and white), which Pillow takes for no palette? */
-static bool is_gray_ramp(const unsigned char *colour, size_t bytes, int64_t colours, int64_t stride)
-{
-    for (int64_t i = 0; i < colours; i++, colour += stride, bytes -= (size_t)stride) {
-        const int64_t value = colours == 2 ? i * 255 : i;
-        if (bytes < (size_t)stride || value > 255) return false;
-        for (int c = 0; c < 3; c++)
-            if (colour[c] != value) return false;
-    }
-    return true;
-}
-
-/* What of the header both look at. */
-typedef struct bmp_header {
-    uint32_t size, bits; /* of the header behind the file's, in bytes; of a pixel */
-    bool core;
-} bmp_header;
-enum { BMP_FILE = 14, BMP_CORE = 12, BMP_INFO = 40 }; /* sizes of headers */
-
-static void read_bmp_traits(const unsigned char *data, size_t bytes, bmp_header head, image_traits *traits)
-{
-    enum { WITH_ALPHA = 56, BITFIELDS = 3 };
-    if (head.bits <= 8) {
-        uint32_t colours = head.core ? 0 : little_endian(data + BMP_FILE + 32, 4);
-        if (colours == 0 || colours > 256) colours = 1u << head.bits;
-        const size_t palette = BMP_FILE + (size_t)head.size;
-        const bool gray = palette < bytes &&
-                          is_gray_ramp(data + palette, bytes - palette, (int64_t)colours, head.core ? 3 : 4);
-        traits->indexed = !gray || colours == 2;
-        return;
-    }
-    traits->alpha = head.bits == 32 && head.size >= WITH_ALPHA && bytes >= BMP_FILE + WITH_ALPHA &&
-                    little_endian(data + BMP_FILE + 16, 4) == BITFIELDS &&
-                    little_endian(data + BMP_FILE + 52, 4) != 0;
-}
-
-/* Is every index of `bits` bits below `colours`? Pixels that the file lacks count as 0, as with stb. */
-static bool indices_below(const unsigned char *row, size_t bytes, int64_t height, int64_t width, int bits,
-                          int64_t colours)
-{
-    const int64_t per_byte = 8 / bits;
-    const size_t stride = (size_t)tdm_round_up((width + per_byte - 1) / per_byte, 4);
-    for (int64_t y = 0; y < height && bytes > 0; y++) {
-        for (int64_t x = 0; x < width && (size_t)(x / per_byte) < bytes; x++) {
-            const int shift = 8 - bits * (int)(x % per_byte + 1);
-            if (((row[x / per_byte] >> shift) & ((1 << bits) - 1)) >= colours) return false;
-        }
-        const size_t step = stride < bytes ? stride : bytes;
-        row += step;
-        bytes -= step;
-    }
-    return true;
-}
-
-/* stb leaves the colours uninitialised that a palette does not hold. */
-tdm_status image_check_bmp(const char *name, const unsigned char *data, size_t bytes, image_traits *traits)
-{
-    enum { OFFSET = 10, CORE_COLOURS = 24 };
-    if (bytes < BMP_FILE + BMP_INFO) return TDM_OK; /* stb refuses it */
-    const unsigned char *info = data + BMP_FILE;
-    bmp_header head = {.size = little_endian(info, 4)};
-    head.core = head.size == BMP_CORE;
-    head.bits = little_endian(info + (head.core ? 10 : 14), 2);
-    read_bmp_traits(data, bytes, head, traits);
-
-    const int64_t pixels = little_endian(data + OFFSET, 4);
-    if ((head.bits != 1 && head.bits != 4 && head.bits != 8) || pixels >= (int64_t)bytes) return TDM_OK;
-    /* where stb takes the palette's size from, with its idea of a core header */
-    const int64_t colours =
-        head.core ? (pixels - BMP_FILE - CORE_COLOURS) / 3 : (pixels - BMP_FILE - (int64_t)head.size) / 4;
-    if (colours <= 0 || colours >= 1 << head.bits) return TDM_OK;
-    const int64_t width =
-        head.core ? (int64_t)little_endian(info + 4, 2) : (int32_t)little_endian(info + 4, 4);
-    const int64_t rows =
-        head.core ? (int64_t)little_endian(info + 6, 2) : (int32_t)little_endian(info + 8, 4);
-    TDM_REQUIRE(indices_below(data + pixels, bytes - (size_t)pixels, rows < 0 ? -rows : rows, width,
-                              (int)head.bits, colours),
-                TDM_E_DATA, "%s: corrupt image (a colour beyond the palette's %lld)", name,
-                (long long)colours);
-    return TDM_OK;
 }
 
 /* ---- JPEG ---- (ITU-T T.81, annex B) */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <webp/decode.h>
+#include <webp/demux.h>
 
 #define IMAGE_MAX_BYTES (INT64_C(1) << 30) /* of an encoded image; below what stb counts in int */
 
@@ -31,32 +32,75 @@ tdm_status image_check_size(const char *name, int64_t height, int64_t width)
 
 /* ---- WebP ---- */
 
-static tdm_status webp_probe(const char *name, const unsigned char *data, size_t bytes, int64_t *height,
-                             int64_t *width, bool *alpha)
+static tdm_status webp_features(const char *name, const unsigned char *data, size_t bytes,
+                                WebPBitstreamFeatures *features)
 {
-    WebPBitstreamFeatures features;
-    VP8StatusCode code = WebPGetFeatures(data, bytes, &features);
+    const VP8StatusCode code = WebPGetFeatures(data, bytes, features);
     TDM_REQUIRE(code != VP8_STATUS_NOT_ENOUGH_DATA, TDM_E_DATA, "%s: image is truncated", name);
     TDM_REQUIRE(code == VP8_STATUS_OK, TDM_E_DATA, "%s: corrupt WebP image", name);
-    TDM_REQUIRE(!features.has_animation, TDM_E_DATA, "%s: animated WebP is not supported", name);
+    return TDM_OK;
+}
+
+static tdm_status webp_probe(const char *name, const unsigned char *data, size_t bytes, int64_t *height,
+                             int64_t *width)
+{
+    WebPBitstreamFeatures features;
+    TDM_TRY(webp_features(name, data, bytes, &features));
     *height = features.height;
     *width = features.width;
-    *alpha = features.has_alpha;
     return TDM_OK;
+}
+
+/* Where the pixels of an image go that is as large as `out`, or a part of it. */
+typedef struct webp_canvas {
+    int64_t height, width;
+    int channels;
+    uint8_t *out; /* [height][width][channels] */
+} webp_canvas;
+
+static bool webp_read(const uint8_t *data, size_t bytes, const webp_canvas *canvas, int64_t top, int64_t left)
+{
+    const size_t row = (size_t)canvas->width * (size_t)canvas->channels;
+    const size_t skip = (size_t)top * row + (size_t)left * (size_t)canvas->channels;
+    const size_t size = row * (size_t)canvas->height - skip;
+    return canvas->channels == 4 ? WebPDecodeRGBAInto(data, bytes, canvas->out + skip, size, (int)row)
+                                 : WebPDecodeRGBInto(data, bytes, canvas->out + skip, size, (int)row);
+}
+
+/* The first frame of an animation, transparent black around it. */
+static bool webp_read_first(const unsigned char *data, size_t bytes, const webp_canvas *canvas)
+{
+    const WebPData file = {.bytes = data, .size = bytes};
+    WebPDemuxer *demuxer = WebPDemux(&file);
+    WebPIterator frame;
+    bool good = demuxer && WebPDemuxGetFrame(demuxer, 1, &frame);
+    if (good) {
+        int width, height; /* of the frame's own header, which may say something else */
+        memset(canvas->out, 0, (size_t)(canvas->height * canvas->width * canvas->channels));
+        good = frame.complete && frame.x_offset + frame.width <= canvas->width &&
+               frame.y_offset + frame.height <= canvas->height &&
+               WebPGetInfo(frame.fragment.bytes, frame.fragment.size, &width, &height) &&
+               width == frame.width && height == frame.height &&
+               webp_read(frame.fragment.bytes, frame.fragment.size, canvas, frame.y_offset, frame.x_offset);
+        WebPDemuxReleaseIterator(&frame);
+    }
+    WebPDemuxDelete(demuxer);
+    return good;
 }
 
 static tdm_status webp_decode(const char *name, const unsigned char *data, size_t bytes, int64_t *height,
                               int64_t *width, image_buffer *to, int *channels)
 {
-    bool alpha;
-    TDM_TRY(webp_probe(name, data, bytes, height, width, &alpha));
-    *channels = alpha ? 4 : 3;
-    size_t row = (size_t)*width * (size_t)*channels, size = row * (size_t)*height;
-    uint8_t *out;
-    TDM_TRY(IMAGE_TAKE(to, size, &out));
-    const uint8_t *decoded = alpha ? WebPDecodeRGBAInto(data, bytes, out, size, (int)row)
-                                   : WebPDecodeRGBInto(data, bytes, out, size, (int)row);
-    TDM_REQUIRE(decoded, TDM_E_DATA, "%s: truncated or corrupt WebP image", name);
+    WebPBitstreamFeatures features;
+    webp_canvas canvas;
+    TDM_TRY(webp_features(name, data, bytes, &features));
+    *height = canvas.height = features.height;
+    *width = canvas.width = features.width;
+    *channels = canvas.channels = features.has_alpha ? 4 : 3;
+    TDM_TRY(IMAGE_TAKE(to, canvas.height * canvas.width * canvas.channels, &canvas.out));
+    TDM_REQUIRE(features.has_animation ? webp_read_first(data, bytes, &canvas)
+                                       : webp_read(data, bytes, &canvas, 0, 0),
+                TDM_E_DATA, "%s: truncated or corrupt WebP image", name);
     return TDM_OK;
 }
 
@@ -64,11 +108,10 @@ static tdm_status webp_decode(const char *name, const unsigned char *data, size_
 
 tdm_status tdm_image_probe(const char *name, const void *data, size_t bytes, int64_t *height, int64_t *width)
 {
-    bool alpha;
     TDM_REQUIRE(bytes > 0, TDM_E_DATA, "%s: image is empty", name);
     TDM_REQUIRE(bytes <= (size_t)IMAGE_MAX_BYTES, TDM_E_DATA, "%s: image file is larger than 1 GiB", name);
     if (image_is_webp(data, bytes)) {
-        TDM_TRY(webp_probe(name, data, bytes, height, width, &alpha));
+        TDM_TRY(webp_probe(name, data, bytes, height, width));
     } else if (image_is_jpeg(data, bytes)) {
         TDM_TRY(image_check_jpeg(name, data, bytes, height, width));
     } else if (image_is_gif(data, bytes)) {
@@ -76,7 +119,7 @@ tdm_status tdm_image_probe(const char *name, const void *data, size_t bytes, int
     } else if (image_is_png(data, bytes)) {
         TDM_TRY(image_png_probe(name, data, bytes, height, width));
     } else if (image_is_bmp(data, bytes)) {
-        TDM_TRY(image_stb_probe(name, data, bytes, height, width));
+        TDM_TRY(image_bmp_probe(name, data, bytes, height, width));
     } else {
         return image_refuse_type(name, data, bytes);
     }
@@ -94,21 +137,17 @@ typedef struct raw_image {
     bool keyed;       /* but Pillow has it aside, as the index or colour that is transparent */
 } raw_image;
 
-/* PNG and BMP. */
-static tdm_status decode_other(tdm_image_work *work, const char *name, const unsigned char *data,
-                               size_t bytes, bool drop_alpha, int64_t *height, int64_t *width, raw_image *raw)
+static tdm_status png_decode(tdm_image_work *work, const char *name, const unsigned char *data, size_t bytes,
+                             bool drop_alpha, int64_t *height, int64_t *width, raw_image *raw)
 {
     image_traits traits = {0};
-    if (image_is_png(data, bytes))
-        TDM_TRY(image_check_png(name, data, bytes, &traits));
-    else
-        TDM_TRY(image_check_bmp(name, data, bytes, &traits));
+    TDM_TRY(image_check_png(name, data, bytes, &traits));
     raw->deep = traits.gray16 && (drop_alpha || !traits.keyed);
     raw->indexed = traits.indexed;
     raw->keyed = traits.keyed;
     raw->transparent = traits.alpha || traits.keyed;
-    if (image_is_png(data, bytes) && image_png_decode(work, data, bytes, *height, *width, &raw->channels))
-        return TDM_OK;
+    if (image_png_decode(work, data, bytes, *height, *width, traits.doubtful, &raw->channels)) return TDM_OK;
+    TDM_REQUIRE(!traits.doubtful, TDM_E_DATA, "%s: corrupt image (checksum of PNG chunk IDAT)", name);
     uint8_t *pixel;
     TDM_TRY(image_stb_decode(name, data, bytes, raw->deep, height, width, &raw->channels, &pixel));
     image_buffer_adopt(&work->decoded, pixel,
@@ -133,8 +172,11 @@ static tdm_status decode_raw(tdm_image_work *work, const char *name, const unsig
         image_buffer_adopt(to, pixel, (size_t)(*height * *width * 4));
         raw->channels = 4;
         raw->keyed = true;
+    } else if (image_is_bmp(data, bytes)) {
+        TDM_TRY(image_bmp_decode(name, work, data, bytes, &raw->channels, &raw->indexed));
+        raw->transparent = raw->channels == 4;
     } else {
-        TDM_TRY(decode_other(work, name, data, bytes, drop_alpha, height, width, raw));
+        TDM_TRY(png_decode(work, name, data, bytes, drop_alpha, height, width, raw));
     }
     raw->pixel = to->data;
     return TDM_OK;

@@ -37,17 +37,14 @@ struct tdm_image_work {
 };
 void image_work_free(tdm_image_work *work); /* what it holds */
 
-/* image_stb.c: PNG, BMP. *pixel [height][width][channels], 1 … 4 channels, malloc'd: free(). gray16: one
- * channel of u16. */
-TDM_CHECKED tdm_status image_stb_probe(const char *name, const void *data, size_t bytes, int64_t *height,
-                                       int64_t *width);
+/* image_stb.c: PNG. *pixel [height][width][channels], 1 … 4 channels, malloc'd: free(). gray16: one channel of u16. */
 TDM_CHECKED tdm_status image_stb_decode(const char *name, const void *data, size_t bytes, bool gray16,
                                         int64_t *height, int64_t *width, int *channels, uint8_t **pixel);
 
 /* image_png.c: pixels as those of image_stb_decode into work->decoded. False: not one of its kinds, or not
- * whole. After image_check_png. */
+ * whole. After image_check_png. doubtful: the checksum within the data decides. */
 bool image_png_decode(tdm_image_work *work, const unsigned char *data, size_t bytes, int64_t height,
-                      int64_t width, int *channels);
+                      int64_t width, bool doubtful, int *channels);
 
 /* image_jpeg.c: *channels 3 or 4, the latter CMYK as it stands in the file. height, width: of the probe.
  * Pixels outside `box` may be left undefined. */
@@ -67,8 +64,14 @@ TDM_CHECKED tdm_status image_refuse_type(const char *name, const void *data, siz
 
 /* image_decode.c */
 bool image_is_webp(const unsigned char *data, size_t bytes);
-/* image_check.c. "BM" alone could begin a caption; the size of the header behind it is looked at, too. */
+
+/* image_bmp.c. "BM" alone could begin a caption: the size of the header behind it is looked at, too.
+ * Pixels [height][width][channels], 3 or 4, into work->decoded. indexed: a palette that is no ramp of grays, or one bit. */
 bool image_is_bmp(const unsigned char *data, size_t bytes);
+TDM_CHECKED tdm_status image_bmp_probe(const char *name, const unsigned char *data, size_t bytes,
+                                       int64_t *height, int64_t *width);
+TDM_CHECKED tdm_status image_bmp_decode(const char *name, tdm_image_work *work, const unsigned char *data,
+                                        size_t bytes, int *channels, bool *indexed);
 
 /* Sides and pixels within the limits, else TDM_E_DATA. */
 TDM_CHECKED tdm_status image_check_size(const char *name, int64_t height, int64_t width);
@@ -76,8 +79,9 @@ TDM_CHECKED tdm_status image_check_size(const char *name, int64_t height, int64_
 /* What stb does not tell of a file. */
 typedef struct image_traits {
     bool indexed, gray16;
-    bool alpha; /* a channel of its own */
-    bool keyed; /* PNG's tRNS */
+    bool alpha;    /* a channel of its own */
+    bool keyed;    /* PNG's tRNS */
+    bool doubtful; /* image data of a PNG have another checksum than their chunk says */
 } image_traits;
 
 /* image_check.c: what stb does not look at before it decodes. PNG: size (stb answers one that is too large
@@ -88,8 +92,6 @@ bool image_is_png(const unsigned char *data, size_t bytes);
 TDM_CHECKED tdm_status image_png_probe(const char *name, const unsigned char *data, size_t bytes,
                                        int64_t *height, int64_t *width);
 TDM_CHECKED tdm_status image_check_png(const char *name, const unsigned char *data, size_t bytes,
-                                       image_traits *traits);
-TDM_CHECKED tdm_status image_check_bmp(const char *name, const unsigned char *data, size_t bytes,
                                        image_traits *traits);
 bool image_is_jpeg(const unsigned char *data, size_t bytes);
 TDM_CHECKED tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t bytes,

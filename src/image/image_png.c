@@ -49,10 +49,8 @@ static bool read_palette(png_file *png, const unsigned char *data, size_t length
 {
     if (png->colours || length == 0 || length % 3 || length > 3 * COLOURS) return false;
     png->colours = (int)(length / 3);
-    for (int i = 0; i < png->colours; i++) {
-        memcpy(png->rgba[i], data + 3 * i, 3);
-        png->rgba[i][3] = 255;
-    }
+    for (int i = 0; i < COLOURS; i++) png->rgba[i][3] = 255;
+    for (int i = 0; i < png->colours; i++) memcpy(png->rgba[i], data + 3 * i, 3);
     return true;
 }
 
@@ -101,26 +99,36 @@ static bool read_chunks(png_file *png, tdm_image_work *work, const unsigned char
             good = read_palette(png, content, length);
         else if (!memcmp(type, "tRNS", 4))
             good = png->packed_bytes == 0 && read_transparency(png, content, length);
-        else
-            good = type[0] & 0x20; /* what may be ignored */
         if (!good) return false;
         at += length + AROUND;
     }
     return false;
 }
 
-/* png->packed -> rows with their filters, exactly as many as there must be. (Checksums were compared.) */
-static bool inflate(const png_file *png, tdm_image_work *work, uint8_t *rows)
+/* Adler-32 of what was unpacked, big-endian behind what was packed. */
+static bool sum_matches(const uint8_t *rows, size_t bytes, const uint8_t *sum, size_t left)
 {
-    enum { DEFLATE = 8, DICTIONARY = 0x20 };
+    return left >= 4 && libdeflate_adler32(1, rows, bytes) == big_endian(sum);
+}
+
+/* png->packed -> rows with their filters, exactly as many as there must be. (Mostly the chunks' checksums were compared,
+ * and there is no need for another.) */
+static bool inflate(const png_file *png, tdm_image_work *work, bool compare_sum, uint8_t *rows)
+{
+    enum { HEAD = 2, DEFLATE = 8, DICTIONARY = 0x20 };
     const uint8_t *zlib = png->packed;
-    if (png->packed_bytes < 2 || (zlib[0] * 256 + zlib[1]) % 31 || (zlib[0] & 15) != DEFLATE ||
+    const size_t want = (size_t)(png->height * (png->row + 1));
+    size_t used, made;
+    if (png->packed_bytes < HEAD || (zlib[0] * 256 + zlib[1]) % 31 || (zlib[0] & 15) != DEFLATE ||
         (zlib[1] & DICTIONARY))
         return false;
     if (!work->inflater) work->inflater = libdeflate_alloc_decompressor();
-    return work->inflater &&
-           libdeflate_deflate_decompress(work->inflater, zlib + 2, png->packed_bytes - 2, rows,
-                                         (size_t)(png->height * (png->row + 1)), NULL) == LIBDEFLATE_SUCCESS;
+    if (!work->inflater ||
+        libdeflate_deflate_decompress_ex(work->inflater, zlib + HEAD, png->packed_bytes - HEAD, rows, want,
+                                         &used, &made) != LIBDEFLATE_SUCCESS)
+        return false;
+    return made == want &&
+           (!compare_sum || sum_matches(rows, want, zlib + HEAD + used, png->packed_bytes - HEAD - used));
 }
 
 /* ---- filters ---- section 9; `above` is the row above, `step` the bytes from a pixel to the next */
@@ -198,27 +206,27 @@ static bool undo_filters(const png_file *png, const uint8_t *rows, const uint8_t
 }
 
 /* index[height][row] -> out[height][width][channels] */
-static bool look_up(const png_file *png, const uint8_t *index, int channels, uint8_t *out)
+/* Colours that the palette lacks are black, as in Pillow. */
+static void look_up(const png_file *png, const uint8_t *index, int channels, uint8_t *out)
 {
     const int mask = (1 << png->depth) - 1;
     for (int64_t y = 0; y < png->height; y++, index += png->row)
         for (int64_t x = 0; x < png->width; x++, out += channels) {
             const int64_t bit = x * png->depth;
             const int entry = index[bit / 8] >> (8 - png->depth - bit % 8) & mask;
-            if (entry >= png->colours) return false;
             memcpy(out, png->rgba[entry], (size_t)channels);
         }
-    return true;
 }
 
 bool image_png_decode(tdm_image_work *work, const unsigned char *data, size_t bytes, int64_t height,
-                      int64_t width, int *channels)
+                      int64_t width, bool doubtful, int *channels)
 {
     png_file png = {.height = height, .width = width};
     uint8_t *rows, *out, *index;
     if (!read_head(&png, data, bytes) || !read_chunks(&png, work, data, bytes)) return false;
     const int64_t row_bytes = png.height * (png.row + 1), pixel_bytes = png.height * png.row;
-    if (IMAGE_TAKE(&work->unpacked, row_bytes + png.row, &rows) != TDM_OK || !inflate(&png, work, rows))
+    if (IMAGE_TAKE(&work->unpacked, row_bytes + png.row, &rows) != TDM_OK ||
+        !inflate(&png, work, doubtful, rows))
         return false;
     uint8_t *zeros = rows + row_bytes;
     memset(zeros, 0, (size_t)png.row);
@@ -228,8 +236,9 @@ bool image_png_decode(tdm_image_work *work, const unsigned char *data, size_t by
                undo_filters(&png, rows, zeros, out);
     }
     *channels = png.transparent ? 4 : 3;
-    return IMAGE_TAKE(&work->packed, pixel_bytes, &index) == TDM_OK &&
-           undo_filters(&png, rows, zeros, index) &&
-           IMAGE_TAKE(&work->decoded, height * width * *channels, &out) == TDM_OK &&
-           look_up(&png, index, *channels, out);
+    if (IMAGE_TAKE(&work->packed, pixel_bytes, &index) != TDM_OK || !undo_filters(&png, rows, zeros, index) ||
+        IMAGE_TAKE(&work->decoded, height * width * *channels, &out) != TDM_OK)
+        return false;
+    look_up(&png, index, *channels, out);
+    return true;
 }

@@ -1,5 +1,4 @@
-/* The only file that holds stb_image and stb_image_write: decoding of PNG and BMP, encoding of PNG and JPEG.
- */
+/* The only file that holds stb_image and stb_image_write: decoding of PNG, encoding of PNG and JPEG. */
 #include "image_impl.h"
 
 #include <stdlib.h>
@@ -25,7 +24,6 @@ static unsigned char *compress_png(unsigned char *data, int bytes, int *out_byte
 #define STB_IMAGE_STATIC
 #define STBI_NO_STDIO
 #define STBI_ONLY_PNG
-#define STBI_ONLY_BMP
 #define STBI_NO_HDR
 #define STBI_NO_LINEAR
 /* tdm_image_probe applies the real limit, with a message that names the size */
@@ -87,15 +85,6 @@ static tdm_status failed(const char *name, bool truncated)
     if (!strcmp(reason, "outofmem")) TDM_FAIL(TDM_E_NOMEM, "%s: not enough memory to decode it", name);
     if (truncated) TDM_FAIL(TDM_E_DATA, "%s: image is truncated", name);
     TDM_FAIL(TDM_E_DATA, "%s: corrupt or unsupported image (%s)", name, reason);
-}
-
-tdm_status image_stb_probe(const char *name, const void *data, size_t bytes, int64_t *height, int64_t *width)
-{
-    int w, h, channels;
-    if (!stbi_info_from_memory(data, (int)bytes, &w, &h, &channels)) return failed(name, false);
-    *height = h;
-    *width = w;
-    return TDM_OK;
 }
 
 tdm_status image_stb_decode(const char *name, const void *data, size_t bytes, bool gray16, int64_t *height,

@@ -138,6 +138,194 @@ def make_others():
     save("lossy_alpha.webp", rgba, quality=90)
 
 
+def bmp(name, bits, rows, *, header=40, compression=0, masks=b"", palette=b"", colours=0, down=False, height=HEIGHT,
+        offset=None):
+    """rows: bytes of each from the top, or all of them; masks: behind the first 40 bytes of the header"""
+    if isinstance(rows, list):
+        rows = b"".join(row + bytes(-len(row) % 4) for row in (rows if down else rows[::-1]))
+    if header == 12:
+        head = struct.pack("<IHHHH", header, WIDTH, height, 1, bits)
+    else:
+        head = struct.pack("<IiiHHIIiiII", header, WIDTH, -height if down else height, 1, bits, compression, len(rows),
+                           2835, 2835, colours, 0)
+        head += masks + bytes(max(0, header - 40 - len(masks)))
+    start = 14 + len(head) + len(palette)
+    write(name, b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start if offset is None else offset) + head
+          + palette + rows)
+
+
+def runs(row, four):
+    """One row of indices as run lengths: equal ones as a run, others as they are, where that is allowed."""
+    out, at = b"", 0
+    while at < len(row):
+        same = 1
+        while at + same < len(row) and row[at + same] == row[at]:
+            same += 1
+        rest = len(row) - at
+        if same > 1 or rest < 3:
+            out += bytes([same, row[at] * 17 if four else row[at]])
+            at += same
+        else:
+            part = list(row[at:at + 5]) if rest >= 5 else list(row[at:])
+            data = packed_row(part, 4) if four else bytes(part)
+            out += bytes([0, len(part)]) + data + bytes(len(data) % 2)
+            at += len(part)
+    return out
+
+
+def packed_row(values, depth):
+    values = list(values) + [0] * (-len(values) % (8 // depth))
+    step = 8 // depth
+    return bytes(sum(v << (8 - depth * (k + 1)) for k, v in enumerate(values[i:i + step]))
+                 for i in range(0, len(values), step))
+
+
+def make_bmp():
+    rgb, rgba = smooth(3, 1), smooth(4, 2)
+    few = Image.fromarray(rgb).quantize(16)
+    index, colours = np.asarray(few), np.asarray(few.getpalette()[:48], dtype=np.uint8).reshape(16, 3)
+    four = colours[:, ::-1]
+    padded = np.concatenate([four, np.zeros((16, 1), np.uint8)], 1).tobytes()
+    plain = [row[:, ::-1].tobytes() for row in rgb]
+    bmp("down.bmp", 24, plain, down=True)
+    bmp("core.bmp", 24, plain, header=12)
+    bmp("core_palette.bmp", 8, [row.tobytes() for row in index], header=12,
+        palette=four.tobytes() + bytes(3 * 240))
+    for header in (52, 56, 64, 108, 124):
+        bmp(f"header_{header}.bmp", 24, plain, header=header)
+    bmp("palette_down.bmp", 8, [row.tobytes() for row in index], palette=padded, colours=16, down=True)
+    bmp("palette_4.bmp", 4, [packed_row(row, 4) for row in index], palette=padded)
+    bmp("palette_4_few.bmp", 4, [packed_row(row, 4) for row in index % 5], palette=padded[:20], colours=5)
+    bmp("palette_1.bmp", 1, [packed_row(row % 2, 1) for row in index], palette=padded[8:16])
+    bmp("beyond.bmp", 8, [row.tobytes() for row in index], palette=padded[:40], colours=10)
+    bmp("no_offset.bmp", 8, [row.tobytes() for row in index], palette=padded, colours=16, offset=0)
+    bmp("early_offset.bmp", 8, [row.tobytes() for row in index], palette=padded, colours=16, offset=54)
+    runs_8 = [runs(row, False) for row in index // 4 * 4]
+    end = b"\0\1"
+    bmp("rle8.bmp", 8, b"\0\0".join(runs_8[::-1]) + end, compression=1, palette=padded, colours=16)
+    bmp("rle8_down.bmp", 8, b"\0\0".join(runs_8) + end, compression=1, palette=padded, colours=16, down=True)
+    # a run beyond its row, and a step to the right and up
+    bmp("rle8_delta.bmp", 8, b"\x28\3\0\0\4\5\0\2\4\1" + b"\7\6" + b"\0\0"
+        + b"\0\0".join(runs_8[:HEIGHT - 3]) + end, compression=1, palette=padded, colours=16)
+    bmp("rle4.bmp", 4, b"\0\0".join(runs(row, True) for row in (index // 3)[::-1]) + end, compression=2, palette=padded)
+    bmp("rle4_pairs.bmp", 4, b"".join(bytes([WIDTH, y * 16 + 15 - y, 0, 0]) for y in range(HEIGHT)), compression=2,
+        palette=padded)
+    c = rgb.astype(np.uint16) >> 3
+    bits_555 = [row.astype("<u2").tobytes() for row in (c[..., 0] << 10 | c[..., 1] << 5 | c[..., 2])]
+    green = rgb[..., 1].astype(np.uint16) >> 2
+    bits_565 = [row.astype("<u2").tobytes() for row in (c[..., 0] << 11 | green << 5 | c[..., 2])]
+    bmp("bits_555.bmp", 16, bits_555)
+    bmp("bits_555_masks.bmp", 16, bits_555, compression=3, masks=struct.pack("<III", 0x7c00, 0x3e0, 0x1f))
+    bmp("bits_565.bmp", 16, bits_565, compression=3, masks=struct.pack("<III", 0xf800, 0x7e0, 0x1f))
+    bmp("bits_565_down.bmp", 16, bits_565, header=108, compression=3, down=True,
+        masks=struct.pack("<IIII", 0xf800, 0x7e0, 0x1f, 0))
+    bmp("bits_24_masks.bmp", 24, plain, compression=3, masks=struct.pack("<III", 0xff0000, 0xff00, 0xff))
+    bgra = [row[:, [2, 1, 0, 3]].tobytes() for row in rgba]
+    bmp("bits_32.bmp", 32, bgra)  # what could be alpha is none
+    for name, masks in {"bgrx": (0xff0000, 0xff00, 0xff), "xbgr": (0xff000000, 0xff0000, 0xff00),
+                        "bgxr": (0xff000000, 0xff00, 0xff), "nothing": (0, 0, 0)}.items():
+        bmp(f"bits_32_{name}.bmp", 32, bgra, compression=3, masks=struct.pack("<III", *masks))
+    for name, masks in {"abgr": (0xff000000, 0xff0000, 0xff00, 0xff), "rgba": (0xff, 0xff00, 0xff0000, 0xff000000),
+                        "bgra": (0xff0000, 0xff00, 0xff, 0xff000000), "bgar": (0xff000000, 0xff00, 0xff, 0xff0000),
+                        "opaque": (0xff0000, 0xff00, 0xff, 0)}.items():
+        bmp(f"bits_32_{name}.bmp", 32, bgra, header=56, compression=3, masks=struct.pack("<IIII", *masks))
+
+
+def frames(seed, channels=3, count=3):
+    return [Image.fromarray(smooth(channels, seed + i)) for i in range(count)]
+
+
+def webp_frame(name, base, top, left):
+    """A copy of the animation `base` whose first frame leaves a border of the canvas."""
+    data = bytearray(base)
+    assert data[12:16] == b"VP8X" and data[30:34] == b"ANIM"
+    data[24:27], data[27:30] = (WIDTH - 1).to_bytes(3, "little"), (HEIGHT - 1).to_bytes(3, "little")
+    at = data.index(b"ANMF") + 8
+    data[at:at + 3], data[at + 3:at + 6] = (left // 2).to_bytes(3, "little"), (top // 2).to_bytes(3, "little")
+    write(name, bytes(data))
+
+
+def make_animations():
+    def animated(images, **options):
+        return saved(images[0], save_all=True, append_images=images[1:], duration=50, **options)
+    save_all = dict(save_all=True, duration=50)
+    rgb, rgba = frames(11), frames(21, 4)
+    save("animated.webp", rgb[0], append_images=rgb[1:], lossless=True, **save_all)
+    save("animated_lossy.webp", rgb[0], append_images=rgb[1:], quality=90, **save_all)
+    save("animated_alpha.webp", rgba[0], append_images=rgba[1:], lossless=True, exact=True, **save_all)
+    save("animated_lossy_alpha.webp", rgba[0], append_images=rgba[1:], quality=90, **save_all)
+    for name, images in (("animated_offset.webp", rgb), ("animated_offset_alpha.webp", rgba)):
+        small = [image.resize((8, 6)) for image in images]
+        webp_frame(name, animated(small, format="WEBP", lossless=True, exact=True, background=(200, 10, 60, 255)), 2, 4)
+    few = [image.quantize(16) for image in rgb]
+    save("animated.gif", few[0], append_images=few[1:], disposal=2, **save_all)
+    save("animated.png", rgb[0], append_images=rgb[1:], **save_all)
+    save("animated_default.png", rgba[0], append_images=rgba[1:], default_image=True, **save_all)
+    # the same palette as the frame's own, and another as the file's
+    gif = bytearray(saved(few[0], format="GIF", interlace=0))
+    assert gif[10] & 0x87 == 0x83
+    own = bytes(gif[13:61])
+    at = gif.index(b",\0\0\0\0")
+    gif[at + 9] |= 0x83
+    gif[at + 10:at + 10] = own
+    write("local.gif", bytes(gif[:13]) + own[::-1] + bytes(gif[61:]))
+    write("local_only.gif", bytes(gif[:10]) + bytes([gif[10] & 0x7f]) + bytes(gif[11:13]) + bytes(gif[61:]))
+
+
+def chunks(data):
+    """Of a PNG: [type, content, checksum]"""
+    at, out = 8, []
+    while at < len(data):
+        n, = struct.unpack(">I", data[at:at + 4])
+        out.append([data[at + 4:at + 8], data[at + 8:at + 8 + n], data[at + 8 + n:at + 12 + n]])
+        at += 12 + n
+    return out
+
+
+def write_chunks(name, parts):
+    write(name, b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(c)) + t + c + s for t, c, s in parts))
+
+
+def summed(kind, data):
+    return [kind, data, struct.pack(">I", zlib.crc32(kind + data))]
+
+
+def make_odd_png():
+    parts = chunks(saved(Image.fromarray(smooth(3, 1)), format="PNG"))
+    wrong = [[t, c, bytes([s[0] ^ 1]) + s[1:] if t == b"IDAT" else s] for t, c, s in parts]
+    write_chunks("sum_idat.png", wrong)
+    write_chunks("unknown_critical.png", parts[:1] + [summed(b"ABCD", b"x")] + parts[1:])
+    write_chunks("trailing.png", parts + [[b"junk", b"behind the end", b"0000"]])
+    pieces = [summed(b"IDAT", parts[1][1][i:i + 50]) for i in range(0, len(parts[1][1]), 50)]
+    write_chunks("pieces.png", parts[:1] + pieces[:2] + [summed(b"IDAT", b"")] + pieces[2:] + parts[2:])
+    few = Image.fromarray(smooth(3, 1)).quantize(16)
+    parts = chunks(saved(few, format="PNG"))
+    parts[1] = summed(b"PLTE", parts[1][1][:30])
+    write_chunks("beyond.png", parts)
+    for name, parts in (("interlaced", chunks(saved(Image.fromarray(smooth(3, 1)), format="PNG"))),
+                        ("interlaced_alpha", chunks(saved(Image.fromarray(smooth(4, 2)), format="PNG"))),
+                        ("interlaced_palette", chunks(saved(few, format="PNG")))):
+        depth, colour = parts[0][1][8], parts[0][1][9]
+        raw = np.asarray({"interlaced": Image.fromarray(smooth(3, 1)), "interlaced_alpha": Image.fromarray(smooth(4, 2)),
+                          "interlaced_palette": few}[name]).reshape(HEIGHT, WIDTH, -1)
+        data = b""
+        for top, left, down, right in ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+                                       (1, 0, 2, 1)):
+            for row in raw[top::down, left::right]:
+                data += b"\0" + (packed_row(row[:, 0].tolist(), depth) if colour == 3 else row.tobytes())
+        head = parts[0][1][:12] + b"\1"
+        kept = [p for p in parts[1:] if p[0] != b"IDAT"]
+        write_chunks(f"{name}.png", [summed(b"IHDR", head)] + kept[:-1] + [summed(b"IDAT", zlib.compress(data, 9)), kept[-1]])
+
+
+def make_odd_jpeg():
+    rgb = Image.fromarray(smooth(3, 1))
+    data = saved(rgb, format="JPEG", quality=90)
+    write("trailing.jpg", data + b"behind the end\xff\xd8")
+    save("cmyk_progressive.jpg", Image.fromarray(smooth(4, 6), "CMYK"), quality=90, progressive=True)
+    save("keep_rgb.jpg", rgb, quality=90, keep_rgb=True)
+
+
 def hexadecimal(image):
     data = np.asarray(image, dtype=np.uint8).tobytes().hex()
     return "\n     ".join(f'"{data[i:i + 104]}"' for i in range(0, len(data), 104))
@@ -150,6 +338,10 @@ def main():
     make_png()
     make_jpeg()
     make_others()
+    make_bmp()
+    make_animations()
+    make_odd_png()
+    make_odd_jpeg()
     with open(os.path.join(HERE, "image_golden.h"), "w") as out:
         out.write("/* Made by make_image_golden.py with Pillow %s. */\n/* clang-format off */\n" % PIL.__version__)
         out.write("enum { GOLDEN_IMAGE_HEIGHT = %d, GOLDEN_IMAGE_WIDTH = %d, GOLDEN_SMALL_HEIGHT = %d, GOLDEN_SMALL_WIDTH = %d };\n"
