@@ -105,12 +105,17 @@ typedef struct tdm_config {
 /* The schema's rows of everything but the losses. */
 const tdm_option *tdm_config_options(size_t *count);
 
-/* Lets another folder add a group of options, stored in its own struct; tables of objectives, augmentations,
- * towers and heads do so at start. prefix "loss.infonce", rows[count] with keys relative to it and static; a
- * struct of `bytes` bytes is part of every configuration. Several sets of rows may share a prefix. Call before
- * the first tdm_config_init. */
-TDM_CHECKED tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_t count,
-                                           size_t bytes);
+/* A set of rows that another folder brings, stored in its own struct. */
+typedef struct tdm_option_group {
+    const char *prefix;            /* "loss.infonce"; several sets may share one */
+    const tdm_option *rows;        /* [count] static, keys relative to the prefix */
+    size_t count, bytes;           /* of the struct, which is part of every configuration */
+    tdm_change change;             /* of the rows that say none of their own */
+    const char *if_key, *if_value; /* the set counts only where this key has this value; NULL: always */
+} tdm_option_group;
+/* Tables of objectives, augmentations, towers, heads and optimisers do so at start, before the first tdm_config_init.
+ * The same set a second time is nothing new. */
+TDM_CHECKED tdm_status tdm_config_register(const tdm_option_group *group);
 /* The struct of a group, of the first set of rows where there are several; NULL when there is none. */
 const void *tdm_config_group(const tdm_config *config, const char *prefix);
 /* The struct of these rows under this prefix. */
@@ -146,6 +151,24 @@ TDM_CHECKED tdm_status tdm_config_print(const tdm_config *config, const char *gr
 TDM_CHECKED tdm_status tdm_config_help(tdm_text *text);
 /* FNV-1a of the printed configuration: equal on all ranks, or something is wrong. */
 TDM_CHECKED tdm_status tdm_config_hash(const tdm_config *config, uint64_t *hash);
+
+/* One thing in which a run differs from its checkpoint: a key of the configuration, or a fact beside it. */
+typedef struct tdm_difference {
+    const char *key; /* borrowed, as long as the groups are registered */
+    tdm_change change;
+    char *was, *is; /* owned */
+} tdm_difference;
+typedef struct tdm_differences { /* zero-initialise; tdm_differences_free */
+    tdm_difference *item;
+    int64_t count;
+} tdm_differences;
+TDM_CHECKED tdm_status tdm_differences_add(tdm_differences *list, const char *key, tdm_change change,
+                                           const char *was, const char *is);
+void tdm_differences_free(tdm_differences *list);
+/* Appends every key whose value differs, in the order of the schema. Keys of a set of rows that does not count in both
+ * configurations are left out: the key that chooses it differs then, or it is idle. */
+TDM_CHECKED tdm_status tdm_config_compare(const tdm_config *was, const tdm_config *is, tdm_differences *list);
+
 TDM_CHECKED tdm_status tdm_config_copy(const tdm_config *from, tdm_config *to);
 void tdm_config_destroy(tdm_config *config);
 

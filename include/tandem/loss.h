@@ -111,7 +111,8 @@ typedef struct tdm_loss_common {
      NULL,                                                                                                   \
      "",                                                                                                     \
      "Multiplies the loss; 0 switches it off. With no objective on, infonce is on with 1.",                  \
-     NULL},                                                                                                  \
+     NULL,                                                                                                   \
+     TDM_CHANGE_OF_GROUP},                                                                                   \
         {"weight_start",                                                                                     \
          TDM_OPTION_FLOAT,                                                                                   \
          offsetof(tdm_loss_common, weight_start),                                                            \
@@ -121,10 +122,12 @@ typedef struct tdm_loss_common {
          NULL,                                                                                               \
          "",                                                                                                 \
          "With ramp_steps: the weight at step 0.",                                                           \
-         NULL},                                                                                              \
+         NULL,                                                                                               \
+         TDM_CHANGE_OF_GROUP},                                                                               \
     {                                                                                                        \
         "ramp_steps", TDM_OPTION_INT, offsetof(tdm_loss_common, ramp_steps), "0", 0, 1e12, NULL, "steps",    \
-            "The weight goes linearly from weight_start to weight over so many steps; 0: no ramp.", NULL     \
+            "The weight goes linearly from weight_start to weight over so many steps; 0: no ramp.", NULL,    \
+            TDM_CHANGE_OF_GROUP                                                                              \
     }
 
 typedef struct tdm_loss {

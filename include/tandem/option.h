@@ -21,6 +21,16 @@ typedef struct tdm_strings {
     const char **item;
 } tdm_strings;
 
+/* What it means for a run that goes on from a checkpoint that the key has another value than the checkpoint's. */
+typedef enum tdm_change {
+    TDM_CHANGE_OF_GROUP, /* what the owner of the group says for all its rows; the core's rows say their own */
+    TDM_CHANGE_BREAKS,   /* what the checkpoint holds is of no use any more: refused */
+    TDM_CHANGE_MEANING,  /* the weights mean something else: refused, unless the user insists */
+    TDM_CHANGE_RUN,      /* the run goes on in another way: reported */
+    TDM_CHANGE_START,    /* counts only when a run begins: reported as without effect */
+    TDM_CHANGE_FREE      /* where, how fast and how talkative: not mentioned */
+} tdm_change;
+
 typedef struct tdm_option {
     const char *key; /* full dotted key ("train.batch"), or relative to the owner's group */
     tdm_option_type type;
@@ -32,13 +42,16 @@ typedef struct tdm_option {
     const char *unit;    /* "px", "pairs", "" … */
     const char *help;    /* one sentence */
     const char *former;  /* full key that it had in earlier versions and that is still read, or NULL */
+    tdm_change change;
 } tdm_option;
 
 /* Rows of a struct `type` whose field has the key's name. */
-#define TDM_OPTION_FIELD(kind, type, field, def, low, high, choices, unit, help, former)                     \
+#define TDM_OPTION_ROW(kind, type, field, def, low, high, choices, unit, help, former, change)               \
     {                                                                                                        \
-#field, kind, offsetof(type, field), def, low, high, choices, unit, help, former                     \
+#field, kind, offsetof(type, field), def, low, high, choices, unit, help, former, change             \
     }
+#define TDM_OPTION_FIELD(kind, type, field, def, low, high, choices, unit, help, former)                     \
+    TDM_OPTION_ROW(kind, type, field, def, low, high, choices, unit, help, former, TDM_CHANGE_OF_GROUP)
 #define TDM_BOOL_OPTION(type, field, def, help)                                                              \
     TDM_OPTION_FIELD(TDM_OPTION_BOOL, type, field, def, 0, 0, NULL, "", help, NULL)
 #define TDM_INT_OPTION(type, field, def, low, high, unit, help)                                              \

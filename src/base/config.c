@@ -9,9 +9,8 @@ enum { MOST_GROUPS = 256 };
 /* Groups of other folders (objectives, augmentations, towers, heads); filled before the first configuration is
  * made. */
 typedef struct registered {
-    char prefix[64];
-    const tdm_option *row; /* borrowed, static */
-    size_t count, bytes;
+    tdm_option_group group; /* its strings point to those below */
+    char prefix[64], if_key[64], if_value[64];
     char (*key)[CONFIG_KEY_BYTES]; /* [count] full keys */
 } registered;
 static registered registry[MOST_GROUPS];
@@ -45,15 +44,17 @@ bool config_field_at(const tdm_config *config, size_t index, config_field *field
         field->key = row[index].key;
         field->option = &row[index];
         field->at = (unsigned char *)config + row[index].offset;
+        field->group = NULL;
         return true;
     }
     index -= count;
     for (size_t g = 0; config->store != NULL && g < config->store->groups; g++) {
-        const registered *group = &registry[g];
+        const tdm_option_group *group = &registry[g].group;
         if (index < group->count) {
-            field->key = group->key[index];
-            field->option = &group->row[index];
-            field->at = (unsigned char *)config->store->group[g] + group->row[index].offset;
+            field->key = registry[g].key[index];
+            field->option = &group->rows[index];
+            field->at = (unsigned char *)config->store->group[g] + group->rows[index].offset;
+            field->group = group;
             return true;
         }
         index -= group->count;
@@ -215,7 +216,7 @@ static tdm_status create_store(tdm_config *config)
     memset(config, 0, sizeof *config);
     TDM_TRY(TDM_ALLOC(1, &config->store));
     for (size_t g = 0; g < registry_count; g++) {
-        TDM_TRY(tdm_alloc(registry[g].bytes, registry[g].prefix, &config->store->group[g]));
+        TDM_TRY(tdm_alloc(registry[g].group.bytes, registry[g].prefix, &config->store->group[g]));
         config->store->groups++;
     }
     return TDM_OK;
@@ -293,47 +294,60 @@ static tdm_status check_defaults(void)
     return status;
 }
 
-static tdm_status check_new(const registered *group)
+static tdm_status check_new(const registered *made)
 {
-    for (const registered *other = registry; other < group; other++)
-        for (size_t i = 0; i < group->count; i++)
-            for (size_t k = 0; k < other->count; k++)
-                TDM_REQUIRE(strcmp(group->key[i], other->key[k]) != 0, TDM_E_CONFIG,
-                            "configuration key %s is registered twice", group->key[i]);
+    for (const registered *other = registry; other < made; other++)
+        for (size_t i = 0; i < made->group.count; i++)
+            for (size_t k = 0; k < other->group.count; k++)
+                TDM_REQUIRE(strcmp(made->key[i], other->key[k]) != 0, TDM_E_CONFIG,
+                            "configuration key %s is registered twice", made->key[i]);
     return TDM_OK;
 }
 
-static tdm_status make_keys(registered *group)
+static tdm_status make_keys(registered *made)
 {
-    TDM_TRY(TDM_ALLOC(group->count, &group->key));
+    const tdm_option_group *group = &made->group;
+    TDM_TRY(TDM_ALLOC(group->count, &made->key));
     for (size_t i = 0; i < group->count; i++) {
-        const int n = snprintf(group->key[i], CONFIG_KEY_BYTES, "%s.%s", group->prefix, group->row[i].key);
+        const int n = snprintf(made->key[i], CONFIG_KEY_BYTES, "%s.%s", group->prefix, group->rows[i].key);
         TDM_REQUIRE(n < CONFIG_KEY_BYTES, TDM_E_CONFIG, "name of configuration key %s… is too long",
-                    group->key[i]);
+                    made->key[i]);
+        TDM_REQUIRE(group->rows[i].change != TDM_CHANGE_OF_GROUP || group->change != TDM_CHANGE_OF_GROUP,
+                    TDM_E_CONFIG,
+                    "configuration key %s does not say what a change of it means for a resumed run",
+                    made->key[i]);
     }
     return TDM_OK;
 }
 
-tdm_status tdm_config_register(const char *prefix, const tdm_option *rows, size_t count, size_t bytes)
+static tdm_status keep_name(char to[64], const char *name, const char **kept)
+{
+    if (name == NULL) return TDM_OK;
+    TDM_REQUIRE(strlen(name) < 64, TDM_E_CONFIG, "name of configuration group %s is too long", name);
+    *kept = strcpy(to, name);
+    return TDM_OK;
+}
+
+tdm_status tdm_config_register(const tdm_option_group *group)
 {
     for (size_t g = 0; g < registry_count; g++) {
-        if (strcmp(registry[g].prefix, prefix) == 0 && registry[g].row == rows && registry[g].count == count)
+        const tdm_option_group *other = &registry[g].group;
+        if (strcmp(other->prefix, group->prefix) == 0 && other->rows == group->rows &&
+            other->count == group->count)
             return TDM_OK;
     }
     TDM_REQUIRE(registry_count < MOST_GROUPS, TDM_E_CONFIG, "more than %d configuration groups", MOST_GROUPS);
-    registered *group = &registry[registry_count];
-    const int n = snprintf(group->prefix, sizeof group->prefix, "%s", prefix);
-    TDM_REQUIRE(n < (int)sizeof group->prefix, TDM_E_CONFIG, "name of configuration group %s is too long",
-                prefix);
-    group->row = rows;
-    group->count = count;
-    group->bytes = bytes;
-    tdm_status status = make_keys(group);
-    if (status == TDM_OK) status = check_new(group);
+    registered *made = &registry[registry_count];
+    made->group = *group;
+    TDM_TRY(keep_name(made->prefix, group->prefix, &made->group.prefix));
+    TDM_TRY(keep_name(made->if_key, group->if_key, &made->group.if_key));
+    TDM_TRY(keep_name(made->if_value, group->if_value, &made->group.if_value));
+    tdm_status status = make_keys(made);
+    if (status == TDM_OK) status = check_new(made);
     registry_count++;
     if (status == TDM_OK) status = check_defaults();
     if (status != TDM_OK) {
-        tdm_free(group->key);
+        tdm_free(made->key);
         registry_count--;
     }
     return status;
@@ -344,9 +358,9 @@ bool config_group_find(const tdm_config *config, const char *prefix, config_grou
     for (size_t g = 0; config->store != NULL && g < config->store->groups; g++) {
         if (strcmp(registry[g].prefix, prefix) != 0) continue;
         *group = (config_group){.prefix = registry[g].prefix,
-                                .row = registry[g].row,
-                                .count = registry[g].count,
-                                .bytes = registry[g].bytes,
+                                .row = registry[g].group.rows,
+                                .count = registry[g].group.count,
+                                .bytes = registry[g].group.bytes,
                                 .key = registry[g].key,
                                 .options = config->store->group[g]};
         return true;
@@ -363,7 +377,7 @@ const void *tdm_config_group(const tdm_config *config, const char *prefix)
 const void *tdm_config_rows(const tdm_config *config, const char *prefix, const tdm_option *rows)
 {
     for (size_t g = 0; config->store != NULL && g < config->store->groups; g++) {
-        if (registry[g].row == rows && strcmp(registry[g].prefix, prefix) == 0)
+        if (registry[g].group.rows == rows && strcmp(registry[g].prefix, prefix) == 0)
             return config->store->group[g];
     }
     return NULL;

@@ -98,8 +98,8 @@ tdm_status tdm_config_variant(const tdm_config *config, const char *where, const
     TDM_TRY(config_keep_options(config, &group, &made));
     for (size_t i = 0; i < group.count; i++) {
         const size_t at = group.row[i].offset;
-        const config_field from = {group.key[i], &group.row[i], (void *)(uintptr_t)(source + at)};
-        const config_field to = {group.key[i], &group.row[i], (unsigned char *)made + at};
+        const config_field from = {group.key[i], &group.row[i], (void *)(uintptr_t)(source + at), NULL};
+        const config_field to = {group.key[i], &group.row[i], (unsigned char *)made + at, NULL};
         TDM_TRY(config_copy_field(config, &from, &to));
     }
     group.options = made;

@@ -5,7 +5,8 @@
  *   config_schema.c  the rows
  *   config_value.c   one value: from text, from checks, to text
  *   config_file.c    files: @include, libconfig's tree, model definitions
- *   config_print.c   the resolved configuration and the documented list */
+ *   config_print.c   the resolved configuration and the documented list
+ *   config_compare.c a run's configuration against its checkpoint's */
 #ifndef TANDEM_CONFIG_IMPL_H
 #define TANDEM_CONFIG_IMPL_H
 
@@ -21,6 +22,7 @@ typedef struct config_field {
     const char *key; /* full dotted key, at most CONFIG_KEY_BYTES with its NUL */
     const tdm_option *option;
     void *at; /* the value, inside the configuration or one of its groups */
+    const tdm_option_group *group; /* that the row came with; NULL: the core's */
 } config_field;
 
 /* Field number `index` (core rows first, then the registered groups in order); false beyond the last. */

@@ -1,41 +1,41 @@
-/* The configuration's rows: key, type, default, range, unit, help. A key is the field's path in tdm_config.
- */
+/* The configuration's rows: key, what a change of it means for a resumed run, default, range, unit, help. A key is the
+ * field's path in tdm_config. */
 #include "tandem/config.h"
 
 #include <limits.h>
 
 #define AT(field) offsetof(tdm_config, field)
-#define BOOL(key, def, help)                                                                                 \
+#define BOOL(key, change, def, help)                                                                         \
     {                                                                                                        \
-#key, TDM_OPTION_BOOL, AT(key), def, 0, 0, NULL, "", help, NULL                                      \
+#key, TDM_OPTION_BOOL, AT(key), def, 0, 0, NULL, "", help, NULL, TDM_CHANGE_##change                 \
     }
-#define INT(key, def, low, high, unit, help)                                                                 \
+#define INT(key, change, def, low, high, unit, help)                                                         \
     {                                                                                                        \
-#key, TDM_OPTION_INT, AT(key), def, low, high, NULL, unit, help, NULL                                \
+#key, TDM_OPTION_INT, AT(key), def, low, high, NULL, unit, help, NULL, TDM_CHANGE_##change           \
     }
-#define FLOAT(key, def, low, high, unit, help)                                                               \
+#define FLOAT(key, change, def, low, high, unit, help)                                                       \
     {                                                                                                        \
-#key, TDM_OPTION_FLOAT, AT(key), def, low, high, NULL, unit, help, NULL                              \
+#key, TDM_OPTION_FLOAT, AT(key), def, low, high, NULL, unit, help, NULL, TDM_CHANGE_##change         \
     }
-#define FLOAT3(key, def, low, high, unit, help)                                                              \
+#define FLOAT3(key, change, def, low, high, unit, help)                                                      \
     {                                                                                                        \
-#key, TDM_OPTION_FLOAT3, AT(key), def, low, high, NULL, unit, help, NULL                             \
+#key, TDM_OPTION_FLOAT3, AT(key), def, low, high, NULL, unit, help, NULL, TDM_CHANGE_##change        \
     }
-#define INT4(key, def, low, high, unit, help)                                                                \
+#define INT4(key, change, def, low, high, unit, help)                                                        \
     {                                                                                                        \
-#key, TDM_OPTION_INT4, AT(key), def, low, high, NULL, unit, help, NULL                               \
+#key, TDM_OPTION_INT4, AT(key), def, low, high, NULL, unit, help, NULL, TDM_CHANGE_##change          \
     }
-#define STRING(key, def, choices, help)                                                                      \
+#define STRING(key, change, def, choices, help)                                                              \
     {                                                                                                        \
-#key, TDM_OPTION_STRING, AT(key), def, 0, 0, choices, "", help, NULL                                 \
+#key, TDM_OPTION_STRING, AT(key), def, 0, 0, choices, "", help, NULL, TDM_CHANGE_##change            \
     }
-#define CHOICE(key, def, choices, help)                                                                      \
+#define CHOICE(key, change, def, choices, help)                                                              \
     {                                                                                                        \
-#key, TDM_OPTION_CHOICE, AT(key), def, 0, 0, choices, "", help, NULL                                 \
+#key, TDM_OPTION_CHOICE, AT(key), def, 0, 0, choices, "", help, NULL, TDM_CHANGE_##change            \
     }
-#define STRINGS(key, def, help)                                                                              \
+#define STRINGS(key, change, def, help)                                                                      \
     {                                                                                                        \
-#key, TDM_OPTION_STRINGS, AT(key), def, 0, 0, NULL, "", help, NULL                                   \
+#key, TDM_OPTION_STRINGS, AT(key), def, 0, 0, NULL, "", help, NULL, TDM_CHANGE_##change              \
     }
 
 /* Generous upper ends: they catch slips (a batch of 10^12), not ambition. */
@@ -55,133 +55,143 @@
      NULL,                                                                                                   \
      "",                                                                                                     \
      "What is done to the view, in this order: " VIEW_HELP,                                                  \
-     NULL},
+     NULL,                                                                                                   \
+     TDM_CHANGE_RUN},
 
+/* Keys of FREE whose content decides are compared by that: data.dir and data.split by the shards' digests,
+ * model.tokenizer by the tokenizer's, train.precision by what it came to (include/tandem/resume.h). */
 static const tdm_option rows[] = {
-    INT(seed, "1", 0, 9007199254740992.0, "", "Seed of every random number of the run."),
+    INT(seed, RUN, "1", 0, 9007199254740992.0, "", "Seed of every random number of the run."),
 
-    STRING(data.dir, "", NULL, "Packed data set: a directory that `tandem pack` wrote."),
-    STRING(data.split, "train", NULL, "Split to train on."),
+    STRING(data.dir, FREE, "", NULL, "Packed data set: a directory that `tandem pack` wrote."),
+    STRING(data.split, FREE, "train", NULL, "Split to train on."),
     CHOICE(
-        data.sample, "caption", "caption|image|all",
+        data.sample, RUN, "caption", "caption|image|all",
         "What an epoch is made of: every caption once; every image once with one of its captions; or all, every caption once and every image without a caption once."),
-    INT(data.workers, "2", 1, 1024, "threads", "Threads per rank that decode and augment images."),
-    INT(data.prefetch, "2", 1, 64, "batches", "Batches decoded ahead of the step."),
+    INT(data.workers, FREE, "2", 1, 1024, "threads", "Threads per rank that decode and augment images."),
+    INT(data.prefetch, FREE, "2", 1, 64, "batches", "Batches decoded ahead of the step."),
 
-    STRING(model.name, "vit_b_32", NULL, "Name of the model, for reports."),
-    INT(model.embed_dim, "512", 1, 65536, "features", "Width of the common embedding space."),
-    CHOICE(model.activation, "quickgelu", TDM_ACTIVATION_CHOICES, "Activation of every block."),
-    STRING(model.tokenizer, "", NULL,
+    STRING(model.name, FREE, "vit_b_32", NULL, "Name of the model, for reports."),
+    INT(model.embed_dim, MEANING, "512", 1, 65536, "features", "Width of the common embedding space."),
+    CHOICE(model.activation, MEANING, "quickgelu", TDM_ACTIVATION_CHOICES, "Activation of every block."),
+    STRING(model.tokenizer, FREE, "", NULL,
            "Tokenizer: a merges file in CLIP's format; or Hugging Face's vocab.json (with merges.txt beside "
            "it), tokenizer.json, or the folder of either."),
-    BOOL(model.tokenizer_mask, "false",
+    BOOL(model.tokenizer_mask, FREE, "false",
          "The tokenizer gives its last merge's id to <|mask|>, as in TBPS-CLIP (49405 with CLIP's file)."),
-    FLOAT(model.logit_scale_init, "2.6592600", 0, 20, "log", "Initial log of the inverse temperature."),
-    FLOAT(model.logit_scale_max, "4.6051702", 0, 20, "log", "Upper bound of the log inverse temperature."),
-    FLOAT(model.dropout, "0.0", 0, 0.95, "", "Dropout on both branch outputs of every block."),
+    FLOAT(model.logit_scale_init, START, "2.6592600", 0, 20, "log",
+          "Initial log of the inverse temperature."),
+    FLOAT(model.logit_scale_max, RUN, "4.6051702", 0, 20, "log",
+          "Upper bound of the log inverse temperature."),
+    FLOAT(model.dropout, RUN, "0.0", 0, 0.95, "", "Dropout on both branch outputs of every block."),
     STRING(
-        model.pretrained, "", NULL,
+        model.pretrained, START, "", NULL,
         "Checkpoint whose weights training starts from, such as `tandem import` writes, or a run directory. "
         "Keys of the model that the configuration leaves out, the tokenizer too, are the checkpoint's."),
-    STRING(model.position_resize, "open_clip", "open_clip|huggingface|tbps_clip",
+    STRING(model.position_resize, START, "open_clip", "open_clip|huggingface|tbps_clip",
            "How position embeddings of model.pretrained are resized to another image size or context length: "
            "open_clip bicubic with antialiasing, huggingface bicubic without, tbps_clip bilinear; the text's "
            "linear, tbps_clip keeps the first and the last."),
 
-    STRING(model.image.tower, "vit", NULL,
+    STRING(model.image.tower, MEANING, "vit", NULL,
            "Kind of image tower, such as vit, or resnet (CLIP's ModifiedResNet)."),
     STRING(
-        model.image.head, "none", NULL,
+        model.image.head, MEANING, "none", NULL,
         "What stands behind the tower's pooled features: none, or a head with a group of keys of its own."),
-    INT(model.image.feature_dim, "0", 0, 65536, "features",
+    INT(model.image.feature_dim, MEANING, "0", 0, 65536, "features",
         "Width of the tower's own output, in front of the head; 0 = model.embed_dim."),
-    INT(model.image.height_px, "224", 1, 32768, "px", "Height of the image tower's input."),
-    INT(model.image.width_px, "224", 1, 32768, "px", "Width of the image tower's input."),
-    INT(model.image.patch_px, "32", 1, 32768, "px", "Side of a square patch of a vit."),
+    INT(model.image.height_px, MEANING, "224", 1, 32768, "px", "Height of the image tower's input."),
+    INT(model.image.width_px, MEANING, "224", 1, 32768, "px", "Width of the image tower's input."),
+    INT(model.image.patch_px, MEANING, "32", 1, 32768, "px", "Side of a square patch of a vit."),
     STRING(
-        model.image.resize, "crop", "crop|squash|longest",
+        model.image.resize, MEANING, "crop", "crop|squash|longest",
         "How an image gets the input's shape: shorter side, then the centre; both sides; or longer side, with black around."),
-    STRING(model.image.alpha, "drop", "drop|white",
+    STRING(model.image.alpha, MEANING, "drop", "drop|white",
            "Transparent pixels: drop = the colour below, as in CLIP's preprocessing; white = over white."),
-    FLOAT3(model.image.mean, "[0.48145466, 0.4578275, 0.40821073]", -10, 10, "",
+    FLOAT3(model.image.mean, MEANING, "[0.48145466, 0.4578275, 0.40821073]", -10, 10, "",
            "Mean of red, green and blue (in 0 to 1) that is subtracted."),
-    FLOAT3(model.image.std, "[0.26862954, 0.26130258, 0.27577711]", 1e-6, 10, "",
+    FLOAT3(model.image.std, MEANING, "[0.26862954, 0.26130258, 0.27577711]", 1e-6, 10, "",
            "Standard deviation of red, green and blue that is divided by."),
-    INT(model.image.width, "768", 1, 65536, "features",
+    INT(model.image.width, MEANING, "768", 1, 65536, "features",
         "Width of a vit's tokens; of the first stage of a resnet."),
-    INT(model.image.layers, "12", 1, 1000, "blocks", "Depth of a vit."),
-    INT(model.image.heads, "12", 1, 1024, "heads",
+    INT(model.image.layers, MEANING, "12", 1, 1000, "blocks", "Depth of a vit."),
+    INT(model.image.heads, MEANING, "12", 1, 1024, "heads",
         "Attention heads per block of a vit; of the attention pooling of a resnet (width x 32 / 64 in CLIP)."),
-    FLOAT(model.image.mlp_ratio, "4.0", 0.01, 64, "", "Width of a vit's MLPs over its width."),
-    INT4(model.image.stage_layers, "[3, 4, 6, 3]", 1, 1000, "blocks",
+    FLOAT(model.image.mlp_ratio, MEANING, "4.0", 0.01, 64, "", "Width of a vit's MLPs over its width."),
+    INT4(model.image.stage_layers, MEANING, "[3, 4, 6, 3]", 1, 1000, "blocks",
          "Blocks of the four stages of a resnet."),
 
-    STRING(model.text.tower, "text", NULL, "Kind of text tower."),
+    STRING(model.text.tower, MEANING, "text", NULL, "Kind of text tower."),
     STRING(
-        model.text.head, "none", NULL,
+        model.text.head, MEANING, "none", NULL,
         "What stands behind the tower's pooled features: none, or a head with a group of keys of its own."),
-    INT(model.text.feature_dim, "0", 0, 65536, "features",
+    INT(model.text.feature_dim, MEANING, "0", 0, 65536, "features",
         "Width of the tower's own output, in front of the head; 0 = model.embed_dim."),
-    INT(model.text.context_length, "77", 2, 65536, "tokens",
+    INT(model.text.context_length, MEANING, "77", 2, 65536, "tokens",
         "Longest caption, with its start and end tokens; longer ones are cut."),
-    INT(model.text.vocab_size, "49408", 4, 10000000, "tokens", "Size of the tokenizer's vocabulary."),
-    INT(model.text.width, "512", 1, 65536, "features", "Width of the text tower's tokens."),
-    INT(model.text.layers, "12", 1, 1000, "blocks", "Depth of the text tower."),
-    INT(model.text.heads, "8", 1, 1024, "heads", "Attention heads per block of the text tower."),
-    FLOAT(model.text.mlp_ratio, "4.0", 0.01, 64, "", "Width of the text tower's MLPs over its width."),
+    INT(model.text.vocab_size, MEANING, "49408", 4, 10000000, "tokens",
+        "Size of the tokenizer's vocabulary."),
+    INT(model.text.width, MEANING, "512", 1, 65536, "features", "Width of the text tower's tokens."),
+    INT(model.text.layers, MEANING, "12", 1, 1000, "blocks", "Depth of the text tower."),
+    INT(model.text.heads, MEANING, "8", 1, 1024, "heads", "Attention heads per block of the text tower."),
+    FLOAT(model.text.mlp_ratio, MEANING, "4.0", 0.01, 64, "",
+          "Width of the text tower's MLPs over its width."),
 
-    INT(train.batch, "256", 1, MANY, "pairs", "Pairs of one optimiser step, over all ranks."),
-    INT(train.chunk, "0", 0, MANY, "pairs",
+    INT(train.batch, RUN, "256", 1, MANY, "pairs", "Pairs of one optimiser step, over all ranks."),
+    INT(train.chunk, FREE, "0", 0, MANY, "pairs",
         "Pairs per rank that are embedded at once, which bounds the memory; 0 = the whole local batch."),
-    CHOICE(train.recompute, "chunk", TDM_RECOMPUTE_CHOICES,
+    CHOICE(train.recompute, FREE, "chunk", TDM_RECOMPUTE_CHOICES,
            "What backward computes again because forward does not keep it (activation checkpointing). "
            "none; mlp: the MLPs' inside; block: all but the inputs of a transformer's blocks; chunk: all but "
            "the last chunk (GradCache), so nothing where a rank's pairs are one chunk. Less memory and more "
            "time from left to right, the same bits."),
-    INT(train.epochs, "32", 0, MANY, "epochs", "Passes over the data."),
-    INT(train.steps, "0", 0, 1e15, "steps", "Optimiser steps of the run; 0 = as many as the epochs hold."),
-    STRING(train.precision, "auto", "auto|f32|bf16",
+    INT(train.epochs, RUN, "32", 0, MANY, "epochs", "Passes over the data."),
+    INT(train.steps, RUN, "0", 0, 1e15, "steps",
+        "Optimiser steps of the run; 0 = as many as the epochs hold."),
+    STRING(train.precision, FREE, "auto", "auto|f32|bf16",
            "Activations and matmuls; auto = bf16 where the CPU computes in it, else f32."),
-    INT(train.threads, "0", 0, 4096, "threads",
+    INT(train.threads, FREE, "0", 0, 4096, "threads",
         "Compute threads per rank; 0 = OMP_NUM_THREADS, or the cores that the rank may use."),
-    INT(train.log_every, "10", 1, MANY, "steps", "Steps between two lines of the log."),
-    INT(train.bucket_mib, "25", 1, 4096, "MiB", "Size of one gradient sum that overlaps with backward."),
-    CHOICE(train.wire, "f32", "f32|bf16",
+    INT(train.log_every, FREE, "10", 1, MANY, "steps", "Steps between two lines of the log."),
+    INT(train.bucket_mib, FREE, "25", 1, 4096, "MiB",
+        "Size of one gradient sum that overlaps with backward."),
+    CHOICE(train.wire, RUN, "f32", "f32|bf16",
            "Gradients between nodes; bf16 halves the bytes, each node's addend and the sum are rounded."),
-    FLOAT(train.time_limit_minutes, "0.0", 0, 1e7, "minutes",
+    FLOAT(train.time_limit_minutes, FREE, "0.0", 0, 1e7, "minutes",
           "After this time a checkpoint is written and the run ends with exit code 3; 0 = no limit."),
 
-    FLOAT(optim.lr, "5e-4", 0, 1000, "", "Learning rate after warm-up."),
-    FLOAT(optim.weight_decay, "0.2", 0, 100, "", "Decoupled weight decay of matrices."),
-    INT(optim.warmup_steps, "2000", 0, MANY, "steps", "Steps of linear warm-up."),
-    FLOAT(optim.min_lr_ratio, "0.0", 0, 1, "", "Learning rate at the end, over optim.lr."),
-    FLOAT(optim.clip_norm, "0.0", 0, 1e6, "", "Largest global norm of the gradient; 0 = no clipping."),
+    FLOAT(optim.lr, RUN, "5e-4", 0, 1000, "", "Learning rate after warm-up."),
+    FLOAT(optim.weight_decay, RUN, "0.2", 0, 100, "", "Decoupled weight decay of matrices."),
+    INT(optim.warmup_steps, RUN, "2000", 0, MANY, "steps", "Steps of linear warm-up."),
+    FLOAT(optim.min_lr_ratio, RUN, "0.0", 0, 1, "", "Learning rate at the end, over optim.lr."),
+    FLOAT(optim.clip_norm, RUN, "0.0", 0, 1e6, "", "Largest global norm of the gradient; 0 = no clipping."),
     STRINGS(
-        optim.freeze, "[]",
+        optim.freeze, RUN, "[]",
         "Parameters that are not trained: names or globs (\"visual.*.ln_*\"), \"image\" or \"text\" for a "
         "tower, \"image:6\" for its input and lowest 6 blocks; \"!\" before an entry trains them after all."),
     STRINGS(
-        optim.lr_scale, "[]",
+        optim.lr_scale, RUN, "[]",
         "Factors of the learning rate, \"text_projection=10\", named in the same ways; the last entry that names a parameter counts."),
     FLOAT(
-        optim.layer_decay, "1.0", 1e-4, 1, "",
+        optim.layer_decay, RUN, "1.0", 1e-4, 1, "",
         "Learning rates fall by this factor from layer to layer of a tower, from its output end downwards."),
     BOOL(
-        optim.shard, "false",
+        optim.shard, FREE, "false",
         "Each rank keeps the moments of its share of the parameters, updates these and sends them to the others (ZeRO, stage 1)."),
 
-    INT(checkpoint.every_steps, "0", 0, MANY, "steps", "Steps between checkpoints; 0 = none by steps."),
-    FLOAT(checkpoint.every_minutes, "15.0", 0, 1e7, "minutes",
+    INT(checkpoint.every_steps, FREE, "0", 0, MANY, "steps", "Steps between checkpoints; 0 = none by steps."),
+    FLOAT(checkpoint.every_minutes, FREE, "15.0", 0, 1e7, "minutes",
           "Minutes between checkpoints; 0 = none by time. The end of a run always writes one."),
-    INT(checkpoint.keep, "3", 1, 1000000, "checkpoints", "Newest checkpoints kept beside the best one."),
-    STRING(checkpoint.best_metric, "text_to_image.recall_at_1", NULL,
+    INT(checkpoint.keep, FREE, "3", 1, 1000000, "checkpoints",
+        "Newest checkpoints kept beside the best one."),
+    STRING(checkpoint.best_metric, FREE, "text_to_image.recall_at_1", NULL,
            "Key of the evaluation's JSON that decides which checkpoint is the best."),
 
-    STRING(eval.dir, "", NULL, "Data set to evaluate on while training; empty = none."),
-    STRING(eval.split, "val", NULL, "Its split."),
-    INT(eval.every_epochs, "1", 0, MANY, "epochs", "Epochs between evaluations; 0 = only at the end."),
+    STRING(eval.dir, FREE, "", NULL, "Data set to evaluate on while training; empty = none."),
+    STRING(eval.split, FREE, "val", NULL, "Its split."),
+    INT(eval.every_epochs, FREE, "1", 0, MANY, "epochs", "Epochs between evaluations; 0 = only at the end."),
     STRING(
-        eval.positives, "pair", NULL,
+        eval.positives, FREE, "pair", NULL,
         "What counts as an answer: the pair's own partner, everything of the same identity, or of a common class; `tandem eval --help` lists the choices."),
     TDM_VIEW_NAME_TABLE(VIEW_ROW)};
 

@@ -14,7 +14,12 @@ tdm_status tdm_operation_register(const tdm_operation *operation)
     char prefix[PREFIX_BYTES];
     if (operation->option_count == 0) return TDM_OK;
     prefix_of(operation, prefix);
-    return tdm_config_register(prefix, operation->options, operation->option_count, operation->option_bytes);
+    const tdm_option_group rows = {.prefix = prefix,
+                                   .rows = operation->options,
+                                   .count = operation->option_count,
+                                   .bytes = operation->option_bytes,
+                                   .change = TDM_CHANGE_RUN};
+    return tdm_config_register(&rows);
 }
 
 tdm_status tdm_operation_options(const tdm_config *config, const char *where, const tdm_operation *operation,

@@ -42,8 +42,12 @@ tdm_status tdm_loss_register(void)
     for (size_t i = 0; i < LOSSES; i++) {
         char prefix[80];
         group_of(losses[i], prefix);
-        TDM_TRY(tdm_config_register(prefix, losses[i]->options, losses[i]->option_count,
-                                    losses[i]->option_bytes));
+        const tdm_option_group rows = {.prefix = prefix,
+                                       .rows = losses[i]->options,
+                                       .count = losses[i]->option_count,
+                                       .bytes = losses[i]->option_bytes,
+                                       .change = TDM_CHANGE_RUN};
+        TDM_TRY(tdm_config_register(&rows));
     }
     return TDM_OK;
 }

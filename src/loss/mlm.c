@@ -21,8 +21,8 @@ typedef struct mlm_options {
 static const tdm_option mlm_rows[] = {
     TDM_LOSS_COMMON_OPTIONS,
     TDM_INT_OPTION(mlm_options, depth, "4", 1, 100, "blocks", "Blocks behind the cross-attention."),
-    TDM_INT_OPTION(mlm_options, heads, "8", 1, 1024, "heads",
-                   "Attention heads of the cross-attention and of each block."),
+    TDM_OPTION_ROW(TDM_OPTION_INT, mlm_options, heads, "8", 1, 1024, NULL, "heads",
+                   "Attention heads of the cross-attention and of each block.", NULL, TDM_CHANGE_MEANING),
     TDM_STRING_OPTION(mlm_options, image_view, "aug_1", "View of the image whose tokens are seen."),
 };
 

@@ -22,8 +22,8 @@ static const tdm_option siglip_rows[] = {
     TDM_LOSS_COMMON_OPTIONS,
     TDM_CHOICE_OPTION(siglip_options, positives, "pair", "pair|identity",
                       "What belongs together: the pair only, or everything of one identity."),
-    TDM_FLOAT_OPTION(siglip_options, bias_init, "-10.0", -1000, 1000, "",
-                     "Initial value of the learned bias."),
+    TDM_OPTION_ROW(TDM_OPTION_FLOAT, siglip_options, bias_init, "-10.0", -1000, 1000, NULL, "",
+                   "Initial value of the learned bias.", NULL, TDM_CHANGE_START),
     TDM_STRING_OPTION(siglip_options, image_view, "aug_1", "View of the image."),
     TDM_STRING_OPTION(siglip_options, text_view, "plain", "View of the text."),
 };

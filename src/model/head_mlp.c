@@ -8,7 +8,8 @@ typedef struct mlp_options {
 
 static const tdm_option options[] = {
     TDM_INT_OPTION(mlp_options, hidden, "256", 1, 65536, "features", "Width of the head's hidden layer."),
-    TDM_FLOAT_OPTION(mlp_options, dropout, "0.1", 0, 0.95, "", "Dropout behind the head's second layer."),
+    TDM_OPTION_ROW(TDM_OPTION_FLOAT, mlp_options, dropout, "0.1", 0, 0.95, NULL, "",
+                   "Dropout behind the head's second layer.", NULL, TDM_CHANGE_RUN),
 };
 
 typedef struct mlp {

@@ -27,10 +27,17 @@ tdm_status head_register(void)
     for (int i = 0; i < HEAD_TYPES; i++)
         for (int m = 0; m < TDM_MODALITIES; m++) {
             const head_type *type = head_types[i];
-            char group[64];
+            char group[64], key[64];
             group_of(type->name, (tdm_modality)m, group);
-            if (type->options)
-                TDM_TRY(tdm_config_register(group, type->options, type->option_count, type->option_bytes));
+            group_of("head", (tdm_modality)m, key);
+            const tdm_option_group rows = {.prefix = group,
+                                           .rows = type->options,
+                                           .count = type->option_count,
+                                           .bytes = type->option_bytes,
+                                           .change = TDM_CHANGE_MEANING,
+                                           .if_key = key,
+                                           .if_value = type->name};
+            if (type->options) TDM_TRY(tdm_config_register(&rows));
         }
     return TDM_OK;
 }

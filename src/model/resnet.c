@@ -415,11 +415,11 @@ typedef struct resnet_options {
 enum { STATS_SYNC, STATS_FROZEN };
 
 static const tdm_option options[] = {
-    TDM_CHOICE_OPTION(
-        resnet_options, batch_stats, "sync", "sync|frozen",
-        "Batch normalisation of a resnet while training: by the statistics of the global batch, "
-        "or by the running ones, which then stay as they are (to fine-tune with small batches or "
-        "train.chunk)."),
+    TDM_OPTION_ROW(TDM_OPTION_CHOICE, resnet_options, batch_stats, "sync", 0, 0, "sync|frozen", "",
+                   "Batch normalisation of a resnet while training: by the statistics of the global batch, "
+                   "or by the running ones, which then stay as they are (to fine-tune with small batches or "
+                   "train.chunk).",
+                   NULL, TDM_CHANGE_RUN),
 };
 
 static int64_t resnet_place_px(const tdm_config *config)

@@ -38,8 +38,16 @@ tdm_status tdm_model_register(void)
     for (int i = 0; i < TOWER_TYPES; i++) {
         const tower_type *type = tower_types[i];
         if (!type->options) continue;
-        TDM_TRY(tdm_config_register(group_of(type->modality), type->options, type->option_count,
-                                    type->option_bytes));
+        char key[64];
+        snprintf(key, sizeof(key), "%s.tower", group_of(type->modality));
+        const tdm_option_group rows = {.prefix = group_of(type->modality),
+                                       .rows = type->options,
+                                       .count = type->option_count,
+                                       .bytes = type->option_bytes,
+                                       .change = TDM_CHANGE_MEANING,
+                                       .if_key = key,
+                                       .if_value = type->name};
+        TDM_TRY(tdm_config_register(&rows));
     }
     return head_register();
 }

@@ -28,7 +28,9 @@ enum { NAMES_BYTES = 512 };
 static char optimizer_names[NAMES_BYTES], schedule_names[NAMES_BYTES]; /* "a|b|c"; filled from the tables */
 
 static const tdm_option choice_rows[] = {
-    TDM_CHOICE_OPTION(optim_choices, name, "adamw", optimizer_names, "Optimiser."),
+    /* the moments of one rule mean nothing to another, whatever they are called */
+    TDM_OPTION_ROW(TDM_OPTION_CHOICE, optim_choices, name, "adamw", 0, 0, optimizer_names, "", "Optimiser.",
+                   NULL, TDM_CHANGE_BREAKS),
     TDM_CHOICE_OPTION(optim_choices, schedule, "cosine", schedule_names, "Learning rate after warm-up."),
 };
 
@@ -40,18 +42,25 @@ static tdm_status add_name(char names[NAMES_BYTES], size_t index, const char *na
     return TDM_OK;
 }
 
+/* Two rules may share their rows, so that these count whatever rule is on. */
+static tdm_status register_rows(const tdm_option *rows, size_t count, size_t bytes)
+{
+    const tdm_option_group group = {
+        .prefix = "optim", .rows = rows, .count = count, .bytes = bytes, .change = TDM_CHANGE_RUN};
+    return tdm_config_register(&group);
+}
+
 tdm_status tdm_optim_register(void)
 {
     size_t schedules;
     const tdm_schedule *schedule = schedule_table(&schedules);
     for (size_t i = 0; i < OPTIMIZERS; i++) TDM_TRY(add_name(optimizer_names, i, optimizers[i]->name));
     for (size_t i = 0; i < schedules; i++) TDM_TRY(add_name(schedule_names, i, schedule[i].name));
-    TDM_TRY(tdm_config_register("optim", choice_rows, sizeof(choice_rows) / sizeof(choice_rows[0]),
-                                sizeof(optim_choices)));
+    TDM_TRY(register_rows(choice_rows, sizeof(choice_rows) / sizeof(choice_rows[0]), sizeof(optim_choices)));
     for (size_t i = 0; i < OPTIMIZERS; i++)
         if (optimizers[i]->option_count > 0)
-            TDM_TRY(tdm_config_register("optim", optimizers[i]->options, optimizers[i]->option_count,
-                                        optimizers[i]->option_bytes));
+            TDM_TRY(register_rows(optimizers[i]->options, optimizers[i]->option_count,
+                                  optimizers[i]->option_bytes));
     return TDM_OK;
 }
 

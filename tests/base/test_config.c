@@ -17,13 +17,23 @@ typedef struct demo_options {
     int64_t big;
 } demo_options;
 static const tdm_option demo_rows[] = {
-    {"weight", TDM_OPTION_FLOAT, offsetof(demo_options, weight), "1.0", 0, 100, NULL, "", "Weight.", NULL},
-    {"soft", TDM_OPTION_BOOL, offsetof(demo_options, soft), "true", 0, 0, NULL, "", "Soft targets.", NULL},
+    {"weight", TDM_OPTION_FLOAT, offsetof(demo_options, weight), "1.0", 0, 100, NULL, "", "Weight.", NULL,
+     TDM_CHANGE_OF_GROUP},
+    {"soft", TDM_OPTION_BOOL, offsetof(demo_options, soft), "true", 0, 0, NULL, "", "Soft targets.", NULL,
+     TDM_CHANGE_OF_GROUP},
     {"views", TDM_OPTION_STRINGS, offsetof(demo_options, views), "[\"plain\", aug]", 0, 0, NULL, "", "Views.",
-     NULL},
-    {"mode", TDM_OPTION_STRING, offsetof(demo_options, mode), "a", 0, 0, "a|b", "", "Mode.", NULL},
-    {"big", TDM_OPTION_INT, offsetof(demo_options, big), "0", 0, 0, NULL, "", "Any integer.", NULL},
+     NULL, TDM_CHANGE_OF_GROUP},
+    {"mode", TDM_OPTION_STRING, offsetof(demo_options, mode), "a", 0, 0, "a|b", "", "Mode.", NULL,
+     TDM_CHANGE_OF_GROUP},
+    {"big", TDM_OPTION_INT, offsetof(demo_options, big), "0", 0, 0, NULL, "", "Any integer.", NULL,
+     TDM_CHANGE_OF_GROUP},
 };
+
+static const tdm_option_group demo_group = {.prefix = "loss.demo",
+                                            .rows = demo_rows,
+                                            .count = sizeof demo_rows / sizeof demo_rows[0],
+                                            .bytes = sizeof(demo_options),
+                                            .change = TDM_CHANGE_RUN};
 
 static void write_file(const char *name, const char *text)
 {
@@ -360,16 +370,73 @@ static void test_help_and_registry(void **state)
         CHECK_CONTAINS(text.data, row[i].key);
         CHECK_GT(strlen(row[i].help), 5);
         CHECK_EQ(row[i].help[strlen(row[i].help) - 1], '.');
+        CHECK_NE(row[i].change, TDM_CHANGE_OF_GROUP);
         for (size_t j = 0; j < i; j++) CHECK_STR_NE(row[i].key, row[j].key);
     }
     tdm_text_free(&text);
 
-    CHECK_OK(tdm_config_register("loss.demo", demo_rows, 5, sizeof(demo_options)));
-    CHECK_FAILS(tdm_config_register("loss.demo", demo_rows, 4, sizeof(demo_options)), TDM_E_CONFIG, "");
+    tdm_option_group group = demo_group;
+    CHECK_OK(tdm_config_register(&group));
+    group.count--;
+    CHECK_FAILS(tdm_config_register(&group), TDM_E_CONFIG, "registered twice");
     static const tdm_option wrong[] = {
-        {"weight", TDM_OPTION_FLOAT, 0, "200", 0, 100, NULL, "", "Weight.", NULL}};
-    CHECK_FAILS(tdm_config_register("loss.wrong", wrong, 1, sizeof(double)), TDM_E_CONFIG,
-                "loss.wrong.weight = 200 is out of range");
+        {"weight", TDM_OPTION_FLOAT, 0, "200", 0, 100, NULL, "", "Weight.", NULL, TDM_CHANGE_OF_GROUP}};
+    group = (tdm_option_group){
+        .prefix = "loss.wrong", .rows = wrong, .count = 1, .bytes = sizeof(double), .change = TDM_CHANGE_RUN};
+    CHECK_FAILS(tdm_config_register(&group), TDM_E_CONFIG, "loss.wrong.weight = 200 is out of range");
+    group.change = TDM_CHANGE_OF_GROUP;
+    CHECK_FAILS(tdm_config_register(&group), TDM_E_CONFIG, "loss.wrong.weight does not say");
+}
+
+static void check_difference(const tdm_differences *list, int64_t i, const char *key, tdm_change change,
+                             const char *was, const char *is)
+{
+    CHECK_LT(i, list->count);
+    CHECK_STR_EQ(list->item[i].key, key);
+    CHECK_EQ(list->item[i].change, change);
+    CHECK_STR_EQ(list->item[i].was, was);
+    CHECK_STR_EQ(list->item[i].is, is);
+}
+
+/* A set of rows counts where the key that chooses it has its value. */
+static void test_compare(void **state)
+{
+    (void)state;
+    static const tdm_option only[] = {
+        {"depth", TDM_OPTION_INT, 0, "1", 0, 9, NULL, "", "Depth.", NULL, TDM_CHANGE_MEANING}};
+    const tdm_option_group group = {.prefix = "loss.only",
+                                    .rows = only,
+                                    .count = 1,
+                                    .bytes = sizeof(int64_t),
+                                    .change = TDM_CHANGE_RUN,
+                                    .if_key = "model.image.resize",
+                                    .if_value = "squash"};
+    CHECK_OK(tdm_config_register(&group));
+    tdm_config was, is;
+    tdm_differences list = {0};
+    CHECK_OK(tdm_config_init(&was));
+    CHECK_OK(tdm_config_init(&is));
+    CHECK_OK(tdm_config_compare(&was, &is, &list));
+    CHECK_EQ(list.count, 0);
+    CHECK_OK(tdm_config_set(&is, "loss.demo.soft=false"));
+    CHECK_OK(tdm_config_set(&is, "loss.only.depth=2"));
+    CHECK_OK(tdm_config_set(&is, "model.activation=gelu"));
+    CHECK_OK(tdm_config_set(&is, "model.image.mean=0.5, 0.5, 0.25"));
+    CHECK_OK(tdm_config_compare(&was, &is, &list));
+    CHECK_EQ(list.count, 3);
+    check_difference(&list, 0, "model.activation", TDM_CHANGE_MEANING, "\"quickgelu\"", "\"gelu\"");
+    check_difference(&list, 1, "model.image.mean", TDM_CHANGE_MEANING, "[0.48145466, 0.4578275, 0.40821073]",
+                     "[0.5, 0.5, 0.25]");
+    check_difference(&list, 2, "loss.demo.soft", TDM_CHANGE_RUN, "true", "false");
+    tdm_differences_free(&list);
+    CHECK_OK(tdm_config_set(&was, "model.image.resize=squash"));
+    CHECK_OK(tdm_config_set(&is, "model.image.resize=squash"));
+    CHECK_OK(tdm_config_compare(&was, &is, &list));
+    CHECK_EQ(list.count, 4);
+    check_difference(&list, 3, "loss.only.depth", TDM_CHANGE_MEANING, "1", "2");
+    tdm_differences_free(&list);
+    tdm_config_destroy(&was);
+    tdm_config_destroy(&is);
 }
 
 static int setup(void **state)
@@ -377,8 +444,7 @@ static int setup(void **state)
     (void)state;
     snprintf(dir, sizeof dir, "%s/tandem-config-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     if (mkdtemp(dir) == NULL) return 1;
-    return tdm_config_register("loss.demo", demo_rows, sizeof demo_rows / sizeof demo_rows[0],
-                               sizeof(demo_options)) != TDM_OK;
+    return tdm_config_register(&demo_group) != TDM_OK;
 }
 
 static int teardown(void **state)
@@ -401,6 +467,7 @@ int main(void)
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_load_model),
         cmocka_unit_test(test_help_and_registry),
+        cmocka_unit_test(test_compare),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

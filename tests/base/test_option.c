@@ -36,7 +36,7 @@ static values value;
 
 static config_field field(int row)
 {
-    return (config_field){rows[row].key, &rows[row], (unsigned char *)&value + rows[row].offset};
+    return (config_field){rows[row].key, &rows[row], (unsigned char *)&value + rows[row].offset, NULL};
 }
 
 static tdm_status set(int row, const char *text)
@@ -273,7 +273,12 @@ static int set_up(void **state)
 {
     (void)state;
     memset(&value, 0, sizeof value);
-    if (tdm_config_register("test.option", rows, ROWS, sizeof(values)) != TDM_OK) return 1;
+    const tdm_option_group group = {.prefix = "test.option",
+                                    .rows = rows,
+                                    .count = ROWS,
+                                    .bytes = sizeof(values),
+                                    .change = TDM_CHANGE_RUN};
+    if (tdm_config_register(&group) != TDM_OK) return 1;
     return tdm_config_init(&config) != TDM_OK;
 }
 

@@ -14,10 +14,14 @@ typedef struct demo_options {
     int64_t big;
 } demo_options;
 static const tdm_option demo_rows[] = {
-    {"weight", TDM_OPTION_FLOAT, offsetof(demo_options, weight), "1.0", 0, 100, NULL, "", "Weight.", NULL},
-    {"soft", TDM_OPTION_BOOL, offsetof(demo_options, soft), "true", 0, 0, NULL, "", "Soft targets.", NULL},
-    {"views", TDM_OPTION_STRINGS, offsetof(demo_options, views), "[plain]", 0, 0, NULL, "", "Views.", NULL},
-    {"big", TDM_OPTION_INT, offsetof(demo_options, big), "0", 0, 0, NULL, "", "Any integer.", NULL},
+    {"weight", TDM_OPTION_FLOAT, offsetof(demo_options, weight), "1.0", 0, 100, NULL, "", "Weight.", NULL,
+     TDM_CHANGE_OF_GROUP},
+    {"soft", TDM_OPTION_BOOL, offsetof(demo_options, soft), "true", 0, 0, NULL, "", "Soft targets.", NULL,
+     TDM_CHANGE_OF_GROUP},
+    {"views", TDM_OPTION_STRINGS, offsetof(demo_options, views), "[plain]", 0, 0, NULL, "", "Views.", NULL,
+     TDM_CHANGE_OF_GROUP},
+    {"big", TDM_OPTION_INT, offsetof(demo_options, big), "0", 0, 0, NULL, "", "Any integer.", NULL,
+     TDM_CHANGE_OF_GROUP},
 };
 
 static char file[64];
@@ -71,8 +75,13 @@ static void check_round_trip(const tdm_config *config)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     if (!bytes) return 0;
-    FUZZ_REQUIRE(tdm_config_register("loss.demo", demo_rows, 4, sizeof(demo_options)) == TDM_OK); /* once */
-    char *text = malloc(bytes); /* data[1 …] and a NUL */
+    const tdm_option_group demo = {.prefix = "loss.demo",
+                                   .rows = demo_rows,
+                                   .count = 4,
+                                   .bytes = sizeof(demo_options),
+                                   .change = TDM_CHANGE_RUN};
+    FUZZ_REQUIRE(tdm_config_register(&demo) == TDM_OK); /* once */
+    char *text = malloc(bytes);                         /* data[1 …] and a NUL */
     if (!text) return 0;
     memcpy(text, data + 1, bytes - 1);
     text[bytes - 1] = '\0';
