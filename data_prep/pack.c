@@ -3,6 +3,7 @@
 #include "report.h"
 #include "splits.h"
 
+#include "tandem/dir_lock.h"
 #include "tandem/image.h"
 #include "tandem/tokenizer.h"
 
@@ -31,6 +32,7 @@ typedef struct packer {
     const tdm_pack_options *options;
     const tdm_pack_format *format;
     tdm_tokenizer *tokenizer;
+    tdm_dir_lock *lock; /* of out_dir */
     tdm_pack_list list;
     split_rules rules;
     int64_t *order; /* item indices, split by split */
@@ -53,6 +55,7 @@ typedef struct packer {
 
 static void packer_free(packer *p)
 {
+    tdm_dir_lock_release(&p->lock);
     tdm_tokenizer_destroy(&p->tokenizer);
     tdm_pack_list_free(&p->list);
     free(p->order);
@@ -710,7 +713,9 @@ static tdm_status finish(packer *p, tdm_pack_result *result)
 static tdm_status pack_all(packer *p, tdm_pack_result *result)
 {
     TDM_AGREE(p->comm, prepare(p));
-    TDM_AGREE(p->comm, tdm_comm_rank(p->comm) == 0 ? tdm_make_dirs(p->options->out_dir) : TDM_OK);
+    const tdm_dir_lock_options own = {
+        .dir = p->options->out_dir, .command = "pack", .steal = p->options->steal_lock};
+    TDM_TRY(tdm_dir_lock_take(p->comm, &own, &p->lock));
     const tdm_status status = write_own_shards(p);
     tdm_progress_clear();
     TDM_TRY(agree_on_first(p, status));

@@ -25,6 +25,7 @@ typedef struct tdm_import_options { /* strings are never NULL; "" = not given */
     tdm_strings ignore;          /* tensors whose names begin with one of these are left out */
     bool mask_token;             /* the tokenizer's variant with <|mask|>; TBPS-CLIP's files have it anyway */
     bool force;                  /* replace out/model.h5 */
+    bool steal_lock;             /* as tdm_dir_lock_options.steal */
 } tdm_import_options;
 /* Reads weights, writes out/model.h5. The tensors must be exactly the model's parameters but for position
  * embeddings, which are resized when the image size or the context length differs. Errors: one message names
@@ -38,6 +39,7 @@ typedef struct tdm_export_options { /* strings are never NULL */
     const char *naming;             /* "open_clip" or "huggingface" */
     const char *dtype;              /* "f32", "bf16" or "f16" */
     bool force;                     /* replace existing files */
+    bool steal_lock;                /* as tdm_dir_lock_options.steal */
 } tdm_export_options;
 /* Writes the weights and, beside them, the configuration and tokenizer files that the other program loads:
  * open_clip_config.json; or config.json, preprocessor_config.json, vocab.json, merges.txt,

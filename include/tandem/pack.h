@@ -114,6 +114,7 @@ typedef struct tdm_pack_options {
                            PNG as the source, whose transparency stays */
     int64_t shard_size; /* images per shard */
     bool skip_bad;
+    bool steal_lock;    /* as tdm_dir_lock_options.steal */
     bool keep_unpaired; /* pack images without captions and captions without images; else they are bad */
     uint64_t seed;      /* of fractional splits */
     const char *const *source;

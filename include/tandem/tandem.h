@@ -8,6 +8,7 @@
 #include "tandem/config.h"
 #include "tandem/convert.h"
 #include "tandem/cpu.h"
+#include "tandem/dir_lock.h"
 #include "tandem/eval.h"
 #include "tandem/h5.h"
 #include "tandem/image.h"

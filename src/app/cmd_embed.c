@@ -8,6 +8,7 @@
 typedef struct embed_options {
     tdm_inference_options inference;
     const char *data, *split, *out, *dtype;
+    bool steal_lock;
 } embed_options;
 
 static tdm_status describe(const tdm_inference *inference, const embed_options *options,
@@ -30,12 +31,16 @@ static tdm_status describe(const tdm_inference *inference, const embed_options *
 }
 
 static tdm_status embed(tdm_comm *comm, const embed_options *options, tdm_inference *inference,
-                        tdm_dataset **dataset, tdm_embeddings *embeddings)
+                        tdm_dataset **dataset, tdm_embeddings *embeddings, tdm_dir_lock **lock)
 {
     tdm_embedding_info info = {0};
     TDM_TRY(tdm_inference_open(comm, &options->inference, true, inference));
     TDM_AGREE(comm, tdm_inference_open_data(inference, options->data, options->split, dataset));
     TDM_AGREE(comm, describe(inference, options, &info));
+    /* one directory takes several splits, also at the same time */
+    const tdm_dir_lock_options own = {
+        .dir = options->out, .part = options->split, .command = "embed", .steal = options->steal_lock};
+    TDM_TRY(tdm_dir_lock_take(comm, &own, lock));
     inference_show(comm, inference);
     const double begin_s = tdm_now_s();
     TDM_AGREE(comm, tdm_inference_embed_data(comm, inference, *dataset, true, embeddings));
@@ -58,6 +63,7 @@ static tdm_status embed_run(tdm_comm *comm, int argc, char **argv)
         FLAG_STRING("--out", &options.out, "DIR", NULL,
                     "where SPLIT-00000.h5 … are written, one file per rank"),
         FLAG_STRING("--dtype", &options.dtype, "f32|bf16", "f32", "of the stored rows"),
+        FLAG_STEAL_LOCK(&options.steal_lock),
         INFERENCE_FLAGS(options.inference),
     };
     tdm_strings positional = {0};
@@ -71,7 +77,9 @@ static tdm_status embed_run(tdm_comm *comm, int argc, char **argv)
     tdm_inference inference = {0};
     tdm_dataset *dataset = NULL;
     tdm_embeddings embeddings = {0};
-    const tdm_status status = embed(comm, &options, &inference, &dataset, &embeddings);
+    tdm_dir_lock *lock = NULL;
+    const tdm_status status = embed(comm, &options, &inference, &dataset, &embeddings, &lock);
+    tdm_dir_lock_release(&lock);
     tdm_embeddings_free(&embeddings);
     tdm_dataset_close(&dataset);
     tdm_inference_close(&inference);

@@ -17,6 +17,7 @@ static tdm_status export_run(tdm_comm *comm, int argc, char **argv)
                     "of the tensors, and of the files beside them"),
         FLAG_STRING("--dtype", &options.dtype, "f32|bf16|f16", "f32", "of the tensors"),
         FLAG_SWITCH("--force", &options.force, "replace files that are there"),
+        FLAG_STEAL_LOCK(&options.steal_lock),
     };
     tdm_strings positional = {0};
     bool help = false;

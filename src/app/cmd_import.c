@@ -65,6 +65,7 @@ static tdm_status import_run(tdm_comm *comm, int argc, char **argv)
         FLAG_LIST("--ignore", &options.ignore, "PREFIX", "",
                   "leave out tensors whose names begin so; may be repeated"),
         FLAG_SWITCH("--force", &options.force, "replace a model.h5 in CKPT"),
+        FLAG_STEAL_LOCK(&options.steal_lock),
     };
     tdm_strings positional = {0};
     bool help = false;

@@ -174,6 +174,7 @@ static tdm_status parse(call *c, int argc, char **argv, bool *help)
                  "context length for that count"),
         FLAG_STRING("--name", &o->dataset_name, "NAME", "", "name of the data set (default: the format's)"),
         FLAG_INT("--seed", &c->seed, "N", "1", "", 0, 9e15, "of splits by fractions"),
+        FLAG_STEAL_LOCK(&o->steal_lock),
     };
     enum { COMMON = sizeof(common) / sizeof(common[0]) };
     tdm_flag *all;

@@ -10,7 +10,7 @@
 typedef struct train_options {
     const char *config, *out, *resume;
     tdm_strings set;
-    bool dry_run;
+    bool dry_run, steal_lock;
 } train_options;
 
 /* Everything that a run owns. */
@@ -18,6 +18,7 @@ typedef struct run {
     tdm_comm *comm;
     const train_options *options;
     tdm_session session;
+    tdm_dir_lock *lock;
     tdm_dataset *eval_dataset;
     tdm_train_state state;
     run_log log;
@@ -30,6 +31,7 @@ typedef struct run {
 static void run_destroy(run *r)
 {
     run_log_close(&r->log);
+    tdm_dir_lock_release(&r->lock);
     tdm_dataset_close(&r->eval_dataset);
     tdm_session_destroy(&r->session);
 }
@@ -62,6 +64,14 @@ static tdm_status open_all_data(run *r)
     TDM_TRY(tdm_session_open_data(&r->session));
     if (!c->eval.dir[0]) return TDM_OK;
     return tdm_session_open_split(&r->session, c->eval.dir, c->eval.split, &r->eval_dataset);
+}
+
+static tdm_status lock_run_dir(run *r)
+{
+    const train_options *o = r->options;
+    return tdm_dir_lock_take(
+        r->comm, &(tdm_dir_lock_options){.dir = o->out, .command = "train", .steal = o->steal_lock},
+        &r->lock);
 }
 
 /* Which checkpoint to go on from, decided by rank 0; "" = start anew. */
@@ -153,6 +163,7 @@ static double elapsed_s(const run *r)
 
 static tdm_status save(run *r, bool best)
 {
+    TDM_AGREE(r->comm, tdm_dir_lock_check(r->lock));
     r->state.step = r->session.optim.step;
     r->state.elapsed_s = elapsed_s(r);
     r->checkpoint_s = tdm_now_s();
@@ -237,6 +248,7 @@ static tdm_status run_training(run *r)
     char resume[TDM_PATH_BYTES];
     TDM_AGREE(r->comm, load_config(r));
     TDM_TRY(same_config_everywhere(r));
+    if (!r->options->dry_run) TDM_TRY(lock_run_dir(r));
     TDM_AGREE(r->comm, open_all_data(r));
     TDM_AGREE(r->comm, tdm_session_create_model(&r->session));
     TDM_AGREE(r->comm, tdm_session_create_loader(&r->session, 0));
@@ -268,10 +280,11 @@ static tdm_status run_training(run *r)
     r->start_s = r->checkpoint_s = tdm_now_s();
     const tdm_status status = run_steps(r);
     tdm_progress_clear();
-    if (tdm_comm_rank(r->comm) == 0 && tdm_path_exists(r->options->out) &&
-        tdm_report_write(r->options->out) != TDM_OK)
+    const tdm_error kept = *tdm_error_last();
+    if (tdm_comm_rank(r->comm) == 0 && tdm_dir_lock_check(r->lock) == TDM_OK &&
+        tdm_path_exists(r->options->out) && tdm_report_write(r->options->out) != TDM_OK)
         tdm_log(TDM_LOG_WARN, "report.html was not written: %s", tdm_error_last()->message);
-    return status;
+    return status == TDM_OK ? TDM_OK : tdm_error_adopt(&kept);
 }
 
 static tdm_status print_keys(void)
@@ -297,6 +310,7 @@ static tdm_status train_run(tdm_comm *comm, int argc, char **argv)
             "continue from the newest whole checkpoint of RUN_DIR (auto: start anew when there is none) or from PATH"),
         FLAG_SWITCH("--dry-run", &options.dry_run,
                     "check configuration and data, say steps, parameters and memory, and stop"),
+        FLAG_STEAL_LOCK(&options.steal_lock),
     };
     tdm_strings positional = {0};
     bool help = false;

@@ -40,6 +40,11 @@ typedef struct tdm_flag {
 #define FLAG_FLOAT(name, value, argument, default_text, unit, min, max, help)                                \
     FLAG_OF(TDM_FLAG_FLOAT, name, value, double, argument, default_text, unit, min, max, help)
 
+/* Of every command that writes into a directory; see tandem/dir_lock.h. */
+#define FLAG_STEAL_LOCK(value)                                                                               \
+    FLAG_SWITCH("--steal-lock", value,                                                                       \
+                "take over the directory from a process of another host that no longer runs")
+
 typedef struct tdm_command {
     const char *name;
     const char *summary;                                      /* one line */

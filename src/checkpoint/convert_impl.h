@@ -13,6 +13,7 @@ typedef struct import_job {
     tdm_config config;
     tdm_params params;
     tdm_tokenizer *tokenizer; /* NULL: none was found */
+    tdm_dir_lock *lock;       /* of options->out */
 } import_job;
 /* TDM_E_SHAPE names every tensor that is missing, extra, or of another shape or type. Position embeddings may
  * have another number of rows. */

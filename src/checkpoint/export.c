@@ -226,8 +226,10 @@ static tdm_status run_export(export_job *job)
 {
     TDM_TRY(check_options(job));
     TDM_TRY(open_checkpoint(job));
+    const tdm_dir_lock_options own = {
+        .dir = job->dir, .command = "export", .steal = job->options->steal_lock};
+    TDM_TRY(tdm_dir_lock_take(NULL, &own, &job->lock));
     TDM_TRY(check_folder(job));
-    TDM_TRY(tdm_make_dirs(job->dir));
     for (const char *const *name = job->naming->files(job); *name != NULL; name++) {
         TDM_TRY(write_side_file(job, *name));
     }
@@ -238,6 +240,7 @@ tdm_status tdm_export(const tdm_export_options *options)
 {
     export_job job = {.options = options};
     const tdm_status status = run_export(&job);
+    tdm_dir_lock_release(&job.lock);
     tdm_tokenizer_destroy(&job.tokenizer);
     tdm_params_destroy(&job.params);
     tdm_config_destroy(&job.config);

@@ -180,6 +180,10 @@ static tdm_status run_import(import_job *job)
     TDM_TRY(open_tokenizer(job));
     TDM_TRY(tdm_params_allocate(&job->params, false));
     for (int64_t i = 0; i < job->params.count; i++) TDM_TRY(read_row(job, &job->params.row[i]));
+    const tdm_dir_lock_options own = {
+        .dir = job->options->out, .command = "import", .steal = job->options->steal_lock};
+    TDM_TRY(tdm_dir_lock_take(NULL, &own, &job->lock));
+    TDM_TRY(check_out(job->options)); /* again: it may have come meanwhile */
     TDM_TRY(tdm_checkpoint_write_model(job->options->out, &job->config, &job->params, job->tokenizer, 0));
     tdm_log(TDM_LOG_INFO, "%s: %lld tensors under %s's names, %.2f million parameters: %s", job->src.path,
             (long long)job->params.count, job->src.naming->name,
@@ -191,6 +195,7 @@ tdm_status tdm_import(const tdm_import_options *options)
 {
     import_job job = {.options = options};
     const tdm_status status = run_import(&job);
+    tdm_dir_lock_release(&job.lock);
     weights_close(&job.src);
     tdm_tokenizer_destroy(&job.tokenizer);
     tdm_params_destroy(&job.params);

@@ -4,6 +4,7 @@
 #define TANDEM_CHECKPOINT_NAMING_H
 
 #include "tandem/convert.h"
+#include "tandem/dir_lock.h"
 
 #include <jansson.h>
 
@@ -39,6 +40,7 @@ typedef struct export_job {
     tdm_config config;
     tdm_params params;
     tdm_tokenizer *tokenizer; /* NULL: the checkpoint has none */
+    tdm_dir_lock *lock;       /* of dir */
 } export_job;
 
 typedef struct naming {
