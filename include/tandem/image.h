@@ -43,7 +43,7 @@ typedef enum tdm_image_alpha {
     TDM_ALPHA_KEEP   /* whatever is transparent, palettes too, becomes RGBA */
 } tdm_image_alpha;
 
-/* JPEG by libjpeg, PNG by libdeflate and stb_image, WebP (first frame) by libwebp, BMP, GIF (first frame).
+/* JPEG by libjpeg, WebP (first frame) by libwebp, PNG, BMP, GIF (first frame).
  * EXIF orientation is ignored, as by Pillow's open and convert. `name` stands in messages. Errors:
  * TDM_E_DATA: empty, unsupported, corrupt, or larger than TDM_IMAGE_MAX_PX. */
 TDM_CHECKED tdm_status tdm_image_decode(const char *name, const void *data, size_t bytes,

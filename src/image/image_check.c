@@ -1,92 +1,7 @@
-/* What stb_image does not check before it decodes. */
+/* What libjpeg does not look at before it decodes. */
 #include "image_impl.h"
 
-#include <libdeflate.h>
 #include <string.h>
-
-/* ---- PNG ---- (W3C, Portable Network Graphics, second edition, section 5) */
-
-bool image_is_png(const unsigned char *data, size_t bytes)
-{
-    static const unsigned char signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
-    return bytes >= sizeof(signature) && !memcmp(data, signature, sizeof(signature));
-}
-
-static uint32_t big_endian(const unsigned char *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-/* stb answers a PNG that is too large with "unknown image type". */
-tdm_status image_png_probe(const char *name, const unsigned char *data, size_t bytes, int64_t *height,
-                           int64_t *width)
-{
-    TDM_REQUIRE(bytes >= 24, TDM_E_DATA, "%s: image is truncated", name);
-    *width = big_endian(data + 16);
-    *height = big_endian(data + 20);
-    return image_check_size(name, *height, *width);
-}
-
-static bool crc_matches(const unsigned char *type, size_t length)
-{
-#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-    (void)type;
-    (void)length;
-    return true; /* else hardly any mutated file would come farther */
-#else
-    return libdeflate_crc32(0, type, length + 4) == big_endian(type + 4 + length);
-#endif
-}
-
-/* IHDR stands first, at 8: length, type, width, height, depth, colour type. */
-static void read_png_traits(const unsigned char *data, image_traits *traits)
-{
-    enum { DEPTH = 24, COLOUR = 25, GRAY = 0, PALETTE = 3, ALPHA = 4 };
-    const int depth = data[DEPTH], colour = data[COLOUR];
-    traits->indexed = colour == PALETTE || (colour == GRAY && depth == 1);
-    traits->gray16 = colour == GRAY && depth == 16;
-    traits->alpha = (colour & ALPHA) != 0;
-}
-
-/* Four letters; the case of the first says whether a reader may ignore what it does not know. */
-static bool is_chunk_type(const unsigned char *type)
-{
-    for (int i = 0; i < 4; i++) {
-        const unsigned char letter = type[i] | 0x20;
-        if (letter < 'a' || letter > 'z') return false;
-    }
-    return true;
-}
-
-/* Damage in what does not change pixels is ignored. That of image data is left to the checksum of their own. */
-static tdm_status check_sum(const char *name, const unsigned char *type, size_t length, image_traits *traits)
-{
-    const bool matters = !(type[0] & 0x20) || !memcmp(type, "tRNS", 4);
-    if (!matters || crc_matches(type, length)) return TDM_OK;
-    traits->doubtful = !memcmp(type, "IDAT", 4);
-    TDM_REQUIRE(traits->doubtful, TDM_E_DATA, "%s: corrupt image (checksum of PNG chunk %.4s)", name,
-                (const char *)type);
-    return TDM_OK;
-}
-
-tdm_status image_check_png(const char *name, const unsigned char *data, size_t bytes, image_traits *traits)
-{
-    size_t at = 8; /* after the signature */
-    TDM_REQUIRE(bytes >= 33, TDM_E_DATA, "%s: image is truncated", name);
-    read_png_traits(data, traits);
-    for (;;) {
-        TDM_REQUIRE(bytes - at >= 12, TDM_E_DATA, "%s: image is truncated", name);
-        const unsigned char *type = data + at + 4;
-        size_t length = big_endian(data + at);
-        TDM_REQUIRE(is_chunk_type(type), TDM_E_DATA, "%s: corrupt image (no PNG chunk at byte %zu)", name,
-                    at);
-        TDM_REQUIRE(length <= bytes - at - 12, TDM_E_DATA, "%s: image is truncated", name);
-        TDM_TRY(check_sum(name, type, length, traits));
-        if (!memcmp(type, "tRNS", 4)) traits->keyed = true;
-        if (!memcmp(type, "IEND", 4)) return TDM_OK;
-        at += length + 12;
-    }
-}
 
 /* ---- JPEG ---- (ITU-T T.81, annex B) */
 
@@ -132,7 +47,7 @@ static bool read_frame(jpeg_state *state, const unsigned char *segment, size_t l
     return true;
 }
 
-/* DHT. stb_image before 2.28 writes past its table when one has more than 256 codes. */
+/* DHT. No table has more than 256 codes. */
 static bool read_huffman_tables(jpeg_state *state, const unsigned char *segment, size_t length)
 {
     enum { HEAD = 17, MOST = 256 };
@@ -151,9 +66,11 @@ static bool read_huffman_tables(jpeg_state *state, const unsigned char *segment,
     return length == 0;
 }
 
-/* SOS: every table that the scan uses must be there. */
+/* SOS: every table that the scan uses must be there; of a file without any, such as a frame of Motion JPEG, libjpeg
+ * knows the usual ones. */
 static bool has_scan_tables(const jpeg_state *state, const unsigned char *segment, size_t length)
 {
+    if (!state->dc_tables && !state->ac_tables) return true;
     size_t components = length ? segment[0] : 0;
     if (components < 1 || components > 4 || length != 4 + 2 * components) return false;
     bool first_is_dc = segment[1 + 2 * components] == 0;

@@ -138,20 +138,15 @@ typedef struct raw_image {
 } raw_image;
 
 static tdm_status png_decode(tdm_image_work *work, const char *name, const unsigned char *data, size_t bytes,
-                             bool drop_alpha, int64_t *height, int64_t *width, raw_image *raw)
+                             bool drop_alpha, raw_image *raw)
 {
     image_traits traits = {0};
-    TDM_TRY(image_check_png(name, data, bytes, &traits));
-    raw->deep = traits.gray16 && (drop_alpha || !traits.keyed);
+    TDM_TRY(image_png_decode(name, work, data, bytes, drop_alpha, &traits));
+    raw->channels = traits.channels;
+    raw->deep = traits.deep;
     raw->indexed = traits.indexed;
     raw->keyed = traits.keyed;
     raw->transparent = traits.alpha || traits.keyed;
-    if (image_png_decode(work, data, bytes, *height, *width, traits.doubtful, &raw->channels)) return TDM_OK;
-    TDM_REQUIRE(!traits.doubtful, TDM_E_DATA, "%s: corrupt image (checksum of PNG chunk IDAT)", name);
-    uint8_t *pixel;
-    TDM_TRY(image_stb_decode(name, data, bytes, raw->deep, height, width, &raw->channels, &pixel));
-    image_buffer_adopt(&work->decoded, pixel,
-                       (size_t)(*height * *width * raw->channels * (raw->deep ? 2 : 1)));
     return TDM_OK;
 }
 
@@ -176,7 +171,7 @@ static tdm_status decode_raw(tdm_image_work *work, const char *name, const unsig
         TDM_TRY(image_bmp_decode(name, work, data, bytes, &raw->channels, &raw->indexed));
         raw->transparent = raw->channels == 4;
     } else {
-        TDM_TRY(png_decode(work, name, data, bytes, drop_alpha, height, width, raw));
+        TDM_TRY(png_decode(work, name, data, bytes, drop_alpha, raw));
     }
     raw->pixel = to->data;
     return TDM_OK;

@@ -37,14 +37,22 @@ struct tdm_image_work {
 };
 void image_work_free(tdm_image_work *work); /* what it holds */
 
-/* image_stb.c: PNG. *pixel [height][width][channels], 1 … 4 channels, malloc'd: free(). gray16: one channel of u16. */
-TDM_CHECKED tdm_status image_stb_decode(const char *name, const void *data, size_t bytes, bool gray16,
-                                        int64_t *height, int64_t *width, int *channels, uint8_t **pixel);
+/* What the pixels of a decoded PNG are. */
+typedef struct image_traits {
+    int channels; /* 1 … 4, 2 and 4 with alpha */
+    bool indexed; /* of a palette, or one bit */
+    bool deep;    /* u16, one channel */
+    bool alpha;   /* a channel of its own */
+    bool keyed;   /* tRNS */
+} image_traits;
 
-/* image_png.c: pixels as those of image_stb_decode into work->decoded. False: not one of its kinds, or not
- * whole. After image_check_png. doubtful: the checksum within the data decides. */
-bool image_png_decode(tdm_image_work *work, const unsigned char *data, size_t bytes, int64_t height,
-                      int64_t width, bool doubtful, int *channels);
+/* image_png.c: pixels into work->decoded. Checksums are compared where they matter. drop_alpha: a gray of 16 bits may stay
+ * deep though it has a transparent shade. */
+bool image_is_png(const unsigned char *data, size_t bytes);
+TDM_CHECKED tdm_status image_png_probe(const char *name, const unsigned char *data, size_t bytes,
+                                       int64_t *height, int64_t *width);
+TDM_CHECKED tdm_status image_png_decode(const char *name, tdm_image_work *work, const unsigned char *data,
+                                        size_t bytes, bool drop_alpha, image_traits *traits);
 
 /* image_jpeg.c: *channels 3 or 4, the latter CMYK as it stands in the file. height, width: of the probe.
  * Pixels outside `box` may be left undefined. */
@@ -76,23 +84,8 @@ TDM_CHECKED tdm_status image_bmp_decode(const char *name, tdm_image_work *work, 
 /* Sides and pixels within the limits, else TDM_E_DATA. */
 TDM_CHECKED tdm_status image_check_size(const char *name, int64_t height, int64_t width);
 
-/* What stb does not tell of a file. */
-typedef struct image_traits {
-    bool indexed, gray16;
-    bool alpha;    /* a channel of its own */
-    bool keyed;    /* PNG's tRNS */
-    bool doubtful; /* image data of a PNG have another checksum than their chunk says */
-} image_traits;
-
-/* image_check.c: what stb does not look at before it decodes. PNG: size (stb answers one that is too large
- * with "unknown image type"), every chunk up to IEND there, checksums of the critical ones. JPEG: every
- * segment up to EOI there, Huffman tables of a size that can be and defined before a scan uses them; the size
- * is that of the frame. */
-bool image_is_png(const unsigned char *data, size_t bytes);
-TDM_CHECKED tdm_status image_png_probe(const char *name, const unsigned char *data, size_t bytes,
-                                       int64_t *height, int64_t *width);
-TDM_CHECKED tdm_status image_check_png(const char *name, const unsigned char *data, size_t bytes,
-                                       image_traits *traits);
+/* image_check.c: what libjpeg does not look at before it decodes: every segment up to EOI there, Huffman tables of a
+ * size that can be and, unless a file has none at all, defined before a scan uses them. The size is that of the frame. */
 bool image_is_jpeg(const unsigned char *data, size_t bytes);
 TDM_CHECKED tdm_status image_check_jpeg(const char *name, const unsigned char *data, size_t bytes,
                                         int64_t *height, int64_t *width);

@@ -154,11 +154,12 @@ static void scaling_keeps_transparency(void **state)
     }
 }
 
-/* What a file may lack without harm: what follows the last pixel of a BMP or a GIF, later frames, and what stands behind
- * the end. */
+/* What a file may lack without harm: what follows the last pixel, later frames, and what stands behind the end. */
 static size_t spare_bytes(const char *name, size_t bytes)
 {
+    enum { PNG_END = 16 }; /* a checksum, and IEND */
     if (strstr(name, "trailing") || !strcmp(name, "animated.gif")) return bytes;
+    if (strstr(name, ".png")) return strstr(name, "animated") ? bytes : PNG_END;
     return strstr(name, ".gif") || strstr(name, ".bmp") ? 4 : 0;
 }
 
@@ -178,7 +179,9 @@ static void truncated_files_are_refused(void **state)
             piece = realloc(piece, bytes ? bytes : 1);
             const tdm_status status = tdm_image_decode(name, piece, bytes, TDM_ALPHA_WHITE, &image);
             if (status == TDM_OK && bytes + spare >= file.length) {
-                CHECK_MEM_EQ(image.pixel, whole.pixel, (size_t)(image.height * image.width * 3));
+                CHECK_EQ(image.mode, whole.mode);
+                CHECK_MEM_EQ(image.pixel, whole.pixel,
+                             (size_t)(image.height * image.width * image_pixel_bytes(image.mode)));
                 tdm_image_free(&image);
             } else {
                 if (status != TDM_E_DATA)
@@ -235,6 +238,29 @@ static void colours_beyond_a_palette_are_black(void **state)
     CHECK_EQ(image.pixel[0], 30);
     CHECK_EQ(image.pixel[3 * 3], 0);
     tdm_image_free(&image);
+}
+
+/* A frame of Motion JPEG has no Huffman tables: the usual ones are meant. */
+static void jpeg_without_tables_has_the_usual_ones(void **state)
+{
+    (void)state;
+    tdm_image image, whole;
+    tdm_text file = golden_file("baseline.jpg"), bare = {0};
+    CHECK_OK(tdm_image_decode("whole.jpg", file.data, file.length, TDM_ALPHA_DROP, &whole));
+    const unsigned char *data = (const unsigned char *)file.data;
+    CHECK_OK(tdm_text_append(&bare, data, 2));
+    size_t at = 2;
+    for (; data[at + 1] != 0xda; at += 2 + (size_t)(data[at + 2] << 8 | data[at + 3])) /* until SOS */
+        if (data[at + 1] != 0xc4)
+            CHECK_OK(tdm_text_append(&bare, data + at, 2 + (size_t)(data[at + 2] << 8 | data[at + 3])));
+    CHECK_OK(tdm_text_append(&bare, data + at, file.length - at));
+    CHECK_LT(bare.length, file.length);
+    CHECK_OK(tdm_image_decode("bare.jpg", bare.data, bare.length, TDM_ALPHA_DROP, &image));
+    CHECK_MEM_EQ(image.pixel, whole.pixel, (size_t)(image.height * image.width * 3));
+    tdm_image_free(&image);
+    tdm_image_free(&whole);
+    tdm_text_free(&bare);
+    tdm_text_free(&file);
 }
 
 /* A golden file with one byte changed is refused, and the message says why. */
@@ -304,11 +330,13 @@ static void damaged_chunks_are_named(void **state)
     } cases[] = {{"rgb.png", "IHDR", "odd: corrupt image (checksum of PNG chunk IHDR)"},
                  {"palette.png", "PLTE", "odd: corrupt image (checksum of PNG chunk PLTE)"},
                  {"palette_alpha.png", "tRNS", "odd: corrupt image (checksum of PNG chunk tRNS)"},
-                 {"interlaced.png", "IDAT", "odd: corrupt image (checksum of PNG chunk IDAT)"},
+                 {"interlaced.png", "IDAT", NULL},
                  {"unknown_critical.png", "ABCD", "odd: corrupt image (checksum of PNG chunk ABCD)"},
                  {"animated.png", "acTL", NULL},
                  {"animated.png", "fdAT", NULL},
-                 {"rgb.png", "IDAT", NULL}};
+                 {"rgb.png", "IDAT", NULL},
+                 {"rgb_16.png", "IDAT", NULL},
+                 {"rgb.png", "IEND", NULL}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         tdm_text file = golden_file(cases[i].file);
         tdm_image image;
@@ -437,6 +465,7 @@ int main(void)
         cmocka_unit_test(run_lengths_that_end_early_are_refused),
         cmocka_unit_test(damaged_chunks_are_named),
         cmocka_unit_test(damaged_png_data_are_refused),
+        cmocka_unit_test(jpeg_without_tables_has_the_usual_ones),
         cmocka_unit_test(bad_huffman_tables_are_refused),
         cmocka_unit_test(huge_headers_are_refused),
         cmocka_unit_test(encoded_images_come_back),
