@@ -104,7 +104,7 @@ static tdm_status csv_list(const char *source, const void *options, tdm_pack_lis
 {
     csv_reader csv;
     path_table table = {0};
-    tdm_status status = csv_open(source, 0, &csv);
+    tdm_status status = csv_open(source, &(csv_dialect){0}, &csv);
     if (status == TDM_OK) status = list_rows(&csv, options, &table, list);
     csv_close(&csv);
     free(table.slot);

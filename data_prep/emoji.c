@@ -35,7 +35,7 @@ static tdm_status emoji_list(const char *source, const void *options, tdm_pack_l
     char index_path[TDM_PATH_BYTES];
     json_node document, concepts, images;
     TDM_TRY(tdm_path_join(index_path, sizeof(index_path), source, "emoji.json"));
-    tdm_status status = read_json_file(index_path, &document);
+    tdm_status status = read_json_file(index_path, "utf-8", &document);
     if (status == TDM_OK) status = json_node_array(&document, "concepts", &concepts);
     if (status == TDM_OK) status = json_node_array(&document, "images", &images);
     for (size_t i = 0; status == TDM_OK && i < json_node_count(&images); i++) {

@@ -73,7 +73,7 @@ static int companion(const names *all, const char *name, bool (*kind)(const char
 static tdm_status read_captions(const char *path, tdm_pack_item *item)
 {
     list_reader lines;
-    tdm_status status = list_open(path, &lines);
+    tdm_status status = list_open(path, "utf-8", &lines);
     while (status == TDM_OK && list_next(&lines))
         status = pack_item_caption(item, NULL, lines.entry, lines.length);
     list_close(&lines);

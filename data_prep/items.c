@@ -158,17 +158,3 @@ void pack_trim(const char **text, size_t *length)
     while (*length && isspace((unsigned char)(*text)[0])) ++*text, --*length;
     while (*length && isspace((unsigned char)(*text)[*length - 1])) --*length;
 }
-
-size_t pack_byte_order_mark(const char *text, size_t length)
-{
-    return length >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
-}
-
-tdm_status pack_read_text(const char *path, tdm_text *text, const char **start)
-{
-    TDM_TRY(tdm_read_file(path, text));
-    *start = text->data + pack_byte_order_mark(text->data, text->length);
-    TDM_REQUIRE(!memchr(text->data, '\0', text->length), TDM_E_FORMAT,
-                "%s: holds a zero byte: not text in UTF-8 (UTF-16, perhaps)", path);
-    return TDM_OK;
-}

@@ -60,7 +60,7 @@ static tdm_status karpathy_list(const char *source, const void *options, tdm_pac
     char json_path[TDM_PATH_BYTES], root[TDM_PATH_BYTES];
     json_node document, images;
     TDM_TRY(split_source(source, json_path, root));
-    tdm_status status = read_json_file(json_path, &document);
+    tdm_status status = read_json_file(json_path, "utf-8", &document);
     if (status == TDM_OK) status = json_node_array(&document, "images", &images);
     for (size_t i = 0; status == TDM_OK && i < json_node_count(&images); i++) {
         const json_node image = json_node_item(&images, i);

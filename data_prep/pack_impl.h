@@ -108,10 +108,5 @@ TDM_CHECKED tdm_status pack_folder_of(const char *path, char *out, size_t bytes)
 const char *pack_base_name(const char *path);
 /* Moves both ends over white space. */
 void pack_trim(const char **text, size_t *length);
-/* Bytes of a UTF-8 byte order mark at the start: 3 or 0. */
-size_t pack_byte_order_mark(const char *text, size_t length);
-/* A whole text file; *start is behind a byte order mark. A zero byte is an error: UTF-16 has them, text in
- * UTF-8 has none. Free `text` with tdm_text_free, after a failure too. */
-TDM_CHECKED tdm_status pack_read_text(const char *path, tdm_text *text, const char **start);
 
 #endif

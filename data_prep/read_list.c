@@ -2,20 +2,23 @@
 
 #include "pack_impl.h"
 
-tdm_status list_open(const char *path, list_reader *list)
+#include <string.h>
+
+tdm_status list_open(const char *path, const char *encoding, list_reader *list)
 {
     *list = (list_reader){.path = path};
-    return pack_read_text(path, &list->text, &list->at);
+    return text_open(path, encoding, &list->file);
 }
 
 bool list_next(list_reader *list)
 {
-    while (*list->at) {
-        const size_t whole = strcspn(list->at, "\n");
-        list->entry = list->at;
-        list->length = whole;
+    text_file *file = &list->file;
+    while (file->at < file->end) {
+        const char *end = memchr(file->at, '\n', (size_t)(file->end - file->at));
+        list->entry = file->at;
+        list->length = (size_t)((end ? end : file->end) - file->at);
         list->line++;
-        list->at += whole + (list->at[whole] == '\n');
+        file->at = end ? end + 1 : file->end;
         pack_trim(&list->entry, &list->length);
         if (list->length) return true;
     }
@@ -24,6 +27,6 @@ bool list_next(list_reader *list)
 
 void list_close(list_reader *list)
 {
-    tdm_text_free(&list->text);
+    text_close(&list->file);
     *list = (list_reader){0};
 }
