@@ -108,5 +108,7 @@ TDM_CHECKED tdm_status pack_folder_of(const char *path, char *out, size_t bytes)
 const char *pack_base_name(const char *path);
 /* Moves both ends over white space. */
 void pack_trim(const char **text, size_t *length);
+/* Can this be the name of a split, which names files? Errors are TDM_E_DATA and begin with `where`. */
+TDM_CHECKED tdm_status pack_check_split(const char *where, const char *split);
 
 #endif

@@ -1,7 +1,7 @@
 /* Which split an item goes to: --split "train", "train=0.9,val=0.1", "train=train+restval,test". */
 #include "splits.h"
 
-#include "tandem/base.h"
+#include "pack_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -31,6 +31,17 @@ static tdm_status parse_rule(const char *spec, const char *from, size_t length, 
     if (!equals) rule->fraction = 1.0;
     TDM_REQUIRE(!rule->is_fraction || (rule->fraction > 0.0 && rule->fraction <= 1.0), TDM_E_USAGE,
                 "--split %s: the fraction of \"%s\" is not in (0, 1]", spec, rule->name);
+    return TDM_OK;
+}
+
+tdm_status pack_check_split(const char *where, const char *split)
+{
+    TDM_REQUIRE(split[0], TDM_E_DATA, "%s: its split is empty", where);
+    TDM_REQUIRE(strlen(split) < sizeof((split_rule){0}.name), TDM_E_DATA,
+                "%s: the name of its split is too long", where);
+    bool sound = split[0] != '.';
+    for (const char *c = split; *c; c++) sound &= (unsigned char)*c > ' ' && !strchr("/=+,", *c);
+    TDM_REQUIRE(sound, TDM_E_DATA, "%s: \"%s\" cannot be the name of a split", where, split);
     return TDM_OK;
 }
 
