@@ -234,7 +234,7 @@ static tdm_status read_place(table *t, const char **name, const char **split)
 static tdm_status find_item(table *t, tdm_pack_item **item)
 {
     char where[TDM_PATH_BYTES + 64];
-    const char *name, *split;
+    const char *name = "", *split = "";
     *item = NULL;
     row_where(t, where);
     tdm_status status = read_place(t, &name, &split);
@@ -272,11 +272,10 @@ static tdm_status add_classes(const table *t, tdm_pack_item *item)
 }
 
 /* Is the cell a list of captions, as JSON? Then *root owns it. */
-static bool is_list(const table *t, const char *where, const tdm_text *cell, json_node *root)
+static bool is_list(const char *where, const tdm_text *cell, json_node *root)
 {
     const char *at = cell->data;
     size_t length = cell->length;
-    (void)t;
     *root = (json_node){0};
     pack_trim(&at, &length);
     if (length < 2 || at[0] != '[' || at[length - 1] != ']') return false;
@@ -306,7 +305,7 @@ static tdm_status add_cell(table *t, int column, tdm_pack_item *item)
     const tdm_status sound = csv_check_text(&t->csv, column);
     if (sound != TDM_OK) return pack_item_caption_fault(item, sound);
     snprintf(where, sizeof(where), "%s: line %lld (%s)", t->csv.path, (long long)t->csv.line, item->name);
-    if (is_list(t, where, cell, &root)) {
+    if (is_list(where, cell, &root)) {
         const tdm_status status = json_captions(&root, item);
         read_json_free(&root);
         return status;

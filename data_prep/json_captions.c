@@ -33,7 +33,8 @@ static tdm_status add_caption(const json_node *entry, tdm_pack_item *item)
     tdm_status status = find_wording(entry, &wording);
     if (status == TDM_OK) status = json_node_text(&wording, &text, &length);
     if (status != TDM_OK) return pack_item_caption_fault(item, status);
-    snprintf(where, sizeof(where), "%s (%s)", json_node_where(&wording), item->name);
+    snprintf(where, sizeof(where), "%s (%s, caption %lld)", json_node_where(&wording), item->name,
+             (long long)item->caption_given + 1);
     return pack_item_caption(item, where, text, length);
 }
 

@@ -37,10 +37,10 @@ static tdm_status parse_rule(const char *spec, const char *from, size_t length, 
 tdm_status pack_check_split(const char *where, const char *split)
 {
     TDM_REQUIRE(split[0], TDM_E_DATA, "%s: its split is empty", where);
-    TDM_REQUIRE(strlen(split) < sizeof((split_rule){0}.name), TDM_E_DATA,
+    TDM_REQUIRE(strlen(split) < sizeof(((split_rule *)0)->own), TDM_E_DATA,
                 "%s: the name of its split is too long", where);
     bool sound = split[0] != '.';
-    for (const char *c = split; *c; c++) sound &= (unsigned char)*c > ' ' && !strchr("/=+,", *c);
+    for (const char *c = split; *c; c++) sound &= (unsigned char)*c >= ' ' && *c != '/';
     TDM_REQUIRE(sound, TDM_E_DATA, "%s: \"%s\" cannot be the name of a split", where, split);
     return TDM_OK;
 }
