@@ -300,17 +300,21 @@ static void warn_of_python(table *t, const tdm_text *cell)
 static tdm_status add_cell(table *t, int column, tdm_pack_item *item)
 {
     char where[2 * TDM_PATH_BYTES];
-    const tdm_text *cell = &t->csv.field[column];
+    const csv_reader *csv = &t->csv;
+    const tdm_text *cell = &csv->field[column];
     json_node root;
-    const tdm_status sound = csv_check_text(&t->csv, column);
+    const tdm_status sound = csv_check_text(csv, column);
     if (sound != TDM_OK) return pack_item_caption_fault(item, sound);
-    snprintf(where, sizeof(where), "%s: line %lld (%s)", t->csv.path, (long long)t->csv.line, item->name);
+    snprintf(where, sizeof(where), "%s: line %lld, column \"%.100s\"", csv->path, (long long)csv->line,
+             csv->header[column].data);
     if (is_list(where, cell, &root)) {
         const tdm_status status = json_captions(&root, item);
         read_json_free(&root);
         return status;
     }
     if (cell->length) warn_of_python(t, cell);
+    snprintf(where, sizeof(where), "%s: line %lld (%s, caption %lld)", csv->path, (long long)csv->line,
+             item->name, (long long)item->caption_given + 1);
     return pack_item_caption(item, where, cell->data, cell->length);
 }
 

@@ -91,17 +91,35 @@ printf 'filepath\ttitle\n0001.png\ta\n\tb\n0002.png\t\n' >"$work/raw/few.csv"
 same 2 3 csv --unpaired keep "$work/raw/few.csv"
 refuse 1 'few.csv:3: has no image \(--unpaired keep packs it\)' pack --format csv --out "$work/x" "$work/raw/few.csv"
 
+# bad rows and captions, labels and a split of their own: the same shards and report on any number of ranks
+python3 - "$work/raw/odd.csv" <<'EOF'
+import sys
+rows = [b"filepath,title,who,what,fold"]
+for i in list(range(8)) + list(range(9, 20)):
+    rows.append(b"%04d.png,caption %d,p%d,even|all,%s" % (i, i, i // 2, b"test" if i % 3 == 0 else b"train"))
+rows.insert(4, b"0003.png,too,many,fields,in,it")
+rows.insert(7, b'0009.png,"never closed,p1,all,train')
+rows.insert(9, b"0010.png,caf\xe9,p5,even|all,train")
+rows.insert(12, b"0011.png,other split,p5,all,val")
+rows.insert(15, b"http://example.org/x.png,address,p1,all,train")
+open(sys.argv[1], "wb").write(b"\n".join(rows) + b"\n")
+EOF
+same "2 3 4" 5 csv --skip-bad --identity-column who --class-column what --split-column fold "$work/raw/odd.csv"
+jq -e '(.bad | length) == 4 and (.bad_captions | length) == 1 and .images == 18 and
+    [.splits[] | [.name, .identities, .classes]] == [["test", 7, 2], ["train", 9, 2]]' \
+    "$work/4/pack-report.json" >/dev/null || fail "the report: $(cat "$work/4/pack-report.json")"
+
 # options of a format: shown, taken, refused with another one
 sed 's/^filepath\ttitle/photo\tenglish/' "$work/raw/pairs.csv" >"$work/raw/other.csv"
-refuse 1 'no column "filepath", see --image-column; it has "photo", "english"' pack --format csv --out "$work/x" "$work/raw/other.csv"
-refuse 1 'no column "title", see --caption-column' pack --format csv --out "$work/x" --image-column photo "$work/raw/other.csv"
+refuse 1 'no column "filepath"' pack --format csv --out "$work/x" "$work/raw/other.csv"
+refuse 1 'no column "title"' pack --format csv --out "$work/x" --image-column photo "$work/raw/other.csv"
 same 2 11 csv --skip-bad --image-column=photo --caption-column english "$work/raw/other.csv"
 refuse 2 'pack: --image-column is an option of --format csv, not of folder' \
     pack --format folder --out "$work/x" --image-column=photo "$work/raw"
 refuse 2 'unknown option --image-colum; did you mean --image-column' pack --out "$work/x" --image-colum a --format=csv "$work/raw"
 refuse 2 'pack: --unpaired maybe: must be one of refuse\|keep' pack --format folder --out "$work/x" --unpaired maybe "$work/raw"
 run 0 pack --help
-has "$work/out" '^    --caption-column VALUE +column of the captions \(default title\)$'
+has "$work/out" '^    --caption-column VALUE +column of the captions'
 # no format's option has the name of one of pack's own
 sed -n '1,/^Formats/s/^  \(--[a-z-]*\).*/\1/p' "$work/out" | sort -u >"$work/own"
 sed -n '/^Formats/,$s/^    \(--[a-z-]*\).*/\1/p' "$work/out" | sort -u >"$work/theirs"

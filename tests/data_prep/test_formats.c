@@ -177,7 +177,8 @@ static void csv_bad_rows(void **state)
     CHECK_NOT_NULL(strstr(list.fault_where[0], "x.csv: line 3"));
     CHECK_NOT_NULL(
         strstr(list.item[2].caption_fault[0].why, "x.csv: line 9, column \"title\": byte 0xE9 at offset"));
-    CHECK_NOT_NULL(strstr(list.item[3].caption_fault[0].why, "x.csv: line 10 (i.png): the caption is empty"));
+    CHECK_NOT_NULL(
+        strstr(list.item[3].caption_fault[0].why, "x.csv: line 10 (i.png, caption 1): the caption is empty"));
 }
 
 /* The format's option `key`, which is a string. */
@@ -252,7 +253,8 @@ static void csv_several_captions(void **state)
         "5.png\t['a', 'b']\n");
     CHECK_OK(list_again("csv", at("x.csv")));
     EXPECT(0, "1.png", "a cat", "a \xc3\xa9");
-    CHECK_NOT_NULL(strstr(list.item[0].caption_fault[0].why, "line 2 (1.png)"));
+    CHECK_NOT_NULL(
+        strstr(list.item[0].caption_fault[0].why, "x.csv: line 2, column \"title\": [1] (1.png, caption 2)"));
     EXPECT(1, "2.png", "[laughs]");
     EXPECT_NO_CAPTION(2, "3.png");
     EXPECT(3, "4.png", "[1]");
