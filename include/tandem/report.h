@@ -40,6 +40,32 @@ TDM_CHECKED tdm_status tdm_class_table_write(const char *path, const char *title
                                              const tdm_tile *tile, int64_t tile_count,
                                              const tdm_class_row *row, int64_t row_count);
 
+/* The table of a study: rows of runs, columns of metrics. Everything borrowed. */
+typedef struct tdm_study_cell { /* one metric of one row */
+    double mean, std;           /* over value[n]; NaN: there are none, fewer than two */
+    const double *value;        /* in the order of the seeds */
+    int64_t n;
+    double difference, p; /* to the base row, over the seeds that both have; NaN: none, or the base itself */
+} tdm_study_cell;
+typedef struct tdm_study_line {
+    const char *label;
+    const char *series; /* lines of one series are joined where metrics are drawn over x */
+    double x;           /* NaN: no axis has numbers */
+    int64_t runs, failed;
+    const tdm_study_cell *cell; /* [metrics] */
+    const char *const *run_dir; /* [runs] of those that are done */
+} tdm_study_line;
+typedef struct tdm_study_table {
+    const char *title, *x_title;
+    const char *const *metric; /* [metrics] "text_to_image.recall_at_1" */
+    const char *const *label;  /* [metrics] "Recall@1, text to image" */
+    const bool *is_share;      /* [metrics] shown in percent */
+    int64_t metrics, lines, base;
+    const tdm_study_line *line;
+} tdm_study_table;
+/* The table, each metric over x, and the learning curves of its runs (the mean over a row's runs at each step). */
+TDM_CHECKED tdm_status tdm_study_page_write(const char *path, const tdm_study_table *table);
+
 TDM_CHECKED tdm_status tdm_sheet_write(const char *path, const char *title, const char *subtitle,
                                        const tdm_sheet_query *query, int64_t query_count);
 

@@ -30,6 +30,7 @@
 #include "tandem/session.h"
 #include "tandem/shard.h"
 #include "tandem/status.h"
+#include "tandem/study.h"
 #include "tandem/tensors.h"
 #include "tandem/text_augment.h"
 #include "tandem/tokenizer.h"

@@ -5,6 +5,7 @@
 #define TDM_COMMAND_TABLE(ROW)                                                                               \
     ROW(tdm_command_pack)                                                                                    \
     ROW(tdm_command_train)                                                                                   \
+    ROW(tdm_command_study)                                                                                   \
     ROW(tdm_command_eval)                                                                                    \
     ROW(tdm_command_embed)                                                                                   \
     ROW(tdm_command_search)                                                                                  \

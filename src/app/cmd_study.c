@@ -1,0 +1,303 @@
+/* tandem study: the missing runs of a study, one after another in this process, each as `tandem train` and
+ * `tandem eval` would do it, and the table of what came out. */
+#include "command.h"
+
+#include "tandem/study.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+extern const tdm_command tdm_command_train, tdm_command_eval;
+
+typedef struct study_options {
+    const char *config, *out, *only;
+    tdm_strings set;
+    bool report, dry_run;
+} study_options;
+
+typedef struct share {
+    int64_t part, parts; /* runs whose index is part, modulo parts */
+} share;
+
+static tdm_status parse_only(const char *text, share *only)
+{
+    int used = 0;
+    long long part = 1, parts = 1;
+    if (text[0])
+        TDM_REQUIRE(sscanf(text, "%lld/%lld%n", &part, &parts, &used) == 2 && !text[used] && part >= 1 &&
+                        part <= parts,
+                    TDM_E_USAGE, "study: --only %s: must be I/N with I from 1 to N", text);
+    *only = (share){.part = part - 1, .parts = parts};
+    return TDM_OK;
+}
+
+/* ---- One run ---- */
+
+/* The arguments of a command, as on a command line. */
+typedef struct arguments {
+    char *item[2048];
+    int count;
+} arguments;
+
+static tdm_status add(arguments *list, const char *text)
+{
+    TDM_REQUIRE(list->count < (int)(sizeof list->item / sizeof list->item[0]), TDM_E_CONFIG,
+                "study: a row has too many overrides");
+    list->item[list->count] = strdup(text);
+    TDM_REQUIRE(list->item[list->count], TDM_E_NOMEM, "no memory for the arguments of a run");
+    list->count++;
+    return TDM_OK;
+}
+
+static tdm_status add_pair(arguments *list, const char *flag, const char *value)
+{
+    TDM_TRY(add(list, flag));
+    return add(list, value);
+}
+
+static void arguments_free(arguments *list)
+{
+    for (int i = 0; i < list->count; i++) free(list->item[i]);
+    list->count = 0;
+}
+
+static tdm_status train_arguments(const tdm_study *study, const tdm_study_run *run, arguments *list)
+{
+    const tdm_strings *set = &study->row[run->row].set;
+    char seed[48];
+    TDM_TRY(add(list, "train"));
+    TDM_TRY(add_pair(list, "--config", study->config));
+    for (int64_t i = 0; i < set->count; i++) TDM_TRY(add_pair(list, "--set", set->item[i]));
+    snprintf(seed, sizeof seed, "seed=%lld", (long long)run->seed);
+    TDM_TRY(add_pair(list, "--set", seed));
+    TDM_TRY(add_pair(list, "--out", run->dir));
+    return add_pair(list, "--resume", "auto");
+}
+
+static tdm_status eval_arguments(const tdm_study *study, const tdm_study_run *run, arguments *list)
+{
+    char path[TDM_PATH_BYTES + 32];
+    TDM_TRY(add(list, "eval"));
+    snprintf(path, sizeof path, "%s/checkpoints/%s", run->dir, study->eval_checkpoint);
+    TDM_TRY(add_pair(list, "--model", path));
+    TDM_TRY(add_pair(list, "--data", study->eval_data));
+    TDM_TRY(add_pair(list, "--split", study->eval_split));
+    snprintf(path, sizeof path, "%s/eval.json", run->dir);
+    return add_pair(list, "--json", path);
+}
+
+static tdm_status run_command(tdm_comm *comm, const tdm_command *command,
+                              tdm_status (*fill)(const tdm_study *, const tdm_study_run *, arguments *),
+                              const tdm_study *study, const tdm_study_run *run)
+{
+    arguments *list = calloc(1, sizeof *list);
+    tdm_status status =
+        list ? fill(study, run, list) : TDM_ERROR(TDM_E_NOMEM, "no memory for the arguments of a run");
+    status = tdm_comm_agree(comm, status);
+    if (status == TDM_OK) status = tdm_comm_agree(comm, command->run(comm, list->count, list->item));
+    if (list) arguments_free(list);
+    free(list);
+    return status;
+}
+
+/* Rank 0 writes, all hear of it. */
+static tdm_status finish(tdm_comm *comm, const tdm_study *study, const tdm_study_run *run,
+                         const char *message)
+{
+    const bool writes = tdm_comm_rank(comm) == 0;
+    return tdm_comm_agree(comm, writes ? tdm_study_finish(study, run, message) : TDM_OK);
+}
+
+/* A failure is the run's own: it is named and the study goes on. Stopping on request is passed up. */
+static tdm_status make_run(tdm_comm *comm, const tdm_study *study, const tdm_study_run *run, int64_t *failed)
+{
+    tdm_status status = run_command(comm, &tdm_command_train, train_arguments, study, run);
+    if (status == TDM_OK && study->eval_data)
+        status = run_command(comm, &tdm_command_eval, eval_arguments, study, run);
+    if (status == TDM_OK) status = finish(comm, study, run, NULL);
+    if (status == TDM_OK || status == TDM_E_STOPPED) return status;
+    char message[sizeof tdm_error_last()->message];
+    snprintf(message, sizeof message, "%s", tdm_error_last()->message);
+    tdm_log(TDM_LOG_WARN, "study: %s failed: %s", run->dir, message);
+    ++*failed;
+    return finish(comm, study, run, message);
+}
+
+/* ---- The study ---- */
+
+/* What is done already, decided by rank 0. */
+static tdm_study_state state_of(tdm_comm *comm, const tdm_study_run *run)
+{
+    int32_t state = tdm_comm_rank(comm) == 0 ? (int32_t)tdm_study_state_of(run) : 0;
+    tdm_comm_broadcast(comm, &state, sizeof state, 0);
+    return (tdm_study_state)state;
+}
+
+/* A signal that came between two runs. */
+static bool is_stopped(tdm_comm *comm)
+{
+    double wish = tdm_stop_requested();
+    tdm_comm_max_f64(comm, &wish, 1);
+    return wish > 0.0;
+}
+
+static tdm_status report(tdm_comm *comm, const tdm_study *study, const char *out)
+{
+    const bool writes = tdm_comm_rank(comm) == 0;
+    return tdm_comm_agree(comm, writes ? tdm_study_report(study, out) : TDM_OK);
+}
+
+static tdm_status make_runs(tdm_comm *comm, const tdm_study *study, const study_options *o, const share *only)
+{
+    const int64_t runs = tdm_study_runs(study);
+    int64_t failed = 0;
+    for (int64_t i = only->part; i < runs; i += only->parts) {
+        tdm_study_run run;
+        TDM_AGREE(comm, tdm_study_run_at(study, o->out, i, &run));
+        if (state_of(comm, &run) == TDM_STUDY_DONE) continue;
+        if (is_stopped(comm))
+            TDM_FAIL(TDM_E_STOPPED, "stopped on request before %s; the same call goes on", run.dir);
+        tdm_log(TDM_LOG_INFO, "study: run %lld of %lld: %s, seed %lld", (long long)i + 1, (long long)runs,
+                study->row[run.row].label, (long long)run.seed);
+        const tdm_status status = make_run(comm, study, &run, &failed);
+        if (status == TDM_E_STOPPED) {
+            const tdm_error kept = *tdm_error_last();
+            TDM_TRY(report(comm, study, o->out));
+            return tdm_error_adopt(&kept);
+        }
+        TDM_TRY(status);
+        TDM_TRY(report(comm, study, o->out));
+    }
+    TDM_REQUIRE(!failed, TDM_E_DATA, "%s: %lld runs failed; a further call tries them again", o->out,
+                (long long)failed);
+    return TDM_OK;
+}
+
+/* Steps of a run, from its configuration and data. */
+static tdm_status count_steps(tdm_comm *comm, const tdm_study *study, const tdm_study_run *run,
+                              int64_t *steps)
+{
+    tdm_session session = {.comm = comm};
+    char seed[48];
+    tdm_strings set = study->row[run->row].set;
+    const char **item = calloc((size_t)set.count + 1, sizeof *item);
+    TDM_REQUIRE(item, TDM_E_NOMEM, "no memory for the overrides of a run");
+    for (int64_t i = 0; i < set.count; i++) item[i] = set.item[i];
+    snprintf(seed, sizeof seed, "seed=%lld", (long long)run->seed);
+    item[set.count++] = seed;
+    set.item = item;
+    tdm_status status = tdm_session_configure(&session, study->config, &set);
+    if (status == TDM_OK) status = tdm_session_open_data(&session);
+    if (status == TDM_OK) status = tdm_session_create_model(&session);
+    if (status == TDM_OK) status = tdm_session_create_loader(&session, 0);
+    *steps = session.total_steps;
+    tdm_session_destroy(&session);
+    free((void *)item);
+    return status;
+}
+
+/* Seconds of a step in a run that has begun, from the last line of its metrics.jsonl; 0: not begun. */
+static double step_seconds(const char *dir)
+{
+    char path[TDM_PATH_BYTES];
+    tdm_text text = {0};
+    double seconds = 0.0;
+    if (tdm_path_join(path, sizeof path, dir, "metrics.jsonl") == TDM_OK && tdm_path_exists(path) &&
+        tdm_read_file(path, &text) == TDM_OK) {
+        const char *step = NULL, *elapsed = NULL;
+        for (const char *at = text.data; (at = strstr(at, "{\"step\":")) != NULL; at++) {
+            const char *found = strstr(at, "\"elapsed_s\":");
+            if (found) step = at + 8, elapsed = found + 12;
+        }
+        if (step && strtod(step, NULL) > 0.0) seconds = strtod(elapsed, NULL) / strtod(step, NULL);
+    }
+    tdm_text_free(&text);
+    return seconds;
+}
+
+/* What would be run. The time is that of the steps that were made already. */
+static tdm_status show_runs(tdm_comm *comm, const tdm_study *study, const study_options *o, const share *only)
+{
+    const int64_t runs = tdm_study_runs(study);
+    int64_t missing = 0, steps_left = 0, timed = 0;
+    double seconds = 0.0;
+    for (int64_t i = 0; i < runs; i++) {
+        static const char *const word[] = {"to be run", "done", "failed, to be run again"};
+        tdm_study_run run;
+        int64_t steps = 0;
+        TDM_AGREE(comm, tdm_study_run_at(study, o->out, i, &run));
+        const double one = tdm_comm_rank(comm) == 0 ? step_seconds(run.dir) : 0.0;
+        if (one > 0.0) seconds += one, timed++;
+        if (i % only->parts != only->part) continue;
+        const tdm_study_state state = state_of(comm, &run);
+        TDM_AGREE(comm, count_steps(comm, study, &run, &steps));
+        tdm_log(TDM_LOG_INFO, "%s, seed %lld: %lld steps, %s", study->row[run.row].label, (long long)run.seed,
+                (long long)steps, word[state]);
+        if (state == TDM_STUDY_DONE) continue;
+        missing++;
+        steps_left += steps;
+    }
+    tdm_log(TDM_LOG_INFO, "%lld of %lld runs are missing here: %lld steps", (long long)missing,
+            (long long)runs, (long long)steps_left);
+    if (timed)
+        tdm_log(TDM_LOG_INFO, "expected: %.1f hours, at %.3g s a step as in the runs that have begun",
+                (double)steps_left * seconds / (double)timed / 3600.0, seconds / (double)timed);
+    else
+        tdm_log(TDM_LOG_INFO, "expected time: not known before a run has begun");
+    return TDM_OK;
+}
+
+static tdm_status run_study(tdm_comm *comm, const study_options *o)
+{
+    tdm_study *study = NULL;
+    share only = {.parts = 1};
+    tdm_status status = parse_only(o->only, &only);
+    if (status == TDM_OK) status = tdm_study_read(o->config, &o->set, &study);
+    for (int64_t k = 0; status == TDM_OK && k < study->metric.count; k++) {
+        tdm_metric_choice choice;
+        status = tdm_metric_choose(study->metric.item[k], &choice);
+    }
+    status = tdm_comm_agree(comm, status);
+    if (status == TDM_OK && o->dry_run) status = show_runs(comm, study, o, &only);
+    if (status == TDM_OK && o->report) status = report(comm, study, o->out);
+    if (status == TDM_OK && !o->dry_run && !o->report) status = make_runs(comm, study, o, &only);
+    const tdm_error kept = *tdm_error_last();
+    tdm_study_destroy(&study);
+    return status == TDM_OK ? TDM_OK : tdm_error_adopt(&kept);
+}
+
+static tdm_status study_run(tdm_comm *comm, int argc, char **argv)
+{
+    study_options options = {.config = "", .out = "", .only = ""};
+    const tdm_flag flags[] = {
+        FLAG_STRING("--config", &options.config, "FILE", NULL, "the study's file; see docs/studies.md"),
+        FLAG_STRING("--out", &options.out, "DIR", NULL,
+                    "directory for the runs, study.json, study.csv, study.tex and report.html"),
+        FLAG_STRING("--only", &options.only, "I/N", "",
+                    "make each N-th run from the I-th on, for array jobs"),
+        FLAG_LIST("--set", &options.set, "GROUP.KEY=VALUE", "",
+                  "overrides one configuration key of every run; may be repeated"),
+        FLAG_SWITCH("--report", &options.report,
+                    "only write table and page again, of the runs that are done"),
+        FLAG_SWITCH("--dry-run", &options.dry_run,
+                    "say which runs are missing, their steps and the expected time"),
+    };
+    tdm_strings positional = {0};
+    bool help = false;
+    tdm_status status =
+        tdm_parse_flags("study", "--config STUDY.cfg --out DIR [--only I/N] [--report]", flags,
+                        sizeof(flags) / sizeof(flags[0]), argc, argv, &positional, &help);
+    if (status == TDM_OK && !help && positional.count)
+        status = TDM_ERROR(TDM_E_USAGE, "study: unexpected argument \"%s\"", positional.item[0]);
+    free((void *)positional.item);
+    if (status == TDM_OK && !help) status = run_study(comm, &options);
+    free((void *)options.set.item);
+    return status;
+}
+
+const tdm_command tdm_command_study = {
+    .name = "study",
+    .summary = "a grid of training runs and one table with plots",
+    .mpi = true,
+    .run = study_run,
+};
