@@ -290,32 +290,64 @@ def summed(kind, data):
     return [kind, data, struct.pack(">I", zlib.crc32(kind + data))]
 
 
+PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+
+def interlace(name, depth, colour, samples, *before):
+    """samples: [HEIGHT][WIDTH][n]; each row of a pass has the next of the five filters, over zeros"""
+    data, kind = b"", 0
+    for top, left, down, right in PASSES:
+        above = None
+        for row in samples[top::down, left::right]:
+            flat = row.reshape(-1)
+            line = flat.astype(">u2").tobytes() if depth == 16 else packed_row(flat.tolist(), depth)
+            step = max(1, samples.shape[-1] * depth // 8)
+            data += bytes([kind]) + filtered(line, above or bytes(len(line)), step, kind)
+            above, kind = line, (kind + 1) % 5
+    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, depth, colour, 0, 0, 1)
+    write_chunks(name, [summed(b"IHDR", head)] + list(before) + [summed(b"IDAT", zlib.compress(data, 9)), summed(b"IEND", b"")])
+
+
+def filtered(line, above, step, kind):
+    """The bytes that filter `kind` writes."""
+    out = bytearray()
+    for i, value in enumerate(line):
+        left, corner = (line[i - step], above[i - step]) if i >= step else (0, 0)
+        guess = left + above[i] - corner
+        paeth = min((left, above[i], corner), key=lambda x: abs(guess - x))
+        out.append((value - (0, left, above[i], (left + above[i]) // 2, paeth)[kind]) % 256)
+    return bytes(out)
+
+
 def make_odd_png():
-    parts = chunks(saved(Image.fromarray(smooth(3, 1)), format="PNG"))
+    rgb = smooth(3, 1)
+    parts = chunks(saved(Image.fromarray(rgb), format="PNG"))
+    data = parts[1][1]
     wrong = [[t, c, bytes([s[0] ^ 1]) + s[1:] if t == b"IDAT" else s] for t, c, s in parts]
     write_chunks("sum_idat.png", wrong)
     write_chunks("unknown_critical.png", parts[:1] + [summed(b"ABCD", b"x")] + parts[1:])
     write_chunks("trailing.png", parts + [[b"junk", b"behind the end", b"0000"]])
-    pieces = [summed(b"IDAT", parts[1][1][i:i + 50]) for i in range(0, len(parts[1][1]), 50)]
+    write_chunks("no_end.png", parts[:2])
+    more = zlib.compress(zlib.decompress(data) + b"behind the last pixel")
+    write_chunks("more_data.png", parts[:1] + [summed(b"IDAT", more)] + parts[2:])
+    pieces = [summed(b"IDAT", data[i:i + 50]) for i in range(0, len(data), 50)]
     write_chunks("pieces.png", parts[:1] + pieces[:2] + [summed(b"IDAT", b"")] + pieces[2:] + parts[2:])
-    few = Image.fromarray(smooth(3, 1)).quantize(16)
+    few = Image.fromarray(rgb).quantize(16)
     parts = chunks(saved(few, format="PNG"))
-    parts[1] = summed(b"PLTE", parts[1][1][:30])
+    colours = parts[1]
+    parts[1] = summed(b"PLTE", colours[1][:30])
     write_chunks("beyond.png", parts)
-    for name, parts in (("interlaced", chunks(saved(Image.fromarray(smooth(3, 1)), format="PNG"))),
-                        ("interlaced_alpha", chunks(saved(Image.fromarray(smooth(4, 2)), format="PNG"))),
-                        ("interlaced_palette", chunks(saved(few, format="PNG")))):
-        depth, colour = parts[0][1][8], parts[0][1][9]
-        raw = np.asarray({"interlaced": Image.fromarray(smooth(3, 1)), "interlaced_alpha": Image.fromarray(smooth(4, 2)),
-                          "interlaced_palette": few}[name]).reshape(HEIGHT, WIDTH, -1)
-        data = b""
-        for top, left, down, right in ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
-                                       (1, 0, 2, 1)):
-            for row in raw[top::down, left::right]:
-                data += b"\0" + (packed_row(row[:, 0].tolist(), depth) if colour == 3 else row.tobytes())
-        head = parts[0][1][:12] + b"\1"
-        kept = [p for p in parts[1:] if p[0] != b"IDAT"]
-        write_chunks(f"{name}.png", [summed(b"IHDR", head)] + kept[:-1] + [summed(b"IDAT", zlib.compress(data, 9)), kept[-1]])
+    wide = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH, 1)
+    gray = smooth(1, 3)
+    interlace("interlaced.png", 8, 2, rgb)
+    interlace("interlaced_alpha.png", 8, 6, smooth(4, 2))
+    interlace("interlaced_palette.png", 4, 3, np.asarray(few)[..., None], colours)
+    interlace("interlaced_beyond.png", 4, 3, np.asarray(few)[..., None], parts[1])
+    interlace("interlaced_gray_1.png", 1, 0, gray >> 7)
+    interlace("interlaced_gray_2.png", 2, 0, gray >> 6)
+    interlace("interlaced_gray_alpha_16.png", 16, 4, smooth(2, 4).astype(np.int64) * 256 + wide)
+    interlace("interlaced_rgba_16.png", 16, 6, smooth(4, 2).astype(np.int64) * 256 + 255 - wide)
+    interlace("interlaced_key.png", 8, 2, rgb, summed(b"tRNS", b"".join(struct.pack(">H", int(v)) for v in rgb[4, 5])))
 
 
 def make_odd_jpeg():
