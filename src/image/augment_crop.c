@@ -5,6 +5,7 @@
 
 typedef struct crop_options {
     double min_scale, max_scale, min_ratio, max_ratio;
+    int interpolation; /* image_filter */
 } crop_options;
 
 #define OPTION(field, def, low, high, help)                                                                  \
@@ -15,6 +16,8 @@ static const tdm_option options[] = {
     OPTION(max_scale, "1.0", 1e-4, 1, "Largest area of the random crop, of the image's."),
     OPTION(min_ratio, "0.75", 0.01, 100, "Least width over height of the random crop."),
     OPTION(max_ratio, "1.3333333333333333", 0.01, 100, "Greatest width over height of the random crop."),
+    TDM_CHOICE_OPTION(crop_options, interpolation, "bicubic", IMAGE_FILTERS,
+                      "How the crop is resized. Where `resize` stands in the list, its own counts."),
 };
 
 static tdm_status check(const char *where, const void *with)
@@ -65,7 +68,13 @@ static void crop(const void *with, tdm_rng *rng, image_box *box)
     center_box(o, box);
 }
 
+static image_filter filter(const void *with)
+{
+    return (image_filter)((const crop_options *)with)->interpolation;
+}
+
 const image_augment_row image_augment_crop = {
     .operation = {.name = "crop", .check = check, TDM_OPERATION_OPTIONS(crop_options, options)},
     .crop = crop,
+    .filter = filter,
 };

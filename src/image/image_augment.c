@@ -54,6 +54,7 @@ static tdm_status add_step(const tdm_config *config, const char *where, const ch
     image_step *step = &pipeline->step[pipeline->count];
     TDM_TRY(tdm_operation_options(config, where, &row->operation, arguments, length, &step->options));
     step->row = row;
+    if (row->filter) pipeline->filter = row->filter(step->options);
     pipeline->count++;
     pipeline->exact |= stage_of(row) < 2;
     return TDM_OK;
@@ -99,7 +100,7 @@ image_box image_view_box(const tdm_image *image, const image_target *target,
 }
 
 static tdm_status resize_box(tdm_image_work *work, const tdm_image *image, const image_box *box,
-                             const image_target *target, uint8_t *out)
+                             const image_target *target, image_filter filter, uint8_t *out)
 {
     const image_window window = image_window_of(image, box->top, box->left, box->height, box->width);
     const resample_plan plan = {.box_height = (double)box->height,
@@ -108,7 +109,8 @@ static tdm_status resize_box(tdm_image_work *work, const tdm_image *image, const
                                 .full_width = target->width,
                                 .out_height = target->height,
                                 .out_width = target->width,
-                                .out_stride = target->width * IMAGE_RGB};
+                                .out_stride = target->width * IMAGE_RGB,
+                                .filter = filter};
     return image_resample(work, &window, &plan, out);
 }
 
@@ -120,7 +122,7 @@ tdm_status image_view(tdm_image_work *work, const tdm_image *image, const image_
         TDM_TRY(image_plain(work, image, target->fit, target->height, target->width, out));
     } else {
         const image_box box = image_view_box(image, target, pipeline, &rng);
-        TDM_TRY(resize_box(work, image, &box, target, out));
+        TDM_TRY(resize_box(work, image, &box, target, pipeline->filter, out));
     }
     for (int64_t i = 0; pipeline && i < pipeline->count; i++) {
         const image_step *step = &pipeline->step[i];

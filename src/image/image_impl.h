@@ -109,6 +109,10 @@ void image_row_to_rgb(tdm_image_mode mode, bool premultiplied, const uint8_t *fr
 image_window image_window_of(const tdm_image *image, int64_t top, int64_t left, int64_t height,
                              int64_t width);
 
+/* Pillow's filters; palettes are resized by nearest neighbour whatever is asked for. */
+#define IMAGE_FILTERS "bicubic|bilinear"
+typedef enum image_filter { IMAGE_BICUBIC, IMAGE_BILINEAR } image_filter;
+
 /* Resamples the box of the window (see tdm_image_resize; filter taps stop at the window's edges) to
  * full_height × full_width and stores only rows [row, row + out_height), columns [column, column + out_width)
  * of the result, as RGB, `out_stride` bytes from row to row. */
@@ -116,6 +120,7 @@ typedef struct resample_plan {
     double top, left, box_height, box_width;
     int64_t full_height, full_width;
     int64_t row, column, out_height, out_width, out_stride;
+    image_filter filter;
 } resample_plan;
 TDM_CHECKED tdm_status image_resample(tdm_image_work *work, const image_window *window,
                                       const resample_plan *plan, uint8_t *out);
@@ -151,6 +156,8 @@ typedef struct image_augment_row {
     tdm_operation operation;
     /* Narrows the box before the resize, which then is exact. */
     void (*crop)(const void *options, tdm_rng *rng, image_box *box);
+    /* How the box is resized; the last row of a list that says so counts. */
+    image_filter (*filter)(const void *options);
     /* Resizes the box to exactly the height and width of the model's input. */
     bool exact;
     /* Changes pixel[height][width][3] in place after the resize. May take work->scratch. */
@@ -165,6 +172,7 @@ typedef struct image_step {
 
 struct tdm_image_pipeline {
     bool exact; /* the box is resized exactly; else as the model's preprocessing does it */
+    image_filter filter;
     int64_t count;
     image_step step[];
 };

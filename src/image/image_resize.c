@@ -8,8 +8,6 @@
 #include <string.h>
 
 enum { RGB = 3 };
-#define CUBIC_SUPPORT 2.0
-
 /* Keys' cubic convolution with a = -0.5. */
 static double cubic(double x)
 {
@@ -20,6 +18,17 @@ static double cubic(double x)
     return 0.0;
 }
 
+static double triangle(double x)
+{
+    return fmax(0.0, 1.0 - fabs(x));
+}
+
+static const struct filter {
+    double (*weight)(double x);
+    double support; /* beyond it the weight is 0 */
+} FILTER[] = {[IMAGE_BICUBIC] = {cubic, 2.0}, [IMAGE_BILINEAR] = {triangle, 1.0}};
+static const double WIDEST = 2.0;
+
 static int32_t fixed_point(double weight)
 {
     double scaled = weight * (double)(1 << IMAGE_WEIGHT_BITS);
@@ -28,13 +37,14 @@ static int32_t fixed_point(double weight)
 
 /* Outputs [skip, skip + n) of [begin, begin + length) of `size` inputs, resized to full_n outputs, in the
  * memory of `axis` (columns, rows). Pillow's box is in single precision, hence the floats. */
-static tdm_status make_taps(tdm_image_work *work, int axis, int64_t size, double begin, double length,
-                            int64_t full_n, int64_t skip, int64_t n, bool keep_exact, image_taps *out)
+static tdm_status make_taps(tdm_image_work *work, const struct filter *filter, int axis, int64_t size,
+                            double begin, double length, int64_t full_n, int64_t skip, int64_t n,
+                            bool keep_exact, image_taps *out)
 {
     float in0 = (float)begin, in1 = (float)(begin + length);
     double scale = (double)(in1 - in0) / (double)full_n;
     double widening = scale < 1.0 ? 1.0 : scale;
-    double support = CUBIC_SUPPORT * widening;
+    double support = filter->support * widening;
     out->taps = (int64_t)ceil(support) * 2 + 1;
     TDM_TRY(IMAGE_TAKE(&work->place[axis], 2 * n, &out->first));
     TDM_TRY(IMAGE_TAKE(&work->weight[axis], n * out->taps, &out->weight));
@@ -46,7 +56,7 @@ static tdm_status make_taps(tdm_image_work *work, int axis, int64_t size, double
         int64_t end = tdm_min_i64(size, (int64_t)(center + support + 0.5));
         double sum = 0.0, *exact = out->exact + (keep_exact ? i * out->taps : 0);
         for (int64_t j = 0; j < end - first; j++) {
-            exact[j] = cubic(((double)(j + first) - center + 0.5) * (1.0 / widening));
+            exact[j] = filter->weight(((double)(j + first) - center + 0.5) * (1.0 / widening));
             sum += exact[j];
         }
         for (int64_t j = 0; j < end - first; j++) {
@@ -61,7 +71,7 @@ static tdm_status make_taps(tdm_image_work *work, int axis, int64_t size, double
 
 void image_reach(int64_t size, int64_t full_n, int64_t skip, int64_t n, int64_t *begin, int64_t *count)
 {
-    const double scale = (double)size / (double)full_n, support = CUBIC_SUPPORT * fmax(scale, 1.0) + 1.0;
+    const double scale = (double)size / (double)full_n, support = WIDEST * fmax(scale, 1.0) + 1.0;
     *begin = tdm_max_i64(0, (int64_t)((double)skip * scale - support));
     *count = tdm_min_i64(size, (int64_t)((double)(skip + n) * scale + support) + 1) - *begin;
 }
@@ -224,15 +234,16 @@ static bool columns_come_first(const image_window *window, const resample_plan *
     return fewer_rows > 0 && fewer_rows > 2 * (window->width - plan->full_width);
 }
 
-static tdm_status resample_bicubic(tdm_image_work *work, const image_window *window,
-                                   const resample_plan *plan, uint8_t *out)
+static tdm_status resample_smooth(tdm_image_work *work, const image_window *window, const resample_plan *plan,
+                                  uint8_t *out)
 {
     const bool deep = window->mode == TDM_IMAGE_GRAY16;
+    const struct filter *filter = &FILTER[plan->filter];
     image_taps x, y;
-    TDM_TRY(make_taps(work, 0, window->width, plan->left, plan->box_width, plan->full_width, plan->column,
-                      plan->out_width, deep, &x));
-    TDM_TRY(make_taps(work, 1, window->height, plan->top, plan->box_height, plan->full_height, plan->row,
-                      plan->out_height, deep, &y));
+    TDM_TRY(make_taps(work, filter, 0, window->width, plan->left, plan->box_width, plan->full_width,
+                      plan->column, plan->out_width, deep, &x));
+    TDM_TRY(make_taps(work, filter, 1, window->height, plan->top, plan->box_height, plan->full_height,
+                      plan->row, plan->out_height, deep, &y));
     const passes p = {.work = work,
                       .window = window,
                       .x = &x,
@@ -310,5 +321,5 @@ tdm_status image_resample(tdm_image_work *work, const image_window *window, cons
         return TDM_OK;
     }
     if (window->mode == TDM_IMAGE_INDEXED) return resample_nearest(work, window, plan, out);
-    return resample_bicubic(work, window, plan, out);
+    return resample_smooth(work, window, plan, out);
 }

@@ -4,7 +4,7 @@
 Pillow 13 runs the vertical pass first when that is cheaper, which moves single pixels by some levels; earlier versions
 begin with the horizontal pass.
 
-Resizing is Image.resize(BICUBIC, box=...). `plain` is a model's input: torchvision's Resize(shorter side) and CenterCrop,
+Resizing is Image.resize(BICUBIC, box=...), of the augmentations also BILINEAR. `plain` is a model's input: torchvision's Resize(shorter side) and CenterCrop,
 open_clip's ResizeKeepRatio when the input is not square, its "squash" and "longest". The colour adjustments are those
 that torchvision's ColorJitter and RandomGrayscale call on PIL images."""
 import os
@@ -76,6 +76,14 @@ def main():
             (47, 61, "LONGEST", 12, 12), (61, 40, "LONGEST", 13, 13), (20, 33, "LONGEST", 9, 14)]:
         image = plain(synthetic(height, width), fit, out_height, out_width)
         plains.append((height, width, "TDM_FIT_" + fit, out_height, out_width, pixels(image)))
+    bilinear = []
+    for height, width, box, out_height, out_width in [
+            (47, 61, (0, 0, 61, 47), 12, 16), (47, 61, (0, 0, 61, 47), 47, 9), (9, 7, (0, 0, 7, 9), 20, 15),
+            (9, 7, (0, 0, 7, 9), 9, 7), (61, 47, (0, 0, 47, 61), 9, 31), (38, 12, (0, 0, 12, 38), 14, 14),
+            (47, 61, (3.25, 4.5, 15.75, 12.125), 14, 11), (1, 1, (0, 0, 1, 1), 3, 5)]:
+        image = synthetic(height, width).resize((out_width, out_height), Image.BILINEAR, box=box)
+        left, top, right, bottom = box
+        bilinear.append((height, width, top, left, bottom - top, right - left, out_height, out_width, pixels(image)))
     image = synthetic(12, 20)
     for kind, factor in [("BRIGHTNESS", 0.37), ("BRIGHTNESS", 1.62), ("CONTRAST", 0.41), ("CONTRAST", 1.73),
                          ("SATURATION", 0.28), ("SATURATION", 1.9), ("HUE", -0.41), ("HUE", 0.13)]:
@@ -95,6 +103,9 @@ def main():
                   "    double top, left, box_height, box_width;\n    int out_height, out_width;\n"
                   "    const uint8_t *pixel;\n} GOLDEN_RESIZE[] = {\n")
         for row in resize:
+            out.write("    {%d, %d, %r, %r, %r, %r, %d, %d,\n     (const uint8_t[]){%s}},\n" % row)
+        out.write("};\n\nstatic const struct golden_resize GOLDEN_BILINEAR[] = {\n")
+        for row in bilinear:
             out.write("    {%d, %d, %r, %r, %r, %r, %d, %d,\n     (const uint8_t[]){%s}},\n" % row)
         out.write("};\n\nstatic const struct golden_plain {\n    int height, width;\n    tdm_image_fit fit;\n"
                   "    int out_height, out_width;\n"

@@ -33,6 +33,35 @@ static void resize_equals_pillow(void **state)
     }
 }
 
+static void bilinear_equals_pillow(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(GOLDEN_BILINEAR); i++) {
+        const struct golden_resize *golden = &GOLDEN_BILINEAR[i];
+        tdm_image image = golden_source(golden->height, golden->width);
+        const image_window window = image_window_of(&image, 0, 0, image.height, image.width);
+        const resample_plan plan = {.top = golden->top,
+                                    .left = golden->left,
+                                    .box_height = golden->box_height,
+                                    .box_width = golden->box_width,
+                                    .full_height = golden->out_height,
+                                    .full_width = golden->out_width,
+                                    .out_height = golden->out_height,
+                                    .out_width = golden->out_width,
+                                    .out_stride = golden->out_width * 3,
+                                    .filter = IMAGE_BILINEAR};
+        const size_t bytes = (size_t)(golden->out_height * golden->out_width * 3);
+        uint8_t *out = malloc(bytes);
+        tdm_image_work work = {0};
+        CHECK_OK(image_resample(&work, &window, &plan, out));
+        if (largest_difference(out, golden->pixel, bytes))
+            fail_msg("resize %zu differs by %d", i, largest_difference(out, golden->pixel, bytes));
+        image_work_free(&work);
+        free(out);
+        tdm_image_free(&image);
+    }
+}
+
 static void plain_equals_the_references(void **state)
 {
     (void)state;
@@ -296,6 +325,16 @@ static void odd_bmps_are_refused_by_what_is_odd(void **state)
     refuse_changed("bits_24_masks.bmp", RED + 3, 1, "odd: BMP masks 1ff0000, ff00, ff, 0 are not supported");
 }
 
+static void odd_animations_are_refused(void **state)
+{
+    (void)state;
+    enum { CANVAS_WIDTH = 24, FRAME_LEFT = 52 }; /* of VP8X, of the first ANMF */
+    refuse_changed("animated_offset.webp", CANVAS_WIDTH + 2, 1, "px is too large");
+    refuse_changed("animated_offset.webp", FRAME_LEFT, 0x7f, "odd: truncated or corrupt WebP image");
+    refuse_changed("animated_offset_alpha.webp", FRAME_LEFT, 0x7f, "odd: truncated or corrupt WebP image");
+    refuse_changed("animated.gif", 7, 0xff, "px is too large");
+}
+
 static void run_lengths_that_end_early_are_refused(void **state)
 {
     (void)state;
@@ -454,6 +493,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resize_equals_pillow),
+        cmocka_unit_test(bilinear_equals_pillow),
         cmocka_unit_test(plain_equals_the_references),
         cmocka_unit_test(colour_equals_pillow),
         cmocka_unit_test(resize_refuses_bad_boxes),
@@ -463,6 +503,7 @@ int main(void)
         cmocka_unit_test(bad_files_have_clear_messages),
         cmocka_unit_test(colours_beyond_a_palette_are_black),
         cmocka_unit_test(odd_bmps_are_refused_by_what_is_odd),
+        cmocka_unit_test(odd_animations_are_refused),
         cmocka_unit_test(run_lengths_that_end_early_are_refused),
         cmocka_unit_test(damaged_chunks_are_named),
         cmocka_unit_test(damaged_png_data_are_refused),

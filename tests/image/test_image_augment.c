@@ -275,6 +275,50 @@ static void the_list_decides_the_resize(void **state)
     tdm_config_destroy(&config);
 }
 
+/* Which filter a list takes, and that the view is made with it (test_image compares the filters with Pillow). */
+static void the_list_decides_the_interpolation(void **state)
+{
+    (void)state;
+    tdm_config config = augment_config();
+    tdm_image image = golden_source(47, 61);
+    const tdm_rng rng = tdm_rng_at(1, 2, 3, TDM_RNG_TEST);
+    static const struct {
+        const char *list;
+        image_filter filter;
+    } cases[] = {{"[resize]", IMAGE_BICUBIC},
+                 {"[\"resize(interpolation=bilinear)\"]", IMAGE_BILINEAR},
+                 {"[\"crop(min_scale=1, min_ratio=0.01, max_ratio=100)\"]", IMAGE_BICUBIC},
+                 {"[\"crop(interpolation=bilinear)\"]", IMAGE_BILINEAR},
+                 {"[\"crop(interpolation=bilinear)\", resize]", IMAGE_BICUBIC},
+                 {"[crop, \"resize(interpolation=bilinear)\"]", IMAGE_BILINEAR}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        tdm_image_pipeline *pipeline = make_pipeline(&config, cases[i].list);
+        CHECK_EQ(pipeline->filter, cases[i].filter);
+        tdm_rng draws = rng;
+        const image_target target = {.height = HEIGHT, .width = WIDTH};
+        const image_box box = image_view_box(&image, &target, pipeline, &draws);
+        const image_window part = image_window_of(&image, box.top, box.left, box.height, box.width);
+        const resample_plan plan = {.box_height = (double)box.height,
+                                    .box_width = (double)box.width,
+                                    .full_height = HEIGHT,
+                                    .full_width = WIDTH,
+                                    .out_height = HEIGHT,
+                                    .out_width = WIDTH,
+                                    .out_stride = WIDTH * 3,
+                                    .filter = cases[i].filter};
+        uint8_t out[VIEW_BYTES], want[VIEW_BYTES];
+        tdm_image_work *work;
+        CHECK_OK(tdm_image_work_create(&work));
+        CHECK_OK(image_resample(work, &part, &plan, want));
+        CHECK_OK(tdm_image_augment(&image, pipeline, TDM_FIT_CROP, rng, HEIGHT, WIDTH, out));
+        CHECK_MEM_EQ(out, want, VIEW_BYTES);
+        tdm_image_work_destroy(&work);
+        tdm_image_pipeline_destroy(&pipeline);
+    }
+    tdm_image_free(&image);
+    tdm_config_destroy(&config);
+}
+
 static void impossible_lists_are_one_message(void **state)
 {
     (void)state;
@@ -282,7 +326,8 @@ static void impossible_lists_are_one_message(void **state)
         {"[flip, crop]", "crop chooses a part of the file's image, it cannot stand behind flip"},
         {"[gray, resize]", "resize resizes it, it cannot stand behind gray, which changes resized pixels"},
         {"[resize, crop]", "crop chooses a part of the file's image, it cannot stand behind resize"},
-        {"[\"resize(p=1)\"]", "resize has no options"},
+        {"[\"resize(p=1)\"]", "augment.resize has no option \"p\""},
+        {"[\"resize(interpolation=lanczos)\"]", "augment.resize.interpolation"},
         {"[\"flip(q=1)\"]", "augment.flip has no option \"q\" (did you mean p?)"},
         {"[\"flip(p=2)\"]", "augment.flip.p = 2 is out of range"},
         {"[\"flip(p=1\"]", "the bracket is not closed"},
@@ -350,6 +395,7 @@ int main(void)
         cmocka_unit_test(the_default_lists_keep_their_bits),
         cmocka_unit_test(former_keys_are_read),
         cmocka_unit_test(the_list_decides_the_resize),
+        cmocka_unit_test(the_list_decides_the_interpolation),
         cmocka_unit_test(impossible_lists_are_one_message),
         cmocka_unit_test(crops_keep_their_ranges),
     };
