@@ -20,20 +20,6 @@ size_t pack_utf8_fault(const char *text, size_t length)
     return at;
 }
 
-tdm_status pack_text_append_utf8(tdm_text *out, const char *text, size_t length)
-{
-    TDM_TRY(tdm_text_append(out, "", 0));
-    while (length) {
-        const size_t good = pack_utf8_fault(text, length);
-        TDM_TRY(tdm_text_append(out, text, good));
-        if (good == length) break;
-        TDM_TRY(tdm_text_append(out, "\xef\xbf\xbd", 3));
-        text += good + 1;
-        length -= good + 1;
-    }
-    return TDM_OK;
-}
-
 static bool is_visible(utf8proc_int32_t point)
 {
     if (utf8proc_get_property(point)->ignorable || point == 0x2800)

@@ -93,8 +93,6 @@ TDM_CHECKED tdm_status pack_names_index(tdm_pack_names *names, const char *name,
                                         int64_t *index);
 void pack_names_free(tdm_pack_names *names);
 
-/* Appends `text`, with U+FFFD in place of what is not UTF-8: for JSON, which must be. */
-TDM_CHECKED tdm_status pack_text_append_utf8(tdm_text *out, const char *text, size_t length);
 /* The first byte that is not part of UTF-8; `length`: all are. */
 size_t pack_utf8_fault(const char *text, size_t length);
 /* Is there nothing but white space and what is invisible (no-break and zero-width space, byte order mark)? Of UTF-8. */

@@ -2,21 +2,12 @@
 
 #include "pack_impl.h"
 
+#include "tandem/json_text.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 enum { KEY = 32, EXTENSIONS_TOLD = 8 }; /* KEY: place and caption, 16 hexadecimal digits each, begin a line */
-
-/* Whatever the text is called, it becomes a string of JSON. NULL for NULL, and without memory. */
-static json_t *json_text(const char *text)
-{
-    tdm_text valid = {0};
-    json_t *string = NULL;
-    if (text && pack_text_append_utf8(&valid, text, strlen(text)) == TDM_OK)
-        string = json_stringn(valid.data, valid.length);
-    tdm_text_free(&valid);
-    return string;
-}
 
 static tdm_status no_memory(void)
 {
@@ -25,10 +16,9 @@ static tdm_status no_memory(void)
 
 static json_t *describe(const char *name, const char *path, int64_t caption, const char *message)
 {
-    json_t *object =
-        json_pack("{s:o, s:o}", "name", json_text(name), "path", path ? json_text(path) : json_null());
+    json_t *object = json_pack("{s:o, s:o}", "name", tdm_json_text(name), "path", tdm_json_text(path));
     if (object && caption) json_object_set_new(object, "caption", json_integer(caption));
-    if (object) json_object_set_new(object, "error", json_text(message));
+    if (object) json_object_set_new(object, "error", tdm_json_text(message));
     return object;
 }
 
@@ -106,13 +96,13 @@ static json_t *left_out_json(const tdm_pack_list *list)
         const tdm_pack_left_out *group = &list->left_out[g];
         json_t *listed = json_array();
         for (int64_t i = 0; i < group->listed; i++) {
-            json_t *entry = json_pack("{s:o}", "where", json_text(group->where[i]));
-            if (group->why[i]) json_object_set_new(entry, "why", json_text(group->why[i]));
+            json_t *entry = json_pack("{s:o}", "where", tdm_json_text(group->where[i]));
+            if (group->why[i]) json_object_set_new(entry, "why", tdm_json_text(group->why[i]));
             json_array_append_new(listed, entry);
         }
-        json_array_append_new(all, json_pack("{s:o, s:s, s:I, s:o}", "kind", json_text(group->kind),
-                                             "extension", group->extension, "count", (json_int_t)group->count,
-                                             "listed", listed));
+        json_array_append_new(all, json_pack("{s:o, s:o, s:I, s:o}", "kind", tdm_json_text(group->kind),
+                                             "extension", tdm_json_text(group->extension), "count",
+                                             (json_int_t)group->count, "listed", listed));
     }
     return all;
 }
@@ -123,7 +113,7 @@ static json_t *splits_json(const tdm_pack_result *result)
     for (int s = 0; s < result->split_n; s++) {
         const tdm_pack_split *split = &result->split[s];
         json_array_append_new(
-            all, json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "name", json_text(split->name), "samples",
+            all, json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "name", tdm_json_text(split->name), "samples",
                            (json_int_t)split->samples, "images", (json_int_t)split->images, "captions",
                            (json_int_t)split->captions, "identities", (json_int_t)split->identities,
                            "classes", (json_int_t)split->classes));
@@ -134,7 +124,7 @@ static json_t *splits_json(const tdm_pack_result *result)
 static json_t *strings_json(const char *const *string, int64_t n)
 {
     json_t *all = json_array();
-    for (int64_t i = 0; i < n; i++) json_array_append_new(all, json_text(string[i]));
+    for (int64_t i = 0; i < n; i++) json_array_append_new(all, tdm_json_text(string[i]));
     return all;
 }
 
@@ -154,7 +144,7 @@ tdm_status report_write(const char *path, const report_head *head, const report_
         {"shards", r->shards},
         {"truncated_captions", r->truncated_captions},
     };
-    json_t *report = json_pack("{s:s, s:s}", "dataset", head->dataset, "format", head->format);
+    json_t *report = json_pack("{s:o, s:s}", "dataset", tdm_json_text(head->dataset), "format", head->format);
     for (size_t i = 0; i < sizeof(count) / sizeof(count[0]); i++)
         json_object_set_new(report, count[i].key, json_integer(count[i].value));
     json_object_set_new(report, "splits", splits_json(r));

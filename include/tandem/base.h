@@ -58,7 +58,10 @@ typedef enum tdm_log_level { TDM_LOG_DEBUG, TDM_LOG_INFO, TDM_LOG_WARN, TDM_LOG_
 void tdm_log_set_rank(int rank, int size);
 void tdm_log_set_quiet(bool quiet);
 int tdm_log_rank(void);
+/* One line: what is no plain text in it (tdm_text_show) is spelled out, a line feed, too. */
 TDM_PRINTF(2, 3) void tdm_log(tdm_log_level level, const char *fmt, ...);
+/* The same from any rank, be the log quiet or not: for the line about an error. */
+TDM_PRINTF(1, 2) void tdm_log_always(const char *fmt, ...);
 
 /* A progress line on a terminal ("text" is redrawn in place); nothing otherwise. Rank 0 only. */
 bool tdm_progress_active(void);
@@ -101,9 +104,29 @@ typedef struct tdm_text {
 } tdm_text;
 TDM_CHECKED tdm_status tdm_text_append(tdm_text *text, const void *data, size_t length);
 TDM_PRINTF(2, 3) TDM_CHECKED tdm_status tdm_text_printf(tdm_text *text, const char *fmt, ...);
-/* Appends `s` with &, <, >, " and ' escaped for HTML. */
+/* Appends `s` for HTML, in text and in attributes: &, <, >, " and ' are escaped, what is not UTF-8 becomes
+ * U+FFFD, and control characters but for white space are left out. */
 TDM_CHECKED tdm_status tdm_text_html(tdm_text *text, const char *s);
 void tdm_text_free(tdm_text *text);
+
+/* Names of files, captions and arguments may hold any bytes: control characters that a terminal obeys, and
+ * what is not UTF-8. */
+#define TDM_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
+/* One code point from [at, end), at < end; -1 for a maximal invalid part, as in Python. *next is where the
+ * following begins. */
+int32_t tdm_utf8_next(const char *at, const char *end, const char **next);
+/* Appends `bytes` of `data` as UTF-8, U+FFFD for each invalid part. */
+TDM_CHECKED tdm_status tdm_text_utf8(tdm_text *text, const void *data, size_t bytes);
+/* C0, C1, DEL, separators of lines, and what turns the direction of the text after it (U+202A … 202E, U+2066
+ * … 2069). */
+bool tdm_point_is_control(int32_t point);
+/* Appends `s` for people, on one line: control characters and bytes that are not UTF-8 are spelled out, as
+ * \n, \x1b, \u202e and \xff. */
+TDM_CHECKED tdm_status tdm_text_show(tdm_text *text, const char *s);
+/* The same into out[room], as much of it as fits. Returns its length. */
+size_t tdm_show_text(char *out, size_t room, const char *s);
+/* Takes away the incomplete character at the end of text that was cut to fit. */
+void tdm_trim_cut(char *text);
 
 /* Whole file into memory, NUL-terminated (the NUL is not counted). Caller frees with tdm_text_free. */
 TDM_CHECKED tdm_status tdm_read_file(const char *path, tdm_text *text);

@@ -6,7 +6,7 @@
  *   open_clip_text  open_clip's CustomTextCLIP: the text tower under "text."
  *   tbps_clip       TBPS-CLIP's checkpoints: the text tower under "encode_text."; its heads are left out
  *   huggingface     Transformers' CLIPModel
- * Files may wrap all names in "module.", "state_dict.", "model.", "_orig_mod." or "clip.". */
+ * Whatever stands before all names of a model, as "module." or "state_dict.", is its prefix. */
 #ifndef TANDEM_CONVERT_H
 #define TANDEM_CONVERT_H
 
@@ -16,8 +16,10 @@
 typedef struct tdm_import_options { /* strings are never NULL; "" = not given */
     const char *from;               /* a file, or a directory: see tdm_tensor_file_open */
     const char *tokenizer;          /* "": what stands beside `from`, if anything */
-    const char *model;           /* model definition; "": from the shapes and a configuration beside `from` */
-    const char *out;             /* checkpoint directory */
+    const char
+        *prefix;       /* of the model's tensors, or its beginning, where the file holds several; ".": none */
+    const char *model; /* model definition; "": from the shapes and a configuration beside `from` */
+    const char *out;   /* checkpoint directory */
     const char *activation;      /* "quickgelu" or "gelu"; "": from a configuration, else quickgelu */
     const char *resize;          /* method of tdm_resize_image_positions; "": open_clip */
     int64_t height_px, width_px; /* of the imported model; 0: as in the file or the model definition */

@@ -59,7 +59,8 @@ typedef struct tdm_embeddings { /* this rank's contiguous piece of each list; ow
 } tdm_embeddings;
 void tdm_embeddings_free(tdm_embeddings *embeddings);
 /* Collective in partition only (each rank embeds its piece). batch: rows at once, at most the model's
- * max_rows. tokenizer NULL: images only, captions = 0. */
+ * max_rows. tokenizer NULL: images only, captions = 0. TDM_E_NUMERIC counts the rows of this rank that are not
+ * finite and names the first sample. */
 TDM_CHECKED tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model, tdm_ops *ops,
                                          const struct tdm_config *config, struct tdm_dataset *dataset,
                                          const struct tdm_tokenizer *tokenizer, int64_t batch,

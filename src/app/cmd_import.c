@@ -35,7 +35,7 @@ static tdm_status import_run(tdm_comm *comm, int argc, char **argv)
     (void)comm;
     const char *size = "";
     tdm_import_options options = {
-        .from = "", .tokenizer = "", .model = "", .out = "", .activation = "", .resize = ""};
+        .from = "", .prefix = "", .tokenizer = "", .model = "", .out = "", .activation = "", .resize = ""};
     const tdm_flag flags[] = {
         FLAG_STRING(
             "--from", &options.from, "FILE|DIR", NULL,
@@ -62,6 +62,10 @@ static tdm_status import_run(tdm_comm *comm, int argc, char **argv)
         FLAG_STRING(
             "--resize", &options.resize, TDM_POSITION_METHODS, "open_clip",
             "how: bicubic with antialiasing, bicubic without, bilinear; captions linear, tbps_clip keeps the first and the last position"),
+        FLAG_STRING(
+            "--prefix", &options.prefix, "PREFIX", "",
+            "what the names of the model's tensors begin with, where the file holds several models, as "
+            "student. or ema.; the message about them lists the choices; . is none"),
         FLAG_LIST("--ignore", &options.ignore, "PREFIX", "",
                   "leave out tensors whose names begin so; may be repeated"),
         FLAG_SWITCH("--force", &options.force, "replace a model.h5 in CKPT"),

@@ -32,13 +32,6 @@ static tdm_status append(json_t *array, json_t *value)
     return json_array_append_new(array, value) == 0 ? TDM_OK : out_of_memory();
 }
 
-/* Text of a file need not be UTF-8; JSON's is. */
-static json_t *text_value(const char *text)
-{
-    json_t *value = json_string(text);
-    return value ? value : json_string("(not UTF-8)");
-}
-
 static bool is_directory_with(const char *dir, const char *name)
 {
     char path[TDM_PATH_BYTES];
@@ -62,7 +55,7 @@ static json_t *attribute_value(const tdm_h5_item *item)
         json_t *number = json_real(strtod(item->value, NULL));
         return number ? number : json_null(); /* JSON has no NaN */
     }
-    return text_value(item->value);
+    return tdm_json_text(item->value);
 }
 
 /* All but the configuration, which is a page of text. */
@@ -89,7 +82,7 @@ static tdm_status append_dataset(json_t *array, const tdm_h5_item *item, const c
 {
     json_t *row = json_object();
     TDM_TRY(append(array, row));
-    TDM_TRY(put(row, "name", text_value(name)));
+    TDM_TRY(put(row, "name", tdm_json_text(name)));
     TDM_TRY(put(row, "type", json_string(item->type)));
     return put(row, "shape", shape_value(item));
 }
@@ -123,15 +116,15 @@ static tdm_status put_model(json_t *object, const tdm_h5_items *items, const inf
     if (options->params) TDM_TRY(put_datasets(object, "param", items, "/param/"));
     const tdm_h5_item *config = tdm_h5_items_find(items, "config");
     if (!options->config || config == NULL || config->value == NULL) return TDM_OK;
-    return put(object, "config", text_value(config->value));
+    return put(object, "config", tdm_json_text(config->value));
 }
 
 static tdm_status fill_file(json_t *object, const char *path, const tdm_h5_items *items,
                             const info_options *options)
 {
     const char *kind = kind_of(items);
-    TDM_TRY(put(object, "path", text_value(path)));
-    TDM_TRY(put(object, "kind", text_value(kind)));
+    TDM_TRY(put(object, "path", tdm_json_text(path)));
+    TDM_TRY(put(object, "kind", tdm_json_text(kind)));
     TDM_TRY(put_attributes(object, items));
     if (strcmp(kind, "model") == 0) return put_model(object, items, options);
     if (strcmp(kind, "state") == 0) return TDM_OK; /* its tensors are the model's, twice */
@@ -192,7 +185,7 @@ static tdm_status append_tensor(json_t *array, const tdm_tensor *tensor)
 {
     json_t *row = json_object(), *shape = json_array();
     TDM_TRY(append(array, row));
-    TDM_TRY(put(row, "name", text_value(tensor->name)));
+    TDM_TRY(put(row, "name", tdm_json_text(tensor->name)));
     TDM_TRY(put(row, "type", json_string(tdm_tensor_type_name(tensor->type))));
     TDM_TRY(put(row, "shape", shape));
     for (int i = 0; i < tensor->ndim; i++) TDM_TRY(append(shape, json_integer(tensor->shape[i])));
@@ -216,7 +209,7 @@ static tdm_status fill_tensors(tdm_tensor_file *file, const char *path, const in
     int64_t elements = 0;
     json_t *array = json_array();
     for (int64_t i = 0; i < count; i++) elements += tdm_tensor_file_at(file, i)->elements;
-    TDM_TRY(put(object, "path", text_value(path)));
+    TDM_TRY(put(object, "path", tdm_json_text(path)));
     TDM_TRY(put(object, "kind", json_string("tensors")));
     TDM_TRY(put(object, "tensors", json_integer(count)));
     TDM_TRY(put(object, "elements", json_integer(elements)));
@@ -242,7 +235,7 @@ static tdm_status describe_tensors(const char *path, const info_options *options
 
 static tdm_status describe_checkpoint(const char *dir, const info_options *options, json_t *object)
 {
-    TDM_TRY(put(object, "path", text_value(dir)));
+    TDM_TRY(put(object, "path", tdm_json_text(dir)));
     TDM_TRY(put(object, "kind", json_string("checkpoint")));
     TDM_TRY(describe_member(dir, "model.h5", options, object, "model"));
     if (!is_directory_with(dir, "state.h5")) return TDM_OK;
@@ -258,7 +251,7 @@ static json_t *pointer_value(const char *dir, const char *pointer)
     if (tdm_path_join(path, sizeof path, dir, pointer) == TDM_OK && tdm_path_exists(path) &&
         tdm_read_file(path, &text) == TDM_OK) {
         text.data[strcspn(text.data, "\n")] = '\0';
-        value = text_value(text.data);
+        value = tdm_json_text(text.data);
     }
     tdm_text_free(&text);
     return value ? value : json_null();
@@ -302,7 +295,7 @@ static tdm_status visit_checkpoint(const char *dir, const char *name, const info
     TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
     json_t *row = json_object();
     TDM_TRY(append(array, row));
-    TDM_TRY(put(row, "name", text_value(name)));
+    TDM_TRY(put(row, "name", tdm_json_text(name)));
     if (options->verify) TDM_TRY(tdm_checkpoint_verify(path));
     return options->verify ? put(row, "verified", json_true()) : TDM_OK;
 }
@@ -311,7 +304,7 @@ static tdm_status describe_run(const char *run, const info_options *options, jso
 {
     char dir[TDM_PATH_BYTES], latest[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(dir, sizeof dir, run, "checkpoints"));
-    TDM_TRY(put(object, "path", text_value(run)));
+    TDM_TRY(put(object, "path", tdm_json_text(run)));
     TDM_TRY(put(object, "kind", json_string("run")));
     TDM_TRY(put(object, "latest", pointer_value(dir, "latest")));
     TDM_TRY(put(object, "best", pointer_value(dir, "best")));
@@ -350,16 +343,16 @@ static tdm_status add_shard(json_t *splits, json_t *shards, const tdm_index_row 
     if (split == NULL) {
         split = json_object();
         TDM_TRY(append(splits, split));
-        TDM_TRY(put(split, "split", text_value(row->split)));
+        TDM_TRY(put(split, "split", tdm_json_text(row->split)));
     }
     TDM_TRY(add_count(split, "shards", 1));
     TDM_TRY(add_count(split, "images", row->images));
     TDM_TRY(add_count(split, "captions", row->captions));
     TDM_TRY(append(shards, shard));
-    TDM_TRY(put(shard, "file", text_value(row->file)));
+    TDM_TRY(put(shard, "file", tdm_json_text(row->file)));
     TDM_TRY(put(shard, "images", json_integer(row->images)));
     TDM_TRY(put(shard, "captions", json_integer(row->captions)));
-    return put(shard, "sha256", text_value(row->digest));
+    return put(shard, "sha256", tdm_json_text(row->digest));
 }
 
 /* What only some data sets have. */
@@ -394,7 +387,7 @@ static tdm_status open_split(const char *dir, json_t *split, const info_options 
 
 static tdm_status describe_data(const char *dir, const info_options *options, json_t *object)
 {
-    TDM_TRY(put(object, "path", text_value(dir)));
+    TDM_TRY(put(object, "path", tdm_json_text(dir)));
     TDM_TRY(put(object, "kind", json_string("data")));
     json_t *splits = json_array(), *shards = json_array();
     TDM_TRY(put(object, "splits", splits));
@@ -424,7 +417,7 @@ static tdm_status visit_file(const char *dir, const char *name, const info_optio
 
 static tdm_status describe_files(const char *dir, const info_options *options, json_t *object)
 {
-    TDM_TRY(put(object, "path", text_value(dir)));
+    TDM_TRY(put(object, "path", tdm_json_text(dir)));
     TDM_TRY(put(object, "kind", json_string("directory")));
     json_t *array = json_array();
     TDM_TRY(put(object, "files", array));

@@ -55,40 +55,51 @@ static tdm_status find_best(search *s)
 
 /* ---- Results ---- */
 
-static const char *or_dash(const tdm_text *text)
+/* A caption or a name, "-" for none. */
+static tdm_status show_or_dash(const tdm_text *text, tdm_text *line)
 {
-    return text->length > 0 ? text->data : "-";
+    return tdm_text_show(line, text->length > 0 ? text->data : "-");
+}
+
+static tdm_status append_result(const search *s, int64_t i, tdm_text *line)
+{
+    TDM_TRY(tdm_text_printf(line, "%4lld  %7.4f  %8lld  ", (long long)i + 1, s->item[i].score,
+                            (long long)s->found.row[i]));
+    TDM_TRY(show_or_dash(&s->item[i].text, line));
+    TDM_TRY(tdm_text_printf(line, "  ["));
+    TDM_TRY(show_or_dash(&s->item[i].name, line));
+    return tdm_text_printf(line, "]\n");
 }
 
 static tdm_status print_table(const search *s)
 {
-    int written = printf("%4s  %7s  %8s  %s\n", "rank", "score", s->what == TDM_TEXT ? "caption" : "image",
-                         s->what == TDM_TEXT ? "caption, of image" : "captions, file");
-    for (int64_t i = 0; i < s->found.k && written >= 0; i++)
-        written = printf("%4lld  %7.4f  %8lld  %s  [%s]\n", (long long)i + 1, s->item[i].score,
-                         (long long)s->found.row[i], or_dash(&s->item[i].text), or_dash(&s->item[i].name));
-    TDM_REQUIRE(written >= 0 && fflush(stdout) == 0, TDM_E_IO, "standard output: cannot write");
-    return TDM_OK;
+    tdm_text table = {0};
+    tdm_status status = tdm_text_printf(&table, "%4s  %7s  %8s  %s\n", "rank", "score",
+                                        s->what == TDM_TEXT ? "caption" : "image",
+                                        s->what == TDM_TEXT ? "caption, of image" : "captions, file");
+    for (int64_t i = 0; i < s->found.k && status == TDM_OK; i++) status = append_result(s, i, &table);
+    if (status == TDM_OK && (fputs(table.data, stdout) == EOF || fflush(stdout) != 0))
+        status = TDM_ERROR(TDM_E_IO, "standard output: cannot write");
+    tdm_text_free(&table);
+    return status;
 }
 
-/* Captions come from files: what is not UTF-8 is left out of the JSON. */
 static void set_text(json_t *object, const char *key, const tdm_text *text)
 {
-    json_t *value = text->length > 0 ? json_string(text->data) : NULL;
-    json_object_set_new(object, key, value != NULL ? value : json_null());
+    json_object_set_new(object, key, text->length > 0 ? tdm_json_text(text->data) : json_null());
 }
 
 static tdm_status write_json(const search *s)
 {
     json_t *root = json_object(), *results = json_array();
     const search_options *o = s->options;
-    json_object_set_new(root, "model", json_string(s->inference.dir));
-    json_object_set_new(root, "gallery", json_string(o->gallery));
-    json_object_set_new(root, "split", json_string(s->searcher.split));
+    json_object_set_new(root, "model", tdm_json_text(s->inference.dir));
+    json_object_set_new(root, "gallery", tdm_json_text(o->gallery));
+    json_object_set_new(root, "split", tdm_json_text(s->searcher.split));
     if (o->image[0] != '\0')
-        json_object_set_new(root, "image", json_string(o->image));
+        json_object_set_new(root, "image", tdm_json_text(o->image));
     else
-        json_object_set_new(root, "text", json_string(o->text));
+        json_object_set_new(root, "text", tdm_json_text(o->text));
     for (int64_t i = 0; i < s->found.k; i++) {
         json_t *item = json_object();
         json_object_set_new(item, "rank", json_integer(i + 1));

@@ -108,6 +108,14 @@ static tdm_status resume_from(run *r, const char *path)
     return TDM_OK;
 }
 
+static void log_lines(const char *text)
+{
+    for (const char *end; *text != '\0'; text = *end ? end + 1 : end) {
+        end = text + strcspn(text, "\n");
+        tdm_log(TDM_LOG_INFO, "%.*s", (int)(end - text), text);
+    }
+}
+
 static tdm_status write_run_config(run *r)
 {
     if (tdm_comm_rank(r->comm) != 0) return TDM_OK;
@@ -117,7 +125,10 @@ static tdm_status write_run_config(run *r)
     TDM_TRY(tdm_path_join(path, sizeof(path), r->options->out, "config.cfg"));
     tdm_status status = tdm_config_print(&r->session.config, NULL, &text);
     if (status == TDM_OK) status = tdm_write_file_atomic(path, text.data, text.length);
-    if (status == TDM_OK) tdm_log(TDM_LOG_INFO, "# resolved configuration, also in %s\n%s", path, text.data);
+    if (status == TDM_OK) {
+        tdm_log(TDM_LOG_INFO, "# resolved configuration, also in %s", path);
+        log_lines(text.data);
+    }
     tdm_text_free(&text);
     return status;
 }

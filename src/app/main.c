@@ -97,7 +97,7 @@ int main(int argc, char **argv)
     const bool alone = !tdm_comm_launched() && (command == NULL || !command->mpi);
     tdm_comm *comm = NULL;
     if ((alone ? tdm_comm_create_alone(&comm) : tdm_comm_create(&argc, &argv, &comm)) != TDM_OK) {
-        fprintf(stderr, "tandem: %s\n", tdm_error_last()->message);
+        tdm_log_always("tandem: %s", tdm_error_last()->message);
         return EXIT_FAILED;
     }
     tdm_cpu cpu;

@@ -2,14 +2,13 @@
 #ifndef TANDEM_APP_RESULT_JSON_H
 #define TANDEM_APP_RESULT_JSON_H
 
+#include "tandem/json_text.h"
 #include "tandem/metric.h"
 
-#include <jansson.h>
-
 /* With `digits` significant digits to the file `path`, or to standard output when it is "". root is borrowed and may
- * be NULL (out of memory). */
+ * be NULL (out of memory). Control characters that JSON leaves to itself are escaped, too. */
 TDM_CHECKED tdm_status result_write(const json_t *root, int digits, const char *path);
-/* For people, on standard output. */
+/* For people, on standard output; text is shown as tdm_text_show does. */
 void result_show(const json_t *object);
 /* One direction: counts, then every row of the table of metrics. */
 json_t *result_metrics(const tdm_metrics *metrics);

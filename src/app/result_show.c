@@ -4,10 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* As it is shown to people; the caller frees. */
+static char *shown_text(const char *s)
+{
+    tdm_text shown = {0};
+    if (tdm_text_show(&shown, s) != TDM_OK) tdm_text_free(&shown);
+    return shown.data;
+}
+
 /* A number, a word, or [1, 2]; the caller frees. */
 static char *plain_text(const json_t *value)
 {
-    if (json_is_string(value)) return strdup(json_string_value(value));
+    if (json_is_string(value)) return shown_text(json_string_value(value));
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     if (text != NULL && json_is_array(value)) { /* [1,2] -> 1 x 2 */
         tdm_text shown = {0};
@@ -107,6 +115,17 @@ static void print_list(const json_t *list, int indent)
     }
 }
 
+static void print_lines(const char *text)
+{
+    for (const char *end; *text != '\0'; text = *end ? end + 1 : end) {
+        end = text + strcspn(text, "\n");
+        char *line = strndup(text, (size_t)(end - text)), *shown = line ? shown_text(line) : NULL;
+        printf("%s%s", shown ? shown : "", *end ? "\n" : "");
+        free(shown);
+        free(line);
+    }
+}
+
 static void print_member(const char *key, const json_t *value, int indent)
 {
     if (json_is_object(value)) {
@@ -116,7 +135,8 @@ static void print_member(const char *key, const json_t *value, int indent)
         printf("%*s%s\n", indent, "", key);
         print_list(value, indent + 2);
     } else if (json_is_string(value) && strchr(json_string_value(value), '\n') != NULL) {
-        printf("%*s%s\n%s", indent, "", key, json_string_value(value));
+        printf("%*s%s\n", indent, "", key);
+        print_lines(json_string_value(value));
     } else {
         char *text = plain_text(value);
         printf("%*s%-18s%s\n", indent, "", key, text ? text : "");

@@ -44,10 +44,10 @@ static tdm_status show_direction(tdm_direction direction, const tdm_metrics *m)
 static tdm_status write_json(const retrieval *r)
 {
     json_t *root = json_object();
-    json_object_set_new(root, "model", json_string(r->inference.dir));
+    json_object_set_new(root, "model", tdm_json_text(r->inference.dir));
     json_object_set_new(root, "step", json_integer(r->inference.step));
-    json_object_set_new(root, "data", json_string(r->request->data));
-    json_object_set_new(root, "split", json_string(r->request->split));
+    json_object_set_new(root, "data", tdm_json_text(r->request->data));
+    json_object_set_new(root, "split", tdm_json_text(r->request->split));
     json_object_set_new(root, "positives", json_string(r->match->name));
     json_object_set_new(root, "precision",
                         json_string(tdm_ops_dtype(r->inference.ops) == TDM_BF16 ? "bf16" : "f32"));

@@ -113,8 +113,8 @@ static json_t *share_json(int64_t found, int64_t images)
 
 static json_t *class_json(const char *name, const tdm_class_accuracy *class)
 {
-    json_t *one = json_object(), *text = json_string(name);
-    json_object_set_new(one, "name", text != NULL ? text : json_string("not UTF-8"));
+    json_t *one = json_object();
+    json_object_set_new(one, "name", tdm_json_text(name));
     json_object_set_new(one, "images", json_integer(class->images));
     json_object_set_new(one, "top_1", share_json(class->top_1, class->images));
     json_object_set_new(one, "top_5", share_json(class->top_5, class->images));
@@ -126,10 +126,10 @@ static json_t *result_json(const zeroshot *z)
     const tdm_accuracy *a = &z->accuracy;
     json_t *root = json_object(), *per_class = json_array();
     json_object_set_new(root, "task", json_string("zeroshot"));
-    json_object_set_new(root, "model", json_string(z->inference.dir));
+    json_object_set_new(root, "model", tdm_json_text(z->inference.dir));
     json_object_set_new(root, "step", json_integer(z->inference.step));
-    json_object_set_new(root, "data", json_string(z->request->data));
-    json_object_set_new(root, "split", json_string(z->request->split));
+    json_object_set_new(root, "data", tdm_json_text(z->request->data));
+    json_object_set_new(root, "split", tdm_json_text(z->request->split));
     json_object_set_new(root, "precision",
                         json_string(tdm_ops_dtype(z->inference.ops) == TDM_BF16 ? "bf16" : "f32"));
     json_object_set_new(root, "images", json_integer(a->images));

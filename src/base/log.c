@@ -33,26 +33,40 @@ static void erase_progress(void)
     progress_shown = false;
 }
 
+static void write_line(const char *before, const char *fmt, va_list args)
+{
+    enum { LINE = 2048, SPELLED = 4 * LINE }; /* a byte is spelled with four characters at most */
+    char line[LINE], out[SPELLED + 64];
+    if (vsnprintf(line, sizeof line, fmt, args) >= (int)sizeof line) tdm_trim_cut(line);
+
+    pthread_mutex_lock(&log_lock);
+    erase_progress();
+    /* one write per line, so that lines of several ranks do not mix */
+    size_t length = (size_t)snprintf(out, sizeof out, "%s", before);
+    length += tdm_show_text(out + length, SPELLED, line);
+    out[length++] = '\n';
+    fwrite(out, 1, length, stderr);
+    fflush(stderr);
+    pthread_mutex_unlock(&log_lock);
+}
+
 void tdm_log(tdm_log_level level, const char *fmt, ...)
 {
     if (level != TDM_LOG_ALL_RANKS && log_rank != 0) return;
     if (log_quiet && level != TDM_LOG_WARN) return;
     if (level == TDM_LOG_DEBUG) return;
-
-    char line[2048];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(line, sizeof(line), fmt, args);
+    write_line(level == TDM_LOG_WARN ? "tandem: warning: " : "", fmt, args);
     va_end(args);
+}
 
-    pthread_mutex_lock(&log_lock);
-    erase_progress();
-    /* one write per line, so that lines of several ranks do not mix */
-    char out[2112];
-    int length = snprintf(out, sizeof(out), "%s%s\n", level == TDM_LOG_WARN ? "tandem: warning: " : "", line);
-    if (length > 0) fwrite(out, 1, (size_t)length, stderr);
-    fflush(stderr);
-    pthread_mutex_unlock(&log_lock);
+void tdm_log_always(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    write_line("", fmt, args);
+    va_end(args);
 }
 
 bool tdm_progress_active(void)
@@ -63,11 +77,12 @@ bool tdm_progress_active(void)
 void tdm_progress(const char *fmt, ...)
 {
     if (!tdm_progress_active()) return;
-    char line[512];
+    char text[512], line[4 * sizeof text];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(line, sizeof(line), fmt, args);
+    if (vsnprintf(text, sizeof text, fmt, args) >= (int)sizeof text) tdm_trim_cut(text);
     va_end(args);
+    tdm_show_text(line, sizeof line, text);
 
     struct winsize window;
     size_t columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 8 ? window.ws_col : 80;

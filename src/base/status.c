@@ -1,4 +1,4 @@
-#include "tandem/status.h"
+#include "tandem/base.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,7 +21,8 @@ tdm_status tdm_error_set(tdm_status code, const char *file, int line, const char
 
     va_list args;
     va_start(args, fmt);
-    vsnprintf(error.message, sizeof(error.message), fmt, args);
+    if (vsnprintf(error.message, sizeof(error.message), fmt, args) >= (int)sizeof(error.message))
+        tdm_trim_cut(error.message);
     va_end(args);
     last_error = error; /* last, since an argument may point into the old record */
     return code;

@@ -43,24 +43,34 @@ tdm_status tdm_text_printf(tdm_text *text, const char *fmt, ...)
     return status;
 }
 
+/* NULL: the character stands as it is. */
+static const char *html_form(int32_t point)
+{
+    switch (point) {
+    case '&': return "&amp;";
+    case '<': return "&lt;";
+    case '>': return "&gt;";
+    case '"': return "&quot;";
+    case '\'': return "&#39;";
+    case '\n':
+    case '\r':
+    case '\t': return NULL;
+    default: break;
+    }
+    return point < 0 ? TDM_REPLACEMENT : tdm_point_is_control(point) ? "" : NULL;
+}
+
 tdm_status tdm_text_html(tdm_text *text, const char *s)
 {
-    for (; *s; s++) {
-        const char *entity = NULL;
-        switch (*s) {
-        case '&': entity = "&amp;"; break;
-        case '<': entity = "&lt;"; break;
-        case '>': entity = "&gt;"; break;
-        case '"': entity = "&quot;"; break;
-        case '\'': entity = "&#39;"; break;
-        default: break;
-        }
-        if (entity)
-            TDM_TRY(tdm_text_append(text, entity, strlen(entity)));
-        else
-            TDM_TRY(tdm_text_append(text, s, 1));
+    const char *end = s + strlen(s), *plain = s, *next;
+    for (; s < end; s = next) {
+        const char *form = html_form(tdm_utf8_next(s, end, &next));
+        if (form == NULL) continue;
+        TDM_TRY(tdm_text_append(text, plain, (size_t)(s - plain)));
+        TDM_TRY(tdm_text_append(text, form, strlen(form)));
+        plain = next;
     }
-    return tdm_text_append(text, "", 0); /* a string, also when `s` is empty */
+    return tdm_text_append(text, plain, (size_t)(s - plain)); /* a string, also when `s` is empty */
 }
 
 void tdm_text_free(tdm_text *text)

@@ -9,6 +9,18 @@
 
 /* ---- The model ---- */
 
+/* OpenAI's archives have these beside the weights; TBPS-CLIP starts from them. */
+static bool is_openai_model(const import_job *job)
+{
+    static const char *const marks[] = {"input_resolution", "context_length", "vocab_size"};
+    char name[WEIGHTS_PREFIX_BYTES + 32];
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
+        snprintf(name, sizeof name, "%s%s", job->src.prefix, marks[i]);
+        if (tdm_tensor_file_find(job->src.file, name) != NULL) return true;
+    }
+    return job->src.naming->mask_token;
+}
+
 static tdm_status set_activation(import_job *job)
 {
     const char *wanted = job->options->activation;
@@ -18,11 +30,17 @@ static tdm_status set_activation(import_job *job)
         snprintf(assignment, sizeof assignment, "model.activation=%.80s", wanted);
         return tdm_config_set(&job->config, assignment);
     }
-    if (job->options->model[0] == '\0' && job->folder.activation == NULL)
-        tdm_log(TDM_LOG_INFO,
-                "model.activation = \"%s\", as OpenAI's models have (no configuration says it; "
-                "--activation gelu says otherwise)",
-                tdm_option_choice_text(TDM_ACTIVATION_CHOICES, job->config.model.activation, name));
+    if (job->options->model[0] != '\0' || job->folder.activation != NULL) return TDM_OK;
+    (void)tdm_option_choice_text(TDM_ACTIVATION_CHOICES, job->config.model.activation, name);
+    if (is_openai_model(job))
+        tdm_log(TDM_LOG_INFO, "model.activation = \"%s\", as OpenAI's models have", name);
+    else
+        tdm_log(
+            TDM_LOG_WARN,
+            "%s: neither the weights nor a configuration beside them say the activation; \"%s\" is taken, as "
+            "OpenAI's models have. Models that open_clip trained have gelu unless their name ends in -quickgelu: "
+            "say --activation gelu, or --activation %s",
+            job->src.path, name, name);
     return TDM_OK;
 }
 
@@ -174,7 +192,7 @@ static tdm_status check_out(const tdm_import_options *options)
 static tdm_status run_import(import_job *job)
 {
     TDM_TRY(check_out(job->options));
-    TDM_TRY(weights_open(job->options->from, &job->src));
+    TDM_TRY(weights_open(job->options, &job->src));
     TDM_TRY(choose_model(job));
     TDM_TRY(import_check(job));
     TDM_TRY(open_tokenizer(job));

@@ -7,9 +7,14 @@
 typedef enum problem_kind { MISSING, EXTRA, MISSHAPED, PROBLEM_KINDS } problem_kind;
 static const char *const problem_words[PROBLEM_KINDS] = {"missing", "extra", "of another shape or type"};
 
+enum { MOST_GROUPS = 4 }; /* of extra tensors that a message suggests to leave out */
+
 typedef struct problems {
     tdm_text list[PROBLEM_KINDS]; /* names with ", " between */
     int64_t count[PROBLEM_KINDS];
+    tdm_text ignore;        /* " --ignore GROUP" for every group of extra tensors */
+    int64_t ignored_groups; /* in it */
+    bool within;            /* an extra tensor is part of a tower */
 } problems;
 
 typedef struct tensor_set {
@@ -90,6 +95,19 @@ static int by_address(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* "logit_bias", or "head." of "head.0.weight": what --ignore leaves out an extra tensor with. */
+static tdm_status add_group(const import_job *job, const tensor_set *used, const char *name, problems *p)
+{
+    char group[WEIGHTS_PREFIX_BYTES + NAMING_NAME_BYTES], flag[sizeof group + 16];
+    const size_t prefix = strlen(job->src.prefix), n = strcspn(name + prefix, ".");
+    snprintf(group, sizeof group, "%.*s", (int)(prefix + n + (name[prefix + n] == '.')), name);
+    for (int64_t i = 0; i < used->count && !p->within; i++)
+        p->within = strncmp(used->tensor[i]->name, group, strlen(group)) == 0;
+    snprintf(flag, sizeof flag, " --ignore %s", group);
+    if (p->ignore.data != NULL && strstr(p->ignore.data, flag) != NULL) return TDM_OK;
+    return ++p->ignored_groups <= MOST_GROUPS ? tdm_text_printf(&p->ignore, "%s", flag) : TDM_OK;
+}
+
 static tdm_status compare_rest(const import_job *job, const tensor_set *used, problems *p)
 {
     int64_t left_out = 0;
@@ -101,6 +119,7 @@ static tdm_status compare_rest(const import_job *job, const tensor_set *used, pr
         if (bsearch(&tensor, used->tensor, (size_t)used->count, sizeof *used->tensor, by_address)) continue;
         const rest_kind kind = classify(job, name);
         if (kind == REST_EXTRA) TDM_TRY(add_problem(p, EXTRA, name));
+        if (kind == REST_EXTRA) TDM_TRY(add_group(job, used, name, p));
         if (kind == REST_LEFT_OUT && left_out++ == 0) first = name;
     }
     if (left_out > 0)
@@ -128,7 +147,7 @@ static void log_list(const char *path, problem_kind kind, const char *list)
 static tdm_status report(const import_job *job, const problems *p)
 {
     enum { SHOWN = 160 };
-    size_t total = strlen(job->src.path) + 200;
+    size_t total = strlen(job->src.path) + p->ignore.length + 240;
     char text[sizeof tdm_error_last()->message];
     int used = 0;
     for (int kind = 0; kind < PROBLEM_KINDS; kind++) total += p->list[kind].length;
@@ -142,8 +161,11 @@ static tdm_status report(const import_job *job, const problems *p)
                          p->list[kind].data, fits || p->list[kind].length <= SHOWN ? "" : "…");
     }
     if (used == 0) return TDM_OK;
-    TDM_FAIL(TDM_E_SHAPE, "%.300s: the tensors (named as %s's) are not the model's: %s", job->src.path,
-             job->src.naming->name, text);
+    const bool beside = p->count[MISSING] + p->count[MISSHAPED] == 0 && !p->within;
+    const bool few = beside && p->ignored_groups <= MOST_GROUPS;
+    TDM_FAIL(TDM_E_SHAPE, "%.300s: the tensors (named as %s's) are not the model's: %s%s%s", job->src.path,
+             job->src.naming->name, text, few ? "; to leave out what is extra:" : "",
+             few ? p->ignore.data : "");
 }
 
 tdm_status import_check(const import_job *job)
@@ -158,6 +180,7 @@ tdm_status import_check(const import_job *job)
     if (status == TDM_OK) status = compare_rest(job, &used, &p);
     if (status == TDM_OK) status = report(job, &p);
     for (int kind = 0; kind < PROBLEM_KINDS; kind++) tdm_text_free(&p.list[kind]);
+    tdm_text_free(&p.ignore);
     tdm_free((void *)used.tensor);
     return status;
 }

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-enum { NAMING_PARTS = 3, NAMING_NAME_BYTES = 256 };
+enum { NAMING_PARTS = 3, NAMING_ANCHORS = 3, NAMING_NAME_BYTES = 256 };
 
 typedef enum naming_how {
     NAMING_COPY,
@@ -45,8 +45,9 @@ typedef struct export_job {
 
 typedef struct naming {
     const char *name;
-    /* Every file of this naming holds one of these, after a prefix that wraps all names. */
-    const char *anchor[3];
+    /* Every file of this naming holds one of the text tower's and one of the image tower's, after a prefix that
+     * wraps all names. */
+    const char *text_anchor[NAMING_ANCHORS], *image_anchor[NAMING_ANCHORS];
     const naming_rule *rule; /* the first that fits is taken whose tensors the file has */
     size_t rules;
     const char *const *ignored; /* patterns of tensors that carry no weights; NULL at the end */

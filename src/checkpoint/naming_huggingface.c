@@ -236,8 +236,8 @@ static tdm_status write_file(const export_job *job, const char *name, tdm_text *
 
 const naming naming_huggingface = {
     .name = "huggingface",
-    .anchor = {"text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight",
-               "vision_model.embeddings.patch_embedding.weight"},
+    .text_anchor = {"text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight"},
+    .image_anchor = {"vision_model.embeddings.patch_embedding.weight", "vision_model.post_layernorm.weight"},
     .rule = rules,
     .rules = sizeof rules / sizeof rules[0],
     .ignored = ignored,

@@ -3,6 +3,8 @@
 #include "naming.h"
 #include "naming_open_clip.h"
 
+#include "tandem/json_text.h"
+
 #include <string.h>
 
 /* RESNET_STRIDE: also the width of a ResNet's last stage over its first's */
@@ -181,7 +183,7 @@ static json_t *text_config(const export_job *job)
                   "vocab_size", (json_int_t)text->vocab_size, "width", (json_int_t)text->width, "heads",
                   (json_int_t)text->heads, "layers", (json_int_t)text->layers, "mlp_ratio", text->mlp_ratio);
     if (cfg != NULL && has_own_vocabulary(job))
-        (void)json_object_set_new(cfg, "hf_tokenizer_name", json_string(job->config.model.name));
+        (void)json_object_set_new(cfg, "hf_tokenizer_name", tdm_json_text(job->config.model.name));
     return cfg;
 }
 
@@ -232,7 +234,8 @@ static tdm_status check(const export_job *job)
 
 const naming naming_open_clip = {
     .name = "open_clip",
-    .anchor = {"token_embedding.weight", "text_projection", "ln_final.weight"},
+    .text_anchor = {"token_embedding.weight", "text_projection", "ln_final.weight"},
+    .image_anchor = {"visual.conv1.weight", "visual.proj", "visual.attnpool.positional_embedding"},
     .rule = rules,
     .rules = sizeof rules / sizeof rules[0],
     .ignored = open_clip_ignored,

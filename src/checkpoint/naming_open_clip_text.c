@@ -11,7 +11,8 @@ static const char *const ignored[] = {"text.attn_mask", "*.num_batches_tracked",
 
 const naming naming_open_clip_text = {
     .name = "open_clip_text",
-    .anchor = {"text.token_embedding.weight", "text.text_projection", "text.ln_final.weight"},
+    .text_anchor = {"text.token_embedding.weight", "text.text_projection", "text.ln_final.weight"},
+    .image_anchor = {"visual.conv1.weight", "visual.proj", "visual.attnpool.positional_embedding"},
     .rule = rules,
     .rules = sizeof rules / sizeof rules[0],
     .ignored = ignored,

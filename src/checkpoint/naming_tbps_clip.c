@@ -15,8 +15,9 @@ static const char *const heads[] = {
 
 const naming naming_tbps_clip = {
     .name = "tbps_clip",
-    .anchor = {"encode_text.token_embedding.weight", "encode_text.text_projection",
-               "encode_text.ln_final.weight"},
+    .text_anchor = {"encode_text.token_embedding.weight", "encode_text.text_projection",
+                    "encode_text.ln_final.weight"},
+    .image_anchor = {"visual.conv1.weight", "visual.proj", "visual.attnpool.positional_embedding"},
     .rule = rules,
     .rules = sizeof rules / sizeof rules[0],
     .ignored = open_clip_ignored,

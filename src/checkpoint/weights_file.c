@@ -1,65 +1,10 @@
-/* Opening a file of tensors, recognising its naming, finding and reading a parameter in it. */
+/* Opening a file of tensors, finding and reading a parameter in it. */
 #include "weights_file.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- Recognising ---- */
-
-/* "", or any number of these one after the other. */
-static bool is_wrapper(const char *prefix, size_t bytes)
-{
-    static const char *const words[] = {"module.", "state_dict.", "model.", "_orig_mod.", "clip."};
-    while (bytes > 0) {
-        size_t used = 0;
-        for (size_t i = 0; i < sizeof words / sizeof words[0] && used == 0; i++) {
-            const size_t n = strlen(words[i]);
-            if (n <= bytes && memcmp(prefix, words[i], n) == 0) used = n;
-        }
-        if (used == 0) return false;
-        prefix += used;
-        bytes -= used;
-    }
-    return true;
-}
-
-/* `name` is a wrapper and `anchor`: the wrapper's length, else -1. */
-static int64_t wrapper_before(const char *name, const char *anchor)
-{
-    const size_t n = strlen(name), m = strlen(anchor);
-    if (n < m || strcmp(name + n - m, anchor) != 0 || !is_wrapper(name, n - m)) return -1;
-    return (int64_t)(n - m);
-}
-
-static bool recognise_by(weights_file *src, const naming *n, const char *anchor)
-{
-    const int64_t count = tdm_tensor_file_count(src->file);
-    for (int64_t i = 0; anchor != NULL && i < count; i++) {
-        const char *name = tdm_tensor_file_at(src->file, i)->name;
-        const int64_t length = wrapper_before(name, anchor);
-        if (length < 0 || length >= (int64_t)sizeof src->prefix) continue;
-        src->naming = n;
-        snprintf(src->prefix, sizeof src->prefix, "%.*s", (int)length, name);
-        return true;
-    }
-    return false;
-}
-
-static tdm_status recognise(weights_file *src)
-{
-    const naming *n;
-    for (size_t i = 0; (n = naming_at(i)) != NULL; i++) {
-        for (size_t a = 0; a < sizeof n->anchor / sizeof n->anchor[0]; a++) {
-            if (recognise_by(src, n, n->anchor[a])) return TDM_OK;
-        }
-    }
-    const int64_t count = tdm_tensor_file_count(src->file);
-    const tdm_tensor *first = count > 0 ? tdm_tensor_file_at(src->file, 0) : NULL;
-    TDM_FAIL(
-        TDM_E_FORMAT,
-        "%s: holds no CLIP model under the names of open_clip, OpenAI, TBPS-CLIP or Hugging Face (%lld tensors%s%.200s)",
-        src->path, (long long)count, first ? ", the first is " : "", first ? first->name : "");
-}
+/* ---- Opening ---- */
 
 static tdm_status folder_of(const char *path, char dir[TDM_PATH_BYTES])
 {
@@ -74,12 +19,14 @@ static tdm_status folder_of(const char *path, char dir[TDM_PATH_BYTES])
     return TDM_OK;
 }
 
-tdm_status weights_open(const char *path, weights_file *src)
+tdm_status weights_open(const tdm_import_options *options, weights_file *src)
 {
-    src->path = path;
-    TDM_TRY(folder_of(path, src->dir));
-    TDM_TRY(tdm_tensor_file_open(path, &src->file));
-    return recognise(src);
+    src->path = options->from;
+    src->wish = options->prefix;
+    src->ignore = &options->ignore;
+    TDM_TRY(folder_of(src->path, src->dir));
+    TDM_TRY(tdm_tensor_file_open(src->path, &src->file));
+    return weights_recognise(src);
 }
 
 void weights_close(weights_file *src)

@@ -4,12 +4,16 @@
 
 #include "naming.h"
 
+enum { WEIGHTS_PREFIX_BYTES = 256 };
+
 typedef struct weights_file {
-    const char *path;         /* as the user named it */
-    char dir[TDM_PATH_BYTES]; /* where configuration and tokenizer files may stand */
+    const char *path;          /* as the user named it */
+    const char *wish;          /* prefix that the user chose, or "" */
+    const tdm_strings *ignore; /* beginnings of tensors that are left out */
+    char dir[TDM_PATH_BYTES];  /* where configuration and tokenizer files may stand */
     tdm_tensor_file *file;
     const naming *naming;
-    char prefix[64]; /* of all the model's names, "" or "module." … */
+    char prefix[WEIGHTS_PREFIX_BYTES]; /* of all the model's names, "" or "module." … */
 } weights_file;
 
 /* The tensors of one parameter. count 0: not in the file. */
@@ -20,7 +24,7 @@ typedef struct weights_parts {
 } weights_parts;
 
 /* Opens the file and recognises its naming. src is zeroed before; weights_close tolerates that. */
-TDM_CHECKED tdm_status weights_open(const char *path, weights_file *src);
+TDM_CHECKED tdm_status weights_open(const tdm_import_options *options, weights_file *src);
 void weights_close(weights_file *src);
 /* False when one or all are missing; `missing`, unless NULL, is then the first one's full name. */
 bool weights_find(const weights_file *src, const char *row, weights_parts *parts,
@@ -29,6 +33,16 @@ bool weights_find(const weights_file *src, const char *row, weights_parts *parts
 bool weights_shape(const weights_file *src, const char *row, int *ndim, int64_t shape[TDM_TENSOR_MAX_DIMS]);
 /* The parameter as it stands in the arena; weight[elements]. Not finite: TDM_E_NUMERIC. */
 TDM_CHECKED tdm_status weights_read(const weights_file *src, const weights_parts *parts, float *weight);
+
+/* ---- recognise.c ---- */
+/* Fills naming and prefix. Errors: TDM_E_FORMAT says what the file holds in place of a model; TDM_E_USAGE lists the
+ * models when there are several. */
+TDM_CHECKED tdm_status weights_recognise(weights_file *src);
+
+/* ---- other_models.c ---- */
+/* TDM_E_FORMAT when the tensors under the prefix are those of a model that Tandem does not build; whole: all parts of
+ * a CLIP are there, too. */
+TDM_CHECKED tdm_status refuse_other_model(const weights_file *src, bool whole);
 
 /* ---- architecture.c ---- */
 /* What the shapes say. TDM_E_SHAPE when the towers cannot be recognised. */

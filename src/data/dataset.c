@@ -1,6 +1,7 @@
 /* A split of a data directory as one list: what is in memory is answered, bytes are read on demand. */
 #include "dataset_impl.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { OPEN_SHARDS = 32 };
@@ -286,6 +287,10 @@ tdm_status tdm_dataset_read_feature(tdm_dataset *dataset, tdm_modality modality,
     TDM_TRY(dataset_use_shard(dataset, it));
     if (tdm_h5_read(it->feature[modality], local, 1, out) != TDM_OK)
         return row_error(it, image ? "row" : "caption row", local);
+    const int64_t width = it->feature_width[modality];
+    for (int64_t k = 0; k < width; k++)
+        TDM_REQUIRE(isfinite(out[k]), TDM_E_DATA, "%s %srow %lld: its %s feature is not finite at %lld",
+                    it->path, image ? "" : "caption ", (long long)local, what, (long long)k);
     return TDM_OK;
 }
 

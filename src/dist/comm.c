@@ -145,9 +145,7 @@ static void print_record(const tdm_comm *comm, const tdm_error *record)
     if (record->file[0] != '\0') {
         snprintf(source, sizeof source, " (%s:%d)", record->file, record->line);
     }
-    tdm_progress_clear();
-    fprintf(stderr, "tandem: %s%s%s\n", where, record->message, source); /* one write: lines stay whole */
-    fflush(stderr);
+    tdm_log_always("tandem: %s%s%s", where, record->message, source);
 }
 
 void tdm_comm_report(const tdm_comm *comm)

@@ -182,6 +182,50 @@ static tdm_status prepare_cached(embedding_job *job)
     return TDM_ALLOC(job->batch * widest, &job->cached);
 }
 
+/* Rows of feature[n][d] that are not finite; *first is the first of them, or n. */
+static int64_t count_bad_rows(int64_t n, int64_t d, const float *feature, int64_t *first)
+{
+    int64_t bad = 0;
+    *first = n;
+    for (int64_t i = 0; i < n; i++) {
+        float sum = 0.0f; /* of x - x: 0, or NaN */
+        for (int64_t k = 0; k < d; k++) sum += feature[i * d + k] - feature[i * d + k];
+        if (sum == 0.0f) continue;
+        if (bad++ == 0) *first = i;
+    }
+    return bad;
+}
+
+/* row: of the split, whose name is shown. */
+static tdm_status refuse_rows(tdm_dataset *dataset, const char *what, int64_t bad, int64_t n, int64_t first,
+                              int64_t row)
+{
+    tdm_text name = {0};
+    TDM_TRY(tdm_dataset_read_name(dataset, row, &name));
+    (void)TDM_ERROR(
+        TDM_E_NUMERIC,
+        "%lld of %lld %s embeddings are not finite, the first is that of %s %lld (%.300s): the model's "
+        "weights or its input are not",
+        (long long)bad, (long long)n, what, what, (long long)first, name.data ? name.data : "");
+    tdm_text_free(&name);
+    return TDM_E_NUMERIC;
+}
+
+/* Of this rank's piece. */
+static tdm_status check_finite(tdm_dataset *dataset, const tdm_embeddings *e)
+{
+    int64_t first;
+    const int64_t images = count_bad_rows(e->images, e->d, e->image, &first);
+    if (images > 0)
+        return refuse_rows(dataset, "image", images, e->images, e->image_first + first,
+                           tdm_dataset_image_row(dataset, e->image_first + first));
+    const int64_t captions = count_bad_rows(e->captions, e->d, e->text, &first);
+    if (captions > 0)
+        return refuse_rows(dataset, "caption", captions, e->captions, e->caption_first + first,
+                           tdm_dataset_caption_image(dataset, e->caption_first + first));
+    return TDM_OK;
+}
+
 static tdm_status embed_piece(tdm_comm *comm, embedding_job *job, tdm_embeddings *e)
 {
     const tdm_tower_config *image = &job->config->model.image;
@@ -195,7 +239,8 @@ static tdm_status embed_piece(tdm_comm *comm, embedding_job *job, tdm_embeddings
     if (job->feature_width[TDM_IMAGE] == 0)
         TDM_TRY(TDM_ALLOC(job->batch * image->height_px * image->width_px * 3, &job->image));
     TDM_TRY(embed_images(job, e));
-    return embed_captions(job, e);
+    TDM_TRY(embed_captions(job, e));
+    return check_finite(job->dataset, e);
 }
 
 tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model, tdm_ops *ops,

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 static tdm_status get_count(const tdm_h5 *file, const char *name, int64_t *value)
@@ -212,6 +213,16 @@ static tdm_status check_captions(const tdm_embeddings *e, const char *dir, int64
     return TDM_OK;
 }
 
+/* Other programs write such files, too. */
+static tdm_status check_finite(const char *dir, const char *what, int64_t first, int64_t n, int64_t d,
+                               const float *feature)
+{
+    for (int64_t i = 0; i < n * d; i++)
+        TDM_REQUIRE(isfinite(feature[i]), TDM_E_NUMERIC, "%s: /%s/embedding of row %lld is not finite", dir,
+                    what, (long long)(first + i / d));
+    return TDM_OK;
+}
+
 tdm_status embedding_read_piece(int rank, int size, const char *dir, const char *split, part_info *first,
                                 tdm_embeddings *e)
 {
@@ -227,6 +238,8 @@ tdm_status embedding_read_piece(int rank, int size, const char *dir, const char 
         tdm_h5_discard(&file);
         TDM_TRY(status);
     }
+    TDM_TRY(check_finite(dir, "image", e->image_first, e->images, e->d, e->image));
+    TDM_TRY(check_finite(dir, "text", e->caption_first, e->captions, e->d, e->text));
     return check_captions(e, dir, first->images_total);
 }
 

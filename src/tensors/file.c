@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum {
-    HEAD_BYTES = 64, /* what a format shows itself by */
+    HEAD_BYTES = 512, /* what a format shows itself by */
     NAME_BYTES_MAX = 1024,
     BLOCK_BYTES = 1 << 18, /* read and converted at a time */
     ENTRIES_MAX = 1 << 16
@@ -69,28 +69,14 @@ static bool begins(const unsigned char *head, const char *with)
     return memcmp(head, with, strlen(with)) == 0;
 }
 
-/* What people hand over by mistake, and what to do about it. */
-static tdm_status refuse_format(const char *path, const unsigned char *head)
-{
-    TDM_REQUIRE(!begins(head, "version https://git-lfs"), TDM_E_FORMAT,
-                "%s: is a Git LFS pointer, not the file itself: run `git lfs pull` where it came from", path);
-    TDM_REQUIRE(!begins(head, "\x89HDF\r\n"), TDM_E_FORMAT,
-                "%s: is an HDF5 file, not safetensors or a PyTorch archive", path);
-    TDM_REQUIRE(
-        head[0] != 0x80 || head[1] < 2 || head[1] > 5, TDM_E_FORMAT,
-        "%s: is a PyTorch file from before version 1.6, or another bare pickle; convert it with python3 -c "
-        "\"import torch; torch.save(torch.load('OLD.pt', map_location='cpu'), 'NEW.pt')\"",
-        path);
-    TDM_FAIL(TDM_E_FORMAT, "%s: is neither a safetensors file nor a PyTorch archive", path);
-}
-
 tdm_status tensor_file_add_path(tdm_tensor_file *file, const char *path, bool may_be_index)
 {
-    unsigned char head[HEAD_BYTES] = {0};
+    unsigned char head[HEAD_BYTES + 1] = {0};
     uint64_t header_bytes;
     TDM_TRY(add_source(file, path));
     const tensor_source *source = &file->source[file->sources - 1];
-    TDM_TRY(source_read(source, 0, (size_t)tdm_min_i64(source->bytes, HEAD_BYTES), head));
+    const size_t head_bytes = (size_t)tdm_min_i64(source->bytes, HEAD_BYTES);
+    TDM_TRY(source_read(source, 0, head_bytes, head));
     TDM_REQUIRE(source->bytes >= 8, TDM_E_FORMAT, "%s: has %lld bytes, too few for a file of tensors", path,
                 (long long)source->bytes);
     memcpy(&header_bytes, head, sizeof header_bytes);
@@ -98,8 +84,9 @@ tdm_status tensor_file_add_path(tdm_tensor_file *file, const char *path, bool ma
         header_bytes <= SAFETENSORS_HEADER_BYTES_MAX; /* no other format begins like this */
     if (!plausible && (begins(head, "PK\3\4") || begins(head, "PK\5\6"))) return torch_read(file);
     if (!plausible && may_be_index && head[0] == '{') return shards_read(file);
+    if (plausible && head[8] != '{') TDM_TRY(foreign_known(path, head, head_bytes));
     if (plausible || head[8] == '{') return safetensors_read(file);
-    return refuse_format(path, head);
+    return foreign_file(path, head, head_bytes);
 }
 
 static tdm_status add_dir(tdm_tensor_file *file, const char *dir)
@@ -112,8 +99,7 @@ static tdm_status add_dir(tdm_tensor_file *file, const char *dir)
         TDM_TRY(tdm_path_join(path, sizeof path, dir, names[i]));
         if (tdm_path_exists(path)) return tensor_file_add_path(file, path, true);
     }
-    TDM_FAIL(TDM_E_IO, "%s: has no model.safetensors, model.safetensors.index.json or pytorch_model.bin",
-             dir);
+    return foreign_folder(dir);
 }
 
 /* ---- The list ---- */

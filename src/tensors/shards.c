@@ -83,9 +83,13 @@ tdm_status shards_read(tdm_tensor_file *file)
     json_t *root = NULL;
     TDM_TRY(read_index(&file->source[file->sources - 1], &root));
     json_t *map = json_object_get(root, "weight_map"), *seen = json_object();
-    tdm_status status = json_object_size(map) > 0 && seen != NULL
-                            ? add_shards(file, index_path, map, seen)
-                            : TDM_ERROR(TDM_E_FORMAT, "%s: has no weight_map that names shards", index_path);
+    tdm_status status =
+        json_object_size(map) > 0 && seen != NULL
+            ? add_shards(file, index_path, map, seen)
+            : TDM_ERROR(
+                  TDM_E_FORMAT,
+                  "%s: has no weight_map that names shards, so it is no index: name the file of weights, or its folder",
+                  index_path);
     json_decref(seen);
     json_decref(root);
     return status;

@@ -1,5 +1,6 @@
 /* Inside src/tensors/:
  *   file.c               opening by content, the list of tensors, reading one
+ *   foreign.c            what is no file of tensors
  *   convert.c            element types and their values as f32
  *   safetensors_read.c   a safetensors file
  *   safetensors_write.c
@@ -56,6 +57,12 @@ TDM_CHECKED tdm_status tensor_file_add_path(tdm_tensor_file *file, const char *p
 TDM_CHECKED tdm_status safetensors_read(tdm_tensor_file *file);
 TDM_CHECKED tdm_status shards_read(tdm_tensor_file *file);
 TDM_CHECKED tdm_status torch_read(tdm_tensor_file *file);
+
+/* TDM_E_FORMAT when the file that begins with head[bytes] is of a known other kind: says which, and what to do. */
+TDM_CHECKED tdm_status foreign_known(const char *path, const unsigned char *head, size_t bytes);
+/* Always fail: say what the file or the folder is. */
+TDM_CHECKED tdm_status foreign_file(const char *path, const unsigned char *head, size_t bytes);
+TDM_CHECKED tdm_status foreign_folder(const char *dir);
 
 enum { SAFETENSORS_HEADER_BYTES_MAX = 100000000 }; /* as in the reference implementation */
 

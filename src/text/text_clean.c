@@ -44,60 +44,10 @@ static inline void points_push(points *p, int32_t point) /* room was reserved */
 
 /* ---- UTF-8 ---- */
 
-/* The bounds of the second byte after `lead` (Unicode, table 3-7), and how many bytes follow. */
-static int following_bytes(unsigned char lead, unsigned char *low, unsigned char *high)
-{
-    *low = 0x80;
-    *high = 0xBF;
-    if (lead >= 0xC2 && lead <= 0xDF) return 1;
-    if (lead >= 0xE0 && lead <= 0xEF) {
-        if (lead == 0xE0) *low = 0xA0;
-        if (lead == 0xED) *high = 0x9F;
-        return 2;
-    }
-    if (lead >= 0xF0 && lead <= 0xF4) {
-        if (lead == 0xF0) *low = 0x90;
-        if (lead == 0xF4) *high = 0x8F;
-        return 3;
-    }
-    return 0;
-}
-
 int32_t text_decode_point(const char *at, const char *end, const char **next)
 {
-    const unsigned char lead = (unsigned char)*at++;
-    *next = at;
-    if (lead < 0x80) return lead;
-    unsigned char low, high;
-    const int more = following_bytes(lead, &low, &high);
-    if (more == 0) return REPLACEMENT;
-    int32_t point = lead & (0x3F >> more);
-    for (int i = 0; i < more; i++) {
-        if (at == end || (unsigned char)*at < low || (unsigned char)*at > high) {
-            *next = at;
-            return REPLACEMENT;
-        }
-        point = point << 6 | (*at++ & 0x3F);
-        low = 0x80;
-        high = 0xBF;
-    }
-    *next = at;
-    return point;
-}
-
-static tdm_status append_point(tdm_text *text, int32_t point)
-{
-    utf8proc_uint8_t utf8[4];
-    const utf8proc_ssize_t bytes = utf8proc_encode_char(point, utf8);
-    return tdm_text_append(text, utf8, (size_t)bytes);
-}
-
-tdm_status text_append_repaired(tdm_text *text, const void *data, size_t bytes)
-{
-    if (bytes == 0) return tdm_text_append(text, "", 0); /* data may be NULL then */
-    const char *at = data, *end = at + bytes;
-    while (at < end) TDM_TRY(append_point(text, text_decode_point(at, end, &at)));
-    return TDM_OK;
+    const int32_t point = tdm_utf8_next(at, end, next);
+    return point < 0 ? REPLACEMENT : point;
 }
 
 static tdm_status decode_utf8(const char *text, size_t bytes, points *out)

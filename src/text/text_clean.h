@@ -42,9 +42,6 @@ bool text_next_word(unsigned pattern, const char **at, const char *end, text_wor
 /* Unicode's White_Space. */
 bool text_is_space(int32_t point);
 
-/* Appends `bytes` of `data`; what is not UTF-8 becomes U+FFFD, one per maximal invalid part as in Python. */
-TDM_CHECKED tdm_status text_append_repaired(tdm_text *text, const void *data, size_t bytes);
-
 /* One code point from [at, end), at < end; U+FFFD for an invalid part. *next is where the following begins.
  */
 int32_t text_decode_point(const char *at, const char *end, const char **next);

@@ -314,7 +314,7 @@ tdm_status tdm_tokenizer_decode(const tdm_tokenizer *tokenizer, const int32_t *t
 {
     tdm_text raw = {0};
     tdm_status status = decode_bytes(tokenizer, token, count, &raw);
-    if (status == TDM_OK) status = text_append_repaired(text, raw.data, raw.length);
+    if (status == TDM_OK) status = tdm_text_utf8(text, raw.data, raw.length);
     tdm_text_free(&raw);
     return status;
 }

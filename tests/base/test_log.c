@@ -71,6 +71,24 @@ static void test_long_line(void **state)
     CHECK_STR_EQ(end + 1, "next\n");
 }
 
+static void say_hostile(void)
+{
+    tdm_log(TDM_LOG_WARN, "%s: no such file", "a\x1b[2J\nb\xff\xe2\x80\xae");
+    tdm_log_always("tandem: %s", "\xc2\x9b\x07");
+    tdm_log(TDM_LOG_INFO, "%2046s\xe2\x82\xac", ""); /* cut within a character */
+}
+
+/* A name cannot make a terminal obey, nor look like a line of its own. */
+static void test_hostile_text(void **state)
+{
+    (void)state;
+    char text[8192], want[8192];
+    capture(say_hostile, text, sizeof text);
+    snprintf(want, sizeof want,
+             "tandem: warning: a\\x1b[2J\\nb\\xff\\u202e: no such file\ntandem: \\u009b\\x07\n%2046s\n", "");
+    CHECK_STR_EQ(text, want);
+}
+
 static void say_progress(void)
 {
     tdm_progress("%d %%", 50);
@@ -99,6 +117,7 @@ static int fresh(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {CASE(test_levels), CASE(test_long_line), CASE(test_progress)};
+    const struct CMUnitTest tests[] = {CASE(test_levels), CASE(test_long_line), CASE(test_hostile_text),
+                                       CASE(test_progress)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

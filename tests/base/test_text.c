@@ -78,6 +78,96 @@ static void test_html(void **state)
     tdm_text_free(&text);
 }
 
+/* What browsers must not see: control characters, those that turn the direction, what is no UTF-8. */
+static void test_html_hostile(void **state)
+{
+    (void)state;
+    tdm_text text = {0};
+    CHECK_OK(tdm_text_html(&text, "a\x1b]0;x\x07\x7f\xc2\x9b"
+                                  "b\tc\r\n\xff\"'</script>]]>\xe2\x80\xae"
+                                  "d\xe2\x81\xa6\xe2\x82"));
+    CHECK_STR_EQ(text.data,
+                 "a]0;xb\tc\r\n" TDM_REPLACEMENT "&quot;&#39;&lt;/script&gt;]]&gt;d" TDM_REPLACEMENT);
+    tdm_text_free(&text);
+}
+
+/* Python's bytes.decode("utf-8", "replace") gives the same. */
+static void test_utf8(void **state)
+{
+    (void)state;
+#define R TDM_REPLACEMENT
+    static const struct {
+        const char *raw, *want;
+    } cases[] = {
+        {"", ""},
+        {"plain, \xc3\xa9 \xe6\xbc\xa2 \xf0\x9f\x90\x88", "plain, \xc3\xa9 \xe6\xbc\xa2 \xf0\x9f\x90\x88"},
+        {"\xff", R},
+        {"a\xe2\x82", "a" R}, /* cut: one part */
+        {"\xe2\x82z", R "z"},
+        {"\xed\xa0\x80", R R R}, /* a surrogate */
+        {"\xc0\xaf", R R},       /* overlong */
+        {"\xf0\x80\x80\xaf", R R R R},
+        {"\xf4\x90\x80\x80", R R R R}, /* beyond U+10FFFF */
+        {"\x80\xbf-", R R "-"},
+        {"\xf1\x80\x80\xe1\x80\xc2"
+         "b",
+         R R R "b"},
+    };
+#undef R
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tdm_text text = {0};
+        CHECK_OK(tdm_text_utf8(&text, cases[i].raw, strlen(cases[i].raw)));
+        CHECK_STR_EQ(text.data, cases[i].want);
+        tdm_text_free(&text);
+    }
+    tdm_text text = {0};
+    CHECK_OK(tdm_text_utf8(&text, NULL, 0));
+    CHECK_STR_EQ(text.data, "");
+    CHECK_OK(tdm_text_utf8(&text, "a\0b\xff", 4));
+    CHECK_EQ(text.length, 6);
+    CHECK_MEM_EQ(text.data, "a\0b" TDM_REPLACEMENT, 7);
+    tdm_text_free(&text);
+}
+
+static void test_show(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw, *want;
+    } cases[] = {
+        {"", ""},
+        {"caf\xc3\xa9 \xe6\xbc\xa2 \\ 50 %", "caf\xc3\xa9 \xe6\xbc\xa2 \\ 50 %"},
+        {"\x1b]0;title\x07", "\\x1b]0;title\\x07"},
+        {"a\nb\tc\rd\x7f", "a\\nb\\tc\\rd\\x7f"},
+        {"\xc2\x9b"
+         "31m",
+         "\\u009b31m"},                            /* C1: CSI */
+        {"\xe2\x80\xaegpj.exe", "\\u202egpj.exe"}, /* right to left from here */
+        {"\xe2\x81\xa6x\xe2\x81\xa9", "\\u2066x\\u2069"},
+        {"\xe2\x80\xa8", "\\u2028"},
+        {"\xe2\x80\x8d\xd7\x90\xe2\x80\x8f", "\xe2\x80\x8d\xd7\x90\xe2\x80\x8f"}, /* joiners and marks stay */
+        {"\xff-\xe2\x82", "\\xff-\\xe2\\x82"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tdm_text text = {0};
+        char all[64], one[4];
+        CHECK_OK(tdm_text_show(&text, cases[i].raw));
+        CHECK_STR_EQ(text.data, cases[i].want);
+        CHECK_EQ(tdm_show_text(all, sizeof all, cases[i].raw), strlen(cases[i].want));
+        CHECK_STR_EQ(all, cases[i].want);
+        CHECK_LT(tdm_show_text(one, sizeof one, cases[i].raw), sizeof one);
+        CHECK_MEM_EQ(one, all, strlen(one));
+        tdm_text_free(&text);
+    }
+    char cut[] = "ab\xe2\x82", whole[] = "ab\xe2\x82\xac", bad[] = "a\xff";
+    tdm_trim_cut(cut);
+    CHECK_STR_EQ(cut, "ab");
+    tdm_trim_cut(whole);
+    CHECK_STR_EQ(whole, "ab\xe2\x82\xac");
+    tdm_trim_cut(bad); /* was so before it was cut */
+    CHECK_STR_EQ(bad, "a\xff");
+}
+
 static void test_nearest_name(void **state)
 {
     (void)state;
@@ -170,7 +260,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_append),  cmocka_unit_test(test_printf),       cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_html),    cmocka_unit_test(test_nearest_name), cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_html),    cmocka_unit_test(test_html_hostile), cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_show),    cmocka_unit_test(test_nearest_name), cmocka_unit_test(test_distance),
         cmocka_unit_test(test_numbers), cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@
 #include <math.h>
 
 static const tdm_import_options import_defaults = {
-    .from = "", .tokenizer = "", .model = "", .out = "", .activation = "", .resize = ""};
+    .from = "", .prefix = "", .tokenizer = "", .model = "", .out = "", .activation = "", .resize = ""};
 static const tdm_export_options export_defaults = {
     .model = "", .to = "", .naming = "open_clip", .dtype = "f32"};
 
@@ -17,6 +17,26 @@ static tdm_status import_to(const char *from, const char *out)
     options.out = at(out);
     options.force = true;
     return tdm_import(&options);
+}
+
+/* What an import that succeeds says; the caller frees. */
+static char *log_of(const tdm_import_options *options)
+{
+    char *text = calloc(1, 8192);
+    FILE *file = tmpfile();
+    CHECK_NOT_NULL(text);
+    CHECK_NOT_NULL(file);
+    fflush(stderr);
+    const int kept = dup(STDERR_FILENO);
+    CHECK_GE(dup2(fileno(file), STDERR_FILENO), 0);
+    const tdm_status status = tdm_import(options);
+    CHECK_GE(dup2(kept, STDERR_FILENO), 0);
+    close(kept);
+    rewind(file);
+    (void)!fread(text, 1, 8191, file);
+    fclose(file);
+    CHECK_EQ(status, TDM_OK);
+    return text;
 }
 
 static tdm_status export_to(const char *model, const char *naming, const char *dtype, const char *to)
@@ -282,6 +302,307 @@ static void test_wrapped_names(void **state)
         box_free(box);
         CHECK_OK(import_to(at("wrapped.safetensors"), "back"));
         assert_same_checkpoint("tiny", "back");
+    }
+}
+
+/* The tensors of `file` behind a prefix. */
+static void box_add_all(tensor_box *box, const char *prefix, const tensor_box *more, float factor)
+{
+    for (int64_t i = 0; i < more->count; i++) {
+        char name[256];
+        const tdm_tensor_out *from = &more->tensor[i];
+        snprintf(name, sizeof name, "%s%.200s", prefix, more->name[i]);
+        const int64_t at = box->count;
+        box_add(box, name, from->type, from->ndim, from->shape);
+        int64_t elements = 1;
+        for (int d = 0; d < from->ndim; d++) elements *= from->shape[d];
+        for (int64_t k = 0; k < elements; k++) box->data[at][k] = factor * more->data[i][k];
+    }
+}
+
+static tensor_box *box_new(void)
+{
+    tensor_box *box = NULL;
+    CHECK_OK(TDM_ALLOC(1, &box));
+    return box;
+}
+
+/* A prefix is what stands before the names of a model, whatever it is. */
+static void test_any_prefix(void **state)
+{
+    (void)state;
+    static const char *const prefixes[] = {
+        "base_model.",
+        "clip_model.",
+        "student.",
+        "net.backbone.",
+        "_orig_mod.module.",
+        "ema.0.weird name.",
+        "a.very.long.way.down.to.the.model.that.nobody.would.have.put.into.a.list.of.wrappers."};
+    static const char *const namings[] = {"open_clip", "huggingface"};
+    checkpoint_make("", "tiny");
+    for (size_t n = 0; n < 2; n++) {
+        CHECK_OK(export_to("tiny", namings[n], "f32", "plain"));
+        for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+            tensor_box *plain = box_read(at("plain/model.safetensors")), *box = box_new();
+            box_add_all(box, prefixes[i], plain, 1.0f);
+            box_add(box, "head.weight", TDM_TENSOR_F32, 1, (int64_t[]){3}); /* beside the model */
+            box_write(box, at("prefixed.safetensors"));
+            box_free(box);
+            box_free(plain);
+            CHECK_OK(import_to(at("prefixed.safetensors"), "back"));
+            assert_same_checkpoint("tiny", "back");
+        }
+        CHECK_OK(tdm_remove_tree(at("plain")));
+    }
+}
+
+static tdm_status import_by_prefix(const char *from, const char *prefix)
+{
+    tdm_import_options options = import_defaults;
+    options.from = from;
+    options.prefix = prefix;
+    options.out = at("back");
+    options.force = true;
+    return tdm_import(&options);
+}
+
+/* logit_scale of "back" over that of "tiny": which of several models was taken. */
+static float factor_of_back(void)
+{
+    weights one, back;
+    checkpoint_load("tiny", &one);
+    checkpoint_load("back", &back);
+    const float factor = back.params.weight[tdm_params_find(&back.params, "logit_scale")->offset] /
+                         one.params.weight[tdm_params_find(&one.params, "logit_scale")->offset];
+    weights_free(&one);
+    weights_free(&back);
+    return factor;
+}
+
+static void test_several_models(void **state)
+{
+    (void)state;
+    checkpoint_make("", "tiny");
+    CHECK_OK(export_to("tiny", "open_clip", "f32", "plain"));
+    tensor_box *plain = box_read(at("plain/model.safetensors")), *box = box_new();
+    box_add_all(box, "student.", plain, 1.0f);
+    box_add_all(box, "teacher.", plain, 2.0f);
+    box_add(box, "teacher_head.weight", TDM_TENSOR_F32, 1, (int64_t[]){3});
+    box_write(box, at("two.safetensors"));
+    box_free(box);
+    char message[256];
+    snprintf(
+        message, sizeof message,
+        "holds 2 models, choose one: --prefix student. (%lld tensors, open_clip's names), --prefix teacher. (%lld tensors",
+        (long long)plain->count, (long long)plain->count);
+    CHECK_FAILS(import_by_prefix(at("two.safetensors"), ""), TDM_E_USAGE, message);
+    CHECK_OK(import_by_prefix(at("two.safetensors"), "teacher."));
+    CHECK_EQ(factor_of_back(), 2.0f);
+    CHECK_OK(import_by_prefix(at("two.safetensors"), "stud"));
+    CHECK_EQ(factor_of_back(), 1.0f);
+    CHECK_FAILS(import_by_prefix(at("two.safetensors"), "model."), TDM_E_USAGE,
+                "holds no model under --prefix model.; there are --prefix student.");
+
+    /* one that stands without a prefix, and one within it */
+    box = box_new();
+    box_add_all(box, "", plain, 1.0f);
+    box_add_all(box, "module.", plain, 4.0f);
+    box_write(box, at("two.safetensors"));
+    box_free(box);
+    CHECK_FAILS(import_by_prefix(at("two.safetensors"), ""), TDM_E_USAGE, "choose one: --prefix . (");
+    CHECK_OK(import_by_prefix(at("two.safetensors"), "module."));
+    CHECK_EQ(factor_of_back(), 4.0f);
+    box_free(plain);
+}
+
+/* An averaged copy is taken by choice. */
+static void test_average(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *plain, *average, *wish;
+    } cases[] = {{"state_dict.module.", "state_dict_ema.module.", "state_dict_ema"},
+                 {"model.", "ema.", "ema."},
+                 {"model.", "model_ema.module.", "model_ema."}};
+    checkpoint_make("", "tiny");
+    CHECK_OK(export_to("tiny", "huggingface", "f32", "plain"));
+    tensor_box *plain = box_read(at("plain/model.safetensors"));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tensor_box *box = box_new();
+        box_add_all(box, cases[i].average, plain, 2.0f);
+        box_write(box, at("ema.safetensors"));
+        CHECK_OK(import_by_prefix(at("ema.safetensors"), "")); /* alone, it is the model */
+        CHECK_EQ(factor_of_back(), 2.0f);
+        box_add_all(box, cases[i].plain, plain, 1.0f);
+        box_write(box, at("ema.safetensors"));
+        box_free(box);
+        CHECK_OK(import_by_prefix(at("ema.safetensors"), ""));
+        CHECK_EQ(factor_of_back(), 1.0f);
+        CHECK_OK(import_by_prefix(at("ema.safetensors"), cases[i].wish));
+        CHECK_EQ(factor_of_back(), 2.0f);
+    }
+    box_free(plain);
+}
+
+static void keep_only(tensor_box *box, const char *begin, bool keep)
+{
+    for (int64_t i = box->count; i-- > 0;) {
+        char name[256];
+        snprintf(name, sizeof name, "%s", box->name[i]);
+        if ((strncmp(name, begin, strlen(begin)) == 0) != keep) box_remove(box, name);
+    }
+}
+
+/* What is no whole CLIP is named as what it is, though parts of it look like one. */
+static void test_other_models(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tensor, *message;
+    } cases[] = {
+        {"base_model.model.visual.transformer.resblocks.0.attn.out_proj.lora_A.default.weight",
+         "is a LoRA adapter (PEFT)"},
+        {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "is a LoRA adapter"},
+        {"text_decoder.resblocks.0.ln_1.weight", "is a CoCa"},
+        {"visual.attn_pool.query", "with attentional pooling"},
+        {"vision_model.head.probe", "is a SigLIP"},
+        {"visual.trunk.attn_pool.latent", "is a SigLIP"},
+        {"visual.trunk.blocks.0.norm1.weight", "image tower is one of timm's"},
+        {"text.transformer.embeddings.word_embeddings.weight", "text tower is one of Hugging Face's"},
+        {"visual.patch_embed.proj.weight", "is an EVA-CLIP"},
+        {"text_model.encoder.layer.0.attention.self.query.weight", "whose text tower is a BERT"},
+    };
+    checkpoint_make("", "tiny");
+    CHECK_OK(export_to("tiny", "open_clip", "f32", "plain"));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (int alone = 0; alone < 2; alone++) {
+            tensor_box *box = alone ? box_new() : box_read(at("plain/model.safetensors"));
+            box_add(box, cases[i].tensor, TDM_TENSOR_F32, 1, (int64_t[]){3});
+            box_write(box, at("other.safetensors"));
+            box_free(box);
+            CHECK_FAILS(import_to(at("other.safetensors"), "none"), TDM_E_FORMAT, cases[i].message);
+            CHECK_MESSAGE(cases[i].tensor);
+        }
+    }
+    static const struct {
+        const char *tensor, *message;
+    } alone[] = {
+        {"visual_encoder.cls_token", NULL}, /* nothing that is known */
+        {"text_encoder.encoder.layer.0.x", "as BLIP or ALBEF"},
+        {"patch_embed.proj.weight", "is an image model of timm's"},
+        {"embeddings.word_embeddings.weight", "is a text model"},
+        {"layer1.0.conv1.weight", "is a ResNet without a text tower"},
+        {"state.0.exp_avg", "is the state of an optimiser"},
+    };
+    for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++) {
+        tensor_box *box = box_new();
+        box_add(box, alone[i].tensor, TDM_TENSOR_F32, 1, (int64_t[]){3});
+        box_write(box, at("other.safetensors"));
+        box_free(box);
+        CHECK_FAILS(import_to(at("other.safetensors"), "none"), TDM_E_FORMAT,
+                    alone[i].message ? alone[i].message : "holds no CLIP model under the names of");
+    }
+    CHECK_FALSE(tdm_path_exists(at("none/model.h5")));
+}
+
+static void test_single_towers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *naming, *image;
+    } cases[] = {{"open_clip", "visual."}, {"huggingface", "vision_model."}};
+    checkpoint_make("", "tiny");
+    for (size_t i = 0; i < 2; i++) {
+        CHECK_OK(export_to("tiny", cases[i].naming, "f32", "plain"));
+        for (int text = 0; text < 2; text++) {
+            tensor_box *box = box_read(at("plain/model.safetensors"));
+            keep_only(box, cases[i].image, !text);
+            if (text && i == 1) box_remove(box, "visual_projection.weight");
+            box_write(box, at("tower.safetensors"));
+            box_free(box);
+            CHECK_FAILS(import_to(at("tower.safetensors"), "none"), TDM_E_FORMAT,
+                        text ? "holds a text tower only (" : "holds an image tower only (");
+            CHECK_MESSAGE(text ? "and no image tower: import the whole model" : "and no text tower");
+        }
+        CHECK_OK(tdm_remove_tree(at("plain")));
+    }
+    /* both, apart from each other */
+    CHECK_OK(export_to("tiny", "open_clip", "f32", "plain"));
+    tensor_box *box = box_read(at("plain/model.safetensors"));
+    for (int64_t i = 0; i < box->count; i++) {
+        char name[256];
+        snprintf(name, sizeof name, "%s.%.200s", strncmp(box->name[i], "visual.", 7) ? "t" : "i",
+                 box->name[i]);
+        snprintf(box->name[i], sizeof box->name[i], "%.255s", name);
+    }
+    box_write(box, at("tower.safetensors"));
+    box_free(box);
+    CHECK_FAILS(import_to(at("tower.safetensors"), "none"), TDM_E_FORMAT, "do not stand under one prefix");
+}
+
+/* The message about extra tensors holds the options that leave them out; with these it goes through. */
+static void test_ignore_suggestion(void **state)
+{
+    (void)state;
+    checkpoint_make("", "tiny");
+    CHECK_OK(export_to("tiny", "open_clip", "f32", "plain"));
+    tensor_box *plain = box_read(at("plain/model.safetensors")), *box = box_new();
+    box_add_all(box, "model.", plain, 1.0f);
+    box_add(box, "model.logit_bias", TDM_TENSOR_F32, 0, NULL);
+    box_add(box, "model.head.0.weight", TDM_TENSOR_F32, 1, (int64_t[]){3});
+    box_add(box, "model.head.0.bias", TDM_TENSOR_F32, 1, (int64_t[]){3});
+    box_write(box, at("extra.safetensors"));
+    CHECK_FAILS(
+        import_to(at("extra.safetensors"), "back"), TDM_E_SHAPE,
+        "3 extra (model.logit_bias, model.head.0.weight, model.head.0.bias); to leave out what is extra: "
+        "--ignore model.logit_bias --ignore model.head.");
+    tdm_import_options options = import_defaults;
+    options.from = at("extra.safetensors");
+    options.out = at("back");
+    options.force = true;
+    options.ignore = (tdm_strings){.item = (const char *[]){"model.logit_bias", "model.head."}, .count = 2};
+    CHECK_OK(tdm_import(&options));
+    assert_same_checkpoint("tiny", "back");
+
+    /* without a part of a tower, it would be another model */
+    box_add(box, "model.visual.transformer.resblocks.0.ls_1.gamma", TDM_TENSOR_F32, 1, (int64_t[]){64});
+    box_write(box, at("extra.safetensors"));
+    CHECK_FAILS(import_to(at("extra.safetensors"), "back"), TDM_E_SHAPE, "4 extra (");
+    CHECK_LACKS(tdm_error_last()->message, "--ignore");
+    box_free(box);
+    box_free(plain);
+}
+
+/* Weights do not say their activation: a warning, but for models that are known to have OpenAI's. */
+static void test_activation_is_unknown(void **state)
+{
+    (void)state;
+    checkpoint_make("", "tiny");
+    CHECK_OK(export_to("tiny", "open_clip", "f32", "plain"));
+    static const struct {
+        const char *prefix, *text, *beside;
+        bool warns, by_option;
+    } cases[] = {{"state_dict.module.", "", "epoch", true, false},
+                 {"", "", NULL, true, false},
+                 {"", "", NULL, false, true},
+                 {"", "", "input_resolution", false, false},
+                 {"model.", "encode_text.", NULL, false, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tensor_box *box = box_read(at("plain/model.safetensors"));
+        rename_all(box, cases[i].prefix, cases[i].text);
+        if (cases[i].beside != NULL) box_add(box, cases[i].beside, TDM_TENSOR_I64, 0, NULL);
+        box_write(box, at("quiet.safetensors"));
+        box_free(box);
+        tdm_import_options options = import_defaults;
+        options.from = at("quiet.safetensors");
+        options.out = at("back");
+        options.activation = cases[i].by_option ? "gelu" : "";
+        options.force = true;
+        char *log = log_of(&options);
+        CHECK_EQ(strstr(log, "warning: ") != NULL && strstr(log, "say the activation") != NULL,
+                 cases[i].warns);
+        free(log);
     }
 }
 
@@ -600,6 +921,13 @@ int main(void)
         cmocka_unit_test(test_tokenizer),
         cmocka_unit_test(test_half_precision),
         cmocka_unit_test(test_wrapped_names),
+        cmocka_unit_test(test_any_prefix),
+        cmocka_unit_test(test_several_models),
+        cmocka_unit_test(test_average),
+        cmocka_unit_test(test_other_models),
+        cmocka_unit_test(test_single_towers),
+        cmocka_unit_test(test_ignore_suggestion),
+        cmocka_unit_test(test_activation_is_unknown),
         cmocka_unit_test(test_huggingface_spellings),
         cmocka_unit_test(test_huggingface_config),
         cmocka_unit_test(test_architectures),

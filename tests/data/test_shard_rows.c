@@ -306,6 +306,39 @@ static void poke(const fixture *it, const char *name, int64_t at, int64_t value)
     tdm_free(row);
 }
 
+/* Another program's shard: the checksums are right, a value is not finite. */
+static void features_that_are_not_finite(void **state)
+{
+    fixture *it = *state;
+    static const char *const names[] = {"image/feature", "caption/feature"};
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        char path[256];
+        float row[WIDTH];
+        tdm_index_row *index;
+        int64_t count;
+        write_split(it, &(plan){.width = {WIDTH, TEXT_WIDTH}});
+        CHECK_OK(tdm_path_join(path, sizeof(path), it->dir, "rows-00000.h5"));
+        const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT),
+                    set = H5Dopen2(file, names[m], H5P_DEFAULT);
+        const hid_t space = H5Dget_space(set), memory = H5Screate(H5S_SCALAR);
+        H5Sselect_hyperslab(space, H5S_SELECT_SET, (const hsize_t[]){0, 1}, NULL, (const hsize_t[]){1, 1},
+                            NULL);
+        CHECK_GE(H5Dwrite(set, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, &(float){INFINITY}), 0);
+        H5Sclose(memory);
+        H5Sclose(space);
+        H5Dclose(set);
+        H5Fclose(file);
+        CHECK_OK(tdm_index_read(it->dir, &index, &count));
+        CHECK_OK(tdm_index_write(it->dir, "rows", index, count));
+        tdm_free(index);
+        CHECK_OK(tdm_dataset_open(it->dir, "rows", &it->dataset));
+        CHECK_FAILS(tdm_dataset_read_feature(it->dataset, (tdm_modality)m, 0, row), TDM_E_DATA,
+                    m ? "rows-00000.h5 caption row 0: its caption feature is not finite at 1"
+                      : "rows-00000.h5 row 0: its image feature is not finite at 1");
+        tdm_dataset_close(&it->dataset);
+    }
+}
+
 static void inconsistent_rows_are_refused(void **state)
 {
     fixture *it = *state;
@@ -359,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(features_stand_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(class_bits_are_in_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_rows_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(features_that_are_not_finite, setup, teardown),
         cmocka_unit_test_setup_teardown(inconsistent_rows_are_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

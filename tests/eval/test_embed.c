@@ -210,6 +210,35 @@ static void test_positives(void **state)
     tdm_embeddings_free(&e);
 }
 
+/* A weight that is not finite: the rows are counted, and the first sample is named. */
+static void test_not_finite(void **state)
+{
+    fixture *f = *state;
+    static const char *const rows[] = {"visual.proj", "text_projection"};
+    for (int text = 0; text < 2; text++) {
+        const tdm_param *row = tdm_params_find(&f->params, rows[text]);
+        float *weight = f->params.weight + row->offset, kept = *weight;
+        const int64_t n = text ? 128 : 64, first = tdm_part_begin(n, size, rank);
+        const int64_t own = tdm_part_begin(n, size, rank + 1) - first;
+        tdm_embeddings e;
+        tdm_text name = {0};
+        char message[512];
+        *weight = NAN;
+        CHECK_OK(tdm_model_load(f->model));
+        CHECK_OK(tdm_dataset_read_name(f->dataset, text ? first / 2 : first, &name));
+        snprintf(message, sizeof message,
+                 "%lld of %lld %s embeddings are not finite, the first is that of %s %lld (%s)",
+                 (long long)own, (long long)own, text ? "caption" : "image", text ? "caption" : "image",
+                 (long long)first, name.data);
+        CHECK_FAILS(tdm_embed_dataset(comm, f->model, f->ops, &f->config, f->dataset, f->tokenizer, 7, 2, &e),
+                    TDM_E_NUMERIC, message);
+        CHECK_NULL(e.image);
+        *weight = kept;
+        CHECK_OK(tdm_model_load(f->model));
+        tdm_text_free(&name);
+    }
+}
+
 int main(int argc, char **argv)
 {
     fixture f = {0};
@@ -226,6 +255,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_prestate(test_pieces, &f),
         cmocka_unit_test_prestate(test_positives, &f),
         cmocka_unit_test_prestate(test_match_rows, &f),
+        cmocka_unit_test_prestate(test_not_finite, &f),
     };
     int failed = 1;
     if (status == TDM_OK)

@@ -210,6 +210,23 @@ static void test_broken_files(void **state)
     tdm_text_free(&whole);
 }
 
+/* Files of other programs may hold what tandem embed refuses to write. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    for (int text = 0; text < 2; text++) {
+        tdm_embeddings e = make_piece(false);
+        if (rank == size - 1) (text ? e.text : e.image)[2 * D + 5] = text ? -INFINITY : NAN;
+        CHECK_OK(tdm_embeddings_write(comm, dir, &info, TDM_BF16, &e));
+        tdm_embeddings_free(&e);
+        char message[160];
+        snprintf(message, sizeof message, "%s: /%s/embedding of row %lld is not finite", dir,
+                 text ? "text" : "image",
+                 (long long)tdm_part_begin(text ? CAPTIONS : IMAGES, size, size - 1) + 2);
+        refuse(TDM_E_NUMERIC, message);
+    }
+}
+
 static void test_find_split(void **state)
 {
     (void)state;
@@ -241,11 +258,9 @@ static void test_data_directory_is_refused(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_old_parts_go),
-        cmocka_unit_test(test_broken_files),
-        cmocka_unit_test(test_find_split),
-        cmocka_unit_test(test_data_directory_is_refused),
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_old_parts_go),
+        cmocka_unit_test(test_broken_files), cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_find_split),   cmocka_unit_test(test_data_directory_is_refused),
     };
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     rank = tdm_comm_rank(comm);

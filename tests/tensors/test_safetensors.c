@@ -101,7 +101,7 @@ static void test_not_tensors(void **state)
         {"version https://git-lfs.github.com/spec/v1\noid", 46, "Git LFS pointer"},
         {"\x89HDF\r\n\x1a\n        ", 16, "HDF5"},
         {"\x80\x02\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.", 15, "from before version 1.6"},
-        {"hello there, reader", 19, "neither a safetensors file nor a PyTorch archive"},
+        {"hello there, reader", 19, "is text (\"hello there, reader\")"},
     };
     for (int64_t i = 0; i < COUNT_OF(cases); i++) {
         write_case("bad.bin", cases[i].bytes, cases[i].length);
@@ -114,6 +114,81 @@ static void test_not_tensors(void **state)
     assert_refused(case_path("fifo"), TDM_E_IO, "not a regular file");
     assert_refused(golden_path("float8.safetensors"), TDM_E_FORMAT,
                    "tensor w8: type F8_E4M3 is not supported");
+}
+
+/* What people hand over for weights is told by its first bytes, or its name. */
+static void test_foreign_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *bytes;
+        size_t length;
+        const char *message;
+    } cases[] = {
+        {"model.safetensors", "\n\n<!DOCTYPE html><html lang=en>", 30, "is a web page, not the file itself"},
+        {"model.safetensors", "\xef\xbb\xbf<html><body>", 15, "is a web page"},
+        {"model.bin", "<?xml version='1.0'?><Error><Code>AccessDenied", 46, "is a web page"},
+        {"model.bin", "Entry not found", 15, "is text (\"Entry not found\"), no safetensors file"},
+        {"model.pt", "{\"error\": \"Repository not found\"}", 33, "has no weight_map that names shards"},
+        {"tf_model.h5", "\x89HDF\r\n\x1a\n        ", 16, "is an HDF5 file of TensorFlow"},
+        {"model.gguf", "GGUF\3\0\0\0\0\0\0\0", 12, "is a GGUF file"},
+        {"model.onnx", "\x08\x07\x12\x07pytorch", 11, "is an ONNX model"},
+        {"flax_model.msgpack", "\x83\xaatext_model\x82", 13, "is a Flax file"},
+        {"saved_model.pb", "\x08\x01\x12\xffxxxxxxx", 11, "is a TensorFlow graph"},
+        {"model.pt.gz", "\x1f\x8b\x08\0\0\0\0\0\0\0", 10, "is compressed with gzip"},
+        {"weights.npy", "\x93NUMPY\1\0v\0", 10, "is a NumPy array"},
+        {"old.tar", "\xfe\xfe\xfe\xfe\xfe\xfe\xfe\xfe\xfe", 9, "is neither a safetensors file nor"},
+    };
+    for (int64_t i = 0; i < COUNT_OF(cases); i++) {
+        write_case(cases[i].name, cases[i].bytes, cases[i].length);
+        assert_refused(case_path(cases[i].name), TDM_E_FORMAT, cases[i].message);
+        CHECK_EQ(unlink(case_path(cases[i].name)), 0);
+    }
+    char tar[512];
+    memset(tar, 0xfe, sizeof tar);
+    memcpy(tar + 257, "ustar", 5);
+    write_case("weights.tar", tar, sizeof tar);
+    assert_refused(case_path("weights.tar"), TDM_E_FORMAT, "is a tar archive");
+}
+
+/* A folder is named by what lies in it, an adapter before the weights of others. */
+static void test_foreign_folders(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *files[3];
+        const char *message;
+    } cases[] = {
+        {{"README.md"}, "has no model.safetensors, model.safetensors.index.json or pytorch_model.bin"},
+        {{"adapter_config.json", "adapter_model.safetensors"}, "is a LoRA adapter (PEFT)"},
+        {{"adapter_model.bin"}, "is a LoRA adapter (PEFT)"},
+        {{".metadata", "__0_0.distcp"}, "is a distributed checkpoint of PyTorch (FSDP): python3 -m torch"},
+        {{"__0_0.distcp"}, "without its .metadata"},
+        {{"latest", "zero_to_fp32.py", "global_step10"}, "is a checkpoint of DeepSpeed: its zero_to_fp32.py"},
+        {{"mp_rank_00_model_states.pt"}, "is a part of a checkpoint of DeepSpeed"},
+        {{"pytorch_model-00001-of-00002.bin"}, "is shards without their pytorch_model.bin.index.json"},
+        {{"model-00001-of-00002.safetensors"}, "is shards without their model.safetensors.index.json"},
+        {{"flax_model.msgpack", "config.json"}, "is a model of Flax"},
+        {{"tf_model.h5"}, "is a model of TensorFlow"},
+        {{"saved_model.pb", "variables"}, "is a model of TensorFlow"},
+        {{"model.onnx"}, "is an ONNX model"},
+        {{"q4.gguf"}, "is a GGUF model"},
+        {{"model_index.json", "text_encoder"}, "is a pipeline of Diffusers"},
+        {{"model.h5"}, "is a checkpoint of Tandem's own"},
+        {{"checkpoints", "params.txt"}, "is a run: name one of the files"},
+        {{"epoch_10.pt", "out.log"}, "name one of its files: epoch_10.pt"},
+    };
+    for (int64_t i = 0; i < COUNT_OF(cases); i++) {
+        CHECK_OK(tdm_make_dirs(case_path("folder")));
+        for (int k = 0; k < 3 && cases[i].files[k] != NULL; k++) {
+            char name[128];
+            snprintf(name, sizeof name, "folder/%s", cases[i].files[k]);
+            write_case(name, "x", 1);
+        }
+        assert_refused(case_path("folder"), i == 0 || i == COUNT_OF(cases) - 1 ? TDM_E_IO : TDM_E_FORMAT,
+                       cases[i].message);
+        CHECK_OK(tdm_remove_tree(case_path("folder")));
+    }
 }
 
 /* The length of a header may spell how another format begins: 19280 is "PK", 640 a pickle's, 123 JSON's. */
@@ -181,7 +256,7 @@ static void test_bad_index(void **state)
         {"{\"weight_map\": {\"a\": \"one.safetensors\", \"b\": \"two.safetensors\"}}",
          "two tensors are named a", TDM_E_FORMAT},
         {"{\"weight_map\": {\"a\": \"gone.safetensors\"}}", "cannot open", TDM_E_IO},
-        {"{\"weight_map\": {\"a\": \"again.index.json\"}}", "neither", TDM_E_FORMAT},
+        {"{\"weight_map\": {\"a\": \"again.index.json\"}}", "again.index.json: is text", TDM_E_FORMAT},
     };
     write_safetensors("one.safetensors", "{\"a\":" ROW("F32", "[1]", "[0,4]") "}", 4);
     write_safetensors("two.safetensors",
@@ -368,6 +443,8 @@ int main(void)
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_not_tensors),
+        cmocka_unit_test(test_foreign_files),
+        cmocka_unit_test(test_foreign_folders),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_cut_after_opening),
         cmocka_unit_test(test_bad_index),
