@@ -2,13 +2,38 @@
 # Installs what is missing, builds without warnings, runs every test, the unit tests and the fuzz corpora again under
 # AddressSanitizer and UndefinedBehaviorSanitizer, and what computes once more on AVX2. Needs no network when the
 # packages are there.
+#   ./check.sh                  the check
+#   ./check.sh --label REGEX    only the tests that have such a label: a part, for trying the script itself
+# Neither the environment nor an earlier build changes what is checked. Builds lie in build-check/ and build-sanitize/.
 set -euo pipefail
-cd "$(dirname "$0")"
-jobs=$(nproc)
+cd "$(CDPATH='' cd "$(dirname "$0")" && pwd -P)"
+# shellcheck source=scripts/common.sh
+source scripts/common.sh
+own_environment
 
+part=()
+if [ "${1:-}" = --label ] && [ $# -eq 2 ]; then
+    part=(-L "$2")
+    echo "ONLY A PART OF THE CHECK: tests with a label like \"$2\""
+elif [ $# -gt 0 ]; then
+    fail "unknown argument: $* (none, or --label REGEX)"
+fi
+
+# What tests leave behind when they are stopped goes with this directory; of earlier calls that were killed, the
+# directories that nobody holds. What a test leaves behind when it passes is a fault.
+for left in "${TMPDIR:-/tmp}"/tandem-check.*; do
+    if [ -O "$left" ] && flock --nonblock "$left" true; then rm -rf "$left"; fi
+done
+scratch=$(mktemp -d -t tandem-check.XXXXXX)
+exec 8<"$scratch"
+flock 8
+trap 'code=$?; rm -rf "$scratch"; say_where_it_ended "$code"' EXIT
+export TMPDIR=$scratch
+
+step "packages"
 scripts/install.sh build check
 
-echo "== layout of the sources"
+step "layout of the sources"
 if command -v clang-format-14 >/dev/null; then
     find bench data_prep examples include src tests \( -name '*.c' -o -name '*.h' \) -print0 |
         xargs -0 clang-format-14 --dry-run -Werror
@@ -16,36 +41,34 @@ else
     echo "no clang-format-14: not checked"
 fi
 find . \( -path './build*' -o -path ./runs -o -path ./demo -o -path ./.git \) -prune -o -type f -print0 |
-    xargs -0 grep -lE --null '^#!.*[ /](ba)?sh$' | xargs -0 shellcheck
+    xargs -0 grep -lE --null '^#!.*[ /](ba)?sh$' | xargs -0 shellcheck --norc
 
-# build DIR OPTION…
-build() {
-    local dir=$1
-    shift
-    cmake -S . -B "$dir" -DTANDEM_TESTS=ON -DTANDEM_WERROR=ON "$@" >"$dir.log" 2>&1 || {
-        cat "$dir.log"
-        exit 1
-    }
-    rm -f "$dir.log"
-    cmake --build "$dir" -j "$jobs" -- --quiet
+# what both builds set; every option of CMakeLists.txt
+options=(-DTANDEM_TESTS=ON -DTANDEM_WERROR=ON -DTANDEM_TSAN=OFF -DTANDEM_FUZZ=OFF -DBUILD_SHARED_LIBS=OFF)
+step "build"
+scripts/build.sh build-check "${options[@]}" -DTANDEM_ASAN=OFF --target all --target benchmarks
+step "build with sanitizers"
+scripts/build.sh build-sanitize "${options[@]}" -DTANDEM_ASAN=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
+
+# tests DIR OPTION…
+tests() {
+    ctest --test-dir "$1" "${@:2}" "${part[@]}" -j "$(cores)" --no-tests=error --output-on-failure
 }
 
-echo "== build"
-build build
-cmake --build build -j "$jobs" --target benchmarks -- --quiet
-echo "== build with sanitizers"
-build build-sanitize -DTANDEM_ASAN=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
-
-echo "== unit tests and fuzz corpora with sanitizers"
-ctest --test-dir build-sanitize -L 'unit|fuzz' -LE unsanitized -j "$jobs" \
-    --no-tests=error --output-on-failure
+step "unit tests and fuzz corpora with sanitizers"
+tests build-sanitize -L 'unit|fuzz' -LE unsanitized
 
 if [ "$(uname -m)" = x86_64 ]; then
-    echo "== computing tests as on a CPU without AVX-512"
-    TANDEM_ISA=avx2 ctest --test-dir build \
+    step "computing tests as on a CPU without AVX-512"
+    TANDEM_ISA=avx2 tests build-check \
         -R 'test_(clip_golden|resnet|gradients|heads|dense_tokens|losses|objectives|optim|trainer|scores|metrics|embed)' \
-        -E '_(generic|avx2|avx512)$' -j "$jobs" --no-tests=error --output-on-failure
+        -E '_(generic|avx2|avx512)$'
 fi
 
-echo "== all tests"
-ctest --test-dir build -j "$jobs" --no-tests=error --output-on-failure
+step "all tests"
+tests build-check
+
+step "what tests left behind"
+left=$(find "$scratch" -mindepth 1 -maxdepth 1 ! -name 'ompi.*' ! -name 'prte.*' ! -name 'pmix*' -printf '%f ')
+[ -z "$left" ] || fail "in the directory for temporary files: $left"
+[ ${#part[@]} -eq 0 ] || printf '\nONLY A PART OF THE CHECK: tests with a label like "%s"\n' "${part[1]}"

@@ -1,35 +1,48 @@
 #!/usr/bin/env bash
 # From a fresh Debian machine to a trained model and its pictures: installs what is missing, builds, fetches the emoji
 # of four artists, packs them, trains on three artists with two ranks, evaluates on the fourth, runs one search.
-# A second call skips what is done and, when the run is complete, only evaluates and searches again.
+#   ./quickstart.sh [OPTION of `tandem train`]…      such as --set train.epochs=5
+# RANKS in the environment is another number of ranks. A second call skips what is done, goes on where a call was
+# stopped, and when the run is complete only evaluates and searches again.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(CDPATH='' cd "$(dirname "$0")" && pwd -P)"
+# shellcheck source=scripts/common.sh
+source scripts/common.sh
+trap 'say_where_it_ended $?' EXIT
 
 run=runs/quickstart
 ranks=${RANKS:-2}
+[[ $ranks =~ ^[1-9][0-9]{0,3}$ ]] || fail "RANKS=$ranks: a number of ranks from 1"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # for containers, where root is the only user
 tandem=build/tandem
-
-step() { printf '\n== %s\n' "$*" >&2; }
 
 step "packages"
 scripts/install.sh build demo
 
 step "build"
-cmake -S . -B build -DTANDEM_TESTS=OFF >/dev/null
-cmake --build build -j "$(nproc)" -- --quiet
+scripts/build.sh build -DTANDEM_TESTS=OFF
+
+writable demo demo/* runs "$run" "$run/checkpoints"
+mkdir -p demo runs
+exec 7>demo/.lock
+flock --nonblock 7 || fail "another quickstart.sh is at work in this directory"
 
 step "demo data: emoji of four artists"
 data_prep/fetch_emoji.sh demo/emoji
 
 step "pack"
-if [ ! -e demo/shards/dataset.h5 ]; then
+# The shards are made again when the pictures are newer, the tokenizer when the shards are; both come out the same.
+index=demo/shards/dataset.h5 tokenizer=demo/emoji.bpe.txt
+if [ ! -e "$index" ] || [ demo/emoji/emoji.json -nt "$index" ]; then
     "$tandem" pack --format emoji --split train=google+twitter+openmoji,test=fluent --out demo/shards demo/emoji
 fi
-[ -e demo/emoji.bpe.txt ] || "$tandem" tokenizer --train --vocab-size 2048 --out demo/emoji.bpe.txt demo/shards
+if [ ! -s "$tokenizer" ] || [ "$index" -nt "$tokenizer" ]; then
+    "$tandem" tokenizer --train --vocab-size 2048 --out "$tokenizer" demo/shards
+fi
 
 step "train on Noto, Twemoji and OpenMoji with $ranks ranks"
-mpirun -n "$ranks" --oversubscribe "$tandem" train --config conf/quickstart.cfg --out "$run" --resume auto
+mpirun -n "$ranks" --oversubscribe "$tandem" train --config conf/quickstart.cfg --out "$run" --resume auto "$@" ||
+    fail "training failed (exit code $?). When an earlier version or other settings began $run: remove it, then call again"
 
 step "evaluate on Fluent, an artist that the model has never seen"
 mpirun -n "$ranks" --oversubscribe "$tandem" eval --model "$run" --data demo/shards --split test \
@@ -40,11 +53,11 @@ step "search the unseen artist's pictures for a text"
 
 step "done"
 cat "$run/eval.json"
-cat <<EOF
+cat <<END
 
 metrics            $run/eval.json
 training curves    $run/report.html
 evaluation sheet   $run/eval.html
 search result      $run/search.html
 checkpoint         $run/checkpoints/latest
-EOF
+END

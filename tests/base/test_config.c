@@ -1,5 +1,6 @@
 /* Configuration: files with includes, every kind of slip and its message, printing and reading back. */
 #include "check.h"
+#include "scratch.h"
 #include "tandem/config.h"
 
 #include <stdlib.h>
@@ -442,8 +443,7 @@ static void test_compare(void **state)
 static int setup(void **state)
 {
     (void)state;
-    snprintf(dir, sizeof dir, "%s/tandem-config-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (mkdtemp(dir) == NULL) return 1;
+    if (scratch_dir(dir, sizeof dir) != 0) return 1;
     return tdm_config_register(&demo_group) != TDM_OK;
 }
 

@@ -1,5 +1,6 @@
 /* Files and folders: whole reads, atomic writes, trees, paths, digests. */
 #include "check.h"
+#include "scratch.h"
 #include "tandem/base.h"
 
 #include <errno.h>
@@ -188,8 +189,7 @@ static void test_sha256(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    snprintf(dir, sizeof dir, "%s/tandem-file-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    return mkdtemp(dir) == NULL;
+    return scratch_dir(dir, sizeof dir);
 }
 
 static int tear_down(void **state)

@@ -3,6 +3,7 @@
 #define TANDEM_TEST_CONVERT_CASE_H
 
 #include "check.h"
+#include "scratch.h"
 #include "tandem/convert.h"
 #include "tandem/model.h"
 #include "tandem/rng.h"
@@ -21,9 +22,7 @@ static inline int convert_setup(void **state)
 {
     (void)state;
     tdm_log_set_quiet(true);
-    snprintf(convert_dir, sizeof convert_dir, "%s/tandem-convert-XXXXXX",
-             getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    return mkdtemp(convert_dir) == NULL;
+    return scratch_dir(convert_dir, sizeof convert_dir);
 }
 
 static inline int convert_teardown(void **state)

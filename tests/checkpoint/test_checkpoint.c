@@ -1,5 +1,6 @@
 /* Checkpoints: bit-exact round trip, pointers, keep N, kills, full disks, damaged and foreign files. */
 #include "check.h"
+#include "scratch.h"
 #include "checkpoint_case.h"
 #include "h5/variable_text.h"
 
@@ -473,8 +474,7 @@ static void test_list(void **state)
 static int setup(void **state)
 {
     (void)state;
-    snprintf(run, sizeof run, "%s/tandem-checkpoint-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (mkdtemp(run) == NULL) return 1;
+    if (scratch_dir(run, sizeof run) != 0) return 1;
     return checkpoint_case_create(&one) != TDM_OK;
 }
 

@@ -1,5 +1,6 @@
 /* tdm_checkpoint_save on several ranks: all return the same, also when rank 0 cannot write. */
 #include "check.h"
+#include "scratch.h"
 #include "checkpoint_case.h"
 
 #include <stdlib.h>
@@ -108,9 +109,7 @@ int main(int argc, char **argv)
 {
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     if (checkpoint_case_create(&one) != TDM_OK) return 1;
-    snprintf(run, sizeof run, "%s/tandem-checkpoint-ranks-XXXXXX",
-             getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (tdm_comm_rank(comm) == 0 && mkdtemp(run) == NULL) return 1;
+    if (tdm_comm_rank(comm) == 0 && scratch_dir(run, sizeof run) != 0) return 1;
     tdm_comm_broadcast(comm, run, sizeof run, 0);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_save),

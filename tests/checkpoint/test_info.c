@@ -1,5 +1,6 @@
 /* tandem info on checkpoints, runs, files of other kinds, damaged and missing ones. */
 #include "check.h"
+#include "scratch.h"
 #include "checkpoint_case.h"
 
 #include "../../src/checkpoint/checkpoint_impl.h"
@@ -118,8 +119,7 @@ static void test_damaged(void **state)
 static int setup(void **state)
 {
     (void)state;
-    snprintf(run, sizeof run, "%s/tandem-info-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (mkdtemp(run) == NULL) return 1;
+    if (scratch_dir(run, sizeof run) != 0) return 1;
     checkpoint_case one;
     if (checkpoint_case_create(&one) != TDM_OK) return 1;
     tdm_status status = TDM_OK;

@@ -3,6 +3,7 @@
 #define TESTS_DATA_TOY_H
 
 #include "check.h"
+#include "scratch.h"
 #include "tandem/image.h"
 #include "tandem/shard.h"
 
@@ -15,8 +16,7 @@ enum { TOY_SHARDS = 3, TOY_IMAGES = 23, TOY_CAPTIONS = 2 * TOY_IMAGES, TOY_HEIGH
 /* A fresh directory; remove with tdm_remove_tree. */
 static inline void toy_dir(char dir[64])
 {
-    strcpy(dir, "/tmp/tandem-data-XXXXXX");
-    if (!mkdtemp(dir)) abort();
+    if (scratch_dir(dir, 64) != 0) abort();
 }
 
 static inline void toy_pixels(int64_t number, uint8_t pixel[TOY_HEIGHT * TOY_WIDTH * 3])

@@ -1,5 +1,6 @@
 /* Embedding a split: pieces, normalisation, rows and labels, against one row at a time through the model. */
 #include "check.h"
+#include "scratch.h"
 #include "tandem/config.h"
 #include "tandem/eval.h"
 #include "tandem/loader.h"
@@ -245,9 +246,8 @@ int main(int argc, char **argv)
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     rank = tdm_comm_rank(comm);
     size = tdm_comm_size(comm);
-    snprintf(dir, sizeof dir, "/tmp/tandem-embed-XXXXXX");
     tdm_status status = TDM_OK;
-    if (rank == 0 && mkdtemp(dir) != NULL) status = make_shapes(dir);
+    if (rank == 0 && scratch_dir(dir, sizeof dir) == 0) status = make_shapes(dir);
     tdm_comm_broadcast(comm, dir, sizeof dir, 0);
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK) status = tdm_comm_agree(comm, open_fixture(&f));

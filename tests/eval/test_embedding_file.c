@@ -1,5 +1,6 @@
 /* Embedding files on 1-4 ranks: what is written comes back, and what is broken is named. */
 #include "check.h"
+#include "scratch.h"
 #include "h5/variable_text.h"
 #include "tandem/comm.h"
 #include "tandem/eval.h"
@@ -265,8 +266,7 @@ int main(int argc, char **argv)
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     rank = tdm_comm_rank(comm);
     size = tdm_comm_size(comm);
-    snprintf(dir, sizeof dir, "/tmp/tandem-embedding-XXXXXX");
-    if (rank == 0 && mkdtemp(dir) == NULL) tdm_comm_abort(comm);
+    if (rank == 0 && scratch_dir(dir, sizeof dir) != 0) tdm_comm_abort(comm);
     tdm_comm_broadcast(comm, dir, sizeof dir, 0);
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_comm_barrier(comm);

@@ -1,5 +1,6 @@
 /* Embedding a split in which some rows have no image and some no caption. */
 #include "check.h"
+#include "scratch.h"
 
 #include "tandem/comm.h"
 #include "tandem/eval.h"
@@ -229,9 +230,9 @@ int main(int argc, char **argv)
     };
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     rank = tdm_comm_rank(comm);
-    snprintf(dir, sizeof dir, "/tmp/tandem-ragged-XXXXXX");
     tdm_status status = TDM_OK;
-    if (rank == 0 && mkdtemp(dir) == NULL) status = TDM_ERROR(TDM_E_IO, "%s: cannot make it", dir);
+    if (rank == 0 && scratch_dir(dir, sizeof dir) != 0)
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot make it", dir);
     if (rank == 0 && status == TDM_OK) status = write_split();
     tdm_comm_broadcast(comm, dir, sizeof dir, 0);
     snprintf(out, sizeof out, "%s/out", dir);

@@ -1,5 +1,6 @@
 /* Finding in a packed directory and in stored embeddings, on 1 and 3 ranks, against the scores one by one. */
 #include "check.h"
+#include "scratch.h"
 #include "tandem/checkpoint.h"
 #include "tandem/searcher.h"
 
@@ -252,9 +253,9 @@ int main(int argc, char **argv)
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     rank = tdm_comm_rank(comm);
     size = tdm_comm_size(comm);
-    snprintf(dir, sizeof dir, "/tmp/tandem-searcher-XXXXXX");
     tdm_status status = TDM_OK;
-    if (rank == 0 && mkdtemp(dir) == NULL) status = TDM_ERROR(TDM_E_IO, "%s: cannot make it", dir);
+    if (rank == 0 && scratch_dir(dir, sizeof dir) != 0)
+        status = TDM_ERROR(TDM_E_IO, "%s: cannot make it", dir);
     tdm_comm_broadcast(comm, dir, sizeof dir, 0);
     snprintf(data_dir, sizeof data_dir, "%s/data", dir);
     snprintf(model_dir, sizeof model_dir, "%s/model", dir);

@@ -2,6 +2,7 @@
  * time through the model, the whole way on a sharded split with images of no and of several classes, files of
  * lines. */
 #include "check.h"
+#include "scratch.h"
 #include "tandem/config.h"
 #include "tandem/eval.h"
 #include "tandem/model.h"
@@ -314,9 +315,8 @@ int main(int argc, char **argv)
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     rank = tdm_comm_rank(comm);
     size = tdm_comm_size(comm);
-    snprintf(dir, sizeof dir, "/tmp/tandem-zeroshot-XXXXXX");
     tdm_status status = TDM_OK;
-    if (rank == 0 && mkdtemp(dir) != NULL) status = make_mixed_shapes(dir);
+    if (rank == 0 && scratch_dir(dir, sizeof dir) == 0) status = make_mixed_shapes(dir);
     tdm_comm_broadcast(comm, dir, sizeof dir, 0);
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK) status = tdm_comm_agree(comm, open_fixture(&f));

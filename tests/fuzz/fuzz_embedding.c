@@ -2,6 +2,7 @@
  * checksums fit and our own checks must find what is wrong. Reading returns, and what it returns is
  * consistent. */
 #include "fuzz.h"
+#include "../scratch.h"
 
 #include "../../src/eval/embedding_file_impl.h"
 
@@ -14,9 +15,8 @@ enum { IMAGES = 3, CAPTIONS = 5, D = 2, CLASSES = 3 };
 static char dir[64], path[128];
 static tdm_text good; /* the file's bytes */
 
-static void remove_dir(void)
+static void free_good(void)
 {
-    if (tdm_remove_tree(dir) != TDM_OK) fprintf(stderr, "%s\n", tdm_error_last()->message);
     tdm_text_free(&good);
 }
 
@@ -43,9 +43,8 @@ static void prepare(void)
                             .images_total = IMAGES,
                             .captions_total = CAPTIONS,
                             .classes = CLASSES};
-    snprintf(dir, sizeof dir, "/tmp/tandem-fuzz-embedding-XXXXXX");
-    FUZZ_REQUIRE(mkdtemp(dir) != NULL);
-    atexit(remove_dir);
+    FUZZ_REQUIRE(scratch_dir(dir, sizeof dir) == 0);
+    atexit(free_good);
     snprintf(path, sizeof path, "%s/val-00000.h5", dir);
     FUZZ_REQUIRE(embedding_write_part(path, &part, &e) == TDM_OK);
     FUZZ_REQUIRE(tdm_read_file(path, &good) == TDM_OK);

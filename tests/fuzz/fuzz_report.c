@@ -1,17 +1,13 @@
 /* metrics.jsonl, config.cfg and eval.json with any content: the report is written, whole, and fetches
  * nothing. The input is cut at the first two bytes 0xff. */
 #include "fuzz.h"
+#include "../scratch.h"
 
 #include "tandem/report.h"
 
 #include <string.h>
 
 static char dir[64];
-
-static void remove_dir(void)
-{
-    if (tdm_remove_tree(dir) != TDM_OK) fprintf(stderr, "%s\n", tdm_error_last()->message);
-}
 
 static void write_piece(const char *name, const uint8_t **data, size_t *left)
 {
@@ -31,9 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     static const uint8_t none[1] = {0};
     if (bytes == 0) data = none;
     if (dir[0] == '\0') {
-        snprintf(dir, sizeof dir, "/tmp/tandem-fuzz-report-XXXXXX");
-        FUZZ_REQUIRE(mkdtemp(dir) != NULL);
-        atexit(remove_dir);
+        FUZZ_REQUIRE(scratch_dir(dir, sizeof dir) == 0);
         tdm_log_set_rank(1, 2); /* warnings come from rank 0 only */
     }
     write_piece("metrics.jsonl", &data, &bytes);

@@ -1,6 +1,7 @@
 /* The layer over HDF5: what is written comes back, and every kind of damage has its message. Odd files are
  * made with HDF5 itself. */
 #include "check.h"
+#include "scratch.h"
 #include "tandem/h5.h"
 #include "variable_text.h"
 
@@ -25,8 +26,7 @@ static char dir[64], path[128];
 static int setup(void **state)
 {
     (void)state;
-    snprintf(dir, sizeof dir, "/tmp/tandem-h5-XXXXXX");
-    if (mkdtemp(dir) == NULL) return 1;
+    if (scratch_dir(dir, sizeof dir) != 0) return 1;
     snprintf(path, sizeof path, "%s/file.h5", dir);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* Run reports and contact sheets: what stands in them, and what must not. */
 #include "check.h"
+#include "scratch.h"
 #include "tandem/report.h"
 
 #include "../../src/report/report_impl.h"
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char dir[] = "/tmp/tandem-report-XXXXXX";
+static char dir[64];
 
 static void write_text(const char *name, const char *text)
 {
@@ -250,7 +251,7 @@ int main(void)
         cmocka_unit_test(test_short_runs), cmocka_unit_test(test_values),
         cmocka_unit_test(test_sheet),      cmocka_unit_test(test_base64_of_all_lengths),
     };
-    if (mkdtemp(dir) == NULL) return 1;
+    if (scratch_dir(dir, sizeof dir) != 0) return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return tdm_remove_tree(dir) != TDM_OK || failed;
 }

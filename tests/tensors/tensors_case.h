@@ -3,6 +3,7 @@
 #define TESTS_TENSORS_CASE_H
 
 #include "check.h"
+#include "scratch.h"
 #include "tandem/tensors.h"
 
 #include <math.h>
@@ -20,8 +21,7 @@ static char case_dir[64];
 static inline int case_setup(void **state)
 {
     (void)state;
-    snprintf(case_dir, sizeof case_dir, "/tmp/tandem-tensors-XXXXXX");
-    return mkdtemp(case_dir) == NULL;
+    return scratch_dir(case_dir, sizeof case_dir);
 }
 
 static inline int case_teardown(void **state)

@@ -1,24 +1,23 @@
 /* The trainer against a slow independent statement of its rule (tests/golden/make_tokenizer_golden.py). */
 #include "tokenizer_case.h"
+#include "scratch.h"
 
 #include <unistd.h>
 
-static char out_path[64];
+static char dir[64], out_path[80];
 
 static int make_path(void **state)
 {
     (void)state;
-    snprintf(out_path, sizeof out_path, "/tmp/tandem_bpe_XXXXXX");
-    const int fd = mkstemp(out_path);
-    if (fd < 0) return -1;
-    close(fd);
+    if (scratch_dir(dir, sizeof dir) != 0) return -1;
+    snprintf(out_path, sizeof out_path, "%s/bpe.txt", dir);
     return 0;
 }
 
 static int remove_path(void **state)
 {
     (void)state;
-    return unlink(out_path);
+    return tdm_remove_tree(dir) != TDM_OK;
 }
 
 /* Trains on `count` lines and returns the file. */

@@ -1,6 +1,7 @@
 /* Hugging Face's files against golden ids (tests/golden/make_hf_tokenizer_golden.py), what they may not say,
  * and the variant with a mask. */
 #include "tokenizer_case.h"
+#include "scratch.h"
 
 #include <unistd.h>
 
@@ -42,8 +43,7 @@ static void remove_from_folder(const char *name)
 static int make_folder(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/tandem-hf-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
+    return scratch_dir(folder, sizeof folder);
 }
 
 static int remove_folder(void **state)

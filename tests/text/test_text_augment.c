@@ -1,6 +1,7 @@
 /* Every row of the table of text augmentations: what it does against another program (tests/golden/augment), that it
  * depends on its stream only, and that its probability is one. A new row needs its golden file and nothing here. */
 #include "../../src/text/augment_impl.h"
+#include "scratch.h"
 #include "check.h"
 
 #include <stdlib.h>
@@ -20,15 +21,13 @@ static tdm_tokenizer *plain, *with_mask;
 static int open_tokenizers(void **state)
 {
     (void)state;
-    char path[] = "/tmp/tandem-merges-XXXXXX";
-    const int file = mkstemp(path);
-    if (file < 0) return -1;
-    close(file);
+    char dir[64], path[80];
+    if (scratch_dir(dir, sizeof dir) != 0) return -1;
+    snprintf(path, sizeof path, "%s/merges.txt", dir);
     CHECK_OK(tdm_text_augment_register());
     CHECK_OK(tdm_tokenizer_open_memory("merges", MERGES, sizeof(MERGES) - 1, &plain));
     CHECK_OK(tdm_write_file_atomic(path, MASKED_MERGES, sizeof(MASKED_MERGES) - 1));
     CHECK_OK(tdm_tokenizer_open_variant(path, true, &with_mask));
-    CHECK_OK(tdm_remove_tree(path));
     return 0;
 }
 
