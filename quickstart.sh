@@ -41,8 +41,10 @@ if [ ! -s "$tokenizer" ] || [ "$index" -nt "$tokenizer" ]; then
 fi
 
 step "train on Noto, Twemoji and OpenMoji with $ranks ranks"
-mpirun -n "$ranks" --oversubscribe "$tandem" train --config conf/quickstart.cfg --out "$run" --resume auto "$@" ||
-    fail "training failed (exit code $?). When an earlier version or other settings began $run: remove it, then call again"
+mpirun -n "$ranks" --oversubscribe "$tandem" train --config conf/quickstart.cfg --out "$run" --resume auto "$@" || case $? in
+    3) echo "stopped on request; the next call goes on there" >&2 && exit 3 ;;
+    *) fail "training failed (exit code $?). When an earlier version or other settings began $run: remove it, then call again" ;;
+    esac
 
 step "evaluate on Fluent, an artist that the model has never seen"
 mpirun -n "$ranks" --oversubscribe "$tandem" eval --model "$run" --data demo/shards --split test \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Configures and builds in one directory of the repository so that nothing that lay there before has a say.
+# Configures and builds in one directory so that nothing that lay there before has a say.
 #   scripts/build.sh DIR [-DNAME=VALUE…] [--target NAME]…
 # A recipe is kept in the directory: where the sources are, compiler, versions, options. A directory without one (made by
 # hand, or the last call was killed in it) or with another one, or whose cache was changed since, is emptied first; the
@@ -28,7 +28,8 @@ cache_sum() { sha256sum <"$dir/CMakeCache.txt"; }
 # One line each: what decides the result and is not looked at again by make. Libraries are found once and remembered, so
 # their versions count.
 write_recipe() {
-    echo "source directory: $PWD/$dir"
+    echo "sources: $PWD"
+    echo "directory: $(cd "$dir" && pwd -P)"
     echo "cmake: $(command -v cmake) $(cmake --version | head -1)"
     echo "compiler: $(command -v "${CC:-cc}" || true) $("${CC:-cc}" --version 2>&1 | head -1 || true)"
     echo "options: ${options[*]}"
@@ -38,7 +39,7 @@ write_recipe() {
 }
 
 why_not_as_it_is() {
-    local new
+    local changes was now
     if [ ! -e "$recipe" ]; then
         echo "it was not made by this script, or the last call was killed in it"
     elif [ ! -e "$dir/CMakeCache.txt" ]; then
@@ -46,8 +47,10 @@ why_not_as_it_is() {
     elif [ "$(sed -n 's/^cache: //p' "$recipe")" != "$(cache_sum)" ]; then
         echo "it was configured by hand since"
     else
-        new=$(diff <(grep -v '^cache: ' "$recipe") <(write_recipe) | grep '^[<>]' | sed 's/^< /was /; s/^> /now /' | head -2)
-        [ -z "$new" ] || printf 'another %s\n' "${new//$'\n'/; }"
+        changes=$(diff <(grep -v '^cache: ' "$recipe") <(write_recipe) || true)
+        was=$(sed -n '/^< /{s///p;q}' <<<"$changes")
+        now=$(sed -n '/^> /{s///p;q}' <<<"$changes")
+        [ -z "$changes" ] || echo "it was made otherwise (${was:-nothing}), now: ${now:-nothing}"
     fi
 }
 

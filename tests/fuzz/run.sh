@@ -9,10 +9,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$(dirname "$here")")
 build=${TANDEM_FUZZ_DIR:-${TMPDIR:-/tmp}/tandem-fuzz}
 if [ "$target" = image ]; then set -- "$@" "$root/tests/golden/images"; fi
-cmake -S "$root" -B "$build" -DCMAKE_C_COMPILER=clang -DTANDEM_FUZZ=ON >/dev/null
-cmake --build "$build" --target "fuzz_$target"
+mkdir -p "$build"
+build=$(cd "$build" && pwd)
+CC=clang "$root/scripts/build.sh" "$build/build" -DTANDEM_FUZZ=ON --target "fuzz_$target"
 mkdir -p "$build/$target/corpus"
 cd "$build/$target"
 export LSAN_OPTIONS="suppressions=$root/tests/lsan.supp:print_suppressions=0"
-exec "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 corpus \
+exec "$build/build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 corpus \
   "$here/corpus/$target" "$@"

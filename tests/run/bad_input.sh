@@ -109,8 +109,8 @@ ranks 2 "${pack[@]}" 2>"$work/err" || fail "long caption, pack: $(cat "$work/err
 ranks 2 train --config "$work/run.cfg" --out "$work/long" --set "data.dir=$work/packed" --set train.steps=6 2>"$work/err" ||
     fail "long caption, train: $(cat "$work/err")"
 
-"$TANDEM" pack --format folder --out "$work/other" --split train --tokenizer "$work/bpe.txt" "$work/raw" 2>/dev/null
-"$TANDEM" tokenizer --train --vocab-size 530 --out "$work/bpe2.txt" "$work/data" 2>/dev/null
+"$TANDEM" pack --format folder --out "$work/other" --split train --tokenizer "$work/bpe.txt" "$work/raw" 2>"$work/log" || fail "pack: $(cat "$work/log")"
+"$TANDEM" tokenizer --train --vocab-size 530 --out "$work/bpe2.txt" "$work/data" 2>"$work/log" || fail "tokenizer: $(cat "$work/log")"
 refuse "shards packed with another tokenizer" 'another tokenizer' 2 "${train[@]}" --set "data.dir=$work/other" \
     --set "model.tokenizer=$work/bpe2.txt" --set "model.text.vocab_size=$(($(grep -vc '^#' "$work/bpe2.txt") + 514))"
 

@@ -12,7 +12,7 @@ metrics() {
 
 make_data
 # heads of 16 columns: only a configuration can say so
-ranks 1 train --config "$work/run.cfg" --out "$work/first" --set train.steps=4 >/dev/null 2>&1
+ranks 1 train --config "$work/run.cfg" --out "$work/first" --set train.steps=4 >"$work/log" 2>&1 || fail "train: $(cat "$work/log")"
 checkpoint=$work/first/checkpoints/$(cat "$work/first/checkpoints/latest")
 metrics first "$checkpoint"
 

@@ -39,7 +39,7 @@ build 0 $tests_on --target other
 
 # other options, of either kind
 build 0 -DTANDEM_TESTS=OFF
-says 'build/ is built anew: another was options: .*TESTS=ON; now options: .*TESTS=OFF'
+says 'build/ is built anew: it was made otherwise \(options: .*TESTS=ON\), now: options: .*TESTS=OFF'
 cached TANDEM_TESTS:BOOL OFF
 cmake -S . -B build -DCMAKE_C_FLAGS=-DBY_HAND >/dev/null
 build 0 -DTANDEM_TESTS=OFF
@@ -57,10 +57,10 @@ stub "$work/bin/newer" <<'END'
 if [ "$1" = --version ]; then echo "newer 99.1"; else exec cc "$@"; fi
 END
 CC=$work/bin/newer build 0 $tests_on
-says 'another was compiler: .*; now compiler: .*newer 99\.1'
+says 'otherwise \(compiler: .*\), now: compiler: .*newer 99\.1'
 build 0 $tests_on
 CFLAGS=-DFLAG build 0 $tests_on
-says 'another now environment, CFLAGS: -DFLAG'
+says 'now: environment, CFLAGS: -DFLAG'
 build 0 $tests_on
 CMAKE_GENERATOR=Nonsense CMAKE_BUILD_TYPE=Debug MAKEFLAGS=-n build 0 $tests_on
 [ -x build/program ] || fail_test "MAKEFLAGS=-n was heard"
@@ -72,7 +72,7 @@ mv "$clone" "$work/a moved one"
 clone="$work/a moved one"
 cd "$clone"
 build 0 $tests_on
-says 'another was source directory: .*/clone/build; now source directory: .*/a moved one/build'
+says 'otherwise \(sources: .*/clone\), now: sources: .*/a moved one'
 cd "$clone/.."
 CDPATH=$work/elsewhere run 0 "a moved one/scripts/build.sh" build $tests_on
 silent anew
@@ -94,6 +94,20 @@ says '^build.sh: cannot build build/, see above'
 echo 'int main(void) { return 3; }' >program.c
 build 0 $tests_on
 silent anew
+
+# a directory elsewhere; one that is a link
+build 0 $tests_on
+run 0 scripts/build.sh "$work/other place" $tests_on
+[ -x "$work/other place/program" ] || fail_test "not built elsewhere"
+mkdir "$work/scratch disk"
+rm -r build
+ln -s "$work/scratch disk" build
+build 0 $tests_on
+build 0 -DTANDEM_TESTS=OFF
+says 'built anew'
+[ -L build ] || fail_test "the link is gone"
+[ -x "$work/scratch disk/program" ] || fail_test "not built where the link leads"
+build 0 $tests_on
 
 # interrupted, and killed, while make works. A second call waits for a first one.
 start() {
