@@ -20,7 +20,7 @@ step "packages"
 scripts/install.sh build demo
 
 step "build"
-scripts/build.sh build -DTANDEM_TESTS=OFF
+scripts/build.sh build --target tandem
 
 writable demo demo/* runs "$run" "$run/checkpoints"
 mkdir -p demo runs

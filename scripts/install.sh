@@ -4,8 +4,13 @@
 #   scripts/install.sh [build] [check] [demo] [fuzz] [bench]
 # Works as root, or as a user with sudo. Does nothing, and needs no network, when everything is there. Waits while another
 # apt or dpkg is at work, at most TANDEM_APT_WAIT_S seconds (default 900).
+# One that was interrupted is finished first.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(CDPATH='' cd "$(dirname "$0")" && pwd)"
+command -v dpkg-query >/dev/null || {
+    echo "install.sh: this is no Debian; what is needed stands in scripts/packages*.txt, as Debian names it" >&2
+    exit 1
+}
 
 lists=()
 for group in "${@:-build}"; do
@@ -47,12 +52,17 @@ trap 'rm -f "$log"' EXIT
 
 # apt ARG…: apt-get, again and again while another process holds a lock; its complaints are printed when it fails
 apt() {
-    local code held waited_for='' until=$((SECONDS + patience_s))
+    local code held waited_for='' finished='' until=$((SECONDS + patience_s))
     while true; do
         code=0
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get "$@" >"$log" 2>&1 || code=$?
         [ "$code" -eq 0 ] && return 0
         held=$(sed -n 's/^E: Could not get lock \([^ ]*\)\. It is held by \(.*\)$/\2 holds \1/p; s/^E: Could not get lock \([^ ]*\) - open.*/another process holds \1/p' "$log" | head -1)
+        if [ -z "$held" ] && [ -z "$finished" ] && grep -q '^E: dpkg was interrupted' "$log"; then
+            echo "an earlier installation was interrupted: finishing it"
+            finished=1
+            "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C dpkg --configure -a >"$log" 2>&1 && continue
+        fi
         [ -n "$held" ] || break
         if [ "$SECONDS" -ge "$until" ]; then
             echo "install.sh: $held, still after $patience_s s (TANDEM_APT_WAIT_S)" >&2

@@ -88,8 +88,8 @@ inside() {
 }
 home=$root/root
 if [ "$user" != root ]; then
-    inside root apt-get update -qq
-    inside root apt-get install -y -qq --no-install-recommends sudo
+    inside root bash -c 'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends sudo' \
+        >"$base.log" 2>&1 || { tail -n 20 "$base.log" >&2 && fail "cannot install sudo"; }
     inside root useradd --create-home --shell /bin/bash visitor
     echo 'visitor ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/visitor"
     home=$root/home/visitor

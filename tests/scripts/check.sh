@@ -131,3 +131,8 @@ compgen -G "$work/tmp/*/of-a-test" >/dev/null || fail_test "a second call remove
 kill -TERM -- -$pid
 wait $pid 2>/dev/null || true
 [ -z "$(ls -A "$work/tmp")" ] || fail_test "an ended call left: $(ls -A "$work/tmp")"
+
+# Tandem itself, configured without tests: ctest alone, as one may call it by hand, fails
+cmake -S "$TANDEM_SOURCE_DIR" -B "$work/off" -DTANDEM_TESTS=OFF >"$work/out" 2>&1 || fail_test "configure: $(cat "$work/out")"
+run 8 ctest --test-dir "$work/off" --output-on-failure
+says 'configured with -DTANDEM_TESTS=OFF: no test was built'
