@@ -1,6 +1,7 @@
 /* The lock of a directory: one owner, dead owners, owners of other hosts, file systems without hard links, lost
  * answers, and many processes at once. */
 #include "check.h"
+#include "scratch.h"
 #include "tandem/base.h"
 #include "tandem/dir_lock.h"
 
@@ -361,9 +362,7 @@ static void test_many(void **state)
 static int make_folder(void **state)
 {
     (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/tandem-lock-XXXXXX", base ? base : "/tmp");
-    return mkdtemp(folder) == NULL;
+    return scratch_dir(folder, sizeof folder);
 }
 
 static int remove_folder(void **state)
