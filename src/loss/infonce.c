@@ -9,6 +9,11 @@
  * give one L for each pair of views (MVS). A row without any positive, such as an image without a text, is left out
  * of its direction, and B is then the number of rows that have one.
  *
+ * `gather` says what a query is compared with. The whole batch, of which every row receives its gradient ("full"), is what
+ * the formula says. The others imitate programs that train on several devices: the batch is `groups` equal pieces, and
+ * answers of other pieces receive no gradient ("own") or are not seen at all ("local"). The pieces are those of the
+ * configuration, not the ranks, so that the result does not depend on them.
+ *
  * A rank computes its own rows of both matrices, in blocks, so that memory stays bounded. */
 #include "loss_impl.h"
 
@@ -17,10 +22,12 @@
 
 enum { TARGETS_NONE, TARGETS_IDENTITY };
 enum { COMBINE_MEAN, COMBINE_ADD };
+enum { GATHER_FULL, GATHER_OWN, GATHER_LOCAL };
 
 typedef struct infonce_options {
     tdm_loss_common common;
-    int soft_targets, combine;
+    int soft_targets, combine, gather;
+    int64_t groups;
     double pseudo;
     int64_t pseudo_ramp_steps;
     tdm_strings image_views, text_views;
@@ -42,6 +49,11 @@ static const tdm_option infonce_rows[] = {
                        "Views of the text; as many as of the image, or one list has one entry."),
     TDM_CHOICE_OPTION(infonce_options, combine, "mean", "mean|add",
                       "Of several pairs of views: the mean of their losses, or the sum."),
+    TDM_CHOICE_OPTION(
+        infonce_options, gather, "full", "full|own|local",
+        "A query meets the whole batch (full); the whole, but answers of other groups get no gradient (own); its own group only (local)."),
+    TDM_INT_OPTION(infonce_options, groups, "1", 1, 65536, "",
+                   "Equal pieces of the batch, as devices of other programs; for gather own and local."),
 };
 
 static int64_t pairs_of(const infonce_options *o)
@@ -70,7 +82,6 @@ static void infonce_needs(const void *options, tdm_loss_needs *needs)
 
 static tdm_status infonce_check(const void *options, const tdm_loss_setup *setup)
 {
-    (void)setup;
     const infonce_options *o = options;
     const int64_t images = o->image_views.count, texts = o->text_views.count;
     TDM_REQUIRE(images > 0 && texts > 0, TDM_E_CONFIG,
@@ -79,11 +90,34 @@ static tdm_status infonce_check(const void *options, const tdm_loss_setup *setup
         images == texts || images == 1 || texts == 1, TDM_E_CONFIG,
         "loss.infonce: %lld image_views and %lld text_views make no pairs: give as many, or one of a modality",
         (long long)images, (long long)texts);
+    TDM_REQUIRE(setup->config->train.batch % o->groups == 0, TDM_E_CONFIG,
+                "loss.infonce.groups = %lld does not divide train.batch = %lld", (long long)o->groups,
+                (long long)setup->config->train.batch);
     for (int64_t k = 0; k < images; k++)
         TDM_TRY(check_view("loss.infonce.image_views", TDM_IMAGE, o->image_views.item[k]));
     for (int64_t k = 0; k < texts; k++)
         TDM_TRY(check_view("loss.infonce.text_views", TDM_TEXT, o->text_views.item[k]));
     return TDM_OK;
+}
+
+typedef struct infonce_state {
+    int64_t batch; /* samples of a global batch */
+} infonce_state;
+
+static tdm_status infonce_create(const void *options, const tdm_loss_setup *setup, void **state)
+{
+    (void)options;
+    infonce_state *s;
+    TDM_TRY(TDM_ALLOC(1, &s));
+    s->batch = setup->config->train.batch;
+    *state = s;
+    return TDM_OK;
+}
+
+static void infonce_destroy(void **state)
+{
+    tdm_free(*state);
+    *state = NULL;
 }
 
 /* Temporaries of `block` rows. */
@@ -126,9 +160,9 @@ static int64_t infonce_scratch_bytes(const tdm_loss_call *call)
 static tdm_status mix_pseudo(const tdm_loss_call *call, const direction *dir, int64_t first, int64_t n,
                              float scale, float a, const room *r)
 {
-    const int64_t d = call->d, B = dir->answer_rows->B;
+    const int64_t d = call->d, B = dir->seen.end - dir->seen.begin;
     TDM_TRY(tdm_gemm(call->nn->ops, false, true, n, B, d, scale, dir->query->target + first * d, d,
-                     dir->answer->target, d, 0.0f, r->pseudo, B));
+                     dir->answer->target + dir->seen.begin * d, d, 0.0f, r->pseudo, B));
     for (int64_t i = 0; i < n; i++) {
         float *p = r->pseudo + i * B, *target = r->target + i * B, most = p[0];
         double sum = 0.0;
@@ -143,12 +177,10 @@ static tdm_status mix_pseudo(const tdm_loss_call *call, const direction *dir, in
 /* Rows without a positive take no part: neither a loss nor a gradient. */
 static void leave_out(const direction *dir, int64_t first, int64_t n, const room *r)
 {
-    const int64_t B = dir->answer_rows->B;
+    const int64_t W = dir->seen.end - dir->seen.begin;
     for (int64_t i = 0; i < n; i++) {
-        int64_t begin, end;
-        key_index_find(dir->answers, dir->key[first + i], &begin, &end);
-        if (begin < end) continue;
-        memset(r->logits + i * B, 0, sizeof(float) * (size_t)B);
+        if (direction_positives(dir, first + i)) continue;
+        memset(r->logits + i * W, 0, sizeof(float) * (size_t)W);
         r->row_loss[i] = 0.0f;
     }
 }
@@ -160,16 +192,87 @@ static tdm_status infonce_block(const tdm_loss_call *call, const direction *dir,
     direction_targets(dir, first, n, r->target);
     if (pseudo > 0.0f) TDM_TRY(mix_pseudo(call, dir, first, n, expf(call->logit_scale), pseudo, r));
     TDM_TRY(direction_logits(call, dir, first, n, r->logits));
-    tdm_softmax_cross_entropy(call->nn->ops, n, dir->answer_rows->B, r->logits, r->target,
+    tdm_softmax_cross_entropy(call->nn->ops, n, dir->seen.end - dir->seen.begin, r->logits, r->target,
                               r->row_loss); /* logits are now p - T */
-    if (dir->with_positive < dir->query_rows->B) leave_out(dir, first, n, r);
+    leave_out(dir, first, n, r);
     for (int64_t i = 0; i < n; i++) *loss += r->row_loss[i];
     return direction_backward(call, dir, first, n, dscale, r->logits, r->drow);
+}
+
+/* Rows whose samples are those of a group of the global batch. */
+static tdm_span rows_of_group(const tdm_loss_rows *rows, int64_t group, int64_t group_samples)
+{
+    return (tdm_span){tdm_lower_bound(rows->sample, rows->B, group * group_samples),
+                      tdm_lower_bound(rows->sample, rows->B, (group + 1) * group_samples)};
+}
+
+/* A group's queries and answers in one direction; of all groups when every query meets every answer. */
+typedef struct group_part {
+    direction dir;
+    tdm_span queries; /* of this rank */
+} group_part;
+
+static group_part make_part(const infonce_options *o, const direction *whole, int64_t group,
+                            int64_t group_samples)
+{
+    const tdm_loss_rows *rows = whole->query_rows;
+    group_part part = {.dir = *whole, .queries = {rows->row0, rows->row0 + rows->b}};
+    if (o->gather == GATHER_FULL) return part;
+    const tdm_span queries = rows_of_group(rows, group, group_samples);
+    part.queries.begin = tdm_max_i64(part.queries.begin, queries.begin);
+    part.queries.end = tdm_min_i64(part.queries.end, queries.end);
+    part.dir.trained = rows_of_group(whole->answer_rows, group, group_samples);
+    if (o->gather == GATHER_LOCAL) part.dir.seen = part.dir.trained;
+    return part;
+}
+
+/* Queries of the batch that have a positive among what they see. */
+static int64_t count_positives(const infonce_options *o, const direction *whole, int64_t group_samples)
+{
+    int64_t count = 0;
+    if (o->gather != GATHER_LOCAL) return whole->with_positive;
+    for (int64_t g = 0; g < o->groups; g++) {
+        const group_part part = make_part(o, whole, g, group_samples);
+        const tdm_span queries = rows_of_group(whole->query_rows, g, group_samples);
+        count += direction_count(&part.dir, queries.begin, queries.end - queries.begin);
+    }
+    return count;
+}
+
+/* One pair of views: both directions of all groups, block by block. */
+static tdm_status run_pair(const tdm_loss_call *call, const direction whole[TDM_MODALITIES],
+                           int64_t group_samples, double share, float pseudo, const room *r)
+{
+    const infonce_options *o = call->options;
+    const int64_t groups = o->gather == GATHER_FULL ? 1 : o->groups;
+    double count[TDM_MODALITIES];
+    for (int m = 0; m < TDM_MODALITIES; m++) count[m] = (double)count_positives(o, &whole[m], group_samples);
+    for (int64_t g = 0; g < groups; g++) {
+        group_part part[TDM_MODALITIES];
+        int64_t most = 0;
+        for (int m = 0; m < TDM_MODALITIES; m++) {
+            part[m] = make_part(o, &whole[m], g, group_samples);
+            most = tdm_max_i64(most, part[m].queries.end - part[m].queries.begin);
+        }
+        for (int64_t at = 0; at < most; at += r->block)
+            for (int m = 0; m < TDM_MODALITIES; m++) {
+                const int64_t first = part[m].queries.begin + at,
+                              n = tdm_min_i64(r->block, part[m].queries.end - first);
+                double loss = 0.0;
+                if (n <= 0 || count[m] == 0.0) continue;
+                TDM_TRY(infonce_block(call, &part[m].dir, first, n, pseudo,
+                                      (float)(call->weight * share * 0.5 / count[m]), r, &loss));
+                call->term[0] += share * (0.5 * loss / count[m]);
+                call->term[1 + m] += share * (loss / count[m]);
+            }
+    }
+    return TDM_OK;
 }
 
 static tdm_status infonce_run(const tdm_loss_call *call, const room *r)
 {
     const infonce_options *o = call->options;
+    const infonce_state *s = call->state;
     const int64_t pairs = pairs_of(o);
     const double share = o->combine == COMBINE_MEAN ? 1.0 / (double)pairs : 1.0;
     const bool ramp = call->step < o->pseudo_ramp_steps;
@@ -181,18 +284,7 @@ static tdm_status infonce_run(const tdm_loss_call *call, const room *r)
         for (int m = 0; m < TDM_MODALITIES; m++)
             dir[m] =
                 direction_make(call, (tdm_modality)m, view, o->soft_targets == TARGETS_IDENTITY, r->index);
-        const int64_t most = tdm_max_i64(dir[0].query_rows->b, dir[1].query_rows->b);
-        for (int64_t at = 0; at < most; at += r->block)
-            for (int k = 0; k < 2; k++) {
-                const int64_t n = tdm_min_i64(r->block, dir[k].query_rows->b - at);
-                const double count = (double)dir[k].with_positive;
-                double loss = 0.0;
-                if (n <= 0 || count == 0.0) continue;
-                TDM_TRY(infonce_block(call, &dir[k], dir[k].query_rows->row0 + at, n, pseudo,
-                                      (float)(call->weight * share * 0.5 / count), r, &loss));
-                call->term[0] += share * (0.5 * loss / count);
-                call->term[1 + k] += share * (loss / count);
-            }
+        TDM_TRY(run_pair(call, dir, s->batch / o->groups, share, pseudo, r));
     }
     return TDM_OK;
 }
@@ -218,6 +310,8 @@ const tdm_loss tdm_loss_infonce = {
     .option_bytes = sizeof(infonce_options),
     .needs = infonce_needs,
     .check = infonce_check,
+    .create = infonce_create,
+    .destroy = infonce_destroy,
     .scratch_bytes = infonce_scratch_bytes,
     .step = infonce_step,
 };

@@ -21,23 +21,30 @@ TDM_CHECKED tdm_status shared_parameter(tdm_params *params, const char *name, td
 /* Rows of a block of `B` columns that together hold 16 MiB of f32. */
 int64_t block_rows_of(int64_t b, int64_t B);
 
-/* One direction of a comparison of images with texts: the rows of one modality ask, all rows of the other answer. */
+/* One direction of a comparison of images with texts: rows of one modality ask, rows of the other answer. */
 typedef struct direction {
     const tdm_loss_rows *query_rows, *answer_rows;
     const tdm_loss_view *query, *answer;
     const key_index *answers; /* of the answers' keys */
     const int64_t *key;       /* [B] of the queries: identities, or samples */
     int64_t with_positive;    /* queries of the global batch that have an answer of their key */
+    tdm_span seen;            /* answers that a query is compared with: columns of the logits, W of them */
+    tdm_span trained;         /* those of them that receive gradients */
 } direction;
-/* query: the modality that asks. view: of each modality. index: of each modality's identities, or of its samples. */
+/* query: the modality that asks. view: of each modality. index: of each modality's identities, or of its samples. All
+ * answers are seen and trained. */
 direction direction_make(const tdm_loss_call *call, tdm_modality query, const int view[TDM_MODALITIES],
                          bool by_identity, const key_index index[TDM_MODALITIES]);
-/* logits [n][B answers] = exp(logit_scale) query·answer of the query rows [first, first+n) of the global batch. */
+/* Of queries [first, first + n): those that have an answer of their key in `seen`. */
+int64_t direction_count(const direction *dir, int64_t first, int64_t n);
+/* logits [n][W] = exp(logit_scale) query·answer of the query rows [first, first+n) of the global batch. */
 TDM_CHECKED tdm_status direction_logits(const tdm_loss_call *call, const direction *dir, int64_t first,
                                         int64_t n, float *logits);
-/* q [n][B answers]: 1/k at each of a row's k answers of its key, zeros where it has none. */
+/* q [n][W]: 1/k at each of a row's k answers of its key, zeros where it has none. */
 void direction_targets(const direction *dir, int64_t first, int64_t n, float *q);
-/* Adds dscale times the gradients of query, answer and logit_scale, from dlogits [n][B answers]; drow [n][d] is room. */
+/* Answers of the key of that query within `seen`. */
+int64_t direction_positives(const direction *dir, int64_t query);
+/* Adds dscale times the gradients of query, answer and logit_scale, from dlogits [n][W]; drow [n][d] is room. */
 TDM_CHECKED tdm_status direction_backward(const tdm_loss_call *call, const direction *dir, int64_t first,
                                           int64_t n, float dscale, const float *dlogits, float *drow);
 

@@ -106,11 +106,10 @@ static tdm_status ritc_block(const tdm_loss_call *call, const direction *dir, in
     TDM_TRY(direction_logits(call, dir, first, n, r->logits));
     direction_targets(dir, first, n, r->target);
     for (int64_t i = 0; i < n; i++) {
-        int64_t begin, end;
+        const int64_t positives = direction_positives(dir, first + i);
         float *row = r->logits + i * B;
-        key_index_find(dir->answers, dir->key[first + i], &begin, &end);
-        if (begin < end)
-            *loss += row_divergence(B, end - begin, o->eps, r->target + i * B, row);
+        if (positives)
+            *loss += row_divergence(B, positives, o->eps, r->target + i * B, row);
         else
             memset(row, 0, sizeof(*row) * (size_t)B);
     }

@@ -96,6 +96,31 @@ def infonce_partial():
     case.write("infonce.partial", 2.0 * loss)
 
 
+def infonce_groups(name, gather, local):
+    """Two devices of three pairs each, as programs without a gradient through the gather do it: local loss, averaged."""
+    case = Case(f'loss: {{ infonce: {{ weight = 1.0; gather = "{gather}"; groups = 2; }}; }};')
+    f, g = F.normalize(case.view("image.aug_1")), F.normalize(case.view("text.plain"))
+    losses = []
+    for rows in (slice(0, 3), slice(3, 6)):
+        seen = rows if local else slice(0, 6)
+        own = torch.zeros(B, 1)
+        own[rows] = 1
+        q = same(IDENTITY)[rows, seen]
+        q = q / q.sum(1, keepdim=True)
+        for a, b in ((f, g), (g, f)):
+            answers = (own * b + (1 - own) * b.detach())[seen]
+            losses.append(F.cross_entropy(case.scale * a[rows] @ answers.T, q))
+    case.write(name, sum(losses) / 4)
+
+
+def infonce_own():
+    infonce_groups("infonce.own", "own", False)
+
+
+def infonce_local():
+    infonce_groups("infonce.local", "local", True)
+
+
 def siglip():
     """arXiv 2303.15343, equation 1."""
     case = Case("loss: { siglip: { weight = 1.0; }; };")
@@ -208,6 +233,6 @@ def mlm():
 
 if __name__ == "__main__":
     os.makedirs(HERE, exist_ok=True)
-    known = {n: f for n, f in globals().items() if callable(f) and n not in ("same", "Case")}
+    known = {n: f for n, f in globals().items() if callable(f) and n not in ("same", "Case", "infonce_groups")}
     for chosen in sys.argv[1:] or known:
         known[chosen]()
