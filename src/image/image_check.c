@@ -107,6 +107,8 @@ static tdm_status check_segment(const char *name, jpeg_state *state, unsigned ch
     if (code == JPEG_SOF2) state->progressive = true;
     TDM_REQUIRE(!is_frame(code) || read_frame(state, segment, length), TDM_E_DATA,
                 "%s: corrupt image (JPEG frame)", name);
+    TDM_REQUIRE(!is_frame(code) || segment[0] == 8, TDM_E_DATA,
+                "%s: a JPEG of %d bits a sample is not supported; convert it to 8", name, segment[0]);
     TDM_REQUIRE(code != JPEG_DHT || read_huffman_tables(state, segment, length), TDM_E_DATA,
                 "%s: corrupt image (Huffman table)", name);
     TDM_REQUIRE(code != JPEG_SOS || has_scan_tables(state, segment, length), TDM_E_DATA,

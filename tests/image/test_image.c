@@ -325,6 +325,16 @@ static void odd_bmps_are_refused_by_what_is_odd(void **state)
     refuse_changed("bits_24_masks.bmp", RED + 3, 1, "odd: BMP masks 1ff0000, ff00, ff, 0 are not supported");
 }
 
+static void deep_jpegs_are_refused(void **state)
+{
+    (void)state;
+    tdm_text file = golden_file("baseline.jpg");
+    size_t frame = 0;
+    while (memcmp(file.data + frame, "\xff\xc0", 2)) frame++; /* SOF0, its length, the bits */
+    refuse_changed("baseline.jpg", frame + 4, 12, "odd: a JPEG of 12 bits a sample is not supported");
+    tdm_text_free(&file);
+}
+
 static void odd_animations_are_refused(void **state)
 {
     (void)state;
@@ -503,6 +513,7 @@ int main(void)
         cmocka_unit_test(bad_files_have_clear_messages),
         cmocka_unit_test(colours_beyond_a_palette_are_black),
         cmocka_unit_test(odd_bmps_are_refused_by_what_is_odd),
+        cmocka_unit_test(deep_jpegs_are_refused),
         cmocka_unit_test(odd_animations_are_refused),
         cmocka_unit_test(run_lengths_that_end_early_are_refused),
         cmocka_unit_test(damaged_chunks_are_named),
