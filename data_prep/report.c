@@ -158,7 +158,10 @@ tdm_status report_write(const char *path, const report_head *head, const report_
     char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
     json_decref(report);
     if (!text) return no_memory();
-    const tdm_status status = tdm_write_file_atomic(path, text, strlen(text));
+    tdm_text safe = {0};
+    tdm_status status = tdm_text_json(&safe, text);
+    if (status == TDM_OK) status = tdm_write_file_atomic(path, safe.data, safe.length);
+    tdm_text_free(&safe);
     free(text);
     return status;
 }

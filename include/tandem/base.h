@@ -120,6 +120,9 @@ TDM_CHECKED tdm_status tdm_text_utf8(tdm_text *text, const void *data, size_t by
 /* C0, C1, DEL, separators of lines, and what turns the direction of the text after it (U+202A … 202E, U+2066
  * … 2069). */
 bool tdm_point_is_control(int32_t point);
+/* Appends JSON text. JSON escapes C0 only; here, the other control characters are escaped, too. (They stand in strings
+ * alone, where an escape means the same.) */
+TDM_CHECKED tdm_status tdm_text_json(tdm_text *text, const char *json);
 /* Appends `s` for people, on one line: control characters and bytes that are not UTF-8 are spelled out, as
  * \n, \x1b, \u202e and \xff. */
 TDM_CHECKED tdm_status tdm_text_show(tdm_text *text, const char *s);

@@ -3,26 +3,12 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* JSON escapes C0 only. Beyond ASCII, characters stand in strings alone, where an escape means the same. */
-static tdm_status escape_controls(const char *json, tdm_text *out)
-{
-    const char *end = json + strlen(json), *plain = json, *next;
-    for (; json < end; json = next) {
-        const int32_t point = tdm_utf8_next(json, end, &next);
-        if (point < 0x7F || !tdm_point_is_control(point)) continue;
-        TDM_TRY(tdm_text_append(out, plain, (size_t)(json - plain)));
-        TDM_TRY(tdm_text_printf(out, "\\u%04x", (unsigned)point));
-        plain = next;
-    }
-    return tdm_text_append(out, plain, (size_t)(json - plain));
-}
-
 tdm_status result_write(const json_t *root, int digits, const char *path)
 {
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION((size_t)digits));
     TDM_REQUIRE(text != NULL, TDM_E_NOMEM, "cannot make the JSON of the results");
     tdm_text line = {0};
-    tdm_status status = escape_controls(text, &line);
+    tdm_status status = tdm_text_json(&line, text);
     if (status == TDM_OK) status = tdm_text_append(&line, "\n", 1);
     free(text);
     if (status == TDM_OK && path[0] != '\0')

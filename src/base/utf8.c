@@ -62,6 +62,19 @@ bool tdm_point_is_control(int32_t point)
            (point >= 0x202A && point <= 0x202E) || (point >= 0x2066 && point <= 0x2069);
 }
 
+tdm_status tdm_text_json(tdm_text *text, const char *json)
+{
+    const char *end = json + strlen(json), *plain = json, *next;
+    for (; json < end; json = next) {
+        const int32_t point = tdm_utf8_next(json, end, &next);
+        if (point < 0x7F || !tdm_point_is_control(point)) continue;
+        TDM_TRY(tdm_text_append(text, plain, (size_t)(json - plain)));
+        TDM_TRY(tdm_text_printf(text, "\\u%04x", (unsigned)point));
+        plain = next;
+    }
+    return tdm_text_append(text, plain, (size_t)(json - plain));
+}
+
 enum { SPELLED_BYTES = 16 };
 
 /* A character as it is shown; its length. */

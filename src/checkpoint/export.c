@@ -90,16 +90,30 @@ static void add_counter(const export_job *job, const tdm_param *row, tensor_list
     out->data = &none;
 }
 
-static tdm_status check_range(const export_job *job)
+/* Is the value finite in the type that is written? */
+static bool fits_type(tdm_tensor_type type, float value)
 {
-    const double largest = 65504.0; /* of binary16 */
-    for (int64_t i = 0; type_of(job) == TDM_TENSOR_F16 && i < job->params.count; i++) {
+    const float largest = 65504.0f; /* of binary16 */
+    if (type == TDM_TENSOR_F16) return fabsf(value) <= largest;
+    return isfinite(type == TDM_TENSOR_BF16 ? tdm_bf16_value(tdm_bf16_round(value)) : value);
+}
+
+/* Weights that are not finite are no model, in whatever program they would be loaded. */
+static tdm_status check_values(const export_job *job)
+{
+    const tdm_tensor_type type = type_of(job);
+    for (int64_t i = 0; i < job->params.count; i++) {
         const tdm_param *row = &job->params.row[i];
         for (int64_t k = 0; k < row->size; k++) {
-            const double value = job->params.weight[row->offset + k];
-            TDM_REQUIRE(fabs(value) <= largest, TDM_E_NUMERIC,
-                        "%s: %s holds %g, which f16 cannot; export it as f32 or bf16", job->options->model,
-                        row->name, value);
+            const float value = job->params.weight[row->offset + k];
+            if (fits_type(type, value)) continue;
+            TDM_REQUIRE(isfinite(value), TDM_E_NUMERIC,
+                        "%s: %s holds %s at element %lld: training went wrong before "
+                        "it was saved; export an earlier checkpoint",
+                        job->options->model, row->name, isnan(value) ? "NaN" : "an infinity", (long long)k);
+            TDM_FAIL(TDM_E_NUMERIC, "%s: %s holds %g, which %s cannot; export it as f32%s",
+                     job->options->model, row->name, (double)value, job->options->dtype,
+                     type == TDM_TENSOR_F16 ? " or bf16" : "");
         }
     }
     return TDM_OK;
@@ -121,8 +135,7 @@ static tdm_status fill_list(const export_job *job, tensor_list *list)
 static tdm_status write_weights(const export_job *job)
 {
     tensor_list list = {0};
-    tdm_status status = check_range(job);
-    if (status == TDM_OK) status = fill_list(job, &list);
+    tdm_status status = fill_list(job, &list);
     if (status == TDM_OK) status = tdm_safetensors_write(job->weights, list.tensor, list.count);
     if (status == TDM_OK)
         tdm_log(TDM_LOG_INFO, "%s: %lld tensors under %s's names, %s", job->weights, (long long)list.count,
@@ -163,9 +176,20 @@ static tdm_status check_free(const export_job *job, const char *path)
     return TDM_OK;
 }
 
+/* Files that the other programs, and tandem import, prefer to the ones written here. */
+static const char *const preferred[] = {"tokenizer.json", "open_clip_model.safetensors"};
+
 static tdm_status check_folder(const export_job *job)
 {
     TDM_TRY(check_free(job, job->weights));
+    for (size_t i = 0; i < sizeof preferred / sizeof preferred[0]; i++) {
+        char path[TDM_PATH_BYTES];
+        TDM_TRY(tdm_path_join(path, sizeof path, job->dir, preferred[i]));
+        TDM_REQUIRE(
+            !tdm_path_exists(path) || strcmp(path, job->weights) == 0, TDM_E_USAGE,
+            "%s: would be read in place of what is written beside it; remove it, or choose another --to",
+            path);
+    }
     for (const char *const *name = job->naming->files(job); *name != NULL; name++) {
         char path[TDM_PATH_BYTES];
         TDM_TRY(tdm_path_join(path, sizeof path, job->dir, *name));
@@ -226,6 +250,7 @@ static tdm_status run_export(export_job *job)
 {
     TDM_TRY(check_options(job));
     TDM_TRY(open_checkpoint(job));
+    TDM_TRY(check_values(job));
     const tdm_dir_lock_options own = {
         .dir = job->dir, .command = "export", .steal = job->options->steal_lock};
     TDM_TRY(tdm_dir_lock_take(NULL, &own, &job->lock));

@@ -80,7 +80,8 @@ tdm_status json_append(json_t *value, tdm_text *text)
     char *dumped = value != NULL ? json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(value);
     TDM_REQUIRE(dumped, TDM_E_NOMEM, "out of memory for a configuration file");
-    const tdm_status status = tdm_text_printf(text, "%s\n", dumped);
+    tdm_status status = tdm_text_json(text, dumped);
+    if (status == TDM_OK) status = tdm_text_append(text, "\n", 1);
     free(dumped);
     return status;
 }

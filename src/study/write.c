@@ -1,7 +1,8 @@
 /* The table of a study as JSON, CSV and LaTeX. */
 #include "study_impl.h"
 
-#include <jansson.h>
+#include "tandem/json_text.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,9 +29,9 @@ static json_t *line_json(const tdm_study *study, const tdm_study_table *table, i
 {
     const tdm_study_line *line = &table->line[r];
     json_t *object = json_object(), *settings = json_array(), *metrics = json_object();
-    json_object_set_new(object, "label", json_string(line->label));
+    json_object_set_new(object, "label", tdm_json_text(line->label));
     for (int64_t i = 0; i < study->row[r].set.count; i++)
-        json_array_append_new(settings, json_string(study->row[r].set.item[i]));
+        json_array_append_new(settings, tdm_json_text(study->row[r].set.item[i]));
     json_object_set_new(object, "settings", settings);
     json_object_set_new(object, "runs", json_integer(line->runs));
     json_object_set_new(object, "failed", json_integer(line->failed));
@@ -44,9 +45,9 @@ static json_t *line_json(const tdm_study *study, const tdm_study_table *table, i
 tdm_status study_write_json(const tdm_study *study, const tdm_study_table *table, const char *path)
 {
     json_t *root = json_object(), *rows = json_array();
-    json_object_set_new(root, "study", json_string(study->name));
-    json_object_set_new(root, "title", json_string(study->title));
-    json_object_set_new(root, "base", json_string(table->line[table->base].label));
+    json_object_set_new(root, "study", tdm_json_text(study->name));
+    json_object_set_new(root, "title", tdm_json_text(study->title));
+    json_object_set_new(root, "base", tdm_json_text(table->line[table->base].label));
     for (int64_t r = 0; r < table->lines; r++) json_array_append_new(rows, line_json(study, table, r));
     json_object_set_new(root, "rows", rows);
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));

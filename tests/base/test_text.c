@@ -129,6 +129,15 @@ static void test_utf8(void **state)
     tdm_text_free(&text);
 }
 
+static void test_json(void **state)
+{
+    (void)state;
+    tdm_text text = {0};
+    CHECK_OK(tdm_text_json(&text, "{\"a\": \"\\u001b \xc3\xa9 \x7f\xc2\x9b\xe2\x80\xae\"}\n"));
+    CHECK_STR_EQ(text.data, "{\"a\": \"\\u001b \xc3\xa9 \\u007f\\u009b\\u202e\"}\n");
+    tdm_text_free(&text);
+}
+
 static void test_show(void **state)
 {
     (void)state;
@@ -259,10 +268,12 @@ static void test_bf16(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append),  cmocka_unit_test(test_printf),       cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_html),    cmocka_unit_test(test_html_hostile), cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_show),    cmocka_unit_test(test_nearest_name), cmocka_unit_test(test_distance),
-        cmocka_unit_test(test_numbers), cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_append),       cmocka_unit_test(test_printf),
+        cmocka_unit_test(test_growth),       cmocka_unit_test(test_html),
+        cmocka_unit_test(test_html_hostile), cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_show),         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_nearest_name), cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_numbers),      cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -655,6 +655,7 @@ static void test_huggingface_config(void **state)
          "text_config.hidden_act is \"relu\""},
         {"{\"model_type\": \"clip\", \"vision_config\": {\"layer_norm_eps\": 1e-6}}", "layer_norm_eps"},
         {"{\"model_type\": \"clip\", ", "config.json:1: "},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "config.json: is a Git LFS pointer"},
         {"{\"vision_cfg\": {\"image_size\": [9223372036854775807, -1], \"width\": 1e300, \"layers\": [1]}, "
          "\"text_cfg\": {\"heads\": 7}}",
          "model.text.width = 64 is not divisible by model.text.heads = 7"},
@@ -911,6 +912,51 @@ static void test_refusals(void **state)
     CHECK_FALSE(tdm_path_exists(at("nowhere/model.safetensors")));
 }
 
+/* Nothing is written, not even the folder, when a value cannot be. */
+static void test_export_not_finite(void **state)
+{
+    (void)state;
+    static const struct {
+        float value;
+        const char *dtype, *message;
+    } cases[] = {
+        {NAN, "f32", "visual.proj holds NaN at element 3"},
+        {NAN, "f16", "visual.proj holds NaN at element 3"},
+        {-INFINITY, "bf16", "visual.proj holds an infinity at element 3"},
+        {3.4e38f, "bf16", "visual.proj holds 3.4e+38, which bf16 cannot; export it as f32"},
+        {65505.0f, "f16", "visual.proj holds 65505, which f16 cannot; export it as f32 or bf16"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        weights w;
+        weights_create("", &w);
+        w.params.weight[row_of(&w, "visual.proj")->offset + 3] = cases[i].value;
+        checkpoint_write(&w, "bad");
+        weights_free(&w);
+        CHECK_FAILS(export_to("bad", i % 2 ? "huggingface" : "open_clip", cases[i].dtype, "nowhere"),
+                    TDM_E_NUMERIC, cases[i].message);
+        CHECK_FALSE(tdm_path_exists(at("nowhere")));
+    }
+}
+
+/* A tokenizer.json of another model would be read in place of vocab.json and merges.txt, here and in Transformers. */
+static void test_export_beside_others(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"taken/tokenizer.json", "taken/open_clip_model.safetensors"};
+    checkpoint_make("", "tiny");
+    for (size_t i = 0; i < 2; i++) {
+        CHECK_OK(tdm_make_dirs(at("taken")));
+        CHECK_OK(tdm_write_file_atomic(at(names[i]), "{}", 2));
+        CHECK_FAILS(export_to("tiny", "huggingface", "f32", "taken"), TDM_E_USAGE, names[i]);
+        CHECK_MESSAGE("would be read in place of what is written beside it");
+        CHECK_OK(tdm_remove_tree(at("taken")));
+    }
+    CHECK_OK(export_to("tiny", "open_clip", "f32", "taken/open_clip_model.safetensors"));
+    CHECK_OK(
+        export_to("tiny", "open_clip", "f32", "taken/open_clip_model.safetensors")); /* itself, by --force */
+    CHECK_OK(tdm_remove_tree(at("taken")));
+}
+
 int main(void)
 {
     if (tdm_model_register() != TDM_OK) return 1;
@@ -937,6 +983,8 @@ int main(void)
         cmocka_unit_test(test_huggingface_differences),
         cmocka_unit_test(test_many_differences),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_export_not_finite),
+        cmocka_unit_test(test_export_beside_others),
     };
     return cmocka_run_group_tests(tests, convert_setup, convert_teardown);
 }
