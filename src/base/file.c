@@ -24,6 +24,14 @@ tdm_status tdm_read_file(const char *path, tdm_text *text)
     return status;
 }
 
+tdm_status tdm_refuse_lfs_pointer(const char *path, const void *data, size_t bytes)
+{
+    static const char begin[] = "version https://git-lfs";
+    TDM_REQUIRE(bytes < sizeof begin - 1 || memcmp(data, begin, sizeof begin - 1) != 0, TDM_E_FORMAT,
+                "%s: is a Git LFS pointer, not the file itself: run `git lfs pull` where it came from", path);
+    return TDM_OK;
+}
+
 tdm_status tdm_fsync_path(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -100,18 +100,12 @@ tdm_status facts_from_shapes(const weights_file *src, model_facts *facts)
 
 /* ---- A configuration beside the weights ---- */
 
-#define LFS_POINTER "version https://git-lfs"
-
 static tdm_status parse_json(const char *path, json_t **root)
 {
     tdm_text text = {0};
     json_error_t error;
     tdm_status status = tdm_read_file(path, &text);
-    if (status == TDM_OK && text.length > 0 && strncmp(text.data, LFS_POINTER, strlen(LFS_POINTER)) == 0)
-        status = TDM_ERROR(TDM_E_FORMAT,
-                           "%s: is a Git LFS pointer, not the file itself: run `git lfs pull` where it "
-                           "came from",
-                           path);
+    if (status == TDM_OK) status = tdm_refuse_lfs_pointer(path, text.data, text.length);
     if (status == TDM_OK) {
         *root = json_loadb(text.data, text.length, 0, &error);
         if (*root == NULL) status = TDM_ERROR(TDM_E_FORMAT, "%s:%d: %s", path, error.line, error.text);

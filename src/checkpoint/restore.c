@@ -88,6 +88,27 @@ static tdm_status find_in_run(const char *run_dir, bool prefer_best, char *out, 
     return out[0] == '\0' ? newest_whole(dir, out, bytes) : TDM_OK;
 }
 
+/* What to do about weights of another program; "" when the path does not look like them. */
+static const char *import_hint(const char *path)
+{
+    static const char *const names[] = {"model.safetensors", "open_clip_model.safetensors",
+                                        "pytorch_model.bin", "model.safetensors.index.json",
+                                        "open_clip_pytorch_model.bin"};
+    static const char *const endings[] = {".safetensors", ".pt", ".pth", ".bin", ".ckpt"};
+    static const char hint[] = ": weights of another program become one by tandem import";
+    char inside[TDM_PATH_BYTES];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (tdm_path_join(inside, sizeof inside, path, names[i]) == TDM_OK && tdm_path_exists(inside))
+            return hint;
+    }
+    const size_t n = strlen(path);
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        const size_t m = strlen(endings[i]);
+        if (n > m && strcmp(path + n - m, endings[i]) == 0) return hint;
+    }
+    return "";
+}
+
 tdm_status tdm_checkpoint_find(const char *path, bool prefer_best, char *out, size_t bytes)
 {
     TDM_REQUIRE(tdm_path_exists(path), TDM_E_IO, "%s: there is no such checkpoint", path);
@@ -98,14 +119,14 @@ tdm_status tdm_checkpoint_find(const char *path, bool prefer_best, char *out, si
             return TDM_OK;
         }
         TDM_TRY(find_in_run(path, prefer_best, out, bytes));
-        TDM_REQUIRE(out[0] != '\0', TDM_E_IO, "%s: holds no checkpoint (neither model.h5 nor checkpoints/)",
-                    path);
+        TDM_REQUIRE(out[0] != '\0', TDM_E_IO, "%s: holds no checkpoint (neither model.h5 nor checkpoints/)%s",
+                    path, import_hint(path));
         return TDM_OK;
     }
     const char *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
     TDM_REQUIRE(strcmp(name, "model.h5") == 0, TDM_E_IO,
-                "%s: is not a checkpoint (a directory, or its model.h5)", path);
+                "%s: is not a checkpoint (a directory, or its model.h5)%s", path, import_hint(path));
     const size_t length = slash ? (size_t)(slash - path) : 1;
     TDM_REQUIRE(length + 2 < bytes, TDM_E_IO, "%s: path is too long", path);
     snprintf(out, bytes, "%.*s", (int)tdm_max_i64(1, (int64_t)length), slash ? path : ".");

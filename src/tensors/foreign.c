@@ -18,17 +18,16 @@ typedef struct file_kind {
 
 #define MAGIC(bytes, at) bytes, sizeof bytes - 1, at
 
-#define UNPACK       "unpack it first"
-#define BY_PYTORCH   "load it where it comes from, and save a PyTorch state_dict"
-#define FROM_FLAX    "CLIPModel.from_pretrained(DIR, from_flax=True).save_pretrained(NEW) makes one"
-#define FROM_TF      "CLIPModel.from_pretrained(DIR, from_tf=True).save_pretrained(NEW) makes one"
-#define GIT_LFS_PULL "run `git lfs pull` where it came from"
+#define UNPACK     "unpack it first"
+#define BY_PYTORCH "load it where it comes from, and save a PyTorch state_dict"
+#define FROM_FLAX  "CLIPModel.from_pretrained(DIR, from_flax=True).save_pretrained(NEW) makes one"
+#define FROM_TF    "CLIPModel.from_pretrained(DIR, from_tf=True).save_pretrained(NEW) makes one"
+
+#define OWN "it needs no import, other commands take it with --model"
 
 static const file_kind file_kinds[] = {
-    {MAGIC("version https://git-lfs", 0), NULL, "a Git LFS pointer, not the file itself", GIT_LFS_PULL},
     {MAGIC("\x89HDF\r\n\x1a\n", 0), "tf_model.h5", "an HDF5 file of TensorFlow", FROM_TF},
-    {MAGIC("\x89HDF\r\n\x1a\n", 0), NULL, "an HDF5 file",
-     "a checkpoint of Tandem's own needs no import, other commands take it with --model"},
+    {MAGIC("\x89HDF\r\n\x1a\n", 0), NULL, "an HDF5 file", "if it is a checkpoint of Tandem's own, " OWN},
     {MAGIC("GGUF", 0), NULL, "a GGUF file", "import the weights that it was made from"},
     {MAGIC("\x1f\x8b", 0), NULL, "compressed with gzip", UNPACK},
     {MAGIC("BZh", 0), NULL, "compressed with bzip2", UNPACK},
@@ -88,6 +87,7 @@ static bool is_text(const unsigned char *head, size_t bytes)
 
 tdm_status foreign_known(const char *path, const unsigned char *head, size_t bytes)
 {
+    TDM_TRY(tdm_refuse_lfs_pointer(path, head, bytes));
     for (size_t i = 0; i < sizeof file_kinds / sizeof file_kinds[0]; i++) {
         TDM_REQUIRE(!is_kind(&file_kinds[i], path, head, bytes), TDM_E_FORMAT,
                     "%s: is %s, no safetensors file or PyTorch archive: %s", path, file_kinds[i].what,
@@ -132,7 +132,9 @@ static const struct {
     {"model-*-of-*.safetensors", "shards without their model.safetensors.index.json", "copy that file, too"},
     {"pytorch_model-*-of-*.bin", "shards without their pytorch_model.bin.index.json", "copy that file, too"},
     {"model_index.json", "a pipeline of Diffusers", "a text encoder in it is one tower only, no whole CLIP"},
-    {"model.h5", "a checkpoint of Tandem's own", "it needs no import, other commands take it with --model"},
+    {"model.h5", "a checkpoint of Tandem's own", OWN},
+    {"step-[0-9]*", "a folder of Tandem's own checkpoints", OWN},
+    {"metrics.jsonl", "a run of Tandem's own", OWN},
     {"checkpoints", "a run", "name one of the files in its checkpoints/"},
     {"*.msgpack", "a model of Flax", FROM_FLAX},
     {"tf_model.h5", "a model of TensorFlow", FROM_TF},

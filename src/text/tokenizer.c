@@ -137,6 +137,7 @@ static tdm_status read_unpacked(const char *path, tdm_text *out)
 {
     tdm_text raw = {0};
     tdm_status status = tdm_read_file(path, &raw);
+    if (status == TDM_OK) status = tdm_refuse_lfs_pointer(path, raw.data, raw.length);
     if (status == TDM_OK) status = unpack(path, raw.data, raw.length, out);
     tdm_text_free(&raw);
     return status;

@@ -912,6 +912,40 @@ static void test_refusals(void **state)
     CHECK_FALSE(tdm_path_exists(at("nowhere/model.safetensors")));
 }
 
+/* Other commands want a checkpoint, and say how these weights become one. */
+static void test_import_is_suggested(void **state)
+{
+    (void)state;
+    char dir[CONVERT_PATH];
+    checkpoint_make("", "tiny");
+    CHECK_OK(export_to("tiny", "huggingface", "f32", "hf"));
+    CHECK_FAILS(tdm_checkpoint_find(at("hf"), true, dir, sizeof dir), TDM_E_IO,
+                "become one by tandem import");
+    CHECK_FAILS(tdm_checkpoint_find(at("hf/model.safetensors"), true, dir, sizeof dir), TDM_E_IO,
+                "become one by tandem import");
+    CHECK_FAILS(tdm_checkpoint_find(at("hf/merges.txt"), true, dir, sizeof dir), TDM_E_IO,
+                "is not a checkpoint");
+    CHECK_LACKS(tdm_error_last()->message, "import");
+    CHECK_FAILS(export_to("hf", "open_clip", "f32", "nowhere"), TDM_E_IO, "become one by tandem import");
+}
+
+/* A clone without Git LFS: any of the folder's files may be a pointer. */
+static void test_lfs_pointers(void **state)
+{
+    (void)state;
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n";
+    static const char *const names[] = {"hf/model.safetensors", "hf/config.json",
+                                        "hf/preprocessor_config.json", "hf/merges.txt", "hf/vocab.json"};
+    checkpoint_make("", "tiny");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        CHECK_OK(export_to("tiny", "huggingface", "f32", "hf"));
+        CHECK_OK(tdm_write_file_atomic(at(names[i]), pointer, sizeof pointer - 1));
+        CHECK_FAILS(import_to(at("hf"), "none"), TDM_E_FORMAT, names[i]);
+        CHECK_MESSAGE("is a Git LFS pointer, not the file itself");
+    }
+    CHECK_OK(tdm_remove_tree(at("hf")));
+}
+
 /* Nothing is written, not even the folder, when a value cannot be. */
 static void test_export_not_finite(void **state)
 {
@@ -983,6 +1017,8 @@ int main(void)
         cmocka_unit_test(test_huggingface_differences),
         cmocka_unit_test(test_many_differences),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_import_is_suggested),
+        cmocka_unit_test(test_lfs_pointers),
         cmocka_unit_test(test_export_not_finite),
         cmocka_unit_test(test_export_beside_others),
     };

@@ -190,6 +190,35 @@ static void test_values(void **state)
     }
 }
 
+/* Bytes of any kind in names and captions: the page is UTF-8, and nothing of them is markup. */
+static void test_hostile_sheet(void **state)
+{
+    (void)state;
+    char path[128];
+    static const char evil[] = "a\x1b]0;x\x07\xff\" onload='alert(1)'></div><script>]]>\xc2\x9b\xe2\x80\xae"
+                               "b";
+    const tdm_sheet_item item = {.caption = evil, .name = evil};
+    const tdm_sheet_query query = {.text = evil, .item = &item, .item_count = 1};
+    const tdm_class_row row = {.name = evil, .images = 1, .top_1 = 1, .top_5 = 1};
+    static const char want[] =
+        "a]0;x\xef\xbf\xbd&quot; onload=&#39;alert(1)&#39;&gt;&lt;/div&gt;&lt;script&gt;]]&gt;b";
+    for (int table = 0; table < 2; table++) {
+        snprintf(path, sizeof path, "%s/hostile.html", dir);
+        CHECK_OK(table ? tdm_class_table_write(path, evil, evil, NULL, 0, &row, 1)
+                       : tdm_sheet_write(path, evil, evil, &query, 1));
+        tdm_text page = read_page("hostile.html");
+        assert_self_contained(page.data);
+        CHECK_EQ(count(page.data, want), table ? 4 : 6); /* title twice, subtitle; row, or query and item */
+        CHECK_EQ(count(page.data, "alert(1)"), table ? 4 : 6);
+        CHECK_EQ(strlen(page.data), page.length);
+        for (const char *at = page.data, *end = at + page.length, *next; at < end; at = next) {
+            const int32_t point = tdm_utf8_next(at, end, &next);
+            CHECK_TRUE(point == '\n' || !(point < 0 || tdm_point_is_control(point)));
+        }
+        tdm_text_free(&page);
+    }
+}
+
 static void test_sheet(void **state)
 {
     (void)state;
@@ -247,9 +276,13 @@ static void test_base64_of_all_lengths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_curves),     cmocka_unit_test(test_report_of_a_run),
-        cmocka_unit_test(test_short_runs), cmocka_unit_test(test_values),
-        cmocka_unit_test(test_sheet),      cmocka_unit_test(test_base64_of_all_lengths),
+        cmocka_unit_test(test_curves),
+        cmocka_unit_test(test_report_of_a_run),
+        cmocka_unit_test(test_short_runs),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_hostile_sheet),
+        cmocka_unit_test(test_sheet),
+        cmocka_unit_test(test_base64_of_all_lengths),
     };
     if (scratch_dir(dir, sizeof dir) != 0) return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,6 +175,8 @@ static void test_foreign_folders(void **state)
         {{"q4.gguf"}, "is a GGUF model"},
         {{"model_index.json", "text_encoder"}, "is a pipeline of Diffusers"},
         {{"model.h5"}, "is a checkpoint of Tandem's own"},
+        {{"config.cfg", "checkpoints", "metrics.jsonl"}, "is a run of Tandem's own"},
+        {{"latest", "step-00000020"}, "is a folder of Tandem's own checkpoints"},
         {{"checkpoints", "params.txt"}, "is a run: name one of the files"},
         {{"epoch_10.pt", "out.log"}, "name one of its files: epoch_10.pt"},
     };
