@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Tries the commands of the README from a clean clone in a fresh Debian root, where nothing is installed. As root, with
 # debootstrap; the bare root is kept for the next call, what was installed into it for a trial is not.
-#   tests/fresh_root.sh RELEASE [--user] [--short] [--keep] [COMMAND…]
+#   tests/fresh_root.sh RELEASE [--user] [--short] [--ccache] [--keep] [COMMAND…]
 #     RELEASE     12 or 13
 #     COMMAND…    in this order: quickstart, check, or tests (build by hand, tests labelled unit and mpi).
 #                 Without any: quickstart, quickstart, check, check: each command twice, the README's order.
 #     --user      as a user with sudo, in place of root
 #     --short     every line of the scripts, with less to compute: one epoch, tests labelled unit only
+#     --ccache    compiles with ccache and this machine's cache of it, for repeated trials
 #     --keep      leaves the trial's directory
 # The clone is of the last commit. TANDEM_ROOTS is where roots lie (default /var/tmp/tandem-roots).
 set -euo pipefail
@@ -23,11 +24,12 @@ case ${1:-} in
 13 | trixie) release=trixie ;;
 *) fail "name a release: 12 or 13" ;;
 esac
-user=root short='' keep='' commands=()
+user=root short='' keep='' compiler_cache='' commands=()
 for word in "${@:2}"; do
     case $word in
     --user) user=visitor ;;
     --short) short=1 ;;
+    --ccache) compiler_cache=$(ccache --get-config cache_dir) ;;
     --keep) keep=1 ;;
     quickstart | check | tests) commands+=("$word") ;;
     *) fail "unknown argument: $word" ;;
@@ -86,10 +88,20 @@ inside() {
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=$home USER="$who" "${passed[@]}" \
         chroot --userspec="$who" --groups='' "$root" /bin/bash -euo pipefail -c 'cd "$HOME/tandem" 2>/dev/null || cd; "$@"' _ "$@"
 }
+extra=()
+[ "$user" = root ] || extra+=(sudo)
+if [ -n "$compiler_cache" ]; then
+    extra+=(ccache)
+    mkdir -p "$root/var/cache/ccache"
+    mount --bind "$compiler_cache" "$root/var/cache/ccache"
+    passed+=(CMAKE_C_COMPILER_LAUNCHER=ccache CCACHE_DIR=/var/cache/ccache CCACHE_BASEDIR=/ CCACHE_NOHASHDIR=1 CCACHE_UMASK=000)
+fi
+if [ ${#extra[@]} -gt 0 ]; then
+    inside root bash -c 'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"' _ "${extra[@]}" \
+        >"$root/var/log/extra.log" 2>&1 || { tail -n 20 "$root/var/log/extra.log" >&2 && fail "cannot install: ${extra[*]}"; }
+fi
 home=$root/root
 if [ "$user" != root ]; then
-    inside root bash -c 'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends sudo' \
-        >"$base.log" 2>&1 || { tail -n 20 "$base.log" >&2 && fail "cannot install sudo"; }
     inside root useradd --create-home --shell /bin/bash visitor
     echo 'visitor ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/visitor"
     home=$root/home/visitor
