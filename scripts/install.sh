@@ -45,6 +45,11 @@ if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo)
 fi
 
+settings=(DEBIAN_FRONTEND=noninteractive LC_ALL=C) # sudo forgets the way to the network
+for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    [ -z "${!name:-}" ] || settings+=("$name=${!name}")
+done
+
 # One package manager works at a time; what another one does ends sooner or later.
 patience_s=${TANDEM_APT_WAIT_S:-900}
 log=$(mktemp)
@@ -55,13 +60,13 @@ apt() {
     local code held waited_for='' finished='' until=$((SECONDS + patience_s))
     while true; do
         code=0
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get "$@" >"$log" 2>&1 || code=$?
+        "${as_root[@]}" env "${settings[@]}" apt-get "$@" >"$log" 2>&1 || code=$?
         [ "$code" -eq 0 ] && return 0
         held=$(sed -n 's/^E: Could not get lock \([^ ]*\)\. It is held by \(.*\)$/\2 holds \1/p; s/^E: Could not get lock \([^ ]*\) - open.*/another process holds \1/p' "$log" | head -1)
         if [ -z "$held" ] && [ -z "$finished" ] && grep -q '^E: dpkg was interrupted' "$log"; then
             echo "an earlier installation was interrupted: finishing it"
             finished=1
-            "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C dpkg --configure -a >"$log" 2>&1 && continue
+            "${as_root[@]}" env "${settings[@]}" dpkg --configure -a >"$log" 2>&1 && continue
         fi
         [ -n "$held" ] || break
         if [ "$SECONDS" -ge "$until" ]; then

@@ -5,11 +5,13 @@ source "$(dirname "$0")/common.sh"
 cd "$clone"
 # shellcheck disable=SC2016 # written as it stands
 stub "$work/bin/dpkg-query" <<<'[ "${!#}" != cmake ] || echo "ii "'
-stub "$work/bin/sudo" <<<'exec "$@"'
+# shellcheck disable=SC2016
+stub "$work/bin/sudo" <<<'exec env -i PATH="$PATH" work="$work" "$@"'
 # shellcheck disable=SC2016
 stub "$work/bin/dpkg" <<<'echo "dpkg $*" >>"$work/calls" && rm "$work/interrupted"'
 stub "$work/bin/apt-get" <<'END'
 echo "apt-get $*" >>"$work/calls"
+echo "proxy ${http_proxy:-none}" >>"$work/calls"
 if [ -e "$work/interrupted" ]; then
     echo "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem."
     exit 100
@@ -45,6 +47,14 @@ says '^waiting: process 17 \(aptitude\) holds /var/lib/dpkg/lock-frontend'
 APT_FAILS='Failed to fetch: no network' install 1
 says '^install.sh: apt-get update -qq failed \(exit code 100\):'
 says '^E: Failed to fetch: no network'
+
+# a user with sudo, which forgets the environment
+if [ "$(id -u)" -eq 0 ]; then
+    : >"$work/calls"
+    chmod a+w "$work/calls"
+    run 0 env http_proxy=http://proxy.example:3128 setpriv --reuid 65534 --regid 65534 --clear-groups scripts/install.sh build
+    grep -q '^proxy http://proxy.example:3128' "$work/calls" || fail_test "the proxy is lost: $(cat "$work/calls")"
+fi
 
 stub "$work/bin/dpkg-query" <<<'echo "ii "'
 install 0
