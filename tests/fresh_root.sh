@@ -7,7 +7,7 @@
 #                 Without any: quickstart, quickstart, check, check: each command twice, the README's order.
 #     --user      as a user with sudo, in place of root
 #     --short     every line of the scripts, with less to compute: one epoch, tests labelled unit only
-#     --ccache    compiles with ccache and this machine's cache of it, for repeated trials
+#     --ccache    compiles with ccache, whose cache is kept: for repeated trials
 #     --keep      leaves the trial's directory
 # The clone is of the last commit. TANDEM_ROOTS is where roots lie (default /var/tmp/tandem-roots).
 set -euo pipefail
@@ -18,6 +18,8 @@ fail() {
     exit 1
 }
 [ "$(id -u)" -eq 0 ] || fail "needs root for chroot"
+root='' # the trial's; known once this script has called itself in a namespace of its own
+if [ "${1:-}" = --inside ]; then root=$2 && shift 2; fi
 
 case ${1:-} in
 12 | bookworm) release=bookworm ;;
@@ -29,7 +31,7 @@ for word in "${@:2}"; do
     case $word in
     --user) user=visitor ;;
     --short) short=1 ;;
-    --ccache) compiler_cache=$(ccache --get-config cache_dir) ;;
+    --ccache) compiler_cache=1 ;;
     --keep) keep=1 ;;
     quickstart | check | tests) commands+=("$word") ;;
     *) fail "unknown argument: $word" ;;
@@ -37,30 +39,47 @@ for word in "${@:2}"; do
 done
 [ ${#commands[@]} -gt 0 ] || commands=(quickstart quickstart check check)
 
-# a namespace of its own: whatever is mounted and started for the trial goes with it
-if [ "${TANDEM_UNSHARED:-}" != "$PPID" ]; then
-    exec unshare --mount --pid --fork --kill-child bash -c 'TANDEM_UNSHARED=$$ "$@"; exit $?' _ "$0" "$@"
-fi
-
 roots=${TANDEM_ROOTS:-/var/tmp/tandem-roots}
 base=$roots/$release
-mkdir -p "$roots/archives-$release/partial"
-exec 9>"$roots/$release.lock"
-flock 9 # two calls for one release: the second waits
-if [ ! -e "$base/.complete" ]; then
-    command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap
-    [ ! -e "$base" ] || rm -rf --one-file-system "$base"
-    # Only the base system: debootstrap cannot resolve the virtual packages that Open MPI's dependencies name.
-    debootstrap --variant=minbase "$release" "$base" >"$base.log" 2>&1 || {
-        tail -n 20 "$base.log" >&2
-        fail "debootstrap could not make $base; the whole log is $base.log"
-    }
-    touch "$base/.complete"
+archives=$roots/archives-$release compiled=$roots/ccache-$release
+
+# The bare root, and a copy of it for the trial.
+make_root() {
+    mkdir -p "$archives/partial" "$compiled"
+    exec 9>"$roots/$release.lock"
+    flock 9 # two calls for one release: the second waits
+    if [ ! -e "$base/.complete" ]; then
+        command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap
+        [ ! -e "$base" ] || rm -rf --one-file-system "$base"
+        # Only the base system: debootstrap cannot resolve the virtual packages that Open MPI's dependencies name.
+        debootstrap --variant=minbase "$release" "$base" >"$base.log" 2>&1 || {
+            tail -n 20 "$base.log" >&2
+            fail "debootstrap could not make $base; the whole log is $base.log"
+        }
+        touch "$base/.complete"
+    fi
+    root=$(mktemp -d "$roots/trial-$release.XXXXXX")
+    cp -a --reflink=auto "$base/." "$root"
+    exec 9>&-
+}
+
+# Never while something of this machine is mounted in it: that would be removed, too.
+remove_root() {
+    if grep -qF " $root/" /proc/self/mountinfo; then
+        echo "$script: $root is not removed, something is mounted in it" >&2
+    else
+        rm -rf --one-file-system "$root"
+    fi
+}
+
+# Whatever is mounted and started for the trial stays in namespaces of its own, and goes with them.
+if [ -z "$root" ]; then
+    make_root
+    if [ -n "$keep" ]; then echo "the root is $root"; else trap remove_root EXIT; fi
+    code=0
+    unshare --mount --pid --fork --kill-child "$0" --inside "$root" "$@" || code=$?
+    exit "$code"
 fi
-root=$(mktemp -d "$roots/trial-$release.XXXXXX")
-[ -n "$keep" ] || trap 'rm -rf --one-file-system "$root" || true' EXIT
-cp -a --reflink=auto "$base/." "$root"
-flock -u 9
 
 # How this machine reaches the network is the root's way, too: names, proxies, certificates, apt's own settings.
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
@@ -76,8 +95,7 @@ mkdir -p "$root/dev/shm" "$root/dev/pts"
 mount -t tmpfs tmpfs "$root/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$root/dev/pts"
 ln -sf pts/ptmx "$root/dev/ptmx"
-mount --bind "$roots/archives-$release" "$root/var/cache/apt/archives" # packages are downloaded once
-if [ -x "$root/usr/bin/apt-get" ]; then rm -f "$root/etc/apt/apt.conf.d/docker-clean"; fi
+mount --bind "$archives" "$root/var/cache/apt/archives" # packages are downloaded once
 
 # inside USER COMMAND…: from the clone, once there is one
 inside() {
@@ -93,7 +111,7 @@ extra=()
 if [ -n "$compiler_cache" ]; then
     extra+=(ccache)
     mkdir -p "$root/var/cache/ccache"
-    mount --bind "$compiler_cache" "$root/var/cache/ccache"
+    mount --bind "$compiled" "$root/var/cache/ccache"
     passed+=(CMAKE_C_COMPILER_LAUNCHER=ccache CCACHE_DIR=/var/cache/ccache CCACHE_BASEDIR=/ CCACHE_NOHASHDIR=1 CCACHE_UMASK=000)
 fi
 if [ ${#extra[@]} -gt 0 ]; then
