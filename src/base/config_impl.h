@@ -21,7 +21,7 @@ enum {
 typedef struct config_field {
     const char *key; /* full dotted key, at most CONFIG_KEY_BYTES with its NUL */
     const tdm_option *option;
-    void *at; /* the value, inside the configuration or one of its groups */
+    void *at;                      /* the value, inside the configuration or one of its groups */
     const tdm_option_group *group; /* that the row came with; NULL: the core's */
 } config_field;
 
