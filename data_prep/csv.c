@@ -392,6 +392,7 @@ static tdm_status csv_list(const char *source, const void *options, tdm_pack_lis
 
 const tdm_pack_format pack_format_csv = {
     .name = "csv",
+    .takes_file = true,
     .help = "open_clip's CSV: columns filepath and title, tab or comma; paths relative to the file's folder",
     .options = csv_rows,
     .option_count = sizeof(csv_rows) / sizeof(csv_rows[0]),

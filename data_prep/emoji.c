@@ -48,6 +48,7 @@ static tdm_status emoji_list(const char *source, const void *options, tdm_pack_l
 
 const tdm_pack_format pack_format_emoji = {
     .name = "emoji",
+    .takes_folder = true,
     .help =
         "the demo set made by data_prep/fetch_emoji.sh; its splits are the artists google, twitter, openmoji, fluent",
     .split = "train=google+twitter+openmoji,test=fluent",

@@ -51,7 +51,7 @@ static void extension_of(const char *where, char *out, size_t bytes)
     const char *dot = strrchr(pack_base_name(where), '.');
     size_t n = 0;
     out[0] = '\0';
-    if (!dot || !dot[1] || dot == pack_base_name(where)) return;
+    if (!dot || !dot[1] || dot == pack_base_name(where) || dot[-1] == ' ') return; /* hidden */
     for (n = 1; isalnum((unsigned char)dot[n]) || dot[n] == '_' || dot[n] == '-'; n++) {
     }
     if (dot[n] || n >= bytes) return;

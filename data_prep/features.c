@@ -363,6 +363,8 @@ static tdm_status features_list(const char *source, const void *options, tdm_pac
 
 const tdm_pack_format pack_format_features = {
     .name = "features",
+    .takes_file = true,
+    .takes_folder = true,
     .help =
         "an HDF5 file with features /image [n][d] and /text [m][e] in place of pixels and words, and perhaps "
         "/text_image, /identity, /label, /class; or a folder that tandem embed wrote",

@@ -41,6 +41,7 @@ void tdm_pack_format_defaults(const tdm_pack_format *format, void *values)
 tdm_status tdm_pack_list_source(const tdm_pack_format *format, const void *options, const char *source,
                                 tdm_pack_list *list)
 {
+    TDM_TRY(pack_check_source(format, source));
     if (options || !format->option_count) return format->list(source, options, list);
     void *defaults;
     TDM_TRY(tdm_alloc(format->option_bytes, "options of the format", &defaults));
@@ -127,13 +128,19 @@ tdm_status pack_list_features(tdm_pack_list *list, tdm_pack_features *features)
     return TDM_OK;
 }
 
-bool pack_is_image(const char *name)
+pack_picture pack_picture_of(const char *name)
 {
-    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof(endings) / sizeof(endings[0]); i++)
-        if (!strcasecmp(dot, endings[i])) return true;
-    return false;
+    static const char *const decoded[] = {".jpg",  ".jpeg", ".jpe", ".jfif", ".png",
+                                          ".webp", ".gif",  ".bmp", ".dib"};
+    static const char *const known[] = {".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k",
+                                        ".jpx", ".psd",  ".ppm",  ".pgm",  ".pbm",  ".pnm", ".svg", ".ico",
+                                        ".tga", ".exr",  ".hdr",  ".dng",  ".cr2",  ".nef", ".arw", ".apng"};
+    const char *dot = strrchr(pack_base_name(name), '.');
+    for (size_t i = 0; dot && i < sizeof(decoded) / sizeof(decoded[0]); i++)
+        if (!strcasecmp(dot, decoded[i])) return PACK_PICTURE;
+    for (size_t i = 0; dot && i < sizeof(known) / sizeof(known[0]); i++)
+        if (!strcasecmp(dot, known[i])) return PACK_OTHER_PICTURE;
+    return PACK_NO_PICTURE;
 }
 
 tdm_status pack_folder_of(const char *path, char *out, size_t bytes)

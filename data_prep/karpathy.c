@@ -131,6 +131,7 @@ static tdm_status karpathy_list(const char *source, const void *options, tdm_pac
 
 const tdm_pack_format pack_format_karpathy = {
     .name = "karpathy",
+    .takes_file = true,
     .help = "a Karpathy split file (Flickr30k, COCO), FILE.json or FILE.json:IMAGE_ROOT",
     .options = karpathy_rows,
     .option_count = sizeof(karpathy_rows) / sizeof(karpathy_rows[0]),

@@ -56,6 +56,13 @@ tdm_status pack_names_index(tdm_pack_names *names, const char *name, size_t leng
     return TDM_OK;
 }
 
+bool pack_names_find(const tdm_pack_names *names, const char *name, size_t length, int64_t *index)
+{
+    if (!names->slots) return false;
+    *index = *find_slot(names, name, length) - 1;
+    return *index >= 0;
+}
+
 static tdm_status check_name(const tdm_pack_item *item, const char *what, const char *name, size_t length)
 {
     TDM_REQUIRE(length <= NAME_BYTES, TDM_E_DATA, "%s: the name of its %s is longer than %d bytes",

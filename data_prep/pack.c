@@ -320,9 +320,14 @@ static tdm_status shrink_image(const tdm_image *image, int64_t px, tdm_text *byt
 /* Decodes the image, which proves it whole, and with --image-size replaces `bytes` by a smaller encoding. */
 static tdm_status check_image(const packer *p, const tdm_pack_item *item, tdm_text *bytes)
 {
+    char name[TDM_PATH_BYTES];
     tdm_image image = {0};
     const int64_t px = p->options->image_px;
-    TDM_TRY(tdm_image_decode(item->name, bytes->data, bytes->length, TDM_ALPHA_KEEP, &image));
+    if (item->bytes >= 0)
+        snprintf(name, sizeof(name), "%.2000s: %.2000s", item->path, item->name);
+    else
+        snprintf(name, sizeof(name), "%s", item->path);
+    TDM_TRY(tdm_image_decode(name, bytes->data, bytes->length, TDM_ALPHA_KEEP, &image));
     tdm_status status = TDM_OK;
     if (px > 0 && tdm_min_i64(image.height, image.width) > px) status = shrink_image(&image, px, bytes);
     tdm_image_free(&image);

@@ -85,12 +85,16 @@ TDM_CHECKED tdm_status pack_list_fault(tdm_pack_list *list, const char *where, t
  * is the extension; why: NULL where the kind says all. */
 TDM_CHECKED tdm_status pack_list_leave_out(tdm_pack_list *list, const char *kind, const char *where,
                                            const char *why);
+/* Is SOURCE what the format reads? Errors name what it is, and what reads it. */
+TDM_CHECKED tdm_status pack_check_source(const tdm_pack_format *format, const char *source);
 /* Is the error the data's own, so that one may go on without that sample? */
 bool pack_is_fault(tdm_status status);
 
 /* Index of `name` [length], added if need be. */
 TDM_CHECKED tdm_status pack_names_index(tdm_pack_names *names, const char *name, size_t length,
                                         int64_t *index);
+/* False: there is none. */
+bool pack_names_find(const tdm_pack_names *names, const char *name, size_t length, int64_t *index);
 void pack_names_free(tdm_pack_names *names);
 
 /* The first byte that is not part of UTF-8; `length`: all are. */
@@ -98,8 +102,13 @@ size_t pack_utf8_fault(const char *text, size_t length);
 /* Is there nothing but white space and what is invisible (no-break and zero-width space, byte order mark)? Of UTF-8. */
 bool pack_is_blank(const char *text, size_t length);
 
-/* .jpg .jpeg .png .webp .gif .bmp, in any case */
-bool pack_is_image(const char *name);
+/* What a file's name promises, its ending in any case. The content decides in the end. */
+typedef enum pack_picture {
+    PACK_NO_PICTURE,    /* another ending, or none: its content may be looked at */
+    PACK_OTHER_PICTURE, /* a picture of a kind that is not decoded, such as .tif: listed, and so reported */
+    PACK_PICTURE        /* .jpg .png .webp … */
+} pack_picture;
+pack_picture pack_picture_of(const char *name);
 /* The folder of a path, "." when it has none. */
 TDM_CHECKED tdm_status pack_folder_of(const char *path, char *out, size_t bytes);
 /* What follows the last slash. */

@@ -105,7 +105,7 @@ static bool names_image(const csv_reader *csv, const char *line)
     while (!at_field_end(csv, line) && *line != '"') line++;
     if (line == begin || (size_t)(line - begin) >= sizeof(name)) return false;
     snprintf(name, sizeof(name), "%.*s", (int)(line - begin), begin);
-    return pack_is_image(name);
+    return pack_picture_of(name) != PACK_NO_PICTURE;
 }
 
 /* Does a quoted field of this sound record hold a line that is a whole record with an image of its own? */

@@ -65,8 +65,11 @@ one = {"0001.jpg": None}
 both = {"0001.jpg": None, "0002.jpg": None}
 case("webdataset/a_dup.tar", one, says=r"a_dup\.tar.*0001")
 case("webdataset/b_jsonlist.tar", {"0001.jpg": None, "0002.jpg": ["one", "two"]})
-for name in "c_nan", "d_surrogate", "d2_nulescape", "d3_latin", "c2_nan_only":
+for name in "c_nan", "d_surrogate", "d2_nulescape", "c2_nan_only":
     case(f"webdataset/{name}.tar", both)
+# its .txt is Latin-1, too
+case("webdataset/d3_latin.tar", one, says=r"d3_latin\.tar: 0002\.txt.*UTF-8")
+case("webdataset/d3_latin.tar", {"0001.jpg": None, "0002.jpg": ["caf\u00e9"]}, options=["--encoding", "latin-1"])
 case("webdataset/e3_nultxt.tar", one, says=r"0002.*(NUL|zero byte)")
 case("webdataset/g_hardlink.tar", both)
 case("webdataset/w_gnutar_hardlink.tar", {"1.jpg": None, "2.jpg": None})

@@ -1,48 +1,5 @@
 /* The readers of raw data sets: what they list, and what they refuse. No image is decoded here. */
-#include "raw_case.h"
-#include "tandem/pack.h"
-
-#include <sys/stat.h>
-
-static tdm_pack_list list;
-
-static int tear_down_list(void **state)
-{
-    tdm_pack_list_free(&list);
-    return tear_down(state);
-}
-
-static const tdm_pack_format *format_named(const char *name)
-{
-    size_t count;
-    const tdm_pack_format *const *formats = tdm_pack_formats(&count);
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(formats[i]->name, name)) return formats[i];
-    fail_msg("no format \"%s\"", name);
-    return NULL;
-}
-
-static tdm_status list_again(const char *format, const char *source)
-{
-    tdm_pack_list_free(&list);
-    return tdm_pack_list_source(format_named(format), NULL, source, &list);
-}
-
-/* Item i is called `name` and has these captions (NULL ends them). */
-static void expect(int64_t i, const char *name, const char *const *caption)
-{
-    CHECK_LT(i, list.count);
-    const tdm_pack_item *item = &list.item[i];
-    CHECK_STR_EQ(item->name, name);
-    int64_t k = 0;
-    for (; caption[k]; k++) {
-        CHECK_LT(k, item->caption_n);
-        CHECK_STR_EQ(item->caption[k], caption[k]);
-    }
-    CHECK_EQ(item->caption_n, k);
-}
-#define EXPECT(i, name, ...)       expect((i), (name), (const char *const[]){__VA_ARGS__, NULL})
-#define EXPECT_NO_CAPTION(i, name) expect((i), (name), (const char *const[]){NULL})
+#include "list_case.h"
 
 /* ---- csv ---- */
 
@@ -181,33 +138,7 @@ static void csv_bad_rows(void **state)
         strstr(list.item[3].caption_fault[0].why, "x.csv: line 10 (i.png, caption 1): the caption is empty"));
 }
 
-/* The format's option `key`, which is a string. */
-static void set_string(const tdm_pack_format *format, void *values, const char *key, const char *value)
-{
-    for (size_t i = 0; i < format->option_count; i++) {
-        const tdm_option *row = &format->options[i];
-        if (strcmp(row->key, key)) continue;
-        CHECK_EQ(row->type, TDM_OPTION_STRING);
-        *(const char **)((char *)values + row->offset) = value;
-        return;
-    }
-    fail_msg("%s has no option %s", format->name, key);
-}
-
-/* x.csv with options, pairs of key and value up to NULL. */
-static tdm_status list_with(const char *name, const char *const *option)
-{
-    const tdm_pack_format *format = format_named(name);
-    void *values;
-    CHECK_OK(tdm_alloc(format->option_bytes, "options", &values));
-    tdm_pack_format_defaults(format, values);
-    for (; *option; option += 2) set_string(format, values, option[0], option[1]);
-    tdm_pack_list_free(&list);
-    const tdm_status status = tdm_pack_list_source(format, values, at("x.csv"), &list);
-    tdm_free(values);
-    return status;
-}
-#define LIST_WITH(...) list_with("csv", (const char *const[]){__VA_ARGS__, NULL})
+#define LIST_WITH(...) list_with("csv", "x.csv", (const char *const[]){__VA_ARGS__, NULL})
 
 static void csv_columns_by_option(void **state)
 {
@@ -334,84 +265,6 @@ static void csv_unpaired_rows(void **state)
     EXPECT_NO_CAPTION(3, "pairs.csv:7");
     CHECK_NOT_NULL(list.item[0].path);
     for (int i = 1; i < 4; i++) CHECK_NULL(list.item[i].path);
-}
-
-/* ---- folder ---- */
-
-static void folder_is_sorted_and_recursive(void **state)
-{
-    (void)state;
-    put("raw/b.png", "image");
-    put("raw/b.txt", "first\n\n  second  \r\n\t\nthird");
-    put("raw/a/z.JPG", "image");
-    put("raw/a/z.txt", "in a folder\n");
-    put("raw/B.webp", "image"); /* upper case sorts first, in every locale */
-    put("raw/B.txt", "capital");
-    put("raw/a.b.png", "image");
-    put("raw/a.b.txt", "two dots");
-    put("raw/lonely.png", "image");
-    put("raw/notes.md", "no image");
-    put("raw/.hidden.png", "image");
-    CHECK_OK(list_again("folder", at("raw")));
-    CHECK_EQ(list.count, 5);
-    EXPECT(0, "B.webp", "capital");
-    EXPECT(1, "a/z.JPG", "in a folder");
-    EXPECT(2, "a.b.png", "two dots");
-    EXPECT(3, "b.png", "first", "second", "third");
-    EXPECT_NO_CAPTION(4, "lonely.png");
-    CHECK_STR_EQ(list.item[1].path, at("raw/a/z.JPG"));
-}
-
-/* Texts without an image; endings in any case. */
-static void folder_unpaired_files(void **state)
-{
-    (void)state;
-    put("raw/A.JPG", "image");
-    put("raw/A.TXT", "of A\n");
-    put("raw/a.x.png", "image");
-    put("raw/a.txt", "\xef\xbb\xbf"
-                     "alone\nand again\n");
-    put("raw/b.png/c.txt", "b.png is a folder, and so no image of b.txt");
-    put("raw/b.txt", "of no folder");
-    put("raw/z.txt", "\n");
-    CHECK_OK(list_again("folder", at("raw")));
-    CHECK_EQ(list.count, 6);
-    EXPECT(0, "A.JPG", "of A");
-    EXPECT(1, "a.txt", "alone", "and again");
-    EXPECT_NO_CAPTION(2, "a.x.png");
-    EXPECT(3, "b.png/c.txt", "b.png is a folder, and so no image of b.txt");
-    EXPECT(4, "b.txt", "of no folder");
-    EXPECT_NO_CAPTION(5, "z.txt");
-    CHECK_NULL(list.item[1].path);
-    CHECK_NOT_NULL(list.item[2].path);
-}
-
-/* What is wrong with one file's text is that sample's fault, not the folder's. */
-static void folder_fault_of_one_sample(void **state)
-{
-    (void)state;
-    put("raw/1.png", "image");
-    put_bytes("raw/1.txt", "a\0 \0b\0", 6);
-    put("raw/2.png", "image");
-    put("raw/2.txt", "two");
-    CHECK_OK(list_again("folder", at("raw")));
-    CHECK_EQ(list.count, 2);
-    CHECK_EQ(list.item[0].caption_fault_n, 1);
-    CHECK_CONTAINS(list.item[0].caption_fault[0].why, "1.txt");
-    CHECK_CONTAINS(list.item[0].caption_fault[0].why, "UTF-16");
-    CHECK_EQ(list.item[1].caption_fault_n, 0);
-    EXPECT(1, "2.png", "two");
-}
-
-static void folder_refusals(void **state)
-{
-    (void)state;
-    CHECK_FAILS(list_again("folder", at("absent")), TDM_E_IO, "absent");
-    put("file", "no folder");
-    CHECK_FAILS(list_again("folder", at("file")), TDM_E_IO, "file");
-    CHECK_OK(tdm_make_dirs(at("loop")));
-    CHECK_EQ(symlink(".", at("loop/again")), 0); /* ends, and says why */
-    CHECK_FAILS(list_again("folder", at("loop")), TDM_E_IO, "loop");
 }
 
 /* ---- karpathy ---- */
@@ -543,142 +396,6 @@ static void karpathy_bad_sentences_and_lists(void **state)
     for (int64_t i = 0; i < list.count; i++) CHECK_NULL(list.item[i].fault);
 }
 
-/* ---- webdataset ---- */
-
-/* The item's piece of its file is `text`. */
-static void expect_piece(int64_t i, const char *text)
-{
-    const tdm_pack_item *item = &list.item[i];
-    tdm_text file = {0};
-    CHECK_EQ(item->bytes, strlen(text));
-    CHECK_OK(tdm_read_file(item->path, &file));
-    CHECK_TRUE(item->offset > 0);
-    CHECK_TRUE(item->offset + item->bytes <= (int64_t)file.length);
-    CHECK_MEM_EQ(file.data + item->offset, text, strlen(text));
-    tdm_text_free(&file);
-}
-
-static void webdataset_samples(void **state)
-{
-    (void)state;
-    int (*const format[])(struct archive *) = {archive_write_set_format_ustar, archive_write_set_format_pax,
-                                               archive_write_set_format_gnutar};
-    char deep[256] = "";
-    for (int i = 0; i < 8; i++)
-        strcat(deep, "a-folder-with-a-name/"); /* needs a header of its own in gnutar */
-    for (size_t i = 0; i < sizeof(format) / sizeof(format[0]); i++) {
-        char image[300], caption[300];
-        make_tar("set.tar", format[i]);
-        make_tar_file("000.jpg", "the first image");
-        make_tar_file("000.txt", "a caption\n");
-        make_tar_file("._001.png", "a file manager's shadow of the next");
-        make_tar_file("001.json", "{\"text\": \"of json\", \"id\": 7}");
-        make_tar_file("001.png",
-                      "image two, longer than one block of a tar file: ................................"
-                      "..................................................................................."
-                      "..................................................................................."
-                      "..................................................................................."
-                      "..................................................................................."
-                      "...................................................................................");
-        make_tar_file("001.cls", "3");
-        make_tar_file("README", "no part of a sample");
-        make_tar_file("x.y/002.caption.txt", "no image of this key");
-        make_tar_file("x.y/003.webp", "three");
-        make_tar_file("x.y/003.json", "{\"caption\": \"text beats json\"}");
-        make_tar_file("x.y/003.txt", "text");
-        snprintf(image, sizeof(image), "%s004.jpeg", deep);
-        snprintf(caption, sizeof(caption), "%s004.txt", deep);
-        make_tar_file(image, "four");
-        make_tar_file(caption, "deep");
-        make_tar_file("5.jpg", "five");
-        make_tar_file("5.json", "{\"width\": 3}");
-        make_tar_file("6.json", "{\"caption\": null, \"text\": \"of json, without an image\"}");
-        make_tar_file("7.json", "{\"width\": 3}");
-        make_tar_end();
-
-        CHECK_OK(list_again("webdataset", at("set.tar")));
-        CHECK_EQ(list.count, 7);
-        EXPECT(0, "000.jpg", "a caption");
-        EXPECT(1, "001.png", "of json");
-        EXPECT(2, "x.y/002.caption.txt", "no image of this key");
-        EXPECT(3, "x.y/003.webp", "text");
-        EXPECT(4, image, "deep");
-        EXPECT_NO_CAPTION(5, "5.jpg");
-        EXPECT(6, "6.json", "of json, without an image");
-        expect_piece(0, "the first image");
-        expect_piece(3, "three");
-        expect_piece(4, "four");
-        expect_piece(5, "five");
-        CHECK_NULL(list.item[2].path);
-        CHECK_NULL(list.item[6].path);
-    }
-}
-
-static void webdataset_names_beyond_ascii(void **state)
-{
-    (void)state;
-    make_tar("set.tar", archive_write_set_format_ustar);
-    make_tar_file("caf\xc3\xa9.jpg", "image");
-    make_tar_file("caf\xc3\xa9.txt", "coffee");
-    make_tar_end();
-    CHECK_OK(list_again("webdataset", at("set.tar")));
-    CHECK_EQ(list.count, 1);
-    EXPECT(0, "caf\xc3\xa9.jpg", "coffee");
-}
-
-static void webdataset_refusals(void **state)
-{
-    (void)state;
-    put("text.tar", "this is no tar file, but long enough to be looked at by a reader of tar files");
-    CHECK_FAILS(list_again("webdataset", at("text.tar")), TDM_E_FORMAT, "text.tar");
-    CHECK_MESSAGE("tar");
-    CHECK_FAILS(list_again("webdataset", at("absent.tar")), TDM_E_IO, "absent.tar");
-
-    make_tar("set.tar", archive_write_set_format_ustar);
-    make_tar_file("1.jpg", "a");
-    make_tar_file("1.png", "b");
-    make_tar_end();
-    CHECK_FAILS(list_again("webdataset", at("set.tar")), TDM_E_FORMAT, "set.tar: 1.png");
-    CHECK_MESSAGE("second image");
-
-    make_tar("set.tar", archive_write_set_format_ustar);
-    make_tar_file("1.jpg", "a");
-    make_tar_file("1.json", "{\"caption\": ");
-    make_tar_end();
-    CHECK_FAILS(list_again("webdataset", at("set.tar")), TDM_E_FORMAT, "set.tar: 1.json");
-    CHECK_MESSAGE("line 1");
-
-    /* cut inside the second image's data */
-    char image[4000];
-    memset(image, 'x', sizeof(image) - 1);
-    image[sizeof(image) - 1] = '\0';
-    make_tar("set.tar", archive_write_set_format_ustar);
-    make_tar_file("1.jpg", "a");
-    make_tar_file("1.txt", "a");
-    make_tar_file("2.jpg", image);
-    make_tar_file("2.txt", "b");
-    make_tar_end();
-    tdm_text file = {0};
-    CHECK_OK(tdm_read_file(at("set.tar"), &file));
-    put_bytes("cut.tar", file.data, 2048 + 1000);
-    tdm_text_free(&file);
-    CHECK_FAILS(list_again("webdataset", at("cut.tar")), TDM_E_FORMAT, "cut.tar");
-}
-
-static void webdataset_compressed_is_refused(void **state)
-{
-    (void)state;
-    made_tar = archive_write_new();
-    archive_write_set_format_ustar(made_tar);
-    CHECK_EQ(archive_write_add_filter_gzip(made_tar), ARCHIVE_OK);
-    CHECK_EQ(archive_write_open_filename(made_tar, at("set.tar.gz")), ARCHIVE_OK);
-    make_tar_file("1.jpg", "a");
-    make_tar_file("1.txt", "a");
-    make_tar_end();
-    CHECK_FAILS(list_again("webdataset", at("set.tar.gz")), TDM_E_FORMAT, "set.tar.gz");
-    CHECK_MESSAGE("uncompressed");
-}
-
 /* ---- emoji ---- */
 
 static void emoji_artists_are_splits(void **state)
@@ -774,18 +491,10 @@ int main(void)
         CASE(csv_labels_that_cannot_be),
         CASE(csv_columns_by_option),
         CASE(csv_unpaired_rows),
-        CASE(folder_is_sorted_and_recursive),
-        CASE(folder_unpaired_files),
-        CASE(folder_fault_of_one_sample),
-        CASE(folder_refusals),
         CASE(karpathy_images_and_roots),
         CASE(karpathy_refusals),
         CASE(karpathy_bad_images),
         CASE(karpathy_bad_sentences_and_lists),
-        CASE(webdataset_samples),
-        CASE(webdataset_names_beyond_ascii),
-        CASE(webdataset_refusals),
-        CASE(webdataset_compressed_is_refused),
         CASE(emoji_artists_are_splits),
         CASE(every_row_is_sound),
     };

@@ -489,48 +489,109 @@ static void json_offsets(void **state)
 static void tar_members(void **state)
 {
     (void)state;
-    tar_reader tar;
-    bool found;
+    tar_index tar;
     tdm_text text = {0}, file = {0};
     make_tar("x.tar", archive_write_set_format_pax);
     make_tar_file("one.txt", "the first");
-    make_tar_file("two.txt", "");
+    make_tar_file("./two.txt", "");
     make_tar_file("three.bin", "never read");
     make_tar_file("four.txt", "the last");
     make_tar_end();
     CHECK_OK(tdm_read_file(at("x.tar"), &file));
 
     CHECK_OK(tar_open(at("x.tar"), &tar));
-    CHECK_OK(tar_next(&tar, &found));
-    CHECK_TRUE(found);
-    CHECK_STR_EQ(tar.name, "one.txt");
-    CHECK_EQ(tar.bytes, 9);
-    CHECK_MEM_EQ(file.data + tar.offset, "the first", 9);
-    CHECK_OK(tar_read(&tar, 9, &text));
+    CHECK_EQ(tar.count, 4);
+    CHECK_STR_EQ(tar.member[0].name, "one.txt");
+    CHECK_STR_EQ(tar.member[1].name, "two.txt");
+    CHECK_EQ(tar.member[0].bytes, 9);
+    CHECK_MEM_EQ(file.data + tar.member[0].offset, "the first", 9);
+    CHECK_OK(tar_read(&tar, &tar.member[0], 9, &text));
     CHECK_STR_EQ(text.data, "the first");
-    CHECK_OK(tar_next(&tar, &found));
-    CHECK_OK(tar_read(&tar, 9, &text));
+    CHECK_OK(tar_read_head(&tar, &tar.member[2], 5, &text));
+    CHECK_STR_EQ(text.data, "never");
+    CHECK_OK(tar_read(&tar, &tar.member[1], 9, &text));
     CHECK_STR_EQ(text.data, "");
-    CHECK_OK(tar_next(&tar, &found));
-    CHECK_FAILS(tar_read(&tar, 9, &text), TDM_E_FORMAT, "x.tar: three.bin: 10 bytes");
-    CHECK_OK(tar_next(&tar, &found));
-    CHECK_STR_EQ(tar.name, "four.txt");
-    CHECK_MEM_EQ(file.data + tar.offset, "the last", 8);
-    CHECK_OK(tar_next(&tar, &found));
-    CHECK_FALSE(found);
+    CHECK_FAILS(tar_read(&tar, &tar.member[2], 9, &text), TDM_E_FORMAT, "x.tar: three.bin: 10 bytes");
+    CHECK_FALSE(tar.unended);
+    CHECK_NULL(tar.damage);
     tar_close(&tar);
     tar_close(&tar);
 
     put_bytes("cut.tar", file.data, 512 + 3); /* within the first one's data */
     CHECK_OK(tar_open(at("cut.tar"), &tar));
-    CHECK_OK(tar_next(&tar, &found));
-    CHECK_FAILS(tar_next(&tar, &found), TDM_E_FORMAT, "cut.tar");
-    CHECK_MESSAGE("damaged");
+    CHECK_EQ(tar.count, 1);
+    CHECK_CONTAINS(tar.member[0].fault, "cut.tar: one.txt: is cut short");
+    CHECK_CONTAINS(tar.damage, "cut.tar: is cut short or damaged");
+    CHECK_CONTAINS(tar.damage, "behind one.txt");
+    CHECK_FAILS(tar_read(&tar, &tar.member[0], 9, &text), TDM_E_FORMAT, "is cut short");
     tar_close(&tar);
     CHECK_FAILS(tar_open(at("absent.tar"), &tar), TDM_E_IO, "absent.tar");
     tar_close(&tar);
     tdm_text_free(&text);
     tdm_text_free(&file);
+}
+
+static void make_tar_link(const char *name, const char *hard, const char *soft)
+{
+    struct archive_entry *entry = archive_entry_new();
+    archive_entry_set_pathname(entry, name);
+    archive_entry_set_filetype(entry, soft ? AE_IFLNK : AE_IFREG);
+    if (hard) archive_entry_set_hardlink(entry, hard);
+    if (soft) archive_entry_set_symlink(entry, soft);
+    archive_entry_set_perm(entry, 0644);
+    CHECK_GE(archive_write_header(made_tar, entry), ARCHIVE_WARN);
+    archive_entry_free(entry);
+}
+
+static void tar_links(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *hard, *soft;
+        const char *data; /* what reading it gives, or what the fault says */
+        bool bad;
+    } link[] = {
+        {"a/hard.jpg", "a/one.jpg", NULL, "one", false},
+        {"a/soft.jpg", NULL, "one.jpg", "one", false},
+        {"b/up.jpg", NULL, "../a/./one.jpg", "one", false},
+        {"b/dots.jpg", "./a/one.jpg", NULL, "one", false},
+        {"b/twice.jpg", NULL, "up.jpg", "one", false},    /* a link to a link */
+        {"b/later.jpg", NULL, "../z.jpg", "last", false}, /* its target comes later */
+        {"b/nothing.jpg", NULL, "no.jpg", "which the tar file does not hold", true},
+        {"b/outside.jpg", NULL, "../../a/one.jpg", "which the tar file does not hold", true},
+        {"b/absolute.jpg", NULL, "/a/one.jpg", "which the tar file does not hold", true},
+        {"b/itself.jpg", NULL, "itself.jpg", "which leads back", true},
+        {"b/to.jpg", NULL, "fro.jpg", "which leads back", true},
+        {"b/fro.jpg", NULL, "to.jpg", "which leads back", true},
+    };
+    enum { LINKS = sizeof(link) / sizeof(link[0]) };
+    int (*const format[])(struct archive *) = {archive_write_set_format_ustar, archive_write_set_format_pax,
+                                               archive_write_set_format_gnutar};
+    for (int f = 0; f < 3; f++) {
+        tar_index tar;
+        tdm_text text = {0};
+        make_tar("x.tar", format[f]);
+        make_tar_file("a/one.jpg", "one");
+        for (int i = 0; i < LINKS; i++) make_tar_link(link[i].name, link[i].hard, link[i].soft);
+        make_tar_file("a/one.jpg", "another one"); /* behind the links */
+        make_tar_file("z.jpg", "last");
+        make_tar_end();
+        CHECK_OK(tar_open(at("x.tar"), &tar));
+        CHECK_EQ(tar.count, LINKS + 3);
+        for (int i = 0; i < LINKS; i++) {
+            const tar_member *member = &tar.member[i + 1];
+            CHECK_STR_EQ(member->name, link[i].name);
+            CHECK_EQ(member->fault != NULL, link[i].bad);
+            if (link[i].bad) {
+                CHECK_CONTAINS(member->fault, link[i].data);
+                continue;
+            }
+            CHECK_OK(tar_read(&tar, member, 100, &text));
+            CHECK_STR_EQ(text.data, link[i].data);
+        }
+        tar_close(&tar);
+        tdm_text_free(&text);
+    }
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -545,6 +606,7 @@ int main(void)
         CASE(list_entries),        CASE(json_values_and_places),
         CASE(json_refusals),       CASE(json_beyond_the_standard),
         CASE(json_offsets),        CASE(tar_members),
+        CASE(tar_links),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
