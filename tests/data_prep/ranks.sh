@@ -109,6 +109,62 @@ jq -e '(.bad | length) == 4 and (.bad_captions | length) == 1 and .images == 18 
     [.splits[] | [.name, .identities, .classes]] == [["test", 7, 2], ["train", 9, 2]]' \
     "$work/4/pack-report.json" >/dev/null || fail "the report: $(cat "$work/4/pack-report.json")"
 
+# tar files and folders with something wrong: the same shards and report on any number of ranks
+python3 - "$work" <<'EOF'
+import io, pathlib, sys, tarfile
+work = pathlib.Path(sys.argv[1])
+pngs = [png for png in sorted((work / "raw").glob("*.png")) if png.read_bytes()[:4] == b"\x89PNG"]
+def add(tar, name, data=b"", link=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = (tarfile.LNKTYPE if link else tarfile.REGTYPE), link, len(data)
+    tar.addfile(info, io.BytesIO(data))
+with tarfile.open(work / "odd.tar", "w") as tar:
+    for i, png in enumerate(pngs[:20]):
+        if i % 5 == 3:
+            add(tar, f"./{i:04}.jpg", link=f"{i - 1:04}.png")
+        else:
+            add(tar, f"{i:04}.png", png.read_bytes())
+        add(tar, f"{i:04}.JSON", b'{"captions": ["of %d", "%s"], "who": "p%d", "n": NaN}' % (i, b"" if i % 7 == 1 else b"x", i // 2))
+        add(tar, f"{i:04}.cls", b"even" if i % 2 == 0 else b"odd|prime")
+        add(tar, f"{i:04}.npy", b"foreign")
+    add(tar, "0004.png", pngs[4].read_bytes())
+    add(tar, "0021.png", pngs[0].read_bytes())
+    add(tar, "0022.png", link="nothing.png")
+data = (work / "odd.tar").read_bytes()
+(work / "cut.tar").write_bytes(data[: len(data) // 2 // 512 * 512 - 100])
+(work / "empty.tar").write_bytes(b"\0" * 10240)
+for i, png in enumerate(pngs[:12]):
+    folder = work / "tree" / ("train" if i % 3 else "val") / f"class{i % 2}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{i}{['', '.jfif', '.png'][i % 3]}").write_bytes(png.read_bytes())
+    (folder / f"{i}.md").write_text("foreign")
+(work / "tree/train/class0/loop").symlink_to("..")
+EOF
+same "2 3 4" 5 webdataset --skip-bad --identity-field who "$work/empty.tar" "$work/odd.tar"
+has "$work/err" 'empty\.tar: holds no images and no captions'
+has "$work/err" '20 members that are not used: 20 \.npy'
+jq -e '[.bad[].name] == ["0004.png", "0021.png", "0022.png"] and (.bad_captions | length) == 3 and .images == 20 and
+    [.splits[] | [.name, .images, .identities, .classes]] == [["train", 20, 10, 3]] and
+    .left_out == [{"kind": "members that are not used", "extension": ".npy", "count": 20, "listed": .left_out[0].listed}] and
+    (.empty_sources | length) == 1' "$work/4/pack-report.json" >/dev/null || fail "the report: $(cat "$work/4/pack-report.json")"
+same "2 3" 7 webdataset --skip-bad "$work/odd.tar" "$work/cut.tar"
+refuse 1 'odd.tar: captions\[1\]|odd\.tar: 0001' pack --format webdataset --out "$work/x" "$work/odd.tar"
+same "2 3" 5 folder --skip-bad --unpaired keep --split-level 1 --class-level 2 "$work/tree"
+has "$work/err" 'split train: 8 images, 0 captions, 2 classes'
+has "$work/err" 'left out: 12 files that are neither an image nor captions: 12 \.md'
+
+# what SOURCE is not
+refuse 1 'is an address: files are read, not fetched' pack --format webdataset --out "$work/x" https://example.org/0.tar
+refuse 1 'the shell expands' pack --format webdataset --out "$work/x" "$work/{0..1}.tar"
+refuse 2 'is a folder, and --format csv reads files; --format folder' pack --format csv --out "$work/x" "$work/raw"
+refuse 1 '0\.tar: is a tar file: --format webdataset' pack --format folder --out "$work/x" "$work/0.tar"
+gzip -k "$work/0.tar"
+refuse 1 '0\.tar\.gz: is compressed with gzip' pack --format webdataset --out "$work/x" "$work/0.tar.gz"
+printf 'PAR1....' >"$work/set.parquet"
+refuse 1 'set\.parquet: is a Parquet file' pack --format csv --out "$work/x" "$work/set.parquet"
+printf 'PK\003\004....' >"$work/set.zip"
+refuse 1 'set\.zip: is a zip archive' pack --format folder --out "$work/x" "$work/set.zip"
+
 # options of a format: shown, taken, refused with another one
 sed 's/^filepath\ttitle/photo\tenglish/' "$work/raw/pairs.csv" >"$work/raw/other.csv"
 refuse 1 'no column "filepath"' pack --format csv --out "$work/x" "$work/raw/other.csv"

@@ -336,7 +336,7 @@ static void the_first_bad_image_is_the_error(void **state)
         put_image("raw/04.png", 4, 8, 8);
         put("raw/08.txt", "\xff");
     }
-    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "08.png");
+    CHECK_FAILS(pack(&c, &result), TDM_E_DATA, "08.txt: line 1: the caption");
     CHECK_MESSAGE("UTF-8");
 }
 
