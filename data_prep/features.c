@@ -176,8 +176,9 @@ static tdm_status read_bits(tdm_h5 *file, const char *prefix, side *s)
     int64_t shape[TDM_H5_MAX_DIMS];
     snprintf(name, sizeof(name), "%sclass", prefix);
     if (!tdm_h5_has(file, name)) return TDM_OK;
-    TDM_REQUIRE(tdm_h5_shape(file, name, &ndim, shape) && ndim == 2 && shape[0] == s->n, TDM_E_FORMAT,
-                "%s: /%s is not a matrix of %lld rows", tdm_h5_path(file), name, (long long)s->n);
+    TDM_TRY(tdm_h5_find_shape(file, name, &ndim, shape));
+    TDM_REQUIRE(ndim == 2 && shape[0] == s->n, TDM_E_FORMAT, "%s: /%s is not a matrix of %lld rows",
+                tdm_h5_path(file), name, (long long)s->n);
     s->classes = shape[1];
     TDM_TRY(check_classes(tdm_h5_path(file), s->classes));
     TDM_TRY(TDM_ALLOC(s->n * s->classes + 1, &s->bit));

@@ -106,8 +106,8 @@ static tdm_status open_part(matrix *m, piece *p, const char *path, const char *n
     int ndim;
     int64_t shape[TDM_H5_MAX_DIMS];
     TDM_TRY(tdm_h5_open(path, NULL, 0, &p->file));
-    TDM_REQUIRE(tdm_h5_shape(p->file, name, &ndim, shape), TDM_E_FORMAT, "%s: has no data set /%s", path,
-                name);
+    TDM_TRY(tdm_h5_find_shape(p->file, name, &ndim, shape));
+    TDM_REQUIRE(ndim >= 0, TDM_E_FORMAT, "%s: has no data set /%s", path, name);
     TDM_REQUIRE(ndim == 2 && shape[1] > 0, TDM_E_FORMAT, "%s: /%s is not a matrix [rows][width]", path, name);
     TDM_TRY(tdm_h5_open_array(p->file, name, p->bf16 ? TDM_H5_U16 : TDM_H5_F32, 2, shape, &p->array));
     if (m->parts == 1) TDM_TRY(set_width(m, shape[1]));

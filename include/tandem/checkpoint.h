@@ -3,7 +3,7 @@
  * model.h5: root attributes format "tandem.model", version 1, tool_version, config (libconfig text), step;
  * group /param with one f32 data set per parameter under its open_clip name; /tokenizer u8, see
  * tdm_tokenizer_file. state.h5: format "tandem.state"; a group for each moment, of adamw /m and /v; attributes step, epoch position,
- * elapsed seconds, best value. All data sets carry Fletcher-32. `RUN/checkpoints/latest` and `best` are text
+ * elapsed seconds, best value. Both end with checksums of the whole file (tandem/h5.h). `RUN/checkpoints/latest` and `best` are text
  * files with the directory's name, replaced atomically. */
 #ifndef TANDEM_CHECKPOINT_H
 #define TANDEM_CHECKPOINT_H
@@ -34,12 +34,21 @@ TDM_CHECKED tdm_status tdm_checkpoint_write_model(const char *dir, const tdm_con
                                                   const tdm_params *params, const tdm_tokenizer *tokenizer,
                                                   int64_t step);
 
-/* Finds a checkpoint directory: PATH itself (holding model.h5, or a model.h5 file),
- * PATH/checkpoints/{best|latest}, with "auto" semantics when `resume`: latest, or TDM_OK with out[0] = 0 when
- * there is none. Not collective. */
+/* Finds a checkpoint directory: PATH itself (holding model.h5, or a model.h5 file), or PATH/checkpoints/{best|latest},
+ * else the newest there. Whether it is whole is not looked at. Not collective: `latest` may move meanwhile. */
 TDM_CHECKED tdm_status tdm_checkpoint_find(const char *path, bool prefer_best, char *out, size_t bytes);
-/* The newest whole checkpoint of a run directory, or out[0] = 0. */
-TDM_CHECKED tdm_status tdm_checkpoint_latest(const char *run_dir, char *out, size_t bytes);
+/* Whether a run directory holds any checkpoint, whole or not. */
+TDM_CHECKED tdm_status tdm_checkpoint_any(const char *run_dir, bool *any);
+/* Collective (comm NULL: this process alone); every rank reads its part of the files once.
+ * TDM_E_FORMAT: a byte is not the one that was written, a file is missing, or both are not of one step; the message
+ * names the file and the data set. with_state: of model.h5 and state.h5, also those of older versions, which carry
+ * checksums of their data sets only; else of model.h5, where reading an older version's will compare these. */
+TDM_CHECKED tdm_status tdm_checkpoint_check(tdm_comm *comm, const char *dir, bool with_state);
+/* The newest whole checkpoint of a run directory, or out[0] = 0 where there is no checkpoint. Warnings name what is
+ * damaged, which one is taken and which steps have to be made again; nothing is deleted. TDM_E_FORMAT: there are
+ * checkpoints and none is whole. Another error (no permission, say) of a newer one ends the search. Collective as
+ * above. */
+TDM_CHECKED tdm_status tdm_checkpoint_latest(tdm_comm *comm, const char *run_dir, char *out, size_t bytes);
 
 /* Reads model.h5's stored configuration into `config` (initialised by the caller), its tokenizer (unless NULL
  * is passed; TDM_E_FORMAT when it holds none) and its step (unless NULL is passed). */
@@ -52,7 +61,7 @@ TDM_CHECKED tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *pa
 /* Fills the moments of the optimiser's part and the state. */
 TDM_CHECKED tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_params *params, tdm_optim *optim,
                                                  tdm_train_state *state);
-/* Reads everything once (checksums). */
+/* tdm_checkpoint_check by this process alone, of state.h5 where it is there. */
 TDM_CHECKED tdm_status tdm_checkpoint_verify(const char *dir);
 
 #endif

@@ -2,7 +2,9 @@
  * folder calls HDF5. One thread per process at a time. Not collective.
  *
  * Files are checked end to end: every data set is chunked with Fletcher-32, HDF5's own metadata carries
- * checksums, and nothing depends on the clock: equal content gives equal bytes. Strings have a fixed length;
+ * checksums, and a finished file ends with a seal, the checksums of all its blocks (src/h5/seal.c), which
+ * tdm_h5_verify compares. Reading compares HDF5's only, which a chunk of zeros passes. Messages of what does not fit
+ * say "PATH: is damaged: ". Nothing depends on the clock: equal content gives equal bytes. Strings have a fixed length;
  * those of variable length are refused.
  *
  * Names have no leading slash ("image/bytes"). Errors begin with the path of the file. What has failed to be
@@ -29,8 +31,8 @@ TDM_CHECKED tdm_status tdm_h5_create(const char *path, const char *format, int64
 /* Read-only; the attributes format and version must be these. format NULL: any HDF5 file.
  * TDM_E_IO: missing, not a file; TDM_E_FORMAT: empty, not HDF5, truncated, another format or version. */
 TDM_CHECKED tdm_status tdm_h5_open(const char *path, const char *format, int64_t version, tdm_h5 **file);
-/* Writes out what HDF5 holds back, so that a full disk is met here and not in a close; closes; fsyncs. On
- * failure the file stays open. */
+/* Writes out what HDF5 holds back, so that a full disk is met here and not in a close; closes; seals; fsyncs. On
+ * failure *file is still to be discarded. */
 TDM_CHECKED tdm_status tdm_h5_finish(tdm_h5 **file);
 /* Closes without a care for the content: after reading, and after a write that failed. Frees the file and the
  * arrays that are open in it. NULL is fine. */
@@ -50,7 +52,8 @@ TDM_CHECKED tdm_status tdm_h5_get_f64(const tdm_h5 *file, const char *name, doub
 
 /* ---- Groups ---- */
 TDM_CHECKED tdm_status tdm_h5_put_group(tdm_h5 *file, const char *name);
-bool tdm_h5_has(const tdm_h5 *file, const char *name);
+bool tdm_h5_has(const tdm_h5 *file, const char *name); /* false, too, when damage hides it */
+TDM_CHECKED tdm_status tdm_h5_find(const tdm_h5 *file, const char *name, bool *there);
 /* How many links a group holds, and the name of each, in alphabetical order. */
 TDM_CHECKED tdm_status tdm_h5_group_size(const tdm_h5 *file, const char *group, int64_t *count);
 TDM_CHECKED tdm_status tdm_h5_link_name(const tdm_h5 *file, const char *group, int64_t index, char *name,
@@ -68,8 +71,9 @@ TDM_CHECKED tdm_status tdm_h5_put_array(tdm_h5 *file, const char *name, tdm_h5_t
 /* The whole array, which must have this shape (TDM_E_SHAPE). */
 TDM_CHECKED tdm_status tdm_h5_get_array(tdm_h5 *file, const char *name, tdm_h5_type type, int ndim,
                                         const int64_t *shape, void *out);
-/* Shape of a data set; false when there is none or it has more than TDM_H5_MAX_DIMS dimensions. */
-bool tdm_h5_shape(const tdm_h5 *file, const char *name, int *ndim, int64_t shape[TDM_H5_MAX_DIMS]);
+/* Shape of a data set; *ndim = -1 when there is none. TDM_E_FORMAT: it has more than TDM_H5_MAX_DIMS dimensions. */
+TDM_CHECKED tdm_status tdm_h5_find_shape(const tdm_h5 *file, const char *name, int *ndim,
+                                         int64_t shape[TDM_H5_MAX_DIMS]);
 /* A whole list of i64. *count >= 0: as many are required; else filled. *out: tdm_free. */
 TDM_CHECKED tdm_status tdm_h5_get_i64s(tdm_h5 *file, const char *name, int64_t *count, int64_t **out);
 /* A whole list of bytes, at most 1 GiB, appended to `text`. */
@@ -135,8 +139,12 @@ typedef struct tdm_h5_items { /* owned; tdm_h5_items_free */
 TDM_CHECKED tdm_status tdm_h5_list(const char *path, tdm_h5_items *items);
 const tdm_h5_item *tdm_h5_items_find(const tdm_h5_items *items, const char *name); /* NULL when not there */
 void tdm_h5_items_free(tdm_h5_items *items);
-/* Reads every data set once, so that every checksum is compared. Errors name the file and the data set. */
+/* Reads the file once and compares its seal; without one (it was written by an older version or changed by another
+ * program) every data set and HDF5's checksum of it. Errors name the file, and the bytes or the data set. */
 TDM_CHECKED tdm_status tdm_h5_verify(const char *path);
-TDM_CHECKED tdm_status tdm_h5_verify_file(tdm_h5 *file);
+/* Part `part` of `parts` of comparing the seal; nothing without one. *sealed: whether there is one. */
+TDM_CHECKED tdm_status tdm_h5_compare_seal(const char *path, int64_t part, int64_t parts, bool *sealed);
+/* Part `part` of `parts` of the same work, which cover it together. *sealed: whether there is a seal. */
+TDM_CHECKED tdm_status tdm_h5_verify_part(const char *path, int64_t part, int64_t parts, bool *sealed);
 
 #endif

@@ -11,9 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of a run's checkpoints, told when all were looked at. */
+typedef struct run_damage {
+    int damaged;
+    char last[sizeof(((tdm_error *)0)->message)];
+} run_damage;
+
 typedef struct info_options {
     const char *json;
     bool verify, params, config;
+    run_damage *damage;
 } info_options;
 
 static tdm_status out_of_memory(void)
@@ -134,23 +141,25 @@ static tdm_status fill_file(json_t *object, const char *path, const tdm_h5_items
 static tdm_status describe_file(const char *path, const info_options *options, json_t *object)
 {
     tdm_h5_items items;
+    if (options->verify) TDM_TRY(tdm_h5_verify(path));
     TDM_TRY(tdm_h5_list(path, &items));
     tdm_status status = fill_file(object, path, &items, options);
     tdm_h5_items_free(&items);
-    if (status == TDM_OK && options->verify) status = tdm_h5_verify(path);
     if (status == TDM_OK && options->verify) status = put(object, "verified", json_true());
     return status;
 }
 
-/* DIR/NAME described under `key`. */
+/* DIR/NAME, which has been verified if anything is, described under `key`. */
 static tdm_status describe_member(const char *dir, const char *name, const info_options *options,
                                   json_t *object, const char *key)
 {
     char path[TDM_PATH_BYTES];
     TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
     json_t *member = json_object();
+    const info_options shown = {.params = options->params, .config = options->config};
     TDM_TRY(put(object, key, member));
-    return describe_file(path, options, member);
+    TDM_TRY(describe_file(path, &shown, member));
+    return options->verify ? put(member, "verified", json_true()) : TDM_OK;
 }
 
 /* ---- Tensors of other programs ---- */
@@ -237,6 +246,7 @@ static tdm_status describe_checkpoint(const char *dir, const info_options *optio
 {
     TDM_TRY(put(object, "path", tdm_json_text(dir)));
     TDM_TRY(put(object, "kind", json_string("checkpoint")));
+    if (options->verify) TDM_TRY(tdm_checkpoint_verify(dir));
     TDM_TRY(describe_member(dir, "model.h5", options, object, "model"));
     if (!is_directory_with(dir, "state.h5")) return TDM_OK;
     return describe_member(dir, "state.h5", options, object, "state");
@@ -296,8 +306,24 @@ static tdm_status visit_checkpoint(const char *dir, const char *name, const info
     json_t *row = json_object();
     TDM_TRY(append(array, row));
     TDM_TRY(put(row, "name", tdm_json_text(name)));
-    if (options->verify) TDM_TRY(tdm_checkpoint_verify(path));
-    return options->verify ? put(row, "verified", json_true()) : TDM_OK;
+    if (!options->verify) return TDM_OK;
+    const tdm_status status = tdm_checkpoint_verify(path);
+    if (status != TDM_E_FORMAT) {
+        TDM_TRY(status);
+        return put(row, "verified", json_true());
+    }
+    /* all of them are looked at; the last that is damaged makes the command fail */
+    options->damage->damaged++;
+    snprintf(options->damage->last, sizeof options->damage->last, "%s", tdm_error_last()->message);
+    tdm_log(TDM_LOG_WARN, "%s", tdm_error_last()->message);
+    return put(row, "verified", json_false());
+}
+
+static tdm_status report_damage(const char *run, const run_damage *damage)
+{
+    TDM_REQUIRE(damage->damaged < 2, TDM_E_FORMAT, "%s: %d checkpoints are damaged", run, damage->damaged);
+    TDM_REQUIRE(damage->damaged == 0, TDM_E_FORMAT, "%s", damage->last);
+    return TDM_OK;
 }
 
 static tdm_status describe_run(const char *run, const info_options *options, json_t *object)
@@ -311,8 +337,11 @@ static tdm_status describe_run(const char *run, const info_options *options, jso
     json_t *array = json_array();
     TDM_TRY(put(object, "checkpoints", array));
     TDM_TRY(for_each(dir, is_checkpoint_name, visit_checkpoint, options, array));
-    TDM_TRY(tdm_checkpoint_latest(run, latest, sizeof latest));
-    if (latest[0] == '\0') return TDM_OK;
+    bool any;
+    TDM_TRY(tdm_checkpoint_any(run, &any));
+    if (!any) return TDM_OK;
+    if (options->damage->damaged > 0) return TDM_OK; /* it may not be legible */
+    TDM_TRY(tdm_checkpoint_find(run, false, latest, sizeof latest));
     const info_options shown = {.params = options->params, .config = options->config};
     json_t *member = json_object();
     TDM_TRY(put(object, "latest_checkpoint", member));
@@ -451,6 +480,7 @@ static tdm_status info(const char *path, const info_options *options)
         status = TDM_ERROR(TDM_E_IO, "standard output: cannot write: %s", strerror(errno));
     }
     if (status == TDM_OK && options->json[0] != '\0') status = result_write(object, 17, options->json);
+    if (status == TDM_OK) status = report_damage(path, options->damage);
     json_decref(object);
     return status;
 }
@@ -458,7 +488,8 @@ static tdm_status info(const char *path, const info_options *options)
 static tdm_status info_run(tdm_comm *comm, int argc, char **argv)
 {
     (void)comm;
-    info_options options = {.json = ""};
+    run_damage damage = {0};
+    info_options options = {.json = "", .damage = &damage};
     const tdm_flag flags[] = {
         FLAG_SWITCH("--verify", &options.verify, "read every byte and check it against the stored checksums"),
         FLAG_SWITCH("--params", &options.params, "of a checkpoint: list every parameter with its shape"),

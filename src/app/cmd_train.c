@@ -74,27 +74,26 @@ static tdm_status lock_run_dir(run *r)
         &r->lock);
 }
 
-/* Which checkpoint to go on from, decided by rank 0; "" = start anew. */
+static tdm_status check_new(const char *out)
+{
+    bool any;
+    TDM_TRY(tdm_checkpoint_any(out, &any));
+    TDM_REQUIRE(!any, TDM_E_IO,
+                "%s: holds a run already; continue it with --resume auto or choose another --out", out);
+    return TDM_OK;
+}
+
+/* Which checkpoint to go on from, whole; "" = start anew. */
 static tdm_status find_resume(run *r, char path[TDM_PATH_BYTES])
 {
+    const char *resume = r->options->resume;
+    const bool decides = tdm_comm_rank(r->comm) == 0;
     path[0] = '\0';
-    tdm_status status = TDM_OK;
-    if (tdm_comm_rank(r->comm) == 0) {
-        const char *resume = r->options->resume;
-        if (resume[0] && strcmp(resume, "auto")) {
-            status = tdm_checkpoint_find(resume, false, path, TDM_PATH_BYTES);
-        } else {
-            status = tdm_checkpoint_latest(r->options->out, path, TDM_PATH_BYTES);
-            if (status == TDM_OK && path[0] && !resume[0])
-                status = TDM_ERROR(
-                    TDM_E_IO,
-                    "%s: holds a run already; continue it with --resume auto or choose another --out",
-                    r->options->out);
-        }
-    }
-    TDM_AGREE(r->comm, status);
+    if (!resume[0]) return tdm_comm_agree(r->comm, decides ? check_new(r->options->out) : TDM_OK);
+    if (!strcmp(resume, "auto")) return tdm_checkpoint_latest(r->comm, r->options->out, path, TDM_PATH_BYTES);
+    TDM_AGREE(r->comm, decides ? tdm_checkpoint_find(resume, false, path, TDM_PATH_BYTES) : TDM_OK);
     tdm_comm_broadcast(r->comm, path, TDM_PATH_BYTES, 0);
-    return TDM_OK;
+    return tdm_checkpoint_check(r->comm, path, true);
 }
 
 static tdm_status resume_from(run *r, const char *path)
@@ -260,6 +259,7 @@ static tdm_status run_training(run *r)
     TDM_AGREE(r->comm, load_config(r));
     TDM_TRY(same_config_everywhere(r));
     if (!r->options->dry_run) TDM_TRY(lock_run_dir(r));
+    if (r->session.pretrained[0]) TDM_TRY(tdm_checkpoint_check(r->comm, r->session.pretrained, false));
     TDM_AGREE(r->comm, open_all_data(r));
     TDM_AGREE(r->comm, tdm_session_create_model(&r->session));
     TDM_AGREE(r->comm, tdm_session_create_loader(&r->session, 0));

@@ -2,7 +2,8 @@
  *
  *   save.c        a run's directory of checkpoints: temporary directory, rename, pointers, keep N
  *   moments.c     a sharded optimiser's moments on their way to rank 0
- *   restore.c     finding and reading
+ *   find.c        which checkpoint, and whether it is whole
+ *   restore.c     reading
  *   rows.c        rows of the parameter table as data sets
  *
  * Weights of other programs (convert_impl.h, weights_file.h, naming.h):
@@ -28,9 +29,9 @@ TDM_CHECKED tdm_status checkpoint_put_row(tdm_h5 *file, const char *group, const
 /* TDM_E_SHAPE when the row has another shape. */
 TDM_CHECKED tdm_status checkpoint_get_row(tdm_h5 *file, const char *group, const char *row, int ndim,
                                           const int64_t *shape, float *data);
-/* Shape of a row; false when the file holds none. A scalar is one row of one. */
-bool checkpoint_row_shape(const tdm_h5 *file, const char *group, const char *row, int *ndim,
-                          int64_t shape[TDM_H5_MAX_DIMS]);
+/* Shape of a row; *ndim = -1 when the file holds none. A scalar is one row of one. */
+TDM_CHECKED tdm_status checkpoint_row_shape(const tdm_h5 *file, const char *group, const char *row, int *ndim,
+                                            int64_t shape[TDM_H5_MAX_DIMS]);
 
 /* ---- moments.c ---- */
 typedef struct moments {
@@ -67,7 +68,12 @@ TDM_CHECKED tdm_status checkpoint_list(const char *dir, int64_t **step, int64_t 
 /* ---- restore.c ---- */
 /* "[3, 4]" */
 void shape_text(int ndim, const int64_t *shape, char *text, size_t bytes);
-/* Opens DIR/model.h5. */
+/* Opens DIR/model.h5, DIR/state.h5. */
 TDM_CHECKED tdm_status checkpoint_open_model(const char *dir, tdm_h5 **file);
+TDM_CHECKED tdm_status checkpoint_open_state(const char *dir, tdm_h5 **file);
+
+/* ---- find.c ---- */
+/* Step that DIR/latest or DIR/best names, or -1. */
+int64_t checkpoint_pointed(const char *dir, const char *pointer);
 
 #endif

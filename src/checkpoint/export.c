@@ -211,21 +211,23 @@ static tdm_status write_side_file(const export_job *job, const char *name)
 
 /* ---- The checkpoint ---- */
 
-static bool holds_tokenizer(const char *dir)
+static tdm_status look_for_tokenizer(const char *dir, bool *there)
 {
     tdm_h5 *file = NULL;
-    if (checkpoint_open_model(dir, &file) != TDM_OK) return false;
-    const bool has = tdm_h5_has(file, "tokenizer");
+    tdm_status status = checkpoint_open_model(dir, &file);
+    if (status == TDM_OK) status = tdm_h5_find(file, "tokenizer", there);
     tdm_h5_discard(&file);
-    return has;
+    return status;
 }
 
 static tdm_status open_checkpoint(export_job *job)
 {
     char dir[TDM_PATH_BYTES];
     TDM_TRY(tdm_checkpoint_find(job->options->model, true, dir, sizeof dir));
+    TDM_TRY(tdm_checkpoint_check(NULL, dir, false));
     TDM_TRY(tdm_config_init(&job->config));
-    const bool tokenizer = holds_tokenizer(dir);
+    bool tokenizer = false;
+    TDM_TRY(look_for_tokenizer(dir, &tokenizer));
     TDM_TRY(tdm_checkpoint_read_config(dir, &job->config, tokenizer ? &job->tokenizer : NULL, NULL));
     if (job->naming->check != NULL) TDM_TRY(job->naming->check(job));
     TDM_TRY(model_rows(&job->config, &job->params));

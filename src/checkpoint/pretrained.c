@@ -79,7 +79,8 @@ static tdm_status read_row(pretrained_job *job, const tdm_param *row, float *wei
 {
     int ndim;
     int64_t shape[TDM_H5_MAX_DIMS];
-    if (!checkpoint_row_shape(job->file, "param", row->name, &ndim, shape)) {
+    TDM_TRY(checkpoint_row_shape(job->file, "param", row->name, &ndim, shape));
+    if (ndim < 0) {
         TDM_REQUIRE(!is_tower_row(row->name), TDM_E_SHAPE, "%s: holds no %s, which the model has",
                     tdm_h5_path(job->file), row->name);
         return list_row(&job->absent, row->name);

@@ -1,4 +1,4 @@
-/* Finding and reading checkpoints. */
+/* Reading checkpoints. */
 #include "checkpoint_impl.h"
 
 #include "tandem/model.h"
@@ -7,133 +7,6 @@
 #include <string.h>
 
 enum { LISTED = 5 }; /* names shown per kind of mismatch */
-
-/* ---- Finding ---- */
-
-static bool holds_model(const char *dir)
-{
-    char path[TDM_PATH_BYTES];
-    return tdm_path_join(path, sizeof path, dir, "model.h5") == TDM_OK && tdm_path_exists(path);
-}
-
-/* The directory that DIR/latest or DIR/best names, when it holds a model; else out[0] = 0. */
-static void follow_pointer(const char *dir, const char *pointer, char *out, size_t bytes)
-{
-    char path[TDM_PATH_BYTES];
-    tdm_text text = {0};
-    out[0] = '\0';
-    if (tdm_path_join(path, sizeof path, dir, pointer) != TDM_OK || !tdm_path_exists(path)) return;
-    if (tdm_read_file(path, &text) == TDM_OK) {
-        text.data[strcspn(text.data, "\r\n")] = '\0';
-        if (checkpoint_step_of(text.data) < 0 || tdm_path_join(out, bytes, dir, text.data) != TDM_OK ||
-            !holds_model(out)) {
-            out[0] = '\0';
-        }
-    }
-    tdm_text_free(&text);
-}
-
-static bool opens(const char *dir, const char *name, const char *format)
-{
-    char path[TDM_PATH_BYTES];
-    tdm_h5 *file = NULL;
-    if (tdm_path_join(path, sizeof path, dir, name) != TDM_OK) return false;
-    if (tdm_h5_open(path, format, CKPT_VERSION, &file) != TDM_OK) return false;
-    tdm_h5_discard(&file);
-    return true;
-}
-
-static bool is_whole(const char *dir)
-{
-    return opens(dir, "model.h5", CKPT_MODEL_FORMAT) && opens(dir, "state.h5", CKPT_STATE_FORMAT);
-}
-
-/* The newest directory in `dir` that is whole, or out[0] = 0. */
-static tdm_status newest_whole(const char *dir, char *out, size_t bytes)
-{
-    int64_t *step, count;
-    out[0] = '\0';
-    TDM_TRY(checkpoint_list(dir, &step, &count));
-    tdm_status status = TDM_OK;
-    for (int64_t i = 0; i < count && status == TDM_OK && out[0] == '\0'; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "step-%08lld", (long long)step[i]);
-        status = tdm_path_join(out, bytes, dir, name);
-        if (status == TDM_OK && !is_whole(out)) out[0] = '\0';
-    }
-    free(step);
-    return status;
-}
-
-tdm_status tdm_checkpoint_latest(const char *run_dir, char *out, size_t bytes)
-{
-    char dir[TDM_PATH_BYTES];
-    TDM_TRY(tdm_path_join(dir, sizeof dir, run_dir, "checkpoints"));
-    follow_pointer(dir, "latest", out, bytes);
-    if (out[0] != '\0') {
-        if (is_whole(out)) return TDM_OK;
-        tdm_log(TDM_LOG_WARN, "%s; looking for an older checkpoint", tdm_error_last()->message);
-    }
-    return newest_whole(dir, out, bytes);
-}
-
-/* `best` or `latest` of a run directory, whichever is preferred and there; out[0] = 0 without any. */
-static tdm_status find_in_run(const char *run_dir, bool prefer_best, char *out, size_t bytes)
-{
-    char dir[TDM_PATH_BYTES];
-    TDM_TRY(tdm_path_join(dir, sizeof dir, run_dir, "checkpoints"));
-    out[0] = '\0';
-    if (prefer_best) follow_pointer(dir, "best", out, bytes);
-    if (out[0] == '\0') follow_pointer(dir, "latest", out, bytes);
-    return out[0] == '\0' ? newest_whole(dir, out, bytes) : TDM_OK;
-}
-
-/* What to do about weights of another program; "" when the path does not look like them. */
-static const char *import_hint(const char *path)
-{
-    static const char *const names[] = {"model.safetensors", "open_clip_model.safetensors",
-                                        "pytorch_model.bin", "model.safetensors.index.json",
-                                        "open_clip_pytorch_model.bin"};
-    static const char *const endings[] = {".safetensors", ".pt", ".pth", ".bin", ".ckpt"};
-    static const char hint[] = ": weights of another program become one by tandem import";
-    char inside[TDM_PATH_BYTES];
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (tdm_path_join(inside, sizeof inside, path, names[i]) == TDM_OK && tdm_path_exists(inside))
-            return hint;
-    }
-    const size_t n = strlen(path);
-    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-        const size_t m = strlen(endings[i]);
-        if (n > m && strcmp(path + n - m, endings[i]) == 0) return hint;
-    }
-    return "";
-}
-
-tdm_status tdm_checkpoint_find(const char *path, bool prefer_best, char *out, size_t bytes)
-{
-    TDM_REQUIRE(tdm_path_exists(path), TDM_E_IO, "%s: there is no such checkpoint", path);
-    if (tdm_path_is_dir(path)) {
-        if (holds_model(path)) {
-            TDM_REQUIRE(strlen(path) < bytes, TDM_E_IO, "%s: path is too long", path);
-            strcpy(out, path);
-            return TDM_OK;
-        }
-        TDM_TRY(find_in_run(path, prefer_best, out, bytes));
-        TDM_REQUIRE(out[0] != '\0', TDM_E_IO, "%s: holds no checkpoint (neither model.h5 nor checkpoints/)%s",
-                    path, import_hint(path));
-        return TDM_OK;
-    }
-    const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
-    TDM_REQUIRE(strcmp(name, "model.h5") == 0, TDM_E_IO,
-                "%s: is not a checkpoint (a directory, or its model.h5)%s", path, import_hint(path));
-    const size_t length = slash ? (size_t)(slash - path) : 1;
-    TDM_REQUIRE(length + 2 < bytes, TDM_E_IO, "%s: path is too long", path);
-    snprintf(out, bytes, "%.*s", (int)tdm_max_i64(1, (int64_t)length), slash ? path : ".");
-    return TDM_OK;
-}
-
-/* ---- Reading ---- */
 
 static tdm_status open_in(const char *dir, const char *name, const char *format, tdm_h5 **file)
 {
@@ -148,10 +21,17 @@ tdm_status checkpoint_open_model(const char *dir, tdm_h5 **file)
     return open_in(dir, "model.h5", CKPT_MODEL_FORMAT, file);
 }
 
+tdm_status checkpoint_open_state(const char *dir, tdm_h5 **file)
+{
+    return open_in(dir, "state.h5", CKPT_STATE_FORMAT, file);
+}
+
 static tdm_status read_tokenizer(tdm_h5 *file, tdm_tokenizer **tokenizer)
 {
-    TDM_REQUIRE(tdm_h5_has(file, "tokenizer"), TDM_E_FORMAT,
-                "%s: holds no tokenizer (import it with --tokenizer)", tdm_h5_path(file));
+    bool there;
+    TDM_TRY(tdm_h5_find(file, "tokenizer", &there));
+    TDM_REQUIRE(there, TDM_E_FORMAT, "%s: holds no tokenizer (import it with --tokenizer)",
+                tdm_h5_path(file));
     tdm_text bytes = {0};
     tdm_status status = tdm_h5_get_bytes(file, "tokenizer", &bytes);
     if (status == TDM_OK) {
@@ -196,8 +76,9 @@ tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *config, tdm_t
     tdm_status status = checkpoint_open_model(dir, &file);
     if (status == TDM_OK && step != NULL) status = tdm_h5_get_i64(file, "step", step);
     if (status == TDM_OK) status = read_config(file, config);
-    const bool wanted = status == TDM_OK && tokenizer != NULL;
-    if (wanted && (tdm_h5_has(file, "tokenizer") || reads_tokens(config)))
+    bool there = false;
+    if (status == TDM_OK && tokenizer != NULL) status = tdm_h5_find(file, "tokenizer", &there);
+    if (status == TDM_OK && tokenizer != NULL && (there || reads_tokens(config)))
         status = read_tokenizer(file, tokenizer);
     tdm_h5_discard(&file);
     return status;
@@ -226,8 +107,8 @@ static tdm_status compare_row(tdm_h5 *file, const char *group, const tdm_param *
 {
     int ndim;
     int64_t shape[TDM_H5_MAX_DIMS];
-    if (!checkpoint_row_shape(file, group, row->name, &ndim, shape))
-        return list_name(missing, n_missing, row->name);
+    TDM_TRY(checkpoint_row_shape(file, group, row->name, &ndim, shape));
+    if (ndim < 0) return list_name(missing, n_missing, row->name);
     bool same = ndim == row->ndim || (row->ndim == 0 && ndim == 1 && shape[0] == 1);
     for (int i = 0; same && i < row->ndim; i++) same = shape[i] == row->shape[i];
     if (same) return TDM_OK;
@@ -350,44 +231,12 @@ static tdm_status read_state_file(tdm_h5 *file, const tdm_params *params, tdm_op
     return read_moments(file, params, optim);
 }
 
-/* Both files are of the same step: nobody mixed two checkpoints. */
-static tdm_status check_same_step(const char *dir, int64_t step)
-{
-    tdm_h5 *file = NULL;
-    int64_t model_step = -1;
-    tdm_status status = checkpoint_open_model(dir, &file);
-    if (status == TDM_OK) status = tdm_h5_get_i64(file, "step", &model_step);
-    tdm_h5_discard(&file);
-    TDM_TRY(status);
-    TDM_REQUIRE(model_step == step, TDM_E_FORMAT, "%s: model.h5 is of step %lld, state.h5 of step %lld", dir,
-                (long long)model_step, (long long)step);
-    return TDM_OK;
-}
-
 tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_params *params, tdm_optim *optim,
                                      tdm_train_state *state)
 {
     tdm_h5 *file = NULL;
-    tdm_status status = open_in(dir, "state.h5", CKPT_STATE_FORMAT, &file);
+    tdm_status status = checkpoint_open_state(dir, &file);
     if (status == TDM_OK) status = read_state_file(file, params, optim, state);
     tdm_h5_discard(&file);
-    TDM_TRY(status);
-    return check_same_step(dir, state->step);
-}
-
-tdm_status tdm_checkpoint_verify(const char *dir)
-{
-    static const struct {
-        const char *name, *format;
-    } files[] = {{"model.h5", CKPT_MODEL_FORMAT}, {"state.h5", CKPT_STATE_FORMAT}};
-    for (size_t i = 0; i < 2; i++) {
-        char path[TDM_PATH_BYTES];
-        TDM_TRY(tdm_path_join(path, sizeof path, dir, files[i].name));
-        if (i == 1 && !tdm_path_exists(path)) continue; /* an imported model has no state */
-        tdm_h5 *file = NULL;
-        TDM_TRY(tdm_h5_open(path, files[i].format, CKPT_VERSION, &file));
-        tdm_h5_discard(&file);
-        TDM_TRY(tdm_h5_verify(path));
-    }
-    return TDM_OK;
+    return status;
 }

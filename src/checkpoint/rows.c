@@ -26,9 +26,10 @@ tdm_status checkpoint_get_row(tdm_h5 *file, const char *group, const char *row, 
     return tdm_h5_get_array(file, name, TDM_H5_F32, ndim, shape, data);
 }
 
-bool checkpoint_row_shape(const tdm_h5 *file, const char *group, const char *row, int *ndim,
-                          int64_t shape[TDM_H5_MAX_DIMS])
+tdm_status checkpoint_row_shape(const tdm_h5 *file, const char *group, const char *row, int *ndim,
+                                int64_t shape[TDM_H5_MAX_DIMS])
 {
     char name[NAME_BYTES];
-    return set_name(file, group, row, name) == TDM_OK && tdm_h5_shape(file, name, ndim, shape);
+    TDM_TRY(set_name(file, group, row, name));
+    return tdm_h5_find_shape(file, name, ndim, shape);
 }

@@ -224,21 +224,6 @@ static tdm_status write_pointer(const char *dir, const char *pointer, const char
     return tdm_write_file_atomic(path, line, (size_t)n);
 }
 
-/* Step that a pointer file names, or -1. */
-static int64_t pointed_step(const char *dir, const char *pointer)
-{
-    char path[TDM_PATH_BYTES];
-    if (tdm_path_join(path, sizeof path, dir, pointer) != TDM_OK || !tdm_path_exists(path)) return -1;
-    tdm_text text = {0};
-    int64_t step = -1;
-    if (tdm_read_file(path, &text) == TDM_OK) {
-        text.data[strcspn(text.data, "\n")] = '\0';
-        step = checkpoint_step_of(text.data);
-    }
-    tdm_text_free(&text);
-    return step;
-}
-
 static tdm_status remove_checkpoint(const char *dir, int64_t step)
 {
     char name[64], path[TDM_PATH_BYTES], aside[TDM_PATH_BYTES];
@@ -250,14 +235,17 @@ static tdm_status remove_checkpoint(const char *dir, int64_t step)
     return tdm_remove_tree(aside);
 }
 
-/* Removes all but the `keep` newest, the one just written and the best one. */
+/* Removes all but the `keep` newest, the one just written and the best one. Those of later steps do not count and
+ * stay: they are damaged, or of a course of the run that was given up. */
 static tdm_status remove_old(const char *dir, int64_t keep, int64_t written)
 {
     int64_t *step, count;
     TDM_TRY(checkpoint_list(dir, &step, &count));
-    const int64_t best = pointed_step(dir, "best");
+    const int64_t best = checkpoint_pointed(dir, "best");
     tdm_status status = TDM_OK;
-    for (int64_t i = keep; i < count && status == TDM_OK; i++) {
+    int64_t later = 0;
+    while (later < count && step[later] > written) later++;
+    for (int64_t i = later + keep; i < count && status == TDM_OK; i++) {
         if (step[i] != written && step[i] != best) status = remove_checkpoint(dir, step[i]);
     }
     free(step);

@@ -232,6 +232,16 @@ static tdm_status read_piece(tdm_dataset *dataset, shard *it, tdm_h5_array *byte
     return tdm_text_append(out, dataset->scratch, (size_t)(end - begin));
 }
 
+/* Zeros pass HDF5's checksum, but no caption and no encoded image begins with eight of them. */
+static tdm_status check_no_zeros(const shard *it, const char *row_name, int64_t row, const tdm_text *text)
+{
+    static const char zeros[8];
+    const size_t n = text->length < sizeof zeros ? text->length : sizeof zeros;
+    TDM_REQUIRE(n == 0 || memcmp(text->data, zeros, n) != 0, TDM_E_FORMAT,
+                "%s %s %lld: is damaged: begins with zeros", it->path, row_name, (long long)row);
+    return TDM_OK;
+}
+
 tdm_status tdm_dataset_read_image(tdm_dataset *dataset, int64_t image, tdm_text *out)
 {
     out->length = 0;
@@ -244,8 +254,9 @@ tdm_status tdm_dataset_read_image(tdm_dataset *dataset, int64_t image, tdm_text 
                     ? "encoded "
                     : "");
     TDM_TRY(dataset_use_shard(dataset, it));
-    return read_piece(dataset, it, it->image_bytes, it->image_offset[row], it->image_offset[row + 1], "row",
-                      row, out);
+    TDM_TRY(read_piece(dataset, it, it->image_bytes, it->image_offset[row], it->image_offset[row + 1], "row",
+                       row, out));
+    return check_no_zeros(it, "row", row, out);
 }
 
 tdm_status tdm_dataset_read_caption(tdm_dataset *dataset, int64_t caption, tdm_text *out)
@@ -256,8 +267,9 @@ tdm_status tdm_dataset_read_caption(tdm_dataset *dataset, int64_t caption, tdm_t
     shard *it = find_shard(dataset, caption, LIST_CAPTIONS);
     int64_t row = caption - it->first_caption;
     TDM_TRY(dataset_use_shard(dataset, it));
-    return read_piece(dataset, it, it->caption_bytes, it->caption_offset[row], it->caption_offset[row + 1],
-                      "caption row", row, out);
+    TDM_TRY(read_piece(dataset, it, it->caption_bytes, it->caption_offset[row], it->caption_offset[row + 1],
+                       "caption row", row, out));
+    return check_no_zeros(it, "caption row", row, out);
 }
 
 tdm_status tdm_dataset_read_alternative(tdm_dataset *dataset, int64_t index, tdm_text *out)
@@ -268,8 +280,9 @@ tdm_status tdm_dataset_read_alternative(tdm_dataset *dataset, int64_t index, tdm
     shard *it = find_shard(dataset, index, LIST_ALTERNATIVES);
     int64_t row = index - it->first_alternative;
     TDM_TRY(dataset_use_shard(dataset, it));
-    return read_piece(dataset, it, it->alternative_bytes, it->alternative_offset[row],
-                      it->alternative_offset[row + 1], "alternative", row, out);
+    TDM_TRY(read_piece(dataset, it, it->alternative_bytes, it->alternative_offset[row],
+                       it->alternative_offset[row + 1], "alternative", row, out));
+    return check_no_zeros(it, "alternative", row, out);
 }
 
 tdm_status tdm_dataset_read_feature(tdm_dataset *dataset, tdm_modality modality, int64_t row, float *out)
@@ -401,14 +414,14 @@ static tdm_status verify_shard(tdm_dataset *dataset, shard *it)
 {
     int64_t *offset;
     TDM_TRY(dataset_use_shard(dataset, it));
-    TDM_TRY(tdm_h5_verify_file(it->file));
+    TDM_TRY(tdm_h5_verify(it->path));
     TDM_TRY(tdm_h5_get_offsets(it->file, "image/name_", 0, SHARD_NAME_BYTES, &it->images, &offset));
     tdm_free(offset);
     char digest[65];
     TDM_TRY(tdm_sha256_file(it->path, digest));
     TDM_REQUIRE(!strcmp(digest, it->digest), TDM_E_FORMAT,
-                "%s: SHA-256 is %s, the index says %s: the file was changed after packing", it->path, digest,
-                it->digest);
+                "%s: is damaged: SHA-256 is %s, the index says %s: the file was changed after packing",
+                it->path, digest, it->digest);
     return TDM_OK;
 }
 

@@ -194,10 +194,9 @@ static tdm_status check_size(const shard *it)
     struct stat info;
     if (stat(it->path, &info)) TDM_FAIL(TDM_E_IO, "%s: shard is missing", it->path);
     long long bytes = (long long)info.st_size, expected = (long long)it->file_bytes;
-    TDM_REQUIRE(bytes >= expected, TDM_E_FORMAT, "%s: truncated: %lld bytes, the index says %lld", it->path,
-                bytes, expected);
-    TDM_REQUIRE(bytes == expected, TDM_E_FORMAT, "%s: holds %lld bytes, the index says %lld", it->path, bytes,
-                expected);
+    TDM_REQUIRE(bytes == expected, TDM_E_FORMAT,
+                "%s: is damaged: truncated or changed after packing: %lld bytes, the index says %lld",
+                it->path, bytes, expected);
     return TDM_OK;
 }
 

@@ -94,6 +94,7 @@ tdm_status index_read(const char *dir, index_row **row, int64_t *count)
     TDM_TRY(tdm_path_join(path, sizeof(path), dir, INDEX_FILE));
     TDM_REQUIRE(tdm_path_exists(path), TDM_E_IO, "%s: is missing: %s is not a data directory of tandem pack",
                 path, dir);
+    TDM_TRY(tdm_h5_verify(path));
     TDM_TRY(tdm_h5_open(path, INDEX_FORMAT, SHARD_VERSION, &file));
     tdm_status status = read_rows(file, row, count);
     tdm_h5_discard(&file);

@@ -177,14 +177,24 @@ static bool same_set(const part_info *a, const part_info *b)
            strcmp(a->info.source, b->info.source) == 0;
 }
 
+/* The ranks share the reading of each file. */
+static tdm_status compare_seal(int rank, int size, const char *dir, const char *split, int64_t part)
+{
+    char path[TDM_PATH_BYTES];
+    bool sealed; /* a file of an older version is not, and one that another program has changed */
+    TDM_TRY(embedding_part_path(path, dir, split, part));
+    return tdm_h5_compare_seal(path, rank, size, &sealed);
+}
+
 /* Opens all parts in turn; they must follow each other without a gap. first: of part 0. */
-static tdm_status check_parts(const char *dir, const char *split, part_info *first)
+static tdm_status check_parts(int rank, int size, const char *dir, const char *split, part_info *first)
 {
     int64_t next_image = 0, next_caption = 0;
     *first = (part_info){.parts = 1};
     for (int64_t part = 0; part < first->parts; part++) {
         tdm_h5 *file;
         part_info p;
+        TDM_TRY(compare_seal(rank, size, dir, split, part));
         tdm_status status = open_part(dir, split, part, &file, &p);
         if (status == TDM_OK && part == 0) *first = p;
         if (status == TDM_OK &&
@@ -226,7 +236,7 @@ static tdm_status check_finite(const char *dir, const char *what, int64_t first,
 tdm_status embedding_read_piece(int rank, int size, const char *dir, const char *split, part_info *first,
                                 tdm_embeddings *e)
 {
-    TDM_TRY(check_parts(dir, split, first));
+    TDM_TRY(check_parts(rank, size, dir, split, first));
     TDM_TRY(allocate_piece(rank, size, first, e));
     for (int64_t part = 0; part < first->parts; part++) {
         tdm_h5 *file;

@@ -23,8 +23,6 @@ static tdm_status open_local(const tdm_inference_options *options, bool with_dig
 {
     in->batch = options->batch;
     in->workers = options->workers;
-    TDM_TRY(tdm_checkpoint_find(options->model, true, in->dir, sizeof in->dir));
-    TDM_REQUIRE(in->dir[0] != '\0', TDM_E_IO, "%s: holds no checkpoint", options->model);
     TDM_TRY(tdm_config_init(&in->config));
     TDM_TRY(tdm_checkpoint_read_config(in->dir, &in->config, &in->tokenizer, &in->step));
     TDM_TRY(create_model(options, in));
@@ -37,6 +35,12 @@ static tdm_status open_local(const tdm_inference_options *options, bool with_dig
 tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *options, bool with_digest,
                               tdm_inference *inference)
 {
+    /* by rank 0: a run that is going on may move `latest` meanwhile */
+    const bool decides = tdm_comm_rank(comm) == 0;
+    TDM_AGREE(comm, decides ? tdm_checkpoint_find(options->model, true, inference->dir, sizeof inference->dir)
+                            : TDM_OK);
+    tdm_comm_broadcast(comm, inference->dir, sizeof inference->dir, 0);
+    TDM_TRY(tdm_checkpoint_check(comm, inference->dir, false));
     return tdm_comm_agree(comm, open_local(options, with_digest, inference));
 }
 

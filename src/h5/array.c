@@ -74,16 +74,31 @@ static void shape_text(int ndim, const hsize_t *dims, char *text, size_t bytes)
     if (at < bytes) snprintf(text + at, bytes - at, "]");
 }
 
-bool tdm_h5_shape(const tdm_h5 *file, const char *name, int *ndim, int64_t shape[TDM_H5_MAX_DIMS])
+/* HDF5 could not open a data set that there is. The reason is recorded before HDF5 is asked anything else. */
+static tdm_status cannot_open_set(const tdm_h5 *file, const char *name)
+{
+    const tdm_status status = h5_cannot(TDM_E_FORMAT, file->path, "open /", name);
+    const hid_t object = H5Oopen(file->id, name, H5P_DEFAULT);
+    const bool other = object >= 0 && H5Iget_type(object) != H5I_DATASET;
+    if (object >= 0) H5Oclose(object);
+    TDM_REQUIRE(!other, TDM_E_FORMAT, "%s: /%s is not an array", file->path, name);
+    return status;
+}
+
+tdm_status tdm_h5_find_shape(const tdm_h5 *file, const char *name, int *ndim, int64_t shape[TDM_H5_MAX_DIMS])
 {
     hsize_t dims[TDM_H5_MAX_DIMS];
-    if (!tdm_h5_has(file, name)) return false;
+    bool there;
+    *ndim = -1;
+    TDM_TRY(tdm_h5_find(file, name, &there));
+    if (!there) return TDM_OK;
     const hid_t set = H5Dopen2(file->id, name, H5P_DEFAULT);
-    if (set < 0) return false;
+    if (set < 0) return cannot_open_set(file, name);
     const bool ok = set_dims(set, ndim, dims);
     for (int i = 0; ok && i < *ndim; i++) shape[i] = (int64_t)dims[i];
     H5Dclose(set);
-    return ok;
+    TDM_REQUIRE(ok, TDM_E_FORMAT, "%s: /%s is not an array", file->path, name);
+    return TDM_OK;
 }
 
 /* ---- Writing ---- */
@@ -295,10 +310,12 @@ tdm_status h5_open_set(const tdm_h5 *file, const char *name, H5T_class_t class, 
                        bool again, hsize_t *dims, hid_t *set)
 {
     *set = H5I_INVALID_HID;
-    TDM_REQUIRE(tdm_h5_has(file, name), TDM_E_FORMAT, "%s: /%s is missing", file->path, name);
+    bool there;
+    TDM_TRY(tdm_h5_find(file, name, &there));
+    TDM_REQUIRE(there, TDM_E_FORMAT, "%s: /%s is missing", file->path, name);
     const hid_t access = cached_access(cache_bytes);
     const hid_t opened = access >= 0 ? H5Dopen2(file->id, name, access) : H5I_INVALID_HID;
-    tdm_status status = opened < 0 ? h5_cannot(TDM_E_FORMAT, file->path, "open /", name) : TDM_OK;
+    tdm_status status = opened < 0 ? cannot_open_set(file, name) : TDM_OK;
     if (access >= 0) H5Pclose(access);
     TDM_TRY(status);
     status = check_set(file, name, opened, class, ndim, again, dims);
@@ -380,9 +397,8 @@ static tdm_status check_shape(const tdm_h5 *file, const char *name, int ndim, co
     hsize_t want[TDM_H5_MAX_DIMS], dims[TDM_H5_MAX_DIMS];
     int64_t got[TDM_H5_MAX_DIMS];
     char have[100], expected[100];
-    TDM_REQUIRE(tdm_h5_has(file, name), TDM_E_FORMAT, "%s: /%s is missing", file->path, name);
-    TDM_REQUIRE(tdm_h5_shape(file, name, found, got), TDM_E_FORMAT, "%s: /%s is not an array", file->path,
-                name);
+    TDM_TRY(tdm_h5_find_shape(file, name, found, got));
+    TDM_REQUIRE(*found >= 0, TDM_E_FORMAT, "%s: /%s is missing", file->path, name);
     for (int i = 0; i < *found; i++) dims[i] = (hsize_t)got[i];
     const int want_ndim = file_dims(ndim, shape, want);
     if (same_shape(*found, dims, want_ndim, want)) return TDM_OK;

@@ -157,22 +157,40 @@ tdm_status tdm_h5_put_group(tdm_h5 *file, const char *name)
 }
 
 /* A link below one that is missing is an error to HDF5, so every part of the path is looked up. */
-bool tdm_h5_has(const tdm_h5 *file, const char *name)
+int h5_look_up(const tdm_h5 *file, const char *name)
 {
     char part[256];
     h5_quiet();
     for (const char *slash = strchr(name, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         const int n = snprintf(part, sizeof part, "%.*s", (int)(slash - name), name);
-        if (n >= (int)sizeof part || H5Lexists(file->id, part, H5P_DEFAULT) <= 0) return false;
+        if (n >= (int)sizeof part) return 0;
+        const htri_t found = H5Lexists(file->id, part, H5P_DEFAULT);
+        if (found <= 0) return found < 0 ? -1 : 0;
     }
-    return H5Lexists(file->id, name, H5P_DEFAULT) > 0;
+    const htri_t found = H5Lexists(file->id, name, H5P_DEFAULT);
+    return found < 0 ? -1 : found > 0;
+}
+
+bool tdm_h5_has(const tdm_h5 *file, const char *name)
+{
+    return h5_look_up(file, name) > 0;
+}
+
+tdm_status tdm_h5_find(const tdm_h5 *file, const char *name, bool *there)
+{
+    const int found = h5_look_up(file, name);
+    *there = found > 0;
+    return found < 0 ? h5_cannot(TDM_E_FORMAT, file->path, "look up /", name) : TDM_OK;
 }
 
 tdm_status tdm_h5_group_size(const tdm_h5 *file, const char *group, int64_t *count)
 {
     H5G_info_t info;
-    TDM_REQUIRE(tdm_h5_has(file, group) && H5Gget_info_by_name(file->id, group, &info, H5P_DEFAULT) >= 0,
-                TDM_E_FORMAT, "%s: group /%s is missing", file->path, group);
+    bool there;
+    TDM_TRY(tdm_h5_find(file, group, &there));
+    TDM_REQUIRE(there, TDM_E_FORMAT, "%s: group /%s is missing", file->path, group);
+    if (H5Gget_info_by_name(file->id, group, &info, H5P_DEFAULT) < 0)
+        return h5_cannot(TDM_E_FORMAT, file->path, "open group /", group);
     *count = (int64_t)info.nlinks;
     return TDM_OK;
 }

@@ -1,6 +1,7 @@
 #include "h5_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -26,6 +27,7 @@ void h5_quiet(void)
 typedef struct reason {
     char text[256];
     bool checksum;
+    bool foreign; /* the file is whole, but needs what this library lacks */
 } reason;
 
 static herr_t visit_reason(unsigned n, const H5E_error2_t *entry, void *client)
@@ -41,6 +43,7 @@ static herr_t visit_reason(unsigned n, const H5E_error2_t *entry, void *client)
     if (strstr(text, "Fletcher32") != NULL || strstr(text, "checksum") != NULL ||
         strstr(text, "filter returned failure during read") != NULL)
         found->checksum = true;
+    if (strstr(text, "is not registered") != NULL) found->foreign = true;
     return 0;
 }
 
@@ -48,7 +51,9 @@ tdm_status h5_cannot(tdm_status code, const char *path, const char *doing, const
 {
     reason found = {.text = "unknown HDF5 error"};
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit_reason, &found);
-    TDM_FAIL(code, "%s: cannot %s%s: %s", path, doing, name, found.checksum ? "checksum error" : found.text);
+    TDM_FAIL(code, "%s: %scannot %s%s: %s", path,
+             code == TDM_E_FORMAT && !found.foreign ? "is damaged: " : "", doing, name,
+             found.checksum && !found.foreign ? "checksum error" : found.text);
 }
 
 /* ---- Opening ---- */
@@ -101,14 +106,32 @@ tdm_status tdm_h5_create(const char *path, const char *format, int64_t version, 
     return status;
 }
 
+/* A file that is HDF5's no longer: Tandem's checksums are at its end, or zeros where it should begin. */
+static tdm_status check_hdf5(const char *path)
+{
+    static const char zeros[512];
+    char begin[sizeof zeros] = "?";
+    if (H5Fis_hdf5(path) > 0) return TDM_OK;
+    FILE *file = fopen(path, "rb");
+    const size_t n = file != NULL ? fread(begin, 1, sizeof begin, file) : 0;
+    if (file != NULL) fclose(file);
+    TDM_REQUIRE(!h5_ends_with_seal(path), TDM_E_FORMAT, "%s: is damaged: its beginning was overwritten",
+                path);
+    TDM_REQUIRE(n == 0 || memcmp(begin, zeros, n) != 0, TDM_E_FORMAT, "%s: is damaged: begins with zeros",
+                path);
+    TDM_FAIL(TDM_E_FORMAT, "%s: is not an HDF5 file, or damaged where it begins", path);
+}
+
 static tdm_status open_file(tdm_h5 *file)
 {
     const char *path = file->path;
     struct stat info;
     TDM_REQUIRE(stat(path, &info) == 0, TDM_E_IO, "%s: cannot open: %s", path, strerror(errno));
     TDM_REQUIRE(S_ISREG(info.st_mode), TDM_E_IO, "%s: is not a file", path);
+    TDM_REQUIRE(faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0, TDM_E_IO, "%s: cannot open: %s", path,
+                strerror(errno));
     TDM_REQUIRE(info.st_size > 0, TDM_E_FORMAT, "%s: is empty", path);
-    TDM_REQUIRE(H5Fis_hdf5(path) > 0, TDM_E_FORMAT, "%s: is not an HDF5 file", path);
+    TDM_TRY(check_hdf5(path));
     const hid_t access = access_list();
     if (access >= 0) file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
     const tdm_status status = file->id < 0 ? h5_cannot(TDM_E_FORMAT, path, "open", "") : TDM_OK;
@@ -167,7 +190,7 @@ tdm_status tdm_h5_finish(tdm_h5 **file)
     if (H5Fflush((*file)->id, H5F_SCOPE_GLOBAL) < 0) return h5_cannot(TDM_E_IO, path, "write", "");
     if (H5Fclose((*file)->id) < 0) return h5_cannot(TDM_E_IO, path, "close", "");
     (*file)->id = H5I_INVALID_HID;
-    TDM_TRY(tdm_fsync_path(path));
+    TDM_TRY(h5_seal(path));
     release(file);
     return TDM_OK;
 }

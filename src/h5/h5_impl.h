@@ -4,7 +4,8 @@
  *   attribute.c  attributes of the root, groups
  *   array.c      data sets, in pieces and whole
  *   strings.c    lists of strings, columns of texts
- *   list.c       what a file holds, and reading everything once */
+ *   list.c       what a file holds, and reading everything once
+ *   seal.c       checksums of the whole file, behind its end; xxh64.c */
 #ifndef TANDEM_H5_IMPL_H
 #define TANDEM_H5_IMPL_H
 
@@ -32,8 +33,23 @@ struct tdm_h5_array {
 void h5_quiet(void);
 
 /* Records "PATH: cannot DOING" "NAME: REASON", the reason being HDF5's: h5_cannot(code, path, "read /", name).
- * Any HDF5 call clears its error stack, so this stands before whatever is closed. */
+ * TDM_E_FORMAT: "PATH: is damaged: cannot …", since HDF5 could not make sense of the file. Any HDF5 call clears its error stack, so this stands before whatever is closed. */
 TDM_CHECKED tdm_status h5_cannot(tdm_status code, const char *path, const char *doing, const char *name);
+
+/* Whether the root holds this: 1, 0, or -1 when the file is too damaged to tell. */
+int h5_look_up(const tdm_h5 *file, const char *name);
+
+/* What is done with each data set. */
+typedef tdm_status h5_dataset_visitor(const tdm_h5 *file, const char *path, hid_t dataset, void *context);
+TDM_CHECKED tdm_status h5_visit_datasets(const tdm_h5 *file, h5_dataset_visitor *visit, void *context);
+/* Reads a data set once, so that HDF5 compares its checksums. */
+TDM_CHECKED tdm_status h5_verify_set(const tdm_h5 *file, const char *path, hid_t set);
+
+/* ---- seal.c ---- */
+uint64_t h5_xxh64(const void *data, size_t bytes); /* seed 0 */
+/* Appends the checksums to a closed file and syncs it. */
+TDM_CHECKED tdm_status h5_seal(const char *path);
+bool h5_ends_with_seal(const char *path);
 
 /* A string type of `bytes` characters in UTF-8, padded with NULs. The caller closes it. */
 hid_t h5_text_type(size_t bytes);

@@ -115,13 +115,10 @@ static tdm_status list_attributes(const tdm_h5 *file, tdm_h5_items *items)
 
 /* ---- Data sets ---- */
 
-/* What is done with each data set. */
-typedef tdm_status dataset_visitor(const tdm_h5 *file, const char *path, hid_t dataset, void *context);
-
-static tdm_status visit_group(const tdm_h5 *file, const char *path, int depth, dataset_visitor *visit,
+static tdm_status visit_group(const tdm_h5 *file, const char *path, int depth, h5_dataset_visitor *visit,
                               void *context);
 
-static tdm_status visit_link(const tdm_h5 *file, const char *path, int depth, dataset_visitor *visit,
+static tdm_status visit_link(const tdm_h5 *file, const char *path, int depth, h5_dataset_visitor *visit,
                              void *context)
 {
     const hid_t object = H5Oopen(file->id, path, H5P_DEFAULT);
@@ -136,7 +133,7 @@ static tdm_status visit_link(const tdm_h5 *file, const char *path, int depth, da
     return status;
 }
 
-static tdm_status visit_group(const tdm_h5 *file, const char *path, int depth, dataset_visitor *visit,
+static tdm_status visit_group(const tdm_h5 *file, const char *path, int depth, h5_dataset_visitor *visit,
                               void *context)
 {
     H5G_info_t info;
@@ -150,6 +147,12 @@ static tdm_status visit_group(const tdm_h5 *file, const char *path, int depth, d
         TDM_TRY(visit_link(file, inner, depth, visit, context));
     }
     return TDM_OK;
+}
+
+tdm_status h5_visit_datasets(const tdm_h5 *file, h5_dataset_visitor *visit, void *context)
+{
+    h5_quiet();
+    return visit_group(file, "", 0, visit, context);
 }
 
 static tdm_status list_dataset(const tdm_h5 *file, const char *path, hid_t dataset, void *context)
@@ -172,7 +175,7 @@ static tdm_status list_dataset(const tdm_h5 *file, const char *path, hid_t datas
 static tdm_status list_all(const tdm_h5 *file, tdm_h5_items *items)
 {
     TDM_TRY(list_attributes(file, items));
-    return visit_group(file, "", 0, list_dataset, items);
+    return h5_visit_datasets(file, list_dataset, items);
 }
 
 tdm_status tdm_h5_list(const char *path, tdm_h5_items *items)
@@ -234,9 +237,8 @@ static tdm_status verify_typed(const tdm_h5 *file, const char *path, hid_t set, 
     return read_all(file, path, set, type, ndim, dims);
 }
 
-static tdm_status verify_dataset(const tdm_h5 *file, const char *path, hid_t set, void *context)
+tdm_status h5_verify_set(const tdm_h5 *file, const char *path, hid_t set)
 {
-    (void)context;
     const hid_t type = H5Dget_type(set), space = type >= 0 ? H5Dget_space(set) : H5I_INVALID_HID;
     const tdm_status status = type < 0 || space < 0 ? h5_cannot(TDM_E_FORMAT, file->path, "read ", path)
                                                     : verify_typed(file, path, set, type, space);
@@ -245,17 +247,37 @@ static tdm_status verify_dataset(const tdm_h5 *file, const char *path, hid_t set
     return status;
 }
 
-tdm_status tdm_h5_verify_file(tdm_h5 *file)
+/* Every `parts`-th data set belongs to a part. */
+typedef struct verify_walk {
+    int64_t part, parts, next;
+} verify_walk;
+
+static tdm_status verify_dataset(const tdm_h5 *file, const char *path, hid_t set, void *context)
+{
+    verify_walk *walk = context;
+    return walk->next++ % walk->parts == walk->part ? h5_verify_set(file, path, set) : TDM_OK;
+}
+
+/* What a file without a seal offers: HDF5's checksums of its structure and of each data set. */
+static tdm_status verify_unsealed(const char *path, int64_t part, int64_t parts)
+{
+    verify_walk walk = {.part = part, .parts = parts};
+    tdm_h5 *file;
+    TDM_TRY(tdm_h5_open(path, NULL, 0, &file));
+    const tdm_status status = h5_visit_datasets(file, verify_dataset, &walk);
+    tdm_h5_discard(&file);
+    return status;
+}
+
+tdm_status tdm_h5_verify_part(const char *path, int64_t part, int64_t parts, bool *sealed)
 {
     h5_quiet();
-    return visit_group(file, "", 0, verify_dataset, NULL);
+    TDM_TRY(tdm_h5_compare_seal(path, part, parts, sealed));
+    return *sealed ? TDM_OK : verify_unsealed(path, part, parts);
 }
 
 tdm_status tdm_h5_verify(const char *path)
 {
-    tdm_h5 *file;
-    TDM_TRY(tdm_h5_open(path, NULL, 0, &file));
-    const tdm_status status = tdm_h5_verify_file(file);
-    tdm_h5_discard(&file);
-    return status;
+    bool sealed;
+    return tdm_h5_verify_part(path, 0, 1, &sealed);
 }

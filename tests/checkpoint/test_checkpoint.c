@@ -37,7 +37,7 @@ static tdm_status save(int64_t step, bool best)
 static void assert_latest(int64_t step)
 {
     char dir[512], name[64];
-    CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
+    CHECK_OK(tdm_checkpoint_latest(NULL, run, dir, sizeof dir));
     snprintf(name, sizeof name, "checkpoints/step-%08lld", (long long)step);
     CHECK_STR_EQ(dir, in_run(name));
 }
@@ -169,7 +169,7 @@ static void test_find(void **state)
 {
     (void)state;
     char dir[512];
-    CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
+    CHECK_OK(tdm_checkpoint_latest(NULL, run, dir, sizeof dir));
     CHECK_STR_EQ(dir, "");
     CHECK_FAILS(tdm_checkpoint_find(run, false, dir, sizeof dir), TDM_E_IO, "holds no checkpoint");
     CHECK_FAILS(tdm_checkpoint_find(in_run("nothing"), false, dir, sizeof dir), TDM_E_IO,
@@ -274,17 +274,20 @@ static void test_truncated(void **state)
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         CHECK_EQ(truncate(model, lengths[i]), 0);
         CHECK_FAILS(tdm_checkpoint_verify(dir), TDM_E_FORMAT, "step-00000002/model.h5: ");
-        CHECK_FAILS(tdm_checkpoint_read_model(dir, &one.params), TDM_E_FORMAT, "");
         tdm_config config;
         CHECK_OK(tdm_config_init(&config));
-        CHECK_FAILS(tdm_checkpoint_read_config(dir, &config, NULL, NULL), TDM_E_FORMAT, "");
+        if (i > 0) { /* but for what stands behind HDF5's end */
+            CHECK_FAILS(tdm_checkpoint_read_model(dir, &one.params), TDM_E_FORMAT, "");
+            CHECK_FAILS(tdm_checkpoint_read_config(dir, &config, NULL, NULL), TDM_E_FORMAT, "");
+        }
         tdm_config_destroy(&config);
         assert_latest(1); /* the newest whole one */
     }
     CHECK_EQ(unlink(in_run("checkpoints/step-00000001/state.h5")), 0);
     char found[512];
-    CHECK_OK(tdm_checkpoint_latest(run, found, sizeof found));
-    CHECK_STR_EQ(found, "");
+    CHECK_FAILS(tdm_checkpoint_latest(NULL, run, found, sizeof found), TDM_E_FORMAT,
+                "checkpoints: no checkpoint is whole: step-00000002: model.h5: is damaged: ");
+    CHECK_MESSAGE("; step-00000001: state.h5: is damaged: is missing");
 }
 
 static void flip(const char *path, int64_t at)
@@ -297,7 +300,7 @@ static void flip(const char *path, int64_t at)
     close(fd);
 }
 
-/* One byte anywhere: noticed, or without effect (unused space), but never a crash or wrong numbers. */
+/* One byte anywhere is noticed. */
 static void test_flipped_bytes(void **state)
 {
     (void)state;
@@ -305,30 +308,15 @@ static void test_flipped_bytes(void **state)
     const char *model = in_run("checkpoints/step-00000002/model.h5"),
                *dir = in_run("checkpoints/step-00000002");
     const int64_t size = file_size(model);
-    checkpoint_case got;
-    CHECK_OK(checkpoint_case_create(&got));
-    int noticed = 0, checksum = 0;
     enum { FLIPS = 120 };
     tdm_rng rng = tdm_rng_at(5, 0, 0, TDM_RNG_TEST);
     for (int i = 0; i < FLIPS; i++) { /* every other one in the first 8 KiB, where HDF5's metadata begins */
         const int64_t at = tdm_rng_below(&rng, i % 2 ? size : 8192);
         flip(model, at);
-        const tdm_status status = tdm_checkpoint_verify(dir);
-        if (status != TDM_OK) {
-            noticed++;
-            checksum += strstr(tdm_error_last()->message, "checksum error") != NULL;
-        } else {
-            memset(got.params.weight, 0, (size_t)got.params.total * sizeof(float));
-            CHECK_OK(tdm_checkpoint_read_model(dir, &got.params));
-            CHECK_MEM_EQ(got.params.weight, one.params.weight, (size_t)got.params.total * sizeof(float));
-        }
+        CHECK_FAILS(tdm_checkpoint_verify(dir), TDM_E_FORMAT, "model.h5: is damaged: ");
         flip(model, at);
     }
     CHECK_OK(tdm_checkpoint_verify(dir));
-    print_message("%d of %d flips noticed, %d by a checksum\n", noticed, FLIPS, checksum);
-    CHECK_GT(noticed, FLIPS / 2);
-    CHECK_GT(checksum, FLIPS / 3);
-    checkpoint_case_destroy(&got);
 }
 
 static void test_flipped_parameter(void **state)
@@ -338,10 +326,11 @@ static void test_flipped_parameter(void **state)
     const char *file = in_run("checkpoints/step-00000002/state.h5");
     flip(file, file_size(file) / 3); /* amid the first moment of the largest parameter */
     CHECK_FAILS(tdm_checkpoint_verify(in_run("checkpoints/step-00000002")), TDM_E_FORMAT,
-                "state.h5: cannot read /m/token_embedding.weight: checksum error");
+                "state.h5: is damaged: bytes ");
+    CHECK_MESSAGE("have changed since it was written (/m/token_embedding.weight)");
     CHECK_FAILS(
         tdm_checkpoint_read_state(in_run("checkpoints/step-00000002"), &one.params, &one.optim, &one.state),
-        TDM_E_FORMAT, "checksum error");
+        TDM_E_FORMAT, "state.h5: is damaged: cannot read /m/token_embedding.weight: checksum error");
 }
 
 static void test_other_model(void **state)
@@ -376,9 +365,8 @@ static void test_other_model(void **state)
     CHECK_EQ(
         rename(in_run("checkpoints/step-00000003/state.h5"), in_run("checkpoints/step-00000004/state.h5")),
         0);
-    CHECK_FAILS(
-        tdm_checkpoint_read_state(in_run("checkpoints/step-00000004"), &one.params, &one.optim, &one.state),
-        TDM_E_FORMAT, "model.h5 is of step 4, state.h5 of step 3");
+    CHECK_FAILS(tdm_checkpoint_check(NULL, in_run("checkpoints/step-00000004"), true), TDM_E_FORMAT,
+                "step-00000004: is damaged: model.h5 is of step 4, state.h5 of step 3");
 }
 
 static void test_variable_text(void **state)
@@ -410,12 +398,12 @@ static void test_killed(void **state)
     const double begin_s = tdm_now_s();
     CHECK_OK(save(++step, false));
     CHECK_OK(save(++step, false));
-    const double two_saves_s = tdm_now_s() - begin_s; /* the kills come within about as long */
+    const double two_saves_s = tdm_now_s() - begin_s; /* the kills come within some of them */
     for (int round = 0; round < 25; round++) {
         const pid_t child = fork();
         CHECK_GE(child, 0);
         if (child == 0) save_forever(step + 1);
-        usleep((useconds_t)(1e6 * two_saves_s * tdm_rng_range(&rng, 0.05, 1.25)));
+        usleep((useconds_t)(1e6 * two_saves_s * tdm_rng_range(&rng, 0.05, 2.5)));
         kill(child, SIGKILL);
         int status;
         CHECK_EQ(waitpid(child, &status, 0), child);
@@ -423,7 +411,7 @@ static void test_killed(void **state)
         CHECK_EQ(WTERMSIG(status), SIGKILL);
 
         char dir[512];
-        CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
+        CHECK_OK(tdm_checkpoint_latest(NULL, run, dir, sizeof dir));
         CHECK_NE(dir[0], '\0');
         interrupted += count_leftovers() > 0;
         const int64_t found = checkpoint_step_of(strrchr(dir, '/') + 1);

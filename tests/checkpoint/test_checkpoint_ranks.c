@@ -17,7 +17,7 @@ static void test_save(void **state)
     CHECK_OK(tdm_checkpoint_save(comm, run, &one.config, &one.params, &one.optim, one.tokenizer, &one.state,
                                  true));
     char dir[512];
-    CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
+    CHECK_OK(tdm_checkpoint_latest(comm, run, dir, sizeof dir));
     CHECK_CONTAINS(dir, "checkpoints/step-00000005");
     CHECK_OK(tdm_checkpoint_read_model(dir, &one.params));
     CHECK_EQ(one.params.weight[0], 5);
@@ -69,7 +69,7 @@ static void test_shard(void **state)
     shard.step = 6;
     CHECK_OK(
         tdm_checkpoint_save(comm, run, &one.config, &one.params, &shard, one.tokenizer, &one.state, false));
-    CHECK_OK(tdm_checkpoint_latest(run, dir, sizeof dir));
+    CHECK_OK(tdm_checkpoint_latest(comm, run, dir, sizeof dir));
     CHECK_CONTAINS(dir, "step-00000006");
 
     CHECK_OK(tdm_optim_create(&one.config, &one.params, &got));
