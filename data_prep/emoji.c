@@ -5,28 +5,39 @@
 
 #include <string.h>
 
+typedef struct picture {
+    const char *file, *artist, *label, *subgroup;
+    int64_t concept;
+} picture;
+
+static tdm_status read_picture(const json_node *image, const json_node *concepts, picture *p)
+{
+    TDM_TRY(json_node_string(image, "file", &p->file));
+    TDM_TRY(json_node_string(image, "artist", &p->artist));
+    TDM_TRY(json_node_int(image, "concept", &p->concept));
+    TDM_REQUIRE(p->concept >= 0 && (size_t)p->concept < json_node_count(concepts), TDM_E_FORMAT,
+                "%s: there is no concept %lld", json_node_where(image), (long long)p->concept);
+    const json_node concept = json_node_item(concepts, (size_t)p->concept);
+    TDM_TRY(json_node_string(&concept, "label", &p->label));
+    TDM_TRY(json_node_string(&concept, "subgroup", &p->subgroup));
+    TDM_REQUIRE(p->file[0], TDM_E_FORMAT, "%s: \"file\" is empty", json_node_where(image));
+    return pack_check_split(json_node_where(image), p->artist);
+}
+
 static tdm_status add_image(const char *source, const json_node *image, const json_node *concepts,
                             tdm_pack_list *list)
 {
-    char path[TDM_PATH_BYTES];
-    const char *file, *artist, *label, *subgroup;
-    int64_t number;
+    char path[TDM_PATH_BYTES], where[TDM_PATH_BYTES + 256];
+    picture p;
     tdm_pack_item *item;
-    TDM_TRY(json_node_string(image, "file", &file));
-    TDM_TRY(json_node_string(image, "artist", &artist));
-    TDM_TRY(json_node_int(image, "concept", &number));
-    TDM_REQUIRE(number >= 0 && (size_t)number < json_node_count(concepts), TDM_E_FORMAT,
-                "%s: there is no concept %lld", json_node_where(image), (long long)number);
-    const json_node concept = json_node_item(concepts, (size_t)number);
-    TDM_TRY(json_node_string(&concept, "label", &label));
-    TDM_TRY(json_node_string(&concept, "subgroup", &subgroup));
-    TDM_REQUIRE(file[0], TDM_E_FORMAT, "%s: \"file\" is empty", json_node_where(image));
-
-    TDM_TRY(tdm_path_join(path, sizeof(path), source, file));
-    TDM_TRY(pack_list_add(list, file, path, artist, &item));
-    item->identity = number;
-    TDM_TRY(pack_item_class(list, item, subgroup, strlen(subgroup)));
-    return pack_item_caption(item, NULL, label, strlen(label));
+    tdm_status status = read_picture(image, concepts, &p);
+    if (status == TDM_OK) status = tdm_path_join(path, sizeof(path), source, p.file);
+    snprintf(where, sizeof(where), "%s", json_node_where(image));
+    if (status != TDM_OK) return pack_list_fault(list, where, status);
+    TDM_TRY(pack_list_add(list, p.file, path, p.artist, &item));
+    item->identity = p.concept;
+    TDM_TRY(pack_item_fault(item, pack_item_class(list, item, p.subgroup, strlen(p.subgroup))));
+    return pack_item_caption(item, NULL, p.label, strlen(p.label));
 }
 
 static tdm_status emoji_list(const char *source, const void *options, tdm_pack_list *list)

@@ -135,12 +135,23 @@ static bool is_word(const tidy *t, const char *word)
     return (size_t)(t->end - t->at) >= length && !memcmp(t->at, word, length);
 }
 
+/* How many bytes there are to the next string or number, or to what may be one. */
+static size_t between_values(const tidy *t)
+{
+    size_t n = 0;
+    while (t->at + n < t->end && !strchr("\"-0123456789NI", t->at[n] ? t->at[n] : 'x')) n++;
+    return n;
+}
+
 static tdm_status tidy_all(tidy *t)
 {
     static const char *const no_number[] = {"NaN", "Infinity", "-Infinity"};
     TDM_TRY(tdm_text_append(&t->out, "", 0));
     while (t->at < t->end) {
         const char *word = NULL;
+        const size_t between = between_values(t);
+        if (between) TDM_TRY(keep(t, between));
+        if (t->at == t->end) break;
         for (size_t i = 0; i < sizeof(no_number) / sizeof(no_number[0]); i++)
             if (is_word(t, no_number[i])) word = no_number[i];
         if (word)

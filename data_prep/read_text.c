@@ -1,6 +1,7 @@
 #include "read_text.h"
 
 #include "pack_impl.h"
+#include "tandem/plain_text.h"
 
 #include <errno.h>
 #include <iconv.h>
@@ -129,7 +130,7 @@ static tdm_status decode(const char *name, const char *encoding, text_file *file
     }
     file->at = file->text.data;
     file->end = file->at + file->text.length;
-    if (file->text.length >= 3 && !memcmp(file->at, marks[0].bytes, 3)) file->at += 3;
+    while (tdm_byte_order_mark(file->at, (size_t)(file->end - file->at))) file->at += 3; /* some write two */
     return TDM_OK;
 }
 

@@ -24,6 +24,7 @@
 #include "tandem/option.h"
 #include "tandem/pack.h"
 #include "tandem/params.h"
+#include "tandem/plain_text.h"
 #include "tandem/report.h"
 #include "tandem/rng.h"
 #include "tandem/searcher.h"

@@ -1,5 +1,6 @@
 /* tandem tokenize: lines of text to lines of token ids. */
 #include "command.h"
+#include "text_lines.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -23,22 +24,20 @@ static tdm_status print_ids(const int32_t *token, int64_t count, FILE *out)
 
 static tdm_status tokenize_lines(tokenize_job *job, FILE *in, FILE *out)
 {
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t length = 0;
-    tdm_status status = TDM_OK;
-    while (status == TDM_OK && (length = getline(&line, &capacity, in)) >= 0) {
-        if (length && line[length - 1] == '\n') line[length - 1] = '\0';
+    text_lines lines = {.file = in, .name = "standard input"};
+    bool found = true;
+    tdm_status status;
+    while ((status = text_lines_next(&lines, &found)) == TDM_OK && found) {
         int64_t count = 0;
         bool cut = false;
-        status = tdm_tokenizer_encode(job->tokenizer, line, job->context, job->token, &count, &cut);
+        status = tdm_tokenizer_encode(job->tokenizer, lines.line, job->context, job->token, &count, &cut);
         if (status == TDM_OK) status = print_ids(job->token, count, out);
+        if (status != TDM_OK) break;
         job->lines++;
         job->cut += cut;
     }
-    free(line);
+    text_lines_free(&lines);
     TDM_TRY(status);
-    TDM_REQUIRE(!ferror(in), TDM_E_IO, "standard input: cannot read: %s", strerror(errno));
     TDM_REQUIRE(fflush(out) == 0, TDM_E_IO, "standard output: cannot write: %s", strerror(errno));
     return TDM_OK;
 }

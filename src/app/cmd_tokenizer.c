@@ -1,5 +1,6 @@
 /* tandem tokenizer --train: byte-level BPE merges from captions, in CLIP's file format. */
 #include "command.h"
+#include "text_lines.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,16 +17,15 @@ static tdm_status add_text_file(tdm_bpe_trainer *trainer, const char *path, int6
 {
     FILE *file = fopen(path, "rb");
     TDM_REQUIRE(file, TDM_E_IO, "%s: cannot open: %s", path, strerror(errno));
-    char *line = NULL;
-    size_t capacity = 0;
-    tdm_status status = TDM_OK;
-    while (status == TDM_OK && getline(&line, &capacity, file) >= 0) {
-        status = tdm_bpe_trainer_add(trainer, line);
+    text_lines lines = {.file = file, .name = path};
+    bool found = true;
+    tdm_status status;
+    while ((status = text_lines_next(&lines, &found)) == TDM_OK && found) {
+        status = tdm_bpe_trainer_add(trainer, lines.line);
+        if (status != TDM_OK) break;
         ++*captions;
     }
-    if (status == TDM_OK && ferror(file))
-        status = TDM_ERROR(TDM_E_IO, "%s: cannot read: %s", path, strerror(errno));
-    free(line);
+    text_lines_free(&lines);
     fclose(file);
     return status;
 }

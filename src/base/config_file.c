@@ -6,6 +6,8 @@
  * the assembled text to files and lines serves the messages. */
 #include "config_impl.h"
 
+#include "tandem/plain_text.h"
+
 #include <libconfig.h>
 
 #include <ctype.h>
@@ -198,9 +200,11 @@ static tdm_status assemble_token(source *src, cursor *in)
 static tdm_status assemble_text(source *src, const char *name, const char *text, size_t length, int depth)
 {
     TDM_TRY(add_segment(src, name, 1));
-    cursor in = {.file = name, .at = text, .end = text + length, .line = 1, .depth = depth};
+    const size_t mark = tdm_byte_order_mark(text, length);
+    cursor in = {.file = name, .at = text + mark, .end = text + length, .line = 1, .depth = depth};
     const char *zero = memchr(text, '\0', length);
-    TDM_REQUIRE(zero == NULL, TDM_E_CONFIG, "%s: is not a text file", name);
+    TDM_REQUIRE(zero == NULL, TDM_E_CONFIG, "%s: is not a text file: it %s", name,
+                tdm_why_no_text(text, length));
     while (in.at < in.end) TDM_TRY(assemble_token(src, &in));
     return TDM_OK;
 }

@@ -2,6 +2,8 @@
  * are read as OpenAI's code does (github openai/CLIP, clip/model.py, build_model). */
 #include "weights_file.h"
 
+#include "tandem/plain_text.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -107,7 +109,8 @@ static tdm_status parse_json(const char *path, json_t **root)
     tdm_status status = tdm_read_file(path, &text);
     if (status == TDM_OK) status = tdm_refuse_lfs_pointer(path, text.data, text.length);
     if (status == TDM_OK) {
-        *root = json_loadb(text.data, text.length, 0, &error);
+        const size_t mark = tdm_byte_order_mark(text.data, text.length);
+        *root = json_loadb(text.data + mark, text.length - mark, 0, &error);
         if (*root == NULL) status = TDM_ERROR(TDM_E_FORMAT, "%s:%d: %s", path, error.line, error.text);
     }
     tdm_text_free(&text);

@@ -3,6 +3,7 @@
 
 #include "tandem/config.h"
 #include "tandem/model.h"
+#include "tandem/plain_text.h"
 #include "tandem/tokenizer.h"
 
 #include <ctype.h>
@@ -37,14 +38,14 @@ static const char *next_line(char **at)
 static tdm_status split_lines(const char *path, tdm_line_list *list)
 {
     TDM_TRY(tdm_read_file(path, &list->text));
-    TDM_REQUIRE(strlen(list->text.data) == list->text.length, TDM_E_FORMAT,
-                "%s: holds a NUL byte: not a text file", path);
+    TDM_REQUIRE(strlen(list->text.data) == list->text.length, TDM_E_FORMAT, "%s: is not a text file: it %s",
+                path, tdm_why_no_text(list->text.data, list->text.length));
     int64_t lines = 1;
     for (const char *c = list->text.data; *c != '\0'; c++) lines += *c == '\n';
     TDM_TRY(TDM_ALLOC(lines, &list->line));
     TDM_TRY(TDM_ALLOC(lines, &list->number));
     char *at = list->text.data;
-    if (strncmp(at, "\xEF\xBB\xBF", 3) == 0) at += 3; /* byte order mark */
+    at += tdm_byte_order_mark(at, list->text.length);
     for (int64_t number = 1; *at != '\0'; number++) {
         const char *line = next_line(&at);
         if (line == NULL) continue;

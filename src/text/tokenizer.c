@@ -1,6 +1,8 @@
 /* A tokenizer's files: found, unpacked, told apart; and what is known of one that is open. */
 #include "tokenizer_impl.h"
 
+#include "tandem/plain_text.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -89,8 +91,8 @@ static bool begins_with(const tdm_text *text, const char *part)
 
 static bool is_json(const tdm_text *text)
 {
-    const size_t blank = strspn(text->data, " \t\r\n");
-    return text->data[blank] == '{';
+    const char *at = text->data + tdm_byte_order_mark(text->data, text->length);
+    return at[strspn(at, " \t\r\n")] == '{';
 }
 
 /* t->file is there. */

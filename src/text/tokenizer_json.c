@@ -2,6 +2,8 @@
  * field that says otherwise is named and refused. */
 #include "tokenizer_impl.h"
 
+#include "tandem/plain_text.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +29,8 @@ typedef struct json_file {
 static tdm_status load(const char *name, const char *text, size_t bytes, json_t **root)
 {
     json_error_t error;
-    *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+    const size_t mark = tdm_byte_order_mark(text, bytes);
+    *root = json_loadb(text + mark, bytes - mark, JSON_REJECT_DUPLICATES, &error);
     TDM_REQUIRE(*root, TDM_E_FORMAT, "%s: line %d, column %d: %s", name, error.line, error.column,
                 error.text);
     return TDM_OK;

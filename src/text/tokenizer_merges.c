@@ -1,6 +1,8 @@
 /* Merges, and the vocabulary that a merges file stands for. */
 #include "tokenizer_impl.h"
 
+#include "tandem/plain_text.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,7 +87,7 @@ tdm_status tokenizer_read_merges(tdm_tokenizer *t, const char *name, const char 
                                  bool skip_last)
 {
     const merge_source from = {name, ": line ", "", "line", 2};
-    const char *at = text, *end = text + bytes;
+    const char *at = text + tdm_byte_order_mark(text, bytes), *end = text + bytes;
     size_t length;
     const char *line = next_line(&at, end, &length);
     TDM_REQUIRE(memmem(line, length, "#version", 8), TDM_E_FORMAT,

@@ -183,6 +183,30 @@ static void test_messages(void **state)
     }
 }
 
+/* Editors put a byte order mark in front: of a file, of an included one. UTF-16 is told as what it is. */
+static void test_byte_order_marks(void **state)
+{
+    (void)state;
+    tdm_config config;
+    CHECK_OK(tdm_config_init(&config));
+    write_file("models/marked.cfg", "\xef\xbb\xbfwidth = 64;\n");
+    write_file("marked.cfg",
+               "\xef\xbb\xbfseed = 5;\nmodel: { text: { @include \"models/marked.cfg\"\n }; }\n");
+    CHECK_OK(load(&config, "marked.cfg"));
+    CHECK_EQ(config.seed, 5);
+    CHECK_EQ(config.model.text.width, 64);
+    write_file("marked.cfg", "\xef\xbb\xbfsed = 5;\n");
+    CHECK_FAILS(load(&config, "marked.cfg"), TDM_E_CONFIG, "marked.cfg:1: unknown key sed");
+    char path[512];
+    snprintf(path, sizeof path, "%s/wide.cfg", dir);
+    CHECK_OK(tdm_write_file_atomic(path, "\xff\xfes\0e\0", 6));
+    CHECK_FAILS(load(&config, "wide.cfg"), TDM_E_CONFIG,
+                "wide.cfg: is not a text file: it is UTF-16, not UTF-8");
+    CHECK_OK(tdm_write_file_atomic(path, "seed = 1;\0", 10));
+    CHECK_FAILS(load(&config, "wide.cfg"), TDM_E_CONFIG, "wide.cfg: is not a text file: it holds a NUL");
+    tdm_config_destroy(&config);
+}
+
 /* An error inside an included file names that file, one behind the include the including file. */
 static void test_message_in_include(void **state)
 {
@@ -461,6 +485,7 @@ int main(void)
         cmocka_unit_test(test_load_and_include),
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_message_in_include),
+        cmocka_unit_test(test_byte_order_marks),
         cmocka_unit_test(test_set),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_text_without_include),

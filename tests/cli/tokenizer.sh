@@ -32,6 +32,32 @@ run 0 tokenize --tokenizer "$work/few.bpe" --context 4 <"$work/in"
 [ "$(cat "$work/out")" = "$(printf '513 320 321 514\n513 514\n513 343 171 514')" ] || fail "ids: $(cat "$work/out")"
 has "$work/err" 'warning: 2 of 3 lines were cut to 4 tokens'
 
+# a byte order mark is no text, before the lines and before a tokenizer's file; a NUL ends no line in silence
+printf '\xef\xbb\xbfa b c d\n\nx\377' >"$work/in"
+run 0 tokenize --tokenizer "$work/few.bpe" --context 4 <"$work/in"
+[ "$(cat "$work/out")" = "$(printf '513 320 321 514\n513 514\n513 343 171 514')" ] || fail "ids behind a mark: $(cat "$work/out")"
+for file in merges.bpe tokenizer.json; do
+    run 0 tokenize --tokenizer "$golden/$file" --context 4096 <"$golden/lines.txt"
+    mv "$work/out" "$work/plain"
+    { printf '\xef\xbb\xbf' && cat "$golden/$file"; } >"$work/marked"
+    run 0 tokenize --tokenizer "$work/marked" --context 4096 <"$golden/lines.txt"
+    cmp "$work/out" "$work/plain" || fail "$file with a byte order mark gives other ids"
+done
+refuse_in() { # PATTERN BYTES: as standard input
+    local code=0
+    printf "$2" | "$TANDEM" tokenize --tokenizer "$work/few.bpe" >"$work/out" 2>"$work/err" || code=$?
+    [ "$code" -eq 1 ] || fail "tokenize of $2: exit code $code"
+    has "$work/err" "^tandem: standard input: $1"
+}
+refuse_in 'line 2: holds a NUL, which text does not \(offset 6\)' 'a b\na \0 b\n'
+refuse_in 'line 1: is UTF-16, not UTF-8 \(offset 1\)' 'a\0 \0b\0\n\0'
+refuse_in 'line 1: is UTF-16, not UTF-8 \(offset 3\)' '\xff\xfea\0\n\0'
+printf 'ab ab\nab\0ab\n' >"$work/nul.txt"
+refuse 1 'nul\.txt: line 2: holds a NUL' tokenizer --train --vocab-size 600 --out "$work/x" "$work/nul.txt"
+printf '\xef\xbb\xbfab ab\n' >"$work/marked.txt"
+run 0 tokenizer --train --vocab-size 9000 --out "$work/marked.bpe" "$work/marked.txt"
+cmp "$work/marked.bpe" "$work/few.bpe" || fail "merges of a file with a byte order mark differ"
+
 printf '{"not": "merges"}\n' >"$work/json"
 refuse 1 'json: has no "model": neither a tokenizer.json' tokenize --tokenizer "$work/json"
 printf '#version: 0.2\na b\nxy z\n' >"$work/unknown.bpe"

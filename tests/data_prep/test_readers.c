@@ -237,7 +237,8 @@ static void text_encodings(void **state)
          4, "utf-8", "a"},
         {"\xef\xbb\xbf"
          "a",
-         4, "latin-1", "a"}, /* the mark decides */
+         4, "latin-1", "a"},                            /* the mark decides */
+        {"\xef\xbb\xbf\xef\xbb\xbfx", 7, "utf-8", "x"}, /* two programs wrote one each */
         {"caf\xe9", 4, "latin-1", "caf\xc3\xa9"},
         {"\x80 5", 3, "cp1252", "\xe2\x82\xac 5"},
         {"\xff\xfe"
