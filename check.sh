@@ -41,7 +41,7 @@ else
     echo "no clang-format-14: not checked"
 fi
 find . \( -path './build*' -o -path ./runs -o -path ./demo -o -path ./.git \) -prune -o -type f -print0 |
-    xargs -0 grep -lE --null '^#!.*[ /](ba)?sh$' | xargs -0 shellcheck --norc
+    xargs -0 grep -lE --null '^#!.*[ /](ba)?sh$' | xargs -0 shellcheck
 
 # what both builds set; every option of CMakeLists.txt
 options=(-DTANDEM_TESTS=ON -DTANDEM_WERROR=ON -DTANDEM_TSAN=OFF -DTANDEM_FUZZ=OFF -DBUILD_SHARED_LIBS=OFF)
