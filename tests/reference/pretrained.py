@@ -9,8 +9,10 @@ them. Each model is saved as .pt and as safetensors; both must give the same che
 model's size, so that no resizing takes part; captions are tokenized by `tandem tokenize`. Features are compared as unit
 vectors: the largest absolute difference is then relative to the feature norm.
 
-The tiny models also come as an open_clip training run, as TBPS-CLIP's checkpoint and as a TorchScript archive. With
---export, the checkpoint goes out under both namings and in all three dtypes: OpenAI's model code (and open_clip,
+The tiny models also come as an open_clip training run, as TBPS-CLIP's checkpoint, as a TorchScript archive, and within
+another model beside an averaged copy.
+
+With --export, the checkpoint goes out under both namings and in all three dtypes: OpenAI's model code (and open_clip,
 where it can be imported) loads the one, Transformers' CLIPModel and CLIPProcessor the other, no key missing or left
 over, with the same features and, for the tokenizer, the same ids."""
 import argparse
@@ -223,7 +225,10 @@ def check_containers(check, model, name, work):
     px = MODELS[name][1]
     traced = torch.jit.trace(model, (torch.zeros(1, 3, px, px), torch.zeros(1, 77, dtype=torch.int64)), check_trace=False)
     torch.jit.save(traced, work / "script.pt")
-    for file in ("training.pt", "tbps.pth", "script.pt"):
+    wrapped = {f"net.backbone.{key}": value for key, value in state.items()}
+    torch.save({"state_dict": wrapped, "state_dict_ema": {key: torch.zeros_like(value) for key, value in wrapped.items()},
+                "hyper_parameters": {"lr": 0.1}}, work / "wrapped.ckpt")
+    for file in ("training.pt", "tbps.pth", "script.pt", "wrapped.ckpt"):
         out = work / f"from-{file}"
         check.tandem("import", "--from", work / file, "--tokenizer", merges, "--out", out)
         check.require(f"{name}: {file} gives the same checkpoint", same_weights(work / "safetensors", out))
