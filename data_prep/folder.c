@@ -31,7 +31,13 @@ static const tdm_option folder_rows[] = {
 
 /* ---- One folder's files ---- */
 
-typedef enum file_kind { OTHER, FOLDER, IMAGE, TEXT } file_kind;
+typedef enum file_kind {
+    OTHER,
+    FOLDER,
+    IMAGE,
+    TEXT,
+    DOCUMENT /* of a known type that is not decoded, whose name does not say image: one where a text is called as it is */
+} file_kind;
 
 typedef struct file {
     const char *name;
@@ -95,14 +101,14 @@ static bool is_text_name(const char *name)
     return dot && (!strcasecmp(dot, ".txt") || !strcasecmp(dot, ".caption"));
 }
 
-/* Does the file begin as an image does? */
-static bool holds_image(const char *path)
+static file_kind kind_by_content(const char *path)
 {
     char head[TDM_IMAGE_TYPE_BYTES];
     FILE *opened = fopen(path, "rb");
     const size_t n = opened ? fread(head, 1, sizeof(head), opened) : 0;
+    const tdm_image_type *type = n ? tdm_image_type_of(head, n) : NULL;
     if (opened) fclose(opened);
-    return n && tdm_image_type_of(head, n);
+    return !type ? OTHER : type->decodes ? IMAGE : DOCUMENT;
 }
 
 /* A link is what it leads to. One that leads nowhere is what its name says, and reading it fails. */
@@ -118,7 +124,7 @@ static file_kind kind_of(const char *path, const struct dirent *entry)
     }
     if (pack_picture_of(entry->d_name) != PACK_NO_PICTURE) return IMAGE;
     if (is_text_name(entry->d_name)) return TEXT;
-    return there && holds_image(path) ? IMAGE : OTHER;
+    return there ? kind_by_content(path) : OTHER;
 }
 
 static tdm_status tell_kinds(const walk *w, place *here)
@@ -277,6 +283,7 @@ static tdm_status take_file(const walk *w, place *here, int i)
     case TEXT:
         if (!at->used) return add_item(w, here, i, i);
         return at->read ? TDM_OK : leave_out(w, here, "texts beside another one of the same image", at->name);
+    case DOCUMENT:
     case OTHER:
         if (at->name[0] == '.') return TDM_OK; /* counted already */
         return leave_out(w, here, "files that are neither an image nor captions", at->name);
@@ -289,8 +296,9 @@ static tdm_status visit(const walk *w, place *here)
     TDM_TRY(tell_kinds(w, here));
     for (int i = 0; i < here->count; i++) {
         file *at = &here->file[i];
-        if (at->kind != IMAGE) continue;
+        if (at->kind != IMAGE && at->kind != DOCUMENT) continue;
         at->text = text_of(here, at->name);
+        if (at->kind == DOCUMENT) at->kind = at->text >= 0 ? IMAGE : OTHER;
         if (at->text >= 0) here->file[at->text].read = true;
     }
     for (int i = 0; i < here->count; i++) TDM_TRY(take_file(w, here, i));

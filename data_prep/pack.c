@@ -112,11 +112,27 @@ static tdm_status holds_nothing(const packer *p)
     return status;
 }
 
+/* Its samples would be packed twice. */
+static tdm_status refuse_twice(const packer *p)
+{
+    tdm_pack_names names = {0};
+    tdm_status status = TDM_OK;
+    for (int64_t i = 0; status == TDM_OK && i < p->options->source_count; i++) {
+        int64_t index;
+        const char *source = p->options->source[i];
+        status = pack_names_index(&names, source, strlen(source), &index);
+        if (status == TDM_OK && index < i) status = TDM_ERROR(TDM_E_USAGE, "%s: is given twice", source);
+    }
+    pack_names_free(&names);
+    return status;
+}
+
 static tdm_status list_sources(packer *p)
 {
     const int64_t sources = p->options->source_count;
     TDM_REQUIRE(sources > 0, TDM_E_USAGE, "no SOURCE to pack");
     TDM_TRY(TDM_ALLOC(sources, &p->empty_source));
+    TDM_TRY(refuse_twice(p));
     for (int64_t i = 0; i < sources; i++) TDM_TRY(list_source(p, p->options->source[i]));
     if (p->list.count + p->list.fault_n == 0) return holds_nothing(p);
     for (int64_t i = 0; i < p->empty_sources; i++)

@@ -70,8 +70,8 @@ tdm_status pack_check_source(const tdm_pack_format *format, const char *source)
     }
     const bool folder = tdm_path_is_dir(source);
     TDM_REQUIRE(!folder || format->takes_folder, TDM_E_USAGE,
-                "%s: is a folder, and --format %s reads files; --format folder reads folders of images",
-                source, format->name);
+                "%s: is a folder, and --format %s reads files, %s/…; --format folder reads folders of images",
+                source, format->name, source);
     if (folder) return TDM_OK;
     const kind *is = kind_of(source);
     TDM_REQUIRE(!is || (is->format && !strcmp(is->format, format->name)), TDM_E_FORMAT, "%s: %s: %s", source,

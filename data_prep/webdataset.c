@@ -211,14 +211,27 @@ static int image_worth(web_tar *w, const tar_member *member)
     return picture == PACK_NO_PICTURE ? 0 : (is_plain(member) ? 2 : 0) + (picture == PACK_PICTURE ? 2 : 1);
 }
 
-static int content_worth(web_tar *w, const tar_member *member)
+static const tdm_image_type *content_type(web_tar *w, const tar_member *member)
 {
     tdm_text head = {0};
     const tdm_image_type *type = NULL;
     if (tar_read_head(&w->tar, member, TDM_IMAGE_TYPE_BYTES, &head) == TDM_OK)
         type = tdm_image_type_of(head.data, head.length);
     tdm_text_free(&head);
+    return type;
+}
+
+static int content_worth(web_tar *w, const tar_member *member)
+{
+    const tdm_image_type *type = content_type(w, member);
     return !type ? 0 : (is_plain(member) ? 2 : 0) + (type->decodes ? 2 : 1);
+}
+
+/* Where there is no caption, "LICENSE.pdf" is no image. */
+static int decoded_worth(web_tar *w, const tar_member *member)
+{
+    const tdm_image_type *type = content_type(w, member);
+    return !type || !type->decodes ? 0 : is_plain(member) ? 2 : 1;
 }
 
 static int text_worth(web_tar *w, const tar_member *member)
@@ -241,13 +254,14 @@ static int json_worth(web_tar *w, const tar_member *member)
 static void choose_image(web_tar *w, const web_sample *sample, web_parts *parts)
 {
     const char *wanted = w->options->image_field;
+    const bool caption = parts->text != NONE || parts->text_fault[0] || parts->json != NONE;
     parts->image = find_fields(w, sample, wanted);
     if (parts->image != NONE || wanted[0]) return;
     parts->image = find_best(w, sample, image_worth, "image", "--image-field", parts->image_fault,
                              sizeof(parts->image_fault));
-    if (parts->image == NONE && !parts->image_fault[0])
-        parts->image = find_best(w, sample, content_worth, "image", "--image-field", parts->image_fault,
-                                 sizeof(parts->image_fault));
+    if (parts->image != NONE || parts->image_fault[0]) return;
+    parts->image = find_best(w, sample, caption ? content_worth : decoded_worth, "image", "--image-field",
+                             parts->image_fault, sizeof(parts->image_fault));
 }
 
 static int64_t find_option(const web_tar *w, const web_sample *sample, const char *field)
@@ -259,7 +273,6 @@ static void choose_parts(web_tar *w, const web_sample *sample, web_parts *parts)
 {
     char ignored[512];
     const web_options *o = w->options;
-    choose_image(w, sample, parts);
     parts->text = find_option(w, sample, o->caption_field);
     if (!o->caption_field[0])
         parts->text = find_best(w, sample, text_worth, "caption", "--caption-field", parts->text_fault,
@@ -267,6 +280,7 @@ static void choose_parts(web_tar *w, const web_sample *sample, web_parts *parts)
     parts->class_member = find_option(w, sample, o->class_field[0] ? o->class_field : "cls");
     parts->identity = find_option(w, sample, o->identity_field);
     parts->json = find_best(w, sample, json_worth, "JSON", "", ignored, sizeof(ignored));
+    choose_image(w, sample, parts);
     parts->wants_json =
         parts->json != NONE && ((parts->text == NONE && !parts->text_fault[0]) || o->split_field[0] ||
                                 (o->identity_field[0] && parts->identity == NONE) ||
@@ -455,8 +469,11 @@ static tdm_status add_sample(web_tar *w, const web_sample *sample, const web_par
     TDM_TRY(add_captions(w, parts, item));
     TDM_TRY(
         pack_item_fault(item, add_labels(w, true, o->identity_field, parts->identity, parts, list, item)));
-    return pack_item_fault(item,
-                           add_labels(w, false, o->class_field, parts->class_member, parts, list, item));
+    const tdm_status status = add_labels(w, false, o->class_field, parts->class_member, parts, list, item);
+    if (!o->class_field[0] && pack_is_fault(status)) /* nobody has said that it is a class */
+        return leave_out(w, "members called .cls that are no class", &w->tar.member[parts->class_member],
+                         list);
+    return pack_item_fault(item, status);
 }
 
 static tdm_status leave_out_unused(const web_tar *w, const web_sample *sample, const web_parts *parts,
@@ -491,8 +508,8 @@ static tdm_status note_damage(const tar_index *tar, tdm_pack_list *list)
     for (int64_t i = 0; i < tar->foreign; i++)
         TDM_TRY(pack_list_leave_out(list, "devices and the like in tar files", tar->path, NULL));
     if (tar->unended && tar->count)
-        return pack_list_leave_out(list, "ends of tar files, if they were cut between two members", tar->path,
-                                   "has no mark at its end");
+        return pack_list_leave_out(list, "tar files that end without a mark, and may have been cut there",
+                                   tar->path, "has no mark at its end");
     return TDM_OK;
 }
 

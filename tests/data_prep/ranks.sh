@@ -156,8 +156,9 @@ has "$work/err" 'left out: 12 files that are neither an image nor captions: 12 \
 # what SOURCE is not
 refuse 1 'is an address: files are read, not fetched' pack --format webdataset --out "$work/x" https://example.org/0.tar
 refuse 1 'the shell expands' pack --format webdataset --out "$work/x" "$work/{0..1}.tar"
-refuse 2 'is a folder, and --format csv reads files; --format folder' pack --format csv --out "$work/x" "$work/raw"
+refuse 2 'is a folder, and --format csv reads files, .*--format folder' pack --format csv --out "$work/x" "$work/raw"
 refuse 1 '0\.tar: is a tar file: --format webdataset' pack --format folder --out "$work/x" "$work/0.tar"
+refuse 2 '0\.tar: is given twice' pack --format webdataset --out "$work/x" "$work/0.tar" "$work/1.tar" "$work/0.tar"
 gzip -k "$work/0.tar"
 refuse 1 '0\.tar\.gz: is compressed with gzip' pack --format webdataset --out "$work/x" "$work/0.tar.gz"
 printf 'PAR1....' >"$work/set.parquet"

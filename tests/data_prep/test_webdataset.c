@@ -289,9 +289,15 @@ static void webdataset_types_by_content(void **state)
 {
     (void)state;
     MAKE_SET("1.img", "GIF89a....", "1.txt", "one", "2.tif", "II*", "2.txt", "two", "3.data", "no image",
-             "3.txt", "three");
+             "3.txt", "three", "LICENSE.pdf", "%PDF-1.4", "5.pdf", "%PDF-1.4", "5.txt", "of a PDF", "6.jpg",
+             "a", "6.txt", "six", "6.cls", "\x80\x04\xff");
     CHECK_OK(list_again("webdataset", at("set.tar")));
-    CHECK_EQ(list.count, 3);
+    CHECK_EQ(list.count, 5);
+    EXPECT(3, "5.pdf", "of a PDF");
+    CHECK_EQ(left_out(unused, ".pdf"), 1); /* no image where no text says so */
+    EXPECT(4, "6.jpg", "six");
+    CHECK_NULL(list.item[4].fault);
+    CHECK_EQ(left_out("members called .cls that are no class", ".cls"), 1);
     EXPECT(0, "1.img", "one");
     expect_piece(0, "GIF89a....");
     EXPECT(1, "2.tif", "two"); /* for the decoder to refuse by name */
@@ -334,7 +340,7 @@ static void webdataset_empty_and_cut(void **state)
     CHECK_OK(list_again("webdataset", at("cut.tar")));
     CHECK_EQ(list.count, 2);
     CHECK_EQ(list.fault_n, 0);
-    CHECK_EQ(left_out("ends of tar files, if they were cut between two members", ".tar"), 1);
+    CHECK_EQ(left_out("tar files that end without a mark, and may have been cut there", ".tar"), 1);
 
     memset(file.data + 6 * 512 + 148, '9', 8); /* the checksum of the fourth header */
     put_bytes("cut.tar", file.data, file.length);
