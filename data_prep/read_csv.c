@@ -322,7 +322,7 @@ static tdm_status describe_columns(const csv_reader *csv, const char *name, cons
     TDM_TRY(tdm_text_printf(out, ", separated by "));
     TDM_TRY(append_separator(csv->dialect.separator, out));
     for (int i = 0; i < csv->columns; i++)
-        if (pack_is_image(csv->header[i].data))
+        if (pack_picture_of(csv->header[i].data) != PACK_NO_PICTURE)
             return tdm_text_printf(out, ". The first line should name the columns, and seems to be a row");
     return append_near_miss(csv, name, option, out);
 }
