@@ -79,8 +79,8 @@ typedef struct tdm_pack_list { /* owned; tdm_pack_list_free */
 void tdm_pack_list_free(tdm_pack_list *list);
 
 typedef struct tdm_pack_format {
-    const char *name; /* --format NAME */
-    const char *help; /* one line: what SOURCE is */
+    const char *name;              /* --format NAME */
+    const char *help;              /* one line: what SOURCE is */
     bool takes_file, takes_folder; /* what SOURCE may be; neither: the format sees for itself */
     const char
         *split; /* what --split is when it is not given, or NULL: the items' own splits, else "train" */

@@ -45,7 +45,7 @@ for file in merges.bpe tokenizer.json; do
 done
 refuse_in() { # PATTERN BYTES: as standard input
     local code=0
-    printf "$2" | "$TANDEM" tokenize --tokenizer "$work/few.bpe" >"$work/out" 2>"$work/err" || code=$?
+    printf '%b' "$2" | "$TANDEM" tokenize --tokenizer "$work/few.bpe" >"$work/out" 2>"$work/err" || code=$?
     [ "$code" -eq 1 ] || fail "tokenize of $2: exit code $code"
     has "$work/err" "^tandem: standard input: $1"
 }
