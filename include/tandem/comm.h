@@ -7,12 +7,16 @@
 
 typedef struct tdm_comm tdm_comm;
 
-/* MPI_Init_thread and the world's communicator. Works without mpirun (one rank). */
+/* MPI_Init_thread and the world's communicator. Works without mpirun (one rank). TDM_E_LIBRARY on every task when
+ * a launcher that MPI does not understand started several, each of which would be rank 0 of 1. */
 TDM_CHECKED tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm);
 /* A group of this process alone, without MPI, whose start costs a large part of a second. */
 TDM_CHECKED tdm_status tdm_comm_create_alone(tdm_comm **comm);
 /* Whether mpirun, srun or another launcher started this process, by the variables that they set. */
 bool tdm_comm_launched(void);
+/* How many tasks the launcher of this process started, as far as its variables say; at least so many. 1: none, or
+ * one alone. evidence: the variable that says so, "PMI_SIZE=4", or "". */
+int tdm_comm_started_tasks(char evidence[64]);
 void tdm_comm_destroy(tdm_comm **comm); /* MPI_Finalize if create began it */
 
 int tdm_comm_rank(const tdm_comm *comm); /* not collective */

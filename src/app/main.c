@@ -66,6 +66,16 @@ static tdm_status run_command(const tdm_command *command, tdm_comm *comm, int ar
     return command->run(comm, argc - 1, argv + 1);
 }
 
+/* A launcher that sets no variables of MPI starts what runs on one rank as many times. */
+static tdm_status check_alone(const tdm_command *command)
+{
+    char evidence[64];
+    const int tasks = tdm_comm_started_tasks(evidence);
+    TDM_REQUIRE(tasks == 1, TDM_E_USAGE, "tandem %s runs on one rank, not on %d (%s): start it without a launcher",
+                command->name, tasks, evidence);
+    return TDM_OK;
+}
+
 /* OpenMP's places, where it binds threads: all cores of the process. */
 static void note_cores(void)
 {
@@ -96,6 +106,7 @@ int main(int argc, char **argv)
     tdm_status status = find_command(argc > 1 ? argv[1] : "", &command);
     const bool alone = !tdm_comm_launched() && (command == NULL || !command->mpi);
     tdm_comm *comm = NULL;
+    if (status == TDM_OK && alone) status = check_alone(command);
     if ((alone ? tdm_comm_create_alone(&comm) : tdm_comm_create(&argc, &argv, &comm)) != TDM_OK) {
         tdm_log_always("tandem: %s", tdm_error_last()->message);
         return EXIT_FAILED;

@@ -23,14 +23,6 @@ tdm_status tdm_comm_create_alone(tdm_comm **comm)
     return TDM_OK;
 }
 
-bool tdm_comm_launched(void)
-{
-    static const char *const variables[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"};
-    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
-        if (getenv(variables[i]) != NULL) return true;
-    return false;
-}
-
 tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
 {
     *comm = NULL;
@@ -59,7 +51,8 @@ tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
     tdm_log_set_rank(made->rank, made->size);
     *comm = made;
     const char *most = getenv("TANDEM_NODE_RANKS");
-    const tdm_status status = comm_find_nodes(made, most != NULL ? atoi(most) : 0);
+    tdm_status status = comm_check_launch(made->size);
+    if (status == TDM_OK) status = comm_find_nodes(made, most != NULL ? atoi(most) : 0);
     if (status != TDM_OK) tdm_comm_destroy(comm);
     return status;
 }

@@ -27,6 +27,10 @@ struct tdm_comm {
  * same on every rank. */
 void comm_set_max_count(tdm_comm *comm, int64_t max_count);
 
+/* ---- launcher.c ---- */
+/* TDM_E_LIBRARY on every task when the launcher started several but MPI's world has `size` 1. */
+TDM_CHECKED tdm_status comm_check_launch(int size);
+
 /* ---- node.c ---- */
 /* Finds the nodes; of one host, at most `most_ranks` consecutive ranks form one (0: no limit), so that tests
  * see several. Collective. */

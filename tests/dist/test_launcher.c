@@ -1,0 +1,85 @@
+/* How many tasks a launcher started, by the variables that launchers are known to set. */
+#include "check.h"
+
+#include "../../src/dist/comm_impl.h"
+
+#include <stdlib.h>
+
+static const char *const known[] = {
+    "OMPI_COMM_WORLD_SIZE", "PMI_SIZE",        "PMI_RANK",     "PMIX_RANK",    "MPI_LOCALNRANKS",
+    "PALS_RANKID",          "PALS_LOCAL_SIZE", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_ID",
+    "SLURM_STEP_NUM_TASKS", "SLURM_PTY_PORT",  "SLURM_JOB_ID", "SLURM_NPROCS"};
+
+/* The environment: "NAME=VALUE NAME=VALUE". */
+static void set_environment(const char *text)
+{
+    char copy[512];
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) unsetenv(known[i]);
+    snprintf(copy, sizeof copy, "%s", text);
+    for (char *rest = copy, *one; (one = strsep(&rest, " ")) != NULL;) {
+        char *equal = strchr(one, '=');
+        if (equal == NULL) continue;
+        *equal = '\0';
+        setenv(one, equal + 1, 1);
+    }
+}
+
+static void test_tasks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what, *environment;
+        int tasks;
+        const char *evidence;
+    } cases[] = {
+        {"no launcher", "", 1, ""},
+        {"mpirun of Open MPI", "OMPI_COMM_WORLD_SIZE=4 PMIX_RANK=0", 4, "OMPI_COMM_WORLD_SIZE=4"},
+        {"mpirun -n 1", "OMPI_COMM_WORLD_SIZE=1 PMIX_RANK=0", 1, ""},
+        {"hydra, the first task", "PMI_SIZE=3 PMI_RANK=0 MPI_LOCALNRANKS=3", 3, "PMI_SIZE=3"},
+        {"hydra -n 1", "PMI_SIZE=1 PMI_RANK=0 MPI_LOCALNRANKS=1", 1, ""},
+        {"ranks without a size", "PMIX_RANK=2", 3, "PMIX_RANK=2"},
+        {"the first of them is not known to be one", "PMIX_RANK=0", 1, ""},
+        {"PALS", "PALS_RANKID=5", 6, "PALS_RANKID=5"},
+        {"PALS, the first", "PALS_RANKID=0 PALS_LOCAL_SIZE=2", 2, "PALS_LOCAL_SIZE=2"},
+        {"a batch script", "SLURM_JOB_ID=7 SLURM_NTASKS=8 SLURM_NPROCS=8 SLURM_PROCID=0", 1, ""},
+        {"srun without PMI, the first task",
+         "SLURM_JOB_ID=7 SLURM_NTASKS=8 SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=8 SLURM_PROCID=0", 8,
+         "SLURM_STEP_NUM_TASKS=8"},
+        {"srun -n 1 in an allocation of 8",
+         "SLURM_NTASKS=1 SLURM_STEP_ID=1 SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0", 1, ""},
+        {"srun with PMIx", "PMIX_RANK=0 SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=0", 2,
+         "SLURM_STEP_NUM_TASKS=2"},
+        {"mpirun -n 1, its daemon is a task of a step of 4",
+         "OMPI_COMM_WORLD_SIZE=1 SLURM_NTASKS=8 SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=3", 1,
+         ""},
+        {"hydra -n 1 there", "PMI_SIZE=1 PMI_RANK=0 SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=3", 1, ""},
+        {"salloc's interactive step",
+         "SLURM_NTASKS=8 SLURM_STEP_ID=4294967290 SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0", 1, ""},
+        {"srun -n 8 --pty bash", "SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=8 SLURM_PROCID=0 SLURM_PTY_PORT=40001",
+         1, ""},
+        {"mpirun in that shell",
+         "SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=8 SLURM_PROCID=0 SLURM_PTY_PORT=40001 OMPI_COMM_WORLD_SIZE=8",
+         8, "OMPI_COMM_WORLD_SIZE=8"},
+        {"not numbers", "PMI_SIZE= OMPI_COMM_WORLD_SIZE=many PMI_RANK=-1 SLURM_STEP_NUM_TASKS=2x", 1, ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char evidence[64] = "none";
+        set_environment(cases[i].environment);
+        const int tasks = tdm_comm_started_tasks(evidence);
+        if (tasks != cases[i].tasks) fail_msg("%s: %d tasks, not %d", cases[i].what, tasks, cases[i].tasks);
+        CHECK_STR_EQ(evidence, cases[i].evidence);
+        CHECK_OK(comm_check_launch(2)); /* MPI understands its launcher */
+        if (tasks == 1) CHECK_OK(comm_check_launch(1));
+        if (tasks == 1) continue;
+        CHECK_FAILS(comm_check_launch(1), TDM_E_LIBRARY, "MPI sees only this one");
+        CHECK_MESSAGE(evidence);
+        CHECK_MESSAGE("MPI"); /* which library it is */
+    }
+    set_environment("");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tasks)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
