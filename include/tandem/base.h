@@ -84,7 +84,9 @@ void tdm_set_cores(const int *core, int64_t count);
  * an error number. */
 int tdm_thread_create(pthread_t *thread, void *(*run)(void *), void *argument);
 
-/* SIGTERM and SIGUSR1 only set a flag; the training loop agrees on it between steps. */
+/* SIGTERM, SIGUSR1, SIGINT and SIGHUP only set a flag, which is looked at where work can end safely; the training
+ * loop agrees on it between steps. A second SIGINT or SIGHUP, half a second later or more, ends the process. SIGINT
+ * and SIGHUP that were ignored at the start (nohup) stay so. */
 void tdm_stop_install(void);
 bool tdm_stop_requested(void);
 

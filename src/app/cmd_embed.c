@@ -87,4 +87,4 @@ static tdm_status embed_run(tdm_comm *comm, int argc, char **argv)
 }
 
 const tdm_command tdm_command_embed = {
-    .name = "embed", .summary = "embeddings of a split as HDF5 files", .mpi = true, .run = embed_run};
+    .name = "embed", .summary = "embeddings of a split as HDF5 files", .mpi = true, .stops = true, .run = embed_run};

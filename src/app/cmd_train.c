@@ -233,9 +233,17 @@ static tdm_status after_step(run *r, bool *stop)
     return TDM_OK;
 }
 
+/* Whether any rank was asked to. */
+static bool stop_before_first_step(run *r)
+{
+    double wish = tdm_stop_requested();
+    tdm_comm_max_f64(r->comm, &wish, 1);
+    return wish > 0.0 && r->session.optim.step < r->session.total_steps;
+}
+
 static tdm_status run_steps(run *r)
 {
-    bool stop = false;
+    bool stop = stop_before_first_step(r);
     while (r->session.optim.step < r->session.total_steps && !stop) {
         const tdm_batch *batch;
         tdm_step_report report;
@@ -287,7 +295,6 @@ static tdm_status run_training(run *r)
                        .batch = r->session.config.train.batch,
                        .log_every = r->session.config.train.log_every};
     TDM_AGREE(r->comm, run_log_open(&r->log, r->options->out, r->state.step));
-    tdm_stop_install();
     r->start_s = r->checkpoint_s = tdm_now_s();
     const tdm_status status = run_steps(r);
     tdm_progress_clear();
@@ -346,6 +353,6 @@ static tdm_status train_run(tdm_comm *comm, int argc, char **argv)
 const tdm_command tdm_command_train = {
     .name = "train",
     .summary = "train a model from packed shards",
-    .mpi = true,
+    .mpi = true, .stops = true,
     .run = train_run,
 };

@@ -104,6 +104,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* a file at its size limit is an error of write(), which names the file */
     const tdm_command *command = NULL;
     tdm_status status = find_command(argc > 1 ? argv[1] : "", &command);
+    if (command != NULL && command->stops) tdm_stop_install(); /* before all that takes time */
     const bool alone = !tdm_comm_launched() && (command == NULL || !command->mpi);
     tdm_comm *comm = NULL;
     if (status == TDM_OK && alone) status = check_alone(command);

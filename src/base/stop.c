@@ -1,26 +1,57 @@
-/* Requests to stop: signals only set a flag. */
+/* Requests to stop: signals only set a flag. A second SIGINT or SIGHUP ends the process as if it were not caught. */
 #include "tandem/base.h"
 
 #include <signal.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A terminal that closes may send SIGHUP twice at once, and some launchers pass on what the process has got already:
+ * what comes so soon is the same request. */
+#define SAME_REQUEST_S 0.5
 
 static volatile sig_atomic_t stop_flag = 0;
+static struct timespec first; /* of the first request; read once stop_flag is set */
+
+static double since_first_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now); /* may be called in a handler */
+    return (double)(now.tv_sec - first.tv_sec) + 1e-9 * (double)(now.tv_nsec - first.tv_nsec);
+}
 
 static void on_stop_signal(int number)
 {
-    (void)number;
-    stop_flag = 1;
+    if (!stop_flag) {
+        clock_gettime(CLOCK_MONOTONIC, &first);
+        stop_flag = 1;
+        static const char line[] =
+            "\ntandem: stopping at the next safe point; once more ends at once, without a checkpoint\n";
+        if (number == SIGINT && tdm_log_rank() == 0) (void)!write(STDERR_FILENO, line, sizeof line - 1);
+        return;
+    }
+    if ((number != SIGINT && number != SIGHUP) || since_first_s() < SAME_REQUEST_S) return;
+    signal(number, SIG_DFL);
+    raise(number); /* when this returns: the parent sees which signal it was */
 }
 
-void tdm_stop_install(void)
+static void install(int number, bool unless_ignored)
 {
-    struct sigaction action;
+    struct sigaction action, old;
     memset(&action, 0, sizeof(action));
     action.sa_handler = on_stop_signal;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGUSR1, &action, NULL);
+    if (unless_ignored && sigaction(number, NULL, &old) == 0 && old.sa_handler == SIG_IGN) return;
+    sigaction(number, &action, NULL);
+}
+
+void tdm_stop_install(void)
+{
+    install(SIGTERM, false);
+    install(SIGUSR1, false);
+    install(SIGINT, true); /* of a shell's background job */
+    install(SIGHUP, true); /* nohup */
 }
 
 bool tdm_stop_requested(void)
