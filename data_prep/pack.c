@@ -491,8 +491,12 @@ static tdm_status fill_shard(packer *p, const shard_plan *plan, tdm_shard_writer
     *written = 0;
     for (int64_t i = 0; status == TDM_OK && i < plan->n; i++) {
         const tdm_pack_item *item = &p->list.item[p->order[plan->first + i]];
-        bool bad;
-        status = add_item(p, item, writer, &bad);
+        bool bad = false;
+        status =
+            tdm_stop_requested()
+                ? TDM_ERROR(TDM_E_STOPPED, "stopped on request while packing; the data set is not complete: "
+                                           "start the same command again")
+                : add_item(p, item, writer, &bad);
         *written += status == TDM_OK;
         if (status == TDM_OK)
             status = note_lost_captions(p, item, plan->first + i);

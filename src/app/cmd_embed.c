@@ -86,5 +86,8 @@ static tdm_status embed_run(tdm_comm *comm, int argc, char **argv)
     return status;
 }
 
-const tdm_command tdm_command_embed = {
-    .name = "embed", .summary = "embeddings of a split as HDF5 files", .mpi = true, .stops = true, .run = embed_run};
+const tdm_command tdm_command_embed = {.name = "embed",
+                                       .summary = "embeddings of a split as HDF5 files",
+                                       .mpi = true,
+                                       .stops = true,
+                                       .run = embed_run};

@@ -122,5 +122,6 @@ static tdm_status eval_run(tdm_comm *comm, int argc, char **argv)
 const tdm_command tdm_command_eval = {
     .name = "eval",
     .summary = "exact retrieval metrics, or zero-shot accuracy, of a model on a split",
-    .mpi = true, .stops = true,
+    .mpi = true,
+    .stops = true,
     .run = eval_run};

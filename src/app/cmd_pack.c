@@ -270,6 +270,7 @@ static tdm_status pack_run(tdm_comm *comm, int argc, char **argv)
 const tdm_command tdm_command_pack = {
     .name = "pack",
     .summary = "pack a raw data set into shards",
-    .mpi = true, .stops = true,
+    .mpi = true,
+    .stops = true,
     .run = pack_run,
 };

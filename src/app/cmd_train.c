@@ -225,7 +225,11 @@ static tdm_status after_step(run *r, bool *stop)
 
     bool best = false;
     const int64_t every = c->eval.every_epochs * r->session.steps_per_epoch;
-    if (r->eval_dataset && !*stop && (last || (every > 0 && step % every == 0))) TDM_TRY(evaluate(r, &best));
+    if (r->eval_dataset && !*stop && (last || (every > 0 && step % every == 0))) {
+        const tdm_status status = evaluate(r, &best);
+        *stop = status == TDM_E_STOPPED; /* on a request, given up for the checkpoint */
+        if (!*stop) TDM_TRY(status);
+    }
 
     const bool due =
         (c->checkpoint.every_steps > 0 && step % c->checkpoint.every_steps == 0) || wish[1] > 0.0;
@@ -353,6 +357,7 @@ static tdm_status train_run(tdm_comm *comm, int argc, char **argv)
 const tdm_command tdm_command_train = {
     .name = "train",
     .summary = "train a model from packed shards",
-    .mpi = true, .stops = true,
+    .mpi = true,
+    .stops = true,
     .run = train_run,
 };

@@ -71,8 +71,9 @@ static tdm_status check_alone(const tdm_command *command)
 {
     char evidence[64];
     const int tasks = tdm_comm_started_tasks(evidence);
-    TDM_REQUIRE(tasks == 1, TDM_E_USAGE, "tandem %s runs on one rank, not on %d (%s): start it without a launcher",
-                command->name, tasks, evidence);
+    TDM_REQUIRE(tasks == 1, TDM_E_USAGE,
+                "tandem %s runs on one rank, not on %d (%s): start it without a launcher", command->name,
+                tasks, evidence);
     return TDM_OK;
 }
 

@@ -97,7 +97,63 @@ static void test_stop(void **state)
     CHECK_FALSE(tdm_stop_requested());
     CHECK_EQ(stopped_by(SIGTERM), 0);
     CHECK_EQ(stopped_by(SIGUSR1), 0);
+    CHECK_EQ(stopped_by(SIGINT), 0);
+    CHECK_EQ(stopped_by(SIGHUP), 0);
     CHECK_FALSE(tdm_stop_requested());
+}
+
+/* A child that gets `first`, after pause_ms `second`, and ends with 0 if it lives and knows that it is to stop. */
+static int stopped_twice(int first, int pause_ms, int second)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        tdm_stop_install();
+        raise(first);
+        usleep((useconds_t)pause_ms * 1000);
+        raise(second);
+        _exit(tdm_stop_requested() ? 0 : 2);
+    }
+    int status = -1;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void test_second_stop(void **state)
+{
+    (void)state;
+    const int ends[] = {SIGINT, SIGHUP};
+    for (size_t i = 0; i < 2; i++) {
+        const int status = stopped_twice(ends[i], 600, ends[i]);
+        CHECK_TRUE(WIFSIGNALED(status)); /* the shell's code is 128 + the signal */
+        CHECK_EQ(WTERMSIG(status), ends[i]);
+        CHECK_EQ(stopped_twice(ends[i], 0, ends[i]), 0); /* at once: a terminal that closes sends two */
+    }
+    CHECK_EQ(WTERMSIG(stopped_twice(SIGTERM, 600, SIGINT)), SIGINT);
+    /* a batch system warns with one signal and later sends another: the checkpoint still comes */
+    CHECK_EQ(stopped_twice(SIGUSR1, 600, SIGTERM), 0);
+    CHECK_EQ(stopped_twice(SIGTERM, 600, SIGTERM), 0);
+    CHECK_EQ(stopped_twice(SIGINT, 600, SIGTERM), 0);
+}
+
+/* Ignored at the start: nohup, and background jobs of shells. */
+static void test_ignored_stop(void **state)
+{
+    (void)state;
+    const struct {
+        int number, ignored;
+    } cases[] = {{SIGHUP, true}, {SIGINT, true}, {SIGTERM, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            signal(cases[i].number, SIG_IGN);
+            tdm_stop_install();
+            raise(cases[i].number);
+            _exit(tdm_stop_requested() == !cases[i].ignored ? 0 : 1);
+        }
+        int status = -1;
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK_EQ(status, 0);
+    }
 }
 
 int main(void)
@@ -106,6 +162,8 @@ int main(void)
         cmocka_unit_test(test_default_threads),
         cmocka_unit_test(test_thread_create),
         cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_second_stop),
+        cmocka_unit_test(test_ignored_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
