@@ -77,6 +77,10 @@ int64_t tdm_peak_resident_bytes(void); /* its largest so far */
  * least 1. */
 int tdm_default_threads(void);
 
+/* The cores that this process may use, as bits; how many, 0: unknown. */
+enum { TDM_CORE_BYTES = 128 };
+int tdm_allowed_cores(uint8_t bits[TDM_CORE_BYTES]);
+
 /* Under OMP_PROC_BIND OpenMP keeps its first thread on one core, where the threads that it starts would stay,
  * too. These are the cores of the process (src/app/main.c asks OpenMP for them). */
 void tdm_set_cores(const int *core, int64_t count);
@@ -137,7 +141,8 @@ void tdm_trim_cut(char *text);
 TDM_CHECKED tdm_status tdm_read_file(const char *path, tdm_text *text);
 /* TDM_E_FORMAT when `data`, read from `path`, is what Git LFS leaves in place of a file. */
 TDM_CHECKED tdm_status tdm_refuse_lfs_pointer(const char *path, const void *data, size_t bytes);
-/* Writes path.tmp, fsyncs and renames: the file is either the old or the new one. */
+/* Writes path.XXXXXXXX.tmp, fsyncs and renames: the file is either the old or the new one. Of several writers at the
+ * same time the last one stays, whole. */
 TDM_CHECKED tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t bytes);
 /* mkdir -p */
 TDM_CHECKED tdm_status tdm_make_dirs(const char *path);

@@ -175,7 +175,7 @@ static tdm_status search_run(tdm_comm *comm, int argc, char **argv)
                               .k = 10};
     const tdm_flag flags[] = {
         FLAG_STRING(
-            "--gallery", &options.gallery, "DIR", NULL,
+            "--data,--gallery", &options.gallery, "DIR", NULL,
             "embeddings made by tandem embed, or a packed data directory, which is then embedded first"),
         FLAG_STRING("--split", &options.split, "NAME", "", "of the gallery, if it has several"),
         FLAG_INT("-k,--top", &options.k, "N", "10", "rows", 1, 1000000, "how many of the best to show"),

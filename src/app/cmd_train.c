@@ -146,6 +146,7 @@ static void show_plan(const run *r)
             (double)tdm_params_elements(&r->session.params) * 1e-6, tdm_comm_size(r->comm),
             tdm_ops_threads(r->session.ops), tdm_ops_dtype(r->session.ops) == TDM_BF16 ? "bf16" : "f32",
             tdm_ops_isa(r->session.ops));
+    tdm_comm_warn_threads(r->comm, tdm_ops_threads(r->session.ops));
 }
 
 static tdm_status show_groups(const run *r)

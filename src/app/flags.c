@@ -34,6 +34,47 @@ static const char *shown_name(const tdm_flag *flag)
     return comma ? comma + 1 : flag->name;
 }
 
+/* What other programs call these, too far from our names for spelling alone. The first that the command has is meant. */
+static const char *synonym(const tdm_flag *flags, size_t count, const char *typed)
+{
+    static const struct {
+        const char *typed, *meant;
+    } rows[] = {{"--checkpoint", "--model"},
+                {"--ckpt", "--model"},
+                {"--weights", "--model"},
+                {"--weights", "--from"},
+                {"--input", "--from"},
+                {"--run", "--model"},
+                {"--run-dir", "--out"},
+                {"--output", "--out"},
+                {"--output-dir", "--out"},
+                {"--out-dir", "--out"},
+                {"--dest", "--out"},
+                {"--output", "--to"},
+                {"--out", "--to"},
+                {"--dataset", "--data"},
+                {"--data-dir", "--data"},
+                {"--gallery", "--data"},
+                {"--index", "--gallery"},
+                {"--subset", "--split"},
+                {"--batch-size", "--batch"},
+                {"--num-workers", "--workers"},
+                {"--dtype", "--precision"},
+                {"--top-k", "--top"},
+                {"--topk", "--top"},
+                {"--conf", "--config"},
+                {"--cfg", "--config"},
+                {"--resume-from", "--resume"},
+                {"--query", "--image"},
+                {"--overwrite", "--force"},
+                {"--image-px", "--image-size"},
+                {"--size", "--image-size"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (!strcmp(typed, rows[i].typed) && find_flag(flags, count, rows[i].meant, strlen(rows[i].meant)))
+            return rows[i].meant;
+    return NULL;
+}
+
 static tdm_status unknown_flag(const char *command, const tdm_flag *flags, size_t count, const char *word)
 {
     char typed[64];
@@ -43,7 +84,8 @@ static tdm_status unknown_flag(const char *command, const tdm_flag *flags, size_
     TDM_TRY(TDM_ALLOC(count + 1, &names));
     for (size_t i = 0; i < count; i++) names[i] = shown_name(&flags[i]);
     names[count] = "--help";
-    near = tdm_nearest_name(typed, names, count + 1);
+    near = synonym(flags, count, typed);
+    if (near == NULL) near = tdm_nearest_name(typed, names, count + 1);
     tdm_free((void *)names);
     TDM_REQUIRE(near == NULL, TDM_E_USAGE, "%s: unknown option %s; did you mean %s?", command, typed, near);
     TDM_FAIL(TDM_E_USAGE, "%s: unknown option %s; `tandem %s --help` lists the options", command, typed,

@@ -428,7 +428,7 @@ static void program_dir(char dir[TDM_PATH_BYTES])
 }
 
 /* Where the definition `name` stands; false when nowhere. */
-static bool find_model(const char *name, char path[TDM_PATH_BYTES])
+static bool find_exact(const char *name, char path[TDM_PATH_BYTES])
 {
     char program[TDM_PATH_BYTES];
     program_dir(program);
@@ -451,6 +451,20 @@ static bool find_model(const char *name, char path[TDM_PATH_BYTES])
         if (is_file(path)) return true;
     }
     return false;
+}
+
+/* The same for "ViT-B/32", "ViT-B-32" and "vit_b_32.cfg", as other programs and people write "vit_b_32". */
+static bool find_model(const char *name, char path[TDM_PATH_BYTES])
+{
+    char plain[128];
+    if (find_exact(name, path)) return true;
+    size_t n = strlen(name);
+    if (n > 4 && !strcmp(name + n - 4, ".cfg")) n -= 4;
+    if (n >= sizeof plain) return false;
+    for (size_t i = 0; i < n; i++)
+        plain[i] = name[i] == '-' || name[i] == '/' ? '_' : (char)tolower((unsigned char)name[i]);
+    plain[n] = '\0';
+    return find_exact(plain, path);
 }
 
 tdm_status tdm_config_load_model(tdm_config *config, const char *name_or_path)

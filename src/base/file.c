@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <openssl/evp.h>
@@ -66,14 +67,27 @@ static tdm_status write_all(int fd, const char *path, const void *data, size_t b
     return TDM_OK;
 }
 
+/* A new file for what becomes `path`, under a name that no other writer of `path` has, on whichever host. */
+static tdm_status create_beside(const char *path, char temporary[TDM_PATH_BYTES], int *fd)
+{
+    for (int i = 0; i < 100; i++) {
+        unsigned number = 0;
+        TDM_REQUIRE(getrandom(&number, sizeof(number), 0) == sizeof(number), TDM_E_LIBRARY,
+                    "the system gives no random bytes: %s", strerror(errno));
+        const int length = snprintf(temporary, TDM_PATH_BYTES, "%s.%08x.tmp", path, number);
+        TDM_REQUIRE(length > 0 && length < TDM_PATH_BYTES, TDM_E_IO, "%.200s…: path is too long", path);
+        *fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (*fd >= 0 || errno != EEXIST) break;
+    }
+    TDM_REQUIRE(*fd >= 0, TDM_E_IO, "%s: cannot create: %s", temporary, strerror(errno));
+    return TDM_OK;
+}
+
 tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t bytes)
 {
     char temporary[TDM_PATH_BYTES];
-    int length = snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-    TDM_REQUIRE(length > 0 && (size_t)length < sizeof(temporary), TDM_E_IO, "%.200s…: path is too long",
-                path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    TDM_REQUIRE(fd >= 0, TDM_E_IO, "%s: cannot create: %s", temporary, strerror(errno));
+    int fd;
+    TDM_TRY(create_beside(path, temporary, &fd));
     tdm_status status = write_all(fd, temporary, data, bytes);
     close(fd);
     if (status == TDM_OK && rename(temporary, path))

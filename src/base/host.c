@@ -54,3 +54,13 @@ int tdm_thread_create(pthread_t *thread, void *(*run)(void *), void *argument)
     pthread_attr_destroy(&attributes);
     return error ? pthread_create(thread, NULL, run, argument) : 0;
 }
+
+int tdm_allowed_cores(uint8_t bits[TDM_CORE_BYTES])
+{
+    cpu_set_t set = process_cores;
+    memset(bits, 0, TDM_CORE_BYTES);
+    if (!cores_known && sched_getaffinity(0, sizeof(set), &set) != 0) return 0; /* more than 1,024 cores */
+    for (int core = 0; core < CPU_SETSIZE && core < 8 * TDM_CORE_BYTES; core++)
+        if (CPU_ISSET(core, &set)) bits[core / 8] |= (uint8_t)(1 << core % 8);
+    return CPU_COUNT(&set);
+}

@@ -70,9 +70,23 @@ static bool is_default(const tdm_config *config, const tdm_loss *loss)
     return loss == losses[0] && none_is_on(config);
 }
 
+/* A global objective tells the pairs of a batch from each other. */
+static void warn_of_one_pair(const tdm_config *config)
+{
+    for (size_t i = 0; i < LOSSES && config->train.batch == 1; i++)
+        if (!losses[i]->local && tdm_loss_is_on(config, losses[i]))
+            tdm_log(
+                TDM_LOG_WARN,
+                "train.batch is 1: loss.%s compares the pairs of a batch with each other, and learns nothing "
+                "useful from one",
+                losses[i]->name);
+}
+
 tdm_status tdm_loss_settle(tdm_config *config)
 {
-    return none_is_on(config) ? tdm_config_set(config, "loss.infonce.weight=1") : TDM_OK;
+    if (none_is_on(config)) TDM_TRY(tdm_config_set(config, "loss.infonce.weight=1"));
+    warn_of_one_pair(config);
+    return TDM_OK;
 }
 
 double tdm_loss_weight(const tdm_config *config, const tdm_loss *loss, int64_t step)

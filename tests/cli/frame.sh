@@ -51,3 +51,16 @@ timeout 60 "$MPIEXEC" --oversubscribe -n 2 "$TANDEM" tokenize --tokenizer "$file
 [ "$code" -eq 2 ] || fail "two ranks: exit code $code: $(cat "$work/err")"
 [ "$(grep -c '^tandem: ' "$work/err")" -eq 1 ] || fail "two ranks: not one line: $(cat "$work/err")"
 has "$work/err" '^tandem: rank 0/2 on .*: tandem tokenize runs on one rank, not on 2'
+
+# what other programs call these options
+refuse 2 'train: unknown option --output; did you mean --out\?' train --output x
+refuse 2 'train: unknown option --output-dir; did you mean --out\?' train --output-dir x
+refuse 2 'eval: unknown option --checkpoint; did you mean --model\?' eval --checkpoint x
+refuse 2 'eval: unknown option --dataset; did you mean --data\?' eval --dataset x
+refuse 2 'embed: unknown option --gallery; did you mean --data\?' embed --gallery x
+refuse 2 'embed: unknown option --batch-size; did you mean --batch\?' embed --batch-size 3
+refuse 2 'search: unknown option --topk; did you mean --top\?' search --topk 3
+refuse 2 'import: unknown option --weights; did you mean --from\?' import --weights x
+refuse 2 'export: unknown option --out; did you mean --to\?' export --out x
+# search takes its gallery as --data, too
+refuse 1 'absent' search --data "$work/absent" --model "$work/absent" "red"
