@@ -39,10 +39,12 @@ static const char *synonym(const tdm_flag *flags, size_t count, const char *type
 {
     static const struct {
         const char *typed, *meant;
-    } rows[] = {{"--checkpoint", "--model"},
+    } rows[] = {{"--checkpoint", "--from"},
+                {"--ckpt", "--from"},
+                {"--weights", "--from"},
+                {"--checkpoint", "--model"},
                 {"--ckpt", "--model"},
                 {"--weights", "--model"},
-                {"--weights", "--from"},
                 {"--input", "--from"},
                 {"--run", "--model"},
                 {"--run-dir", "--out"},

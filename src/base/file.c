@@ -86,7 +86,7 @@ static tdm_status create_beside(const char *path, char temporary[TDM_PATH_BYTES]
 tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t bytes)
 {
     char temporary[TDM_PATH_BYTES];
-    int fd;
+    int fd = -1;
     TDM_TRY(create_beside(path, temporary, &fd));
     tdm_status status = write_all(fd, temporary, data, bytes);
     close(fd);
