@@ -4,5 +4,9 @@
     ROW(pack_format_csv)                                                                                     \
     ROW(pack_format_karpathy)                                                                                \
     ROW(pack_format_webdataset)                                                                              \
+    ROW(pack_format_cuhk_pedes)                                                                              \
+    ROW(pack_format_icfg_pedes)                                                                              \
+    ROW(pack_format_rstp_reid)                                                                               \
+    ROW(pack_format_tbps_json)                                                                               \
     ROW(pack_format_emoji)                                                                                   \
     ROW(pack_format_features)

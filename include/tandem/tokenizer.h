@@ -72,4 +72,10 @@ void tdm_bpe_trainer_destroy(tdm_bpe_trainer **trainer);
 TDM_CHECKED tdm_status tdm_bpe_trainer_add(tdm_bpe_trainer *trainer, const char *line);
 TDM_CHECKED tdm_status tdm_bpe_trainer_write(tdm_bpe_trainer *trainer, int64_t vocab_size, const char *path);
 
+/* ---- Text as Python sees it ---- */
+/* str.lower(), into `out` (cleared first); bytes that are not UTF-8 become U+FFFD. Errors: TDM_E_DATA beyond 16 MiB. */
+TDM_CHECKED tdm_status tdm_text_lower(const char *text, size_t bytes, tdm_text *out);
+/* Bytes of the white-space character (\s of `re`) that begins at `at`; 0: another one, or at == end. */
+size_t tdm_text_space(const char *at, const char *end);
+
 #endif

@@ -4,6 +4,8 @@
  * documented behaviour on code points; tables of Unicode come from utf8proc. */
 #include "text_clean.h"
 
+#include "tandem/tokenizer.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -631,4 +633,26 @@ tdm_status text_clean(text_policy policy, const char *text, size_t bytes, tdm_te
     points_free(&w.b);
     points_free(&w.c);
     return status;
+}
+
+tdm_status tdm_text_lower(const char *text, size_t bytes, tdm_text *out)
+{
+    points in = {0}, lowered = {0};
+    TDM_REQUIRE(bytes <= TEXT_BYTES_MAX, TDM_E_DATA, "a text of %zu bytes is longer than %d bytes", bytes,
+                (int)TEXT_BYTES_MAX);
+    out->length = 0;
+    tdm_status status = decode_utf8(text, bytes, &in);
+    if (status == TDM_OK) status = lower(&in, true, &lowered);
+    if (status == TDM_OK) status = encode_utf8(&lowered, out);
+    points_free(&in);
+    points_free(&lowered);
+    return status;
+}
+
+size_t tdm_text_space(const char *at, const char *end)
+{
+    const char *next = end;
+    if (at == end) return 0;
+    const int32_t point = text_decode_point(at, end, &next);
+    return text_is_space(point) || (point >= 0x1C && point <= 0x1F) ? (size_t)(next - at) : 0;
 }
