@@ -69,6 +69,6 @@ step "all tests"
 tests build-check
 
 step "what tests left behind"
-left=$(find "$scratch" -mindepth 1 -maxdepth 1 ! -name 'ompi.*' ! -name 'prte.*' ! -name 'pmix*' -printf '%f ')
+left=$(find "$scratch" -mindepth 1 -maxdepth 1 ! -name 'ompi*' ! -name 'openmpi*' ! -name 'prte*' ! -name 'pmix*' -printf '%f ')
 [ -z "$left" ] || fail "in the directory for temporary files: $left"
 [ ${#part[@]} -eq 0 ] || printf '\nONLY A PART OF THE CHECK: tests with a label like "%s"\n' "${part[1]}"
