@@ -2,14 +2,16 @@
  *
  * model.h5: root attributes format "tandem.model", version 1, tool_version, config (libconfig text), step;
  * group /param with one f32 data set per parameter under its open_clip name; /tokenizer u8, see
- * tdm_tokenizer_file. state.h5: format "tandem.state"; a group for each moment, of adamw /m and /v; attributes step, epoch position,
- * elapsed seconds, best value. Both end with checksums of the whole file (tandem/h5.h). `RUN/checkpoints/latest` and `best` are text
+ * tdm_tokenizer_file. state.h5: format "tandem.state"; a group for each moment, of adamw /m and /v; attributes step,
+ * optim_step, elapsed seconds, best value; /progress, the rest of tdm_train_state as lines of text. Both end with
+ * checksums of the whole file (tandem/h5.h). `RUN/checkpoints/latest` and `best` are text
  * files with the directory's name, replaced atomically. */
 #ifndef TANDEM_CHECKPOINT_H
 #define TANDEM_CHECKPOINT_H
 
 #include "tandem/comm.h"
 #include "tandem/config.h"
+#include "tandem/loader.h"
 #include "tandem/optim.h"
 #include "tandem/params.h"
 #include "tandem/tokenizer.h"
@@ -19,6 +21,16 @@ typedef struct tdm_train_state {
     double elapsed_s;  /* training time over all resumes */
     double best_value; /* of checkpoint.best_metric; NaN before the first */
     int64_t best_step; /* -1 before the first */
+    /* What a resumed run is compared with and placed by; false: of an earlier version, which did not write it. */
+    bool has_facts;
+    tdm_place place;           /* of the next sample */
+    int64_t samples_per_epoch; /* of the training split */
+    int64_t samples_seen;      /* since the run began, repeated ones too */
+    tdm_clock clock;           /* without its end */
+    char data_digest[65],
+        eval_digest[65];      /* tdm_dataset_digest of the training and of the evaluation's split */
+    char identity_digest[65]; /* of the identities that own rows of a classifier; "": none do */
+    char precision[8];        /* "f32", "bf16" */
 } tdm_train_state;
 
 /* Collective. A sharded optimiser's moments come to rank 0 row by row; the files are the same as without
@@ -58,6 +70,8 @@ TDM_CHECKED tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *c
 TDM_CHECKED tdm_status tdm_checkpoint_read_tokenizer(const char *dir, tdm_tokenizer **tokenizer);
 /* Fills params->weight. Errors list missing, extra and mis-shaped parameters by name (TDM_E_SHAPE). */
 TDM_CHECKED tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params);
+/* The state without the moments. */
+TDM_CHECKED tdm_status tdm_checkpoint_read_progress(const char *dir, tdm_train_state *state);
 /* Fills the moments of the optimiser's part and the state. */
 TDM_CHECKED tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_params *params, tdm_optim *optim,
                                                  tdm_train_state *state);

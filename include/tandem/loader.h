@@ -36,8 +36,20 @@ typedef struct tdm_batch { /* this rank's piece of a global batch */
     uint64_t *class_bits; /* [n][class_words], NULL without classes */
 } tdm_batch;
 
+/* Where a run stands in its data: its next sample is number `sample` of the order of `epoch`. */
+typedef struct tdm_place {
+    int64_t epoch, sample;
+} tdm_place;
+/* Samples of an epoch of this kind. */
+int64_t tdm_dataset_samples(const tdm_dataset *dataset, tdm_sample kind);
+/* Where the batch behind `batches` more begins. An epoch ends where fewer samples are left than a batch has. */
+tdm_place tdm_place_after(tdm_place from, int64_t samples, int64_t batch, int64_t batches);
+/* Batches up to the end of `epochs` epochs; -1: the place is beyond it. */
+int64_t tdm_place_batches(tdm_place from, int64_t samples, int64_t batch, int64_t epochs);
+
 typedef struct tdm_loader_config {
     int64_t global_batch; /* B */
+    tdm_place from;       /* batches are counted from here */
     int rank, size;       /* this rank's contiguous piece of every global batch */
     uint64_t seed;
     tdm_sample sample;
@@ -62,8 +74,8 @@ TDM_CHECKED tdm_status tdm_views_warn(const tdm_config *config, tdm_view_set vie
 
 typedef struct tdm_loader tdm_loader;
 /* Borrows dataset and tokenizer; the dataset must not be used elsewhere until destroyed. step: the first
- * global batch to give (resume). Batch k of the run is samples [k·B, (k+1)·B) of the endless list of epoch
- * permutations, where each epoch drops its last incomplete batch. TDM_E_DATA when the split has fewer samples
+ * global batch to give, counted from config.from. Batch k from the beginning is samples [k·B, (k+1)·B) of the endless
+ * list of epoch permutations, where each epoch drops its last incomplete batch. TDM_E_DATA when the split has fewer samples
  * than B. */
 TDM_CHECKED tdm_status tdm_loader_create(tdm_dataset *dataset, const tdm_tokenizer *tokenizer,
                                          const tdm_loader_config *config, int64_t step, tdm_loader **loader);

@@ -136,6 +136,7 @@ typedef struct tdm_loss {
     const tdm_option *options; /* relative keys, TDM_LOSS_COMMON_OPTIONS first */
     size_t option_count, option_bytes;
     bool local;
+    bool by_identity; /* own parameters have a row for each identity of the training data */
     void (*needs)(const void *options, tdm_loss_needs *needs);
     /* Options that do not fit each other or the setup. NULL: nothing to check. */
     tdm_status (*check)(const void *options, const tdm_loss_setup *setup);

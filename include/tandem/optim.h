@@ -41,8 +41,19 @@ bool tdm_optim_is_whole(const tdm_optim *optim, const tdm_params *params);
 /* The next stretch of the arena's elements [*from, end) whose moments are here: *piece, and *at, where its
  * moments begin. *from moves behind it. False when there is none. */
 bool tdm_optim_next(const tdm_optim *optim, int64_t *from, int64_t end, tdm_span *piece, int64_t *at);
-/* Learning rate of the next update of `total_steps`: linear warm-up, then the schedule. */
-double tdm_learning_rate(const tdm_optim *optim, const tdm_config *config, int64_t total_steps);
+/* What schedules and ramps go by. It is the step, until a resumed run has another batch or data set and the rest of its
+ * epochs another number of steps: then it goes on from where it stood so that it ends where it would have. */
+typedef struct tdm_clock {
+    int64_t step; /* at this step it stood … */
+    double at;    /* … here, … */
+    double rate;  /* … and goes on so far with each */
+    double end;   /* of the schedule */
+} tdm_clock;
+double tdm_clock_at(const tdm_clock *clock, int64_t step);
+/* Learning rate of the update at `at` (counted from 0) of `end`: linear warm-up, then the schedule. */
+double tdm_learning_rate(const tdm_optim *optim, const tdm_config *config, double at, double end);
+/* The same for a configuration without an optimiser. */
+TDM_CHECKED tdm_status tdm_learning_rate_of(const tdm_config *config, double at, double end, double *rate);
 /* Sets lr_scale of every row from the configuration, and with it which rows are trained. Once, between
  * tdm_model_create and tdm_model_load:
  *

@@ -4,8 +4,9 @@
  *     tdm_session s = {.comm = comm};
  *     tdm_session_configure(&s, "my.cfg", &set);     what the user says, over defaults and model.pretrained
  *     tdm_session_open_data(&s);
- *     tdm_session_create_model(&s);                  parameters are initialised; read a checkpoint over them here
- *     tdm_session_create_loader(&s, step);
+ *     tdm_session_create_model(&s);                  parameters are initialised; read a checkpoint over them here,
+ *                                                    and find its place (tandem/resume.h)
+ *     tdm_session_create_loader(&s);
  *     tdm_session_load(&s);
  *     tdm_session_start(&s);                         tdm_trainer_step(s.trainer, …) from here on
  *     tdm_session_destroy(&s);                       also of a session that is not complete
@@ -33,8 +34,13 @@ typedef struct tdm_session {
     tdm_optim optim;
     tdm_loader *loader;
     tdm_trainer *trainer;
-    int64_t steps_per_epoch,
-        total_steps; /* set with the loader; without one, set total_steps before the start */
+    char identity_digest[65]; /* of the identities that own rows of a classifier; "": none do */
+    /* Where the run begins: zeros, or what tdm_resume_place sets. */
+    tdm_place from;
+    int64_t first_step, samples_before;
+    tdm_clock clock;         /* rate 0: the step */
+    int64_t steps_per_epoch; /* set with the loader */
+    int64_t total_steps; /* by the configuration where it is 0; without a loader, set it before the start */
 } tdm_session;
 
 /* Registers the options of all tables (objectives, augmentations, towers, heads) with the configuration. Once, before
@@ -51,8 +57,14 @@ TDM_CHECKED tdm_status tdm_session_open_split(const tdm_session *session, const 
                                               tdm_dataset **dataset);
 /* Model and objectives with initial parameters, optimiser. Without data identities are 0 … train.batch - 1. */
 TDM_CHECKED tdm_status tdm_session_create_model(tdm_session *session);
-/* Batches from `step` on, in place of those before. */
-TDM_CHECKED tdm_status tdm_session_create_loader(tdm_session *session, int64_t step);
+/* Batches from session->from on, in place of those before. */
+TDM_CHECKED tdm_status tdm_session_create_loader(tdm_session *session);
+/* Where the run stands now, at session->optim.step: place, passes over the data, "f32" or "bf16". */
+tdm_place tdm_session_place(const tdm_session *session);
+double tdm_session_epoch(const tdm_session *session, int64_t step);
+const char *tdm_session_precision(const tdm_session *session);
+/* What a checkpoint of now says; the best value, the seconds and what concerns the evaluation are the caller's. */
+TDM_CHECKED tdm_status tdm_session_state(const tdm_session *session, tdm_train_state *state);
 /* Packs the parameters as they are now. */
 TDM_CHECKED tdm_status tdm_session_load(tdm_session *session);
 TDM_CHECKED tdm_status tdm_session_start(tdm_session *session);

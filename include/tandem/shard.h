@@ -88,6 +88,8 @@ int64_t tdm_dataset_images(const tdm_dataset *dataset);
 int64_t tdm_dataset_captions(const tdm_dataset *dataset);
 int64_t tdm_dataset_class_count(const tdm_dataset *dataset);
 const char *tdm_dataset_class_name(const tdm_dataset *dataset, int64_t index);
+/* SHA-256 over the digests of the split's shards: equal where its samples and their order are. */
+TDM_CHECKED tdm_status tdm_dataset_digest(const tdm_dataset *dataset, char digest[65]);
 const char *tdm_dataset_tokenizer_digest(
     const tdm_dataset *dataset); /* "" when the shards were not checked */
 /* In memory after open, global image rows 0 … images-1: */

@@ -26,6 +26,7 @@
 #include "tandem/params.h"
 #include "tandem/plain_text.h"
 #include "tandem/report.h"
+#include "tandem/resume.h"
 #include "tandem/rng.h"
 #include "tandem/searcher.h"
 #include "tandem/session.h"

@@ -41,6 +41,8 @@ TDM_CHECKED tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const td
                                           tdm_params *params, tdm_model *model, tdm_losses *losses,
                                           tdm_optim *optim, int64_t total_steps, tdm_trainer **trainer);
 void tdm_trainer_destroy(tdm_trainer **trainer);
+/* What schedules and ramps go by, where it is not the step alone. */
+void tdm_trainer_set_clock(tdm_trainer *trainer, const tdm_clock *clock);
 /* The most that losses have taken of the trainer's scratch. */
 int64_t tdm_trainer_scratch_bytes(const tdm_trainer *trainer);
 /* Forward, loss over the global batch, backward with overlapped gradient sums, update, repacking of the

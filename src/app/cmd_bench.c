@@ -124,7 +124,7 @@ static tdm_status bench_data(bench *b)
 {
     const tdm_config *c = &b->session.config;
     if (!c->data.dir[0]) return bench_fill(b);
-    return tdm_session_create_loader(&b->session, 0);
+    return tdm_session_create_loader(&b->session);
 }
 
 /* What the calling thread has allocated since `before`. */

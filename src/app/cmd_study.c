@@ -189,7 +189,7 @@ static tdm_status count_steps(tdm_comm *comm, const tdm_study *study, const tdm_
     tdm_status status = tdm_session_configure(&session, study->config, &set);
     if (status == TDM_OK) status = tdm_session_open_data(&session);
     if (status == TDM_OK) status = tdm_session_create_model(&session);
-    if (status == TDM_OK) status = tdm_session_create_loader(&session, 0);
+    if (status == TDM_OK) status = tdm_session_create_loader(&session);
     *steps = session.total_steps;
     tdm_session_destroy(&session);
     free((void *)item);

@@ -10,7 +10,7 @@
 typedef struct train_options {
     const char *config, *out, *resume;
     tdm_strings set;
-    bool dry_run, steal_lock;
+    bool resume_changed, dry_run, steal_lock;
 } train_options;
 
 /* Everything that a run owns. */
@@ -20,6 +20,7 @@ typedef struct run {
     tdm_session session;
     tdm_dir_lock *lock;
     tdm_dataset *eval_dataset;
+    tdm_resume resume; /* what the run goes on from */
     tdm_train_state state;
     run_log log;
     const tdm_match *match;           /* eval.positives */
@@ -32,6 +33,7 @@ static void run_destroy(run *r)
 {
     run_log_close(&r->log);
     tdm_dir_lock_release(&r->lock);
+    tdm_resume_destroy(&r->resume);
     tdm_dataset_close(&r->eval_dataset);
     tdm_session_destroy(&r->session);
 }
@@ -98,12 +100,14 @@ static tdm_status find_resume(run *r, char path[TDM_PATH_BYTES])
 
 static tdm_status resume_from(run *r, const char *path)
 {
+    TDM_TRY(tdm_resume_open(&r->session, path, r->eval_dataset, &r->resume));
+    TDM_TRY(tdm_resume_check(&r->resume, r->options->resume_changed));
+    TDM_TRY(tdm_resume_place(&r->session, &r->resume));
     TDM_TRY(tdm_checkpoint_read_model(path, &r->session.params));
     TDM_TRY(tdm_checkpoint_read_state(path, &r->session.params, &r->session.optim, &r->state));
+    r->state.best_value = r->resume.state.best_value;
+    r->state.best_step = r->resume.state.best_step;
     r->elapsed_before_s = r->state.elapsed_s;
-    TDM_REQUIRE(r->state.step <= r->session.total_steps, TDM_E_CONFIG,
-                "%s: the checkpoint is at step %lld, the configuration ends at step %lld", path,
-                (long long)r->state.step, (long long)r->session.total_steps);
     return TDM_OK;
 }
 
@@ -140,8 +144,7 @@ static void show_plan(const run *r)
             (long long)tdm_dataset_captions(r->session.dataset));
     tdm_log(TDM_LOG_INFO, "plan: %lld steps of %lld pairs, %lld steps per epoch, %.1f epochs",
             (long long)r->session.total_steps, (long long)c->train.batch,
-            (long long)r->session.steps_per_epoch,
-            (double)r->session.total_steps / (double)r->session.steps_per_epoch);
+            (long long)r->session.steps_per_epoch, tdm_session_epoch(&r->session, r->session.total_steps));
     tdm_log(TDM_LOG_INFO, "model: %s, %.2f million parameters; %d ranks of %d threads, %s, %s", c->model.name,
             (double)tdm_params_elements(&r->session.params) * 1e-6, tdm_comm_size(r->comm),
             tdm_ops_threads(r->session.ops), tdm_ops_dtype(r->session.ops) == TDM_BF16 ? "bf16" : "f32",
@@ -175,7 +178,11 @@ static double elapsed_s(const run *r)
 static tdm_status save(run *r, bool best)
 {
     TDM_AGREE(r->comm, tdm_dir_lock_check(r->lock));
-    r->state.step = r->session.optim.step;
+    tdm_status status = tdm_session_state(&r->session, &r->state);
+    r->state.eval_digest[0] = '\0';
+    if (status == TDM_OK && r->eval_dataset)
+        status = tdm_dataset_digest(r->eval_dataset, r->state.eval_digest);
+    TDM_AGREE(r->comm, status);
     r->state.elapsed_s = elapsed_s(r);
     r->checkpoint_s = tdm_now_s();
     return tdm_checkpoint_save(r->comm, r->options->out, &r->session.config, &r->session.params,
@@ -196,7 +203,8 @@ static tdm_status evaluate(run *r, bool *best)
         status = tdm_eval_embeddings(r->comm, r->session.ops, &embeddings, r->match, metrics);
     tdm_embeddings_free(&embeddings);
     TDM_TRY(status);
-    TDM_TRY(run_log_eval(&r->log, r->session.optim.step, metrics));
+    TDM_TRY(run_log_eval(&r->log, r->session.optim.step,
+                         tdm_session_epoch(&r->session, r->session.optim.step), metrics));
 
     const tdm_metric *metric = r->best_metric.metric;
     if (metric == NULL) return TDM_OK;
@@ -207,6 +215,13 @@ static tdm_status evaluate(run *r, bool *best)
         r->state.best_step = r->session.optim.step;
     }
     return TDM_OK;
+}
+
+/* Has the last step ended an epoch whose number is a multiple of `every`? */
+static bool ends_epochs(const tdm_session *s, int64_t every)
+{
+    const tdm_place place = tdm_session_place(s);
+    return every > 0 && place.sample == 0 && place.epoch % every == 0;
 }
 
 /* Evaluation and checkpoint as the configuration asks for them; *stop when the run was asked to end early. */
@@ -225,8 +240,7 @@ static tdm_status after_step(run *r, bool *stop)
     *stop = wish[0] > 0.0 && !last;
 
     bool best = false;
-    const int64_t every = c->eval.every_epochs * r->session.steps_per_epoch;
-    if (r->eval_dataset && !*stop && (last || (every > 0 && step % every == 0))) {
+    if (r->eval_dataset && !*stop && (last || ends_epochs(&r->session, c->eval.every_epochs))) {
         const tdm_status status = evaluate(r, &best);
         *stop = status == TDM_E_STOPPED; /* on a request, given up for the checkpoint */
         if (!*stop) TDM_TRY(status);
@@ -257,7 +271,9 @@ static tdm_status run_steps(run *r)
         const tdm_status status = tdm_trainer_step(r->session.trainer, batch, &report);
         if (status == TDM_E_NUMERIC) return status; /* the same on every rank */
         if (status != TDM_OK) tdm_comm_abort(r->comm);
-        TDM_AGREE(r->comm, run_log_step(&r->log, r->session.optim.step, &report, wait_s, elapsed_s(r)));
+        TDM_AGREE(r->comm, run_log_step(&r->log, r->session.optim.step,
+                                        tdm_session_epoch(&r->session, r->session.optim.step), &report,
+                                        wait_s, elapsed_s(r)));
         TDM_TRY(after_step(r, &stop));
     }
     if (stop)
@@ -275,16 +291,19 @@ static tdm_status run_training(run *r)
     if (r->session.pretrained[0]) TDM_TRY(tdm_checkpoint_check(r->comm, r->session.pretrained, false));
     TDM_AGREE(r->comm, open_all_data(r));
     TDM_AGREE(r->comm, tdm_session_create_model(&r->session));
-    TDM_AGREE(r->comm, tdm_session_create_loader(&r->session, 0));
     r->state.best_value = NAN;
     r->state.best_step = -1;
     TDM_TRY(find_resume(r, resume));
     if (!resume[0] && r->session.pretrained[0])
         TDM_AGREE(r->comm,
                   tdm_pretrained_read(r->session.pretrained, &r->session.config, &r->session.params));
-    if (resume[0]) {
-        TDM_AGREE(r->comm, resume_from(r, resume));
-        TDM_AGREE(r->comm, tdm_session_create_loader(&r->session, r->state.step));
+    if (resume[0]) TDM_AGREE(r->comm, resume_from(r, resume));
+    TDM_AGREE(r->comm, tdm_session_create_loader(&r->session));
+    if (resume[0] && r->session.first_step == r->session.total_steps) {
+        tdm_log(TDM_LOG_INFO,
+                "nothing to do: %s is at step %lld of %lld; train.epochs or train.steps extend a run", resume,
+                (long long)r->session.first_step, (long long)r->session.total_steps);
+        return TDM_OK;
     }
     TDM_AGREE(r->comm, tdm_session_load(&r->session));
     TDM_AGREE(r->comm, tdm_session_start(&r->session));
@@ -296,10 +315,12 @@ static tdm_status run_training(run *r)
     if (resume[0]) tdm_log(TDM_LOG_INFO, "resuming from %s at step %lld", resume, (long long)r->state.step);
     r->log = (run_log){.comm = r->comm,
                        .total_steps = r->session.total_steps,
-                       .steps_per_epoch = r->session.steps_per_epoch,
                        .batch = r->session.config.train.batch,
                        .log_every = r->session.config.train.log_every};
     TDM_AGREE(r->comm, run_log_open(&r->log, r->options->out, r->state.step));
+    if (resume[0])
+        TDM_AGREE(r->comm,
+                  run_log_resume(&r->log, tdm_session_epoch(&r->session, r->state.step), &r->resume));
     r->start_s = r->checkpoint_s = tdm_now_s();
     const tdm_status status = run_steps(r);
     tdm_progress_clear();
@@ -331,6 +352,8 @@ static tdm_status train_run(tdm_comm *comm, int argc, char **argv)
         FLAG_STRING(
             "--resume", &options.resume, "auto|PATH", "",
             "continue from the newest whole checkpoint of RUN_DIR (auto: start anew when there is none) or from PATH"),
+        FLAG_SWITCH("--resume-changed", &options.resume_changed,
+                    "resume although keys differ that give the checkpoint's weights another meaning"),
         FLAG_SWITCH("--dry-run", &options.dry_run,
                     "check configuration and data, say steps, parameters and memory, and stop"),
         FLAG_STEAL_LOCK(&options.steal_lock),

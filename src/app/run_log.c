@@ -91,8 +91,30 @@ static void begin_interval(run_log *log)
     log->since_s = tdm_now_s();
 }
 
-tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *report, double wait_data_s,
-                        double elapsed_s)
+tdm_status run_log_resume(run_log *log, double epoch, const tdm_resume *resume)
+{
+    json_t *changed = json_array();
+    for (int64_t i = 0; tdm_log_rank() == 0 && i < resume->differences.count; i++) {
+        const tdm_difference *d = &resume->differences.item[i];
+        if (d->change == TDM_CHANGE_FREE) continue;
+        json_array_append_new(changed, json_pack("{ssssss}", "key", d->key, "was", d->was, "is", d->is));
+    }
+    if (json_array_size(changed) == 0) {
+        json_decref(changed);
+        return TDM_OK;
+    }
+    json_t *line = json_object(), *event = json_object();
+    json_object_set_new(line, "step", json_integer(log->start_step));
+    set_real(line, "epoch", epoch);
+    json_object_set_new(event, "checkpoint", json_string(resume->dir));
+    json_object_set_new(event, "changed", changed);
+    json_object_set_new(event, "learning_rate", json_pack("[ff]", resume->lr_was, resume->lr_is));
+    json_object_set_new(line, "resume", event);
+    return write_line(log, line);
+}
+
+tdm_status run_log_step(run_log *log, int64_t step, double epoch, const tdm_step_report *report,
+                        double wait_data_s, double elapsed_s)
 {
     log->steps++;
     log->wait_data_s += wait_data_s;
@@ -117,7 +139,6 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
                  100.0 * log->wait_data_s / window_s, eta);
 
     if (!due) return TDM_OK;
-    const double epoch = (double)step / (double)log->steps_per_epoch;
     if (!tdm_progress_active())
         tdm_log(TDM_LOG_INFO,
                 "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  scale %.2f  |g| %.3g  "
@@ -153,7 +174,7 @@ tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *repor
     return write_line(log, line);
 }
 
-tdm_status run_log_eval(run_log *log, int64_t step, const tdm_metrics metrics[TDM_DIRECTIONS])
+tdm_status run_log_eval(run_log *log, int64_t step, double epoch, const tdm_metrics metrics[TDM_DIRECTIONS])
 {
     begin_interval(log); /* its time is not training time */
     if (tdm_log_rank() != 0) return TDM_OK;
@@ -168,7 +189,7 @@ tdm_status run_log_eval(run_log *log, int64_t step, const tdm_metrics metrics[TD
         tdm_text_free(&values);
     }
     json_object_set_new(line, "step", json_integer(step));
-    set_real(line, "epoch", (double)step / (double)log->steps_per_epoch);
+    set_real(line, "epoch", epoch);
     json_object_set_new(line, "eval", eval);
     return write_line(log, line);
 }

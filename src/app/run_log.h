@@ -3,13 +3,14 @@
 #define TANDEM_APP_RUN_LOG_H
 
 #include "tandem/eval.h"
+#include "tandem/resume.h"
 #include "tandem/train.h"
 
 /* Sums over the steps since the last log line. */
 typedef struct run_log {
     tdm_comm *comm;
     FILE *metrics; /* RUN/metrics.jsonl, NULL on other ranks */
-    int64_t total_steps, steps_per_epoch, batch, log_every;
+    int64_t total_steps, batch, log_every;
     double start_s; /* of this process's first step */
     int64_t start_step;
     int64_t steps; /* since the last line */
@@ -21,10 +22,13 @@ typedef struct run_log {
 /* Opens RUN/metrics.jsonl and drops lines of steps after `step` (a resumed run repeats them). */
 TDM_CHECKED tdm_status run_log_open(run_log *log, const char *run_dir, int64_t step);
 void run_log_close(run_log *log);
+/* That the run goes on otherwise than its checkpoint; nothing where it does not. */
+TDM_CHECKED tdm_status run_log_resume(run_log *log, double epoch, const tdm_resume *resume);
 /* Collective. After each step (number `step`, counted from 1). elapsed_s: training time over all resumes. */
-TDM_CHECKED tdm_status run_log_step(run_log *log, int64_t step, const tdm_step_report *report,
+TDM_CHECKED tdm_status run_log_step(run_log *log, int64_t step, double epoch, const tdm_step_report *report,
                                     double wait_data_s, double elapsed_s);
 /* An evaluation while training. */
-TDM_CHECKED tdm_status run_log_eval(run_log *log, int64_t step, const tdm_metrics metrics[TDM_DIRECTIONS]);
+TDM_CHECKED tdm_status run_log_eval(run_log *log, int64_t step, double epoch,
+                                    const tdm_metrics metrics[TDM_DIRECTIONS]);
 
 #endif

@@ -4,6 +4,7 @@
  *   moments.c     a sharded optimiser's moments on their way to rank 0
  *   find.c        which checkpoint, and whether it is whole
  *   restore.c     reading
+ *   progress.c    where the run stands, and what it is compared with when it goes on
  *   rows.c        rows of the parameter table as data sets
  *
  * Weights of other programs (convert_impl.h, weights_file.h, naming.h):
@@ -53,6 +54,11 @@ void moments_destroy(moments *source);
 TDM_CHECKED tdm_status moments_row(moments *source, int64_t index, const float **data);
 /* Collective: walks over the rows that are left, so that all ranks end at the same place. */
 TDM_CHECKED tdm_status moments_rest(moments *source);
+
+/* ---- progress.c ---- */
+TDM_CHECKED tdm_status progress_put(tdm_h5 *file, const tdm_train_state *state);
+/* Sets has_facts and what it stands for; a file of an earlier version has none. */
+TDM_CHECKED tdm_status progress_get(tdm_h5 *file, tdm_train_state *state);
 
 /* ---- save.c ---- */
 /* Rank 0's part of tdm_checkpoint_save. */

@@ -220,15 +220,31 @@ tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params)
     return status;
 }
 
-static tdm_status read_state_file(tdm_h5 *file, const tdm_params *params, tdm_optim *optim,
-                                  tdm_train_state *state)
+static tdm_status read_progress(tdm_h5 *file, tdm_train_state *state)
 {
+    memset(state, 0, sizeof *state);
     TDM_TRY(tdm_h5_get_i64(file, "step", &state->step));
-    TDM_TRY(tdm_h5_get_i64(file, "optim_step", &optim->step));
     TDM_TRY(tdm_h5_get_f64(file, "elapsed_s", &state->elapsed_s));
     TDM_TRY(tdm_h5_get_f64(file, "best_value", &state->best_value));
     TDM_TRY(tdm_h5_get_i64(file, "best_step", &state->best_step));
+    return progress_get(file, state);
+}
+
+static tdm_status read_state_file(tdm_h5 *file, const tdm_params *params, tdm_optim *optim,
+                                  tdm_train_state *state)
+{
+    TDM_TRY(read_progress(file, state));
+    TDM_TRY(tdm_h5_get_i64(file, "optim_step", &optim->step));
     return read_moments(file, params, optim);
+}
+
+tdm_status tdm_checkpoint_read_progress(const char *dir, tdm_train_state *state)
+{
+    tdm_h5 *file = NULL;
+    tdm_status status = open_in(dir, "state.h5", CKPT_STATE_FORMAT, &file);
+    if (status == TDM_OK) status = read_progress(file, state);
+    tdm_h5_discard(&file);
+    return status;
 }
 
 tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_params *params, tdm_optim *optim,

@@ -88,6 +88,7 @@ static tdm_status fill_state(tdm_h5 *file, moments *source, const tdm_train_stat
     TDM_TRY(tdm_h5_put_f64(file, "elapsed_s", state->elapsed_s));
     TDM_TRY(tdm_h5_put_f64(file, "best_value", state->best_value));
     TDM_TRY(tdm_h5_put_i64(file, "best_step", state->best_step));
+    TDM_TRY(progress_put(file, state));
     for (int k = 0; k < source->optim->moments; k++)
         TDM_TRY(
             put_moments(file, tdm_optim_moment_name(source->optim, k), source, k * source->params->count));

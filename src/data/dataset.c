@@ -91,6 +91,16 @@ const char *tdm_dataset_class_name(const tdm_dataset *dataset, int64_t index)
     return dataset->class_bytes.data + dataset->class_at[index];
 }
 
+tdm_status tdm_dataset_digest(const tdm_dataset *dataset, char digest[65])
+{
+    tdm_sha256 *sha;
+    TDM_TRY(tdm_sha256_create(&sha));
+    for (int64_t i = 0; i < dataset->shard_count; i++)
+        tdm_sha256_update(sha, dataset->shard[i].digest, sizeof(dataset->shard[i].digest));
+    tdm_sha256_finish(&sha, digest);
+    return TDM_OK;
+}
+
 const char *tdm_dataset_tokenizer_digest(const tdm_dataset *dataset)
 {
     return dataset->tokenizer_digest;

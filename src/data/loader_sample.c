@@ -28,22 +28,23 @@ static int64_t count_imageless_captions(const tdm_dataset *dataset)
     return imageless;
 }
 
+int64_t tdm_dataset_samples(const tdm_dataset *dataset, tdm_sample kind)
+{
+    switch (kind) {
+    case TDM_SAMPLE_CAPTION: return tdm_dataset_captions(dataset);
+    case TDM_SAMPLE_IMAGE: return tdm_dataset_images(dataset) - tdm_dataset_imageless(dataset);
+    case TDM_SAMPLE_ALL: return tdm_dataset_captions(dataset) + tdm_dataset_captionless(dataset);
+    }
+    return 0;
+}
+
 tdm_status sample_list_create(const tdm_dataset *dataset, tdm_sample kind, sample_list *list)
 {
-    const int64_t captions = tdm_dataset_captions(dataset);
-    *list = (sample_list){.dataset = dataset, .kind = kind};
+    *list = (sample_list){.dataset = dataset, .kind = kind, .samples = tdm_dataset_samples(dataset, kind)};
     switch (kind) {
-    case TDM_SAMPLE_CAPTION:
-        list->samples = captions;
-        list->images_left_out = tdm_dataset_captionless(dataset);
-        return TDM_OK;
-    case TDM_SAMPLE_IMAGE:
-        list->samples = tdm_dataset_images(dataset) - tdm_dataset_imageless(dataset);
-        list->captions_left_out = count_imageless_captions(dataset);
-        return TDM_OK;
-    case TDM_SAMPLE_ALL:
-        list->samples = captions + tdm_dataset_captionless(dataset);
-        return list_captionless(list);
+    case TDM_SAMPLE_CAPTION: list->images_left_out = tdm_dataset_captionless(dataset); return TDM_OK;
+    case TDM_SAMPLE_IMAGE: list->captions_left_out = count_imageless_captions(dataset); return TDM_OK;
+    case TDM_SAMPLE_ALL: return list_captionless(list);
     }
     return TDM_OK;
 }
@@ -53,6 +54,24 @@ void sample_list_free(sample_list *list)
     tdm_free(list->captionless);
     list->captionless = NULL;
 }
+
+/* ---- where a run stands ---- */
+
+tdm_place tdm_place_after(tdm_place from, int64_t samples, int64_t batch, int64_t batches)
+{
+    const int64_t per_epoch = samples / batch, first = (samples - from.sample) / batch; /* of this epoch */
+    if (batches < first) return (tdm_place){from.epoch, from.sample + batches * batch};
+    const int64_t behind = batches - first;
+    return (tdm_place){from.epoch + 1 + behind / per_epoch, behind % per_epoch * batch};
+}
+
+int64_t tdm_place_batches(tdm_place from, int64_t samples, int64_t batch, int64_t epochs)
+{
+    if (from.epoch >= epochs) return from.epoch == epochs && from.sample == 0 ? 0 : -1;
+    return (samples - from.sample) / batch + (epochs - from.epoch - 1) * (samples / batch);
+}
+
+/* ---- which sample ---- */
 
 /* Sample number `index` of the list: its key, its image's row, and its caption's (-1: none). */
 static void find_sample(const loader_plan *plan, int64_t epoch, int64_t index, int64_t *sample,
@@ -98,8 +117,10 @@ static void show_rows(const loader_plan *plan, slot *to, const int64_t rows[TDM_
 void loader_name_samples(const loader_plan *plan, slot *to, int64_t number)
 {
     tdm_batch *batch = &to->batch;
-    batch->epoch = number / plan->steps_per_epoch;
-    const int64_t first = number % plan->steps_per_epoch * plan->config.global_batch + plan->begin;
+    const tdm_place place =
+        tdm_place_after(plan->config.from, plan->list.samples, plan->config.global_batch, number);
+    const int64_t first = place.sample + plan->begin;
+    batch->epoch = place.epoch;
     int64_t rows[TDM_MODALITIES] = {0};
     for (int64_t i = 0; i < plan->n; i++) {
         sample_input *input = &to->input[i];

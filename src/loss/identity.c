@@ -147,6 +147,7 @@ const tdm_loss tdm_loss_identity = {
     .option_count = sizeof(identity_rows) / sizeof(identity_rows[0]),
     .option_bytes = sizeof(identity_options),
     .local = true,
+    .by_identity = true,
     .needs = identity_needs,
     .check = identity_check,
     .create = identity_create,

@@ -86,6 +86,15 @@ tdm_status tdm_optim_moments(const tdm_config *config, int *count)
     return TDM_OK;
 }
 
+tdm_status tdm_learning_rate_of(const tdm_config *config, double at, double end, double *rate)
+{
+    const optim_choices *choices;
+    size_t schedules;
+    TDM_TRY(find_choices(config, &choices));
+    *rate = schedule_rate(&schedule_table(&schedules)[choices->schedule], config, at, end);
+    return TDM_OK;
+}
+
 /* ---- Life ---- */
 
 tdm_status tdm_optim_create_part(const tdm_config *config, const tdm_span *part, int64_t parts,

@@ -45,5 +45,6 @@ struct tdm_schedule {
     double (*rate)(double peak, double floor, double progress);
 };
 const tdm_schedule *schedule_table(size_t *count);
+double schedule_rate(const tdm_schedule *schedule, const tdm_config *config, double at, double end);
 
 #endif

@@ -28,12 +28,21 @@ const tdm_schedule *schedule_table(size_t *count)
     return schedules;
 }
 
-double tdm_learning_rate(const tdm_optim *optim, const tdm_config *config, int64_t total_steps)
+double tdm_clock_at(const tdm_clock *clock, int64_t step)
+{
+    return clock->at + (double)(step - clock->step) * clock->rate;
+}
+
+double schedule_rate(const tdm_schedule *schedule, const tdm_config *config, double at, double end)
 {
     const double peak = config->optim.lr, floor = peak * config->optim.min_lr_ratio;
-    const int64_t step = optim->step, warmup = config->optim.warmup_steps;
-    if (step < warmup) return peak * (double)(step + 1) / (double)warmup;
-    const double progress =
-        total_steps > warmup ? fmin(1.0, (double)(step - warmup) / (double)(total_steps - warmup)) : 1.0;
-    return optim->schedule->rate(peak, floor, progress);
+    const double warmup = (double)config->optim.warmup_steps;
+    if (at < warmup) return peak * fmin(1.0, (at + 1.0) / warmup);
+    const double progress = end > warmup ? fmin(1.0, (at - warmup) / (end - warmup)) : 1.0;
+    return schedule->rate(peak, floor, progress);
+}
+
+double tdm_learning_rate(const tdm_optim *optim, const tdm_config *config, double at, double end)
+{
+    return schedule_rate(optim->schedule, config, at, end);
 }

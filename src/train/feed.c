@@ -49,10 +49,11 @@ static tdm_status show_views(const tdm_config *c, tdm_view_set views, const tdm_
 }
 
 tdm_status feed_create_loader(const tdm_config *c, const tdm_comm *comm, tdm_dataset *dataset,
-                              const tdm_tokenizer *tokenizer, int64_t step, tdm_loader **out)
+                              const tdm_tokenizer *tokenizer, tdm_place from, tdm_loader **out)
 {
     tdm_loader_config loader = {
         .global_batch = c->train.batch,
+        .from = from,
         .rank = tdm_comm_rank(comm),
         .size = tdm_comm_size(comm),
         .seed = (uint64_t)c->seed,
@@ -72,6 +73,6 @@ tdm_status feed_create_loader(const tdm_config *c, const tdm_comm *comm, tdm_dat
         TDM_TRY(tdm_model_reads(c, (tdm_modality)m, &reads, &width));
         if (reads == TDM_READS_FEATURES) loader.feature_width[m] = width;
     }
-    TDM_TRY(tdm_loader_create(dataset, tokenizer, &loader, step, out));
-    return step == 0 ? show_views(c, loader.views, *out) : TDM_OK;
+    TDM_TRY(tdm_loader_create(dataset, tokenizer, &loader, 0, out));
+    return from.epoch == 0 && from.sample == 0 ? show_views(c, loader.views, *out) : TDM_OK;
 }

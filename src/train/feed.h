@@ -11,9 +11,9 @@ TDM_CHECKED tdm_status feed_open_tokenizer(const tdm_config *config, const char 
 /* A split; it must not have been packed with another tokenizer. `name`: of the tokenizer, for the message. */
 TDM_CHECKED tdm_status feed_open_data(const char *dir, const char *split, const tdm_tokenizer *tokenizer,
                                       const char *name, tdm_dataset **dataset);
-/* This rank's batches from `step` on: see tdm_loader_create. */
+/* This rank's batches from a place on: see tdm_loader_create. */
 TDM_CHECKED tdm_status feed_create_loader(const tdm_config *config, const tdm_comm *comm,
-                                          tdm_dataset *dataset, const tdm_tokenizer *tokenizer, int64_t step,
-                                          tdm_loader **loader);
+                                          tdm_dataset *dataset, const tdm_tokenizer *tokenizer,
+                                          tdm_place from, tdm_loader **loader);
 
 #endif

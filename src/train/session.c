@@ -60,14 +60,55 @@ tdm_status tdm_session_open_split(const tdm_session *s, const char *dir, const c
     return feed_open_data(dir, split, s->tokenizer, tokenizer_name(s), dataset);
 }
 
-tdm_status tdm_session_create_loader(tdm_session *s, int64_t step)
+tdm_status tdm_session_create_loader(tdm_session *s)
 {
     tdm_loader_destroy(&s->loader);
-    TDM_TRY(feed_create_loader(&s->config, s->comm, s->dataset, s->tokenizer, step, &s->loader));
+    TDM_TRY(feed_create_loader(&s->config, s->comm, s->dataset, s->tokenizer, s->from, &s->loader));
     s->steps_per_epoch = tdm_loader_steps_per_epoch(s->loader);
-    s->total_steps =
-        s->config.train.steps > 0 ? s->config.train.steps : s->config.train.epochs * s->steps_per_epoch;
+    if (s->total_steps == 0)
+        s->total_steps =
+            s->config.train.steps > 0 ? s->config.train.steps : s->config.train.epochs * s->steps_per_epoch;
     return TDM_OK;
+}
+
+/* ---- Where the run stands ---- */
+
+static tdm_place place_at(const tdm_session *s, int64_t step)
+{
+    const int64_t samples = tdm_dataset_samples(s->dataset, (tdm_sample)s->config.data.sample);
+    return tdm_place_after(s->from, samples, s->config.train.batch, step - s->first_step);
+}
+
+tdm_place tdm_session_place(const tdm_session *s)
+{
+    return place_at(s, s->optim.step);
+}
+
+double tdm_session_epoch(const tdm_session *s, int64_t step)
+{
+    const tdm_place place = place_at(s, step);
+    const double per_epoch = (double)s->steps_per_epoch;
+    const double steps =
+        (double)place.epoch * per_epoch + (double)place.sample / (double)s->config.train.batch;
+    return steps / per_epoch;
+}
+
+const char *tdm_session_precision(const tdm_session *s)
+{
+    return tdm_ops_dtype(s->ops) == TDM_BF16 ? "bf16" : "f32";
+}
+
+tdm_status tdm_session_state(const tdm_session *s, tdm_train_state *state)
+{
+    state->step = s->optim.step;
+    state->has_facts = true;
+    state->place = tdm_session_place(s);
+    state->samples_per_epoch = tdm_dataset_samples(s->dataset, (tdm_sample)s->config.data.sample);
+    state->samples_seen = s->samples_before + (s->optim.step - s->first_step) * s->config.train.batch;
+    state->clock = s->clock.rate > 0.0 ? s->clock : (tdm_clock){.rate = 1.0};
+    snprintf(state->identity_digest, sizeof state->identity_digest, "%s", s->identity_digest);
+    snprintf(state->precision, sizeof state->precision, "%s", tdm_session_precision(s));
+    return tdm_dataset_digest(s->dataset, state->data_digest);
 }
 
 /* ---- Model ---- */
@@ -91,6 +132,17 @@ static tdm_status list_identities(const tdm_session *s, int64_t **list, int64_t 
     return TDM_OK;
 }
 
+/* An objective's rows for the identities would be others' rows with other identities of the same number. */
+static tdm_status digest_identities(tdm_session *s, const int64_t *identity, int64_t identities)
+{
+    size_t count;
+    const tdm_loss *const *loss = tdm_loss_table(&count);
+    for (size_t i = 0; i < count; i++)
+        if (loss[i]->by_identity && tdm_loss_is_on(&s->config, loss[i]))
+            return tdm_sha256_buffer(identity, (size_t)identities * sizeof *identity, s->identity_digest);
+    return TDM_OK;
+}
+
 static tdm_status create_losses(tdm_session *s)
 {
     const int ranks = tdm_comm_size(s->comm);
@@ -106,6 +158,7 @@ static tdm_status create_losses(tdm_session *s)
         .classes = s->dataset ? tdm_dataset_class_count(s->dataset) : 0,
         .vocab_size = s->config.model.text.vocab_size,
         .tokens = {tdm_model_most_tokens(s->model, TDM_IMAGE), tdm_model_most_tokens(s->model, TDM_TEXT)}};
+    if (status == TDM_OK) status = digest_identities(s, identity, identities);
     if (status == TDM_OK) status = tdm_losses_create(&s->config, &setup, &s->losses);
     tdm_free(identity);
     return status;
@@ -135,8 +188,10 @@ tdm_status tdm_session_load(tdm_session *s)
 
 tdm_status tdm_session_start(tdm_session *s)
 {
-    return tdm_trainer_create(s->comm, s->ops, &s->config, &s->params, s->model, s->losses, &s->optim,
-                              s->total_steps, &s->trainer);
+    TDM_TRY(tdm_trainer_create(s->comm, s->ops, &s->config, &s->params, s->model, s->losses, &s->optim,
+                               s->total_steps, &s->trainer));
+    if (s->clock.rate > 0.0) tdm_trainer_set_clock(s->trainer, &s->clock);
+    return TDM_OK;
 }
 
 void tdm_session_destroy(tdm_session *s)

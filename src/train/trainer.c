@@ -194,8 +194,13 @@ tdm_status tdm_trainer_create(tdm_comm *comm, tdm_ops *ops, const tdm_config *co
     tr->model = model;
     tr->losses = losses;
     tr->optim = optim;
-    tr->total_steps = total_steps;
+    tr->clock = (tdm_clock){.rate = 1.0, .end = (double)total_steps};
     return build(tr);
+}
+
+void tdm_trainer_set_clock(tdm_trainer *trainer, const tdm_clock *clock)
+{
+    trainer->clock = *clock;
 }
 
 void tdm_trainer_destroy(tdm_trainer **trainer)
@@ -228,7 +233,7 @@ static void report_terms(const tdm_trainer *tr, tdm_step_report *report)
     }
     for (int64_t i = 0; i < tr->losses->count; i++) {
         const tdm_loss_instance *one = &tr->losses->loss[i];
-        report->loss += tdm_loss_weight(tr->config, one->type, tr->optim->step) * tr->term[one->first_term];
+        report->loss += tdm_loss_weight(tr->config, one->type, ramp_step(tr)) * tr->term[one->first_term];
     }
 }
 
@@ -274,7 +279,8 @@ static double gradient_norm(tdm_trainer *tr)
 /* Sums of gradients are complete: clipping, update, packing. */
 static tdm_status update_weights(tdm_trainer *tr, tdm_step_report *report)
 {
-    report->lr = tdm_learning_rate(tr->optim, tr->config, tr->total_steps);
+    report->lr =
+        tdm_learning_rate(tr->optim, tr->config, tdm_clock_at(&tr->clock, tr->optim->step), tr->clock.end);
     report->grad_norm = gradient_norm(tr);
     TDM_TRY(tdm_optim_apply(tr->optim, tr->config, tr->ops, tr->params, report->lr, report->grad_norm));
     if (tr->config->optim.shard) tdm_reducer_gather(tr->reducer, &tr->time);

@@ -31,7 +31,8 @@ struct tdm_trainer {
     tdm_losses *losses;
     tdm_optim *optim;
     tdm_reducer *reducer;
-    int64_t total_steps, d, chunk;
+    tdm_clock clock;
+    int64_t d, chunk;
     int64_t B, b, row0; /* samples of the global batch, of this rank, and its first one */
     bool keep_all;      /* activations of all pieces wait for the backward, else those of the last one */
     bool has_tokens;    /* a local objective reads dense tokens, in the backward's loop over pieces */
@@ -65,6 +66,12 @@ struct tdm_trainer {
 static inline bool view_is_on(const tdm_trainer *tr, int v, tdm_modality modality)
 {
     return tr->view[v].needs != 0 && tdm_view_of((tdm_view)v)->modality == modality;
+}
+
+/* What ramps go by. */
+static inline int64_t ramp_step(const tdm_trainer *tr)
+{
+    return (int64_t)tdm_clock_at(&tr->clock, tr->optim->step);
 }
 
 /* ---- pieces.c ---- */

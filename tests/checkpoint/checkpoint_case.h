@@ -31,8 +31,18 @@ static inline void checkpoint_case_fill(checkpoint_case *c, int64_t step)
     fill_arena(&c->params, c->optim.moment[0], (float)step + 0.25F);
     fill_arena(&c->params, c->optim.moment[1], (float)step + 0.5F);
     c->optim.step = step;
-    c->state =
-        (tdm_train_state){.step = step, .elapsed_s = 1.5 * (double)step, .best_value = NAN, .best_step = -1};
+    c->state = (tdm_train_state){.step = step,
+                                 .elapsed_s = 1.5 * (double)step,
+                                 .best_value = NAN,
+                                 .best_step = -1,
+                                 .has_facts = true,
+                                 .place = {step / 10, step % 10 * 7},
+                                 .samples_per_epoch = 70,
+                                 .samples_seen = 7 * step,
+                                 .clock = {.step = 3, .at = 0.1 * (double)step, .rate = 1.5},
+                                 .data_digest = "data",
+                                 .eval_digest = "eval",
+                                 .precision = "bf16"};
 }
 
 static inline tdm_status checkpoint_case_create(checkpoint_case *c)

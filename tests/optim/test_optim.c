@@ -12,8 +12,10 @@ static double rate_at(const tdm_config *config, int64_t step)
 {
     tdm_optim optim;
     CHECK_OK(tdm_optim_create_part(config, NULL, 0, &optim));
-    optim.step = step;
-    const double rate = tdm_learning_rate(&optim, config, 104);
+    const double rate = tdm_learning_rate(&optim, config, (double)step, 104);
+    double same;
+    CHECK_OK(tdm_learning_rate_of(config, (double)step, 104, &same));
+    CHECK_EQ(rate, same);
     tdm_optim_destroy(&optim);
     return rate;
 }
