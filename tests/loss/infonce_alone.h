@@ -30,11 +30,16 @@ static inline tdm_status infonce_alone(tdm_ops *ops, const tdm_config *config, i
                           .rows = {rows, rows},
                           .term = term,
                           .dlogit_scale = dlogit_scale};
+    tdm_config own = *config; /* borrows what it points to */
+    own.train.batch = B;
+    const tdm_loss_setup setup = {.nn = &nn, .config = &own};
+    TDM_TRY(loss->create(call.options, &setup, &call.state));
     call.view[TDM_VIEW_IMAGE_AUG_1] = (tdm_loss_view){.all = image, .dall = dimage};
     call.view[TDM_VIEW_TEXT_PLAIN] = (tdm_loss_view){.all = text, .dall = dtext};
-    TDM_TRY(loss->step(&call));
+    const tdm_status status = loss->step(&call);
+    loss->destroy(&call.state);
     *value = term[0];
-    return TDM_OK;
+    return status;
 }
 
 #endif
