@@ -241,7 +241,7 @@ static tdm_status read_state_file(tdm_h5 *file, const tdm_params *params, tdm_op
 tdm_status tdm_checkpoint_read_progress(const char *dir, tdm_train_state *state)
 {
     tdm_h5 *file = NULL;
-    tdm_status status = open_in(dir, "state.h5", CKPT_STATE_FORMAT, &file);
+    tdm_status status = checkpoint_open_state(dir, &file);
     if (status == TDM_OK) status = read_progress(file, state);
     tdm_h5_discard(&file);
     return status;

@@ -755,6 +755,66 @@ static void destroying_never_hangs(void **state)
     }
 }
 
+/* A run that goes on with another batch does so behind the last sample that was seen; only the rest of an epoch that is
+ * no batch is left out. */
+static void another_batch_goes_on_at_the_sample(void **state)
+{
+    (void)state;
+    static const struct {
+        tdm_place from;
+        int64_t batch, steps;
+        tdm_place want;
+    } rows[] = {
+        {{0, 0}, 24, 0, {0, 0}},  {{0, 0}, 24, 7, {1, 48}},  {{1, 48}, 24, 3, {2, 0}},
+        {{1, 48}, 48, 1, {2, 0}}, {{1, 48}, 48, 2, {2, 48}}, {{1, 48}, 12, 5, {1, 108}},
+        {{1, 48}, 12, 6, {2, 0}}, {{1, 48}, 12, 16, {3, 0}}, {{1, 96}, 48, 0, {2, 0}},
+        {{1, 95}, 24, 1, {2, 0}}, {{1, 95}, 24, 2, {2, 24}}, {{3, 7}, 50, 3, {4, 50}},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const tdm_place place = tdm_place_after(rows[i].from, 120, rows[i].batch, rows[i].steps);
+        CHECK_EQ(place.epoch, rows[i].want.epoch);
+        CHECK_EQ(place.sample, rows[i].want.sample);
+    }
+    CHECK_EQ(tdm_place_batches((tdm_place){0, 0}, 120, 24, 4), 20);
+    CHECK_EQ(tdm_place_batches((tdm_place){1, 48}, 120, 48, 4), 1 + 2 * 2);
+    CHECK_EQ(tdm_place_batches((tdm_place){1, 48}, 120, 12, 4), 6 + 2 * 10);
+    CHECK_EQ(tdm_place_batches((tdm_place){4, 0}, 120, 24, 4), 0);
+    CHECK_EQ(tdm_place_batches((tdm_place){4, 24}, 120, 24, 4), -1);
+    CHECK_EQ(tdm_place_batches((tdm_place){5, 0}, 120, 24, 4), -1);
+}
+
+/* The samples of an epoch's order, whoever gives them: two batches of one size and then those of another. */
+static void samples_follow_their_order(void **state)
+{
+    const fixture *it = *state;
+    const int64_t samples = tdm_dataset_captions(it->dataset), batch[] = {3, 5};
+    tdm_loader_config config = base_config(it);
+    tdm_place place = {2, 0};
+    int64_t seen = 0;
+    for (int part = 0; part < 2; part++) {
+        config.global_batch = batch[part];
+        config.from = place;
+        tdm_loader *loader;
+        const tdm_batch *given;
+        CHECK_OK(tdm_loader_create(it->dataset, it->tokenizer, &config, 0, &loader));
+        const int64_t steps = part == 0 ? 2 : (samples - seen) / batch[part];
+        for (int64_t k = 0; k < steps; k++) {
+            CHECK_OK(tdm_loader_next(loader, &given, NULL));
+            CHECK_EQ(given->epoch, 2);
+            for (int64_t i = 0; i < given->n; i++, seen++)
+                CHECK_EQ(given->sample[i], tdm_permute(samples, config.seed, 2, seen));
+        }
+        CHECK_OK(tdm_loader_next(loader, &given, NULL));
+        if (part == 1) {
+            CHECK_EQ(given->epoch, 3);
+            CHECK_EQ(given->sample[0], tdm_permute(samples, config.seed, 3, 0));
+        }
+        place = tdm_place_after(place, samples, batch[part], steps);
+        tdm_loader_destroy(&loader);
+    }
+    CHECK_LT(samples - seen, batch[1]);
+}
+
 /* A consumer that takes its time finds the next batch ready, over the ends of epochs too; and the loader
  * works ahead as far as it may, not farther. */
 static void a_slow_consumer_never_waits(void **state)
@@ -865,6 +925,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_masked_view_needs_targets, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_lists_are_one_message, setup, teardown),
         cmocka_unit_test_setup_teardown(destroying_never_hangs, setup, teardown),
+        cmocka_unit_test(another_batch_goes_on_at_the_sample),
+        cmocka_unit_test_setup_teardown(samples_follow_their_order, setup, teardown),
         cmocka_unit_test_setup_teardown(a_slow_consumer_never_waits, setup, teardown),
         cmocka_unit_test(threads_leave_a_bound_core),
         cmocka_unit_test_setup_teardown(slices_equal_the_plain_view, setup, teardown),

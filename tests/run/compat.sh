@@ -19,6 +19,7 @@ done
 
 # The configuration in the checkpoint keeps its meaning under keys that may have other names today.
 "$TANDEM" train --config run.cfg --set train.steps=3 --resume auto --out run 2>log || fail "resume: $(cat log)"
+grep -q "is of an earlier version, which did not write down" log || fail "no word of what cannot be compared: $(cat log)"
 sed 's/image_view = "plain";//' run.cfg >augmented.cfg
 "$TANDEM" train --config augmented.cfg --out augmented 2>log || fail "train: $(cat log)"
 cat run/metrics.jsonl augmented/metrics.jsonl >metrics.jsonl
