@@ -295,7 +295,7 @@ static tdm_status check_set(const tdm_h5 *file, const char *name, hid_t set, H5T
     TDM_REQUIRE(h5_count_elements(ndim, dims, &elements), TDM_E_FORMAT, "%s: /%s is too large", file->path,
                 name);
     TDM_REQUIRE(again || elements == 0 || h5_is_written(set, ndim, dims, elements), TDM_E_FORMAT,
-                "%s: /%s was not written completely", file->path, name);
+                "%s: is damaged: /%s was not written completely", file->path, name);
     return TDM_OK;
 }
 

@@ -143,8 +143,9 @@ static tdm_status check_format(const tdm_h5 *file, const char *format, int64_t v
 {
     char found[64];
     int64_t found_version;
-    TDM_REQUIRE(H5Aexists(file->id, "format") > 0, TDM_E_FORMAT,
-                "%s: has no format attribute, expected \"%s\"", file->path, format);
+    const htri_t exists = H5Aexists(file->id, "format");
+    if (exists < 0) return h5_cannot(TDM_E_FORMAT, file->path, "look for its format", "");
+    TDM_REQUIRE(exists > 0, TDM_E_FORMAT, "%s: has no format attribute, expected \"%s\"", file->path, format);
     TDM_TRY(tdm_h5_get_chars(file, "format", found, sizeof found));
     TDM_REQUIRE(strcmp(found, format) == 0, TDM_E_FORMAT, "%s: format attribute is \"%s\", expected \"%s\"",
                 file->path, found, format);

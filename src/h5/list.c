@@ -232,8 +232,8 @@ static tdm_status verify_typed(const tdm_h5 *file, const char *path, hid_t set, 
     TDM_REQUIRE(h5_count_elements(ndim, dims, &elements), TDM_E_FORMAT, "%s: %s is too large", file->path,
                 path);
     if (elements == 0) return TDM_OK;
-    TDM_REQUIRE(h5_is_written(set, ndim, dims, elements), TDM_E_FORMAT, "%s: %s was not written completely",
-                file->path, path);
+    TDM_REQUIRE(h5_is_written(set, ndim, dims, elements), TDM_E_FORMAT,
+                "%s: is damaged: %s was not written completely", file->path, path);
     return read_all(file, path, set, type, ndim, dims);
 }
 
