@@ -6,11 +6,16 @@ make_data
 settings=(--config "$work/run.cfg" --set train.steps=1000000 --resume auto)
 
 # begin ARG…: tandem in the background ($pid), with the signals that a shell's background job ignores. Waits until it
-# catches SIGTERM.
+# catches SIGHUP, SIGINT and SIGTERM.
 begin() {
+    local key value
     env --default-signal=INT,HUP "$TANDEM" "$@" >"$work/out" 2>"$work/log" &
     pid=$!
-    until (($((16#$(sed -n 's/^SigCgt:\t//p' "/proc/$pid/status"))) & 0x4000)); do :; done
+    while true; do
+        [ "/proc/$pid/exe" -ef "$TANDEM" ] && while read -r key value; do
+            if [ "$key" = SigCgt: ] && (((16#$value & 0x4003) == 0x4003)); then return; fi
+        done <"/proc/$pid/status"
+    done
 }
 # ends CODE NAME: the process ends with this code
 ends() {
