@@ -7,6 +7,7 @@ A case names the samples that must be packed, exactly: {name: captions}. With `s
 packing must end with code 1 and one line that matches; with --skip-bad it must pack `samples` and tell the same in
 pack-report.json. With `warns` the console must mention it, and nothing is bad. With `fails` there is nothing to pack.
 The inputs were made by hand, the digests of pixels by Pillow 13 (convert("RGB"))."""
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -179,13 +180,18 @@ def expected(one):
     return f"{len(one['samples'])} packed" + (", rest named" if one["says"] else ", mentioned" if one["warns"] else "")
 
 
+def run_in_scratch(one):
+    with tempfile.TemporaryDirectory() as work:
+        return run(one, pathlib.Path(work))
+
+
 def main():
     pattern = sys.argv[1] if len(sys.argv) > 1 else ""
     failed = 0
     chosen = [one for one in CASES if pattern in one["source"]]
-    for one in chosen:
-        with tempfile.TemporaryDirectory() as work:
-            wrong = run(one, pathlib.Path(work))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(run_in_scratch, chosen))
+    for one, wrong in zip(chosen, results):
         failed += bool(wrong)
         title = " ".join([one["source"], *one["options"]])
         print(f"{'FAIL' if wrong else 'ok':4}  {title:68}  {expected(one):22}  {'; '.join(wrong) if wrong else 'as expected'}")
