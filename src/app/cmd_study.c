@@ -299,5 +299,6 @@ const tdm_command tdm_command_study = {
     .name = "study",
     .summary = "a grid of training runs and one table with plots",
     .mpi = true,
+    .stops = true,
     .run = study_run,
 };
