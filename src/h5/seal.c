@@ -285,8 +285,9 @@ static tdm_status report_blocks(const char *path, const seal *found, const block
     place_search search = {.begin = begin, .end = end};
     tdm_status status = name_places(path, &search);
     const place_list *list = search.illegible.count > 0 ? &search.illegible : &search.there;
-    char more[32] = "";
-    if (list->count > SHOWN) snprintf(more, sizeof more, " and %lld more", (long long)(list->count - SHOWN));
+    const int64_t others = tdm_max_i64(search.there.count, list->count) - tdm_min_i64(list->count, SHOWN);
+    char more[48] = "";
+    if (others > 0) snprintf(more, sizeof more, " and up to %lld more", (long long)others);
     if (status == TDM_OK)
         status = TDM_ERROR(TDM_E_FORMAT,
                            "%s: is damaged: bytes %lld to %lld have changed since it was written (%s%s)",
