@@ -30,7 +30,25 @@ static tdm_status flip(tdm_image_work *work, const void *with, tdm_rng *rng, int
     return TDM_OK;
 }
 
+static tdm_status flip_tensor(tdm_image_work *work, const void *with, tdm_rng *rng, int64_t height,
+                              int64_t width, float *value)
+{
+    (void)work;
+    const flip_options *o = with;
+    if (tdm_rng_uniform(rng) >= o->p) return TDM_OK;
+    for (int64_t row = 0; row < IMAGE_RGB * height; row++) {
+        float *left = value + row * width, *right = left + width - 1;
+        for (; left < right; left++, right--) {
+            const float kept = *left;
+            *left = *right;
+            *right = kept;
+        }
+    }
+    return TDM_OK;
+}
+
 const image_augment_row image_augment_flip = {
     .operation = {.name = "flip", TDM_OPERATION_OPTIONS(flip_options, options)},
     .apply = flip,
+    .apply_tensor = flip_tensor,
 };

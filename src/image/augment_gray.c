@@ -19,7 +19,17 @@ static tdm_status gray(tdm_image_work *work, const void *with, tdm_rng *rng, int
     return TDM_OK;
 }
 
+static tdm_status gray_tensor(tdm_image_work *work, const void *with, tdm_rng *rng, int64_t height,
+                              int64_t width, float *value)
+{
+    (void)work;
+    const gray_options *o = with;
+    if (tdm_rng_uniform(rng) < o->p) image_gray_tensor(value, height * width);
+    return TDM_OK;
+}
+
 const image_augment_row image_augment_gray = {
     .operation = {.name = "gray", TDM_OPERATION_OPTIONS(gray_options, options)},
     .apply = gray,
+    .apply_tensor = gray_tensor,
 };

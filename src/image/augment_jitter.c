@@ -1,5 +1,5 @@
-/* Colour jitter with the distribution of torchvision's ColorJitter and the 8-bit arithmetic of Pillow, on which
- * torchvision works. */
+/* Colour jitter with the distribution of torchvision's ColorJitter and the arithmetic of what it works on: 8 bits as
+ * Pillow's images, or floats as tensors. */
 #include "image_impl.h"
 
 #include <math.h>
@@ -34,20 +34,23 @@ void image_adjust(image_adjustment kind, double factor, uint8_t *pixel, int64_t 
     }
 }
 
-/* All adjustments in random order, with factors from [max(0, 1 - x), 1 + x), hue from [-x, x). */
-static tdm_status jitter(tdm_image_work *work, const void *with, tdm_rng *rng, int64_t height, int64_t width,
-                         uint8_t *pixel)
-{
-    (void)work;
-    const jitter_options *o = with;
-    if (tdm_rng_uniform(rng) >= o->p) return TDM_OK;
-    const double strength[] = {o->brightness, o->contrast, o->saturation, o->hue};
+typedef struct jitter_draw {
+    int count; /* of `order` */
+    image_adjustment order[IMAGE_ADJUSTMENTS];
     double factor[IMAGE_ADJUSTMENTS];
+} jitter_draw;
+
+/* All adjustments in random order, with factors from [max(0, 1 - x), 1 + x), hue from [-x, x). */
+static void draw_jitter(const jitter_options *o, tdm_rng *rng, jitter_draw *draw)
+{
+    const double strength[] = {o->brightness, o->contrast, o->saturation, o->hue};
     int order[IMAGE_ADJUSTMENTS];
+    draw->count = 0;
+    if (tdm_rng_uniform(rng) >= o->p) return;
     for (int i = 0; i < IMAGE_ADJUSTMENTS; i++) {
         double middle = i == IMAGE_HUE ? 0.0 : 1.0;
         double low = i == IMAGE_HUE ? -strength[i] : fmax(0.0, middle - strength[i]);
-        factor[i] = tdm_rng_range(rng, low, middle + strength[i]);
+        draw->factor[i] = tdm_rng_range(rng, low, middle + strength[i]);
         order[i] = i;
     }
     for (int i = IMAGE_ADJUSTMENTS - 1; i > 0; i--) {
@@ -56,12 +59,33 @@ static tdm_status jitter(tdm_image_work *work, const void *with, tdm_rng *rng, i
         order[j] = kept;
     }
     for (int i = 0; i < IMAGE_ADJUSTMENTS; i++)
-        if (strength[order[i]] > 0.0)
-            image_adjust((image_adjustment)order[i], factor[order[i]], pixel, height * width);
+        if (strength[order[i]] > 0.0) draw->order[draw->count++] = (image_adjustment)order[i];
+}
+
+static tdm_status jitter(tdm_image_work *work, const void *with, tdm_rng *rng, int64_t height, int64_t width,
+                         uint8_t *pixel)
+{
+    (void)work;
+    jitter_draw draw;
+    draw_jitter(with, rng, &draw);
+    for (int i = 0; i < draw.count; i++)
+        image_adjust(draw.order[i], draw.factor[draw.order[i]], pixel, height * width);
+    return TDM_OK;
+}
+
+static tdm_status jitter_tensor(tdm_image_work *work, const void *with, tdm_rng *rng, int64_t height,
+                                int64_t width, float *value)
+{
+    (void)work;
+    jitter_draw draw;
+    draw_jitter(with, rng, &draw);
+    for (int i = 0; i < draw.count; i++)
+        image_adjust_tensor(draw.order[i], draw.factor[draw.order[i]], value, height * width);
     return TDM_OK;
 }
 
 const image_augment_row image_augment_jitter = {
     .operation = {.name = "jitter", TDM_OPERATION_OPTIONS(jitter_options, options)},
     .apply = jitter,
+    .apply_tensor = jitter_tensor,
 };

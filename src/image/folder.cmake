@@ -5,6 +5,9 @@ set_source_files_properties(${root}/src/image/image_encode.c PROPERTIES COMPILE_
 # same bits, so nothing may be contracted.
 set(kernel_flags -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
 set_source_files_properties(${root}/src/image/image_kernels_generic.c PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
+set_source_files_properties(
+  ${root}/src/image/image_tensor.c ${root}/src/image/image_policy.c ${root}/src/image/augment_blur.c
+  PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set_source_files_properties(${root}/src/image/image_kernels_avx2.c PROPERTIES COMPILE_OPTIONS
                               "${kernel_flags};-march=x86-64-v3;-mprefer-vector-width=256")

@@ -35,25 +35,25 @@ static int32_t fixed_point(double weight)
     return (int32_t)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
 }
 
-/* Outputs [skip, skip + n) of [begin, begin + length) of `size` inputs, resized to full_n outputs, in the
- * memory of `axis` (columns, rows). Pillow's box is in single precision, hence the floats. */
-static tdm_status make_taps(tdm_image_work *work, const struct filter *filter, int axis, int64_t size,
-                            double begin, double length, int64_t full_n, int64_t skip, int64_t n,
-                            bool keep_exact, image_taps *out)
+/* Pillow's box is in single precision, hence the floats. */
+tdm_status image_taps_make(tdm_image_work *work, image_filter chosen, int dimension, const image_axis *axis,
+                           bool keep_exact, image_taps *out)
 {
-    float in0 = (float)begin, in1 = (float)(begin + length);
-    double scale = (double)(in1 - in0) / (double)full_n;
+    const struct filter *filter = &FILTER[chosen];
+    const int64_t n = axis->n;
+    float in0 = (float)axis->begin, in1 = (float)(axis->begin + axis->length);
+    double scale = (double)(in1 - in0) / (double)axis->full_n;
     double widening = scale < 1.0 ? 1.0 : scale;
     double support = filter->support * widening;
     out->taps = (int64_t)ceil(support) * 2 + 1;
-    TDM_TRY(IMAGE_TAKE(&work->place[axis], 2 * n, &out->first));
-    TDM_TRY(IMAGE_TAKE(&work->weight[axis], n * out->taps, &out->weight));
-    TDM_TRY(IMAGE_TAKE(&work->exact[axis], (keep_exact ? n : 1) * out->taps, &out->exact));
+    TDM_TRY(IMAGE_TAKE(&work->place[dimension], 2 * n, &out->first));
+    TDM_TRY(IMAGE_TAKE(&work->weight[dimension], n * out->taps, &out->weight));
+    TDM_TRY(IMAGE_TAKE(&work->exact[dimension], (keep_exact ? n : 1) * out->taps, &out->exact));
     out->count = out->first + n;
     for (int64_t i = 0; i < n; i++) {
-        double center = (double)in0 + ((double)(i + skip) + 0.5) * scale;
+        double center = (double)in0 + ((double)(i + axis->skip) + 0.5) * scale;
         int64_t first = tdm_max_i64(0, (int64_t)(center - support + 0.5));
-        int64_t end = tdm_min_i64(size, (int64_t)(center + support + 0.5));
+        int64_t end = tdm_min_i64(axis->size, (int64_t)(center + support + 0.5));
         double sum = 0.0, *exact = out->exact + (keep_exact ? i * out->taps : 0);
         for (int64_t j = 0; j < end - first; j++) {
             exact[j] = filter->weight(((double)(j + first) - center + 0.5) * (1.0 / widening));
@@ -238,12 +238,21 @@ static tdm_status resample_smooth(tdm_image_work *work, const image_window *wind
                                   uint8_t *out)
 {
     const bool deep = window->mode == TDM_IMAGE_GRAY16;
-    const struct filter *filter = &FILTER[plan->filter];
+    const image_axis columns_of = {.size = window->width,
+                                   .begin = plan->left,
+                                   .length = plan->box_width,
+                                   .full_n = plan->full_width,
+                                   .skip = plan->column,
+                                   .n = plan->out_width};
+    const image_axis rows_of = {.size = window->height,
+                                .begin = plan->top,
+                                .length = plan->box_height,
+                                .full_n = plan->full_height,
+                                .skip = plan->row,
+                                .n = plan->out_height};
     image_taps x, y;
-    TDM_TRY(make_taps(work, filter, 0, window->width, plan->left, plan->box_width, plan->full_width,
-                      plan->column, plan->out_width, deep, &x));
-    TDM_TRY(make_taps(work, filter, 1, window->height, plan->top, plan->box_height, plan->full_height,
-                      plan->row, plan->out_height, deep, &y));
+    TDM_TRY(image_taps_make(work, plan->filter, 0, &columns_of, deep, &x));
+    TDM_TRY(image_taps_make(work, plan->filter, 1, &rows_of, deep, &y));
     const passes p = {.work = work,
                       .window = window,
                       .x = &x,

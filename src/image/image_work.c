@@ -30,10 +30,11 @@ void image_buffer_adopt(image_buffer *buffer, void *data, size_t bytes)
 
 void image_work_free(tdm_image_work *work)
 {
-    image_buffer *const all[] = {&work->decoded,  &work->converted, &work->packed,     &work->unpacked,
-                                 &work->place[0], &work->place[1],  &work->weight[0],  &work->weight[1],
-                                 &work->exact[0], &work->exact[1],  &work->middle,     &work->columns,
-                                 &work->four[0],  &work->four[1],   &work->scratch[0], &work->scratch[1]};
+    image_buffer *const all[] = {&work->decoded,   &work->converted, &work->packed,     &work->unpacked,
+                                 &work->place[0],  &work->place[1],  &work->weight[0],  &work->weight[1],
+                                 &work->exact[0],  &work->exact[1],  &work->middle,     &work->columns,
+                                 &work->four[0],   &work->four[1],   &work->scratch[0], &work->scratch[1],
+                                 &work->tensor[0], &work->tensor[1]};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) image_buffer_adopt(all[i], NULL, 0);
     libdeflate_free_decompressor(work->inflater);
     work->inflater = NULL;

@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
-"""torchvision's RandomResizedCrop.get_params."""
+"""torchvision's RandomResizedCrop: get_params, and behind a resize with Pillow's and torch's interpolation (needs
+torchvision, Pillow and NumPy)."""
 import math
 
-from stream import Stream, round_half_even, write
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+
+from stream import Stream, image_change, pixel_cases, round_half_even, tensor_cases, write
 
 
 def crop(stream, height, width, scale, ratio):
@@ -28,4 +32,19 @@ for height, width in (200, 300), (10, 100), (17, 5), (1, 1):
             box = crop(Stream(1, 2, sample, 6), height, width, scale, (0.75, 1.25))
             entry = "crop(min_scale=%s,max_scale=%s,min_ratio=0.75,max_ratio=1.25)" % scale
             cases.append(("box", height, width, 1, 2, sample, 6, entry, ",".join(map(str, box))))
+
+
+def zoom(stream, image, scale=(0.9, 1.0), mode=InterpolationMode.BICUBIC, box=None):
+    _, height, width = F.get_dimensions(image)
+    box = box or crop(stream, height, width, scale, (0.75, 4 / 3))
+    return F.resized_crop(image, *box, [height, width], mode, antialias=True)
+
+
+entries = {
+    "crop(min_scale=0.3)": {"scale": (0.3, 1.0)},
+    "crop(min_scale=0.3,interpolation=bilinear)": {"scale": (0.3, 1.0), "mode": InterpolationMode.BILINEAR},
+    "crop(box=[2,1,4,3])": {"box": (2, 1, 4, 3)},
+}
+sizes = (6, 7), (9, 4), (16, 18)
+cases += pixel_cases(image_change(zoom), entries, sizes) + tensor_cases(zoom, entries, sizes)
 write("crop", cases)

@@ -3,6 +3,7 @@
 A golden file NAME.txt holds cases of the augmentation NAME, a line each, words between blanks:
 
   pixels HEIGHT WIDTH SEED STEP SAMPLE PURPOSE ENTRY HEX      what becomes of synthetic(HEIGHT, WIDTH)
+  tensor HEIGHT WIDTH SEED STEP SAMPLE PURPOSE ENTRY HEX      the same behind `tensor`: float32 [3][HEIGHT][WIDTH]
   box HEIGHT WIDTH SEED STEP SAMPLE PURPOSE ENTRY BOX         TOP,LEFT,HEIGHT,WIDTH of the part it chooses
   words SEED STEP SAMPLE PURPOSE ENTRY HEX HEX                a text (UTF-8 in hexadecimal) before and after
   tokens SEED STEP SAMPLE PURPOSE ENTRY IDS IDS IDS           start,end,mask,size,token… before; tokens; targets
@@ -68,7 +69,7 @@ def write(name, cases):
         out.writelines(" ".join(str(word) for word in case) + "\n" for case in cases)
 
 
-def write_pixels(name, change, entries, sizes=((6, 7), (9, 4), (1, 5)), samples=6):
+def pixel_cases(change, entries, sizes=((6, 7), (9, 4), (1, 5)), samples=6):
     """change(stream, pixels, **options) for entries {"erase(p=1)": {"p": 1}}; purpose 6 is that of tests."""
     cases = []
     for height, width in sizes:
@@ -77,7 +78,34 @@ def write_pixels(name, change, entries, sizes=((6, 7), (9, 4), (1, 5)), samples=
                 pixels = change(Stream(1, 2, sample, 6), synthetic(height, width), **options)
                 line = bytes(v for row in pixels for pixel in row for v in pixel).hex()
                 cases.append(("pixels", height, width, 1, 2, sample, 6, entry, line))
-    write(name, cases)
+    return cases
+
+
+def tensor_cases(change, entries, sizes=((6, 7), (9, 4), (1, 5)), samples=3):
+    """change(stream, tensor, **options) of a torch tensor [3, height, width] (needs torch)."""
+    import torch
+    cases = []
+    for height, width in sizes:
+        for entry, options in entries.items():
+            for sample in range(samples):
+                tensor = torch.tensor(synthetic(height, width)).permute(2, 0, 1).contiguous().float() / 255
+                tensor = change(Stream(1, 2, sample, 6), tensor, **options)
+                line = tensor.numpy().astype("<f4").tobytes().hex()
+                cases.append(("tensor", height, width, 1, 2, sample, 6, entry, line))
+    return cases
+
+
+def image_change(change):
+    """A change of Pillow's images as one of pixels (needs Pillow and NumPy)."""
+    def changed(stream, pixels, **options):
+        import numpy as np
+        from PIL import Image
+        return np.asarray(change(stream, Image.fromarray(np.array(pixels, np.uint8)), **options)).tolist()
+    return changed
+
+
+def write_pixels(name, change, entries, **how):
+    write(name, pixel_cases(change, entries, **how))
 
 
 def hexed(text):
