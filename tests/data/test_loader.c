@@ -7,7 +7,7 @@
 #include <math.h>
 #include "toy.h"
 
-enum { BATCH = 10, PX = 16, IMAGE_BYTES = PX * PX * 3, CONTEXT = 24 };
+enum { BATCH = 10, PX = 20, IMAGE_BYTES = PX * PX * 3, CONTEXT = 24 };
 
 typedef struct fixture {
     char dir[64];

@@ -24,7 +24,8 @@ static inline void toy_pixels(int64_t number, uint8_t pixel[TOY_HEIGHT * TOY_WID
     for (int64_t i = 0; i < TOY_HEIGHT * TOY_WIDTH; i++) {
         pixel[3 * i] = (uint8_t)(number * 11);
         pixel[3 * i + 1] = (uint8_t)(i / TOY_WIDTH * 12);
-        pixel[3 * i + 2] = (uint8_t)(i % TOY_WIDTH * 10);
+        pixel[3 * i + 2] =
+            (uint8_t)(i % TOY_WIDTH * 10 + i * i % 7); /* not smooth: some augmentations need edges */
     }
 }
 
