@@ -25,6 +25,8 @@ TDM_CHECKED tdm_status tdm_text_pipeline_create(const tdm_config *config, const 
 void tdm_text_pipeline_destroy(tdm_text_pipeline **pipeline);
 /* It has no operation: the caption's own tokens come out. */
 bool tdm_text_pipeline_is_plain(const tdm_text_pipeline *pipeline);
+/* It has operations on tokens. */
+bool tdm_text_pipeline_has_tokens(const tdm_text_pipeline *pipeline);
 /* It replaces tokens that are to be predicted. */
 bool tdm_text_pipeline_has_targets(const tdm_text_pipeline *pipeline);
 
@@ -40,6 +42,9 @@ typedef struct tdm_text_work {
 } tdm_text_work;
 void tdm_text_work_free(tdm_text_work *work);
 
+/* The caption behind the operations on words, which need no tokenizer. *text: borrowed from `work` or the caption. */
+TDM_CHECKED tdm_status tdm_text_words(tdm_text_work *work, const tdm_text_pipeline *pipeline,
+                                      const tdm_caption *caption, tdm_rng rng, const char **text);
 /* The caption's tokens as tdm_tokenizer_encode gives them, augmented. token[context] is the caller's, *count filled
  * (>= 2); target[context] NULL, or filled for *count tokens: the token to predict, -1 where there is none. All draws
  * from `rng`, in the order of the list. */

@@ -100,6 +100,13 @@ bool tdm_text_pipeline_is_plain(const tdm_text_pipeline *pipeline)
     return pipeline->count == 0;
 }
 
+bool tdm_text_pipeline_has_tokens(const tdm_text_pipeline *pipeline)
+{
+    for (int64_t i = 0; i < pipeline->count; i++)
+        if (pipeline->step[i].row->tokens) return true;
+    return false;
+}
+
 bool tdm_text_pipeline_has_targets(const tdm_text_pipeline *pipeline)
 {
     for (int64_t i = 0; i < pipeline->count; i++)
@@ -141,6 +148,12 @@ static tdm_status change_words(tdm_text_work *work, const tdm_text_pipeline *pip
         *text = work->text.data;
     }
     return TDM_OK;
+}
+
+tdm_status tdm_text_words(tdm_text_work *work, const tdm_text_pipeline *pipeline, const tdm_caption *caption,
+                          tdm_rng rng, const char **text)
+{
+    return change_words(work, pipeline, caption, &rng, text);
 }
 
 tdm_status tdm_text_make(tdm_text_work *work, const tdm_text_pipeline *pipeline, const tdm_caption *caption,
