@@ -140,7 +140,7 @@ same_weights "$work/half" "$work/half-cut"
 # with train.steps so many updates are made, whatever the batch
 "$TANDEM" train "${settings[@]}" --set train.steps=20 --set train.batch=48 --out "$work/steps" --resume "$from" \
     2>"$work/log" || fail "$(cat "$work/log")"
-[ "$(tail -1 "$work/steps/metrics.jsonl" | grep -o '"step":20,"epoch":8.0')" ] || fail "$(tail -1 "$work/steps/metrics.jsonl")"
+tail -1 "$work/steps/metrics.jsonl" | grep -q '"step":20,"epoch":8.0' || fail "$(tail -1 "$work/steps/metrics.jsonl")"
 
 # ---- finished, extended, too short
 cp -r "$work/whole" "$work/more"
