@@ -66,6 +66,24 @@ typedef struct tdm_study_table {
 /* The table, each metric over x, and the learning curves of its runs (the mean over a row's runs at each step). */
 TDM_CHECKED tdm_status tdm_study_page_write(const char *path, const tdm_study_table *table);
 
+/* What the augmentations make of some samples. Everything borrowed. */
+typedef struct tdm_view_draws { /* of one view of one sample: images or words */
+    const char *view;           /* "image.aug_1" */
+    const char *list;           /* its augmentations */
+    const tdm_text *image;      /* [n] encoded, or NULL */
+    const tdm_text *words;      /* [n] UTF-8, or NULL */
+    int64_t n;
+} tdm_view_draws;
+typedef struct tdm_view_sample {
+    const char *name, *caption; /* caption: NULL, none */
+    const void *image;          /* the file's, NULL: none */
+    int64_t image_bytes;
+    const tdm_view_draws *view;
+    int64_t views;
+} tdm_view_sample;
+TDM_CHECKED tdm_status tdm_views_page_write(const char *path, const char *title, const char *subtitle,
+                                            const tdm_view_sample *sample, int64_t samples);
+
 TDM_CHECKED tdm_status tdm_sheet_write(const char *path, const char *title, const char *subtitle,
                                        const tdm_sheet_query *query, int64_t query_count);
 

@@ -13,6 +13,7 @@
     ROW(tdm_command_export)                                                                                  \
     ROW(tdm_command_info)                                                                                    \
     ROW(tdm_command_bench)                                                                                   \
+    ROW(tdm_command_augment)                                                                                 \
     ROW(tdm_command_tokenize)                                                                                \
     ROW(tdm_command_tokenizer)
 

@@ -17,11 +17,18 @@ static inline float clamp(float value)
     return value < 1.0f ? value : 1.0f;
 }
 
+/* x rounded, halves to even as torch.round, for |x| < 2^22 */
+static inline float round_even(float x)
+{
+    const float shift = 12582912.0f; /* 1.5 * 2^23: the sum has no bits behind the point */
+    return (x + shift) - shift;
+}
+
 void image_from_tensor(const float *value, int64_t n, uint8_t *pixel)
 {
     for (int64_t i = 0; i < n; i++)
         for (int c = 0; c < IMAGE_RGB; c++)
-            pixel[IMAGE_RGB * i + c] = (uint8_t)(int)(clamp(value[c * n + i]) * 255.0f + 0.5f);
+            pixel[IMAGE_RGB * i + c] = (uint8_t)(int)round_even(clamp(value[c * n + i]) * 255.0f);
 }
 
 /* ---- colours ---- */
@@ -122,13 +129,6 @@ void image_adjust_tensor(image_adjustment kind, double factor, float *value, int
 
 /* ---- places ---- */
 
-/* x rounded, halves to even, for |x| < 2^22 */
-static inline int64_t round_even(float x)
-{
-    const float shift = 12582912.0f; /* 1.5 * 2^23: the sum has no bits behind the point */
-    return (int64_t)((x + shift) - shift);
-}
-
 /* As torchvision goes about it: a grid from -1 to 1, of which each place becomes a pixel's index. */
 tdm_status image_rotate_tensor(tdm_image_work *work, double degrees, float fill, int64_t height,
                                int64_t width, float *value)
@@ -146,8 +146,8 @@ tdm_status image_rotate_tensor(tdm_image_work *work, double degrees, float fill,
         for (int64_t column = 0; column < width; column++) {
             const float x = (float)column - half_w + 0.5f;
             const float across = x * xx + y * xy, down = x * yx + y * yy;
-            const int64_t in_x = round_even(((across + 1.0f) * (float)width - 1.0f) / 2.0f);
-            const int64_t in_y = round_even(((down + 1.0f) * (float)height - 1.0f) / 2.0f);
+            const int64_t in_x = (int64_t)round_even(((across + 1.0f) * (float)width - 1.0f) / 2.0f);
+            const int64_t in_y = (int64_t)round_even(((down + 1.0f) * (float)height - 1.0f) / 2.0f);
             const bool inside = in_x >= 0 && in_x < width && in_y >= 0 && in_y < height;
             const int64_t at = inside ? in_y * width + in_x : 0, to = row * width + column;
             for (int c = 0; c < IMAGE_RGB; c++) value[c * n + to] = inside ? from[c * n + at] : fill;
