@@ -39,6 +39,7 @@ typedef struct tdm_caption { /* borrowed */
 /* Memory of one thread, kept from caption to caption. Zero-initialise. */
 typedef struct tdm_text_work {
     tdm_text text, spare;
+    struct text_lists *lists; /* of operations on words */
 } tdm_text_work;
 void tdm_text_work_free(tdm_text_work *work);
 

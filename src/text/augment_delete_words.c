@@ -4,11 +4,16 @@
 
 typedef struct delete_options {
     double p;
+    enum { ALL_WORDS, CONTENT_WORDS } words;
 } delete_options;
 
 static const tdm_option options[] = {
     TDM_FLOAT_OPTION(delete_options, p, "0.05", 0, 1, "",
                      "Probability of deleting a word, of each for itself."),
+    TDM_CHOICE_OPTION(
+        delete_options, words, "all", "all|content",
+        "Which may be deleted: all, as the released TBPS-CLIP does; or content, all but stop words, as "
+        "a draft of its paper says."),
 };
 
 /* Word number `index` alone. */
@@ -21,26 +26,31 @@ static tdm_status keep_one(const char *at, int64_t index, tdm_text *out)
     return TDM_OK;
 }
 
-static tdm_status delete_words(const void *with, const tdm_caption *caption, tdm_rng *rng, tdm_text *text,
-                               tdm_text *spare)
+tdm_status text_delete_words(const text_call *call, double p, bool content_only)
 {
-    (void)caption;
-    const delete_options *o = with;
-    const char *at = text->data, *begin;
+    const char *at = call->text->data, *begin;
     size_t bytes;
     int64_t words = 0, kept = 0;
-    spare->length = 0;
+    tdm_text *left = call->spare;
+    left->length = 0;
     for (; text_next_piece(&at, &begin, &bytes); words++) {
-        if (tdm_rng_uniform(rng) < o->p) continue;
-        if (kept++) TDM_TRY(tdm_text_append(spare, " ", 1));
-        TDM_TRY(tdm_text_append(spare, begin, bytes));
+        const bool stays = content_only && text_is_stop_word(begin, bytes);
+        if (!stays && tdm_rng_uniform(call->rng) < p) continue;
+        if (kept++) TDM_TRY(tdm_text_append(left, " ", 1));
+        TDM_TRY(tdm_text_append(left, begin, bytes));
     }
     if (kept == words) return TDM_OK; /* the text stays as it is, white space too */
-    if (kept == 0) TDM_TRY(keep_one(text->data, tdm_rng_below(rng, words), spare));
-    const tdm_text changed = *spare;
-    *spare = *text;
-    *text = changed;
+    if (kept == 0) TDM_TRY(keep_one(call->text->data, tdm_rng_below(call->rng, words), left));
+    const tdm_text changed = *left;
+    *left = *call->text;
+    *call->text = changed;
     return TDM_OK;
+}
+
+static tdm_status delete_words(const void *with, const text_call *call)
+{
+    const delete_options *o = with;
+    return text_delete_words(call, o->p, o->words == CONTENT_WORDS);
 }
 
 const text_augment_row text_augment_delete_words = {

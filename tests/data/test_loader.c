@@ -32,6 +32,11 @@ static int setup(void **state)
     CHECK_OK(tdm_config_init(&made->config));
     for (size_t i = 0; i < sizeof(AUGMENT) / sizeof(AUGMENT[0]); i++)
         CHECK_OK(tdm_config_set(&made->config, AUGMENT[i]));
+    char wordnet[512];
+    const char *source = getenv("TANDEM_SOURCE_DIR");
+    snprintf(wordnet, sizeof(wordnet), "augment.wordnet=%s/tests/golden/augment/wordnet",
+             source ? source : ".");
+    CHECK_OK(tdm_config_set(&made->config, wordnet));
     toy_dir(made->dir);
     CHECK_OK(toy_write(made->dir, "train", true));
     CHECK_OK(tdm_dataset_open(made->dir, "train", &made->dataset));

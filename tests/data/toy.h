@@ -32,12 +32,14 @@ static inline void toy_pixels(int64_t number, uint8_t pixel[TOY_HEIGHT * TOY_WID
 static inline tdm_status toy_add(tdm_shard_writer *writer, int64_t number, bool identity)
 {
     uint8_t pixel[TOY_HEIGHT * TOY_WIDTH * 3];
-    char first[64], second[64], name[64];
+    char first[64], second[64], other[64], name[64];
     toy_pixels(number, pixel);
     snprintf(first, sizeof(first), "image %lld", (long long)number);
     snprintf(second, sizeof(second), "the caption number two of image %lld, \xc3\xa9", (long long)number);
     snprintf(name, sizeof(name), "raw/%lld.png", (long long)number);
-    const char *const caption[2] = {first, second};
+    snprintf(other, sizeof(other), "picture %lld", (long long)number);
+    const char *const caption[2] = {first, second}, *const wording[1] = {other};
+    const tdm_shard_strings alternative[2] = {{wording, 1}, {NULL, 0}};
     const int64_t class_index[2] = {number % 3, 3};
     tdm_text file = {0};
     tdm_status status = tdm_image_encode_png(pixel, TOY_HEIGHT, TOY_WIDTH, &file);
@@ -48,7 +50,8 @@ static inline tdm_status toy_add(tdm_shard_writer *writer, int64_t number, bool 
                                      .class_index = class_index,
                                      .class_n = number % 2 ? 2 : 1,
                                      .caption = caption,
-                                     .caption_n = 2};
+                                     .caption_n = 2,
+                                     .alternative = alternative};
     if (status == TDM_OK) status = tdm_shard_writer_add(writer, &sample);
     tdm_text_free(&file);
     return status;

@@ -17,6 +17,16 @@ static const char *const CAPTION[] = {"the image", "a  cat and\tthe dog on the i
 enum { CAPTIONS = sizeof(CAPTION) / sizeof(CAPTION[0]) };
 
 static tdm_tokenizer *plain, *with_mask;
+static wordnet *words_of_english;
+
+/* A part of WordNet: tests/golden/augment/wordnet.py */
+static const char *wordnet_directory(void)
+{
+    static char path[TDM_PATH_BYTES];
+    const char *source = getenv("TANDEM_SOURCE_DIR");
+    snprintf(path, sizeof(path), "%s/tests/golden/augment/wordnet", source ? source : ".");
+    return path;
+}
 
 static int open_tokenizers(void **state)
 {
@@ -24,6 +34,7 @@ static int open_tokenizers(void **state)
     char dir[64], path[80];
     if (scratch_dir(dir, sizeof dir) != 0) return -1;
     snprintf(path, sizeof path, "%s/merges.txt", dir);
+    CHECK_OK(wordnet_open("test", wordnet_directory(), &words_of_english));
     CHECK_OK(tdm_text_augment_register());
     CHECK_OK(tdm_tokenizer_open_memory("merges", MERGES, sizeof(MERGES) - 1, &plain));
     CHECK_OK(tdm_write_file_atomic(path, MASKED_MERGES, sizeof(MASKED_MERGES) - 1));
@@ -36,6 +47,7 @@ static int close_tokenizers(void **state)
     (void)state;
     tdm_tokenizer_destroy(&plain);
     tdm_tokenizer_destroy(&with_mask);
+    wordnet_close(&words_of_english);
     return 0;
 }
 
@@ -53,8 +65,10 @@ static bool has_probability(const tdm_operation *row)
 
 static tdm_text_pipeline *make_pipeline(tdm_config *config, const char *list, const tdm_tokenizer *tokenizer)
 {
-    char assignment[512];
+    char assignment[512 + TDM_PATH_BYTES];
     tdm_text_pipeline *made;
+    snprintf(assignment, sizeof(assignment), "augment.wordnet=%s", wordnet_directory());
+    CHECK_OK(tdm_config_set(config, assignment));
     snprintf(assignment, sizeof(assignment), "views.aug_1.augment=%s", list);
     CHECK_OK(tdm_config_set(config, assignment));
     CHECK_OK(tdm_text_pipeline_create(config, "views.aug_1.augment",
@@ -116,10 +130,28 @@ static void check_words(const text_augment_row *row, const void *options, tdm_rn
     from_hex(word(&line), &caption);
     CHECK_OK(tdm_text_append(&text, caption.data, caption.length));
     from_hex(word(&line), &want);
-    const tdm_caption of = {.text = caption.data};
-    CHECK_OK(row->words(options, &of, &rng, &text, &spare));
+    enum { WORDINGS = 8 };
+    tdm_text other[WORDINGS] = {0};
+    const char *wording[WORDINGS];
+    tdm_caption of = {.text = caption.data, .alternative = wording};
+    for (char *hex; (hex = word(&line)) != NULL; of.alternatives++) {
+        from_hex(hex, &other[of.alternatives]);
+        wording[of.alternatives] = other[of.alternatives].data;
+    }
+    struct text_lists lists = {0};
+    const text_call call = {.caption = &of,
+                            .rng = &rng,
+                            .text = &text,
+                            .spare = &spare,
+                            .lists = &lists,
+                            .wordnet = words_of_english};
+    CHECK_OK(row->words(options, &call));
     if (strcmp(text.data, want.data) != 0)
         fail_msg("\"%s\" became \"%s\", not \"%s\"", caption.data, text.data, want.data);
+    for (int64_t i = 0; i < of.alternatives; i++) tdm_text_free(&other[i]);
+    text_list_free(&lists.words);
+    text_list_free(&lists.candidates);
+    text_list_free(&lists.synonyms);
     tdm_text_free(&text);
     tdm_text_free(&want);
     tdm_text_free(&spare);
@@ -304,6 +336,99 @@ static void targets_are_the_tokens_before(void **state)
     tdm_config_destroy(&config);
 }
 
+/* ---- how often ---- */
+
+enum { DRAWS = 10000 };
+
+/* How many of DRAWS captions become `want`. */
+static int count_of(const char *list, const char *text, const char *want)
+{
+    tdm_config config;
+    tdm_text_work work = {0};
+    int count = 0;
+    CHECK_OK(tdm_config_init(&config));
+    tdm_text_pipeline *pipeline = make_pipeline(&config, list, NULL);
+    static const char *const wording[] = {"another wording", "and one more"};
+    const tdm_caption caption = {.text = text, .alternative = wording, .alternatives = 2};
+    for (uint64_t sample = 0; sample < DRAWS; sample++) {
+        const char *after;
+        CHECK_OK(tdm_text_words(&work, pipeline, &caption, tdm_rng_at(1, 2, sample, TDM_RNG_TEXT), &after));
+        count += !strcmp(after, want);
+    }
+    tdm_text_work_free(&work);
+    tdm_text_pipeline_destroy(&pipeline);
+    tdm_config_destroy(&config);
+    return count;
+}
+
+/* Within five standard deviations of a binomial distribution: one correct build in a million fails. */
+static void check_share(const char *list, const char *text, const char *want, double p)
+{
+    const double off = count_of(list, text, want) - DRAWS * p;
+    if (off * off > 25.0 * DRAWS * p * (1.0 - p) + 1e-9)
+        fail_msg("%s: \"%s\" becomes \"%s\" in %g of %d, not in %g", list, text, want, DRAWS * p + off, DRAWS,
+                 DRAWS * p);
+}
+
+static void draws_are_as_often_as_they_should(void **state)
+{
+    (void)state;
+    check_share("[back_translate(p=0.1)]", "a man", "a man", 0.9);
+    check_share("[back_translate(p=0.1)]", "a man", "and one more", 0.05);
+    check_share("[delete_words(p=0.3)]", "of dog", "of", 0.7 * 0.3 + 0.3 * 0.3 / 2);
+    check_share("[delete_words(p=0.3, words=content)]", "of dog", "of", 0.3);
+    check_share("[delete_words(p=0.3, words=content)]", "of dog", "dog", 0.0);
+    check_share("[swap_words]", "a b", "b a", 7.0 / 8); /* three tries */
+    check_share("[swap_words]", "a b c", "a c b", 2.0 / 9 * (1 + 1.0 / 3 + 1.0 / 9));
+    check_share("[swap_words]", "a", "a", 1.0);
+    const int synonyms = 10; /* of "girl" */
+    check_share("[replace_synonyms]", "the girl girl xyzzy", "the daughter daughter xyzzy", 1.0 / synonyms);
+    check_share("[insert_synonyms]", "girl of", "daughter girl of", 0.5 / synonyms);
+    check_share("[insert_synonyms]", "girl of", "girl of daughter", 0.0);
+    check_share("[insert_synonyms]", "xyzzy girl", "xyzzy girl", 1.0 / 512); /* nine tries */
+    check_share("[insert_synonyms]", "of the", "of the", 1.0);
+    check_share("[eda]", "xyzzy qux", "qux xyzzy", 7.0 / 8 / 4);
+    check_share("[eda(p=0.5)]", "girl", "daughter", 0.5 / 4 / synonyms);
+    check_share("[replace_synonyms(alpha=0)]", "girl girl", "girl girl", 1.0);
+}
+
+static void missing_wordnet_is_named(void **state)
+{
+    (void)state;
+    static const char *const needs[] = {"replace_synonyms", "insert_synonyms", "eda"};
+    tdm_config config;
+    tdm_text_pipeline *pipeline;
+    CHECK_OK(tdm_config_init(&config));
+    for (int i = 0; i < 3; i++) {
+        char assignment[128];
+        snprintf(assignment, sizeof(assignment), "views.aug_1.augment=[swap_words, %s]", needs[i]);
+        CHECK_OK(tdm_config_set(&config, "augment.wordnet=/nowhere"));
+        CHECK_OK(tdm_config_set(&config, assignment));
+        CHECK_FAILS(tdm_text_pipeline_create(&config, "views.aug_1.augment",
+                                             &config.views[TDM_VIEW_NAME_AUG_1].augment, NULL, &pipeline),
+                    TDM_E_IO, "views.aug_1.augment: ");
+        CHECK_MESSAGE(needs[i]);
+        CHECK_MESSAGE("/nowhere/index.noun");
+        CHECK_MESSAGE("wordnet-base");
+    }
+    CHECK_OK(tdm_config_set(&config, "views.aug_1.augment=[swap_words, delete_words, back_translate]"));
+    CHECK_OK(tdm_text_pipeline_create(&config, "views.aug_1.augment",
+                                      &config.views[TDM_VIEW_NAME_AUG_1].augment, NULL, &pipeline));
+    tdm_text_pipeline_destroy(&pipeline);
+    tdm_config_destroy(&config);
+}
+
+static void stop_words_are_found(void **state)
+{
+    (void)state;
+    static const char *const stop[] = {"the", "a", "The", "yourselves", "you've", "wouldn't", "s", "I"},
+                             *const content[] = {"man", "", "thes", "yourselvess", "aa", "zz", "red"};
+    for (size_t i = 0; i < sizeof(stop) / sizeof(stop[0]); i++)
+        CHECK_TRUE(text_is_stop_word(stop[i], strlen(stop[i])));
+    for (size_t i = 0; i < sizeof(content) / sizeof(content[0]); i++)
+        CHECK_FALSE(text_is_stop_word(content[i], strlen(content[i])));
+}
+
 static void an_empty_list_gives_the_captions_tokens(void **state)
 {
     (void)state;
@@ -350,6 +475,9 @@ int main(void)
         cmocka_unit_test(a_row_depends_on_its_stream_only),
         cmocka_unit_test(a_probability_of_0_changes_nothing),
         cmocka_unit_test(targets_are_the_tokens_before),
+        cmocka_unit_test(draws_are_as_often_as_they_should),
+        cmocka_unit_test(missing_wordnet_is_named),
+        cmocka_unit_test(stop_words_are_found),
         cmocka_unit_test(an_empty_list_gives_the_captions_tokens),
         cmocka_unit_test(pieces_lie_between_white_space),
     };

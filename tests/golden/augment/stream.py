@@ -5,7 +5,8 @@ A golden file NAME.txt holds cases of the augmentation NAME, a line each, words 
   pixels HEIGHT WIDTH SEED STEP SAMPLE PURPOSE ENTRY HEX      what becomes of synthetic(HEIGHT, WIDTH)
   tensor HEIGHT WIDTH SEED STEP SAMPLE PURPOSE ENTRY HEX      the same behind `tensor`: float32 [3][HEIGHT][WIDTH]
   box HEIGHT WIDTH SEED STEP SAMPLE PURPOSE ENTRY BOX         TOP,LEFT,HEIGHT,WIDTH of the part it chooses
-  words SEED STEP SAMPLE PURPOSE ENTRY HEX HEX                a text (UTF-8 in hexadecimal) before and after
+  words SEED STEP SAMPLE PURPOSE ENTRY HEX HEX HEX…           a text (UTF-8 in hexadecimal) before and after; its
+                                                              other wordings, if it has any
   tokens SEED STEP SAMPLE PURPOSE ENTRY IDS IDS IDS           start,end,mask,size,token… before; tokens; targets
 
 ENTRY is what stands in the list of a view, without blanks."""
@@ -49,6 +50,15 @@ class Stream:
             value |= self.u32()
             if value >= reject:
                 return value % n
+
+
+    def shuffled(self, items):
+        """In random order, one after the other: who stops early draws no further."""
+        items = list(items)
+        for i in range(len(items)):
+            j = i + self.below(len(items) - i)
+            items[i], items[j] = items[j], items[i]
+            yield items[i]
 
 
 def synthetic(height, width):
