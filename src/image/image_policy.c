@@ -1,6 +1,7 @@
 /* What AutoAugment, RandAugment and TrivialAugment choose from, on 8 bits as Pillow's ImageOps and ImageEnhance. */
 #include "image_impl.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { LEVELS = 256 };
@@ -33,8 +34,8 @@ static void posterize(int bits, int64_t bytes, uint8_t *value)
 
 static void solarize(double threshold, int64_t bytes, uint8_t *value)
 {
-    for (int64_t i = 0; i < bytes; i++)
-        if ((double)value[i] >= threshold) value[i] = (uint8_t)(255 - value[i]);
+    const int from = (int)ceil(threshold); /* levels are whole */
+    for (int64_t i = 0; i < bytes; i++) value[i] = (uint8_t)(value[i] >= from ? 255 - value[i] : value[i]);
 }
 
 static void stretch(const int64_t count[LEVELS], uint8_t table[LEVELS])

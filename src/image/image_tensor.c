@@ -211,8 +211,11 @@ static void convolve_plane(const float *weight, int64_t taps, int64_t height, in
     const int64_t reach = taps / 2;
     for (int64_t row = 0; row < height; row++) {
         float *out = between + row * width;
-        for (int64_t i = -reach; i < width + reach; i++)
-            line[reach + i] = plane[row * width + mirrored(i, width)];
+        memcpy(line + reach, plane + row * width, (size_t)width * sizeof(*line));
+        for (int64_t i = 1; i <= reach; i++) {
+            line[reach - i] = plane[row * width + mirrored(-i, width)];
+            line[reach + width - 1 + i] = plane[row * width + mirrored(width - 1 + i, width)];
+        }
         memset(out, 0, (size_t)width * sizeof(*out));
         for (int64_t j = 0; j < taps; j++)
             for (int64_t i = 0; i < width; i++) out[i] += weight[j] * line[i + j];
