@@ -172,7 +172,7 @@ tdm_view_set tdm_loss_views(const tdm_loss_needs *needs);
 
 /* ---- The objectives of a run ---- */
 
-#define TDM_LOSS_MAX_TERMS 32 /* of all objectives together */
+#define TDM_LOSS_MAX_TERMS 64 /* of all objectives together */
 
 typedef struct tdm_loss_instance {
     const tdm_loss *type;

@@ -231,8 +231,256 @@ def mlm():
     case.write("mlm", F.cross_entropy(logits, target[hidden]))
 
 
+# ---- CLIP4CMR (arXiv 2201.02772) ----
+
+CLASS = [0, 1, 2, 0, 1, 1]  # single ones; class 3 has no sample
+CLASSES = 4
+SEVERAL = [[0], [1, 2], [2], [0, 1], [], [3]]  # several classes of a sample, or none
+
+
+def class_bits(classes):
+    bits = torch.zeros(B, CLASSES, dtype=torch.uint8)
+    for i, c in enumerate(classes):
+        bits[i, c] = 1
+    return bits
+
+
+def hinge(x):
+    return x.clamp(min=0)
+
+
+class ClassCase(Case):
+    """f, g: unit rows; e, h: their classes as 0 and 1; match: what belongs together."""
+
+    def __init__(self, name, options="", several=False, unequal=False):
+        super().__init__(f"loss: {{ {name}: {{ weight = 1.0; {options} }}; }};")
+        bits = class_bits(SEVERAL) if several else F.one_hot(torch.tensor(CLASS), CLASSES).to(torch.uint8)
+        images, texts = list(range(B)), list(range(B))
+        self.extra["/class"] = bits
+        if unequal:
+            images, texts = [0, 1, 3, 4, 5], [0, 2, 3, 5]
+            self.extra["/rows/image"], self.extra["/rows/text"] = torch.tensor(images), torch.tensor(texts)
+        self.f = F.normalize(self.view("image.aug_1", len(images)))
+        self.g = F.normalize(self.view("text.plain", len(texts)))
+        self.e, self.h = bits[images].double(), bits[texts].double()
+        self.own = (torch.tensor(images)[:, None] == torch.tensor(texts)[None, :])
+        self.match = (self.e @ self.h.T > 0) | self.own
+        self.mean_rows = (len(images) + len(texts)) / 2
+
+    @property
+    def d2(self):
+        return (self.f[:, None] - self.g[None]).square().sum(2)
+
+    def both(self, value):
+        """Of images that ask, and of texts."""
+        return value(self.f @ self.g.T, self.match), value(self.g @ self.f.T, self.match.T)
+
+    def centers(self, path, *shape, norm="project"):
+        """Vectors of the classes: (what the loss sees, the leaf)."""
+        leaf = self.make("/param/" + path, *shape)
+        if norm == "project":  # the parameter itself is made unit before the step
+            leaf.data = F.normalize(leaf.data).float().double()
+            return leaf
+        if norm == "through":
+            return leaf + (F.normalize(leaf) - leaf).detach()
+        return leaf
+
+    def modalities(self):
+        """Rows that have a class: (features, classes)."""
+        for x, e in ((self.f, self.e), (self.g, self.h)):
+            rows = e.sum(1) > 0
+            yield x[rows], e[rows]
+
+
+def pair_cases(name, loss, options="", several=True):
+    """Single classes; several classes and unequal numbers of images and texts."""
+    case = ClassCase(name.split(".")[0], options)
+    case.write(name, loss(case))
+    if several:
+        case = ClassCase(name.split(".")[0], options, several=True, unequal=True)
+        case.write(name + ".several", loss(case))
+
+
+def contrastive():
+    def loss(case, constant=False):
+        m, d2, match = 1.7, case.d2, case.match
+        value = torch.where(match, d2 + m * constant, hinge(m - d2)).sum() / case.mean_rows
+        return value
+    pair_cases("contrastive", loss, "margin = 1.7;")
+    pair_cases("contrastive.released", lambda c: loss(c, True), 'margin = 1.7; definition = "released";', False)
+
+
+def modality_invariant():
+    pair_cases("modality_invariant", lambda c: c.d2[c.match].sum() / c.mean_rows)
+    pair_cases("modality_invariant.pair", lambda c: c.d2[c.own].mean(), 'positives = "pair";')
+
+
+def triplet():
+    def loss(case, mining):
+        total = 0.0
+        for d2, match in ((case.d2, case.match), (case.d2.T, case.match.T)):
+            for i, j in match.nonzero().tolist():
+                negative = d2[i][~match[i]]
+                if mining == "hardest":
+                    negative = negative.min()
+                if mining == "semi_hard":
+                    farther = negative[negative >= d2[i, j]]
+                    negative = farther.min() if len(farther) else negative.max()
+                total = total + hinge(d2[i, j] - negative + 0.3).sum()
+        return total / case.match.sum()
+    for mining in ("all", "semi_hard", "hardest"):
+        pair_cases("triplet" + ("" if mining == "all" else "." + mining), lambda c: loss(c, mining),
+                   f'margin = 0.3; mining = "{mining}";')
+
+
+def linear_regression():
+    def loss(case, norm, squared):
+        w = case.centers("loss.classifier.weight", CLASSES, D, norm=norm)
+        b = case.make("/param/loss.classifier.bias", CLASSES)
+        error = [F.linear(x, w, b) - e for x, e in case.modalities()]
+        return sum((y.square().sum(1) if squared else y.norm(dim=1)).mean() for y in error)
+    pair_cases("linear_regression", lambda c: loss(c, "project", False))
+    pair_cases("linear_regression.through", lambda c: loss(c, "through", False), 'norm = "through";', False)
+    pair_cases("linear_regression.squared", lambda c: loss(c, "none", True), 'norm = "none"; squared = true;', False)
+
+
+def shared(e):
+    return e / e.sum(1, keepdim=True)
+
+
+def cross_entropy():
+    def loss(case, scale):
+        w = case.centers("loss.classifier.weight", CLASSES, D)
+        b = case.make("/param/loss.classifier.bias", CLASSES)
+        return sum(F.cross_entropy(scale * F.linear(x, w, b), shared(e)) for x, e in case.modalities())
+    pair_cases("cross_entropy", lambda c: loss(c, 1.0))
+    pair_cases("cross_entropy.scale", lambda c: loss(c, 5.0), "scale = 5.0;", False)
+
+
+def cross_entropy_sum():
+    """Two objectives, one classifier."""
+    case = ClassCase("cross_entropy")
+    case.config = "loss: { cross_entropy: { weight = 0.5; }; linear_regression: { weight = 2.0; }; };"
+    w = case.centers("loss.classifier.weight", CLASSES, D)
+    b = case.make("/param/loss.classifier.bias", CLASSES)
+    case.write("cross_entropy.sum", sum(0.5 * F.cross_entropy(F.linear(x, w, b), e)
+                                        + 2.0 * (F.linear(x, w, b) - e).norm(dim=1).mean()
+                                        for x, e in case.modalities()))
+
+
+def prototype():
+    def loss(case, norm="project", weight=0.0, released=False):
+        c = case.centers("loss.prototype.centers", CLASSES, D, norm=norm)
+        c = c.detach() if released else c
+        total = 0.0
+        for x, e in case.modalities():
+            d2 = (x[:, None] - c[None]).square().sum(2)
+            value = F.cross_entropy(-d2, shared(e)) + weight * (shared(e) * d2).sum(1).mean()
+            total = total + value / (len(x) if released else 1)
+        return total
+    pair_cases("prototype", loss)
+    pair_cases("prototype.regulariser", lambda c: loss(c, "none", 0.4), 'norm = "none"; regulariser = 0.4;')
+    pair_cases("prototype.through", lambda c: loss(c, "through", 0.4), 'norm = "through"; regulariser = 0.4;', False)
+    pair_cases("prototype.released", lambda c: loss(c, released=True),
+               'prototypes = "fixed"; definition = "released";', False)
+
+
+def proxy_nca():
+    def loss(case):
+        c = case.centers("loss.proxy_nca.centers", CLASSES, D)
+        total = 0.0
+        for x, e in case.modalities():
+            s = 2.0 * x @ c.T
+            others = s.masked_fill(e > 0, float("-inf")).logsumexp(1)
+            total = total + (others - (shared(e) * s).sum(1)).mean()
+        return total
+    pair_cases("proxy_nca", loss, "scale = 2.0;")
+
+
+def proxy_anchor():
+    def anchors(x, e, c, alpha, delta):
+        s = x @ c.T
+        positive = (torch.exp(-alpha * (s - delta)) * e).sum(0)
+        negative = (torch.exp(alpha * (s + delta)) * (1 - e)).sum(0)
+        return positive[e.sum(0) > 0].log1p().mean() + negative.log1p().mean()
+
+    def loss(case, alpha, concat=False):
+        c = case.centers("loss.proxy_anchor.centers", CLASSES, D)
+        parts = list(case.modalities())
+        if concat:
+            parts = [tuple(torch.cat(p) for p in zip(*parts))]
+        return sum(anchors(x, e, c, alpha, 0.1) for x, e in parts)
+    pair_cases("proxy_anchor", lambda c: loss(c, 32.0))
+    pair_cases("proxy_anchor.released", lambda c: loss(c, 1.0), "alpha = 1.0;", False)
+    pair_cases("proxy_anchor.concat", lambda c: loss(c, 32.0, True), 'features = "concat";')
+
+
+def lifted():
+    def loss(case):
+        d, match, total = case.d2.sqrt(), case.match, 0.0
+        for i, j in match.nonzero().tolist():
+            negative = torch.cat([d[i][~match[i]], d[:, j][~match[:, j]]])
+            total = total + hinge(d[i, j] + torch.logsumexp(0.5 - negative, 0)).square()
+        return total / (2 * match.sum())
+
+    def released(case):
+        d, match, total = case.d2.sqrt(), case.match, 0.0
+        for i, j in match.nonzero().tolist():
+            total = total + d[i, j] + sum(torch.logsumexp(1.0 - d[k][~match[i]], 0) for k in (i, j))
+        return total / (2 * match.sum())
+    pair_cases("lifted", loss, "margin = 0.5;")
+    pair_cases("lifted.released", released, 'definition = "released";', False)
+
+
+def npairs():
+    def loss(case):
+        def direction(x, match):
+            return torch.stack([torch.log1p(torch.exp(3.0 * (x[i][~match[i]] - x[i, j])).sum())
+                                for i, j in match.nonzero().tolist()]).mean()
+        return sum(case.both(direction)) / 2
+
+    def released(case):
+        def direction(x, match):
+            e = x.exp()
+            return torch.stack([torch.logsumexp(e[i][~match[i]], 0) - e[i, j]
+                                for i, j in match.nonzero().tolist()]).mean()
+        return sum(case.both(direction)) / 2 + 0.1 * (case.f.norm(dim=1).mean() + case.g.norm(dim=1).mean())
+    pair_cases("npairs", loss, "scale = 3.0;")
+    pair_cases("npairs.released", released, 'definition = "released";', False)
+
+
+def supcon():
+    def loss(case):
+        def direction(x, match):
+            rows = match.sum(1) > 0
+            x, match = x[rows], match[rows].double()
+            return -(F.log_softmax(x / 0.2, 1) * match / match.sum(1, keepdim=True)).sum(1).mean()
+        return sum(case.both(direction)) / 2
+
+    def released(case):
+        u = case.d2 / case.d2.mean()
+        return torch.stack([u[i, j] + torch.logsumexp(-u[i][~case.match[i]], 0)
+                            for i, j in case.match.nonzero().tolist()]).mean()
+    pair_cases("supcon", loss, "temperature = 0.2;")
+    pair_cases("supcon.released", released, 'definition = "released";')
+
+
+def dual_softmax():
+    def direction(s, own, temperature):
+        s = s * F.softmax(s / temperature, 0) * len(s)
+        return -F.log_softmax(s, 1)[own].mean()
+
+    def loss(case, temperature):
+        s = case.scale * case.f @ case.g.T
+        return (direction(s, case.own, temperature) + direction(s.T, case.own.T, temperature)) / 2
+    pair_cases("dual_softmax", lambda c: loss(c, 1.5), "temperature = 1.5;")
+    pair_cases("dual_softmax.released", lambda c: direction(c.scale * c.f @ c.g.T, c.own, 1000.0),
+               'directions = "image_to_text";', False)
+
+
 if __name__ == "__main__":
     os.makedirs(HERE, exist_ok=True)
-    known = {n: f for n, f in globals().items() if callable(f) and n not in ("same", "Case", "infonce_groups")}
+    helpers = ("same", "Case", "infonce_groups", "class_bits", "hinge", "ClassCase", "pair_cases", "shared")
+    known = {n: f for n, f in globals().items() if callable(f) and n not in helpers}
     for chosen in sys.argv[1:] or known:
         known[chosen]()

@@ -449,6 +449,7 @@ static tdm_status build(rig *r)
     r->optim.step = r->c->step;
     TDM_TRY(tdm_model_load(r->model));
     TDM_TRY(tdm_losses_load(r->losses, false));
+    if (r->c->values_stay) TDM_TRY(put_values(r));
     return tdm_trainer_create(r->comm, r->ops, &r->config, &r->params, r->model, r->losses, &r->optim,
                               r->c->total_steps, &r->trainer);
 }
@@ -614,6 +615,7 @@ static tdm_status collect_params(rig *r)
         case_param *p = &c->param[c->params++];
         snprintf(p->name, sizeof p->name, "%s", row->name);
         p->size = row->size;
+        p->trained = tdm_param_trained(row);
         p->ndim = row->ndim;
         memcpy(p->shape, row->shape, sizeof p->shape);
         TDM_TRY(TDM_ALLOC(p->size, &p->value));

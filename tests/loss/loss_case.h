@@ -40,6 +40,7 @@ typedef struct case_param {
     int64_t shape[4];
     float *value; /* [size] */
     float *grad;  /* [size], a result */
+    bool trained; /* a result */
 } case_param;
 
 typedef struct loss_case { /* owned; loss_case_free */
@@ -56,6 +57,7 @@ typedef struct loss_case { /* owned; loss_case_free */
     case_view view[TDM_VIEWS];
     case_param *param; /* [params] of objectives: given values, or after a run all of them */
     int64_t params;
+    bool values_stay; /* the given values, even where an objective would project them before a step */
     /* results */
     double loss, dlogit_scale;
     int terms;

@@ -232,8 +232,10 @@ static void check_differences(const char *what, loss_case *c)
     }
     if (!targets) add_input(list, &count, "logit_scale", 1, &c->logit_scale, &scale_gradient);
     CHECK_LT(count + c->params, MOST);
+    c->values_stay = true;
     for (int64_t i = 0; i < c->params; i++)
-        add_input(list, &count, c->param[i].name, c->param[i].size, NULL, c->param[i].grad);
+        if (c->param[i].trained && !strstr(what, "=through")) /* that gradient is none, on purpose */
+            add_input(list, &count, c->param[i].name, c->param[i].size, NULL, c->param[i].grad);
     for (int i = 0; i < count; i++) check_input(what, c, &list[i]);
     for (int i = 0; i < count; i++) tdm_free(list[i].gradient);
 }
