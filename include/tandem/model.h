@@ -126,6 +126,20 @@ TDM_CHECKED tdm_status tdm_model_backward(tdm_model *model, tdm_modality modalit
                                           const tdm_tower_output *gradient, tdm_final_from *final_from,
                                           void *context);
 
+/* ---- Layers of transformers: what a probe leaves out or moves ---- */
+
+/* Their number in a tower; 0: it has none. */
+int64_t tdm_model_layers(const tdm_model *model, tdm_modality modality);
+/* Rows [begin, end) of the arena that belong to parts (TDM_BLOCK_…) of a layer, counted from 0. */
+tdm_span tdm_model_part(const tdm_model *model, tdm_modality modality, int64_t layer, unsigned part);
+/* Which parts of a layer are left out; at first those of model.*.drop. */
+unsigned tdm_model_left_out(const tdm_model *model, tdm_modality modality, int64_t layer);
+/* Changes that for calls of tdm_model_embed. What was left out at the last load must stay so. */
+void tdm_model_leave_out(tdm_model *model, tdm_modality modality, int64_t layer, unsigned part);
+/* Makes branches that model.*.drop leaves out add nothing wherever they are computed, by zeros in the weights and
+ * biases of their output layers. Returns how many. For export: params as declared by tdm_model_create, filled. */
+int64_t tdm_model_silence(tdm_params *params);
+
 /* Drops what waits for its backward. */
 void tdm_model_forget(tdm_model *model);
 

@@ -186,6 +186,8 @@ TDM_CHECKED tdm_status tdm_nn_cross_attention_backward(const tdm_nn *nn, const t
 size_t tdm_nn_cross_attention_backward_bytes(const tdm_nn_cross_attention *layer, const tdm_nn_pairs *pairs);
 
 /* ---- A stack of pre-LayerNorm residual blocks over sequences of any length ---- */
+/* What of a block can be left out: a branch with its LayerNorm, the residual kept; both: the block is an identity. */
+enum { TDM_BLOCK_ATTENTION = 1, TDM_BLOCK_MLP = 2, TDM_BLOCK_WHOLE = 3 };
 typedef struct tdm_transformer_setup {
     const tdm_nn *nn;
     const tdm_scope *scope; /* of the module that it belongs to */
@@ -195,6 +197,8 @@ typedef struct tdm_transformer_setup {
     bool causal;
     double dropout;
     uint32_t dropout_site; /* of the first block's first branch */
+    /* [layers] what is left out; NULL: nothing. Its rows are declared all the same, as buffers. */
+    const unsigned char *without;
 } tdm_transformer_setup;
 
 typedef struct tdm_transformer tdm_transformer;
@@ -202,6 +206,13 @@ typedef struct tdm_transformer_tape tdm_transformer_tape; /* what a forward leav
 TDM_CHECKED tdm_status tdm_transformer_create(const tdm_transformer_setup *setup, tdm_transformer **out);
 void tdm_transformer_destroy(tdm_transformer **tr);
 TDM_CHECKED tdm_status tdm_transformer_load(tdm_transformer *tr);
+int64_t tdm_transformer_layers(const tdm_transformer *tr);
+/* Rows [begin, end) of parts of a block, counted from 0; none for no part. */
+tdm_span tdm_transformer_part(const tdm_transformer *tr, int64_t layer, unsigned part);
+/* Of a transformer without a backward, until the next call: another choice of what is left out of a block. What the
+ * last load found left out is not packed, and must stay so. */
+void tdm_transformer_leave_out(tdm_transformer *tr, int64_t layer, unsigned part);
+unsigned tdm_transformer_left_out(const tdm_transformer *tr, int64_t layer);
 
 /* Rows of sequences, one sequence behind the other: seq[n_seq+1], seq[0] = 0, seq[n_seq] = t, a multiple of
  * TDM_ROW_STEP: the last sequence is the filler, whose gradient is zero. sample[n_seq]. place[n_seq]: of a
@@ -233,9 +244,9 @@ typedef struct tdm_transformer_bytes {
 } tdm_transformer_bytes;
 TDM_CHECKED tdm_status tdm_transformer_scratch_bytes(const tdm_transformer *tr, int64_t t, int64_t n,
                                                      tdm_transformer_bytes *bytes);
-/* Matmul FLOP of one forward of n sequences. */
+/* Matmul FLOP of one forward of n sequences; without: as in the setup. */
 double tdm_transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t n, int64_t tokens,
-                            int64_t tokens_squared, bool causal);
+                            int64_t tokens_squared, bool causal, const unsigned char *without);
 
 /* ---- Scratch ---- */
 static inline size_t tdm_larger(size_t a, size_t b)

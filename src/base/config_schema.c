@@ -45,6 +45,10 @@
     "NAME, or NAME(key=value, …) where its options differ from the group augment.NAME. Of an image's view those for " \
     "images count, of a text's those for texts."
 
+#define DROP_HELP                                                                                                   \
+    "\"7\" for a layer (an identity then), \"7.attention\" or \"7.mlp\" for one branch with its LayerNorm; layers " \
+    "count from 1, so that 7 is resblocks.6. Its weights stay in the checkpoint as they are."
+
 #define VIEW_ROW(NAME, name, list)                                                                           \
     {"views." #name ".augment",                                                                              \
      TDM_OPTION_STRINGS,                                                                                     \
@@ -118,6 +122,7 @@ static const tdm_option rows[] = {
     INT(model.image.heads, MEANING, "12", 1, 1024, "heads",
         "Attention heads per block of a vit; of the attention pooling of a resnet (width x 32 / 64 in CLIP)."),
     FLOAT(model.image.mlp_ratio, MEANING, "4.0", 0.01, 64, "", "Width of a vit's MLPs over its width."),
+    STRINGS(model.image.drop, MEANING, "[]", "What a vit leaves out: " DROP_HELP),
     INT4(model.image.stage_layers, MEANING, "[3, 4, 6, 3]", 1, 1000, "blocks",
          "Blocks of the four stages of a resnet."),
 
@@ -136,6 +141,7 @@ static const tdm_option rows[] = {
     INT(model.text.heads, MEANING, "8", 1, 1024, "heads", "Attention heads per block of the text tower."),
     FLOAT(model.text.mlp_ratio, MEANING, "4.0", 0.01, 64, "",
           "Width of the text tower's MLPs over its width."),
+    STRINGS(model.text.drop, MEANING, "[]", "What the text tower leaves out: " DROP_HELP),
 
     INT(train.batch, RUN, "256", 1, MANY, "pairs", "Pairs of one optimiser step, over all ranks."),
     INT(train.chunk, FREE, "0", 0, MANY, "pairs",

@@ -2,6 +2,8 @@
  * weights last, so that weights without their configuration do not exist. */
 #include "convert_impl.h"
 
+#include "tandem/model.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -233,7 +235,15 @@ static tdm_status open_checkpoint(export_job *job)
     TDM_TRY(model_rows(&job->config, &job->params));
     TDM_TRY(tdm_params_allocate(&job->params, false));
     if (!tokenizer) tdm_log(TDM_LOG_WARN, "%s: holds no tokenizer, so none is written", job->options->model);
-    return tdm_checkpoint_read_model(dir, &job->params);
+    TDM_TRY(tdm_checkpoint_read_model(dir, &job->params));
+    const int64_t silent = tdm_model_silence(&job->params);
+    if (silent > 0)
+        tdm_log(
+            TDM_LOG_INFO,
+            "%s: the output layers of %lld branches that model.*.drop leaves out are written as zeros: the "
+            "exported model gives the same without knowing of it",
+            job->options->model, (long long)silent);
+    return TDM_OK;
 }
 
 static tdm_status check_options(export_job *job)

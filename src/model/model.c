@@ -120,6 +120,54 @@ tdm_status tdm_model_reserve(tdm_model *model, const tdm_model_plan *plan)
     return TDM_OK;
 }
 
+static tdm_transformer *blocks_of(const tdm_model *model, tdm_modality modality)
+{
+    const tower *self = model->module[modality].tower;
+    return self->type->blocks ? self->type->blocks(self) : NULL;
+}
+
+int64_t tdm_model_layers(const tdm_model *model, tdm_modality modality)
+{
+    const tdm_transformer *blocks = blocks_of(model, modality);
+    return blocks ? tdm_transformer_layers(blocks) : 0;
+}
+
+tdm_span tdm_model_part(const tdm_model *model, tdm_modality modality, int64_t layer, unsigned part)
+{
+    return tdm_transformer_part(blocks_of(model, modality), layer, part);
+}
+
+unsigned tdm_model_left_out(const tdm_model *model, tdm_modality modality, int64_t layer)
+{
+    return tdm_transformer_left_out(blocks_of(model, modality), layer);
+}
+
+void tdm_model_leave_out(tdm_model *model, tdm_modality modality, int64_t layer, unsigned part)
+{
+    tdm_transformer_leave_out(blocks_of(model, modality), layer, part);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n > m && !strcmp(text + n - m, end);
+}
+
+int64_t tdm_model_silence(tdm_params *params)
+{
+    static const char *const output[] = {".attn.out_proj.weight", ".attn.out_proj.bias", ".mlp.c_proj.weight",
+                                         ".mlp.c_proj.bias"};
+    int64_t rows = 0;
+    for (int64_t i = 0; i < params->count; i++)
+        for (size_t k = 0; k < sizeof output / sizeof output[0]; k++) {
+            const tdm_param *row = &params->row[i];
+            if (!row->buffer || !ends_with(row->name, output[k])) continue;
+            memset(params->weight + row->offset, 0, sizeof(float) * (size_t)row->size);
+            rows++;
+        }
+    return rows / 2;
+}
+
 void tdm_model_forget(tdm_model *model)
 {
     for (int i = 0; i < TDM_MODALITIES; i++) {

@@ -6,6 +6,8 @@
 #include "tandem/model.h"
 #include "tandem/nn.h"
 
+enum { TOWER_MOST_LAYERS = 1000 }; /* the schema's end of model.*.layers */
+
 typedef struct rank_sum { /* of tdm_model_set_rank_sum */
     tdm_rank_sum *sum;
     void *context;
@@ -34,6 +36,8 @@ typedef struct tower_type {
     tdm_tower_reads reads;
     bool has_levels; /* heeds scope.level; others know TDM_KEEP_ALL only */
     bool has_tokens; /* gives dense tokens */
+    /* The blocks that model.*.drop is about; NULL: there are none. */
+    tdm_transformer *(*blocks)(const tower *self);
     /* Keys of its own under model.image or model.text; NULL: none. tower_options gives their struct. */
     const tdm_option *options;
     size_t option_count, option_bytes;
@@ -77,7 +81,12 @@ struct tower {
 tdm_status tower_find(const tdm_config *config, tdm_modality modality, const tower_type **type);
 /* The struct of the tower's own keys. */
 tdm_status tower_options(const tower_type *type, const tdm_config *config, const void **options);
-/* width divisible by heads, and whole MLPs. */
+/* What model.*.drop leaves out of the blocks, of a configuration that has been checked. */
+typedef struct tower_drop {
+    unsigned char part[TOWER_MOST_LAYERS];
+} tower_drop;
+tower_drop tower_drop_of(const tdm_tower_config *config);
+/* width divisible by heads, whole MLPs, blocks to drop that exist. */
 tdm_status tower_check_blocks(const tdm_config *config, tdm_modality modality);
 
 /* Width of the tower's own features. */

@@ -148,7 +148,9 @@ static double text_backward_share(const tower *base)
 static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
 {
     const tdm_tower_config *c = &config->model.text;
-    return tdm_transformer_flop(c->width, c->layers, c->mlp_ratio, n, tokens, tokens_squared, true) +
+    const tower_drop drop = tower_drop_of(c);
+    return tdm_transformer_flop(c->width, c->layers, c->mlp_ratio, n, tokens, tokens_squared, true,
+                                drop.part) +
            2.0 * (double)n * (double)(c->width * tower_feature_dim(config, TDM_TEXT));
 }
 
@@ -184,11 +186,17 @@ static tdm_status text_check(const tdm_config *config)
     return tower_check_blocks(config, TDM_TEXT);
 }
 
+static tdm_transformer *text_blocks(const tower *base)
+{
+    return ((const text *)base)->blocks;
+}
+
 const tower_type tower_text = {
     .name = "text",
     .modality = TDM_TEXT,
     .reads = TDM_READS_TOKENS,
     .has_levels = true,
+    .blocks = text_blocks,
     .has_tokens = true,
     .token_rows = text_token_rows,
     .check = text_check,
@@ -221,6 +229,7 @@ static tdm_status text_build(text *x, const tower_setup *setup)
                         "token_embedding.weight"));
     TDM_TRY(tdm_declare(p, &x->position, TDM_INIT_NORMAL, 0.01, 2, (int64_t[]){x->context, w}, "",
                         "positional_embedding"));
+    const tower_drop drop = tower_drop_of(c);
     const tdm_transformer_setup blocks = {
         .nn = &setup->nn,
         .scope = &x->base.scope,
@@ -233,6 +242,7 @@ static tdm_status text_build(text *x, const tower_setup *setup)
         .causal = true,
         .dropout = config->model.dropout,
         .dropout_site = 4096,
+        .without = drop.part,
     };
     TDM_TRY(tdm_transformer_create(&blocks, &x->blocks));
     x->end = (projection){.nn = setup->nn, .scope = &x->base.scope, .width = w, .embed_dim = x->embed_dim};

@@ -2,6 +2,7 @@
 #include "head.h"
 #include "tower_table.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define DECLARE_ROW(type) extern const tower_type type;
@@ -60,6 +61,44 @@ tdm_status tower_options(const tower_type *type, const tdm_config *config, const
     return TDM_OK;
 }
 
+/* "7", "7.attention", "7.mlp": the block, counted from 0, and what is left out of it; 0: not such an entry. */
+static unsigned parse_drop(const char *entry, int64_t *layer)
+{
+    char *end;
+    if (entry[0] < '1' || entry[0] > '9') return 0;
+    *layer = strtol(entry, &end, 10) - 1;
+    return *end == '\0'                 ? TDM_BLOCK_WHOLE
+           : !strcmp(end, ".attention") ? TDM_BLOCK_ATTENTION
+           : !strcmp(end, ".mlp")       ? TDM_BLOCK_MLP
+                                        : 0;
+}
+
+tower_drop tower_drop_of(const tdm_tower_config *config)
+{
+    tower_drop drop = {{0}};
+    for (int64_t i = 0; i < config->drop.count; i++) {
+        int64_t layer;
+        const unsigned part = parse_drop(config->drop.item[i], &layer);
+        if (part != 0 && layer < config->layers) drop.part[layer] |= (unsigned char)part;
+    }
+    return drop;
+}
+
+static tdm_status check_drop(const tdm_config *config, tdm_modality modality)
+{
+    const tdm_tower_config *c = tower_config(config, modality);
+    for (int64_t i = 0; i < c->drop.count; i++) {
+        int64_t layer;
+        TDM_REQUIRE(
+            parse_drop(c->drop.item[i], &layer) != 0, TDM_E_CONFIG,
+            "%s.drop: \"%.80s\" is not \"N\", \"N.attention\" or \"N.mlp\" with a layer N from 1 to %lld",
+            group_of(modality), c->drop.item[i], (long long)c->layers);
+        TDM_REQUIRE(layer < c->layers, TDM_E_CONFIG, "%s.drop: \"%.80s\": the tower has %lld layers",
+                    group_of(modality), c->drop.item[i], (long long)c->layers);
+    }
+    return TDM_OK;
+}
+
 tdm_status tower_check_blocks(const tdm_config *config, tdm_modality modality)
 {
     const tdm_tower_config *c = tower_config(config, modality);
@@ -69,7 +108,7 @@ tdm_status tower_check_blocks(const tdm_config *config, tdm_modality modality)
     const double hidden = (double)c->width * c->mlp_ratio;
     TDM_REQUIRE(hidden >= 1 && hidden == (double)(int64_t)hidden, TDM_E_CONFIG,
                 "%s.width x %s.mlp_ratio = %g is not a whole number", group, group, hidden);
-    return TDM_OK;
+    return check_drop(config, modality);
 }
 
 tdm_status tdm_model_check(const tdm_config *config)
@@ -77,6 +116,9 @@ tdm_status tdm_model_check(const tdm_config *config)
     for (int m = 0; m < TDM_MODALITIES; m++) {
         const tower_type *type;
         TDM_TRY(tower_find(config, (tdm_modality)m, &type));
+        TDM_REQUIRE(type->blocks || tower_config(config, (tdm_modality)m)->drop.count == 0, TDM_E_CONFIG,
+                    "%s.drop is about the layers of transformers; a %s has none", group_of((tdm_modality)m),
+                    type->name);
         if (type->check) TDM_TRY(type->check(config));
         TDM_TRY(head_check(config, (tdm_modality)m));
     }

@@ -232,8 +232,9 @@ static double vit_forward_flop(const tdm_config *config, int64_t n, int64_t toke
     (void)tokens, (void)tokens_squared;
     const tdm_tower_config *c = &config->model.image;
     const int64_t patches = (c->height_px / c->patch_px) * (c->width_px / c->patch_px), length = 1 + patches;
-    return tdm_transformer_flop(c->width, c->layers, c->mlp_ratio, n, n * length, n * length * length,
-                                false) +
+    const tower_drop drop = tower_drop_of(c);
+    return tdm_transformer_flop(c->width, c->layers, c->mlp_ratio, n, n * length, n * length * length, false,
+                                drop.part) +
            2.0 * (double)(n * patches) * 3.0 * (double)(c->patch_px * c->patch_px * c->width) +
            2.0 * (double)n * (double)(c->width * tower_feature_dim(config, TDM_IMAGE));
 }
@@ -287,11 +288,17 @@ static tdm_status vit_check(const tdm_config *config)
     return tower_check_blocks(config, TDM_IMAGE);
 }
 
+static tdm_transformer *vit_blocks(const tower *base)
+{
+    return ((const vit *)base)->blocks;
+}
+
 const tower_type tower_vit = {
     .name = "vit",
     .modality = TDM_IMAGE,
     .reads = TDM_READS_PIXELS,
     .has_levels = true,
+    .blocks = vit_blocks,
     .has_tokens = true,
     .token_rows = vit_token_rows,
     .place_px = vit_place_px,
@@ -336,6 +343,7 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
     TDM_TRY(tdm_declare(p, &v->ln_pre_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "visual", "ln_pre.weight"));
     TDM_TRY(tdm_declare(p, &v->ln_pre_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "visual", "ln_pre.bias"));
     TDM_TRY(tdm_linear_create(v->ops, patch_values, w, false, false, &v->patch_linear));
+    const tower_drop drop = tower_drop_of(c);
     const tdm_transformer_setup blocks = {
         .nn = &setup->nn,
         .scope = &v->base.scope,
@@ -348,6 +356,7 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
         .causal = false,
         .dropout = config->model.dropout,
         .dropout_site = 0,
+        .without = drop.part,
     };
     TDM_TRY(tdm_transformer_create(&blocks, &v->blocks));
     v->end = (projection){.nn = setup->nn, .scope = &v->base.scope, .width = w, .embed_dim = v->embed_dim};

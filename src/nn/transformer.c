@@ -26,6 +26,12 @@ static void branch_dropout(tdm_transformer *tr, const tdm_sequences *rows, const
                 rows->place, tr->width, branch);
 }
 
+/* The branch of rows that is left out. */
+static void zero_branch(const tdm_transformer *tr, const tdm_sequences *rows, void *branch)
+{
+    memset(branch, 0, tdm_dtype_bytes(tdm_ops_dtype(tr->ops)) * (size_t)(rows->t * tr->width));
+}
+
 /* ---- Forward ---- */
 
 /* From n1 to branch [t][width]. */
@@ -36,6 +42,10 @@ static tdm_status attention_forward(tdm_transformer *tr, int64_t layer, const td
     const block_tape *k = &tape->block[layer];
     const tdm_sequences *rows = &tape->rows;
     const int64_t t = rows->t, w = tr->width;
+    if (b->without & TDM_BLOCK_ATTENTION) {
+        zero_branch(tr, rows_behind_attention(tr, tape, layer), branch);
+        return TDM_OK;
+    }
     TDM_TRY(tdm_linear_forward(b->qkv, t, k->n1, k->qkv));
     tdm_attention_forward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
                           k->attention, k->lse);
@@ -76,6 +86,10 @@ static tdm_status block_forward(tdm_transformer *tr, int64_t layer, const tdm_tr
                           k->rstd1);
     TDM_TRY(attention_forward(tr, layer, tape, branch));
     middle_forward(tr, layer, tape, pending ? k->x_in : x, branch);
+    if (b->without & TDM_BLOCK_MLP) {
+        zero_branch(tr, behind, branch);
+        return TDM_OK;
+    }
     TDM_TRY(tdm_linear_forward(b->fc, t, k->n2, k->hidden));
     tdm_activation_forward(tr->ops, tr->activation, t * tr->mlp_width, k->hidden, activated);
     TDM_TRY(tdm_linear_forward(b->proj, t, activated, branch));
@@ -101,7 +115,26 @@ static tdm_status block_again(tdm_transformer *tr, int64_t layer, const tdm_tran
         tdm_layernorm_again(tr->ops, t, tr->width, k->x_mid, k->mean2, k->rstd2,
                             tdm_weight_of(p, b->ln2_weight), tdm_weight_of(p, b->ln2_bias), k->n2);
     }
-    return tdm_linear_forward(b->fc, t, k->n2, k->hidden);
+    return b->without & TDM_BLOCK_MLP ? TDM_OK : tdm_linear_forward(b->fc, t, k->n2, k->hidden);
+}
+
+/* No block runs. */
+static void identity_forward(const tdm_transformer *tr, const tdm_transformer_tape *tape, const float *x,
+                             float *out)
+{
+    if (tape->n == ALL_ROWS)
+        memcpy(out, x, sizeof(float) * (size_t)(tape->rows.t * tr->width));
+    else
+        tdm_gather_rows(tr->ops, tape->n, tr->width, tape->out_row, x, out);
+}
+
+static void identity_backward(const tdm_transformer *tr, const tdm_transformer_tape *tape, const float *dout,
+                              float *dx)
+{
+    if (tape->n == ALL_ROWS)
+        memcpy(dx, dout, sizeof(float) * (size_t)(tape->rows.t * tr->width));
+    else
+        tape_put_back(tr, tape, dout, dx);
 }
 
 /* Temporaries of a forward beside the tapes. */
@@ -132,13 +165,17 @@ tdm_status tdm_transformer_forward(tdm_transformer *tr, const tdm_sequences *row
 
     const float *stream = x;
     void *pending = NULL;
-    for (int64_t i = 0; i < tr->layers; i++) {
+    for (int64_t i = tr->first; i <= tr->last; i++) {
+        if (!runs(tr, i)) continue;
         TDM_TRY(block_forward(tr, i, k, stream, pending, activated, branch));
         stream = k->block[i].x_mid;
         pending = branch;
     }
-    tdm_layernorm_forward(tr->ops, n == ALL_ROWS ? t : n, tr->width, stream, pending, out, NULL, NULL, NULL,
-                          NULL, NULL);
+    if (tr->last < 0)
+        identity_forward(tr, k, x, out);
+    else
+        tdm_layernorm_forward(tr->ops, n == ALL_ROWS ? t : n, tr->width, stream, pending, out, NULL, NULL,
+                              NULL, NULL, NULL);
     tdm_scratch_rewind(tr->scratch, kept);
     if (tape) *tape = k;
     return TDM_OK;
@@ -234,9 +271,34 @@ static tdm_status attention_backward(tdm_transformer *tr, int64_t layer, const t
     return TDM_OK;
 }
 
+/* x_mid = x_in: the gradient goes through. */
+static void no_attention_backward(tdm_transformer *tr, int64_t layer, const tdm_transformer_tape *tape,
+                                  block_gradients *d, float *dx)
+{
+    if (!picks(tr, tape->n, layer)) return;
+    tape_put_back(tr, tape, d->picked, dx);
+    tdm_to_act(tr->ops, tape->rows.t * tr->width, dx, d->branch);
+}
+
+static tdm_status block_backward(tdm_transformer *tr, int64_t layer, const tdm_transformer_tape *tape,
+                                 block_gradients *d, float *dx)
+{
+    const block *b = &tr->block[layer];
+    if (!(b->without & TDM_BLOCK_MLP))
+        TDM_TRY(mlp_backward(tr, layer, tape, d, picks(tr, tape->n, layer) ? d->picked : dx));
+    if (!tdm_goes_below(tr->scope, b->ln2_weight)) return TDM_OK;
+    if (!(b->without & TDM_BLOCK_ATTENTION)) return attention_backward(tr, layer, tape, d, dx);
+    no_attention_backward(tr, layer, tape, d, dx);
+    return TDM_OK;
+}
+
 tdm_status tdm_transformer_backward(tdm_transformer *tr, tdm_transformer_tape *tape, const float *dout,
                                     float *dx, tdm_final_from *final_from, void *context)
 {
+    if (tr->last < 0) {
+        identity_backward(tr, tape, dout, dx);
+        return TDM_OK;
+    }
     const size_t entry = tdm_scratch_mark(tr->scratch);
     const int64_t t = tape->rows.t, n = tape->n, w = tr->width, lowest = lowest_block(tr);
     block_tape shared = {0};
@@ -253,12 +315,11 @@ tdm_status tdm_transformer_backward(tdm_transformer *tr, tdm_transformer_tape *t
         memset(d.picked + n * w, 0, sizeof(float) * (size_t)((tape->picked.t - n) * w));
         tdm_to_act(tr->ops, tape->picked.t * w, d.picked, d.branch);
     }
-    for (int64_t i = tr->layers - 1; i >= lowest; i--) {
+    for (int64_t i = tr->last; i >= lowest; i--) {
+        if (!runs(tr, i)) continue;
         if (tr->scope->level < TDM_KEEP_ALL) tape_share(&tape->block[i], tr->scope->level, &shared);
         TDM_TRY(block_again(tr, i, tape, d.normed));
-        TDM_TRY(mlp_backward(tr, i, tape, &d, picks(tr, tape->n, i) ? d.picked : dx));
-        if (tdm_goes_below(tr->scope, tr->block[i].ln2_weight))
-            TDM_TRY(attention_backward(tr, i, tape, &d, dx));
+        TDM_TRY(block_backward(tr, i, tape, &d, dx));
         if (final_from) final_from(context, tr->params->row[tr->block[i].ln1_weight].offset);
     }
     tdm_scratch_rewind(tr->scratch, entry);

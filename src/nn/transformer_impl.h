@@ -35,6 +35,7 @@ typedef struct block {
     int64_t ln1_weight, ln1_bias, qkv_weight, qkv_bias, out_weight, out_bias;
     int64_t ln2_weight, ln2_bias, fc_weight, fc_bias, proj_weight, proj_bias;
     tdm_linear *qkv, *out, *fc, *proj;
+    unsigned without; /* of tdm_block_part: what is left out */
 } block;
 
 struct tdm_transformer {
@@ -42,6 +43,7 @@ struct tdm_transformer {
     tdm_params *params;
     tdm_scratch *scratch;
     int64_t width, layers, heads, mlp_width;
+    int64_t first, last; /* of the blocks that run; layers and -1 when none does */
     tdm_activation activation;
     bool causal, train;
     double dropout;
@@ -52,10 +54,16 @@ struct tdm_transformer {
 
 enum { ALL_ROWS = -1 };
 
+/* A block without both branches is left out altogether: neither computed nor kept. */
+static inline bool runs(const tdm_transformer *tr, int64_t layer)
+{
+    return tr->block[layer].without != TDM_BLOCK_WHOLE;
+}
+
 /* Does the block go on with picked rows alone behind its attention? */
 static inline bool picks(const tdm_transformer *tr, int64_t n, int64_t layer)
 {
-    return n != ALL_ROWS && layer == tr->layers - 1;
+    return n != ALL_ROWS && layer == tr->last;
 }
 
 static inline int64_t picked_rows(int64_t n)

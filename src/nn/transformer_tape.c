@@ -79,7 +79,8 @@ tdm_status tapes_keep(const tdm_transformer *tr, tdm_scratch *s, int64_t t, int6
 {
     for (int64_t i = first; i < tr->layers; i++) {
         const block_rows inner = {t, t, 0}, last = {t, picked_rows(n), picked_rows(n)};
-        tapes[i] = (block_tape){.x_in = i == 0 ? x : NULL};
+        tapes[i] = (block_tape){.x_in = i == tr->first ? x : NULL};
+        if (!runs(tr, i)) continue;
         TDM_TRY(
             tape_take(tr, s, picks(tr, n, i) ? last : inner, TDM_KEEP_NOTHING, tr->scope->level, &tapes[i]));
     }

@@ -4,7 +4,51 @@
 
 #include <math.h>
 
-static tdm_status block_create(tdm_transformer *tr, const char *prefix, int64_t layer)
+tdm_span tdm_transformer_part(const tdm_transformer *tr, int64_t layer, unsigned part)
+{
+    const block *b = &tr->block[layer];
+    if (part == 0) return (tdm_span){0, 0};
+    return (tdm_span){part & TDM_BLOCK_ATTENTION ? b->ln1_weight : b->ln2_weight,
+                      part & TDM_BLOCK_MLP ? b->proj_bias + 1 : b->out_bias + 1};
+}
+
+/* Stored with the model, but never trained. */
+static void leave_out(tdm_params *params, tdm_span rows)
+{
+    for (int64_t i = rows.begin; i < rows.end; i++) {
+        params->row[i].buffer = true;
+        params->row[i].lr_scale = 0.0;
+    }
+}
+
+static void find_ends(tdm_transformer *tr)
+{
+    tr->first = tr->layers;
+    tr->last = -1;
+    for (int64_t i = 0; i < tr->layers; i++) {
+        if (!runs(tr, i)) continue;
+        if (tr->last < 0) tr->first = i;
+        tr->last = i;
+    }
+}
+
+void tdm_transformer_leave_out(tdm_transformer *tr, int64_t layer, unsigned part)
+{
+    tr->block[layer].without = part;
+    find_ends(tr);
+}
+
+unsigned tdm_transformer_left_out(const tdm_transformer *tr, int64_t layer)
+{
+    return tr->block[layer].without;
+}
+
+int64_t tdm_transformer_layers(const tdm_transformer *tr)
+{
+    return tr->layers;
+}
+
+static tdm_status block_create(tdm_transformer *tr, const char *prefix, int64_t layer, unsigned without)
 {
     block *b = &tr->block[layer];
     char at[128];
@@ -34,6 +78,9 @@ static tdm_status block_create(tdm_transformer *tr, const char *prefix, int64_t 
     TDM_TRY(tdm_declare(p, &b->proj_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, at, "mlp.c_proj.bias"));
     tdm_set_layer(p, b->ln1_weight, layer + 1);
 
+    b->without = without;
+    leave_out(p, tdm_transformer_part(tr, layer, without & TDM_BLOCK_ATTENTION));
+    leave_out(p, tdm_transformer_part(tr, layer, without & TDM_BLOCK_MLP));
     TDM_TRY(tdm_linear_create(tr->ops, w, 3 * w, true, false, &b->qkv));
     TDM_TRY(tdm_linear_create(tr->ops, w, w, true, false, &b->out));
     TDM_TRY(tdm_linear_create(tr->ops, w, m, true, false, &b->fc));
@@ -59,7 +106,9 @@ tdm_status tdm_transformer_create(const tdm_transformer_setup *setup, tdm_transf
     tr->dropout_site = setup->dropout_site;
     tr->scope = setup->scope;
     TDM_TRY(TDM_ALLOC(tr->layers, &tr->block));
-    for (int64_t layer = 0; layer < tr->layers; layer++) TDM_TRY(block_create(tr, setup->prefix, layer));
+    for (int64_t layer = 0; layer < tr->layers; layer++)
+        TDM_TRY(block_create(tr, setup->prefix, layer, setup->without ? setup->without[layer] : 0));
+    find_ends(tr);
     return TDM_OK;
 }
 
@@ -83,8 +132,11 @@ tdm_status tdm_transformer_load(tdm_transformer *tr)
     const tdm_params *p = tr->params;
     for (int64_t i = 0; i < tr->layers; i++) {
         block *b = &tr->block[i];
-        TDM_TRY(tdm_load_linear(tr->scope, p, b->qkv, b->qkv_weight, b->qkv_bias, tr->train));
-        TDM_TRY(tdm_load_linear(tr->scope, p, b->out, b->out_weight, b->out_bias, tr->train));
+        if (!(b->without & TDM_BLOCK_ATTENTION)) {
+            TDM_TRY(tdm_load_linear(tr->scope, p, b->qkv, b->qkv_weight, b->qkv_bias, tr->train));
+            TDM_TRY(tdm_load_linear(tr->scope, p, b->out, b->out_weight, b->out_bias, tr->train));
+        }
+        if (b->without & TDM_BLOCK_MLP) continue;
         TDM_TRY(tdm_load_linear(tr->scope, p, b->fc, b->fc_weight, b->fc_bias, tr->train));
         TDM_TRY(tdm_load_linear(tr->scope, p, b->proj, b->proj_weight, b->proj_bias, tr->train));
     }
@@ -106,6 +158,7 @@ double tdm_transformer_backward_share(const tdm_transformer *tr)
         const block *b = &tr->block[i];
         const int64_t row[] = {b->qkv_weight, b->out_weight, b->fc_weight, b->proj_weight};
         for (int k = 0; k < 4; k++) {
+            if (b->without & (k < 2 ? TDM_BLOCK_ATTENTION : TDM_BLOCK_MLP)) continue;
             const double size = (double)p->row[row[k]].size;
             all += 2.0 * size;
             done += size * (tdm_is_trained(p, row[k]) + tdm_goes_below(tr->scope, row[k]));
@@ -115,11 +168,16 @@ double tdm_transformer_backward_share(const tdm_transformer *tr)
 }
 
 double tdm_transformer_flop(int64_t width, int64_t layers, double mlp_ratio, int64_t n, int64_t tokens,
-                            int64_t tokens_squared, bool causal)
+                            int64_t tokens_squared, bool causal, const unsigned char *without)
 {
-    const double w = (double)width,
-                 behind = 1.0 + 2.0 * mlp_ratio; /* linears behind attention, before it 3 */
-    const double linears = 2.0 * w * w * (double)tokens * (3.0 + behind);
-    const double attention = 4.0 * (double)tokens_squared * w * (causal ? 0.5 : 1.0);
-    return (double)layers * (linears + attention) - 2.0 * w * w * (double)(tokens - n) * behind;
+    const double w = (double)width, square = 2.0 * w * w; /* of one square linear layer and row */
+    const double scores = 4.0 * (double)tokens_squared * w * (causal ? 0.5 : 1.0);
+    double flop = 0.0, rows = (double)n; /* behind the attention of the last block that runs */
+    for (int64_t i = layers - 1; i >= 0; i--) {
+        const unsigned parts = without ? without[i] : 0;
+        if (!(parts & TDM_BLOCK_ATTENTION)) flop += square * (3.0 * (double)tokens + rows) + scores;
+        if (!(parts & TDM_BLOCK_MLP)) flop += square * rows * 2.0 * mlp_ratio;
+        if (parts != TDM_BLOCK_WHOLE) rows = (double)tokens;
+    }
+    return flop;
 }
