@@ -6,6 +6,8 @@
  *     tbps_json    train_reid.json, val_reid.json, test_reid.json  [{"file_path", "id", "captions", "captions_bt"}], as
  *                  TBPS-CLIP reads them (github Flame-Chasers/TBPS-CLIP); the file's name is the split
  *
+ * A set of data_prep/people has CUHK-PEDES's layout, and a file synthetic.json.
+ *
  * SOURCE is the folder, or the JSON file; SOURCE:IMAGE_ROOT says where the images are. "captions_bt", back-translations in
  * the captions' order, become further wordings; a list that is shorter loses no caption. */
 #include "caption_clean.h"
@@ -116,9 +118,22 @@ static tdm_status census_add(census *c, const char *where, int64_t identity, int
     return TDM_OK;
 }
 
+/* A set that make_people drew says so in a file beside its list; no size was ever published of it. */
+static bool is_synthetic(const char *source)
+{
+    char folder[TDM_PATH_BYTES], path[TDM_PATH_BYTES];
+    if (tdm_path_is_dir(source))
+        snprintf(folder, sizeof folder, "%s", source);
+    else if (pack_folder_of(source, folder, sizeof folder) != TDM_OK)
+        return false;
+    return tdm_path_join(path, sizeof path, folder, "synthetic.json") == TDM_OK && tdm_path_exists(path);
+}
+
 /* One line on what was found, a warning where the published sizes differ. */
 static void report_sizes(const layout *l, const char *path, const census *c)
 {
+    const bool synthetic = is_synthetic(path);
+    const split_size *published = synthetic ? NULL : l->published;
     split_size found[SPLITS] = {{0}};
     tdm_text text = {0};
     bool differs = false, printed = true;
@@ -130,7 +145,7 @@ static void report_sizes(const layout *l, const char *path, const census *c)
         s->identities++;
     }
     for (int s = 0; s < SPLITS; s++) {
-        const split_size *want = l->published ? &l->published[s] : NULL;
+        const split_size *want = published ? &published[s] : NULL;
         if (!found[s].images && (!want || !want->images)) continue;
         const bool other =
             want && (found[s].images != want->images || found[s].identities != want->identities ||
@@ -148,9 +163,10 @@ static void report_sizes(const layout *l, const char *path, const census *c)
     }
     if (printed && text.length)
         tdm_log(differs ? TDM_LOG_WARN : TDM_LOG_INFO, "%s: %s%s", path, text.data,
-                differs        ? ": not the published sizes"
-                : l->published ? ": the published sizes"
-                               : "");
+                differs     ? ": not the published sizes"
+                : published ? ": the published sizes"
+                : synthetic ? ": a synthetic set"
+                            : "");
     tdm_text_free(&text);
 }
 

@@ -82,6 +82,8 @@ typedef struct tdm_config {
     struct {
         double lr, weight_decay;
         int64_t warmup_steps;
+        double warmup_epochs;      /* 0: warmup_steps count */
+        double warmup_start_ratio; /* < 0: 1 / steps of the warm-up */
         double min_lr_ratio;
         double clip_norm; /* 0 = no clipping */
         tdm_strings freeze, lr_scale;

@@ -418,5 +418,15 @@ tdm_status tdm_config_check(const tdm_config *config)
                 "train.epochs and train.steps are both 0: nothing to train");
     TDM_REQUIRE(config->eval.dir[0] == '\0' || config->eval.split[0] != '\0', TDM_E_CONFIG,
                 "eval.dir is set, but eval.split is empty");
+    const double warmup = config->optim.warmup_epochs, start = config->optim.warmup_start_ratio;
+    TDM_REQUIRE(warmup <= 0.0 || config->train.steps == 0, TDM_E_CONFIG,
+                "optim.warmup_epochs is a part of train.epochs, but train.steps = %lld decides: give "
+                "optim.warmup_steps instead",
+                (long long)config->train.steps);
+    TDM_REQUIRE(warmup <= (double)config->train.epochs || warmup <= 0.0, TDM_E_CONFIG,
+                "optim.warmup_epochs is %g, more than train.epochs = %lld", warmup,
+                (long long)config->train.epochs);
+    TDM_REQUIRE(start == -1.0 || start >= 0.0, TDM_E_CONFIG,
+                "optim.warmup_start_ratio is %g: 0 to 1, or -1 for one step's share of the rise", start);
     return TDM_OK;
 }

@@ -169,7 +169,13 @@ static const tdm_option rows[] = {
     FLOAT(optim.lr, RUN, "5e-4", 0, 1000, "", "Learning rate after warm-up."),
     FLOAT(optim.weight_decay, RUN, "0.2", 0, 100, "", "Decoupled weight decay of matrices."),
     INT(optim.warmup_steps, RUN, "2000", 0, MANY, "steps", "Steps of linear warm-up."),
-    FLOAT(optim.min_lr_ratio, RUN, "0.0", 0, 1, "", "Learning rate at the end, over optim.lr."),
+    FLOAT(optim.warmup_epochs, RUN, "0.0", 0, MANY, "epochs",
+          "Warm-up as a part of train.epochs, in place of optim.warmup_steps; 0 = warmup_steps count."),
+    FLOAT(
+        optim.warmup_start_ratio, RUN, "-1.0", -1, 1, "",
+        "First learning rate over optim.lr, and the last step of the warm-up has optim.lr (TBPS-CLIP: 0.01); -1 = begins with one step's share of the rise."),
+    FLOAT(optim.min_lr_ratio, RUN, "0.0", 0, 1, "",
+          "Learning rate at the end, over optim.lr (TBPS-CLIP: 0.05)."),
     FLOAT(optim.clip_norm, RUN, "0.0", 0, 1e6, "", "Largest global norm of the gradient; 0 = no clipping."),
     STRINGS(
         optim.freeze, RUN, "[]",

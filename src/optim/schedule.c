@@ -33,11 +33,26 @@ double tdm_clock_at(const tdm_clock *clock, int64_t step)
     return clock->at + (double)(step - clock->step) * clock->rate;
 }
 
+/* With warmup_epochs the same share of the schedule as they are of the epochs, in whole steps. */
+static double warmup_of(const tdm_config *config, double end)
+{
+    if (config->optim.warmup_epochs <= 0.0) return (double)config->optim.warmup_steps;
+    return round(end * config->optim.warmup_epochs / (double)tdm_max_i64(1, config->train.epochs));
+}
+
+/* Update `at` of the warm-up's: from 1/warmup, or from where the configuration begins; both ends are met, as by
+ * numpy's linspace. */
+static double warmup_share(double at, double warmup, double start)
+{
+    if (start < 0.0) return fmin(1.0, (at + 1.0) / warmup);
+    return warmup > 1.0 ? fmin(1.0, start + (1.0 - start) * at / (warmup - 1.0)) : start;
+}
+
 double schedule_rate(const tdm_schedule *schedule, const tdm_config *config, double at, double end)
 {
     const double peak = config->optim.lr, floor = peak * config->optim.min_lr_ratio;
-    const double warmup = (double)config->optim.warmup_steps;
-    if (at < warmup) return peak * fmin(1.0, (at + 1.0) / warmup);
+    const double warmup = warmup_of(config, end);
+    if (at < warmup) return peak * warmup_share(at, warmup, config->optim.warmup_start_ratio);
     const double progress = end > warmup ? fmin(1.0, (at - warmup) / (end - warmup)) : 1.0;
     return schedule->rate(peak, floor, progress);
 }

@@ -146,6 +146,27 @@ static void test_names(void **state)
     tear_down(&s);
 }
 
+/* What objectives own stands behind the model in the arena: named like all else, in no tower. TBPS-CLIP's factor of heads
+ * (ratio_factor) is a factor of such names. */
+static void test_rows_of_objectives(void **state)
+{
+    (void)state;
+    setup s;
+    set_up(&s);
+    static const char *const own[] = {"loss.mlm.cross.in_proj_weight", "loss.mlm.ln_post.weight",
+                                      "loss.identity.classifier.weight"};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        CHECK_OK(tdm_params_add(&s.params, own[i], 1, (int64_t[]){4}, TDM_INIT_CONSTANT, 1.0, true, NULL));
+    s.config.optim.layer_decay = 0.5;
+    CHECK_OK(resolve(&s, "", "[loss.mlm.cross*=5, loss.identity.classifier.*=5]"));
+    CHECK_EQ(scale_of(&s, own[0]), 5.0);
+    CHECK_EQ(scale_of(&s, own[1]), 1.0);
+    CHECK_EQ(scale_of(&s, own[2]), 5.0);
+    CHECK_OK(resolve(&s, "loss.*", ""));
+    CHECK_EQ(frozen_rows(&s), 3);
+    tear_down(&s);
+}
+
 /* BEiT's exponents: n + 1 - id with id 0 for the input end, 1 … n for the blocks, n + 1 for the output end.
  */
 static void test_layer_decay(void **state)
@@ -269,8 +290,11 @@ static void test_adamw_groups(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layers),       cmocka_unit_test(test_names),
-        cmocka_unit_test(test_layer_decay),  cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_rows_of_objectives),
+        cmocka_unit_test(test_layer_decay),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_adamw_groups),
     };
     if (tdm_optim_register() != TDM_OK) return 1;

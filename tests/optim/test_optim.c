@@ -42,6 +42,61 @@ static void test_schedule(void **state)
     tdm_config_destroy(&config);
 }
 
+/* TBPS-CLIP's released scheduler with 10 steps an epoch, 5 epochs: linspace(1e-6, 1e-4, 10), then the cosine to 5e-6,
+ * which it never quite reaches. By the formula in double: 1e-15 is far below the digits given. */
+static void test_schedule_of_tbps_clip(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t step;
+        double rate;
+    } want[] = {{0, 1e-6}, {1, 1.2e-5}, {9, 1e-4}, {10, 1e-4}, {30, 5.25e-5}, {49, 5.1464266e-6}};
+    tdm_config config;
+    tdm_optim optim;
+    CHECK_OK(tdm_config_init(&config));
+    CHECK_OK(tdm_config_load_text(&config, "test",
+                                  "optim: { lr = 1e-4; warmup_epochs = 1.0; warmup_start_ratio = 0.01; "
+                                  "min_lr_ratio = 0.05; schedule = \"cosine\"; }; train: { epochs = 5; };"));
+    CHECK_OK(tdm_config_check(&config));
+    CHECK_OK(tdm_optim_create_part(&config, NULL, 0, &optim));
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        CHECK_NEAR(tdm_learning_rate(&optim, &config, (double)want[i].step, 50), want[i].rate, 1e-13);
+    config.optim.warmup_epochs = 0.0; /* the same in steps */
+    config.optim.warmup_steps = 10;
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        CHECK_NEAR(tdm_learning_rate(&optim, &config, (double)want[i].step, 50), want[i].rate, 1e-13);
+    config.optim.warmup_steps = 1; /* linspace of one value is its first */
+    CHECK_NEAR(tdm_learning_rate(&optim, &config, 0.0, 50), 1e-6, 1e-18);
+    CHECK_NEAR(tdm_learning_rate(&optim, &config, 1.0, 50), 1e-4, 1e-18);
+    /* between two steps, where a resumed run can stand, it neither falls nor goes beyond the peak */
+    config.optim.warmup_steps = 10;
+    double last = 0.0;
+    for (double at = 0.0; at < 10.0; at += 0.25) {
+        const double rate = tdm_learning_rate(&optim, &config, at, 50);
+        CHECK_TRUE(rate >= last && rate <= 1e-4 * (1.0 + 1e-12));
+        last = rate;
+    }
+    tdm_optim_destroy(&optim);
+    tdm_config_destroy(&config);
+}
+
+static void test_warmup_that_cannot_be(void **state)
+{
+    (void)state;
+    tdm_config config;
+    CHECK_OK(tdm_config_init(&config));
+    CHECK_OK(tdm_config_set(&config, "optim.warmup_start_ratio=-0.5"));
+    CHECK_FAILS(tdm_config_check(&config), TDM_E_CONFIG, "optim.warmup_start_ratio is -0.5");
+    CHECK_OK(tdm_config_set(&config, "optim.warmup_start_ratio=0"));
+    CHECK_OK(tdm_config_check(&config));
+    CHECK_OK(tdm_config_set(&config, "optim.warmup_epochs=33"));
+    CHECK_FAILS(tdm_config_check(&config), TDM_E_CONFIG, "more than train.epochs = 32");
+    CHECK_OK(tdm_config_set(&config, "optim.warmup_epochs=1"));
+    CHECK_OK(tdm_config_set(&config, "train.steps=100"));
+    CHECK_FAILS(tdm_config_check(&config), TDM_E_CONFIG, "give optim.warmup_steps instead");
+    tdm_config_destroy(&config);
+}
+
 typedef struct setup {
     tdm_config config;
     tdm_ops *ops;
@@ -122,6 +177,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_schedule_of_tbps_clip),
+        cmocka_unit_test(test_warmup_that_cannot_be),
         cmocka_unit_test(test_update),
         cmocka_unit_test(test_not_finite),
     };
