@@ -1,6 +1,6 @@
-# stb_image_write.h holds code: as a system directory its warnings are left out.
+# stb_image_write.h holds code: as a system directory its warnings are left out. It relies on wrapping integers.
 target_include_directories(tandem_image_objects SYSTEM PRIVATE ${STB_INCLUDE_DIR})
-set_source_files_properties(${root}/src/image/image_encode.c PROPERTIES COMPILE_OPTIONS "-Wno-unused-function")
+set_source_files_properties(${root}/src/image/image_encode.c PROPERTIES COMPILE_OPTIONS "-Wno-unused-function;-fwrapv")
 # The inner loops are compiled once per instruction set; the choice is made at run time (image_kernels.c). All give the
 # same bits, so nothing may be contracted.
 set(kernel_flags -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
