@@ -107,6 +107,16 @@ TDM_CHECKED tdm_status tdm_image_augment(const tdm_image *image, const tdm_image
                                          tdm_image_fit fit, tdm_rng rng, int64_t height, int64_t width,
                                          uint8_t *out);
 
+/* ---- Two pictures in one (`mix` of a loader, tandem/loader.h) ---- */
+typedef enum tdm_image_mix_kind {
+    TDM_MIX_AVERAGE,     /* MixGen, arXiv 2206.08358: the mean of both, halves to even */
+    TDM_MIX_SIDE_BY_SIDE /* ConcatGen: half as wide each, bilinear with antialiasing; the other on the right */
+} tdm_image_mix_kind;
+struct tdm_image_work;
+/* pixel, other: [height][width][3]; the result replaces `pixel`. A picture of one column stays as it is side by side. */
+TDM_CHECKED tdm_status tdm_image_mix(struct tdm_image_work *work, tdm_image_mix_kind kind, int64_t height,
+                                     int64_t width, const uint8_t *other, uint8_t *pixel);
+
 /* ---- All of it, for a thread that does it often ---- */
 
 /* Working memory of one thread, kept from image to image: once it has grown to what the largest one needs,

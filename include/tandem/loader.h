@@ -65,6 +65,10 @@ typedef struct tdm_loader_config {
     const tdm_config *config;
 } tdm_loader_config;
 
+/* Options of the group `mix`: samples into which another of the same batch is mixed. Once, before the first
+ * tdm_config_init; without it nothing is mixed. */
+TDM_CHECKED tdm_status tdm_loader_register(void);
+
 /* Every list views.NAME.augment: names of known augmentations, each of a modality of the view, in an order that can
  * be, options that can be. One message that names the list. */
 TDM_CHECKED tdm_status tdm_views_check(const tdm_config *config);

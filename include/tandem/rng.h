@@ -14,7 +14,9 @@ enum {
     TDM_RNG_CAPTION = 4, /* which caption of an image */
     TDM_RNG_DROPOUT = 5, /* dropout: step = optimiser step; + site * 256 */
     TDM_RNG_TEST = 6,    /* tests and synthetic data */
-    TDM_RNG_TEXT = 7     /* text augmentation: as TDM_RNG_AUGMENT */
+    TDM_RNG_TEXT = 7,    /* text augmentation: as TDM_RNG_AUGMENT */
+    TDM_RNG_MIX =
+        8 /* whether a batch has mixed samples: step = epoch, sample = where the batch begins in it */
 };
 
 typedef struct tdm_rng {

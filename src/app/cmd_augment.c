@@ -170,7 +170,10 @@ static tdm_status apply_operations(const augment_options *o)
     tdm_config config;
     tdm_strings list = {0};
     TDM_TRY(tdm_config_init(&config));
-    tdm_status status = make_list(&o->op, modality, &list);
+    tdm_status status = TDM_OK;
+    for (int64_t i = 0; i < o->sheet.set.count && status == TDM_OK; i++)
+        status = tdm_config_set(&config, o->sheet.set.item[i]);
+    if (status == TDM_OK) status = make_list(&o->op, modality, &list);
     if (status == TDM_OK)
         status = modality == TDM_TEXT ? augment_text(o, &config, &list) : augment_image(o, &config, &list);
     free_list(&list);
@@ -233,7 +236,8 @@ static tdm_status augment_run(tdm_comm *comm, int argc, char **argv)
                          .size = ""};
     const tdm_flag flags[] = {
         FLAG_STRING("--config", &o.sheet.config, "FILE", "", "configuration of a run, for a sheet"),
-        FLAG_LIST("--set", &o.sheet.set, "KEY=VALUE", "", "overrides one key of it; repeatable"),
+        FLAG_LIST("--set", &o.sheet.set, "KEY=VALUE", "",
+                  "overrides one key of it, or of the defaults for --op; repeatable"),
         FLAG_STRING("--data", &o.sheet.data, "DIR", "", "packed data directory, in place of data.dir"),
         FLAG_STRING("--split", &o.sheet.split, "NAME", "", "its split, in place of data.split"),
         FLAG_STRING(

@@ -209,10 +209,11 @@ static tdm_status compile_views(loader_plan *plan)
 {
     TDM_TRY(
         view_pipelines_create(plan->config.config, plan->config.views, plan->tokenizer, &plan->pipelines));
+    TDM_TRY(loader_mix_create(plan->config.config, &plan->mix));
     const tdm_text_pipeline *const *text = (const tdm_text_pipeline *const *)plan->pipelines.text;
     plan->first_plain = -1;
     for (int v = TDM_VIEWS - 1; v >= 0; v--)
-        if (text[v] && tdm_text_pipeline_is_plain(text[v])) plan->first_plain = v;
+        if (text[v] && tdm_text_pipeline_is_plain(text[v]) && !plan->mix.view[v]) plan->first_plain = v;
     const tdm_text_pipeline *masked = text[TDM_VIEW_TEXT_MASKED];
     TDM_REQUIRE(!masked || tdm_text_pipeline_has_targets(masked), TDM_E_CONFIG,
                 "views.masked.augment: no operation of the list says which tokens are to be predicted");

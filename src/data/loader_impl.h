@@ -2,6 +2,7 @@
  *
  *   loader.c         slots, threads, life
  *   loader_sample.c  which samples an epoch has; one sample: read, made, packed
+ *   loader_mix.c     samples into which another is mixed
  *   view_lists.c     the lists of augmentations, compiled */
 #ifndef TANDEM_LOADER_IMPL_H
 #define TANDEM_LOADER_IMPL_H
@@ -28,6 +29,22 @@ typedef struct sample_list {
 TDM_CHECKED tdm_status sample_list_create(const tdm_dataset *dataset, tdm_sample kind, sample_list *list);
 void sample_list_free(sample_list *list);
 
+/* Samples into which another of the batch is mixed, and in which views. */
+typedef struct mix_options {
+    double p, share;
+    int kind; /* tdm_image_mix_kind */
+    tdm_strings views;
+} mix_options;
+typedef struct loader_mix {
+    const mix_options *options; /* NULL: nothing is mixed */
+    bool view[TDM_VIEWS];
+} loader_mix;
+TDM_CHECKED tdm_status loader_mix_create(const tdm_config *config, loader_mix *mix);
+/* Place in the global batch of the sample that is mixed into the one at place `at`; -1: none. The batch begins at
+ * sample `first` of the epoch's order. */
+int64_t loader_mix_partner(const loader_mix *mix, uint64_t seed, int64_t epoch, int64_t first, int64_t batch,
+                           int64_t at);
+
 /* What the reader leaves for a worker. */
 typedef struct sample_input {
     int64_t caption_row;         /* -1: none */
@@ -36,6 +53,11 @@ typedef struct sample_input {
     tdm_text *wording; /* [wordings] room for other wordings, of which `alternatives` are filled */
     const char **alternative;
     int64_t wordings, alternatives;
+    struct mix_partner { /* mixed into the sample */
+        bool is_there;
+        int64_t sample, image_row, caption_row; /* -1: it has no such part */
+        tdm_text image, caption;
+    } partner;
     tdm_error error; /* of the reader: nothing to decode */
 } sample_input;
 
@@ -66,6 +88,7 @@ typedef struct loader_plan {
     const tdm_tokenizer *tokenizer;
     tdm_loader_config config;
     view_pipelines pipelines;
+    loader_mix mix;
     int first_plain; /* the first text view that is the caption as it is, -1: none */
     sample_list list;
     int64_t steps_per_epoch; /* floor(samples / B) */
@@ -76,6 +99,8 @@ typedef struct loader_plan {
 typedef struct sample_work {
     tdm_image_work *image;
     tdm_text_work text;
+    tdm_text joined; /* captions of a sample and its partner */
+    uint8_t *other;  /* [height][width][3] a view of the partner */
 } sample_work;
 void sample_work_free(sample_work *work);
 

@@ -114,6 +114,19 @@ static void show_rows(const loader_plan *plan, slot *to, const int64_t rows[TDM_
     }
 }
 
+/* The sample that is mixed into sample `i` of the rank's piece; the batch begins at `place`. */
+static void find_partner(const loader_plan *plan, tdm_place place, int64_t i, struct mix_partner *partner)
+{
+    const uint64_t seed = plan->config.seed;
+    const int64_t at = loader_mix_partner(&plan->mix, seed, place.epoch, place.sample,
+                                          plan->config.global_batch, plan->begin + i);
+    partner->is_there = at >= 0;
+    if (at < 0) return;
+    const int64_t index = tdm_permute(plan->list.samples, seed, (uint64_t)place.epoch, place.sample + at);
+    find_sample(plan, place.epoch, index, &partner->sample, &partner->image_row, &partner->caption_row);
+    if (!tdm_dataset_has_image(plan->dataset, partner->image_row)) partner->image_row = -1;
+}
+
 void loader_name_samples(const loader_plan *plan, slot *to, int64_t number)
 {
     tdm_batch *batch = &to->batch;
@@ -127,6 +140,7 @@ void loader_name_samples(const loader_plan *plan, slot *to, int64_t number)
         const int64_t index =
             tdm_permute(plan->list.samples, plan->config.seed, (uint64_t)batch->epoch, first + i);
         find_sample(plan, batch->epoch, index, &batch->sample[i], &batch->image_row[i], &input->caption_row);
+        find_partner(plan, place, i, &input->partner);
         batch->identity[i] = tdm_dataset_identity(plan->dataset, batch->image_row[i]);
         const bool has[TDM_MODALITIES] = {tdm_dataset_has_image(plan->dataset, batch->image_row[i]),
                                           input->caption_row >= 0};
@@ -183,6 +197,18 @@ static tdm_status read_feature(const loader_plan *plan, slot *to, int64_t i, tdm
                                     to->room[view].feature + input->row[modality] * width);
 }
 
+/* What is mixed into a part that the sample has. */
+static tdm_status read_partner(const loader_plan *plan, sample_input *input, tdm_modality modality)
+{
+    struct mix_partner *partner = &input->partner;
+    if (!partner->is_there) return TDM_OK;
+    if (modality == TDM_IMAGE && partner->image_row >= 0)
+        return tdm_dataset_read_image(plan->dataset, partner->image_row, &partner->image);
+    if (modality == TDM_TEXT && partner->caption_row >= 0)
+        return tdm_dataset_read_caption(plan->dataset, partner->caption_row, &partner->caption);
+    return TDM_OK;
+}
+
 tdm_status loader_read_sample(const loader_plan *plan, slot *to, int64_t i)
 {
     const tdm_loader_config *config = &plan->config;
@@ -194,9 +220,11 @@ tdm_status loader_read_sample(const loader_plan *plan, slot *to, int64_t i)
             TDM_TRY(read_feature(plan, to, i, (tdm_modality)m));
         } else if (m == TDM_IMAGE) {
             TDM_TRY(tdm_dataset_read_image(plan->dataset, to->batch.image_row[i], &input->image));
+            TDM_TRY(read_partner(plan, input, TDM_IMAGE));
         } else {
             TDM_TRY(tdm_dataset_read_caption(plan->dataset, input->caption_row, &input->caption));
             TDM_TRY(read_wordings(plan, input));
+            TDM_TRY(read_partner(plan, input, TDM_TEXT));
         }
     }
     return TDM_OK;
@@ -204,10 +232,38 @@ tdm_status loader_read_sample(const loader_plan *plan, slot *to, int64_t i)
 
 /* ---- making ---- */
 
-static tdm_rng stream(const loader_plan *plan, const tdm_batch *batch, int64_t i, int view, uint32_t purpose)
+static tdm_rng stream(const loader_plan *plan, int64_t epoch, int64_t sample, int view, uint32_t purpose)
 {
-    return tdm_rng_at(plan->config.seed, (uint64_t)batch->epoch, (uint64_t)batch->sample[i],
+    return tdm_rng_at(plan->config.seed, (uint64_t)epoch, (uint64_t)sample,
                       purpose + (uint32_t)tdm_view_of((tdm_view)view)->number * 256);
+}
+
+static uint8_t *view_pixels(const loader_plan *plan, const slot *to, int64_t i, int view)
+{
+    const int64_t bytes = plan->config.height * plan->config.width * 3;
+    return to->room[view].image + to->input[i].row[TDM_IMAGE] * bytes;
+}
+
+/* The partner's own view, mixed into that of sample `i`. */
+static tdm_status mix_images(const loader_plan *plan, sample_work *work, slot *to, int64_t i)
+{
+    const tdm_loader_config *config = &plan->config;
+    const struct mix_partner *partner = &to->input[i].partner;
+    if (!partner->is_there || partner->image_row < 0) return TDM_OK;
+    if (!work->other) TDM_TRY(TDM_ALLOC(config->height * config->width * 3, &work->other));
+    for (int v = 0; v < TDM_VIEWS; v++) {
+        if (!loader_wants_view(config, v, TDM_IMAGE) || !plan->mix.view[v]) continue;
+        const tdm_image_request want = {
+            .pipeline = plan->pipelines.image[v],
+            .rng = stream(plan, to->batch.epoch, partner->sample, v, TDM_RNG_AUGMENT),
+            .out = work->other};
+        TDM_TRY(tdm_image_make(work->image, tdm_dataset_where(plan->dataset, partner->image_row),
+                               partner->image.data, partner->image.length, config->image_policy,
+                               config->height, config->width, 1, &want));
+        TDM_TRY(tdm_image_mix(work->image, (tdm_image_mix_kind)plan->mix.options->kind, config->height,
+                              config->width, work->other, view_pixels(plan, to, i, v)));
+    }
+    return TDM_OK;
 }
 
 static tdm_status make_images(const loader_plan *plan, sample_work *work, slot *to, int64_t i)
@@ -220,20 +276,34 @@ static tdm_status make_images(const loader_plan *plan, sample_work *work, slot *
     if (!work->image) TDM_TRY(tdm_image_work_create(&work->image));
     for (int v = 0; v < TDM_VIEWS; v++) {
         if (!loader_wants_view(config, v, TDM_IMAGE)) continue;
-        want[count++] = (tdm_image_request){
-            .pipeline = plan->pipelines.image[v],
-            .rng = stream(plan, &to->batch, i, v, TDM_RNG_AUGMENT),
-            .out = to->room[v].image + input->row[TDM_IMAGE] * config->height * config->width * 3};
+        want[count++] =
+            (tdm_image_request){.pipeline = plan->pipelines.image[v],
+                                .rng = stream(plan, to->batch.epoch, to->batch.sample[i], v, TDM_RNG_AUGMENT),
+                                .out = view_pixels(plan, to, i, v)};
     }
-    return tdm_image_make(work->image, tdm_dataset_where(plan->dataset, to->batch.image_row[i]),
-                          input->image.data, input->image.length, config->image_policy, config->height,
-                          config->width, count, want);
+    TDM_TRY(tdm_image_make(work->image, tdm_dataset_where(plan->dataset, to->batch.image_row[i]),
+                           input->image.data, input->image.length, config->image_policy, config->height,
+                           config->width, count, want));
+    return mix_images(plan, work, to, i);
 }
 
 /* Is this view's text the tokens of another one? */
 static bool shares_tokens(const loader_plan *plan, int view)
 {
-    return view != plan->first_plain && tdm_text_pipeline_is_plain(plan->pipelines.text[view]);
+    return view != plan->first_plain && !plan->mix.view[view] &&
+           tdm_text_pipeline_is_plain(plan->pipelines.text[view]);
+}
+
+/* The caption with the partner's behind it, where there is one. */
+static tdm_status join_captions(sample_work *work, const sample_input *input, const char **text)
+{
+    const struct mix_partner *partner = &input->partner;
+    *text = input->caption.data;
+    if (!partner->is_there || partner->caption_row < 0) return TDM_OK;
+    work->joined.length = 0;
+    TDM_TRY(tdm_text_printf(&work->joined, "%s %s", input->caption.data, partner->caption.data));
+    *text = work->joined.data;
+    return TDM_OK;
 }
 
 static tdm_status make_texts(const loader_plan *plan, sample_work *work, slot *to, int64_t i)
@@ -241,15 +311,18 @@ static tdm_status make_texts(const loader_plan *plan, sample_work *work, slot *t
     const tdm_loader_config *config = &plan->config;
     const sample_input *input = &to->input[i];
     const int64_t row = input->row[TDM_TEXT], at = row * config->context_length;
-    const tdm_caption caption = {
-        .text = input->caption.data, .alternative = input->alternative, .alternatives = input->alternatives};
+    tdm_caption caption = {.alternative = input->alternative, .alternatives = input->alternatives};
+    const char *mixed;
     if (!loader_makes(config, TDM_TEXT) || row < 0) return TDM_OK;
+    TDM_TRY(join_captions(work, input, &mixed));
     for (int v = 0; v < TDM_VIEWS; v++) {
         const view_room *room = &to->room[v];
         if (!loader_wants_view(config, v, TDM_TEXT) || shares_tokens(plan, v)) continue;
+        caption.text = plan->mix.view[v] ? mixed : input->caption.data;
         TDM_TRY(tdm_text_make(&work->text, plan->pipelines.text[v], &caption,
-                              stream(plan, &to->batch, i, v, TDM_RNG_TEXT), config->context_length,
-                              room->token + at, &room->count[row], room->target ? room->target + at : NULL));
+                              stream(plan, to->batch.epoch, to->batch.sample[i], v, TDM_RNG_TEXT),
+                              config->context_length, room->token + at, &room->count[row],
+                              room->target ? room->target + at : NULL));
     }
     return TDM_OK;
 }
@@ -266,6 +339,9 @@ void sample_work_free(sample_work *work)
 {
     tdm_image_work_destroy(&work->image);
     tdm_text_work_free(&work->text);
+    tdm_text_free(&work->joined);
+    tdm_free(work->other);
+    work->other = NULL;
 }
 
 /* ---- packing ---- */
@@ -337,6 +413,8 @@ void loader_free_slot(slot *dying, int64_t n)
     for (int64_t i = 0; dying->input && i < n; i++) {
         tdm_text_free(&dying->input[i].image);
         tdm_text_free(&dying->input[i].caption);
+        tdm_text_free(&dying->input[i].partner.image);
+        tdm_text_free(&dying->input[i].partner.caption);
         for (int64_t k = 0; k < dying->input[i].wordings; k++) tdm_text_free(&dying->input[i].wording[k]);
         tdm_free(dying->input[i].wording);
         tdm_free(dying->input[i].alternative);

@@ -100,7 +100,9 @@ void view_pipelines_free(view_pipelines *pipelines)
 tdm_status tdm_views_check(const tdm_config *config)
 {
     view_pipelines made = {0};
-    const tdm_status status = view_pipelines_create(config, (1u << TDM_VIEWS) - 1, NULL, &made);
+    tdm_status status = view_pipelines_create(config, (1u << TDM_VIEWS) - 1, NULL, &made);
+    loader_mix mix;
+    if (status == TDM_OK) status = loader_mix_create(config, &mix);
     view_pipelines_free(&made);
     return status;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const char style[] =
+    ".sheet{grid-template-columns:repeat(auto-fill,minmax(128px,1fr))}\n" /* eight on a wide screen */
     "h3{font-size:15px;margin:18px 0 2px}h3+.sub{margin-bottom:10px;font-size:13px}\n"
     ".words{margin:0;padding:10px 16px 10px 34px;background:var(--card);"
     "border:1px solid var(--line);border-radius:10px}\n"
