@@ -5,42 +5,28 @@
  *                    there are as many of both, else every text stands alone
  *   /identity [n], /label [n] (one class, -1: none), /class [n][classes] (0 or 1)
  *   /text_identity [m], /text_label [m], /text_class [m][classes]   the same of texts without an image
+ * - or a file of NumPy, MATLAB or Python's pickle with such arrays, or a folder of them (features_arrays.c);
  * - or a folder of embeddings that `tandem embed` wrote (layout: tandem/eval.h), whose splits stay.
  *
  * Classes are called by their numbers. */
+#include "feature_set.h"
 #include "read_matrix.h"
 
+#include "tandem/arrays.h"
 #include "tandem/h5.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 
-/* What is known of the rows of one modality. */
-typedef struct side {
-    tdm_pack_features *features; /* NULL: there are none */
-    int64_t n;
-    int64_t *identity; /* [n] or NULL */
-    int64_t *label;    /* [n] or NULL */
-    uint8_t *bit;      /* [n][classes] or NULL */
-    int64_t classes;
-} side;
-
-typedef struct feature_set {
-    const char *name;  /* what messages call it */
-    const char *split; /* of its samples */
-    side image, text;
-    int64_t *image_of_text; /* [text.n] -1: none */
-} feature_set;
-
-static void side_free(side *s)
+static void side_free(feature_side *s)
 {
     tdm_free(s->identity);
     tdm_free(s->label);
     tdm_free(s->bit);
 }
 
-static void set_free(feature_set *s)
+void feature_set_free(feature_set *s)
 {
     side_free(&s->image);
     side_free(&s->text);
@@ -49,7 +35,7 @@ static void set_free(feature_set *s)
 
 /* ---- Samples out of a set ---- */
 
-static tdm_status add_labels(const feature_set *set, const side *s, int64_t row, tdm_pack_item *item)
+static tdm_status add_labels(const feature_set *set, const feature_side *s, int64_t row, tdm_pack_item *item)
 {
     if (s->identity) item->identity = s->identity[row];
     if (s->label && s->label[row] >= 0) TDM_TRY(pack_item_class_index(item, s->label[row]));
@@ -64,9 +50,15 @@ static tdm_status add_labels(const feature_set *set, const side *s, int64_t row,
 static tdm_status add_item(const feature_set *set, const char *kind, int64_t row, tdm_pack_list *list,
                            tdm_pack_item **item)
 {
-    char name[TDM_PATH_BYTES + 64];
-    snprintf(name, sizeof(name), "%s %s %lld", set->name, kind, (long long)row);
-    return pack_list_add(list, name, NULL, set->split, item);
+    tdm_text name = {0};
+    const bool named = set->id && (kind[0] == 'i' || !set->image.features);
+    tdm_status status = named ? tdm_array_text(set->id, row, &name)
+                              : tdm_text_printf(&name, "%s %s %lld", set->name, kind, (long long)row);
+    if (status == TDM_OK && named && !name.length)
+        status = TDM_ERROR(TDM_E_DATA, "%s: the id of row %lld is empty", set->name, (long long)row);
+    if (status == TDM_OK) status = pack_list_add(list, name.data, NULL, set->split, item);
+    tdm_text_free(&name);
+    return status;
 }
 
 /* text[first[i] … first[i + 1]) are those of image i, in their order. */
@@ -108,7 +100,7 @@ static tdm_status add_texts_alone(const feature_set *set, tdm_pack_list *list)
     return TDM_OK;
 }
 
-static tdm_status check_classes(const char *where, int64_t count)
+tdm_status feature_set_check_classes(const char *where, int64_t count)
 {
     TDM_REQUIRE(count >= 0 && count <= MOST_CLASSES, TDM_E_FORMAT,
                 "%s: %lld classes, at most %d are possible", where, (long long)count, MOST_CLASSES);
@@ -118,14 +110,14 @@ static tdm_status check_classes(const char *where, int64_t count)
 /* Classes 0, 1, … of both sides by name, so that an index is a label. */
 static tdm_status name_classes(const feature_set *set, tdm_pack_list *list)
 {
-    const side *sides[2] = {&set->image, &set->text};
+    const feature_side *sides[2] = {&set->image, &set->text};
     int64_t count = 0;
     for (int s = 0; s < 2; s++) {
         count = tdm_max_i64(count, sides[s]->bit ? sides[s]->classes : 0);
         for (int64_t i = 0; sides[s]->label && i < sides[s]->n; i++)
             count = tdm_max_i64(count, tdm_min_i64(sides[s]->label[i], MOST_CLASSES) + 1);
     }
-    TDM_TRY(check_classes(set->name, count));
+    TDM_TRY(feature_set_check_classes(set->name, count));
     for (int64_t c = 0; c < count; c++) {
         char name[32];
         int64_t index;
@@ -135,8 +127,7 @@ static tdm_status name_classes(const feature_set *set, tdm_pack_list *list)
     return TDM_OK;
 }
 
-/* All samples of the set. */
-static tdm_status add_set(feature_set *set, tdm_pack_list *list)
+tdm_status feature_set_add(const feature_set *set, tdm_pack_list *list)
 {
     int64_t *first = NULL, *text = NULL;
     TDM_TRY(name_classes(set, list));
@@ -152,12 +143,20 @@ static tdm_status add_set(feature_set *set, tdm_pack_list *list)
 
 /* ---- Sides out of files ---- */
 
-static tdm_status check_images_of_texts(const feature_set *set)
+tdm_status feature_set_check(const feature_set *set)
 {
     for (int64_t k = 0; k < set->text.n; k++)
         TDM_REQUIRE(set->image_of_text[k] >= -1 && set->image_of_text[k] < set->image.n, TDM_E_FORMAT,
                     "%s: text %lld belongs to image %lld of %lld", set->name, (long long)k,
                     (long long)set->image_of_text[k], (long long)set->image.n);
+    return TDM_OK;
+}
+
+tdm_status feature_set_pair(feature_set *set)
+{
+    const bool paired = set->text.n == set->image.n;
+    TDM_TRY(TDM_ALLOC(set->text.n + 1, &set->image_of_text));
+    for (int64_t k = 0; k < set->text.n; k++) set->image_of_text[k] = paired ? k : -1;
     return TDM_OK;
 }
 
@@ -169,7 +168,7 @@ static tdm_status read_numbers(tdm_h5 *file, const char *prefix, const char *nam
     return tdm_h5_has(file, full) ? tdm_h5_get_i64s(file, full, &n, out) : TDM_OK;
 }
 
-static tdm_status read_bits(tdm_h5 *file, const char *prefix, side *s)
+static tdm_status read_bits(tdm_h5 *file, const char *prefix, feature_side *s)
 {
     char name[64];
     int ndim;
@@ -180,12 +179,13 @@ static tdm_status read_bits(tdm_h5 *file, const char *prefix, side *s)
     TDM_REQUIRE(ndim == 2 && shape[0] == s->n, TDM_E_FORMAT, "%s: /%s is not a matrix of %lld rows",
                 tdm_h5_path(file), name, (long long)s->n);
     s->classes = shape[1];
-    TDM_TRY(check_classes(tdm_h5_path(file), s->classes));
+    TDM_TRY(feature_set_check_classes(tdm_h5_path(file), s->classes));
     TDM_TRY(TDM_ALLOC(s->n * s->classes + 1, &s->bit));
     return tdm_h5_get_array(file, name, TDM_H5_U8, 2, shape, s->bit);
 }
 
-static tdm_status read_side(tdm_h5 *file, const char *name, const char *prefix, tdm_pack_list *list, side *s)
+static tdm_status read_side(tdm_h5 *file, const char *name, const char *prefix, tdm_pack_list *list,
+                            feature_side *s)
 {
     if (!tdm_h5_has(file, name)) return TDM_OK;
     TDM_TRY(matrix_create(&s->features));
@@ -206,11 +206,8 @@ static tdm_status read_file(tdm_h5 *file, tdm_pack_list *list, feature_set *set)
     if (tdm_h5_has(file, "text_image"))
         TDM_TRY(tdm_h5_get_i64s(file, "text_image", &set->text.n, &set->image_of_text));
     else
-        TDM_TRY(TDM_ALLOC(set->text.n + 1, &set->image_of_text));
-    const bool paired = set->text.n == set->image.n;
-    for (int64_t k = 0; !tdm_h5_has(file, "text_image") && k < set->text.n; k++)
-        set->image_of_text[k] = paired ? k : -1;
-    return check_images_of_texts(set);
+        TDM_TRY(feature_set_pair(set));
+    return feature_set_check(set);
 }
 
 static tdm_status list_file(const char *source, tdm_pack_list *list)
@@ -220,8 +217,8 @@ static tdm_status list_file(const char *source, tdm_pack_list *list)
     TDM_TRY(tdm_h5_open(source, NULL, 0, &file));
     tdm_status status = read_file(file, list, &set);
     tdm_h5_discard(&file);
-    if (status == TDM_OK) status = add_set(&set, list);
-    set_free(&set);
+    if (status == TDM_OK) status = feature_set_add(&set, list);
+    feature_set_free(&set);
     return status;
 }
 
@@ -243,7 +240,7 @@ static tdm_status append_numbers(tdm_h5 *file, const char *name, int64_t n, int6
     return status;
 }
 
-static tdm_status append_bits(tdm_h5 *file, int64_t n, int64_t before, side *s)
+static tdm_status append_bits(tdm_h5 *file, int64_t n, int64_t before, feature_side *s)
 {
     uint8_t *grown;
     const int64_t shape[2] = {n, s->classes};
@@ -293,7 +290,7 @@ static tdm_status read_class_count(tdm_h5 *file, int64_t part, int64_t *classes)
     TDM_REQUIRE(part == 0 || count == *classes, TDM_E_FORMAT, "%s: %lld classes, the parts before have %lld",
                 tdm_h5_path(file), (long long)count, (long long)*classes);
     *classes = count;
-    return check_classes(tdm_h5_path(file), count);
+    return feature_set_check_classes(tdm_h5_path(file), count);
 }
 
 static tdm_status read_parts(const char *dir, const char *split, feature_set *set)
@@ -308,7 +305,7 @@ static tdm_status read_parts(const char *dir, const char *split, feature_set *se
         tdm_h5_discard(&file);
         TDM_TRY(status);
     }
-    return check_images_of_texts(set);
+    return feature_set_check(set);
 }
 
 static tdm_status list_split(const char *dir, const char *split, tdm_pack_list *list)
@@ -321,8 +318,8 @@ static tdm_status list_split(const char *dir, const char *split, tdm_pack_list *
     if (status == TDM_OK) status = matrix_create(&set.text.features);
     if (status == TDM_OK) status = pack_list_features(list, set.text.features);
     if (status == TDM_OK) status = read_parts(dir, split, &set);
-    if (status == TDM_OK) status = add_set(&set, list);
-    set_free(&set);
+    if (status == TDM_OK) status = feature_set_add(&set, list);
+    feature_set_free(&set);
     return status;
 }
 
@@ -356,9 +353,26 @@ static tdm_status list_embeddings(const char *dir, tdm_pack_list *list)
     return status;
 }
 
+#define KEY(field, what)                                                                                     \
+    TDM_STRING_OPTION(feature_options, field, "",                                                            \
+                      "NumPy, MATLAB, pickles: the variable with " what                                      \
+                      "; or one for each split, as \"train=A,test=B\".")
+static const tdm_option feature_rows[] = {
+    KEY(image_key, "the features of images [n][d]; unset: image"),
+    KEY(text_key, "the features of texts [m][e]; unset: text"),
+    KEY(label_key, "classes, one a row or [n][classes] of 0 and 1; unset: label"),
+    KEY(text_label_key, "the same of texts without an image; unset: text_label"),
+    KEY(text_image_key, "the image that each text belongs to, -1 for none; unset: text_image"),
+    KEY(identity_key, "identities; unset: identity"),
+    KEY(ids_key, "names of the rows; unset: ids"),
+    TDM_CHOICE_OPTION(
+        feature_options, label_base, "0", LABEL_BASES,
+        "NumPy, MATLAB, pickles: the number of the first class; auto: 1 where no label of the source is 0."),
+};
+
 static tdm_status features_list(const char *source, const void *options, tdm_pack_list *list)
 {
-    (void)options;
+    if (features_are_arrays(source)) return features_list_arrays(source, options, list);
     return tdm_path_is_dir(source) ? list_embeddings(source, list) : list_file(source, list);
 }
 
@@ -367,7 +381,11 @@ const tdm_pack_format pack_format_features = {
     .takes_file = true,
     .takes_folder = true,
     .help =
-        "an HDF5 file with features /image [n][d] and /text [m][e] in place of pixels and words, and perhaps "
-        "/text_image, /identity, /label, /class; or a folder that tandem embed wrote",
+        "a file with features of images [n][d] and of texts [m][e] in place of pixels and words, and perhaps "
+        "text_image, identity, label, class: HDF5, NumPy (.npz, .npy), MATLAB or a pickle of arrays; a folder of such "
+        "files but HDF5; or a folder that tandem embed wrote",
+    .options = feature_rows,
+    .option_count = sizeof(feature_rows) / sizeof(feature_rows[0]),
+    .option_bytes = sizeof(feature_options),
     .list = features_list,
 };

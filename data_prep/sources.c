@@ -13,6 +13,10 @@ typedef struct kind {
 
 static const char save_text[] = "write images to files and a CSV of their paths and captions: --format csv";
 
+static const char pickle_text[] =
+    "write images to files and a CSV of their paths and captions: --format csv; features are "
+    "read by --format features";
+
 static const kind kinds[] = {
     {"\x1f\x8b", 0, 2, "is compressed with gzip",
      "members are read by their places, so unpack it first (gunzip; tar xzf)", NULL},
@@ -22,6 +26,7 @@ static const kind kinds[] = {
      0, 5, "is compressed with xz", "unpack it first (unxz; tar xJf)", NULL},
     {"\x28\xb5\x2f\xfd", 0, 4, "is compressed with zstd", "unpack it first (unzstd)", NULL},
     {"\x04\x22\x4d\x18", 0, 4, "is compressed with lz4", "unpack it first (unlz4)", NULL},
+    {"MATLAB ", 0, 7, "is a file of MATLAB", "--format features reads features of that kind", "features"},
     {"PK\x03\x04", 0, 4, "is a zip archive or an Excel workbook",
      "unpack it (unzip) and pack the folder, or save the table as CSV", NULL},
     {"7z\xbc\xaf", 0, 4, "is a 7z archive", "unpack it and pack the folder", NULL},
@@ -29,9 +34,11 @@ static const kind kinds[] = {
     {"PAR1", 0, 4, "is a Parquet file", save_text, NULL},
     {"ARROW1", 0, 6, "is an Arrow file", save_text, NULL},
     {"SQLite format 3", 0, 15, "is an SQLite database", save_text, NULL},
-    {"\x80\x02", 0, 2, "is a pickle of Python", save_text, NULL},
-    {"\x80\x04", 0, 2, "is a pickle of Python", save_text, NULL},
-    {"\x93NUMPY", 0, 6, "is an array of NumPy", "write features to HDF5: --format features", NULL},
+    {"\x80\x02", 0, 2, "is a pickle of Python", pickle_text, "features"},
+    {"\x80\x03", 0, 2, "is a pickle of Python", pickle_text, "features"},
+    {"\x80\x04", 0, 2, "is a pickle of Python", pickle_text, "features"},
+    {"\x80\x05", 0, 2, "is a pickle of Python", pickle_text, "features"},
+    {"\x93NUMPY", 0, 6, "is an array of NumPy", "--format features reads features of that kind", "features"},
     {"\x89HDF\r\n", 0, 6, "is an HDF5 file", "--format features reads features of that kind", "features"},
     {"ustar", 257, 5, "is a tar file", "--format webdataset reads those", "webdataset"},
 };
@@ -74,6 +81,10 @@ tdm_status pack_check_source(const tdm_pack_format *format, const char *source)
                 source, format->name, source);
     if (folder) return TDM_OK;
     const kind *is = kind_of(source);
+    const size_t end = strlen(source);
+    if (is && !is->format && end > 4 && !strcmp(source + end - 4, ".npz") &&
+        !strcmp(format->name, "features"))
+        return TDM_OK; /* a zip archive of arrays */
     TDM_REQUIRE(!is || (is->format && !strcmp(is->format, format->name)), TDM_E_FORMAT, "%s: %s: %s", source,
                 is ? is->what : "", is ? is->instead : "");
     TDM_REQUIRE(format->takes_file, TDM_E_IO, "%s: is a file, and --format %s reads folders", source,

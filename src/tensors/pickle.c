@@ -221,7 +221,7 @@ static tdm_status op_bytes(pickle *p, int width)
 {
     uint32_t at, bytes;
     TDM_TRY(take_bytes(p, width, &at, &bytes));
-    return push_new(p, (pickle_value){.kind = PICKLE_OTHER});
+    return push_new(p, (pickle_value){.kind = PICKLE_BYTES, .text = {.at = at, .bytes = bytes}});
 }
 
 /* ---- Containers ---- */
@@ -412,7 +412,14 @@ static tdm_status op_stack_global(pickle *p, int unused)
 }
 
 /* What a call of `function` means to us; everything else makes an object. */
-typedef enum call_meaning { CALL_OBJECT, CALL_DICT, CALL_FIRST, CALL_TENSOR, CALL_TYPED } call_meaning;
+typedef enum call_meaning {
+    CALL_OBJECT,
+    CALL_DICT,
+    CALL_FIRST,
+    CALL_TENSOR,
+    CALL_TYPED,
+    CALL_NUMPY
+} call_meaning;
 
 static const struct {
     const char *module, *name;
@@ -430,6 +437,13 @@ static const struct {
     {"torch.jit._pickle", "build_doublelist", CALL_FIRST},
     {"torch.jit._pickle", "build_boollist", CALL_FIRST},
     {"torch.jit._pickle", "restore_type_tag", CALL_FIRST},
+    {"numpy", "dtype", CALL_NUMPY},
+    {"numpy.core.multiarray", "_reconstruct", CALL_NUMPY},
+    {"numpy._core.multiarray", "_reconstruct", CALL_NUMPY},
+    {"numpy.core.numeric", "_frombuffer", CALL_NUMPY},
+    {"numpy._core.numeric", "_frombuffer", CALL_NUMPY},
+    {"_codecs", "encode", CALL_NUMPY}, /* bytes in protocol 2 */
+    {"__builtin__", "bytes", CALL_NUMPY},
     {"collections", "OrderedDict", CALL_DICT},
     {"collections", "defaultdict", CALL_DICT},
 };
@@ -454,6 +468,10 @@ static tdm_status call(pickle *p, int32_t function, int32_t arguments)
     if (meaning == CALL_TENSOR && kind_of(p, arguments) == PICKLE_TUPLE)
         return push_new(
             p, (pickle_value){.kind = PICKLE_TENSOR, .of = {.value = arguments, .function = function}});
+    if (meaning == CALL_NUMPY && kind_of(p, arguments) == PICKLE_TUPLE)
+        return push_new(
+            p, (pickle_value){.kind = PICKLE_CALL,
+                              .of = {.value = arguments, .function = function, .state = PICKLE_NONE}});
     if (meaning == CALL_FIRST && first != PICKLE_NONE) return push(p, first);
     if (meaning == CALL_DICT) return push_box(p, PICKLE_DICT, PICKLE_NONE);
     return push_box(p, PICKLE_OBJECT, function);
@@ -485,6 +503,7 @@ static tdm_status op_build(pickle *p, int unused)
     (void)unused;
     TDM_TRY(pop(p, &state));
     TDM_TRY(peek(p, &box));
+    if (kind_of(p, box) == PICKLE_CALL) p->value[box].of.state = state;
     if (kind_of(p, box) != PICKLE_OBJECT) return TDM_OK;
     if (kind_of(p, state) == PICKLE_DICT) return append(p, box, PICKLE_STATE, state);
     for (int i = 0; i < 2; i++) {
@@ -583,7 +602,7 @@ static const struct opcode {
 tdm_status pickle_read(const char *path, const void *data, size_t bytes, pickle *p)
 {
     *p = (pickle){.path = path, .data = data, .bytes = bytes, .root = PICKLE_NONE};
-    PICKLE_REQUIRE(p, bytes <= PICKLE_BYTES_MAX, "has %zu bytes", bytes);
+    PICKLE_REQUIRE(p, bytes <= UINT32_MAX, "has %zu bytes", bytes); /* places are 32 bits wide */
     while (!p->stopped) {
         PICKLE_REQUIRE(p, p->at < bytes, "ends without a result");
         const unsigned char code = p->data[p->at++];

@@ -1,20 +1,22 @@
-/* Reads a pickle into plain values. Nothing in it is executed: a call of anything but PyTorch's tensor
- * rebuilding functions makes an object without behaviour. */
+/* Reads a pickle into plain values. Nothing in it is executed: a call of PyTorch's tensor rebuilding functions and of
+ * those that NumPy's arrays are made by is noted with its arguments, any other makes an object without behaviour. */
 #ifndef TANDEM_PICKLE_H
 #define TANDEM_PICKLE_H
 
 #include "tandem/base.h"
 
 typedef enum pickle_kind {
-    PICKLE_OTHER, /* None, a float, bytes, a number beyond 64 bits: nothing we look at */
+    PICKLE_OTHER, /* None, a float, a number beyond 64 bits: nothing we look at */
     PICKLE_INT,   /* also bool */
     PICKLE_TEXT,
+    PICKLE_BYTES,  /* text, too */
     PICKLE_GLOBAL, /* a class or function by name */
     PICKLE_TUPLE,  /* items */
     PICKLE_LIST,   /* items; also a set */
     PICKLE_DICT,   /* items with keys */
     PICKLE_OBJECT, /* items, with keys or not; those with key PICKLE_STATE are dictionaries of attributes */
     PICKLE_TENSOR, /* of: the arguments of the function that rebuilds it */
+    PICKLE_CALL,   /* of: the arguments of NumPy's function, and the state that follows */
     PICKLE_PERSISTENT, /* of: what names it, the description of a storage */
 } pickle_kind;
 
@@ -40,6 +42,7 @@ typedef struct pickle_value {
         struct {
             int32_t value;
             int32_t function; /* the global that was called, or PICKLE_NONE */
+            int32_t state;    /* of a call: what it is built with, or PICKLE_NONE */
         } of;
     };
 } pickle_value;

@@ -292,6 +292,8 @@ static tdm_status visit(walker *w, int32_t value)
     case PICKLE_OTHER:
     case PICKLE_INT:
     case PICKLE_TEXT:
+    case PICKLE_BYTES:
+    case PICKLE_CALL:
     case PICKLE_GLOBAL:
     case PICKLE_PERSISTENT: break;
     }

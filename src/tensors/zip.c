@@ -136,12 +136,15 @@ static tdm_status read_row(const zip_archive *zip, const unsigned char *row, int
                 (long long)index);
     const unsigned char *extra = row + CENTRAL_BYTES + name_bytes;
     const bool sizes = read_zip64(extra, extra_bytes, (uint64_t *[]){&bytes, &packed, &header_at});
-    TDM_REQUIRE(sizes && bytes <= (uint64_t)zip->source->bytes && header_at <= (uint64_t)zip->source->bytes,
+    const uint64_t in_file = u16_at(row + 10) == 0 ? bytes : packed;
+    TDM_REQUIRE(sizes && in_file <= (uint64_t)zip->source->bytes && bytes <= INT64_MAX &&
+                    header_at <= (uint64_t)zip->source->bytes,
                 TDM_E_FORMAT, "%s: zip: entry %lld of its directory would have %llu bytes at byte %llu", path,
                 (long long)index, (unsigned long long)bytes, (unsigned long long)header_at);
     *entry = (zip_entry){.name = (const char *)row + CENTRAL_BYTES,
                          .name_bytes = name_bytes,
                          .bytes = (int64_t)bytes,
+                         .packed = (int64_t)packed,
                          .header_at = (int64_t)header_at,
                          .method = u16_at(row + 10),
                          .flags = u16_at(row + 8)};

@@ -8,9 +8,9 @@
 typedef struct zip_entry {
     const char *name; /* borrowed from the directory; not NUL-terminated */
     size_t name_bytes;
-    int64_t bytes;
-    int64_t header_at; /* its local header, in the file */
-    uint16_t method;   /* 0: stored */
+    int64_t bytes, packed; /* as it is read, and in the file, which is the same where it is stored */
+    int64_t header_at;     /* its local header, in the file */
+    uint16_t method;       /* 0: stored */
     uint16_t flags;
 } zip_entry;
 

@@ -47,7 +47,7 @@ static inline void expect(int64_t i, const char *name, const char *const *captio
 #define EXPECT(i, name, ...)       expect((i), (name), (const char *const[]){__VA_ARGS__, NULL})
 #define EXPECT_NO_CAPTION(i, name) expect((i), (name), (const char *const[]){NULL})
 
-/* The format's option `key`, a string or a number. */
+/* The format's option `key`, a string, a number or a choice. */
 static inline void set_option(const tdm_pack_format *format, void *values, const char *key, const char *value)
 {
     for (size_t i = 0; i < format->option_count; i++) {
@@ -56,7 +56,9 @@ static inline void set_option(const tdm_pack_format *format, void *values, const
         void *at_option = (char *)values + row->offset;
         if (row->type == TDM_OPTION_STRING) *(const char **)at_option = value;
         if (row->type == TDM_OPTION_INT) *(int64_t *)at_option = strtoll(value, NULL, 10);
-        CHECK_TRUE(row->type == TDM_OPTION_STRING || row->type == TDM_OPTION_INT);
+        if (row->type == TDM_OPTION_CHOICE) *(int *)at_option = tdm_option_choice(row->choices, value);
+        CHECK_TRUE(row->type == TDM_OPTION_STRING || row->type == TDM_OPTION_INT ||
+                   row->type == TDM_OPTION_CHOICE);
         return;
     }
     fail_msg("%s has no option %s", format->name, key);
