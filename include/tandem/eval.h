@@ -27,6 +27,34 @@ typedef struct tdm_eval_side {
 TDM_CHECKED tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
                                         const tdm_eval_side *gallery, bool exclude_self, int64_t query_block,
                                         tdm_metrics *metrics);
+/* What one may ask for beside the metrics. The same bits for any number of ranks. */
+enum { TDM_RECALL_STEPS = 20, TDM_CURVE_POINTS = 64 };
+typedef struct tdm_curve_point { /* means over the queries that have a positive, at one rank */
+    int64_t rank;
+    double recall, precision;
+} tdm_curve_point;
+typedef struct tdm_class_metrics {
+    int64_t queries; /* of the class that have a positive */
+    double value[TDM_MAX_METRICS];
+} tdm_class_metrics;
+typedef struct tdm_eval_detail { /* zero-initialise, say what is wanted; tdm_eval_detail_free */
+    int64_t classes;             /* of the table by class; 0: none */
+    const uint64_t *query_class; /* [local queries][class_words] bits; borrowed */
+    int64_t class_words;
+    bool curves;
+    /* filled */
+    tdm_class_metrics *per_class; /* [classes] */
+    int points;                   /* the first rank at which the recall reaches 0.05, 0.10 … 1 */
+    tdm_curve_point precision_recall[TDM_RECALL_STEPS];
+    int scopes; /* at ranks 1, 2, 5, 10, 20 … and at the whole gallery */
+    tdm_curve_point scope[TDM_CURVE_POINTS];
+} tdm_eval_detail;
+void tdm_eval_detail_free(tdm_eval_detail *detail);
+/* detail may be NULL. Collective: all ranks want the same. */
+TDM_CHECKED tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                                                  const tdm_eval_side *gallery, bool exclude_self,
+                                                  int64_t query_block, tdm_metrics *metrics,
+                                                  tdm_eval_detail *detail);
 /* The k best gallery rows of every local query, best first: row[n][k] global gallery rows, score[n][k]; -1
  * and 0 where the gallery is smaller than k. Same order and ties as above. Collective. */
 TDM_CHECKED tdm_status tdm_eval_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
@@ -82,9 +110,19 @@ const tdm_match *const *tdm_match_table(size_t *count);
 TDM_CHECKED tdm_status tdm_match_find(const char *where, tdm_status code, const char *name,
                                       const tdm_match **match);
 
+/* What is near. Of unit vectors both give one order, but for the last bits of their norms. */
+typedef enum tdm_distance { TDM_COSINE, TDM_EUCLIDEAN } tdm_distance;
+#define TDM_DISTANCES "cosine|euclidean"
+
 /* Both directions. Collective. */
 TDM_CHECKED tdm_status tdm_eval_embeddings(tdm_comm *comm, tdm_ops *ops, const tdm_embeddings *embeddings,
                                            const tdm_match *match, tdm_metrics metrics[TDM_DIRECTIONS]);
+/* detail: NULL, or what is wanted of each direction (classes and curves alone are looked at); fills the rest. */
+TDM_CHECKED tdm_status tdm_eval_embeddings_in_detail(tdm_comm *comm, tdm_ops *ops,
+                                                     const tdm_embeddings *embeddings, const tdm_match *match,
+                                                     tdm_distance distance,
+                                                     tdm_metrics metrics[TDM_DIRECTIONS],
+                                                     tdm_eval_detail detail[TDM_DIRECTIONS]);
 
 /* ---- Zero-shot classification ----
  * As in CLIP (Radford et al., arXiv 2103.00020, section 3.1.4; github openai/CLIP,

@@ -21,6 +21,7 @@ typedef struct tdm_metric {
     bool less_is_better;
     bool is_share;    /* from 0 to 1; otherwise a rank or a count */
     bool is_headline; /* one of the few that short lines, charts and sheets show */
+    bool may_fall;    /* when a positive moves up: a flaw of the definition, kept for comparisons */
     int64_t cutoff;   /* K of "…@K"; 0 = none */
     /* Of one query, finite. */
     double (*value)(const tdm_ranking *ranking, int64_t cutoff);

@@ -38,3 +38,50 @@ json_t *result_metrics(const tdm_metrics *metrics)
         json_object_set_new(object, row[i]->name, metric_value(metrics->value[i]));
     return object;
 }
+
+json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS])
+{
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&count);
+    json_t *object = json_object();
+    for (size_t i = 0; i < count; i++)
+        json_object_set_new(
+            object, row[i]->name,
+            metric_value((metrics[TDM_TEXT_TO_IMAGE].value[i] + metrics[TDM_IMAGE_TO_TEXT].value[i]) / 2));
+    return object;
+}
+
+static json_t *curve(const tdm_curve_point *point, int points)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < points; i++) {
+        json_t *one = json_object();
+        json_object_set_new(one, "rank", json_integer(point[i].rank));
+        json_object_set_new(one, "recall", metric_value(point[i].recall));
+        json_object_set_new(one, "precision", metric_value(point[i].precision));
+        json_array_append_new(list, one);
+    }
+    return list;
+}
+
+void result_detail(json_t *object, const tdm_dataset *dataset, const tdm_eval_detail *detail)
+{
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&count);
+    if (detail->curves) {
+        json_object_set_new(object, "precision_recall", curve(detail->precision_recall, detail->points));
+        json_object_set_new(object, "precision_scope", curve(detail->scope, detail->scopes));
+    }
+    if (!detail->classes) return;
+    json_t *classes = json_array();
+    for (int64_t c = 0; c < detail->classes; c++) {
+        const tdm_class_metrics *of = &detail->per_class[c];
+        json_t *one = json_object();
+        json_object_set_new(one, "class", tdm_json_text(tdm_dataset_class_name(dataset, c)));
+        json_object_set_new(one, "queries", json_integer(of->queries));
+        for (size_t i = 0; of->queries && i < count; i++)
+            json_object_set_new(one, row[i]->name, metric_value(of->value[i]));
+        json_array_append_new(classes, one);
+    }
+    json_object_set_new(object, "per_class", classes);
+}

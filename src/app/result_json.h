@@ -3,7 +3,8 @@
 #define TANDEM_APP_RESULT_JSON_H
 
 #include "tandem/json_text.h"
-#include "tandem/metric.h"
+#include "tandem/eval.h"
+#include "tandem/shard.h"
 
 /* With `digits` significant digits to the file `path`, or to standard output when it is "". root is borrowed and may
  * be NULL (out of memory). Control characters that JSON leaves to itself are escaped, too. */
@@ -12,5 +13,9 @@ TDM_CHECKED tdm_status result_write(const json_t *root, int digits, const char *
 void result_show(const json_t *object);
 /* One direction: counts, then every row of the table of metrics. */
 json_t *result_metrics(const tdm_metrics *metrics);
+/* Of each metric the mean of both directions. */
+json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS]);
+/* Adds what was asked for of one direction: curves, the table by class. */
+void result_detail(json_t *object, const tdm_dataset *dataset, const tdm_eval_detail *detail);
 
 #endif

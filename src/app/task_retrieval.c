@@ -7,6 +7,8 @@
 
 typedef struct retrieval_options {
     const char *positives; /* "": as the model's configuration says */
+    const char *distance;  /* of TDM_DISTANCES */
+    bool curves, per_class;
     int64_t sheet_queries, top;
 } retrieval_options;
 
@@ -19,6 +21,7 @@ typedef struct retrieval {
     tdm_dataset *dataset;
     tdm_embeddings embeddings;
     tdm_metrics metrics[TDM_DIRECTIONS];
+    tdm_eval_detail detail[TDM_DIRECTIONS];
     double embed_s, rank_s;
 } retrieval;
 
@@ -51,8 +54,13 @@ static tdm_status write_json(const retrieval *r)
     json_object_set_new(root, "positives", json_string(r->match->name));
     json_object_set_new(root, "precision",
                         json_string(tdm_ops_dtype(r->inference.ops) == TDM_BF16 ? "bf16" : "f32"));
-    for (int i = 0; i < TDM_DIRECTIONS; i++)
-        json_object_set_new(root, tdm_direction_key((tdm_direction)i), result_metrics(&r->metrics[i]));
+    json_object_set_new(root, "distance", json_string(r->options->distance));
+    for (int i = 0; i < TDM_DIRECTIONS; i++) {
+        json_t *direction = result_metrics(&r->metrics[i]);
+        result_detail(direction, r->dataset, &r->detail[i]);
+        json_object_set_new(root, tdm_direction_key((tdm_direction)i), direction);
+    }
+    json_object_set_new(root, "average", result_average(r->metrics));
     const tdm_status status = result_write(root, 17, r->request->json);
     json_decref(root);
     return status;
@@ -170,18 +178,31 @@ static tdm_status find_match(retrieval *r)
     return tdm_match_find("eval.positives", TDM_E_CONFIG, r->inference.config.eval.positives, &r->match);
 }
 
+static tdm_status check_classes(const retrieval *r)
+{
+    TDM_REQUIRE(!r->options->per_class || tdm_dataset_class_count(r->dataset) > 0, TDM_E_DATA,
+                "--per-class: %s, split %s has no classes", r->request->data, r->request->split);
+    return TDM_OK;
+}
+
 static tdm_status evaluate(retrieval *r)
 {
     const eval_request *o = r->request;
     TDM_TRY(tdm_inference_open(r->comm, &o->inference, false, &r->inference));
     TDM_AGREE(r->comm, tdm_inference_open_data(&r->inference, o->data, o->split, &r->dataset));
     TDM_AGREE(r->comm, find_match(r));
+    TDM_AGREE(r->comm, check_classes(r));
     inference_show(r->comm, &r->inference);
     double begin_s = tdm_now_s();
     TDM_AGREE(r->comm, tdm_inference_embed_data(r->comm, &r->inference, r->dataset, true, &r->embeddings));
     r->embed_s = tdm_now_s() - begin_s;
     begin_s = tdm_now_s();
-    TDM_TRY(tdm_eval_embeddings(r->comm, r->inference.ops, &r->embeddings, r->match, r->metrics));
+    for (int i = 0; i < TDM_DIRECTIONS; i++)
+        r->detail[i] = (tdm_eval_detail){.classes = r->options->per_class ? r->embeddings.class_count : 0,
+                                         .curves = r->options->curves};
+    TDM_TRY(tdm_eval_embeddings_in_detail(
+        r->comm, r->inference.ops, &r->embeddings, r->match,
+        (tdm_distance)tdm_option_choice(TDM_DISTANCES, r->options->distance), r->metrics, r->detail));
     r->rank_s = tdm_now_s() - begin_s;
     for (int i = 0; i < TDM_DIRECTIONS; i++) TDM_TRY(show_direction((tdm_direction)i, &r->metrics[i]));
     tdm_log(TDM_LOG_INFO, "positives by %s; embedding took %.1f s, ranking %.2f s", r->match->name,
@@ -194,6 +215,7 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
 {
     retrieval r = {.comm = comm, .request = request, .options = options};
     const tdm_status status = evaluate(&r);
+    for (int i = 0; i < TDM_DIRECTIONS; i++) tdm_eval_detail_free(&r.detail[i]);
     tdm_embeddings_free(&r.embeddings);
     tdm_dataset_close(&r.dataset);
     tdm_inference_close(&r.inference);
@@ -202,7 +224,8 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
 
 /* ---- Options ---- */
 
-static const retrieval_options defaults = {.positives = "", .sheet_queries = 24, .top = 10};
+static const retrieval_options defaults = {
+    .positives = "", .distance = "cosine", .sheet_queries = 24, .top = 10};
 
 static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
 {
@@ -210,6 +233,10 @@ static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
     const tdm_flag own[] = {
         FLAG_STRING("--positives", &o->positives, "NAME", "",
                     "what belongs together, see below; unset: eval.positives of the model's configuration"),
+        FLAG_STRING("--distance", &o->distance, TDM_DISTANCES, "cosine",
+                    "by which the gallery is put in order"),
+        FLAG_SWITCH("--curves", &o->curves, "precision at steps of recall and at scopes, into the JSON"),
+        FLAG_SWITCH("--per-class", &o->per_class, "the metrics of each class's queries, into the JSON"),
         FLAG_INT("--queries", &o->sheet_queries, "N", "24", "captions", 1, 10000,
                  "evenly spread over the split, on the contact sheet"),
         FLAG_INT("-k,--top", &o->top, "N", "10", "images", 1, 1000, "per caption of the sheet"),

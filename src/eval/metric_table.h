@@ -14,7 +14,10 @@
     ROW(metric_map_at_r)                                                                                     \
     ROW(metric_minp)                                                                                         \
     ROW(metric_mrr)                                                                                          \
-    ROW(metric_ndcg_at_10)
+    ROW(metric_ndcg_at_10)                                                                                   \
+    ROW(metric_map_at_50_hits)                                                                               \
+    ROW(metric_map_at_50_min)                                                                                \
+    ROW(metric_map_at_50_r)
 
 #define DECLARE_METRIC(metric) extern const tdm_metric metric;
 TDM_METRIC_TABLE(DECLARE_METRIC)

@@ -30,7 +30,7 @@ static double summarise(const tdm_metric *metric, int64_t n, double *value)
 
 /* value [metrics][queries of this rank], NaN where a query has no positive; all[layout->queries] is room for
  * one metric of all queries. Collective. */
-static void make_metrics(tdm_comm *comm, const eval_layout *layout, int64_t n, const double *value,
+static void make_metrics(const evaluation *eval, const eval_layout *layout, int64_t n, const double *value,
                          double *all, tdm_metrics *metrics)
 {
     size_t count = 0;
@@ -38,7 +38,8 @@ static void make_metrics(tdm_comm *comm, const eval_layout *layout, int64_t n, c
     *metrics = (tdm_metrics){.queries = layout->queries, .gallery = layout->gallery};
     for (size_t r = 0; r < count; r++) {
         int64_t with = 0;
-        tdm_comm_gather_rows(comm, value + (int64_t)r * n, all, layout->query_rows, sizeof *all);
+        tdm_comm_gather_rows(eval->comm, value + (int64_t)r * n, all, layout->query_rows, sizeof *all);
+        detail_by_class(&eval->tally, layout, all, (int)r, summarise, eval->detail);
         for (int64_t i = 0; i < layout->queries; i++)
             if (!isnan(all[i])) all[with++] = all[i];
         metrics->without_positive = layout->queries - with;
@@ -105,6 +106,7 @@ static tdm_status evaluate_block(evaluation *eval, const tdm_eval_side *query, i
     for (int64_t i = 0; i < n; i++) {
         const tdm_ranking ranking = {.m = p.offset[i + 1] - p.offset[i], .rank = p.beaten + p.offset[i]};
         contribute(&ranking, order[i], query->n, value);
+        detail_add(&eval->tally, &ranking);
     }
     return TDM_OK;
 }
@@ -128,13 +130,21 @@ static tdm_status evaluate(evaluation *eval, const eval_layout *layout, const td
         const int64_t end = tdm_min_i64(begin + block, query->n);
         TDM_TRY(evaluate_block(eval, query, layout->query_first, order + begin, end - begin, value));
     }
-    make_metrics(eval->comm, layout, query->n, value, all, metrics);
-    return TDM_OK;
+    TDM_TRY(detail_open_classes(eval->comm, layout, eval->detail, &eval->tally));
+    make_metrics(eval, layout, query->n, value, all, metrics);
+    return eval->tally.found ? detail_make_curves(eval->comm, &eval->tally, eval->detail) : TDM_OK;
 }
 
 tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
                             const tdm_eval_side *gallery, bool exclude_self, int64_t query_block,
                             tdm_metrics *metrics)
+{
+    return tdm_eval_metrics_in_detail(comm, ops, query, gallery, exclude_self, query_block, metrics, NULL);
+}
+
+tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                                      const tdm_eval_side *gallery, bool exclude_self, int64_t query_block,
+                                      tdm_metrics *metrics, tdm_eval_detail *detail)
 {
     eval_layout layout = {0};
     int64_t *order = NULL;
@@ -142,12 +152,14 @@ tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *q
     size_t count = 0;
     (void)tdm_metric_table(&count);
     tdm_status status = eval_layout_create(comm, query, gallery, query_block, &layout);
-    evaluation eval = {.comm = comm, .threads = eval_threads(ops), .exclude_self = exclude_self};
+    evaluation eval = {
+        .comm = comm, .threads = eval_threads(ops), .exclude_self = exclude_self, .detail = detail};
     eval.ring = (eval_ring){.comm = comm, .d = query->d, .label_words = layout.label_words};
     if (status == TDM_OK) {
         status = TDM_ALLOC(query->n, &order);
         if (status == TDM_OK) status = TDM_ALLOC((int64_t)count * query->n, &value);
         if (status == TDM_OK) status = TDM_ALLOC(layout.queries, &all);
+        if (status == TDM_OK) status = detail_create(detail, layout.gallery, &eval.tally);
         status = tdm_comm_agree(comm, status);
     }
     if (status == TDM_OK)
@@ -155,6 +167,7 @@ tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *q
     tdm_free(order);
     tdm_free(value);
     tdm_free(all);
+    detail_free(&eval.tally);
     tdm_free(eval.packed_query);
     eval_gallery_free(&eval.gallery);
     eval_ring_free(&eval.ring);

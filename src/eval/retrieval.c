@@ -6,8 +6,55 @@ int64_t eval_block_rows(const tdm_ops *ops)
     return tdm_max_i64(512, 96 * (int64_t)eval_threads(ops));
 }
 
+/* |q - g|² = |q|² + |g|² - 2 q·g, and |q|² does not change a query's order: one more column makes the inner product
+ * q·g - |g|²/2. of_gallery: what this side's rows get there, else 1. */
+static tdm_status append_norms(const tdm_eval_side *side, bool of_gallery, float **out)
+{
+    const int64_t d = side->d;
+    TDM_TRY(TDM_ALLOC(side->n * (d + 1), out));
+    for (int64_t i = 0; i < side->n; i++) {
+        double square = 0;
+        for (int64_t k = 0; k < d; k++)
+            square += (double)side->feature[i * d + k] * (double)side->feature[i * d + k];
+        memcpy(*out + i * (d + 1), side->feature + i * d, sizeof(float) * (size_t)d);
+        (*out)[i * (d + 1) + d] = of_gallery ? (float)(-square / 2) : 1.0F;
+    }
+    return TDM_OK;
+}
+
+/* One direction. Collective. */
+static tdm_status evaluate(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                           const tdm_eval_side *gallery, tdm_distance distance, tdm_metrics *metrics,
+                           tdm_eval_detail *detail)
+{
+    tdm_eval_side q = *query, g = *gallery;
+    float *of_query = NULL, *of_gallery = NULL;
+    tdm_status status = TDM_OK;
+    if (distance == TDM_EUCLIDEAN) {
+        status = append_norms(query, false, &of_query);
+        if (status == TDM_OK) status = append_norms(gallery, true, &of_gallery);
+        q.feature = of_query;
+        g.feature = of_gallery;
+        q.d = g.d = query->d + 1;
+    }
+    status = tdm_comm_agree(comm, status);
+    if (status == TDM_OK)
+        status = tdm_eval_metrics_in_detail(comm, ops, &q, &g, false, eval_block_rows(ops), metrics, detail);
+    tdm_free(of_query);
+    tdm_free(of_gallery);
+    return status;
+}
+
 tdm_status tdm_eval_embeddings(tdm_comm *comm, tdm_ops *ops, const tdm_embeddings *embeddings,
                                const tdm_match *match, tdm_metrics metrics[TDM_DIRECTIONS])
+{
+    return tdm_eval_embeddings_in_detail(comm, ops, embeddings, match, TDM_COSINE, metrics, NULL);
+}
+
+tdm_status tdm_eval_embeddings_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_embeddings *embeddings,
+                                         const tdm_match *match, tdm_distance distance,
+                                         tdm_metrics metrics[TDM_DIRECTIONS],
+                                         tdm_eval_detail detail[TDM_DIRECTIONS])
 {
     const tdm_embeddings *e = embeddings;
     int64_t *image_row = NULL;
@@ -16,11 +63,15 @@ tdm_status tdm_eval_embeddings(tdm_comm *comm, tdm_ops *ops, const tdm_embedding
     tdm_status status = TDM_ALLOC(e->images, &image_row);
     if (status == TDM_OK) status = match->set_keys(e, image_row, &image, &text);
     status = tdm_comm_agree(comm, status);
-    const int64_t block = eval_block_rows(ops);
-    if (status == TDM_OK)
-        status = tdm_eval_metrics(comm, ops, &text, &image, false, block, &metrics[TDM_TEXT_TO_IMAGE]);
-    if (status == TDM_OK)
-        status = tdm_eval_metrics(comm, ops, &image, &text, false, block, &metrics[TDM_IMAGE_TO_TEXT]);
+    for (int i = 0; status == TDM_OK && i < TDM_DIRECTIONS; i++) {
+        const bool by_text = i == TDM_TEXT_TO_IMAGE;
+        if (detail) {
+            detail[i].query_class = by_text ? e->caption_labels : e->image_labels;
+            detail[i].class_words = e->label_words;
+        }
+        status = evaluate(comm, ops, by_text ? &text : &image, by_text ? &image : &text, distance,
+                          &metrics[i], detail ? &detail[i] : NULL);
+    }
     tdm_free(image_row);
     return status;
 }

@@ -293,6 +293,134 @@ static void test_exclude_self(void **state)
     free_side(&rows);
 }
 
+/* ---- Curves and classes ---- */
+
+/* From the definition: point at rank k, and the classes' mAP. */
+static void check_detail(const whole_side *query, const whole_side *gallery, int classes,
+                         const tdm_eval_detail *got)
+{
+    float *score = definition_scores(query, gallery);
+    int64_t *ranks = NULL, *found = NULL, with = 0;
+    double *recall = NULL, ap[8] = {0};
+    int64_t of_class[8] = {0}, at_step = 0;
+    CHECK_OK(TDM_ALLOC(gallery->n, &ranks));
+    CHECK_OK(TDM_ALLOC(gallery->n + 1, &found));
+    CHECK_OK(TDM_ALLOC(gallery->n + 1, &recall));
+    for (int64_t q = 0; q < query->n; q++) {
+        const int64_t m = definition_ranks(score, query, gallery, q, true, false, ranks);
+        double sum = 0;
+        if (m == 0) continue;
+        with++;
+        for (int64_t i = 0; i < m; i++) {
+            for (int64_t k = ranks[i]; k <= gallery->n; k++) found[k]++, recall[k] += 1 / (double)m;
+            sum += (double)(i + 1) / (double)ranks[i];
+        }
+        for (int c = 0; c < classes; c++)
+            if (query->key[q] >> c & 1) ap[c] += sum / (double)m, of_class[c]++;
+    }
+    CHECK_EQ(got->points, TDM_RECALL_STEPS);
+    for (int64_t k = 1; k <= gallery->n;
+         k++) /* thinned as CLIP4CMR's neighbours do: the first rank of each step */
+        for (; at_step < TDM_RECALL_STEPS &&
+               recall[k] / (double)with >= (double)(at_step + 1) / TDM_RECALL_STEPS - 1e-9;
+             at_step++) {
+            CHECK_EQ(got->precision_recall[at_step].rank, k);
+            CHECK_NEAR(got->precision_recall[at_step].recall, recall[k] / (double)with, 1e-11);
+            CHECK_NEAR(got->precision_recall[at_step].precision, (double)found[k] / (double)(with * k),
+                       1e-14);
+        }
+    CHECK_EQ(got->scope[0].rank, 1);
+    CHECK_EQ(got->scope[3].rank, 10);
+    CHECK_EQ(got->scope[got->scopes - 1].rank, gallery->n);
+    for (int i = 0; i < got->scopes; i++)
+        CHECK_NEAR(got->scope[i].precision,
+                   (double)found[got->scope[i].rank] / (double)(with * got->scope[i].rank), 1e-14);
+    for (int c = 0; c < classes; c++) {
+        CHECK_EQ(got->per_class[c].queries, of_class[c]);
+        CHECK_NEAR(got->per_class[c].value[tdm_metric_index("map")], ap[c] / (double)of_class[c], 1e-13);
+    }
+    tdm_free(score);
+    tdm_free(ranks);
+    tdm_free(found);
+    tdm_free(recall);
+}
+
+static void test_detail(void **state)
+{
+    (void)state;
+    enum { CLASSES = 5 };
+    whole_side query = random_side(50, 12, CLASSES, true, 1),
+               gallery = random_side(130, 12, CLASSES, true, 2);
+    tdm_eval_detail first = {0};
+    for (int way = 0; way < 6; way++) {
+        const tdm_eval_side q = piece(&query, true, way % SHARDINGS),
+                            g = piece(&gallery, true, way / 2 % SHARDINGS);
+        tdm_eval_detail got = {.classes = CLASSES, .query_class = q.labels, .class_words = 1, .curves = true};
+        tdm_metrics metrics;
+        CHECK_OK(tdm_eval_metrics_in_detail(comm, NULL, &q, &g, false, way % 2 ? 7 : 1000, &metrics, &got));
+        check_detail(&query, &gallery, CLASSES, &got);
+        if (way) CHECK_MEM_EQ(got.precision_recall, first.precision_recall, sizeof first.precision_recall);
+        if (way) CHECK_MEM_EQ(got.per_class, first.per_class, sizeof *first.per_class * CLASSES);
+        if (!way) first = got;
+        if (way) tdm_eval_detail_free(&got);
+    }
+    tdm_eval_detail_free(&first);
+    free_side(&query);
+    free_side(&gallery);
+}
+
+/* Rows that are no unit vectors, for which the two distances differ. */
+static void test_euclidean(void **state)
+{
+    (void)state;
+    enum { ROWS = 60, WIDTH = 6 };
+    whole_side image = make_side(ROWS, WIDTH), text = make_side(ROWS, WIDTH);
+    for (int64_t i = 0; i < ROWS * WIDTH; i++) {
+        tdm_rng rng = tdm_rng_at(14, 0, (uint64_t)i, TDM_RNG_TEST);
+        image.feature[i] = (float)tdm_rng_below(&rng, 33) - 16; /* small whole numbers: sums are exact */
+        text.feature[i] = (float)tdm_rng_below(&rng, 33) - 16;
+    }
+    for (int64_t i = 0; i < ROWS; i++) image.key[i] = text.key[i] = i % 4;
+    const tdm_eval_side mine = piece(&image, false, EVEN), words = piece(&text, false, EVEN);
+    const tdm_embeddings e = {.d = WIDTH,
+                              .images = mine.n,
+                              .captions = words.n,
+                              .image = (float *)(uintptr_t)mine.feature,
+                              .text = (float *)(uintptr_t)words.feature,
+                              .image_identity = (int64_t *)(uintptr_t)mine.id,
+                              .caption_identity = (int64_t *)(uintptr_t)words.id};
+    const tdm_match *match;
+    tdm_metrics got[TDM_DIRECTIONS];
+    CHECK_OK(tdm_match_find("test", TDM_E_USAGE, "identity", &match));
+    CHECK_OK(tdm_eval_embeddings_in_detail(comm, NULL, &e, match, TDM_EUCLIDEAN, got, NULL));
+    double sum = 0;
+    for (int64_t q = 0; q < ROWS; q++) {
+        int64_t distance[ROWS], m = 0;
+        double ap = 0;
+        for (int64_t g = 0; g < ROWS; g++) {
+            distance[g] = 0;
+            for (int64_t k = 0; k < WIDTH; k++) {
+                const int64_t by = (int64_t)(text.feature[q * WIDTH + k] - image.feature[g * WIDTH + k]);
+                distance[g] += by * by;
+            }
+        }
+        for (int64_t before = 0, done = 0; done < ROWS; done++) { /* by rank: the lower row first */
+            int64_t best = -1;
+            for (int64_t g = 0; g < ROWS; g++)
+                if (distance[g] >= 0 && (best < 0 || distance[g] < distance[best])) best = g;
+            distance[best] = -1;
+            before++;
+            if (image.key[best] == text.key[q]) ap += (double)++m / (double)before;
+        }
+        sum += ap / (double)m;
+    }
+    CHECK_NEAR(tdm_metrics_value(&got[TDM_TEXT_TO_IMAGE], "map"), sum / ROWS, 1e-13);
+    CHECK_OK(tdm_eval_embeddings(comm, NULL, &e, match, got));
+    CHECK_TRUE(fabs(tdm_metrics_value(&got[TDM_TEXT_TO_IMAGE], "map") - sum / ROWS) > 1e-3);
+    free_side(&image);
+    free_side(&text);
+}
+
 /* ---- Top k ---- */
 
 static void check_top_k(const whole_side *query, const whole_side *gallery, int64_t k)
@@ -385,6 +513,7 @@ static void check_direction(const tdm_metric *metric, const int64_t *ranks, int6
         if (ranks[i] == (i == 0 ? 1 : ranks[i - 1] + 1)) continue; /* no room above */
         memcpy(better, ranks, (size_t)m * sizeof *better);
         better[i]--;
+        if (metric->may_fall) continue;
         CHECK_FALSE(tdm_metric_better(metric, value, metric->value(&moved, metric->cutoff)));
     }
 }
@@ -477,6 +606,8 @@ int main(int argc, char **argv)
         EACH(test_exclude_self),
         EACH(test_top_k),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_detail),
+        cmocka_unit_test(test_euclidean),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_print),

@@ -294,7 +294,7 @@ typedef struct eval_golden_metrics {
     struct {
         const char *name;
         double value;
-    } metric[10];
+    } metric[13];
 } eval_golden_metrics;
 
 typedef struct eval_golden {
@@ -329,6 +329,9 @@ static const eval_golden eval_goldens[] = {
        {"map_at_r", 0.6},
        {"minp", 0.7473214285714286},
        {"mrr", 0.7473214285714286},
+       {"map_at_50_hits", 0.7473214285714286},
+       {"map_at_50_min", 0.7473214285714286},
+       {"map_at_50_r", 0.7473214285714286},
        {"ndcg_at_10", 0.8102735382245566}}}},
     {"pairs_back",
      6,
@@ -350,6 +353,9 @@ static const eval_golden eval_goldens[] = {
        {"map_at_r", 0.5354166666666667},
        {"minp", 0.6164603625541125},
        {"mrr", 0.7291666666666666},
+       {"map_at_50_hits", 0.6764094065656565},
+       {"map_at_50_min", 0.6764094065656565},
+       {"map_at_50_r", 0.6764094065656565},
        {"ndcg_at_10", 0.7460844894733265}}}},
     {"identity",
      8,
@@ -371,6 +377,9 @@ static const eval_golden eval_goldens[] = {
        {"map_at_r", 0.07128684807256236},
        {"minp", 0.14796109954840994},
        {"mrr", 0.29066921549988056},
+       {"map_at_50_hits", 0.20701899252715122},
+       {"map_at_50_min", 0.19238547158563135},
+       {"map_at_50_r", 0.19238547158563135},
        {"ndcg_at_10", 0.1984236995170733}}}},
     {"classes",
      5,
@@ -392,6 +401,9 @@ static const eval_golden eval_goldens[] = {
        {"map_at_r", 0.3815302163188965},
        {"minp", 0.41596143495520566},
        {"mrr", 0.8250881834215167},
+       {"map_at_50_hits", 0.6013376799056996},
+       {"map_at_50_min", 0.6013376799056996},
+       {"map_at_50_r", 0.6013376799056996},
        {"ndcg_at_10", 0.585341952542795}}}},
     {"self",
      5,
@@ -413,6 +425,9 @@ static const eval_golden eval_goldens[] = {
        {"map_at_r", 0.38299262185865596},
        {"minp", 0.40965507818795177},
        {"mrr", 0.8538716530383198},
+       {"map_at_50_hits", 0.630498839455476},
+       {"map_at_50_min", 0.49436788365696316},
+       {"map_at_50_r", 0.49436788365696316},
        {"ndcg_at_10", 0.6837449501610643}}}},
     {"labels",
      6,
@@ -434,6 +449,9 @@ static const eval_golden eval_goldens[] = {
        {"map_at_r", 0.5515454267788951},
        {"minp", 0.39888447801247634},
        {"mrr", 0.8916666666666668},
+       {"map_at_50_hits", 0.7259513220587183},
+       {"map_at_50_min", 0.7108932585951138},
+       {"map_at_50_r", 0.7108932585951138},
        {"ndcg_at_10", 0.7754858822670837}}}},
     {"equal",
      3,
@@ -455,6 +473,9 @@ static const eval_golden eval_goldens[] = {
        {"map_at_r", 0.2},
        {"minp", 0.28937154348919053},
        {"mrr", 0.28937154348919053},
+       {"map_at_50_hits", 0.28937154348919053},
+       {"map_at_50_min", 0.28937154348919053},
+       {"map_at_50_r", 0.28937154348919053},
        {"ndcg_at_10", 0.3375765605797046}}}},
     {"strangers",
      3,
@@ -476,6 +497,9 @@ static const eval_golden eval_goldens[] = {
        {"map_at_r", 0.0},
        {"minp", 0.0},
        {"mrr", 0.0},
+       {"map_at_50_hits", 0.0},
+       {"map_at_50_min", 0.0},
+       {"map_at_50_r", 0.0},
        {"ndcg_at_10", 0.0}}}},
 };
 

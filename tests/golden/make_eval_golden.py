@@ -4,8 +4,12 @@
     python3 tests/golden/make_eval_golden.py > tests/golden/eval_golden.h
 
 Features are small integers, so that every order of summation gives the same f32 scores and ties are many.
-The metrics come from the full score matrix and a stable sort: nothing is shared with the evaluator.
+The metrics come from the full score matrix and a stable sort: nothing is shared with the evaluator. Before anything is
+written, the definitions are compared with scikit-learn and with evaluate.py of CLIP4CMR, transcribed below, on data
+without ties.
 """
+import sys
+
 import numpy as np
 
 rng = np.random.default_rng(20240613)
@@ -13,6 +17,10 @@ rng = np.random.default_rng(20240613)
 
 def discount(ranks):
     return (1 / np.log2(np.asarray(ranks) + 1.0)).sum()
+
+
+def precision_at(ranks):
+    return np.arange(1, len(ranks) + 1) / ranks
 
 
 # Of one query, from the ranks r_1 < ... < r_m of its positives. The test asks for the value of every row of
@@ -25,6 +33,9 @@ OF_A_QUERY = {
     "map_at_r": lambda r: (np.arange(1, len(r) + 1) / r)[r <= len(r)].sum() / len(r),
     "minp": lambda r: len(r) / r[-1],
     "mrr": lambda r: 1 / r[0],
+    "map_at_50_hits": lambda r: (precision_at(r)[r <= 50].mean() if (r <= 50).any() else 0.0),
+    "map_at_50_min": lambda r: precision_at(r)[r <= 50].sum() / min(len(r), 50),
+    "map_at_50_r": lambda r: precision_at(r)[r <= 50].sum() / len(r),
     "ndcg_at_10": lambda r: discount(r[r <= 10]) / discount(np.arange(1, min(len(r), 10) + 1)),
 }
 MEDIAN = {"median_rank"}
@@ -48,6 +59,41 @@ def metrics(query, gallery, match, exclude_self):
     mean = {name: float((np.median if name in MEDIAN else np.mean)(x)) if x else 0.0
             for name, x in of_queries.items()}
     return len(query), len(gallery), without, mean
+
+
+def map_label(query, gallery, label, k):
+    """fx_calc_map_label of evaluate.py (github zhixiongz/CLIP4CMR, 71ea13e): k = 0 means as many as there are queries; a
+    query without a hit among the first k counts as 0."""
+    values = []
+    for i in range(len(query)):
+        order = np.argsort(((gallery - query[i]) ** 2).sum(1), kind="stable")
+        hits, total = 0, 0.0
+        for n, j in enumerate(order[:k or len(query)], 1):
+            if label[j] == label[i]:
+                hits += 1
+                total += hits / n
+        values.append(total / hits if hits else 0.0)
+    return float(np.mean(values))
+
+
+def check_definitions():
+    draw = np.random.default_rng(5)
+    label = np.concatenate([draw.integers(0, 10, 199), [10]])  # one class has one member
+    x, y = (draw.normal(size=(200, 16)) for _ in range(2))
+    x, y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y))
+    ours = metrics(x, y, label[:, None] == label[None, :], False)[3]
+    assert abs(ours["map"] - map_label(x, y, label, 0)) < 1e-12
+    assert abs(ours["map_at_50_hits"] - map_label(x, y, label, 50)) < 1e-12
+    try:
+        from sklearn.metrics import average_precision_score
+    except ImportError:
+        print("skipped: scikit-learn is missing", file=sys.stderr)
+        return
+    theirs = np.mean([average_precision_score(label == label[i], y @ x[i]) for i in range(200)])
+    assert abs(ours["map"] - theirs) < 1e-12
+
+
+check_definitions()
 
 
 def array(kind, name, values):
