@@ -123,12 +123,12 @@ static void run_gelu_backward(bench *b)
 static void run_attention(bench *b)
 {
     tdm_attention_forward(b->ops, b->tower.batch, b->seq, b->tower.heads, b->tower.width / b->tower.heads,
-                          b->tower.causal, b->act_a, b->act_b, b->row_a);
+                          b->tower.causal, NULL, b->act_a, b->act_b, b->row_a);
 }
 static void run_attention_backward(bench *b)
 {
     tdm_attention_backward(b->ops, b->tower.batch, b->seq, b->tower.heads, b->tower.width / b->tower.heads,
-                           b->tower.causal, b->act_a, b->act_b, b->row_a, b->act_c, b->act_d);
+                           b->tower.causal, NULL, b->act_a, b->act_b, b->row_a, b->act_c, b->act_d);
 }
 static void run_dropout(bench *b)
 {

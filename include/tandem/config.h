@@ -34,6 +34,7 @@ typedef struct tdm_tower_config {
     int64_t width, layers, heads;
     double mlp_ratio;
     tdm_strings drop; /* blocks and branches of blocks that are left out: "7", "3.attention", "5.mlp" */
+    double attention_dropout; /* of texts */
 } tdm_tower_config;
 
 /* What an epoch is made of; in the order of data.sample's choices. */

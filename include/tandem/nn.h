@@ -195,8 +195,8 @@ typedef struct tdm_transformer_setup {
     int64_t width, layers, heads, mlp_width;
     tdm_activation activation;
     bool causal;
-    double dropout;
-    uint32_t dropout_site; /* of the first block's first branch */
+    double dropout, attention_dropout; /* of the branches, of the probabilities */
+    uint32_t dropout_site;             /* of the first block's first branch; 4096 are the transformer's */
     /* [layers] what is left out; NULL: nothing. Its rows are declared all the same, as buffers. */
     const unsigned char *without;
 } tdm_transformer_setup;

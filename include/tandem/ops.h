@@ -209,11 +209,21 @@ void tdm_activation_backward(tdm_ops *ops, tdm_activation kind, int64_t n, const
  * qkv [t][3·heads·head_dim] (q, k, v thirds, as in nn.MultiheadAttention's in_proj), out [t][heads·head_dim],
  * lse [heads][t] f32 log-sum-exp of each row's scores. scale = 1/sqrt(head_dim). Any sequence length, also 0.
  * The S×S matrix is never written to memory beyond a cache-sized block. */
+/* Dropout of the probabilities, behind the softmax: kept ones are scaled by 1/(1-p). The mask is keyed by (seed, step,
+ * sample[sequence], site, head, query, key), so that the backward replays the forward's. */
+typedef struct tdm_attention_dropout {
+    double p; /* < 1 */
+    uint64_t seed, step;
+    uint32_t site;
+    const int64_t *sample; /* [n_seq] */
+} tdm_attention_dropout;
+/* dropout: NULL, none */
 void tdm_attention_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,
-                           bool causal, const void *qkv, void *out, float *lse);
+                           bool causal, const tdm_attention_dropout *dropout, const void *qkv, void *out,
+                           float *lse);
 void tdm_attention_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,
-                            bool causal, const void *qkv, const void *out, const float *lse, const void *dout,
-                            void *dqkv);
+                            bool causal, const tdm_attention_dropout *dropout, const void *qkv,
+                            const void *out, const float *lse, const void *dout, void *dqkv);
 
 /* ---- Input ends of the towers ---- */
 /* u8 images [n][height][width][3] -> act rows [n·grid_h·grid_w][3·patch·patch] of (u8/255 - mean)/std, in the

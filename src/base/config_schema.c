@@ -142,6 +142,8 @@ static const tdm_option rows[] = {
     FLOAT(model.text.mlp_ratio, MEANING, "4.0", 0.01, 64, "",
           "Width of the text tower's MLPs over its width."),
     STRINGS(model.text.drop, MEANING, "[]", "What the text tower leaves out: " DROP_HELP),
+    FLOAT(model.text.attention_dropout, RUN, "0.0", 0, 0.95, "",
+          "Dropout on the attention probabilities of the text tower; TBPS-CLIP has 0.05."),
 
     INT(train.batch, RUN, "256", 1, MANY, "pairs", "Pairs of one optimiser step, over all ranks."),
     INT(train.chunk, FREE, "0", 0, MANY, "pairs",

@@ -241,6 +241,7 @@ static tdm_status text_build(text *x, const tower_setup *setup)
         .activation = (tdm_activation)config->model.activation,
         .causal = true,
         .dropout = config->model.dropout,
+        .attention_dropout = c->attention_dropout,
         .dropout_site = 4096,
         .without = drop.part,
     };

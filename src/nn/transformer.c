@@ -32,6 +32,23 @@ static void zero_branch(const tdm_transformer *tr, const tdm_sequences *rows, vo
     memset(branch, 0, tdm_dtype_bytes(tdm_ops_dtype(tr->ops)) * (size_t)(rows->t * tr->width));
 }
 
+/* The sites of the attentions lie behind those of 1,000 blocks' branches. */
+enum { ATTENTION_SITES = 2048 };
+
+/* Dropout of a block's attention, filled into `room`; NULL: none. */
+static const tdm_attention_dropout *attention_dropout(const tdm_transformer *tr,
+                                                      const tdm_transformer_tape *tape, int64_t layer,
+                                                      tdm_attention_dropout *room)
+{
+    if (!tape->mode.train || tr->attention_dropout == 0.0) return NULL;
+    *room = (tdm_attention_dropout){.p = tr->attention_dropout,
+                                    .seed = tape->mode.seed,
+                                    .step = tape->mode.step,
+                                    .site = tr->dropout_site + ATTENTION_SITES + (uint32_t)layer,
+                                    .sample = tape->rows.sample};
+    return room;
+}
+
 /* ---- Forward ---- */
 
 /* From n1 to branch [t][width]. */
@@ -47,8 +64,9 @@ static tdm_status attention_forward(tdm_transformer *tr, int64_t layer, const td
         return TDM_OK;
     }
     TDM_TRY(tdm_linear_forward(b->qkv, t, k->n1, k->qkv));
-    tdm_attention_forward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
-                          k->attention, k->lse);
+    tdm_attention_dropout drops;
+    tdm_attention_forward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal,
+                          attention_dropout(tr, tape, layer, &drops), k->qkv, k->attention, k->lse);
     const tdm_sequences *behind = rows_behind_attention(tr, tape, layer);
     if (picks(tr, tape->n, layer)) tape_pick_act(tr, tape, k->attention, k->picked_attention);
     TDM_TRY(tdm_linear_forward(b->out, behind->t,
@@ -260,8 +278,10 @@ static tdm_status attention_backward(tdm_transformer *tr, int64_t layer, const t
                                 picks(tr, tape->n, layer) ? k->picked_attention : k->attention, d->branch));
     if (!tdm_goes_below(tr->scope, b->out_weight)) return TDM_OK;
     TDM_TRY(out_backward(tr, layer, tape, d, dx));
-    tdm_attention_backward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal, k->qkv,
-                           k->attention, k->lse, d->attention, d->qkv);
+    tdm_attention_dropout drops;
+    tdm_attention_backward(tr->ops, rows->n_seq, rows->seq, tr->heads, w / tr->heads, tr->causal,
+                           attention_dropout(tr, tape, layer, &drops), k->qkv, k->attention, k->lse,
+                           d->attention, d->qkv);
     TDM_TRY(tdm_weight_gradient(p, b->qkv, b->qkv_weight, b->qkv_bias, t, k->n1, d->qkv));
     if (!tdm_goes_below(tr->scope, b->qkv_weight)) return TDM_OK;
     TDM_TRY(tdm_linear_backward_data(b->qkv, t, d->qkv, d->normed));

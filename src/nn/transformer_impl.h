@@ -46,7 +46,7 @@ struct tdm_transformer {
     int64_t first, last; /* of the blocks that run; layers and -1 when none does */
     tdm_activation activation;
     bool causal, train;
-    double dropout;
+    double dropout, attention_dropout;
     uint32_t dropout_site;
     const tdm_scope *scope;
     block *block;

@@ -103,6 +103,7 @@ tdm_status tdm_transformer_create(const tdm_transformer_setup *setup, tdm_transf
     tr->activation = setup->activation;
     tr->causal = setup->causal;
     tr->dropout = setup->dropout;
+    tr->attention_dropout = setup->attention_dropout;
     tr->dropout_site = setup->dropout_site;
     tr->scope = setup->scope;
     TDM_TRY(TDM_ALLOC(tr->layers, &tr->block));

@@ -1,6 +1,7 @@
 /* Attention: heads of sequences over threads. Each head writes its own columns of its own rows, so the order
  * in which threads take heads does not show in the result. */
 #include "attention_amx.h"
+#include "tandem/rng.h"
 
 #include <math.h>
 #include <omp.h>
@@ -38,11 +39,25 @@ static double score_flop(int64_t n_seq, const int64_t *seq, int64_t heads, int64
 typedef struct attention_rows {
     int64_t heads, head_dim;
     bool causal;
+    const tdm_attention_dropout *dropout; /* NULL: none */
     const void *qkv, *dout;
     void *out, *dqkv; /* dqkv NULL: forward */
     float *lse;
     int64_t t; /* rows: the step of lse */
 } attention_rows;
+
+/* The mask's streams of one sequence; head << 20 leaves room for 4 million keys. */
+static attention_mask mask_of(const tdm_attention_dropout *dropout, int64_t i, int64_t head)
+{
+    if (dropout == NULL || dropout->p <= 0.0) return (attention_mask){0};
+    const tdm_rng stream = tdm_rng_at(dropout->seed, dropout->step, (uint64_t)dropout->sample[i],
+                                      TDM_RNG_DROPOUT + dropout->site * 256);
+    return (attention_mask){.threshold = (uint32_t)(dropout->p * 0x1p32),
+                            .scale = (float)(1.0 / (1.0 - dropout->p)),
+                            .first = (uint32_t)head << 20,
+                            .key = {stream.key[0], stream.key[1]},
+                            .high = {stream.counter[2], stream.counter[3]}};
+}
 
 /* The head's view of the rows. */
 static attention_head head_of(const tdm_ops *ops, const attention_rows *rows, int64_t begin, int64_t length,
@@ -125,8 +140,11 @@ static void run_heads(tdm_ops *ops, const attention_rows *rows, int64_t n_seq, c
         if (length == 0) continue;
         const head_way way = choose_way(ops, length, rows->head_dim);
         attention_head view[GROUP];
-        for (int64_t head = first; head < end; head++)
+        for (int64_t head = first; head < end; head++) {
             view[head - first] = head_of(ops, rows, seq[i], length, head);
+            view[head - first].mask = mask_of(rows->dropout, i, head);
+            view[head - first].factors = ops->kernels->attention_factors;
+        }
         for (int64_t head = first; head < end; head += way.heads)
             run_way(ops, &way, view + (head - first), tdm_min_i64(way.heads, end - head), rows->dqkv != NULL,
                     ops->scratch[omp_get_thread_num()].base);
@@ -140,27 +158,29 @@ static bool fits_scratch(const tdm_ops *ops, int64_t n_seq, const int64_t *seq, 
 }
 
 void tdm_attention_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,
-                           bool causal, const void *qkv, void *out, float *lse)
+                           bool causal, const tdm_attention_dropout *dropout, const void *qkv, void *out,
+                           float *lse)
 {
     double start = op_begin();
     if (fits_scratch(ops, n_seq, seq, head_dim)) {
         attention_rows rows = {.heads = heads,
                                .head_dim = head_dim,
                                .causal = causal,
+                               .dropout = dropout,
                                .qkv = qkv,
                                .out = out,
                                .lse = lse,
                                .t = seq[n_seq]};
         run_heads(ops, &rows, n_seq, seq);
     } else { /* a hundred thousand tokens in one sequence: slow, but right */
-        attention_forward_ref(ops->dtype, n_seq, seq, heads, head_dim, causal, qkv, out, lse);
+        attention_forward_ref(ops->dtype, n_seq, seq, heads, head_dim, causal, dropout, qkv, out, lse);
     }
     op_end(ops, TDM_OP_ATTENTION_FORWARD, start, 2.0 * score_flop(n_seq, seq, heads, head_dim, causal));
 }
 
 void tdm_attention_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t heads, int64_t head_dim,
-                            bool causal, const void *qkv, const void *out, const float *lse, const void *dout,
-                            void *dqkv)
+                            bool causal, const tdm_attention_dropout *dropout, const void *qkv,
+                            const void *out, const float *lse, const void *dout, void *dqkv)
 {
     double start = op_begin();
     if (fits_scratch(ops, n_seq, seq, head_dim)) {
@@ -169,6 +189,7 @@ void tdm_attention_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int
         attention_rows rows = {.heads = heads,
                                .head_dim = head_dim,
                                .causal = causal,
+                               .dropout = dropout,
                                .qkv = qkv,
                                .out = (void *)(uintptr_t)out,
                                .lse = (float *)(uintptr_t)lse,
@@ -177,7 +198,8 @@ void tdm_attention_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int
                                .t = seq[n_seq]};
         run_heads(ops, &rows, n_seq, seq);
     } else {
-        attention_backward_ref(ops->dtype, n_seq, seq, heads, head_dim, causal, qkv, out, lse, dout, dqkv);
+        attention_backward_ref(ops->dtype, n_seq, seq, heads, head_dim, causal, dropout, qkv, out, lse, dout,
+                               dqkv);
     }
     /* Counted as twice the forward pass: dq, dk, dv and dp; the recomputed scores are not counted. */
     op_end(ops, TDM_OP_ATTENTION_BACKWARD, start, 4.0 * score_flop(n_seq, seq, heads, head_dim, causal));

@@ -152,10 +152,10 @@ static void store_row(int64_t width, const float *from, float scale, uint16_t *t
     }
 }
 
-/* p[width] = exp(scale·(score - max)) as bf16, zero from `seen` on; returns the sum (of the unrounded values)
- * and *log_sum = log of the sum of exp(scale·score). */
-static float softmax_row(int64_t seen, int64_t width, float scale, const float *score, uint16_t *p,
-                         float *log_sum)
+/* p[width] = exp(scale·(score - max)), times factor unless that is NULL, as bf16, zero from `seen` on; returns the sum
+ * (of the unrounded values without factor) and *log_sum = log of the sum of exp(scale·score). */
+static float softmax_row(int64_t seen, int64_t width, float scale, const float *score, const float *factor_of,
+                         uint16_t *p, float *log_sum)
 {
     const __m512 lowest = _mm512_set1_ps(-INFINITY);
     __m512 largest = lowest, sum = _mm512_setzero_ps();
@@ -168,12 +168,26 @@ static float softmax_row(int64_t seen, int64_t width, float scale, const float *
         __m512 value = exp2_vector(_mm512_fmsub_ps(_mm512_load_ps(score + key), factor, offset));
         value = _mm512_maskz_mov_ps(first_of_16(seen - key), value);
         sum = _mm512_add_ps(sum, value);
+        if (factor_of) value = _mm512_mul_ps(value, _mm512_load_ps(factor_of + key));
         _mm256_store_si256((__m256i *)(p + key), (__m256i)_mm512_cvtneps_pbh(value));
     }
     for (; key < width; key += 16) _mm256_store_si256((__m256i *)(p + key), _mm256_setzero_si256());
     float total = _mm512_reduce_add_ps(sum);
     *log_sum = shift + logf(total);
     return total;
+}
+
+/* Dropout's factors of one query's keys. */
+typedef struct factor_row {
+    _Alignas(64) float of[AMX_MAX_LENGTH];
+} factor_row;
+
+/* NULL: there is no dropout. */
+static const float *factors(const attention_head *head, int64_t query, factor_row *room)
+{
+    if (head->mask.threshold == 0) return NULL;
+    head->factors(&head->mask, query, 0, head->length, room->of);
+    return room->of;
 }
 
 static int64_t pad(int64_t n)
@@ -243,14 +257,16 @@ static void load_forward(const attention_head *head, unsigned char **at, forward
 
 static void forward_block(const attention_head *head, forward_operands *o, int64_t count, int64_t query)
 {
+    factor_row room;
     for (int64_t h = 0; h < count; h++)
         multiply((left_rows){o[h].q + query * o[h].width, o[h].width}, (right_words){o[h].kt, o[h].rows}, 0,
                  o[h].width, block_keys(&head[h], query), o[h].scores, o[h].rows);
     for (int64_t h = 0; h < count; h++)
         for (int64_t row = 0; row < block_rows(&head[h], query); row++)
-            o[h].sum[row] = softmax_row(query_keys(&head[h], query + row), block_keys(&head[h], query),
-                                        head[h].scale, o[h].scores + row * o[h].rows,
-                                        o[h].p + row * o[h].rows, head[h].lse + query + row);
+            o[h].sum[row] =
+                softmax_row(query_keys(&head[h], query + row), block_keys(&head[h], query), head[h].scale,
+                            o[h].scores + row * o[h].rows, factors(&head[h], query + row, &room),
+                            o[h].p + row * o[h].rows, head[h].lse + query + row);
     for (int64_t h = 0; h < count; h++)
         multiply((left_rows){o[h].p, o[h].rows}, (right_words){o[h].v, o[h].width}, 0,
                  block_keys(&head[h], query), o[h].width, o[h].out, o[h].width);
@@ -336,11 +352,12 @@ static void load_backward(const attention_head *head, backward_operands *o)
 /* What the probabilities of one query are made from; a query that does not exist sees no key. */
 typedef struct query_row {
     int64_t seen;
-    __m512 offset, delta; /* lse·log2(e) */
-    const float *scores, *dp;
+    __m512 offset, delta;              /* lse·log2(e) */
+    const float *scores, *dp, *factor; /* factor: NULL without dropout */
 } query_row;
 
-static query_row row_of(const attention_head *head, const backward_operands *o, int64_t query, int64_t row)
+static query_row row_of(const attention_head *head, const backward_operands *o, int64_t query, int64_t row,
+                        factor_row *room)
 {
     bool exists = query + row < head->length;
     return (query_row){
@@ -349,15 +366,23 @@ static query_row row_of(const attention_head *head, const backward_operands *o, 
         .delta = _mm512_set1_ps(exists ? o->delta[query + row] : 0.0f),
         .scores = o->scores + row * o->rows,
         .dp = o->dp + row * o->rows,
+        .factor = exists ? factors(head, query + row, room) : NULL,
     };
 }
 
-/* p = exp(scale·score - lse), ds = p (dp - delta) for 16 keys */
+/* p = exp(scale·score - lse), ds = p (dp - delta) for 16 keys; with factors f ds = p (f dp - delta) and then p = f p */
 static inline void probabilities(const query_row *row, __m512 factor, int64_t key, __m512 *p, __m512 *ds)
 {
     __m512 value = exp2_vector(_mm512_fmsub_ps(_mm512_load_ps(row->scores + key), factor, row->offset));
     const __mmask16 seen = first_of_16(row->seen - key); /* beyond it may be anything, also a NaN */
     *p = _mm512_maskz_mov_ps(seen, value);
+    if (row->factor) {
+        const __m512 factor_of = _mm512_load_ps(row->factor + key);
+        const __m512 dp = _mm512_mul_ps(_mm512_load_ps(row->dp + key), factor_of);
+        *ds = _mm512_maskz_mul_ps(seen, *p, _mm512_sub_ps(dp, row->delta));
+        *p = _mm512_maskz_mul_ps(seen, *p, factor_of);
+        return;
+    }
     *ds = _mm512_maskz_mul_ps(seen, *p, _mm512_sub_ps(_mm512_load_ps(row->dp + key), row->delta));
 }
 
@@ -368,8 +393,10 @@ static void probability_rows(const attention_head *head, backward_operands *o, i
         _mm512_set_epi32(0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008,
                          0x170007, 0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
     const __m512 factor = _mm512_set1_ps(head->scale * LOG2_E);
+    factor_row room[2];
     for (int64_t pair = 0; pair < BLOCK / 2; pair++) {
-        query_row even = row_of(head, o, query, 2 * pair), odd = row_of(head, o, query, 2 * pair + 1);
+        const query_row even = row_of(head, o, query, 2 * pair, &room[0]),
+                        odd = row_of(head, o, query, 2 * pair + 1, &room[1]);
         uint16_t *ds_row = o->ds + 2 * pair * o->rows;
         for (int64_t key = 0; key < keys; key += 16) {
             __m512 p0, p1, ds0, ds1;

@@ -199,6 +199,13 @@ INLINE float row_max(int64_t count, const float *x)
     return largest;
 }
 
+/* x[seen] *= factor[seen] */
+INLINE void multiply_row(int64_t seen, const float *factor, float *x)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < seen; j++) x[j] *= factor[j];
+}
+
 typedef struct forward_scratch {
     int64_t step, kt_step; /* of rows of head_dim, of rows of keys */
     float *kt, *v;         /* [head_dim][kt_step], [S][step] */
@@ -212,6 +219,7 @@ static void online_softmax(const attention_head *head, int64_t query, int64_t qu
                            int64_t keys, forward_scratch *s)
 {
     int64_t width = tdm_round_up(keys, LANES);
+    float factor[ATTENTION_KEYS];
     for (int64_t row = 0; row < queries; row++) {
         float *p = s->scores + row * ATTENTION_KEYS;
         int64_t seen = visible_keys(head->causal, query + row, key, keys);
@@ -230,7 +238,11 @@ static void online_softmax(const attention_head *head, int64_t query, int64_t qu
             for (int64_t i = 0; i < s->step; i++) out[i] *= keep;
         }
         s->largest[row] = largest;
-        s->sum[row] = sum;
+        s->sum[row] = sum; /* of all, dropped or not */
+        if (head->mask.threshold) {
+            attention_factors(&head->mask, query + row, key, seen, factor);
+            multiply_row(seen, factor, p);
+        }
     }
 }
 
@@ -299,7 +311,8 @@ typedef struct backward_scratch {
     float *p, *ds;       /* [queries][keys] */
 } backward_scratch;
 
-/* p = exp(q·kt - lse), ds = p∘(dout·vt - delta), both zero where a query sees no key. */
+/* p = exp(q·kt - lse), ds = p∘(dout·vt - delta), both zero where a query sees no key. With dropout's factors f
+ * ds = p∘(f∘(dout·vt) - delta), and p becomes f∘p, which is what made out; delta = dout·out holds as it is. */
 static void probability_block(const attention_head *head, int64_t query, int64_t queries, int64_t key,
                               int64_t keys, backward_scratch *s)
 {
@@ -307,18 +320,24 @@ static void probability_block(const attention_head *head, int64_t query, int64_t
     score_block(head, query, queries, key, keys, s->q + query * s->step, s->step, s->kt, s->kt_step, s->p);
     score_block(head, query, queries, key, keys, s->dout + query * s->step, s->step, s->vt, s->kt_step,
                 s->ds);
+    float factor[ATTENTION_KEYS];
     for (int64_t row = 0; row < queries; row++) {
         float *p = s->p + row * ATTENTION_KEYS;
         float *ds = s->ds + row * ATTENTION_KEYS;
         int64_t seen = visible_keys(head->causal, query + row, key, keys);
         (void)exp_row(seen, width, head->lse[query + row], p);
         for (int64_t j = seen; j < width; j++) ds[j] = 0.0f;
+        if (head->mask.threshold) {
+            attention_factors(&head->mask, query + row, key, seen, factor);
+            multiply_row(seen, factor, ds);
+        }
         float delta = s->delta[query + row];
         for (int64_t block = 0; block < width; block += LANES) {
 #pragma omp simd
             for (int lane = 0; lane < LANES; lane++)
                 ds[block + lane] = p[block + lane] * (ds[block + lane] - delta);
         }
+        if (head->mask.threshold) multiply_row(seen, factor, p);
     }
 }
 

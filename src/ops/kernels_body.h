@@ -479,6 +479,26 @@ static void dropout(tdm_dtype dtype, int64_t width, const uint32_t key[2], const
     BY_DTYPE(dtype, dropout_typed(DTYPE, width, key, counter, threshold, scale, x));
 }
 
+static void attention_factors(const attention_mask *mask, int64_t query, int64_t key, int64_t keys,
+                              float *factor)
+{
+    enum { WORDS = 4, LANE = ATTENTION_MASK_GROUP / WORDS };
+    const uint32_t counter[4] = {0, (uint32_t)query, mask->high[0], mask->high[1]};
+    for (int64_t at = 0; at < keys; at += ATTENTION_MASK_GROUP) {
+        const uint32_t first = mask->first + (uint32_t)((key + at) / WORDS);
+        uint32_t word[WORDS][LANE];
+#pragma omp simd
+        for (int lane = 0; lane < LANE; lane++)
+            philox_block(first + (uint32_t)lane, counter, mask->key, &word[0][lane], &word[1][lane],
+                         &word[2][lane], &word[3][lane]);
+        for (int part = 0; part < WORDS; part++) {
+#pragma omp simd
+            for (int lane = 0; lane < LANE; lane++)
+                factor[at + part * LANE + lane] = word[part][lane] >= mask->threshold ? mask->scale : 0.0f;
+        }
+    }
+}
+
 /* ---- Output end ---- */
 INLINE float dot(int64_t n, const float *a, const float *b)
 {
@@ -590,6 +610,7 @@ const ops_kernels KERNEL_TABLE = {
     .column_sums = column_sums,
     .attention_forward = attention_forward,
     .attention_backward = attention_backward,
+    .attention_factors = attention_factors,
     .batchnorm_sums = batchnorm_sums,
     .batchnorm_forward = batchnorm_forward,
     .batchnorm_backward_sums = batchnorm_backward_sums,

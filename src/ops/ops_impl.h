@@ -8,6 +8,18 @@
 
 /* ---- Fused loops: one serial function per kernel, compiled for several instruction sets ----
  * Rows are dense; "act" pointers have type dtype. Sums are added to their buffers. */
+/* Dropout of a head's probabilities. Key k of a query has word k%64/16 of the Philox block {first + k/64·16 + k%16,
+ * query, high}: 64 neighbours are four vectors of 16. */
+typedef struct attention_mask {
+    uint32_t threshold; /* a probability stays where its word is not below; 0: there is no dropout */
+    float scale;        /* of what stays */
+    uint32_t first, key[2], high[2];
+} attention_mask;
+#define ATTENTION_MASK_GROUP 64 /* keys */
+/* factor[keys, rounded up to groups]: 0 or the scale, of the keys from `key`, which begins a group */
+typedef void attention_factors_of(const attention_mask *mask, int64_t query, int64_t key, int64_t keys,
+                                  float *factor);
+
 typedef struct attention_head {
     tdm_dtype dtype;
     int64_t length;   /* S: rows of the sequence */
@@ -16,10 +28,12 @@ typedef struct attention_head {
     int64_t out_step; /* elements between rows of out and dout */
     bool causal;
     float scale;
-    const void *q, *k, *v; /* act [S][hd] */
-    void *out;             /* act [S][hd]; written by forward, read by backward */
-    float *lse;            /* [S]; written by forward, read by backward */
-    const void *dout;      /* act [S][hd]; backward only, and so on */
+    attention_mask mask;
+    attention_factors_of *factors; /* the table's */
+    const void *q, *k, *v;         /* act [S][hd] */
+    void *out;                     /* act [S][hd]; written by forward, read by backward */
+    float *lse;                    /* [S]; written by forward, read by backward */
+    const void *dout;              /* act [S][hd]; backward only, and so on */
     void *dq, *dk, *dv;
 } attention_head;
 
@@ -65,6 +79,7 @@ typedef struct ops_kernels {
     /* scratch: attention_scratch_bytes of attention.c, 64-byte aligned */
     void (*attention_forward)(const attention_head *head, void *scratch);
     void (*attention_backward)(const attention_head *head, void *scratch);
+    attention_factors_of *attention_factors;
     /* Batch normalisation: sums[2·width] f32 are added to; see tandem/ops.h for h and g.
      * sums: of x - centre, then of its square */
     void (*batchnorm_sums)(tdm_dtype dtype, int64_t rows, int64_t width, const void *x, const float *centre,
@@ -188,10 +203,11 @@ void activation_forward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, con
 void activation_backward_ref(tdm_activation kind, tdm_dtype dtype, int64_t n, const void *x, const void *dy,
                              void *dx, void *y);
 void attention_forward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
-                           int64_t head_dim, bool causal, const void *qkv, void *out, float *lse);
+                           int64_t head_dim, bool causal, const tdm_attention_dropout *dropout,
+                           const void *qkv, void *out, float *lse);
 void attention_backward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
-                            int64_t head_dim, bool causal, const void *qkv, const void *out, const float *lse,
-                            const void *dout, void *dqkv);
+                            int64_t head_dim, bool causal, const tdm_attention_dropout *dropout,
+                            const void *qkv, const void *out, const float *lse, const void *dout, void *dqkv);
 void conv_forward_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel, int64_t height,
                       int64_t width, const float *weight, const void *x, void *y);
 void conv_backward_data_ref(tdm_dtype dtype, int64_t n, int64_t in, int64_t out, int64_t kernel,

@@ -184,6 +184,8 @@ typedef struct head_ref {
     int64_t begin, length, heads, head_dim, head;
     bool causal;
     double scale;
+    double p; /* of dropout */
+    tdm_rng stream;
 } head_ref;
 
 static int64_t qkv_index(const head_ref *h, int part, int64_t row, int64_t i)
@@ -203,6 +205,17 @@ static double score_ref(const head_ref *h, const void *qkv, int64_t row, int64_t
         sum += (double)act_get_ref(h->dtype, qkv, qkv_index(h, 0, row, i)) *
                act_get_ref(h->dtype, qkv, qkv_index(h, 1, key, i));
     return sum * h->scale;
+}
+
+/* What dropout makes of the probability of (row, key); see attention_mask. */
+static double factor_ref(const head_ref *h, int64_t row, int64_t key)
+{
+    uint32_t word[4];
+    if (h->p <= 0.0) return 1.0;
+    const uint32_t counter[4] = {((uint32_t)h->head << 20) + (uint32_t)(key / 64 * 16 + key % 16),
+                                 (uint32_t)row, h->stream.counter[2], h->stream.counter[3]};
+    tdm_philox(counter, h->stream.key, word);
+    return word[key % 64 / 16] * 0x1p-32 >= h->p ? 1.0 / (1.0 - h->p) : 0.0;
 }
 
 static int64_t key_end(const head_ref *h, int64_t row)
@@ -226,7 +239,7 @@ static void attention_forward_head(const head_ref *h, const void *qkv, void *out
             double value[COLUMNS] = {0};
             int64_t count = tdm_min_i64(COLUMNS, h->head_dim - first);
             for (int64_t key = 0; key < key_end(h, row); key++) {
-                double p = exp(score_ref(h, qkv, row, key) - log_sum);
+                double p = exp(score_ref(h, qkv, row, key) - log_sum) * factor_ref(h, row, key);
                 for (int64_t i = 0; i < count; i++)
                     value[i] += p * act_get_ref(h->dtype, qkv, qkv_index(h, 2, key, first + i));
             }
@@ -236,7 +249,7 @@ static void attention_forward_head(const head_ref *h, const void *qkv, void *out
     }
 }
 
-/* *p and the gradient *ds of the score of (row, key) before the scale */
+/* *p, behind dropout, and the gradient *ds of the score of (row, key) before the scale */
 static void score_gradient_ref(const head_ref *h, const void *qkv, const void *out, const float *lse,
                                const void *dout, int64_t row, int64_t key, double *p, double *ds)
 {
@@ -246,8 +259,9 @@ static void score_gradient_ref(const head_ref *h, const void *qkv, const void *o
         dp += d * act_get_ref(h->dtype, qkv, qkv_index(h, 2, key, i));
         delta += d * act_get_ref(h->dtype, out, out_index(h, row, i));
     }
-    *p = exp(score_ref(h, qkv, row, key) - lse[row]);
-    *ds = *p * (dp - delta);
+    const double kept = exp(score_ref(h, qkv, row, key) - lse[row]), factor = factor_ref(h, row, key);
+    *p = kept * factor;
+    *ds = kept * (dp * factor - delta);
 }
 
 /* Gradients of the columns [first, first + count) of q, k and v at place `here`. */
@@ -285,35 +299,41 @@ static void attention_backward_head(const head_ref *h, const void *qkv, const vo
 }
 
 static head_ref head_of(tdm_dtype dtype, const int64_t *seq, int64_t i, int64_t heads, int64_t head_dim,
-                        int64_t head, bool causal)
+                        int64_t head, bool causal, const tdm_attention_dropout *dropout)
 {
-    return (head_ref){.dtype = dtype,
-                      .begin = seq[i],
-                      .length = seq[i + 1] - seq[i],
-                      .heads = heads,
-                      .head_dim = head_dim,
-                      .head = head,
-                      .causal = causal,
-                      .scale = 1.0 / sqrt((double)head_dim)};
+    head_ref h = {.dtype = dtype,
+                  .begin = seq[i],
+                  .length = seq[i + 1] - seq[i],
+                  .heads = heads,
+                  .head_dim = head_dim,
+                  .head = head,
+                  .causal = causal,
+                  .scale = 1.0 / sqrt((double)head_dim)};
+    if (dropout == NULL || dropout->p <= 0.0) return h;
+    h.p = dropout->p;
+    h.stream = tdm_rng_at(dropout->seed, dropout->step, (uint64_t)dropout->sample[i],
+                          TDM_RNG_DROPOUT + dropout->site * 256);
+    return h;
 }
 
 void attention_forward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
-                           int64_t head_dim, bool causal, const void *qkv, void *out, float *lse)
+                           int64_t head_dim, bool causal, const tdm_attention_dropout *dropout,
+                           const void *qkv, void *out, float *lse)
 {
     for (int64_t i = 0; i < n_seq; i++)
         for (int64_t head = 0; head < heads; head++) {
-            head_ref h = head_of(dtype, seq, i, heads, head_dim, head, causal);
+            head_ref h = head_of(dtype, seq, i, heads, head_dim, head, causal, dropout);
             attention_forward_head(&h, qkv, out, lse + head * seq[n_seq] + seq[i]);
         }
 }
 
 void attention_backward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, int64_t heads,
-                            int64_t head_dim, bool causal, const void *qkv, const void *out, const float *lse,
-                            const void *dout, void *dqkv)
+                            int64_t head_dim, bool causal, const tdm_attention_dropout *dropout,
+                            const void *qkv, const void *out, const float *lse, const void *dout, void *dqkv)
 {
     for (int64_t i = 0; i < n_seq; i++)
         for (int64_t head = 0; head < heads; head++) {
-            head_ref h = head_of(dtype, seq, i, heads, head_dim, head, causal);
+            head_ref h = head_of(dtype, seq, i, heads, head_dim, head, causal, dropout);
             attention_backward_head(&h, qkv, out, lse + head * seq[n_seq] + seq[i], dout, dqkv);
         }
 }

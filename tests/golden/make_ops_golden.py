@@ -6,8 +6,14 @@
 Made with PyTorch 2.13 on a CPU, in float64, rounded to float32. tests/ops/test_ops_golden.c evaluates the same
 inputs: element i of input `seed` is ((i·2654435761 + seed·97568741) mod 2^32 >> 16) mod 257 - 128, over 64.
 """
+import os
+import sys
+
 import torch
 import torch.nn.functional as F
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "augment"))
+from stream import Stream, philox
 
 torch.set_default_dtype(torch.float64)
 
@@ -47,6 +53,24 @@ def attention(qkv, lengths, heads, causal):
     return torch.cat(rows)
 
 
+def dropped_attention(qkv, lengths, heads, p, seed, step, site, samples):
+    """Causal, with dropout of the probabilities: key k of query q in head h stays where word k % 64 // 16 of block
+    {h << 20 + k // 64 * 16 + k % 16, q} is not below p."""
+    rows, start = [], 0
+    for length, sample in zip(lengths, samples):
+        q, k, v = (part.reshape(length, heads, -1).transpose(0, 1)
+                   for part in qkv[start:start + length].chunk(3, dim=-1))
+        stream = Stream(seed, step, sample, 5 + site * 256)
+        stays = torch.tensor([[[philox([(h << 20) + key // 64 * 16 + key % 16, query] + stream.high, stream.key)
+                                [key % 64 // 16] * 2.0**-32 >= p for key in range(length)]
+                               for query in range(length)] for h in range(heads)])
+        scores = q @ k.transpose(1, 2) * q.shape[-1] ** -0.5
+        scores = scores.masked_fill(torch.ones(length, length, dtype=torch.bool).triu(1), -torch.inf)
+        rows.append((scores.softmax(-1) * stays / (1 - p) @ v).transpose(0, 1).reshape(length, -1))
+        start += length
+    return torch.cat(rows)
+
+
 print("/* Written by make_ops_golden.py with PyTorch; see there. */\n// clang-format off")
 print("#ifndef TANDEM_OPS_GOLDEN_H\n#define TANDEM_OPS_GOLDEN_H\n")
 
@@ -63,6 +87,9 @@ with_gradients("gelu", F.gelu(x), 11, x=x)
 qkv = inputs(12, 16, 3 * 2 * 4)
 with_gradients("attention", attention(qkv, [5, 1, 10], 2, False), 13, qkv=qkv)
 with_gradients("causal_attention", attention(qkv, [5, 1, 10], 2, True), 14, qkv=qkv)
+
+qkv = inputs(60, 76, 3 * 2 * 2)
+with_gradients("dropped_attention", dropped_attention(qkv, [70, 6], 2, 0.25, 3, 11, 6144, [9, 1 << 40]), 61, qkv=qkv)
 
 weight, images = inputs(15, 6, 3, 4, 4), ((inputs(16, 2, 8, 12, 3) + 2) * 63).detach().round()
 mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])

@@ -37,11 +37,13 @@ typedef struct setup {
 static void set_up(setup *s, const char *recompute)
 {
     static const char *const assignments[] = {
-        "model.embed_dim=8",    "model.image.height_px=16", "model.image.width_px=16",
-        "model.image.width=16", "model.image.patch_px=8",   "model.image.layers=2",
-        "model.image.heads=2",  "model.text.width=16",      "model.text.layers=2",
-        "model.text.heads=2",   "model.text.vocab_size=20", "model.text.context_length=7",
-        "model.dropout=0.2",
+        "model.embed_dim=8",        "model.image.height_px=16",
+        "model.image.width_px=16",  "model.image.width=16",
+        "model.image.patch_px=8",   "model.image.layers=2",
+        "model.image.heads=2",      "model.text.width=16",
+        "model.text.layers=2",      "model.text.heads=2",
+        "model.text.vocab_size=20", "model.text.context_length=7",
+        "model.dropout=0.2",        "model.text.attention_dropout=0.2",
     };
     memset(s, 0, sizeof *s);
     CHECK_OK(tdm_config_init(&s->config));

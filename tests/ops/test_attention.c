@@ -21,24 +21,30 @@ static const attention_case cases[] = {
 /* 600 keys: three blocks. The plain loops take length² head_dim², hence one small head. */
 static const attention_case long_case = {1, 3, 2, {600, 5}};
 
-static void check_attention(tdm_ops *ops, const attention_case *c, bool causal, double spread)
+static const int64_t sample[] = {3, 1, (int64_t)1 << 40, 7, 0, 12, 5, 2};
+static const tdm_attention_dropout dropped = {.p = 0.3, .seed = 5, .step = 9, .site = 6144, .sample = sample};
+
+/* dropout: NULL, none */
+static void check_attention(tdm_ops *ops, const attention_case *c, bool causal,
+                            const tdm_attention_dropout *dropout)
 {
     tdm_dtype dtype = tdm_ops_dtype(ops);
     int64_t seq[9], t = fill_offsets(c->n_seq, c->lengths, seq), width = c->heads * c->head_dim;
-    void *qkv = random_act(dtype, t * 3 * width, 1, spread), *dout = random_act(dtype, t * width, 2, 1.0);
+    void *qkv = random_act(dtype, t * 3 * width, 1, 1.0), *dout = random_act(dtype, t * width, 2, 1.0);
     void *out = random_act(dtype, t * width, 3, 1.0), *out_ref = random_act(dtype, t * width, 3, 1.0);
     void *dqkv = random_act(dtype, t * 3 * width, 4, 1.0),
          *dqkv_ref = random_act(dtype, t * 3 * width, 4, 1.0);
     float *lse = random_f32(c->heads * t, 5, 1.0), *lse_ref = random_f32(c->heads * t, 5, 1.0);
-    tdm_attention_forward(ops, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out, lse);
-    attention_forward_ref(dtype, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref);
+    tdm_attention_forward(ops, c->n_seq, seq, c->heads, c->head_dim, causal, dropout, qkv, out, lse);
+    attention_forward_ref(dtype, c->n_seq, seq, c->heads, c->head_dim, causal, dropout, qkv, out_ref,
+                          lse_ref);
     check_act("attention out", TOL_ATTENTION, dtype, t * width, out, out_ref);
     check_f32("attention lse", TOL_ATTENTION, TDM_F32, c->heads * t, lse, lse_ref);
     /* backward of both from the same stored forward pass */
-    tdm_attention_backward(ops, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref, dout,
-                           dqkv);
-    attention_backward_ref(dtype, c->n_seq, seq, c->heads, c->head_dim, causal, qkv, out_ref, lse_ref, dout,
-                           dqkv_ref);
+    tdm_attention_backward(ops, c->n_seq, seq, c->heads, c->head_dim, causal, dropout, qkv, out_ref, lse_ref,
+                           dout, dqkv);
+    attention_backward_ref(dtype, c->n_seq, seq, c->heads, c->head_dim, causal, dropout, qkv, out_ref,
+                           lse_ref, dout, dqkv_ref);
     check_act("attention dqkv", TOL_ATTENTION, dtype, t * 3 * width, dqkv, dqkv_ref);
     free(qkv), free(dout), free(out), free(out_ref), free(dqkv), free(dqkv_ref), free(lse), free(lse_ref);
 }
@@ -46,7 +52,10 @@ static void check_attention(tdm_ops *ops, const attention_case *c, bool causal, 
 static void all_cases(tdm_ops *ops)
 {
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
-        for (int causal = 0; causal < 2; causal++) check_attention(ops, &cases[i], causal, 1.0);
+        for (int causal = 0; causal < 2; causal++) {
+            check_attention(ops, &cases[i], causal, NULL);
+            check_attention(ops, &cases[i], causal, &dropped);
+        }
 }
 
 static void test_cases(void **state)
@@ -57,7 +66,8 @@ static void test_cases(void **state)
 
 static void long_sequence(tdm_ops *ops)
 {
-    for (int causal = 0; causal < 2; causal++) check_attention(ops, &long_case, causal, 1.0);
+    for (int causal = 0; causal < 2; causal++)
+        check_attention(ops, &long_case, causal, causal ? &dropped : NULL);
 }
 
 static void test_long_sequence(void **state)
@@ -75,8 +85,8 @@ static void large_scores(tdm_ops *ops)
     void *qkv = random_act(dtype, t * 3 * width, 1, 12.0), *out = random_act(dtype, t * width, 2, 1.0);
     void *out_ref = random_act(dtype, t * width, 2, 1.0);
     float *lse = random_f32(c.heads * t, 5, 1.0), *lse_ref = random_f32(c.heads * t, 5, 1.0);
-    tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, false, qkv, out, lse);
-    attention_forward_ref(dtype, c.n_seq, seq, c.heads, c.head_dim, false, qkv, out_ref, lse_ref);
+    tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, false, NULL, qkv, out, lse);
+    attention_forward_ref(dtype, c.n_seq, seq, c.heads, c.head_dim, false, NULL, qkv, out_ref, lse_ref);
     for (int64_t i = 0; i < t * width; i++) CHECK_TRUE(isfinite(act_get_ref(dtype, out, i)));
     check_f32("large lse", TOL_ATTENTION, TDM_F32, c.heads * t, lse, lse_ref);
     free(qkv), free(out), free(out_ref), free(lse), free(lse_ref);
@@ -89,7 +99,7 @@ static void test_large_scores(void **state)
 }
 
 /* Packed in one call or alone: bit for bit the same, whatever its neighbours. */
-static void packing(tdm_ops *ops)
+static void check_packing(tdm_ops *ops, const tdm_attention_dropout *dropout)
 {
     const attention_case c = {3, 24, 4, {19, 77, 5, 33}};
     int64_t seq[5], t = fill_offsets(c.n_seq, c.lengths, seq), width = c.heads * c.head_dim;
@@ -97,14 +107,23 @@ static void packing(tdm_ops *ops)
     void *qkv = random_act(dtype, t * 3 * width, 1, 1.0), *out = random_act(dtype, t * width, 2, 1.0);
     void *alone = random_act(dtype, t * width, 3, 1.0);
     float *lse = random_f32(c.heads * t, 5, 1.0), *lse_alone = random_f32(c.heads * t, 6, 1.0);
-    tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, true, qkv, out, lse);
+    tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, true, dropout, qkv, out, lse);
     for (int64_t i = 0; i < c.n_seq; i++) {
         const int64_t one[2] = {0, c.lengths[i]};
-        tdm_attention_forward(ops, 1, one, c.heads, c.head_dim, true, act_at(dtype, qkv, seq[i] * 3 * width),
+        tdm_attention_dropout own = dropped;
+        own.sample = sample + i;
+        tdm_attention_forward(ops, 1, one, c.heads, c.head_dim, true, dropout ? &own : NULL,
+                              act_at(dtype, qkv, seq[i] * 3 * width),
                               act_at_mutable(dtype, alone, seq[i] * width), lse_alone);
     }
     CHECK_MEM_EQ(out, alone, tdm_dtype_bytes(dtype) * (size_t)(t * width));
     free(qkv), free(out), free(alone), free(lse), free(lse_alone);
+}
+
+static void packing(tdm_ops *ops)
+{
+    check_packing(ops, NULL);
+    check_packing(ops, &dropped);
 }
 
 static void test_packing(void **state)
@@ -113,13 +132,53 @@ static void test_packing(void **state)
     for_each_context(packing);
 }
 
+/* Values of one and scores of zero: an output is the share of a row's keys that stay, times 1/(1-p). */
+static double kept_share(tdm_ops *ops, const tdm_attention_dropout *dropout, int64_t length, float *out)
+{
+    const int64_t seq[] = {0, length};
+    float *qkv = random_f32(length * 3 * 2, 1, 0.0), *lse = random_f32(length * 2, 2, 0.0);
+    double sum = 0.0;
+    for (int64_t row = 0; row < length; row++) qkv[row * 6 + 4] = qkv[row * 6 + 5] = 1.0f;
+    tdm_attention_forward(ops, 1, seq, 2, 1, false, dropout, qkv, out, lse);
+    for (int64_t i = 0; i < length * 2; i++) sum += out[i];
+    free(qkv), free(lse);
+    return sum * (1.0 - dropout->p) / (double)(2 * length);
+}
+
+static void test_masks(void **state)
+{
+    (void)state;
+    enum { LENGTH = 300 };
+    tdm_ops *ops = make_ops(TDM_F32, 2);
+    float first[LENGTH * 2], other[LENGTH * 2];
+    /* 180,000 draws: five standard deviations are 0.0054 */
+    CHECK_NEAR(kept_share(ops, &dropped, LENGTH, first), 0.7, 0.0054);
+    CHECK_NEAR(kept_share(ops, &dropped, LENGTH, other), 0.7, 0.0054);
+    CHECK_MEM_EQ(first, other, sizeof(first));
+    int heads = 0, rows = 0;
+    for (int i = 0; i < LENGTH; i++) {
+        heads += first[2 * i] == first[2 * i + 1];
+        rows += i > 0 && first[2 * i] == first[2 * i - 2];
+    }
+    CHECK_LT(heads, LENGTH / 4); /* of some 210 keys that stay, the same number of both heads: 1 in 28 */
+    CHECK_LT(rows, LENGTH / 4);
+    tdm_attention_dropout changed[4] = {dropped, dropped, dropped, dropped};
+    changed[0].seed++, changed[1].step++, changed[2].site++, changed[3].sample++;
+    for (int k = 0; k < 4; k++) {
+        CHECK_NEAR(kept_share(ops, &changed[k], LENGTH, other), 0.7, 0.0054);
+        int same = 0;
+        for (int i = 0; i < LENGTH * 2; i++) same += first[i] == other[i];
+        CHECK_LT(same, LENGTH / 2);
+    }
+    tdm_ops_destroy(&ops);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),
-        cmocka_unit_test(test_long_sequence),
-        cmocka_unit_test(test_large_scores),
-        cmocka_unit_test(test_packing),
+        cmocka_unit_test(test_cases),        cmocka_unit_test(test_long_sequence),
+        cmocka_unit_test(test_large_scores), cmocka_unit_test(test_packing),
+        cmocka_unit_test(test_masks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

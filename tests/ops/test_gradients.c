@@ -29,6 +29,7 @@ typedef struct problem {
     int64_t t, in, out, n_seq, heads, head_dim;
     const int64_t *seq;
     bool flag;
+    const tdm_attention_dropout *dropout;
     tdm_activation kind;
 } problem;
 
@@ -184,8 +185,8 @@ static void test_activation(void **state)
 static double attention_loss(problem *p)
 {
     float *lse = zeros(p->t * p->heads);
-    tdm_attention_forward(p->ops, p->n_seq, p->seq, p->heads, p->head_dim, p->flag, p->input[0], p->output,
-                          lse);
+    tdm_attention_forward(p->ops, p->n_seq, p->seq, p->heads, p->head_dim, p->flag, p->dropout, p->input[0],
+                          p->output, lse);
     free(lse);
     return weighted_sum(p);
 }
@@ -195,7 +196,10 @@ static void test_attention(void **state)
     (void)state;
     tdm_ops *ops = make_ops(TDM_F32, 2);
     const int64_t seq[] = {0, 13, 13, 14, 20};
-    for (int causal = 0; causal < 2; causal++) {
+    const int64_t sample[] = {4, 2, 9, 1};
+    const tdm_attention_dropout dropout = {.p = 0.3, .seed = 1, .step = 2, .site = 3, .sample = sample};
+    for (int kind = 0; kind < 4; kind++) {
+        const bool causal = kind % 2;
         problem p = {.name = causal ? "causal attention" : "attention",
                      .ops = ops,
                      .loss = attention_loss,
@@ -204,13 +208,15 @@ static void test_attention(void **state)
                      .heads = 2,
                      .head_dim = 5,
                      .seq = seq,
-                     .flag = causal};
+                     .flag = causal,
+                     .dropout = kind < 2 ? NULL : &dropout};
         add_input(&p, p.t * 3 * p.heads * p.head_dim, 1.0);
         set_outputs(&p, p.t * p.heads * p.head_dim);
         float *lse = zeros(p.t * p.heads);
-        tdm_attention_forward(ops, p.n_seq, seq, p.heads, p.head_dim, causal, p.input[0], p.output, lse);
-        tdm_attention_backward(ops, p.n_seq, seq, p.heads, p.head_dim, causal, p.input[0], p.output, lse,
-                               p.weights, p.gradient[0]);
+        tdm_attention_forward(ops, p.n_seq, seq, p.heads, p.head_dim, causal, p.dropout, p.input[0], p.output,
+                              lse);
+        tdm_attention_backward(ops, p.n_seq, seq, p.heads, p.head_dim, causal, p.dropout, p.input[0],
+                               p.output, lse, p.weights, p.gradient[0]);
         free(lse);
         check_gradients(&p);
     }

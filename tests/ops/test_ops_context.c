@@ -99,11 +99,11 @@ static void test_stats(void **state)
     for (int kind = 0; kind < TDM_OP_KINDS; kind++) CHECK_GT(strlen(tdm_op_kind_name((tdm_op_kind)kind)), 3);
     float x[64] = {0}, y[64], lse[4];
     const int64_t seq[2] = {0, 4};
-    tdm_attention_forward(ops, 1, seq, 1, 4, false, x, y, lse);
+    tdm_attention_forward(ops, 1, seq, 1, 4, false, NULL, x, y, lse);
     const tdm_op_stats *stats = tdm_ops_stats(ops);
     CHECK_EQ(stats->flop[TDM_OP_ATTENTION_FORWARD], 4.0 * 4 * 4 * 4);
     CHECK_GT(stats->seconds[TDM_OP_ATTENTION_FORWARD], 0.0);
-    tdm_attention_forward(ops, 1, seq, 1, 4, true, x, y, lse);
+    tdm_attention_forward(ops, 1, seq, 1, 4, true, NULL, x, y, lse);
     CHECK_EQ(stats->flop[TDM_OP_ATTENTION_FORWARD], 4.0 * 4 * (16 + 10));
     CHECK_EQ(tdm_ops_threads(ops), 2);
     tdm_ops_destroy(&ops);

@@ -113,8 +113,8 @@ static void attention(tdm_ops *ops)
     float lse[HEADS * T];
     for (int causal = 0; causal < 2; causal++) {
         void *dout = golden_act(dtype, causal ? 14 : 13, T * WIDTH);
-        tdm_attention_forward(ops, 3, seq, HEADS, HEAD_DIM, causal, qkv, out, lse);
-        tdm_attention_backward(ops, 3, seq, HEADS, HEAD_DIM, causal, qkv, out, lse, dout, dqkv);
+        tdm_attention_forward(ops, 3, seq, HEADS, HEAD_DIM, causal, NULL, qkv, out, lse);
+        tdm_attention_backward(ops, 3, seq, HEADS, HEAD_DIM, causal, NULL, qkv, out, lse, dout, dqkv);
         if (causal) {
             CHECK_ACT(out, golden_causal_attention);
             CHECK_ACT(dqkv, golden_causal_attention_dqkv);
@@ -125,6 +125,23 @@ static void attention(tdm_ops *ops)
         free(dout);
     }
     free(qkv), free(dqkv), free(out);
+}
+
+/* Dropout of the probabilities; the masks are computed once more in Python. */
+static void dropped_attention(tdm_ops *ops)
+{
+    enum { T = 76, HEADS = 2, HEAD_DIM = 2, WIDTH = HEADS * HEAD_DIM };
+    const int64_t seq[] = {0, 70, 76}, sample[] = {9, (int64_t)1 << 40};
+    const tdm_attention_dropout dropout = {.p = 0.25, .seed = 3, .step = 11, .site = 6144, .sample = sample};
+    tdm_dtype dtype = tdm_ops_dtype(ops);
+    void *qkv = golden_act(dtype, 60, T * 3 * WIDTH), *dqkv = new_act(dtype, T * 3 * WIDTH);
+    void *out = new_act(dtype, T * WIDTH), *dout = golden_act(dtype, 61, T * WIDTH);
+    float lse[HEADS * T];
+    tdm_attention_forward(ops, 2, seq, HEADS, HEAD_DIM, true, &dropout, qkv, out, lse);
+    tdm_attention_backward(ops, 2, seq, HEADS, HEAD_DIM, true, &dropout, qkv, out, lse, dout, dqkv);
+    CHECK_ACT(out, golden_dropped_attention);
+    CHECK_ACT(dqkv, golden_dropped_attention_dqkv);
+    free(qkv), free(dqkv), free(out), free(dout);
 }
 
 /* conv1 as patches and a linear layer, then class token and positions */
@@ -290,6 +307,7 @@ GOLDEN_TEST(linear)
 GOLDEN_TEST(layernorm)
 GOLDEN_TEST(activation)
 GOLDEN_TEST(attention)
+GOLDEN_TEST(dropped_attention)
 GOLDEN_TEST(image_tokens)
 GOLDEN_TEST(text_tokens)
 GOLDEN_TEST(output_end)
@@ -300,11 +318,17 @@ GOLDEN_TEST(attention_pool)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),       cmocka_unit_test(test_layernorm),
-        cmocka_unit_test(test_activation),   cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_image_tokens), cmocka_unit_test(test_text_tokens),
-        cmocka_unit_test(test_output_end),   cmocka_unit_test(test_conv),
-        cmocka_unit_test(test_batchnorm),    cmocka_unit_test(test_attention_pool),
+        cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_activation),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_dropped_attention),
+        cmocka_unit_test(test_image_tokens),
+        cmocka_unit_test(test_text_tokens),
+        cmocka_unit_test(test_output_end),
+        cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_batchnorm),
+        cmocka_unit_test(test_attention_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

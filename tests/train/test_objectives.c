@@ -104,6 +104,7 @@ static void set_up(setup *s, tdm_comm *group, const char *const *objectives, con
                                               "model.text.vocab_size=40",
                                               "model.text.context_length=9",
                                               "model.dropout=0.2",
+                                              "model.text.attention_dropout=0.2",
                                               "train.batch=12",
                                               "optim.lr=0.01",
                                               "optim.warmup_steps=0",

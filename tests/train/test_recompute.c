@@ -17,25 +17,16 @@ static void set(setup *s, const char *key, const char *value)
 static void set_up(setup *s, const char *precision, const char *chunk, const char *freeze,
                    const char *recompute)
 {
-    static const char *const assignments[] = {"model.embed_dim=16",
-                                              "model.image.height_px=16",
-                                              "model.image.width_px=24",
-                                              "model.image.patch_px=8",
-                                              "model.image.width=48",
-                                              "model.image.layers=3",
-                                              "model.image.heads=3",
-                                              "model.text.width=80",
-                                              "model.text.layers=4",
-                                              "model.text.heads=5",
-                                              "model.text.vocab_size=40",
-                                              "model.text.context_length=9",
-                                              "model.dropout=0.2",
-                                              "train.batch=12",
-                                              "optim.lr=0.01",
-                                              "optim.warmup_steps=0",
-                                              "optim.schedule=constant",
-                                              "train.bucket_mib=1",
-                                              NULL};
+    static const char *const assignments[] = {"model.embed_dim=16",       "model.image.height_px=16",
+                                              "model.image.width_px=24",  "model.image.patch_px=8",
+                                              "model.image.width=48",     "model.image.layers=3",
+                                              "model.image.heads=3",      "model.text.width=80",
+                                              "model.text.layers=4",      "model.text.heads=5",
+                                              "model.text.vocab_size=40", "model.text.context_length=9",
+                                              "model.dropout=0.2",        "model.text.attention_dropout=0.2",
+                                              "train.batch=12",           "optim.lr=0.01",
+                                              "optim.warmup_steps=0",     "optim.schedule=constant",
+                                              "train.bucket_mib=1",       NULL};
     set_up_config(s, assignments);
     set(s, "train.chunk", chunk);
     set(s, "train.recompute", recompute);

@@ -69,25 +69,16 @@ static void make_piece(piece *p, int64_t n)
 
 static void set_up(setup *s, const char *precision, const char *const *more)
 {
-    static const char *const assignments[] = {"model.embed_dim=16",
-                                              "model.image.height_px=64",
-                                              "model.image.width_px=32",
-                                              "model.image.patch_px=16",
-                                              "model.image.width=32",
-                                              "model.image.layers=2",
-                                              "model.image.heads=2",
-                                              "model.text.width=32",
-                                              "model.text.layers=2",
-                                              "model.text.heads=2",
-                                              "model.text.vocab_size=40",
-                                              "model.text.context_length=9",
-                                              "model.dropout=0.2",
-                                              "train.batch=12",
-                                              "optim.lr=0.01",
-                                              "optim.warmup_steps=0",
-                                              "optim.clip_norm=1",
-                                              "train.bucket_mib=1",
-                                              NULL};
+    static const char *const assignments[] = {"model.embed_dim=16",       "model.image.height_px=64",
+                                              "model.image.width_px=32",  "model.image.patch_px=16",
+                                              "model.image.width=32",     "model.image.layers=2",
+                                              "model.image.heads=2",      "model.text.width=32",
+                                              "model.text.layers=2",      "model.text.heads=2",
+                                              "model.text.vocab_size=40", "model.text.context_length=9",
+                                              "model.dropout=0.2",        "model.text.attention_dropout=0.2",
+                                              "train.batch=12",           "optim.lr=0.01",
+                                              "optim.warmup_steps=0",     "optim.clip_norm=1",
+                                              "train.bucket_mib=1",       NULL};
     set_up_config(s, assignments);
     set_all(s, more);
     set_up_model(s, precision, 2, tdm_trainer_rows(&s->config, tdm_comm_size(comm)));

@@ -45,6 +45,7 @@ static void set_up(setup *s, const char *precision, int64_t chunk, double dropou
     set_all(s, extra);
     s->config.train.chunk = chunk;
     s->config.model.dropout = dropout;
+    s->config.model.text.attention_dropout = dropout;
     set_up_model(s, precision, 1, B);
     set_up_trainer(s);
 }
