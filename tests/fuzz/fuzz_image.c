@@ -54,7 +54,7 @@ static void check_views(const uint8_t *data, size_t bytes, const tdm_image *imag
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     const tdm_image_pipeline *all = pipeline_of(
-        "[crop(min_scale=0.1, min_ratio=0.5, max_ratio=2), flip(p=0.5), jitter(p=1, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.5), gray(p=0.2)]",
+        "[crop(min_scale=0.1, min_ratio=0.5, max_ratio=2), flip(p=0.5), jitter(p=1, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.5), gray(p=0.2), blur(p=0.5), rand_augment, tensor, pool]",
         &all_kinds);
     uint8_t out[VIEW_BYTES];
     tdm_image image;
