@@ -43,6 +43,7 @@ typedef struct passes {
     double scale, temperature, n;
     double *preference; /* of each answer: the sum of exp((s - scale) / temperature) over the queries */
     double *center;     /* c */
+    double *share, *exponential; /* of a row */
     double dlogit_scale;
 } passes;
 
@@ -60,47 +61,42 @@ static double add_up(void *context, const pair_rows *p, int64_t query, float *x)
     return 0.0;
 }
 
-/* s'_ij */
-static double sharpened(const passes *w, int64_t j, double s)
-{
-    return w->n * s * preferred(w, s) / w->preference[j];
-}
-
-/* The row's largest s', and the sum of exp(s' - most). */
-static double denominator(const passes *w, const pair_rows *p, const float *x, double *most)
+/* Of a row of cosines x: share[W] = p_ij, and exponential[W] = exp(s'_ij - most). Returns the sum of these. */
+static double sharpen(const passes *w, const pair_rows *p, const float *x, double *most)
 {
     double sum = 0.0;
     *most = -INFINITY;
-    for (int64_t j = 0; j < p->W; j++) *most = fmax(*most, sharpened(w, j, w->scale * x[j]));
-    for (int64_t j = 0; j < p->W; j++) sum += exp(sharpened(w, j, w->scale * x[j]) - *most);
+    for (int64_t j = 0; j < p->W; j++) {
+        const double s = w->scale * x[j];
+        w->share[j] = preferred(w, s) / w->preference[j];
+        *most = fmax(*most, w->n * s * w->share[j]);
+    }
+    for (int64_t j = 0; j < p->W; j++)
+        sum += w->exponential[j] = exp(w->n * w->scale * x[j] * w->share[j] - *most);
     return sum;
 }
 
-/* n g_ij s_ij p_ij = g_ij s'_ij, summed up for each answer. */
 static double evaluate(void *context, const pair_rows *p, int64_t query, float *x)
 {
     const passes *w = context;
     const int64_t own = pairs_own(p, query);
     double most;
     if (own < 0) return 0.0;
-    const double sum = denominator(w, p, x, &most);
-    for (int64_t j = 0; j < p->W; j++) {
-        const double s = sharpened(w, j, w->scale * x[j]);
-        w->center[j] += s * (exp(s - most) / sum - (j == own));
-    }
-    return most + log(sum) - sharpened(w, own, w->scale * x[own]);
+    const double sum = sharpen(w, p, x, &most);
+    for (int64_t j = 0; j < p->W; j++)
+        w->center[j] += w->n * w->scale * x[j] * w->share[j] * (w->exponential[j] / sum - (j == own));
+    return most + log(sum) - w->n * w->scale * x[own] * w->share[own];
 }
 
 static double differentiate(void *context, const pair_rows *p, int64_t query, float *x)
 {
     passes *w = context;
     const int64_t own = pairs_own(p, query);
-    double most = 0.0;
-    const double sum = own < 0 ? 1.0 : denominator(w, p, x, &most);
+    double most;
+    const double sum = sharpen(w, p, x, &most);
     for (int64_t j = 0; j < p->W; j++) {
-        const double s = w->scale * x[j], share = preferred(w, s) / w->preference[j];
-        const double g = own < 0 ? 0.0 : w->n * (exp(w->n * s * share - most) / sum - (j == own));
-        const double ds = share * (g + (g * s - w->center[j]) / w->temperature);
+        const double s = w->scale * x[j], ng = own < 0 ? 0.0 : w->n * (w->exponential[j] / sum - (j == own));
+        const double ds = w->share[j] * (ng + (ng * s - w->center[j]) / w->temperature);
         w->dlogit_scale += ds * s;
         x[j] = (float)(w->scale * ds);
     }
@@ -138,7 +134,9 @@ static tdm_status dual_softmax_step(const tdm_loss_call *call)
     passes w = {.scale = exp(call->logit_scale),
                 .temperature = o->temperature,
                 .preference = p.room[0],
-                .center = p.room[1]};
+                .center = p.room[1],
+                .share = p.room[2],
+                .exponential = p.room[3]};
     for (int m = 0; m < directions; m++) {
         pairs_turn(&p, (tdm_modality)m);
         TDM_TRY(run(&p, 1.0 / directions, &w));

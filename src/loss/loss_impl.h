@@ -84,7 +84,7 @@ typedef struct pair_rows {
     int64_t block;   /* queries at a time */
     float *cosine;   /* [block][W] */
     uint8_t *same;   /* [W] of the row at hand: 1 for what belongs together */
-    double *room[3]; /* [most rows of a modality] each, the objective's to use */
+    double *room[4]; /* [most rows of a modality] each, the objective's to use */
 } pair_rows;
 /* Images ask, until pairs_turn. The memory is the call's scratch. */
 TDM_CHECKED tdm_status pairs_make(const tdm_loss_call *call, int relation, pair_rows *p);

@@ -73,12 +73,12 @@ static void fill_view(loss_case *c, int v, uint8_t needs)
 }
 
 /* assignment: of one option, or NULL. */
-static void make_case(loss_case *c, const tdm_loss *loss, const char *assignment, bool partial)
+static void make_case_of(int64_t B, loss_case *c, const tdm_loss *loss, const char *assignment, bool partial)
 {
     char text[128];
     tdm_loss_needs needs;
     *c = (loss_case){
-        .B = SAMPLES, .d = WIDTH, .step = 3, .total_steps = 10, .classes = CLASSES, .logit_scale = 1.2f};
+        .B = B, .d = WIDTH, .step = 3, .total_steps = 10, .classes = CLASSES, .logit_scale = 1.2f};
     CHECK_OK(tdm_config_init(&c->config));
     snprintf(text, sizeof text, "loss.%s.weight=1.3", loss->name);
     CHECK_OK(tdm_config_set(&c->config, text));
@@ -96,6 +96,11 @@ static void make_case(loss_case *c, const tdm_loss *loss, const char *assignment
     tdm_loss_all_needs(&c->config, &needs);
     for (int v = 0; v < TDM_VIEWS; v++)
         if (needs.view[v]) fill_view(c, v, needs.view[v]);
+}
+
+static void make_case(loss_case *c, const tdm_loss *loss, const char *assignment, bool partial)
+{
+    make_case_of(SAMPLES, c, loss, assignment, partial);
 }
 
 /* ---- Comparing two results ---- */
@@ -308,6 +313,96 @@ static void test_infonce_targets(void **state)
     check_loss(tdm_loss_find("infonce"), "loss.infonce.image_views=[aug_1, aug_2]", false);
 }
 
+/* ---- Odd batches ---- */
+
+/* Classes: all of one sample; none has a class. Features: image 0 is text 0, and image 1 is image 2. */
+static void check_finite(const tdm_loss *loss, const char *assignment, bool one_class, bool no_class)
+{
+    loss_case c;
+    char what[256];
+    snprintf(what, sizeof what, "loss.%s %s", loss->name, assignment ? assignment : "");
+    make_case(&c, loss, assignment, false);
+    for (int64_t i = 0; i < c.B && (one_class || no_class); i++)
+        for (int64_t k = 0; k < CLASSES; k++) c.bits[i * CLASSES + k] = one_class && k == 0;
+    const float *text = c.view[TDM_VIEW_TEXT_PLAIN].feature;
+    float *image = c.view[TDM_VIEW_IMAGE_AUG_1].feature;
+    if (image && text) {
+        memcpy(image, text, sizeof(float) * WIDTH);
+        memcpy(image + WIDTH, image + 2 * WIDTH, sizeof(float) * WIDTH);
+    }
+    CHECK_OK(loss_case_run(comm, &c));
+    if (!isfinite(c.loss)) fail_msg("%s: loss %g", what, c.loss);
+    for (int v = 0; v < TDM_VIEWS; v++)
+        for (int64_t i = 0; c.view[v].dfeature && i < SAMPLES * WIDTH; i++)
+            if (!isfinite(c.view[v].dfeature[i]))
+                fail_msg("%s: gradient of %s: row %lld", what, tdm_view_of((tdm_view)v)->label,
+                         (long long)(i / WIDTH));
+    for (int64_t i = 0; i < c.params; i++)
+        for (int64_t k = 0; k < c.param[i].size; k++)
+            if (!isfinite(c.param[i].grad[k])) fail_msg("%s: gradient of %s", what, c.param[i].name);
+    loss_case_free(&c);
+}
+
+/* Equal features, batches without a negative and without a class: never a number that is none. */
+static void test_odd_batches(void **state)
+{
+    static const char *const options[] = {"triplet.mining=semi_hard", "triplet.mining=hardest",
+                                          "lifted.definition=released", "npairs.definition=released",
+                                          "supcon.definition=released"};
+    size_t count;
+    const tdm_loss *const *table = tdm_loss_table(&count);
+    (void)state;
+    for (size_t i = 0; i < count; i++)
+        for (int k = 0; k < 3; k++) check_finite(table[i], NULL, k == 1, k == 2);
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        char name[32], assignment[80];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(options[i], "."), options[i]);
+        snprintf(assignment, sizeof assignment, "loss.%s", options[i]);
+        for (int k = 0; k < 3; k++) check_finite(tdm_loss_find(name), assignment, k == 1, k == 2);
+    }
+}
+
+static void expect_refused(const char *name, const char *second, const char *assignment, const char *message)
+{
+    loss_case c;
+    make_case(&c, tdm_loss_find(name), assignment, false);
+    if (second) CHECK_OK(tdm_config_set(&c.config, second));
+    if (!second) c.classes = 0;
+    CHECK_EQ(loss_case_run(alone, &c), TDM_E_CONFIG);
+    if (!strstr(tdm_error_last()->message, message))
+        fail_msg("%s: \"%s\" lacks \"%s\"", name, tdm_error_last()->message, message);
+    loss_case_free(&c);
+}
+
+/* A batch that one rank takes in several blocks of rows, and several ranks in one each. */
+static void test_blocks(void **state)
+{
+    static const char *const names[] = {"infonce", "triplet", "lifted", "dual_softmax"};
+    enum { MANY = 2100 }; /* more rows than 2^22 elements have */
+    (void)state;
+    if (tdm_comm_size(comm) == 1) return;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        loss_case c, expected;
+        make_case_of(MANY, &expected, tdm_loss_find(names[i]), NULL, false);
+        CHECK_OK(loss_case_run(alone, &expected));
+        make_case_of(MANY, &c, tdm_loss_find(names[i]), NULL, false);
+        CHECK_OK(loss_case_run(comm, &c));
+        check_same(names[i], &c, &expected);
+        loss_case_free(&expected);
+        loss_case_free(&c);
+    }
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    expect_refused("triplet", NULL, NULL,
+                   "loss.triplet.positives = \"class\": the training data have no classes");
+    expect_refused("prototype", NULL, NULL, "loss.prototype: the training data have 0 classes");
+    expect_refused("cross_entropy", "loss.linear_regression.weight=1", "loss.linear_regression.norm=none",
+                   "loss.linear_regression.norm and loss.cross_entropy.norm differ");
+}
+
 /* ---- Golden files ---- */
 
 static float *read_expected(hid_t file, const char *path, int64_t n)
@@ -395,9 +490,9 @@ int main(int argc, char **argv)
         tdm_comm_create_alone(&alone) != TDM_OK)
         return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_infonce_targets),
-        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_table),       cmocka_unit_test(test_infonce_targets),
+        cmocka_unit_test(test_odd_batches), cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_golden),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_comm_destroy(&alone);
