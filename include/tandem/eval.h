@@ -7,6 +7,7 @@
 #include "tandem/base.h"
 #include "tandem/metric.h"
 #include "tandem/ops.h"
+#include "tandem/views.h"
 
 /* One side of a retrieval: this rank's rows of a list that is cut contiguously over the ranks. */
 typedef struct tdm_eval_side {
@@ -93,6 +94,12 @@ TDM_CHECKED tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model
                                          const struct tdm_config *config, struct tdm_dataset *dataset,
                                          const struct tdm_tokenizer *tokenizer, int64_t batch,
                                          int64_t workers, tdm_embeddings *embeddings);
+
+/* Fills the features of one modality again, of a model that has changed since. Not collective. */
+TDM_CHECKED tdm_status tdm_embed_again(struct tdm_model *model, tdm_ops *ops, const struct tdm_config *config,
+                                       struct tdm_dataset *dataset, const struct tdm_tokenizer *tokenizer,
+                                       int64_t batch, int64_t workers, tdm_modality modality,
+                                       tdm_embeddings *embeddings);
 
 /* What makes a caption and an image positives of each other. One file and one row of src/eval/match_table.h
  * each. */

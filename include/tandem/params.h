@@ -28,10 +28,9 @@ typedef struct tdm_param {
                           n + 1 = the output end (final LayerNorm and projection, attention pooling) */
     struct tdm_linear *linear; /* borrowed from the model, which sets it when it is loaded: the layer whose
                                   weight this is, or NULL */
-    bool
-        buffer; /* running statistics, or weights of what a model leaves out: stored like a parameter, but never trained. Its gradient is zero,
-                    no optimiser touches it whatever lr_scale says, and the model itself moves it
-                    (tdm_model_update_statistics) */
+    bool buffer;               /* stored like a parameter, but never trained: running statistics, which the
+                                  model itself moves (tdm_model_update_statistics), or weights of what it leaves
+                                  out. Its gradient is zero, no optimiser touches it whatever lr_scale says */
 } tdm_param;
 
 /* A row that is not trained gets no update and no decay, and its gradient counts nowhere. */

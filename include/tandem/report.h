@@ -84,6 +84,18 @@ typedef struct tdm_view_sample {
 TDM_CHECKED tdm_status tdm_views_page_write(const char *path, const char *title, const char *subtitle,
                                             const tdm_view_sample *sample, int64_t samples);
 
+/* Scores by layer of a compression probe: one row for each part of a layer. Everything borrowed. */
+typedef struct tdm_probe_scores {
+    const char *title;
+    int64_t layers, parts;
+    const char *const *part; /* [parts] */
+    const double *score;     /* [parts][layers], 0 … 1 */
+} tdm_probe_scores;
+/* note: lines of text below the tables. */
+TDM_CHECKED tdm_status tdm_probe_page_write(const char *path, const char *title, const char *subtitle,
+                                            const tdm_probe_scores *scores, int64_t count,
+                                            const char *const *note, int64_t notes);
+
 TDM_CHECKED tdm_status tdm_sheet_write(const char *path, const char *title, const char *subtitle,
                                        const tdm_sheet_query *query, int64_t query_count);
 

@@ -8,6 +8,7 @@
     ROW(tdm_command_study)                                                                                   \
     ROW(tdm_command_eval)                                                                                    \
     ROW(tdm_command_embed)                                                                                   \
+    ROW(tdm_command_probe)                                                                                   \
     ROW(tdm_command_search)                                                                                  \
     ROW(tdm_command_import)                                                                                  \
     ROW(tdm_command_export)                                                                                  \

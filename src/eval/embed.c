@@ -235,21 +235,35 @@ static tdm_status check_finite(tdm_dataset *dataset, const tdm_embeddings *e)
     return TDM_OK;
 }
 
-static tdm_status embed_piece(tdm_comm *comm, embedding_job *job, tdm_embeddings *e)
+static tdm_status prepare(embedding_job *job)
 {
     const tdm_tower_config *image = &job->config->model.image;
-    const int64_t d = tdm_model_embed_dim(job->model);
     TDM_TRY(prepare_cached(job));
+    TDM_TRY(TDM_ALLOC(job->batch * tdm_model_embed_dim(job->model), &job->feature));
+    TDM_TRY(TDM_ALLOC(job->batch, &job->norm));
+    if (job->feature_width[TDM_IMAGE] > 0) return TDM_OK;
+    return TDM_ALLOC(job->batch * image->height_px * image->width_px * 3, &job->image);
+}
+
+static tdm_status embed_piece(tdm_comm *comm, embedding_job *job, tdm_embeddings *e)
+{
+    const int64_t d = tdm_model_embed_dim(job->model);
+    TDM_TRY(prepare(job));
     const bool texts = job->tokenizer != NULL || job->feature_width[TDM_TEXT] > 0;
     const int64_t captions = texts ? tdm_dataset_captions(job->dataset) : 0;
     TDM_TRY(describe_piece(comm, job->dataset, captions, d, e));
-    TDM_TRY(TDM_ALLOC(job->batch * d, &job->feature));
-    TDM_TRY(TDM_ALLOC(job->batch, &job->norm));
-    if (job->feature_width[TDM_IMAGE] == 0)
-        TDM_TRY(TDM_ALLOC(job->batch * image->height_px * image->width_px * 3, &job->image));
     TDM_TRY(embed_images(job, e));
     TDM_TRY(embed_captions(job, e));
     return check_finite(job->dataset, e);
+}
+
+static void job_end(embedding_job *job)
+{
+    tdm_progress_clear();
+    tdm_free(job->feature);
+    tdm_free(job->norm);
+    tdm_free(job->image);
+    tdm_free(job->cached);
 }
 
 tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model, tdm_ops *ops,
@@ -270,11 +284,26 @@ tdm_status tdm_embed_dataset(tdm_comm *comm, struct tdm_model *model, tdm_ops *o
                          .batch = batch,
                          .workers = workers};
     const tdm_status status = embed_piece(comm, &job, embeddings);
-    tdm_progress_clear();
-    tdm_free(job.feature);
-    tdm_free(job.norm);
-    tdm_free(job.image);
-    tdm_free(job.cached);
+    job_end(&job);
     if (status != TDM_OK) tdm_embeddings_free(embeddings);
+    return status;
+}
+
+tdm_status tdm_embed_again(struct tdm_model *model, tdm_ops *ops, const struct tdm_config *config,
+                           struct tdm_dataset *dataset, const struct tdm_tokenizer *tokenizer, int64_t batch,
+                           int64_t workers, tdm_modality modality, tdm_embeddings *embeddings)
+{
+    embedding_job job = {.model = model,
+                         .ops = ops,
+                         .config = config,
+                         .dataset = dataset,
+                         .tokenizer = tokenizer,
+                         .batch = batch,
+                         .workers = workers};
+    tdm_status status = prepare(&job);
+    if (status == TDM_OK)
+        status = modality == TDM_IMAGE ? embed_images(&job, embeddings) : embed_captions(&job, embeddings);
+    if (status == TDM_OK) status = check_finite(dataset, embeddings);
+    job_end(&job);
     return status;
 }
