@@ -8,5 +8,9 @@
     ROW(pack_format_icfg_pedes)                                                                              \
     ROW(pack_format_rstp_reid)                                                                               \
     ROW(pack_format_tbps_json)                                                                               \
+    ROW(pack_format_wikipedia)                                                                               \
+    ROW(pack_format_pascal_sentence)                                                                         \
+    ROW(pack_format_xmedianet)                                                                               \
+    ROW(pack_format_cmr_split)                                                                               \
     ROW(pack_format_emoji)                                                                                   \
     ROW(pack_format_features)

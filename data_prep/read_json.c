@@ -195,7 +195,8 @@ static tdm_status parse(const char *file, const text_file *text, json_node *root
     json_error_t error;
     tidy t = {.at = text->at, .end = text->end};
     const tdm_status status = tidy_all(&t);
-    if (status == TDM_OK) root->value = json_loadb(t.out.data, t.out.length, JSON_ALLOW_NUL, &error);
+    if (status == TDM_OK)
+        root->value = json_loadb(t.out.data, t.out.length, JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
     tdm_text_free(&t.out);
     TDM_TRY(status);
     return root->value ? TDM_OK : syntax_error(file, text, &error);

@@ -28,7 +28,7 @@ typedef struct json_node {
 /* Reads what Python's json module reads and writes, beyond the standard's edge: NaN and infinities, which become
  * null; integers of any length, which become reals; NULs, halves of surrogate pairs, raw control characters and
  * bytes that are not UTF-8 in strings, which matter to those who use that string (json_node_string,
- * json_node_text). Syntax errors name file, line, column and offset. encoding: see read_text.h. *root owns the
+ * json_node_text). Any value may stand at the root. Syntax errors name file, line, column and offset. encoding: see read_text.h. *root owns the
  * document: pair with read_json_free, which is fine after a failure. */
 TDM_CHECKED tdm_status read_json_file(const char *path, const char *encoding, json_node *root);
 /* The same of text in memory, in UTF-8 or with a byte order mark; `file` stands in messages and is borrowed. */

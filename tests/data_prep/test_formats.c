@@ -314,7 +314,7 @@ static void karpathy_refusals(void **state)
         {"", "is empty, not JSON"},
         {"{\"images\": [\n{\"filename\": \"1.jpg\",,}]}", "line 2"},
         {"[]", "is no Karpathy split file"},
-        {"7", "line 1"},
+        {"7", "is no Karpathy split file"},
         {"{}", "has no \"images\""},
         {"{\"images\": 3}", "\"images\" is not an array"},
         {"{\"images\": [{\"file_name\": \"1.jpg\", \"id\": 1}], \"annotations\": []}",
