@@ -40,6 +40,14 @@ typedef struct tdm_batch { /* this rank's piece of a global batch */
 typedef struct tdm_place {
     int64_t epoch, sample;
 } tdm_place;
+/* ---- Few-shot ---- */
+/* The keys data.share, data.share_by, data.share_seed. Before the first tdm_config_init. */
+TDM_CHECKED tdm_status tdm_share_register(void);
+/* From now on only the configured share of the rows is samples, and the rest is passed over; rows keep their numbers.
+ * Which ones depends on the seed and on the images' names (or identities) alone. The log says what is used. */
+TDM_CHECKED tdm_status tdm_dataset_take_share(tdm_dataset *dataset, const tdm_config *config);
+bool tdm_dataset_is_taken(const tdm_dataset *dataset, int64_t image);
+
 /* Samples of an epoch of this kind. */
 int64_t tdm_dataset_samples(const tdm_dataset *dataset, tdm_sample kind);
 /* Where the batch behind `batches` more begins. An epoch ends where fewer samples are left than a batch has. */

@@ -3,6 +3,7 @@
 #define TANDEM_DATASET_IMPL_H
 
 #include "shard_impl.h"
+#include "tandem/config.h"
 
 typedef struct shard {
     char *path;
@@ -31,6 +32,8 @@ struct tdm_dataset {
     int64_t *class_at;              /* [class_count] in class_bytes */
     char tokenizer_digest[65];
     bool has_identity;
+    uint8_t *taken; /* [images] of data.share; NULL: all are */
+    int64_t taken_rows, taken_samples[TDM_SAMPLE_ALL + 1];
     int64_t open_count;
     uint64_t clock;
     unsigned char *scratch; /* for one image, name or caption */
@@ -43,5 +46,7 @@ TDM_CHECKED tdm_status dataset_use_shard(tdm_dataset *dataset, shard *it);
 void dataset_close_shard(tdm_dataset *dataset, shard *it);
 /* Row of the shard: an encoded image, or an image feature. */
 bool dataset_row_has_image(const shard *it, int64_t row);
+/* share.c: the samples of this kind that the share leaves, by their numbers without it. sample NULL: counted only. */
+int64_t dataset_taken_samples(const tdm_dataset *dataset, tdm_sample kind, int64_t *sample);
 
 #endif

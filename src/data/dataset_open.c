@@ -314,6 +314,7 @@ void tdm_dataset_close(tdm_dataset **dataset)
     tdm_text_free(&dying->class_bytes);
     tdm_free(dying->class_at);
     tdm_free(dying->image_row);
+    tdm_free(dying->taken);
     tdm_free(dying->scratch);
     tdm_free(dying);
 }

@@ -24,6 +24,7 @@ typedef struct sample_list {
     tdm_sample kind;
     int64_t samples;
     int64_t *captionless; /* rows, when all are samples */
+    int64_t *taken;       /* [samples] of data.share: which of all; NULL: there is no share */
     int64_t images_left_out, captions_left_out;
 } sample_list;
 TDM_CHECKED tdm_status sample_list_create(const tdm_dataset *dataset, tdm_sample kind, sample_list *list);

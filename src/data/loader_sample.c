@@ -1,4 +1,5 @@
 /* Which samples an epoch has; and one sample: read from its shard, made into views, packed. */
+#include "dataset_impl.h"
 #include "loader_impl.h"
 
 #include <string.h>
@@ -23,13 +24,21 @@ static int64_t count_imageless_captions(const tdm_dataset *dataset)
 {
     const int64_t captions = tdm_dataset_captions(dataset);
     int64_t imageless = 0;
-    for (int64_t i = 0; tdm_dataset_imageless(dataset) > 0 && i < captions; i++)
-        imageless += !tdm_dataset_has_image(dataset, tdm_dataset_caption_image(dataset, i));
+    for (int64_t i = 0; tdm_dataset_imageless(dataset) > 0 && i < captions; i++) {
+        const int64_t row = tdm_dataset_caption_image(dataset, i);
+        imageless += tdm_dataset_is_taken(dataset, row) && !tdm_dataset_has_image(dataset, row);
+    }
     return imageless;
+}
+
+static int64_t count_captionless(const tdm_dataset *dataset)
+{
+    return tdm_dataset_samples(dataset, TDM_SAMPLE_ALL) - tdm_dataset_samples(dataset, TDM_SAMPLE_CAPTION);
 }
 
 int64_t tdm_dataset_samples(const tdm_dataset *dataset, tdm_sample kind)
 {
+    if (dataset->taken) return dataset->taken_samples[kind];
     switch (kind) {
     case TDM_SAMPLE_CAPTION: return tdm_dataset_captions(dataset);
     case TDM_SAMPLE_IMAGE: return tdm_dataset_images(dataset) - tdm_dataset_imageless(dataset);
@@ -41,8 +50,12 @@ int64_t tdm_dataset_samples(const tdm_dataset *dataset, tdm_sample kind)
 tdm_status sample_list_create(const tdm_dataset *dataset, tdm_sample kind, sample_list *list)
 {
     *list = (sample_list){.dataset = dataset, .kind = kind, .samples = tdm_dataset_samples(dataset, kind)};
+    if (dataset->taken) {
+        TDM_TRY(TDM_ALLOC(list->samples, &list->taken));
+        dataset_taken_samples(dataset, kind, list->taken);
+    }
     switch (kind) {
-    case TDM_SAMPLE_CAPTION: list->images_left_out = tdm_dataset_captionless(dataset); return TDM_OK;
+    case TDM_SAMPLE_CAPTION: list->images_left_out = count_captionless(dataset); return TDM_OK;
     case TDM_SAMPLE_IMAGE: list->captions_left_out = count_imageless_captions(dataset); return TDM_OK;
     case TDM_SAMPLE_ALL: return list_captionless(list);
     }
@@ -52,7 +65,8 @@ tdm_status sample_list_create(const tdm_dataset *dataset, tdm_sample kind, sampl
 void sample_list_free(sample_list *list)
 {
     tdm_free(list->captionless);
-    list->captionless = NULL;
+    tdm_free(list->taken);
+    list->captionless = list->taken = NULL;
 }
 
 /* ---- where a run stands ---- */
@@ -73,7 +87,7 @@ int64_t tdm_place_batches(tdm_place from, int64_t samples, int64_t batch, int64_
 
 /* ---- which sample ---- */
 
-/* Sample number `index` of the list: its key, its image's row, and its caption's (-1: none). */
+/* Sample number `index` of all: its key, its image's row, and its caption's (-1: none). */
 static void find_sample(const loader_plan *plan, int64_t epoch, int64_t index, int64_t *sample,
                         int64_t *image, int64_t *caption)
 {
@@ -137,8 +151,8 @@ void loader_name_samples(const loader_plan *plan, slot *to, int64_t number)
     int64_t rows[TDM_MODALITIES] = {0};
     for (int64_t i = 0; i < plan->n; i++) {
         sample_input *input = &to->input[i];
-        const int64_t index =
-            tdm_permute(plan->list.samples, plan->config.seed, (uint64_t)batch->epoch, first + i);
+        int64_t index = tdm_permute(plan->list.samples, plan->config.seed, (uint64_t)batch->epoch, first + i);
+        if (plan->list.taken) index = plan->list.taken[index];
         find_sample(plan, batch->epoch, index, &batch->sample[i], &batch->image_row[i], &input->caption_row);
         find_partner(plan, place, i, &input->partner);
         batch->identity[i] = tdm_dataset_identity(plan->dataset, batch->image_row[i]);

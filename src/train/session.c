@@ -51,7 +51,8 @@ tdm_status tdm_session_open_data(tdm_session *s)
                 "model.tokenizer is not set");
     if (c->model.tokenizer[0] || reads == TDM_READS_TOKENS)
         TDM_TRY(feed_open_tokenizer(c, s->pretrained, &s->tokenizer));
-    return tdm_session_open_split(s, c->data.dir, c->data.split, &s->dataset);
+    TDM_TRY(tdm_session_open_split(s, c->data.dir, c->data.split, &s->dataset));
+    return tdm_dataset_take_share(s->dataset, c);
 }
 
 tdm_status tdm_session_open_split(const tdm_session *s, const char *dir, const char *split,
@@ -122,9 +123,12 @@ static int compare_i64(const void *a, const void *b)
 /* The distinct identities of the training data, ascending. *list is the caller's. */
 static tdm_status list_identities(const tdm_session *s, int64_t **list, int64_t *count)
 {
-    const int64_t n = s->dataset ? tdm_dataset_images(s->dataset) : s->config.train.batch;
-    TDM_TRY(TDM_ALLOC(n, list));
-    for (int64_t i = 0; i < n; i++) (*list)[i] = s->dataset ? tdm_dataset_identity(s->dataset, i) : i;
+    const int64_t rows = s->dataset ? tdm_dataset_images(s->dataset) : s->config.train.batch;
+    int64_t n = 0;
+    TDM_TRY(TDM_ALLOC(rows, list));
+    for (int64_t i = 0; i < rows; i++)
+        if (!s->dataset || tdm_dataset_is_taken(s->dataset, i))
+            (*list)[n++] = s->dataset ? tdm_dataset_identity(s->dataset, i) : i;
     qsort(*list, (size_t)n, sizeof(**list), compare_i64);
     *count = 0;
     for (int64_t i = 0; i < n; i++)

@@ -87,6 +87,7 @@ reported augment.flip.p --set augment.flip.p=0.1
 reported loss.infonce.soft_targets --set loss.infonce.soft_targets=none
 reported loss.infonce.weight --set loss.infonce.weight=0.5
 reported data.sample --set data.sample=image
+reported data.share --set data.share=0.7
 reported train.wire --set train.wire=bf16
 reported train.epochs --set train.epochs=5
 reported train.steps --set train.steps=30
