@@ -360,6 +360,9 @@ static tdm_status count_truncated(const packer *p, const tdm_pack_item *item, in
         TDM_TRY(tdm_tokenizer_encode(p->tokenizer, item->caption[k], p->options->context_length, p->token,
                                      &count, &truncated));
         *truncated_n += truncated;
+        TDM_REQUIRE(!truncated || !p->options->refuse_overlong, TDM_E_DATA,
+                    "%s: caption %lld has more than %lld tokens (--overlong refuse)", item->name,
+                    (long long)k + 1, (long long)p->options->context_length);
     }
     return TDM_OK;
 }

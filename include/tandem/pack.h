@@ -111,6 +111,7 @@ typedef struct tdm_pack_options {
                                that checks the captions */
     bool tokenizer_mask;    /* the variant with <|mask|> */
     int64_t context_length; /* with tokenizer: how many captions would be cut is reported */
+    bool refuse_overlong;   /* with tokenizer: a sample with a caption that would be cut is bad */
     int64_t image_px;   /* 0 = original bytes; else shorter side resized to this (never enlarged), JPEG 95 or
                            PNG as the source, whose transparency stays */
     int64_t shard_size; /* images per shard */

@@ -133,7 +133,7 @@ static tdm_status refuse_foreign(const tdm_pack_format *own, int argc, char **ar
 
 typedef struct call {
     tdm_pack_options options;
-    const char *tokenizer, *unpaired;
+    const char *tokenizer, *unpaired, *overlong;
     int64_t seed;
     const tdm_pack_format *format;
     void *values; /* the format's options */
@@ -172,6 +172,10 @@ static tdm_status parse(call *c, int argc, char **argv, bool *help)
                     "the tokenizer's variant with <|mask|>, see model.tokenizer_mask"),
         FLAG_INT("--context", &o->context_length, "N", "77", "tokens", 2, 65536,
                  "context length for that count"),
+        FLAG_STRING(
+            "--overlong", &c->overlong, "cut|refuse", "cut",
+            "with --tokenizer: captions beyond the context length are counted, and cut in training; or a sample with "
+            "one is bad"),
         FLAG_STRING("--name", &o->dataset_name, "NAME", "", "name of the data set (default: the format's)"),
         FLAG_INT("--seed", &c->seed, "N", "1", "", 0, 9e15, "of splits by fractions"),
         FLAG_STEAL_LOCK(&o->steal_lock),
@@ -202,6 +206,9 @@ static tdm_status read_call(call *c, int argc, char **argv, bool *help)
     c->options.format_options = c->values;
     c->options.seed = (uint64_t)c->seed;
     c->options.tokenizer = c->tokenizer[0] ? c->tokenizer : NULL;
+    c->options.refuse_overlong = !strcmp(c->overlong, "refuse");
+    TDM_REQUIRE(!c->options.refuse_overlong || c->options.tokenizer || *help, TDM_E_USAGE,
+                "pack: --overlong refuse needs --tokenizer, which counts the tokens");
     c->options.keep_unpaired = !strcmp(c->unpaired, "keep");
     if (!c->options.dataset_name[0]) c->options.dataset_name = c->options.format;
     c->options.source = c->source.item;
@@ -254,6 +261,7 @@ static tdm_status pack_run(tdm_comm *comm, int argc, char **argv)
                           .shard_size = 10000},
               .tokenizer = "",
               .unpaired = "refuse",
+              .overlong = "cut",
               .seed = 1};
     bool help = false;
     tdm_pack_result result;

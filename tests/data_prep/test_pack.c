@@ -259,6 +259,14 @@ static void tokenizer_digest_and_long_captions(void **state)
     CHECK_OK(pack(&c, &result));
     CHECK_EQ(result.truncated_captions, 1); /* of 16 tokens; "another of 22" has 14 */
     CHECK_EQ(result.bad, 2);
+    const int64_t images = result.images;
+    c.options.refuse_overlong = true; /* the sample goes, with its other caption */
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.truncated_captions, 0);
+    CHECK_EQ(result.bad, 3);
+    CHECK_EQ(result.images, images - 1);
+    c.options.refuse_overlong = false;
+    CHECK_OK(pack(&c, &result));
     if (!first_rank()) return;
     tdm_tokenizer *t = NULL;
     tdm_dataset *set = NULL;
