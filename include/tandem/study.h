@@ -10,7 +10,7 @@
  *     base = "ITC";                            row that the others are compared with; default: the first
  *     axes = ( { name = "loss"; values = ( { label = "ITC"; set = ["loss.infonce.weight=1"]; },
  *                                          { label = "siglip"; set = ["loss.siglip.weight=1"]; seeds = [1]; } ); } );
- *     eval = { data = "shards"; split = "test"; checkpoint = "best"; };
+ *     eval = { data = "shards"; split = "test"; checkpoint = "best"; positives = "identity"; };
  *
  * Rows are all combinations of the axes' values, the last axis fastest. A value may have a number `x`: then each metric
  * is plotted over it. With the group `eval` a run is evaluated once more when it is done, on another split or with
@@ -34,8 +34,9 @@ typedef struct tdm_study_row { /* owned by the study */
 
 typedef struct tdm_study {
     char *name, *title, *x_title;
-    char *config;                                   /* path of the base configuration */
-    char *eval_data, *eval_split, *eval_checkpoint; /* NULL: the last evaluation while training counts */
+    char *config; /* path of the base configuration */
+    char *eval_data, *eval_split, *eval_checkpoint,
+        *eval_positives; /* NULL: the last evaluation while training counts */
     tdm_strings metric;
     tdm_study_row *row; /* [rows] */
     int64_t rows, base; /* base: index of the row to compare with */

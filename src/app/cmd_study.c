@@ -82,6 +82,7 @@ static tdm_status eval_arguments(const tdm_study *study, const tdm_study_run *ru
     TDM_TRY(add_pair(list, "--model", path));
     TDM_TRY(add_pair(list, "--data", study->eval_data));
     TDM_TRY(add_pair(list, "--split", study->eval_split));
+    if (study->eval_positives) TDM_TRY(add_pair(list, "--positives", study->eval_positives));
     snprintf(path, sizeof path, "%s/eval.json", run->dir);
     return add_pair(list, "--json", path);
 }

@@ -304,11 +304,12 @@ static tdm_status read_eval(const reader *r, const config_setting_t *root)
     const config_setting_t *group = config_setting_get_member(root, "eval");
     if (!group) return TDM_OK;
     TDM_REQUIRE(config_setting_is_group(group), TDM_E_CONFIG, "%s:%d: eval must be a group", WHERE(r, group));
-    TDM_TRY(CHECK_KEYS(r, group, "data", "split", "checkpoint"));
+    TDM_TRY(CHECK_KEYS(r, group, "data", "split", "checkpoint", "positives"));
     TDM_TRY(keep_text(study, "latest", &study->eval_checkpoint));
     TDM_TRY(read_text(r, group, "data", &study->eval_data));
     TDM_TRY(read_text(r, group, "split", &study->eval_split));
     TDM_TRY(read_text(r, group, "checkpoint", &study->eval_checkpoint));
+    TDM_TRY(read_text(r, group, "positives", &study->eval_positives));
     TDM_REQUIRE(study->eval_data && study->eval_split, TDM_E_CONFIG, "%s:%d: eval needs data and split",
                 WHERE(r, group));
     TDM_REQUIRE(!strcmp(study->eval_checkpoint, "latest") || !strcmp(study->eval_checkpoint, "best"),
@@ -364,6 +365,15 @@ static tdm_status read_root(const reader *r, const config_setting_t *root)
     return find_base(r, base);
 }
 
+/* @include "…" is relative to the file. */
+static void set_include_dir(config_t *file, const char *path)
+{
+    char dir[TDM_PATH_BYTES];
+    const char *slash = strrchr(path, '/');
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    config_set_include_dir(file, dir);
+}
+
 tdm_status tdm_study_read(const char *path, const tdm_strings *set, tdm_study **study)
 {
     config_t file;
@@ -374,6 +384,7 @@ tdm_status tdm_study_read(const char *path, const tdm_strings *set, tdm_study **
     TDM_REQUIRE((*study)->memory, TDM_E_NOMEM, "no memory for a study");
     TDM_TRY(tdm_read_file(path, &text));
     config_init(&file);
+    set_include_dir(&file, path);
     const reader r = {.study = *study, .path = path, .set = set};
     tdm_status status =
         config_read_string(&file, text.data) == CONFIG_TRUE
@@ -402,10 +413,11 @@ static tdm_status digest_run(const tdm_study *study, tdm_study_run *run)
     for (int64_t i = 0; status == TDM_OK && i < row->set.count; i++)
         status = tdm_text_printf(&text, "\nset %s", row->set.item[i]);
     if (status == TDM_OK)
-        status = tdm_text_printf(&text, "\nseed %lld\neval %s %s %s", (long long)run->seed,
+        status = tdm_text_printf(&text, "\nseed %lld\neval %s %s %s %s", (long long)run->seed,
                                  study->eval_data ? study->eval_data : "",
                                  study->eval_split ? study->eval_split : "",
-                                 study->eval_checkpoint ? study->eval_checkpoint : "");
+                                 study->eval_checkpoint ? study->eval_checkpoint : "",
+                                 study->eval_positives ? study->eval_positives : "");
     if (status == TDM_OK) status = tdm_sha256_buffer(text.data, text.length, run->digest);
     tdm_text_free(&config);
     tdm_text_free(&text);
