@@ -74,16 +74,31 @@ static tdm_status train_arguments(const tdm_study *study, const tdm_study_run *r
     return add_pair(list, "--resume", "auto");
 }
 
+/* RUN/checkpoints/latest and best are files that hold a checkpoint's name. */
+static tdm_status checkpoint_of(const char *run_dir, const char *which, char path[TDM_PATH_BYTES])
+{
+    tdm_text name = {0};
+    char pointer[TDM_PATH_BYTES];
+    int length = snprintf(pointer, sizeof pointer, "%s/checkpoints/%s", run_dir, which);
+    TDM_REQUIRE(length < TDM_PATH_BYTES, TDM_E_IO, "%s: path is too long", run_dir);
+    TDM_TRY(tdm_read_file(pointer, &name));
+    length = snprintf(path, TDM_PATH_BYTES, "%s/checkpoints/%.*s", run_dir, (int)strcspn(name.data, "\n"),
+                      name.data);
+    tdm_text_free(&name);
+    TDM_REQUIRE(length < TDM_PATH_BYTES, TDM_E_IO, "%s: path is too long", run_dir);
+    return TDM_OK;
+}
+
 static tdm_status eval_arguments(const tdm_study *study, const tdm_study_run *run, arguments *list)
 {
-    char path[TDM_PATH_BYTES + 32];
+    char path[TDM_PATH_BYTES];
     TDM_TRY(add(list, "eval"));
-    snprintf(path, sizeof path, "%s/checkpoints/%s", run->dir, study->eval_checkpoint);
+    TDM_TRY(checkpoint_of(run->dir, study->eval_checkpoint, path));
     TDM_TRY(add_pair(list, "--model", path));
     TDM_TRY(add_pair(list, "--data", study->eval_data));
     TDM_TRY(add_pair(list, "--split", study->eval_split));
     if (study->eval_positives) TDM_TRY(add_pair(list, "--positives", study->eval_positives));
-    snprintf(path, sizeof path, "%s/eval.json", run->dir);
+    TDM_TRY(tdm_path_join(path, sizeof path, run->dir, "eval.json"));
     return add_pair(list, "--json", path);
 }
 

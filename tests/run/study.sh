@@ -86,6 +86,21 @@ rows = json.load(open(sys.argv[1]))['rows']
 assert [row['failed'] for row in rows] == [0, 0, 1, 1] and [row['runs'] for row in rows] == [2, 2, 0, 0]" "$work/a/study.json" ||
     fail "failed rows in study.json"
 
+# figures of an evaluation of its own, by the best checkpoint
+sed 's/^axes = (/eval = { data = "'"${work//\//\\/}"'\/data"; split = "train"; checkpoint = "best"; };\naxes = (/' "$work/study.cfg" \
+    >"$work/eval.cfg"
+timeout 300 "$MPIEXEC" --oversubscribe -n 2 "$TANDEM" study --config "$work/eval.cfg" --out "$work/e" --only 1/6 2>"$work/log" ||
+    fail "with eval: $(cat "$work/log")"
+python3 - "$work/e" <<'EOF' || fail "figures of eval"
+import json, pathlib, sys
+out = pathlib.Path(sys.argv[1])
+run = out / "runs/itc-1e-3/seed-1"
+cell = json.loads((out / "study.json").read_text())["rows"][0]["metrics"]["text_to_image.recall_at_10"]
+evaluation = json.loads((run / "eval.json").read_text())
+assert cell["values"] == [evaluation["text_to_image"]["recall_at_10"]], cell
+assert evaluation["model"].endswith((run / "checkpoints/best").read_text().strip()), evaluation["model"]
+EOF
+
 # wrong files, in one line with file and line
 for wrong in 's/^seeds/sedes/;sedes' 's/^base.*/base = "nobody";/;nobody' 's/recall_at_10/recal_at_10/;recall_at_10' \
     's/x = 2e-3/y = 2e-3/;wrong.cfg:[0-9]+: unknown key "y"' 's/label = "2e-3"/label = "1e-3"/;two rows are called'; do
