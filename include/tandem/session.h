@@ -22,6 +22,7 @@
 typedef struct tdm_session {
     tdm_comm *comm;   /* borrowed */
     int64_t max_rows; /* the most samples of one call of the model; 0: what a step needs */
+    int64_t classes;  /* of batches that do not come from a data set */
     /* all below is owned */
     tdm_config config;
     char pretrained[TDM_PATH_BYTES]; /* checkpoint to start from, "" = none */

@@ -159,7 +159,7 @@ static tdm_status create_losses(tdm_session *s)
         .rows = (s->config.train.batch + ranks - 1) / ranks,
         .identities = identities,
         .identity = identity,
-        .classes = s->dataset ? tdm_dataset_class_count(s->dataset) : 0,
+        .classes = s->dataset ? tdm_dataset_class_count(s->dataset) : s->classes,
         .vocab_size = s->config.model.text.vocab_size,
         .tokens = {tdm_model_most_tokens(s->model, TDM_IMAGE), tdm_model_most_tokens(s->model, TDM_TEXT)}};
     if (status == TDM_OK) status = digest_identities(s, identity, identities);

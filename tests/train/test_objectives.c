@@ -13,7 +13,9 @@ enum {
     IMAGE = HEIGHT * SIDE * 3,
     LENGTH = 5,
     TOKENS = SAMPLES * LENGTH,
-    VOCAB = 40
+    VOCAB = 40,
+    CLASSES = 5,
+    STEPS = 2
 };
 
 static tdm_comm *lone;
@@ -23,6 +25,7 @@ typedef struct global_batch {
     uint8_t image[TDM_VIEWS][SAMPLES * IMAGE];
     int32_t token[TDM_VIEWS][TOKENS], target[TOKENS];
     int64_t sample[SAMPLES], identity[SAMPLES];
+    uint64_t class_bits[SAMPLES];
     bool has[TDM_MODALITIES][SAMPLES];
 } global_batch;
 
@@ -37,6 +40,7 @@ static void fill_global(global_batch *g, bool partial)
     for (int i = 0; i < SAMPLES; i++) {
         g->sample[i] = 500 + 7 * i;
         g->identity[i] = i % 8;
+        g->class_bits[i] = UINT64_C(1) << (i % CLASSES);
         g->has[TDM_IMAGE][i] = !partial || (i != 2 && i != 9);
         g->has[TDM_TEXT][i] =
             !partial || (i != 0 && i != 6 && i != 7 && i != 8); /* on 4 ranks one has no text */
@@ -71,7 +75,11 @@ static void cut(const tdm_comm *group, global_batch *g, piece_arrays *p)
     const int64_t end = tdm_part_begin(SAMPLES, tdm_comm_size(group), tdm_comm_rank(group) + 1);
     int64_t rows[TDM_MODALITIES] = {0};
     memset(p, 0, sizeof *p);
-    p->batch = (tdm_batch){.n = end - first, .sample = g->sample + first, .identity = g->identity + first};
+    p->batch = (tdm_batch){.n = end - first,
+                           .sample = g->sample + first,
+                           .identity = g->identity + first,
+                           .class_words = 1,
+                           .class_bits = g->class_bits + first};
     for (int m = 0; m < TDM_MODALITIES; m++)
         for (int64_t i = first; i < end; i++)
             if (g->has[m][i]) add_row(g, p, m, i, i - first, rows[m]++);
@@ -116,35 +124,43 @@ static void set_up(setup *s, tdm_comm *group, const char *const *objectives, con
                                               NULL};
     set_up_config(s, assignments);
     s->comm = group;
+    s->classes = CLASSES;
     set_all(s, objectives);
     if (more) CHECK_OK(tdm_config_set(&s->config, more));
     set_up_model(s, "f32", 1, SAMPLES);
     set_up_trainer(s);
 }
 
-/* Two steps: the second sees what the first has changed. */
+/* report[STEPS]: the second step sees what the first has changed. */
 static void run(tdm_comm *group, const char *const *objectives, const char *more, bool partial, setup *s,
-                tdm_step_report *report)
+                tdm_step_report report[STEPS])
 {
     static global_batch g;
     static piece_arrays p;
     fill_global(&g, partial);
     cut(group, &g, &p);
     set_up(s, group, objectives, more);
-    for (int i = 0; i < 2; i++) CHECK_OK(tdm_trainer_step(s->trainer, &p.batch, report));
+    for (int i = 0; i < STEPS; i++) CHECK_OK(tdm_trainer_step(s->trainer, &p.batch, &report[i]));
 }
 
 /* f32 sums of other order; AdamW divides small gradients by their size, so that weights are compared by the largest
  * difference over the largest weight: 1e-3 of a step of 0.01 twice. */
-static void check_equal(const char *what, const setup *a, const setup *b, const tdm_step_report *ra,
-                        const tdm_step_report *rb)
+static void check_equal(const char *what, const setup *a, const setup *b, const tdm_step_report ra[STEPS],
+                        const tdm_step_report rb[STEPS])
 {
-    CHECK_EQ(ra->term_count, rb->term_count);
-    for (int k = 0; k < ra->term_count; k++)
-        if (!(fabs(ra->term[k] - rb->term[k]) <= 2e-5 * fmax(1.0, fabs(rb->term[k]))))
-            fail_msg("%s: %s is %.9g, on one rank %.9g", what, ra->term_name[k], ra->term[k], rb->term[k]);
-    if (!(fabs(ra->grad_norm - rb->grad_norm) <= 1e-4 * rb->grad_norm))
-        fail_msg("%s: gradient norm %.9g, on one rank %.9g", what, ra->grad_norm, rb->grad_norm);
+    /* Where the gradients of many objectives cancel, what is left is rounding, and AdamW's first step makes it a whole
+     * step: the more objectives, the more weights differ in the second. */
+    static const double limit[STEPS] = {2e-6, 1e-4};
+    for (int i = 0; i < STEPS; i++) {
+        CHECK_EQ(ra[i].term_count, rb[i].term_count);
+        for (int k = 0; k < ra[i].term_count; k++)
+            if (!(fabs(ra[i].term[k] - rb[i].term[k]) <= limit[i] * fmax(1.0, fabs(rb[i].term[k]))))
+                fail_msg("%s: step %d: %s is %.9g, on one rank %.9g", what, i + 1, ra[i].term_name[k],
+                         ra[i].term[k], rb[i].term[k]);
+        if (!(fabs(ra[i].grad_norm - rb[i].grad_norm) <= 1e-4 * rb[i].grad_norm))
+            fail_msg("%s: step %d: gradient norm %.9g, on one rank %.9g", what, i + 1, ra[i].grad_norm,
+                     rb[i].grad_norm);
+    }
     for (int64_t i = 0; i < a->params.count; i++) {
         const tdm_param *row = &a->params.row[i];
         double apart = 0.0;
@@ -158,17 +174,17 @@ static void check(const char *name, const char *const *objectives, bool partial)
 {
     static const char *const ways[] = {NULL, "train.chunk=2", "train.recompute=none"};
     setup alone;
-    tdm_step_report expected;
-    run(lone, objectives, NULL, partial, &alone, &expected);
-    CHECK_GT(expected.grad_norm, 0.0);
+    tdm_step_report expected[STEPS];
+    run(lone, objectives, NULL, partial, &alone, expected);
+    CHECK_GT(expected[STEPS - 1].grad_norm, 0.0);
     for (size_t k = 0; k < sizeof ways / sizeof ways[0]; k++) {
         setup s;
-        tdm_step_report report;
+        tdm_step_report report[STEPS];
         char what[128];
         snprintf(what, sizeof what, "%s, %s%s", name, ways[k] ? ways[k] : "one piece",
                  partial ? ", partial" : "");
-        run(comm, objectives, ways[k], partial, &s, &report);
-        check_equal(what, &s, &alone, &report, &expected);
+        run(comm, objectives, ways[k], partial, &s, report);
+        check_equal(what, &s, &alone, report, expected);
         tear_down(&s);
     }
     tear_down(&alone);
