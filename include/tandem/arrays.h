@@ -39,7 +39,8 @@ bool tdm_arrays_are_in(const char *path);
  * there already). */
 TDM_CHECKED tdm_status tdm_arrays_add(tdm_arrays *arrays, const char *path);
 int64_t tdm_arrays_count(const tdm_arrays *arrays);
-const tdm_array *tdm_arrays_at(const tdm_arrays *arrays, int64_t index);      /* valid until the arrays are destroyed */
+const tdm_array *tdm_arrays_at(const tdm_arrays *arrays,
+                               int64_t index); /* valid until the arrays are destroyed */
 const tdm_array *tdm_arrays_find(const tdm_arrays *arrays, const char *name); /* NULL when not there */
 /* "image f32 [800, 1024], label i64 [800]", appended: for messages. */
 TDM_CHECKED tdm_status tdm_arrays_describe(const tdm_arrays *arrays, tdm_text *text);
