@@ -103,3 +103,25 @@ tdm_status cmr_split_label(const char *where, const char *separators, char *line
     line[at] = '\0';
     return TDM_OK;
 }
+
+tdm_status cmr_each_line(cmr_reader *reader, const char *path, const char *split,
+                         tdm_status (*add)(cmr_reader *reader, const char *where, const char *split,
+                                           char *line))
+{
+    enum { LONGEST = 1000 };
+    list_reader list;
+    char where[TDM_PATH_BYTES + 64], line[LONGEST + 1];
+    tdm_status status = list_open(path, reader->options->encoding, &list);
+    while (status == TDM_OK && list_next(&list)) {
+        snprintf(where, sizeof where, "%s: line %lld", path, (long long)list.line);
+        if (list.length > LONGEST) {
+            status = pack_list_fault(reader->list, where,
+                                     TDM_ERROR(TDM_E_FORMAT, "%s: is longer than %d bytes", where, LONGEST));
+            continue;
+        }
+        snprintf(line, sizeof line, "%.*s", (int)list.length, list.entry);
+        status = add(reader, where, split, line);
+    }
+    list_close(&list);
+    return status;
+}

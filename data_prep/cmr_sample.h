@@ -52,6 +52,11 @@ TDM_CHECKED tdm_status cmr_class(cmr_reader *reader, tdm_pack_item *item, const 
 /* A caption, cleaned. */
 TDM_CHECKED tdm_status cmr_caption(cmr_reader *reader, tdm_pack_item *item, const char *where,
                                    const char *text, size_t length);
+/* Each line of a list of samples, for `add`, which may change it; `where` names it. A line of more than 1,000 bytes is a
+ * fault of its own. */
+TDM_CHECKED tdm_status cmr_each_line(cmr_reader *reader, const char *path, const char *split,
+                                     tdm_status (*add)(cmr_reader *reader, const char *where,
+                                                       const char *split, char *line));
 /* "name 17" or "name:17" at the end of a line of a list: cuts the label off. */
 TDM_CHECKED tdm_status cmr_split_label(const char *where, const char *separators, char *line, int64_t *label);
 

@@ -2,7 +2,6 @@
  * split/test.txt with a line "id:label" for each sample, text/ID.json (one JSON string), wiki_image/ID.jpg. */
 #include "cmr_sample.h"
 #include "read_json.h"
-#include "read_list.h"
 
 static const tdm_option rows[] = {CMR_OPTIONS("0")};
 
@@ -39,18 +38,10 @@ static tdm_status add_line(cmr_reader *r, const char *where, const char *split, 
 
 static tdm_status list_split(cmr_reader *r, const char *file, const char *split)
 {
-    list_reader list;
-    char path[TDM_PATH_BYTES], where[TDM_PATH_BYTES + 64], line[1024];
+    char path[TDM_PATH_BYTES];
     TDM_TRY(cmr_path(r, "split", file, ".txt", path));
     if (!tdm_path_exists(path) && strcmp(split, "train")) return TDM_OK;
-    tdm_status status = list_open(path, r->options->encoding, &list);
-    while (status == TDM_OK && list_next(&list)) {
-        snprintf(where, sizeof where, "%s: line %lld", path, (long long)list.line);
-        snprintf(line, sizeof line, "%.*s", (int)tdm_min_i64((int64_t)list.length, 1000), list.entry);
-        status = add_line(r, where, split, line);
-    }
-    list_close(&list);
-    return status;
+    return cmr_each_line(r, path, split, add_line);
 }
 
 static tdm_status list_source(const char *source, const void *options, tdm_pack_list *list)

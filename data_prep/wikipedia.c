@@ -1,7 +1,6 @@
 /* Wikipedia's featured articles (Rasiwasia et al., 2010; svcl.ucsd.edu/projects/crossmodal): trainset_txt_img_cat.list and
  * testset_txt_img_cat.list with "text TAB image TAB category", texts/TEXT.xml, images/CATEGORY/IMAGE.jpg. */
 #include "cmr_sample.h"
-#include "read_list.h"
 
 static const tdm_option rows[] = {CMR_OPTIONS("1")};
 
@@ -88,18 +87,10 @@ static tdm_status add_line(cmr_reader *r, const char *where, const char *split, 
 
 static tdm_status list_split(cmr_reader *r, const char *split)
 {
-    list_reader list;
-    char name[64], path[TDM_PATH_BYTES], where[TDM_PATH_BYTES + 64], line[1024];
+    char name[64], path[TDM_PATH_BYTES];
     snprintf(name, sizeof name, "%sset_txt_img_cat", split);
     TDM_TRY(cmr_path(r, "", name, ".list", path));
-    tdm_status status = list_open(path, r->options->encoding, &list);
-    while (status == TDM_OK && list_next(&list)) {
-        snprintf(where, sizeof where, "%s: line %lld", path, (long long)list.line);
-        snprintf(line, sizeof line, "%.*s", (int)tdm_min_i64((int64_t)list.length, 1000), list.entry);
-        status = add_line(r, where, split, line);
-    }
-    list_close(&list);
-    return status;
+    return cmr_each_line(r, path, split, add_line);
 }
 
 static tdm_status list_source(const char *source, const void *options, tdm_pack_list *list)

@@ -50,6 +50,23 @@ static void split_files(void **state)
     CHECK_EQ(list.item[1].class_index[0], 1);
 }
 
+/* A line that is too long is named, never cut; the lines behind it count. */
+static void a_line_that_is_too_long(void **state)
+{
+    (void)state;
+    char lines[2048];
+    memset(lines, 'a', sizeof lines);
+    memcpy(lines + 1500, ":0\na1:0\n", 9);
+    put("c/split/train.txt", lines);
+    put("c/text/a1.json", "\"text\"");
+    put("c/wiki_image/a1.jpg", "x");
+    CHECK_OK(list_again("cmr_split", at("c")));
+    CHECK_EQ(list.count, 1);
+    CHECK_STR_EQ(list.item[0].split, "train");
+    CHECK_EQ(list.fault_n, 1);
+    CHECK_CONTAINS(list.fault[0], "line 1: is longer than 1000 bytes");
+}
+
 static void wikipedia(void **state)
 {
     (void)state;
@@ -108,9 +125,11 @@ static void xmedianet(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(split_files, set_up, tear_down_list),
-                                       cmocka_unit_test_setup_teardown(wikipedia, set_up, tear_down_list),
-                                       cmocka_unit_test_setup_teardown(pascal, set_up, tear_down_list),
-                                       cmocka_unit_test_setup_teardown(xmedianet, set_up, tear_down_list)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(split_files, set_up, tear_down_list),
+        cmocka_unit_test_setup_teardown(a_line_that_is_too_long, set_up, tear_down_list),
+        cmocka_unit_test_setup_teardown(wikipedia, set_up, tear_down_list),
+        cmocka_unit_test_setup_teardown(pascal, set_up, tear_down_list),
+        cmocka_unit_test_setup_teardown(xmedianet, set_up, tear_down_list)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
