@@ -90,9 +90,9 @@ static tdm_status row_of_chars(const cursor *c, const element *e, int64_t rows, 
     const bool wide = e->type == MI_UINT16 || e->type == MI_UTF16, whole = e->type == MI_UTF8 && rows == 1;
     const size_t each = wide ? 2 : 1;
     const int64_t n = whole ? (int64_t)e->bytes : columns;
-    tdm_status status = tdm_text_append(&text, "", 0);
     MAT_REQUIRE(c, whole || (uint64_t)rows * (uint64_t)columns <= e->bytes / each,
                 "is damaged: texts are too short");
+    tdm_status status = tdm_text_append(&text, "", 0);
     for (int64_t k = 0; status == TDM_OK && k < n; k++) {
         const unsigned char *at = e->data + (size_t)(whole ? k : k * rows + row) * each;
         const unsigned point = !wide           ? at[0]
