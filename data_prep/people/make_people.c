@@ -11,7 +11,7 @@ static const char usage[] =
     "  --out DIR        folder to write to\n"
     "  --identities N   people, of which 11,003 of 13,003 are to train (default 2000)\n"
     "  --seed S         another seed draws other people (default 1)\n"
-    "  --twins P        share of people who differ from another one in one thing, 0 to 1 (default 0.5)\n"
+    "  --twins P        share of people who differ from another one in one thing, 0 to 1 (default 0.2)\n"
     "  --threads T      threads; the bytes do not depend on them (default: the cores)\n";
 
 enum { WRONG_USAGE = 2 };

@@ -12,7 +12,7 @@ typedef struct people_options {
     int64_t threads; /* of which nothing depends but the time */
     const char *out; /* a folder, made where there is none */
 } people_options;
-#define PEOPLE_TWINS 0.5 /* chosen so that a small model finds 30 to 60 % at rank 1 (docs/tbps.md) */
+#define PEOPLE_TWINS 0.2 /* chosen so that a small model finds 30 to 60 % at rank 1 (docs/tbps.md) */
 
 /* Where the identities of train, val and test begin, as in CUHK-PEDES, and where the last end. */
 void people_divide(int64_t identities, int64_t begin[PEOPLE_SPLITS + 1]);
