@@ -2,8 +2,8 @@
  *
  *     tdm_resume r = {0};
  *     tdm_resume_open(&session, dir, eval_dataset, &r);    compares; the session has data and model, not yet a loader
- *     tdm_resume_check(&r, insist);                        refuses, or reports
- *     tdm_resume_place(&session, &r);                      place in the data, steps, learning rate
+ *     tdm_resume_check(&r, insist);                        refuses
+ *     tdm_resume_place(&session, &r);                      reports; place in the data, steps, learning rate
  *     tdm_checkpoint_read_model, tdm_checkpoint_read_state, tdm_session_create_loader …
  *     tdm_resume_destroy(&r);
  *
@@ -34,10 +34,10 @@ typedef struct tdm_resume {
 /* eval: the data set that the run evaluates on, or NULL. `resume` is zeroed before. */
 TDM_CHECKED tdm_status tdm_resume_open(tdm_session *session, const char *dir, const tdm_dataset *eval,
                                        tdm_resume *resume);
-/* TDM_E_CONFIG names all keys that give the weights another meaning, old and new; insist: they are accepted. What
- * changes the run is logged, a line each. */
+/* TDM_E_CONFIG names all keys that give the weights another meaning, old and new; insist: they are accepted. */
 TDM_CHECKED tdm_status tdm_resume_check(const tdm_resume *resume, bool insist);
-/* Sets the session's place, steps and clock. TDM_E_CONFIG when the configuration ends before the checkpoint.
+/* Sets the session's place, steps and clock, and logs what changes the run, a line each. TDM_E_CONFIG when the
+ * configuration ends before the checkpoint: then nothing is logged.
  * session->first_step == session->total_steps afterwards: nothing is left to do. */
 TDM_CHECKED tdm_status tdm_resume_place(tdm_session *session, tdm_resume *resume);
 void tdm_resume_destroy(tdm_resume *resume);

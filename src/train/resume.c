@@ -129,7 +129,7 @@ static tdm_status list_refused(const tdm_resume *r, bool insist, bool values, td
     return TDM_OK;
 }
 
-static tdm_status refuse(const tdm_resume *r, bool insist)
+tdm_status tdm_resume_check(const tdm_resume *r, bool insist)
 {
     enum { LONG_LIST = 600 };
     tdm_text text = {0};
@@ -166,9 +166,9 @@ static void report(const tdm_difference *d)
     }
 }
 
-tdm_status tdm_resume_check(const tdm_resume *r, bool insist)
+/* After all that could refuse: a run that is refused says why, and nothing else. */
+static void report_all(const tdm_resume *r)
 {
-    TDM_TRY(refuse(r, insist));
     if (!r->state.has_facts)
         tdm_log(
             TDM_LOG_INFO,
@@ -176,7 +176,6 @@ tdm_status tdm_resume_check(const tdm_resume *r, bool insist)
             "precision and the place in the epoch: they are taken to be the same",
             r->dir);
     for (int64_t i = 0; i < r->differences.count; i++) report(&r->differences.item[i]);
-    return TDM_OK;
 }
 
 /* ---- Placing ---- */
@@ -293,6 +292,7 @@ tdm_status tdm_resume_place(tdm_session *s, tdm_resume *r)
 
     const int64_t as_before = steps_as_before(r, c);
     TDM_TRY(check_end(s, r, as_before));
+    report_all(r);
     const int64_t left =
         c->train.steps > 0
             ? as_before
