@@ -22,6 +22,15 @@ typedef struct setup {
     tdm_model *model;
 } setup;
 
+/* What the heads are called below: a row of the table, or "mlp" with another number of layers. */
+static const char *head_name(size_t index)
+{
+    static const char *const deeper[] = {"mlp 1", "mlp 3"};
+    size_t rows = 0;
+    while (tdm_model_head_name(rows)) rows++;
+    return index < rows ? tdm_model_head_name(index) : index < rows + 2 ? deeper[index - rows] : NULL;
+}
+
 static tdm_status set_config(tdm_config *config, const char *name)
 {
     static const char *const assignments[] = {
@@ -31,11 +40,18 @@ static tdm_status set_config(tdm_config *config, const char *name)
         "model.text.heads=2",  "model.text.vocab_size=20", "model.text.context_length=7",
     };
     char key[64];
+    const int type = (int)strcspn(name, " ");
     TDM_TRY(tdm_config_init(config));
     for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++)
         TDM_TRY(tdm_config_set(config, assignments[i]));
     for (int m = 0; m < TDM_MODALITIES; m++) {
-        snprintf(key, sizeof key, "model.%s.head=%s", tdm_modality_name((tdm_modality)m), name);
+        const char *modality = tdm_modality_name((tdm_modality)m);
+        snprintf(key, sizeof key, "model.%s.head=%.*s", modality, type, name);
+        TDM_TRY(tdm_config_set(config, key));
+        if (!name[type]) continue;
+        snprintf(key, sizeof key, "model.%s.mlp.layers=%s", modality, name + type + 1);
+        TDM_TRY(tdm_config_set(config, key));
+        snprintf(key, sizeof key, "model.%s.mlp.hidden=5", modality);
         TDM_TRY(tdm_config_set(config, key));
     }
     return TDM_OK;
@@ -145,7 +161,7 @@ static void test_gradients(void **state)
 {
     (void)state;
     const char *name;
-    for (size_t h = 0; (name = tdm_model_head_name(h)) != NULL; h++)
+    for (size_t h = 0; (name = head_name(h)) != NULL; h++)
         for (int m = 0; m < TDM_MODALITIES; m++) {
             setup s;
             float c[N * E], y[N * E];
@@ -186,7 +202,7 @@ static void test_frozen_tower(void **state)
 {
     (void)state;
     const char *name;
-    for (size_t h = 0; (name = tdm_model_head_name(h)) != NULL; h++) {
+    for (size_t h = 0; (name = head_name(h)) != NULL; h++) {
         setup whole, frozen;
         float c[N * E], y[N * E];
         set_up(&whole, name);
@@ -220,7 +236,7 @@ static void test_stack(void **state)
 {
     (void)state;
     const char *name;
-    for (size_t h = 0; (name = tdm_model_head_name(h)) != NULL; h++) {
+    for (size_t h = 0; (name = head_name(h)) != NULL; h++) {
         setup s, once;
         float c[N * E], y[N * E];
         set_up(&s, name);
@@ -287,6 +303,37 @@ static void test_adapter(void **state)
     tear_down(&s);
 }
 
+static void test_deep_mlp(void **state)
+{
+    (void)state;
+    setup s;
+    float x[N * E], y[N * E], expected[N * E];
+    set_up(&s, "mlp 3");
+    tower_features(&s, x);
+    for (int i = 0; i < N; i++) {
+        double in[E], out[E];
+        for (int k = 0; k < E; k++) in[k] = (double)x[i * E + k];
+        for (int layer = 1; layer <= 3; layer++) {
+            const int64_t wide = layer == 1 ? E : 5, high = layer == 3 ? E : 5;
+            char name[2][64];
+            snprintf(name[0], sizeof name[0], "visual_head.fc%d.weight", layer);
+            snprintf(name[1], sizeof name[1], "visual_head.fc%d.bias", layer);
+            for (int64_t o = 0; o < high; o++) {
+                out[o] = (double)weight(&s, name[1])[o];
+                for (int64_t k = 0; k < wide; k++)
+                    out[o] += (double)weight(&s, name[0])[o * wide + k] * in[k];
+                if (layer < 3) out[o] *= 0.5 * (1 + erf(out[o] / sqrt(2.0)));
+            }
+            memcpy(in, out, sizeof in);
+        }
+        for (int o = 0; o < E; o++) expected[i * E + o] = (float)out[o];
+    }
+    const tdm_tower_input input = input_of(TDM_IMAGE);
+    CHECK_OK(tdm_model_embed(s.model, TDM_IMAGE, &input, &(tdm_pass){0}, &(tdm_tower_output){.pooled = y}));
+    CHECK_CLOSE_ARRAY(N * E, y, expected, 1e-5);
+    tear_down(&s);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -317,7 +364,7 @@ int main(void)
     for (int64_t i = 0; i < seq[N]; i++) token[i] = (int32_t)tdm_rng_below(&rng, 20);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_frozen_tower), cmocka_unit_test(test_stack),
-        cmocka_unit_test(test_adapter),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_adapter),   cmocka_unit_test(test_deep_mlp),     cmocka_unit_test(test_refused),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_config_unregister_all();
