@@ -4,6 +4,8 @@
 
 #include "pack_impl.h"
 
+#include "tandem/h5.h"
+
 struct tdm_array;
 
 /* What is known of the rows of one modality. */
@@ -23,6 +25,7 @@ typedef struct feature_set {
     int64_t *image_of_text; /* [text.n] -1: none */
     const struct tdm_array
         *id; /* of the images, or of texts where there are no images: their names; NULL: none */
+    tdm_h5_strings class_name; /* empty: classes are called by their numbers */
 } feature_set;
 
 void feature_set_free(feature_set *set);

@@ -8,7 +8,7 @@
  * - or a file of NumPy, MATLAB or Python's pickle with such arrays, or a folder of them (features_arrays.c);
  * - or a folder of embeddings that `tandem embed` wrote (layout: tandem/eval.h), whose splits stay.
  *
- * Classes are called by their numbers. */
+ * Classes are called by their numbers, those of embeddings by their names where the files say them. */
 #include "feature_set.h"
 #include "read_matrix.h"
 
@@ -31,6 +31,7 @@ void feature_set_free(feature_set *s)
     side_free(&s->image);
     side_free(&s->text);
     tdm_free(s->image_of_text);
+    tdm_h5_strings_free(&s->class_name);
 }
 
 /* ---- Samples out of a set ---- */
@@ -107,7 +108,24 @@ tdm_status feature_set_check_classes(const char *where, int64_t count)
     return TDM_OK;
 }
 
-/* Classes 0, 1, … of both sides by name, so that an index is a label. */
+static tdm_status name_class(const feature_set *set, int64_t c, tdm_pack_list *list)
+{
+    int64_t length = 0, index;
+    const char *given = set->class_name.count ? tdm_h5_strings_at(&set->class_name, c, &length) : NULL;
+    tdm_text name = {0};
+    tdm_status status = given ? tdm_text_printf(&name, "%.*s", (int)length, given)
+                              : tdm_text_printf(&name, "%lld", (long long)c);
+    if (status == TDM_OK) status = pack_list_class(list, name.data, &index);
+    if (status == TDM_OK && index != c)
+        status = TDM_ERROR(TDM_E_FORMAT,
+                           "%s: class %lld is \"%s\", which is class %lld of the splits before: they are of "
+                           "different data sets",
+                           set->name, (long long)c, name.data, (long long)index);
+    tdm_text_free(&name);
+    return status;
+}
+
+/* Classes 0, 1, … of both sides, so that an index is a label. */
 static tdm_status name_classes(const feature_set *set, tdm_pack_list *list)
 {
     const feature_side *sides[2] = {&set->image, &set->text};
@@ -118,12 +136,7 @@ static tdm_status name_classes(const feature_set *set, tdm_pack_list *list)
             count = tdm_max_i64(count, tdm_min_i64(sides[s]->label[i], MOST_CLASSES) + 1);
     }
     TDM_TRY(feature_set_check_classes(set->name, count));
-    for (int64_t c = 0; c < count; c++) {
-        char name[32];
-        int64_t index;
-        snprintf(name, sizeof(name), "%lld", (long long)c);
-        TDM_TRY(pack_list_class(list, name, &index));
-    }
+    for (int64_t c = 0; c < count; c++) TDM_TRY(name_class(set, c, list));
     return TDM_OK;
 }
 
@@ -282,6 +295,17 @@ static tdm_status open_part(const char *dir, const char *split, int64_t part, td
     return tdm_h5_open(path, "tandem.embedding", 1, file);
 }
 
+/* Of part 0. */
+static tdm_status read_class_names(tdm_h5 *file, int64_t classes, tdm_h5_strings *names)
+{
+    enum { LONGEST = 1 << 16 };
+    if (!classes || !tdm_h5_has(file, "class_name_offset")) return TDM_OK;
+    TDM_TRY(tdm_h5_get_strings(file, "class_name_", LONGEST, names));
+    TDM_REQUIRE(names->count == classes, TDM_E_FORMAT, "%s: has %lld names of %lld classes",
+                tdm_h5_path(file), (long long)names->count, (long long)classes);
+    return TDM_OK;
+}
+
 /* Of part 0; the others must agree. */
 static tdm_status read_class_count(tdm_h5 *file, int64_t part, int64_t *classes)
 {
@@ -301,6 +325,8 @@ static tdm_status read_parts(const char *dir, const char *split, feature_set *se
         TDM_TRY(open_part(dir, split, part, &file));
         tdm_status status = tdm_h5_get_i64(file, "parts", &parts);
         if (status == TDM_OK) status = read_class_count(file, part, &set->image.classes);
+        if (status == TDM_OK && part == 0)
+            status = read_class_names(file, set->image.classes, &set->class_name);
         if (status == TDM_OK) status = append_part(file, set);
         tdm_h5_discard(&file);
         TDM_TRY(status);

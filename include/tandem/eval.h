@@ -81,6 +81,7 @@ typedef struct tdm_embeddings { /* this rank's contiguous piece of each list; ow
     int64_t *image_row_of_caption; /* [captions] place of its image in the gallery; -1: its row has none */
     int64_t *image_identity;       /* [images] */
     int64_t *caption_identity;     /* [captions] identity of its image */
+    const char **class_name;       /* [class_count] names of the open data set; NULL: read from files */
     int64_t class_count;           /* 0: the data have no classes, the two below are NULL */
     int64_t label_words;           /* 64-bit words that hold class_count bits */
     uint64_t *image_labels;        /* [images][label_words] class bits */
@@ -191,6 +192,7 @@ void tdm_accuracy_free(tdm_accuracy *accuracy);
  *     /image/embedding [n][embed_dim]     unit norm
  *     /image/row [n], /image/identity [n] i64, image of the source split and its identity
  *     /image/class [n][classes]           u8, multi-hot, absent without classes
+ *     /class_name_bytes, /class_name_offset [classes + 1]   their names; absent in files of earlier versions
  *     /text/embedding [c][embed_dim]
  *     /text/row [c], /text/image [c], /text/identity [c]   i64, caption of the source split and its image's
  *                                       place in the gallery, -1 where its row has none

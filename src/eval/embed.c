@@ -17,6 +17,7 @@ void tdm_embeddings_free(tdm_embeddings *embeddings)
     tdm_free(embeddings->caption_identity);
     tdm_free(embeddings->image_labels);
     tdm_free(embeddings->caption_labels);
+    tdm_free(embeddings->class_name);
     *embeddings = (tdm_embeddings){0};
 }
 
@@ -169,6 +170,8 @@ static tdm_status describe_piece(tdm_comm *comm, tdm_dataset *dataset, int64_t c
     TDM_TRY(TDM_ALLOC(e->images, &e->image_identity));
     TDM_TRY(TDM_ALLOC(e->captions, &e->caption_identity));
     TDM_TRY(fill_rows(dataset, e));
+    TDM_TRY(TDM_ALLOC(e->class_count, &e->class_name));
+    for (int64_t c = 0; c < e->class_count; c++) e->class_name[c] = tdm_dataset_class_name(dataset, c);
     return e->class_count > 0 ? fill_labels(dataset, e) : TDM_OK;
 }
 

@@ -86,6 +86,18 @@ static tdm_status put_classes(tdm_h5 *file, const tdm_embeddings *e)
     return status;
 }
 
+static tdm_status put_class_names(tdm_h5 *file, const tdm_embeddings *e)
+{
+    tdm_h5_strings names = {0};
+    tdm_status status = TDM_OK;
+    if (e->class_count == 0 || !e->class_name) return TDM_OK;
+    for (int64_t c = 0; c < e->class_count && status == TDM_OK; c++)
+        status = tdm_h5_strings_add(&names, e->class_name[c], strlen(e->class_name[c]));
+    if (status == TDM_OK) status = tdm_h5_put_strings(file, "class_name_", &names);
+    tdm_h5_strings_free(&names);
+    return status;
+}
+
 static tdm_status put_all(tdm_h5 *file, const part_info *p, const tdm_embeddings *e)
 {
     TDM_TRY(put_attributes(file, p));
@@ -96,6 +108,7 @@ static tdm_status put_all(tdm_h5 *file, const part_info *p, const tdm_embeddings
                                  : put_range(file, "image/row", e->image_first, e->images));
     TDM_TRY(put_rows(file, "image/identity", TDM_H5_I64, e->images, 0, e->image_identity));
     TDM_TRY(put_classes(file, e));
+    TDM_TRY(put_class_names(file, e));
     TDM_TRY(put_embedding(file, "text/embedding", p->dtype, e->captions, e->d, e->text));
     TDM_TRY(put_range(file, "text/row", e->caption_first, e->captions));
     TDM_TRY(put_rows(file, "text/image", TDM_H5_I64, e->captions, 0, e->image_row_of_caption));

@@ -279,7 +279,9 @@ static void folder_of_embeddings(void **state)
         caption_identity[k] = image_row[k] / 2;
         caption_label[k] = label[k / 2];
     }
+    const char *names[CLASSES] = {"bird", "1", "fish"};
     const tdm_embeddings embeddings = {.d = D,
+                                       .class_name = names,
                                        .images = n,
                                        .image_first = first,
                                        .captions = 2 * n,
@@ -312,6 +314,7 @@ static void folder_of_embeddings(void **state)
         CHECK_OK(tdm_dataset_classes(set, i, bit));
         for (int c = 0; c < CLASSES; c++) CHECK_EQ(bit[c], c == i % CLASSES);
     }
+    for (int c = 0; c < CLASSES; c++) CHECK_STR_EQ(tdm_dataset_class_name(set, c), names[c]);
     for (int64_t k = 0; k < CAPTIONS; k++) {
         float feature[D];
         CHECK_OK(tdm_dataset_read_feature(set, TDM_TEXT, k, feature));
