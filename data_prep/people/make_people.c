@@ -5,11 +5,13 @@
 #include <stdlib.h>
 
 static const char usage[] =
-    "Usage: make_people --out DIR [--identities N] [--seed S] [--twins P] [--threads T]\n"
+    "Usage: make_people --out DIR [--identities N] [--held-out N] [--seed S] [--twins P]\n"
+    "                   [--threads T]\n"
     "Draws people as cameras see them and describes them, in the layout of CUHK-PEDES:\n"
     "DIR/imgs/ and DIR/reid_raw.json, for `tandem pack --format cuhk_pedes DIR`.\n"
     "  --out DIR        folder to write to\n"
     "  --identities N   people, of which 11,003 of 13,003 are to train (default 2000)\n"
+    "  --held-out N     identities of val, and as many of test (default: 1,000 of 13,003 each)\n"
     "  --seed S         another seed draws other people (default 1)\n"
     "  --twins P        share of people who differ from another one in one thing, 0 to 1 (default 0.2)\n"
     "  --threads T      threads; the bytes do not depend on them (default: the cores)\n";
@@ -40,14 +42,21 @@ static bool read_share(const char *text, double *value)
 /* 0, or the exit code. */
 static int read_options(int argc, char **argv, people_options *o)
 {
-    static const struct option known[] = {
-        {"identities", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
-        {"twins", required_argument, NULL, 'w'},      {"threads", required_argument, NULL, 't'},
-        {"out", required_argument, NULL, 'o'},        {0}};
+    static const struct option known[] = {{"identities", required_argument, NULL, 'n'},
+                                          {"seed", required_argument, NULL, 's'},
+                                          {"twins", required_argument, NULL, 'w'},
+                                          {"threads", required_argument, NULL, 't'},
+                                          {"held-out", required_argument, NULL, 'h'},
+                                          {"out", required_argument, NULL, 'o'},
+                                          {0}};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) switch (c) {
         case 'n':
             if (!read_int(optarg, PEOPLE_LEAST_IDENTITIES, PEOPLE_MOST_IDENTITIES, &o->identities))
                 return refuse("identities", optarg, "from 3 to 1000000");
+            break;
+        case 'h':
+            if (!read_int(optarg, 1, PEOPLE_MOST_IDENTITIES, &o->held_out))
+                return refuse("held-out", optarg, "from 1 to 1000000");
             break;
         case 's':
             if (!read_int(optarg, 0, INT64_C(1) << 53, &o->seed))

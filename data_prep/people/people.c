@@ -31,9 +31,9 @@ typedef struct set {
 /* ---- Who and how many ---- */
 
 /* CUHK-PEDES has 11,003 identities to train, 1,000 to validate, 1,000 to test, one behind the other. */
-void people_divide(int64_t identities, int64_t begin[PEOPLE_SPLITS + 1])
+void people_divide(int64_t identities, int64_t held_out, int64_t begin[PEOPLE_SPLITS + 1])
 {
-    const int64_t held = tdm_max_i64(1, (identities * 1000 + 6501) / 13003);
+    const int64_t held = held_out ? held_out : tdm_max_i64(1, (identities * 1000 + 6501) / 13003);
     begin[0] = 0;
     begin[1] = identities - 2 * held;
     begin[2] = identities - held;
@@ -195,8 +195,9 @@ static tdm_status write_origin(const people_options *o)
     TDM_TRY(tdm_path_join(path, sizeof path, o->out, "synthetic.json"));
     const int n =
         snprintf(json, sizeof json,
-                 "{\"made_by\": \"make_people\", \"identities\": %lld, \"seed\": %lld, \"twins\": %g}\n",
-                 (long long)o->identities, (long long)o->seed, o->twins);
+                 "{\"made_by\": \"make_people\", \"identities\": %lld, \"held_out\": %lld, \"seed\": %lld, "
+                 "\"twins\": %g}\n",
+                 (long long)o->identities, (long long)o->held_out, (long long)o->seed, o->twins);
     return tdm_write_file_atomic(path, json, (size_t)n);
 }
 
@@ -204,7 +205,7 @@ static tdm_status write_origin(const people_options *o)
 
 static tdm_status make_set(set *s, const char *list)
 {
-    people_divide(s->o->identities, s->begin);
+    people_divide(s->o->identities, s->o->held_out, s->begin);
     TDM_TRY(people_draw((uint64_t)s->o->seed, s->o->twins, s->begin, PEOPLE_SPLITS, &s->people));
     TDM_TRY(plan_images(s));
     TDM_TRY(make_folders(s));
@@ -217,6 +218,9 @@ tdm_status people_make(const people_options *options)
 {
     set s = {.o = options};
     char list[TDM_PATH_BYTES];
+    TDM_REQUIRE(2 * options->held_out < options->identities, TDM_E_USAGE,
+                "--held-out %lld: val and test would take all of %lld identities",
+                (long long)options->held_out, (long long)options->identities);
     TDM_TRY(tdm_path_join(list, sizeof list, options->out, "reid_raw.json"));
     TDM_REQUIRE(!tdm_path_exists(list), TDM_E_IO, "%s: holds a data set already", options->out);
     const tdm_status status = make_set(&s, list);

@@ -71,7 +71,8 @@ tdm_study_state tdm_study_state_of(const tdm_study_run *run);
 TDM_CHECKED tdm_status tdm_study_finish(const tdm_study *study, const tdm_study_run *run,
                                         const char *message);
 
-/* Reads what runs have finished and writes OUT/study.json, study.csv, study.tex and report.html.
+/* Reads what runs have finished and writes OUT/study.json, study.csv, study.tex, study.txt (the
+ * table as plain text) and report.html.
  *
  * study.json: {"study", "rows": [{"label", "settings", "runs", "failed", "metrics": {NAME: {"mean", "std", "n",
  * "values"}}}]}; with a base row also "difference" and "p" (two-sided paired t-test over the seeds that both rows

@@ -163,6 +163,20 @@ static tdm_status report(tdm_comm *comm, const tdm_study *study, const char *out
     return tdm_comm_agree(comm, writes ? tdm_study_report(study, out) : TDM_OK);
 }
 
+/* The table, on stdout. */
+static tdm_status show_table(tdm_comm *comm, const char *out)
+{
+    char path[TDM_PATH_BYTES];
+    tdm_text table = {0};
+    if (tdm_comm_rank(comm) != 0) return TDM_OK;
+    TDM_TRY(tdm_path_join(path, sizeof path, out, "study.txt"));
+    TDM_TRY(tdm_read_file(path, &table));
+    const bool written = fputs(table.data, stdout) != EOF && fflush(stdout) == 0;
+    tdm_text_free(&table);
+    TDM_REQUIRE(written, TDM_E_IO, "study: cannot write to stdout");
+    return TDM_OK;
+}
+
 static tdm_status make_runs(tdm_comm *comm, const tdm_study *study, const study_options *o, const share *only)
 {
     const int64_t runs = tdm_study_runs(study);
@@ -184,6 +198,8 @@ static tdm_status make_runs(tdm_comm *comm, const tdm_study *study, const study_
         TDM_TRY(status);
         TDM_TRY(report(comm, study, o->out));
     }
+    TDM_TRY(report(comm, study, o->out));
+    TDM_AGREE(comm, show_table(comm, o->out));
     TDM_REQUIRE(!failed, TDM_E_DATA, "%s: %lld runs failed; a further call tries them again", o->out,
                 (long long)failed);
     return TDM_OK;
@@ -276,6 +292,7 @@ static tdm_status run_study(tdm_comm *comm, const study_options *o)
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK && o->dry_run) status = show_runs(comm, study, o, &only);
     if (status == TDM_OK && o->report) status = report(comm, study, o->out);
+    if (status == TDM_OK && o->report) status = tdm_comm_agree(comm, show_table(comm, o->out));
     if (status == TDM_OK && !o->dry_run && !o->report) status = make_runs(comm, study, o, &only);
     const tdm_error kept = *tdm_error_last();
     tdm_study_destroy(&study);
@@ -288,7 +305,7 @@ static tdm_status study_run(tdm_comm *comm, int argc, char **argv)
     const tdm_flag flags[] = {
         FLAG_STRING("--config", &options.config, "FILE", NULL, "the study's file; see docs/studies.md"),
         FLAG_STRING("--out", &options.out, "DIR", NULL,
-                    "directory for the runs, study.json, study.csv, study.tex and report.html"),
+                    "directory for the runs, study.json, study.csv, study.tex, study.txt and report.html"),
         FLAG_STRING("--only", &options.only, "I/N", "",
                     "make each N-th run from the I-th on, for array jobs"),
         FLAG_LIST("--set", &options.set, "GROUP.KEY=VALUE", "",

@@ -156,7 +156,11 @@ static tdm_status show_groups(const run *r)
 {
     tdm_text text = {0};
     const tdm_status status = tdm_optim_describe(&r->session.params, &text);
-    if (status == TDM_OK) tdm_log(TDM_LOG_INFO, "%s", text.data);
+    for (const char *line = text.data; status == TDM_OK && line && *line;) {
+        const int length = (int)strcspn(line, "\n"); /* one message a line: the log shows a newline as \n */
+        tdm_log(TDM_LOG_INFO, "%.*s", length, line);
+        line += length + (line[length] == '\n');
+    }
     tdm_text_free(&text);
     return status;
 }

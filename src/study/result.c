@@ -289,17 +289,20 @@ tdm_status study_table_make(const tdm_study *study, const char *out, study_table
 
 tdm_status tdm_study_report(const tdm_study *study, const char *out)
 {
-    char json[TDM_PATH_BYTES], csv[TDM_PATH_BYTES], latex[TDM_PATH_BYTES], page[TDM_PATH_BYTES];
+    char json[TDM_PATH_BYTES], csv[TDM_PATH_BYTES], latex[TDM_PATH_BYTES], text[TDM_PATH_BYTES],
+        page[TDM_PATH_BYTES];
     study_table table;
     TDM_TRY(tdm_make_dirs(out));
     TDM_TRY(tdm_path_join(json, sizeof json, out, "study.json"));
     TDM_TRY(tdm_path_join(csv, sizeof csv, out, "study.csv"));
     TDM_TRY(tdm_path_join(latex, sizeof latex, out, "study.tex"));
+    TDM_TRY(tdm_path_join(text, sizeof text, out, "study.txt"));
     TDM_TRY(tdm_path_join(page, sizeof page, out, "report.html"));
     tdm_status status = study_table_make(study, out, &table);
     if (status == TDM_OK) status = study_write_json(study, &table.shown, json);
     if (status == TDM_OK) status = study_write_csv(&table.shown, csv);
     if (status == TDM_OK) status = study_write_latex(&table.shown, latex);
+    if (status == TDM_OK) status = study_write_text(&table.shown, text);
     if (status == TDM_OK) status = tdm_study_page_write(page, &table.shown);
     study_table_free(&table);
     return status;

@@ -23,5 +23,6 @@ TDM_CHECKED tdm_status study_write_json(const tdm_study *study, const tdm_study_
                                         const char *path);
 TDM_CHECKED tdm_status study_write_csv(const tdm_study_table *table, const char *path);
 TDM_CHECKED tdm_status study_write_latex(const tdm_study_table *table, const char *path);
+TDM_CHECKED tdm_status study_write_text(const tdm_study_table *table, const char *path);
 
 #endif

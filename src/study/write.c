@@ -154,3 +154,58 @@ tdm_status study_write_latex(const tdm_study_table *table, const char *path)
     tdm_text_free(&text);
     return status;
 }
+
+/* ---- Text ---- */
+
+enum { COLUMN = 15 }; /* of figures, at least: "44.12 ± 0.53" */
+
+static int column_width(const tdm_study_table *table, int64_t k)
+{
+    const int width = (int)strlen(table->label[k]);
+    return width < COLUMN ? COLUMN : width;
+}
+
+static tdm_status text_cell(tdm_text *text, const tdm_study_cell *cell, bool is_share, int width)
+{
+    const double factor = is_share ? 100.0 : 1.0;
+    char figures[64] = "-";
+    if (cell->n == 1) snprintf(figures, sizeof figures, "%.2f", factor * cell->mean);
+    if (cell->n > 1)
+        snprintf(figures, sizeof figures, "%.2f ± %.2f", factor * cell->mean, factor * cell->std);
+    const int bytes = (cell->n > 1) + width; /* the sign has two bytes and one column */
+    return tdm_text_printf(text, "  %*s", bytes, figures);
+}
+
+static tdm_status text_line(const tdm_study_table *table, const tdm_study_line *line, int label,
+                            tdm_text *text)
+{
+    TDM_TRY(tdm_text_printf(text, "%-*s  %4lld", label, line->label, (long long)line->runs));
+    for (int64_t k = 0; k < table->metrics; k++)
+        TDM_TRY(text_cell(text, &line->cell[k], table->is_share[k], column_width(table, k)));
+    if (line->failed) TDM_TRY(tdm_text_printf(text, "  %lld failed", (long long)line->failed));
+    return tdm_text_append(text, "\n", 1);
+}
+
+static tdm_status text_lines(const tdm_study_table *table, tdm_text *text)
+{
+    int label = 0;
+    for (int64_t r = 0; r < table->lines; r++) {
+        const int length = (int)strlen(table->line[r].label);
+        if (length > label) label = length;
+    }
+    TDM_TRY(tdm_text_printf(text, "%s\n%-*s  runs", table->title, label, ""));
+    for (int64_t k = 0; k < table->metrics; k++)
+        TDM_TRY(tdm_text_printf(text, "  %*s", column_width(table, k), table->label[k]));
+    TDM_TRY(tdm_text_append(text, "\n", 1));
+    for (int64_t r = 0; r < table->lines; r++) TDM_TRY(text_line(table, &table->line[r], label, text));
+    return TDM_OK;
+}
+
+tdm_status study_write_text(const tdm_study_table *table, const char *path)
+{
+    tdm_text text = {0};
+    tdm_status status = text_lines(table, &text);
+    if (status == TDM_OK) status = tdm_write_file_atomic(path, text.data, text.length);
+    tdm_text_free(&text);
+    return status;
+}

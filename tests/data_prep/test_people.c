@@ -48,6 +48,9 @@ static void equal_arguments_give_equal_bytes(void **state)
         expect_same_file(one, two, true);
     }
     json_decref(entries);
+    CHECK_FAILS(
+        people_make(&(people_options){.identities = 4, .held_out = 2, .threads = 1, .out = at("two")}),
+        TDM_E_USAGE, "--held-out 2: val and test would take all of 4 identities");
     CHECK_FAILS(people_make(&(people_options){.identities = 3, .threads = 1, .out = at("one")}), TDM_E_IO,
                 "holds a data set already");
 }
@@ -59,7 +62,7 @@ static void the_packer_reads_it(void **state)
     char camera_of[PEOPLE + 1][CAMERAS + 1];
     memset(camera_of, 0, sizeof camera_of);
     make("set", 1, 2);
-    people_divide(PEOPLE, begin);
+    people_divide(PEOPLE, 0, begin);
     CHECK_OK(list_again("cuhk_pedes", at("set")));
     CHECK_EQ(list.fault_n, 0);
     for (int64_t i = 0; i < list.count; i++) {
@@ -81,11 +84,15 @@ static void the_packer_reads_it(void **state)
         tdm_text_free(&file);
     }
     for (int64_t i = 0; i < PEOPLE; i++) CHECK_TRUE(of_identity[i] >= 2 && of_identity[i] <= 6);
-    people_divide(13003, begin);
+    people_divide(13003, 0, begin);
     CHECK_EQ(begin[1], 11003);
     CHECK_EQ(begin[2], 12003);
-    people_divide(3, begin);
+    people_divide(3, 0, begin);
     CHECK_EQ(begin[1], 1);
+    people_divide(1000, 300, begin);
+    CHECK_EQ(begin[1], 400);
+    CHECK_EQ(begin[2], 700);
+    CHECK_EQ(begin[3], 1000);
 }
 
 /* ---- Who there is ---- */
@@ -103,7 +110,7 @@ static void count_pairs(double twins, int64_t pairs[3])
     enum { MANY = 1500 };
     int64_t begin[PEOPLE_SPLITS + 1];
     person *people;
-    people_divide(MANY, begin);
+    people_divide(MANY, 0, begin);
     CHECK_OK(people_draw(7, twins, begin, PEOPLE_SPLITS, &people));
     memset(pairs, 0, 3 * sizeof *pairs);
     for (int64_t i = 0; i < MANY; i++)

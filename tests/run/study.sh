@@ -25,7 +25,8 @@ study --out "$work/a" --dry-run || fail "dry run: $(cat "$work/log")"
 grep -q '6 of 6 runs are missing here: 36 steps' "$work/log" || fail "dry run: $(cat "$work/log")"
 [ ! -e "$work/a" ] || fail "a dry run made $work/a"
 
-study --out "$work/a" || fail "$(cat "$work/log")"
+study --out "$work/a" >"$work/table" || fail "$(cat "$work/log")"
+cmp "$work/table" "$work/a/study.txt" || fail "study.txt is not what was printed"
 python3 - "$work/a" <<'EOF' || fail "study.json"
 import csv, json, math, pathlib, statistics, sys
 out = pathlib.Path(sys.argv[1])
@@ -57,6 +58,10 @@ assert float(table[1]["text_to_image.recall_at_10.mean"]) == rows["ITC, 2e-3"]["
 page = (out / "report.html").read_text()
 assert "A &lt;small&gt; study" in page and "Over learning rate" in page and "Learning curves" in page
 assert page.count("<svg") >= 4
+text = (out / "study.txt").read_text().splitlines()
+cell = rows["ITC, 2e-3"]["metrics"]["text_to_image.recall_at_10"]
+assert text[0] == "A <small> study" and len(text) == 6 and len({len(line) for line in text[1:]}) == 1, text
+assert f"{100 * cell['mean']:.2f} ± {100 * cell['std']:.2f}" in text[3] and "±" not in text[4], text
 assert (out / "study.tex").read_text().count(r"\\") == 5
 EOF
 
