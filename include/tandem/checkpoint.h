@@ -21,6 +21,10 @@ typedef struct tdm_train_state {
     double elapsed_s;  /* training time over all resumes */
     double best_value; /* of checkpoint.best_metric; NaN before the first */
     int64_t best_step; /* -1 before the first */
+    double best_epoch;
+    int64_t evaluations_since_best;
+    bool evaluation_due; /* of this step, given up for the checkpoint: a run that goes on begins with it */
+    char end[16];        /* why the run ended, "complete" or "patience"; "": it did not, or has no patience */
     /* What a resumed run is compared with and placed by; false: of an earlier version, which did not write it. */
     bool has_facts;
     tdm_place place;           /* of the next sample */
@@ -61,6 +65,18 @@ TDM_CHECKED tdm_status tdm_checkpoint_check(tdm_comm *comm, const char *dir, boo
  * checkpoints and none is whole. Another error (no permission, say) of a newer one ends the search. Collective as
  * above. */
 TDM_CHECKED tdm_status tdm_checkpoint_latest(tdm_comm *comm, const char *run_dir, char *out, size_t bytes);
+
+/* How the checkpoint was chosen that a run directory stands for. */
+typedef struct tdm_selection {
+    bool is_best; /* by its run's evaluations; false: it was named, or is the latest, and the rest is zeros */
+    double value, epoch;  /* of checkpoint.best_metric; epoch 0: an earlier version did not write it */
+    char eval_digest[65]; /* tdm_dataset_digest of the split that it was chosen on */
+} tdm_selection;
+/* dir: what tdm_checkpoint_find found for `path`, the best first. Not collective. */
+void tdm_checkpoint_selection(const char *path, const char *dir, tdm_selection *selection);
+/* `best` names the run's checkpoint of that step from now on; *there = false: there is none, and nothing is done. Not
+ * collective. */
+TDM_CHECKED tdm_status tdm_checkpoint_point_best(const char *run_dir, int64_t step, bool *there);
 
 /* Reads model.h5's stored configuration into `config` (initialised by the caller), its tokenizer (unless NULL
  * is passed; TDM_E_FORMAT when it holds none) and its step (unless NULL is passed). */

@@ -73,6 +73,7 @@ typedef struct tdm_config {
         int64_t chunk;         /* pairs embedded at once per rank; 0 = the whole local batch */
         int recompute;         /* a tdm_recompute_choice: what backward makes again */
         int64_t epochs, steps; /* steps = 0: epochs decide */
+        int64_t patience;      /* evaluations without a better one that end the run; 0 = off */
         const char *precision; /* "auto", "f32", "bf16" */
         int64_t threads;    /* compute threads per rank; 0 = OMP_NUM_THREADS or the cores this rank may use */
         int64_t log_every;  /* steps */

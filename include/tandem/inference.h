@@ -2,6 +2,7 @@
 #ifndef TANDEM_INFERENCE_H
 #define TANDEM_INFERENCE_H
 
+#include "tandem/checkpoint.h"
 #include "tandem/comm.h"
 #include "tandem/config.h"
 #include "tandem/eval.h"
@@ -23,6 +24,7 @@ typedef struct tdm_inference { /* owned; tdm_inference_close */
     char dir[TDM_PATH_BYTES];  /* of the checkpoint */
     char digest[65];           /* SHA-256 of its model.h5; "" unless asked for */
     int64_t step;              /* of training */
+    tdm_selection selection;   /* how it was chosen */
     int64_t batch, workers;    /* of the options */
     tdm_config config;
     tdm_tokenizer *tokenizer;

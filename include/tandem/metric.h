@@ -49,16 +49,22 @@ double tdm_metrics_value(const tdm_metrics *metrics, const char *name);
 TDM_CHECKED tdm_status tdm_metrics_print(const tdm_metrics *metrics, bool headline_only, tdm_text *text);
 
 /* ---- The two directions of a retrieval ---- */
-typedef enum tdm_direction { TDM_TEXT_TO_IMAGE, TDM_IMAGE_TO_TEXT, TDM_DIRECTIONS } tdm_direction;
+typedef enum tdm_direction {
+    TDM_TEXT_TO_IMAGE,
+    TDM_IMAGE_TO_TEXT,
+    TDM_DIRECTIONS,
+    TDM_AVERAGE = TDM_DIRECTIONS /* of a choice only: the mean of both */
+} tdm_direction;
 const char *tdm_direction_key(tdm_direction direction);   /* "text_to_image", in JSON */
 const char *tdm_direction_label(tdm_direction direction); /* "text to image" */
 
-/* What checkpoint.best_metric names: "text_to_image.recall_at_1". */
+/* What checkpoint.best_metric names: "text_to_image.recall_at_1", "average.map". */
 typedef struct tdm_metric_choice {
     tdm_direction direction;
     const tdm_metric *metric;
 } tdm_metric_choice;
 /* TDM_E_CONFIG names `key` and the nearest one that exists. */
 TDM_CHECKED tdm_status tdm_metric_choose(const char *key, tdm_metric_choice *choice);
+double tdm_metrics_chosen(const tdm_metrics metrics[TDM_DIRECTIONS], const tdm_metric_choice *choice);
 
 #endif

@@ -52,6 +52,7 @@ typedef struct tdm_study_line {
     const char *series; /* lines of one series are joined where metrics are drawn over x */
     double x;           /* NaN: no axis has numbers */
     int64_t runs, failed;
+    bool biased;                /* a checkpoint of it was chosen on the split that it is measured on */
     const tdm_study_cell *cell; /* [metrics] */
     const char *const *run_dir; /* [runs] of those that are done */
 } tdm_study_line;

@@ -14,7 +14,9 @@
  *
  * Rows are all combinations of the axes' values, the last axis fastest. A value may have a number `x`: then each metric
  * is plotted over it. With the group `eval` a run is evaluated once more when it is done, on another split or with
- * another checkpoint ("latest", "best") than training did, and these figures make the table.
+ * another checkpoint ("latest", "best") than training did, and these figures make the table. Without a word about the
+ * checkpoint, and without `eval`, a run with early stopping (train.patience) counts by its best evaluation, any other by
+ * its last.
  *
  * Every run is an ordinary run directory, OUT/runs/LABEL/seed-N. Not collective. */
 #ifndef TANDEM_STUDY_H
@@ -34,9 +36,9 @@ typedef struct tdm_study_row { /* owned by the study */
 
 typedef struct tdm_study {
     char *name, *title, *x_title;
-    char *config; /* path of the base configuration */
-    char *eval_data, *eval_split, *eval_checkpoint,
-        *eval_positives; /* NULL: the last evaluation while training counts */
+    char *config;                                  /* path of the base configuration */
+    char *eval_data, *eval_split, *eval_positives; /* NULL: an evaluation while training counts */
+    char *eval_checkpoint;                         /* NULL: see tdm_study_takes_best */
     tdm_strings metric;
     tdm_study_row *row; /* [rows] */
     int64_t rows, base; /* base: index of the row to compare with */
@@ -66,6 +68,8 @@ typedef enum tdm_study_state {
 } tdm_study_state;
 /* What DIR/study-run.json says of a run. */
 tdm_study_state tdm_study_state_of(const tdm_study_run *run);
+/* Is a run that has ended measured at its best checkpoint? Otherwise at its latest. */
+TDM_CHECKED tdm_status tdm_study_takes_best(const tdm_study *study, const tdm_study_run *run, bool *best);
 /* Writes it: the figures of a run that is done (metrics.jsonl, or eval.json), or why it failed (message, else NULL).
  * Errors: TDM_E_CONFIG when a run has no such metric. */
 TDM_CHECKED tdm_status tdm_study_finish(const tdm_study *study, const tdm_study_run *run,
@@ -74,8 +78,8 @@ TDM_CHECKED tdm_status tdm_study_finish(const tdm_study *study, const tdm_study_
 /* Reads what runs have finished and writes OUT/study.json, study.csv, study.tex, study.txt (the
  * table as plain text) and report.html.
  *
- * study.json: {"study", "rows": [{"label", "settings", "runs", "failed", "metrics": {NAME: {"mean", "std", "n",
- * "values"}}}]}; with a base row also "difference" and "p" (two-sided paired t-test over the seeds that both rows
+ * study.json: {"study", "rows": [{"label", "settings", "runs", "failed", "chosen_on_measured_split", "metrics": {NAME:
+ * {"mean", "std", "n", "values"}}}]}; with a base row also "difference" and "p" (two-sided paired t-test over the seeds that both rows
  * have). std is the sample's (n - 1); null where there are fewer than two values. */
 TDM_CHECKED tdm_status tdm_study_report(const tdm_study *study, const char *out);
 

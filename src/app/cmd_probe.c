@@ -153,7 +153,7 @@ static tdm_status measure(probe *p, double *value)
 {
     tdm_metrics metrics[TDM_DIRECTIONS];
     TDM_TRY(tdm_eval_embeddings(p->comm, p->in.ops, &p->embeddings, p->match, metrics));
-    *value = tdm_metrics_value(&metrics[p->metric.direction], p->metric.metric->name);
+    *value = tdm_metrics_chosen(metrics, &p->metric);
     return TDM_OK;
 }
 

@@ -74,7 +74,8 @@ static tdm_status train_arguments(const tdm_study *study, const tdm_study_run *r
     return add_pair(list, "--resume", "auto");
 }
 
-/* RUN/checkpoints/latest and best are files that hold a checkpoint's name. */
+/* The best checkpoint is named by its run, so that the evaluation knows how it was chosen.
+ * RUN/checkpoints/latest and best are files that hold a checkpoint's name. */
 static tdm_status checkpoint_of(const char *run_dir, const char *which, char path[TDM_PATH_BYTES])
 {
     tdm_text name = {0};
@@ -93,8 +94,10 @@ static tdm_status eval_arguments(const tdm_study *study, const tdm_study_run *ru
 {
     char path[TDM_PATH_BYTES];
     TDM_TRY(add(list, "eval"));
-    TDM_TRY(checkpoint_of(run->dir, study->eval_checkpoint, path));
-    TDM_TRY(add_pair(list, "--model", path));
+    bool best;
+    TDM_TRY(tdm_study_takes_best(study, run, &best));
+    TDM_TRY(checkpoint_of(run->dir, best ? "best" : "latest", path));
+    TDM_TRY(add_pair(list, "--model", best ? run->dir : path));
     TDM_TRY(add_pair(list, "--data", study->eval_data));
     TDM_TRY(add_pair(list, "--split", study->eval_split));
     if (study->eval_positives) TDM_TRY(add_pair(list, "--positives", study->eval_positives));

@@ -107,7 +107,33 @@ static tdm_status resume_from(run *r, const char *path)
     TDM_TRY(tdm_checkpoint_read_state(path, &r->session.params, &r->session.optim, &r->state));
     r->state.best_value = r->resume.state.best_value;
     r->state.best_step = r->resume.state.best_step;
+    r->state.evaluations_since_best = r->resume.state.evaluations_since_best;
+    r->state.evaluation_due = r->state.evaluation_due && r->eval_dataset;
     r->elapsed_before_s = r->state.elapsed_s;
+    return TDM_OK;
+}
+
+/* The best checkpoint so far is the one that `best` names, or the run does without it: it may lie in the directory of
+ * another run (--resume PATH), and `best` may name one of a course that was given up. */
+static tdm_status find_best(run *r)
+{
+    int32_t there = 1;
+    tdm_status status = TDM_OK;
+    if (r->state.best_step < 0) return TDM_OK;
+    if (tdm_comm_rank(r->comm) == 0) {
+        bool found = true;
+        status = tdm_checkpoint_point_best(r->options->out, r->state.best_step, &found);
+        there = found;
+    }
+    TDM_AGREE(r->comm, status);
+    tdm_comm_broadcast(r->comm, &there, sizeof there, 0);
+    if (there) return TDM_OK;
+    tdm_log(TDM_LOG_WARN,
+            "resume: the best checkpoint so far, of step %lld, is not in %s: a new best is looked for",
+            (long long)r->state.best_step, r->options->out);
+    r->state.best_value = NAN;
+    r->state.best_step = -1;
+    r->state.evaluations_since_best = 0;
     return TDM_OK;
 }
 
@@ -210,15 +236,39 @@ static tdm_status evaluate(run *r, bool *best)
     TDM_TRY(run_log_eval(&r->log, r->session.optim.step,
                          tdm_session_epoch(&r->session, r->session.optim.step), metrics));
 
-    const tdm_metric *metric = r->best_metric.metric;
-    if (metric == NULL) return TDM_OK;
-    const double value = tdm_metrics_value(&metrics[r->best_metric.direction], metric->name);
-    *best = tdm_metric_better(metric, value, r->state.best_value);
+    if (r->best_metric.metric == NULL) return TDM_OK;
+    const double value = tdm_metrics_chosen(metrics, &r->best_metric); /* the same bits on every rank */
+    *best = tdm_metric_better(r->best_metric.metric, value, r->state.best_value);
+    r->state.evaluations_since_best++;
     if (*best) {
         r->state.best_value = value;
         r->state.best_step = r->session.optim.step;
+        r->state.best_epoch = tdm_session_epoch(&r->session, r->session.optim.step);
+        r->state.evaluations_since_best = 0;
     }
     return TDM_OK;
+}
+
+static bool is_out_of_patience(const run *r)
+{
+    const int64_t patience = r->session.config.train.patience;
+    return patience > 0 && r->eval_dataset && r->state.evaluations_since_best >= patience;
+}
+
+static bool is_complete(const run *r)
+{
+    return r->session.optim.step >= r->session.total_steps;
+}
+
+static run_best best_of(const run *r)
+{
+    const tdm_config *c = &r->session.config;
+    return (run_best){.metric = c->checkpoint.best_metric,
+                      .split = c->eval.split,
+                      .value = r->state.best_value,
+                      .step = r->state.best_step,
+                      .epoch = r->state.best_epoch,
+                      .since = r->state.evaluations_since_best};
 }
 
 /* Has the last step ended an epoch whose number is a multiple of `every`? */
@@ -228,12 +278,35 @@ static bool ends_epochs(const tdm_session *s, int64_t every)
     return every > 0 && place.sample == 0 && place.epoch % every == 0;
 }
 
+/* The evaluation that is due, unless the run was asked to stop, and a checkpoint where there is a reason: that, the end
+ * of the run, a new best, or `due`. */
+static tdm_status measure_and_save(run *r, bool due, bool *stop)
+{
+    bool best = false;
+    if (r->state.evaluation_due && !*stop) {
+        const tdm_status status = evaluate(r, &best);
+        *stop = status == TDM_E_STOPPED; /* on a request, given up for the checkpoint */
+        if (!*stop) TDM_TRY(status);
+        r->state.evaluation_due = *stop;
+    }
+    const char *end = is_complete(r) ? "complete" : is_out_of_patience(r) ? "patience" : "";
+    if (*stop || r->session.config.train.patience == 0) end = "";
+    snprintf(r->state.end, sizeof r->state.end, "%s", end);
+    if (end[0]) {
+        const run_best chosen = best_of(r);
+        TDM_AGREE(r->comm, run_log_end(&r->log, r->session.optim.step,
+                                       tdm_session_epoch(&r->session, r->session.optim.step), end, &chosen));
+    }
+    if (*stop || is_complete(r) || is_out_of_patience(r) || best || due) TDM_TRY(save(r, best));
+    return TDM_OK;
+}
+
 /* Evaluation and checkpoint as the configuration asks for them; *stop when the run was asked to end early. */
 static tdm_status after_step(run *r, bool *stop)
 {
     const tdm_config *c = &r->session.config;
     const int64_t step = r->session.optim.step;
-    const bool last = step == r->session.total_steps;
+    const bool last = is_complete(r);
     const double minutes = (tdm_now_s() - r->checkpoint_s) / 60.0;
     const double limit = c->train.time_limit_minutes;
     double wish[2] = {
@@ -243,17 +316,16 @@ static tdm_status after_step(run *r, bool *stop)
     tdm_comm_max_f64(r->comm, wish, 2);
     *stop = wish[0] > 0.0 && !last;
 
-    bool best = false;
-    if (r->eval_dataset && !*stop && (last || ends_epochs(&r->session, c->eval.every_epochs))) {
-        const tdm_status status = evaluate(r, &best);
-        *stop = status == TDM_E_STOPPED; /* on a request, given up for the checkpoint */
-        if (!*stop) TDM_TRY(status);
-    }
-
+    r->state.evaluation_due = r->eval_dataset && (last || ends_epochs(&r->session, c->eval.every_epochs));
     const bool due =
         (c->checkpoint.every_steps > 0 && step % c->checkpoint.every_steps == 0) || wish[1] > 0.0;
-    if (*stop || last || best || due) TDM_TRY(save(r, best));
-    return TDM_OK;
+    return measure_and_save(r, due, stop);
+}
+
+/* Is nothing left of a run that goes on? */
+static bool is_over(const run *r)
+{
+    return !r->state.evaluation_due && (is_complete(r) || is_out_of_patience(r));
 }
 
 /* Whether any rank was asked to. */
@@ -261,13 +333,14 @@ static bool stop_before_first_step(run *r)
 {
     double wish = tdm_stop_requested();
     tdm_comm_max_f64(r->comm, &wish, 1);
-    return wish > 0.0 && r->session.optim.step < r->session.total_steps;
+    return wish > 0.0 && !is_over(r);
 }
 
 static tdm_status run_steps(run *r)
 {
     bool stop = stop_before_first_step(r);
-    while (r->session.optim.step < r->session.total_steps && !stop) {
+    if (r->state.evaluation_due && !stop) TDM_TRY(measure_and_save(r, true, &stop));
+    while (!is_over(r) && !stop) {
         const tdm_batch *batch;
         tdm_step_report report;
         double wait_s = 0.0;
@@ -280,10 +353,30 @@ static tdm_status run_steps(run *r)
                                         wait_s, elapsed_s(r)));
         TDM_TRY(after_step(r, &stop));
     }
+    if (r->best_metric.metric && r->state.best_step >= 0 && !stop) {
+        const run_best best = best_of(r);
+        run_log_show_end(&r->log, r->session.optim.step, r->options->out, is_complete(r), &best);
+    }
     if (stop)
         TDM_FAIL(TDM_E_STOPPED, "stopped on request at step %lld of %lld; continue with --resume auto",
                  (long long)r->session.optim.step, (long long)r->session.total_steps);
     return TDM_OK;
+}
+
+static void show_nothing_to_do(const run *r, const char *resume)
+{
+    const long long step = (long long)r->session.optim.step;
+    if (is_complete(r))
+        tdm_log(TDM_LOG_INFO,
+                "nothing to do: %s is at step %lld of %lld; train.epochs or train.steps extend a run", resume,
+                step, (long long)r->session.total_steps);
+    else
+        tdm_log(
+            TDM_LOG_INFO,
+            "nothing to do: %s, step %lld, ended early: %lld evaluations were not better than %s = %.4f of "
+            "epoch %.4g; a larger train.patience extends a run, 0 takes it to its last step",
+            resume, step, (long long)r->state.evaluations_since_best,
+            r->session.config.checkpoint.best_metric, r->state.best_value, r->state.best_epoch);
 }
 
 static tdm_status run_training(run *r)
@@ -302,11 +395,10 @@ static tdm_status run_training(run *r)
         TDM_AGREE(r->comm,
                   tdm_pretrained_read(r->session.pretrained, &r->session.config, &r->session.params));
     if (resume[0]) TDM_AGREE(r->comm, resume_from(r, resume));
+    if (resume[0] && !r->options->dry_run) TDM_TRY(find_best(r));
     TDM_AGREE(r->comm, tdm_session_create_loader(&r->session));
-    if (resume[0] && r->session.first_step == r->session.total_steps) {
-        tdm_log(TDM_LOG_INFO,
-                "nothing to do: %s is at step %lld of %lld; train.epochs or train.steps extend a run", resume,
-                (long long)r->session.first_step, (long long)r->session.total_steps);
+    if (resume[0] && is_over(r)) {
+        show_nothing_to_do(r, resume);
         return TDM_OK;
     }
     TDM_AGREE(r->comm, tdm_session_load(&r->session));

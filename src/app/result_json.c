@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 tdm_status result_write(const json_t *root, int digits, const char *path)
 {
@@ -49,6 +50,30 @@ json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS])
             object, row[i]->name,
             metric_value((metrics[TDM_TEXT_TO_IMAGE].value[i] + metrics[TDM_IMAGE_TO_TEXT].value[i]) / 2));
     return object;
+}
+
+tdm_status result_selection(json_t *root, const tdm_inference *inference, const tdm_dataset *dataset)
+{
+    const tdm_config *c = &inference->config;
+    const tdm_selection *chosen = &inference->selection;
+    char digest[65];
+    if (!chosen->is_best) return TDM_OK;
+    TDM_TRY(tdm_dataset_digest(dataset, digest));
+    const bool same = strcmp(digest, chosen->eval_digest) == 0;
+    json_t *selection = json_object();
+    json_object_set_new(selection, "metric", tdm_json_text(c->checkpoint.best_metric));
+    json_object_set_new(selection, "value", metric_value(chosen->value));
+    if (chosen->epoch > 0.0) json_object_set_new(selection, "epoch", metric_value(chosen->epoch));
+    json_object_set_new(selection, "chosen_on", tdm_json_text(c->eval.split));
+    json_object_set_new(selection, "chosen_on_measured_split", json_boolean(same));
+    json_object_set_new(root, "selection", selection);
+    if (same)
+        tdm_log(
+            TDM_LOG_WARN,
+            "the checkpoint was chosen on the split that it is measured on (%s): the figures flatter it; let "
+            "eval.split choose on another",
+            c->eval.split);
+    return TDM_OK;
 }
 
 static json_t *curve(const tdm_curve_point *point, int points)

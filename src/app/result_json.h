@@ -4,6 +4,7 @@
 
 #include "tandem/json_text.h"
 #include "tandem/eval.h"
+#include "tandem/inference.h"
 #include "tandem/shard.h"
 
 /* With `digits` significant digits to the file `path`, or to standard output when it is "". root is borrowed and may
@@ -15,6 +16,10 @@ void result_show(const json_t *object);
 json_t *result_metrics(const tdm_metrics *metrics);
 /* Of each metric the mean of both directions. */
 json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS]);
+/* Adds "selection" where the checkpoint was chosen by the evaluations of its run, and warns where that was done on the
+ * very split that is measured. */
+TDM_CHECKED tdm_status result_selection(json_t *root, const tdm_inference *inference,
+                                        const tdm_dataset *dataset);
 /* Adds what was asked for of one direction: curves, the table by class. */
 void result_detail(json_t *object, const tdm_dataset *dataset, const tdm_eval_detail *detail);
 

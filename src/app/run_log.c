@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Lines of a step beyond `step`, and a last line cut by a kill, are left out. */
+/* Lines of a step beyond `step`, the end of a run that goes on, and a last line cut by a kill, are left out. */
 static tdm_status keep_lines_until(const char *path, int64_t step)
 {
     tdm_text old = {0}, kept = {0};
@@ -18,7 +18,7 @@ static tdm_status keep_lines_until(const char *path, int64_t step)
         if (!end) break;
         json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
         const json_t *number = json_object_get(object, "step");
-        if (number && json_integer_value(number) <= step)
+        if (number && json_integer_value(number) <= step && !json_object_get(object, "end"))
             status = tdm_text_append(&kept, line, (size_t)(end - line) + 1);
         json_decref(object);
         line = end + 1;
@@ -188,8 +188,46 @@ tdm_status run_log_eval(run_log *log, int64_t step, double epoch, const tdm_metr
                     tdm_direction_label(direction), values.data);
         tdm_text_free(&values);
     }
+    json_object_set_new(eval, tdm_direction_key(TDM_AVERAGE), result_average(metrics));
     json_object_set_new(line, "step", json_integer(step));
     set_real(line, "epoch", epoch);
     json_object_set_new(line, "eval", eval);
     return write_line(log, line);
+}
+
+tdm_status run_log_end(run_log *log, int64_t step, double epoch, const char *reason, const run_best *best)
+{
+    if (tdm_log_rank() != 0) return TDM_OK;
+    json_t *line = json_object(), *end = json_object();
+    json_object_set_new(line, "step", json_integer(step));
+    set_real(line, "epoch", epoch);
+    json_object_set_new(end, "reason", json_string(reason));
+    json_object_set_new(end, "metric", tdm_json_text(best->metric));
+    json_object_set_new(end, "chosen_on", tdm_json_text(best->split));
+    set_real(end, "best", best->value);
+    json_object_set_new(end, "best_step", json_integer(best->step));
+    set_real(end, "best_epoch", best->epoch);
+    json_object_set_new(end, "evaluations_since_best", json_integer(best->since));
+    json_object_set_new(line, "end", end);
+    return write_line(log, line);
+}
+
+void run_log_show_end(const run_log *log, int64_t step, const char *run_dir, bool complete,
+                      const run_best *best)
+{
+    if (!complete)
+        tdm_log(
+            TDM_LOG_INFO,
+            "ended early at step %lld of %lld: %lld evaluations in a row (train.patience) were not better "
+            "than the best",
+            (long long)step, (long long)log->total_steps, (long long)best->since);
+    tdm_log(
+        TDM_LOG_INFO,
+        "the best of this run: %s = %.4f of epoch %.4g, step %lld, chosen on %s, %lld evaluations before the "
+        "end; other commands take it for %s",
+        best->metric, best->value, best->epoch, (long long)best->step, best->split, (long long)best->since,
+        run_dir);
+    if (strcmp(best->split, "test") == 0)
+        tdm_log(TDM_LOG_WARN, "it was chosen on the test split: its figures there are of the split that it "
+                              "was chosen on; eval.split chooses on another");
 }

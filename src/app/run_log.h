@@ -6,6 +6,13 @@
 #include "tandem/resume.h"
 #include "tandem/train.h"
 
+/* The best evaluation so far. */
+typedef struct run_best {
+    const char *metric, *split; /* checkpoint.best_metric, eval.split */
+    double value, epoch;
+    int64_t step, since; /* evaluations since then */
+} run_best;
+
 /* Sums over the steps since the last log line. */
 typedef struct run_log {
     tdm_comm *comm;
@@ -30,5 +37,11 @@ TDM_CHECKED tdm_status run_log_step(run_log *log, int64_t step, double epoch, co
 /* An evaluation while training. */
 TDM_CHECKED tdm_status run_log_eval(run_log *log, int64_t step, double epoch,
                                     const tdm_metrics metrics[TDM_DIRECTIONS]);
+/* Why the run ends, "complete" or "patience". A run that goes on after all drops the line. */
+TDM_CHECKED tdm_status run_log_end(run_log *log, int64_t step, double epoch, const char *reason,
+                                   const run_best *best);
+/* The same for people, with the checkpoint that other commands take. */
+void run_log_show_end(const run_log *log, int64_t step, const char *run_dir, bool complete,
+                      const run_best *best);
 
 #endif

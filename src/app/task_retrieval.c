@@ -61,7 +61,8 @@ static tdm_status write_json(const retrieval *r)
         json_object_set_new(root, tdm_direction_key((tdm_direction)i), direction);
     }
     json_object_set_new(root, "average", result_average(r->metrics));
-    const tdm_status status = result_write(root, 17, r->request->json);
+    tdm_status status = result_selection(root, &r->inference, r->dataset);
+    if (status == TDM_OK) status = result_write(root, 17, r->request->json);
     json_decref(root);
     return status;
 }

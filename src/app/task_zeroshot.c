@@ -180,7 +180,8 @@ static tdm_status write_table(const zeroshot *z)
 static tdm_status write_results(const zeroshot *z)
 {
     json_t *root = result_json(z);
-    const tdm_status status = result_write(root, 17, z->request->json);
+    tdm_status status = result_selection(root, &z->inference, z->dataset);
+    if (status == TDM_OK) status = result_write(root, 17, z->request->json);
     json_decref(root);
     TDM_TRY(status);
     return z->request->html[0] != '\0' ? write_table(z) : TDM_OK;

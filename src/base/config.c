@@ -412,12 +412,29 @@ tdm_status tdm_config_set(tdm_config *config, const char *assignment)
 
 /* ---- Rules between keys ---- */
 
+/* Patience counts evaluations by a metric: there have to be some. */
+static tdm_status check_patience(const tdm_config *config)
+{
+    const long long patience = (long long)config->train.patience;
+    if (patience == 0) return TDM_OK;
+    TDM_REQUIRE(config->eval.dir[0] != '\0', TDM_E_CONFIG,
+                "train.patience = %lld counts evaluations, but eval.dir is not set", patience);
+    TDM_REQUIRE(
+        config->eval.every_epochs > 0, TDM_E_CONFIG,
+        "train.patience = %lld counts evaluations, but eval.every_epochs = 0 has only one, at the end",
+        patience);
+    TDM_REQUIRE(config->checkpoint.best_metric[0] != '\0', TDM_E_CONFIG,
+                "train.patience = %lld needs checkpoint.best_metric, which says what better means", patience);
+    return TDM_OK;
+}
+
 tdm_status tdm_config_check(const tdm_config *config)
 {
     TDM_REQUIRE(config->train.epochs > 0 || config->train.steps > 0, TDM_E_CONFIG,
                 "train.epochs and train.steps are both 0: nothing to train");
     TDM_REQUIRE(config->eval.dir[0] == '\0' || config->eval.split[0] != '\0', TDM_E_CONFIG,
                 "eval.dir is set, but eval.split is empty");
+    TDM_TRY(check_patience(config));
     const double warmup = config->optim.warmup_epochs, start = config->optim.warmup_start_ratio;
     TDM_REQUIRE(warmup <= 0.0 || config->train.steps == 0, TDM_E_CONFIG,
                 "optim.warmup_epochs is a part of train.epochs, but train.steps = %lld decides: give "

@@ -156,6 +156,9 @@ static const tdm_option rows[] = {
     INT(train.epochs, RUN, "32", 0, MANY, "epochs", "Passes over the data."),
     INT(train.steps, RUN, "0", 0, 1e15, "steps",
         "Optimiser steps of the run; 0 = as many as the epochs hold."),
+    INT(train.patience, RUN, "0", 0, MANY, "evaluations",
+        "Early stopping: the run ends after so many evaluations in a row none of which is better than the best "
+        "by checkpoint.best_metric; 0 = off."),
     STRING(train.precision, FREE, "auto", "auto|f32|bf16",
            "Activations and matmuls; auto = bf16 where the CPU computes in it, else f32."),
     INT(train.threads, FREE, "0", 0, 4096, "threads",
@@ -198,8 +201,9 @@ static const tdm_option rows[] = {
           "Minutes between checkpoints; 0 = none by time. The end of a run always writes one."),
     INT(checkpoint.keep, FREE, "3", 1, 1000000, "checkpoints",
         "Newest checkpoints kept beside the best one."),
-    STRING(checkpoint.best_metric, FREE, "text_to_image.recall_at_1", NULL,
-           "Key of the evaluation's JSON that decides which checkpoint is the best."),
+    STRING(
+        checkpoint.best_metric, FREE, "text_to_image.recall_at_1", NULL,
+        "Key of the evaluation's JSON that decides which checkpoint is the best, such as average.map; empty = none."),
 
     STRING(eval.dir, FREE, "", NULL, "Data set to evaluate on while training; empty = none."),
     STRING(eval.split, FREE, "val", NULL, "Its split."),

@@ -231,6 +231,11 @@ static tdm_status open_checkpoint(export_job *job)
     bool tokenizer = false;
     TDM_TRY(look_for_tokenizer(dir, &tokenizer));
     TDM_TRY(tdm_checkpoint_read_config(dir, &job->config, tokenizer ? &job->tokenizer : NULL, NULL));
+    tdm_selection chosen;
+    tdm_checkpoint_selection(job->options->model, dir, &chosen);
+    if (chosen.is_best)
+        tdm_log(TDM_LOG_INFO, "%s: the best of its run, %s = %.4f, chosen on split %s", dir,
+                job->config.checkpoint.best_metric, chosen.value, job->config.eval.split);
     if (job->naming->check != NULL) TDM_TRY(job->naming->check(job));
     TDM_TRY(model_rows(&job->config, &job->params));
     TDM_TRY(tdm_params_allocate(&job->params, false));

@@ -120,6 +120,20 @@ tdm_status tdm_checkpoint_find(const char *path, bool prefer_best, char *out, si
     return TDM_OK;
 }
 
+void tdm_checkpoint_selection(const char *path, const char *dir, tdm_selection *selection)
+{
+    char checkpoints[TDM_PATH_BYTES], best[TDM_PATH_BYTES];
+    tdm_train_state state;
+    *selection = (tdm_selection){0};
+    if (!tdm_path_is_dir(path) || holds_model(path)) return;
+    if (tdm_path_join(checkpoints, sizeof checkpoints, path, "checkpoints") != TDM_OK) return;
+    const int64_t step = checkpoint_pointed(checkpoints, "best");
+    if (step < 0 || dir_of(checkpoints, step, best, sizeof best) != TDM_OK || strcmp(best, dir) != 0) return;
+    if (tdm_checkpoint_read_progress(dir, &state) != TDM_OK || state.best_step != step) return;
+    *selection = (tdm_selection){.is_best = true, .value = state.best_value, .epoch = state.best_epoch};
+    memcpy(selection->eval_digest, state.eval_digest, sizeof selection->eval_digest);
+}
+
 tdm_status tdm_checkpoint_any(const char *run_dir, bool *any)
 {
     char dir[TDM_PATH_BYTES];

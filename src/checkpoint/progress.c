@@ -7,13 +7,18 @@
 
 typedef struct value_row {
     const char *name;
-    enum { COUNT, NUMBER, TEXT } type; /* int64_t, double, char[bytes] */
+    enum { COUNT, NUMBER, TEXT, TRUTH } type; /* int64_t, double, char[bytes], bool */
     size_t offset, bytes;
+    bool is_later; /* not in the first files with /progress: zeros where it is missing */
 } value_row;
 
 #define ROW(name, type, field)                                                                               \
     {                                                                                                        \
-        name, type, offsetof(tdm_train_state, field), sizeof(((tdm_train_state *)0)->field)                  \
+        name, type, offsetof(tdm_train_state, field), sizeof(((tdm_train_state *)0)->field), false           \
+    }
+#define LATER(name, type, field)                                                                             \
+    {                                                                                                        \
+        name, type, offsetof(tdm_train_state, field), sizeof(((tdm_train_state *)0)->field), true            \
     }
 static const value_row rows[] = {
     ROW("epoch", COUNT, place.epoch),
@@ -27,6 +32,10 @@ static const value_row rows[] = {
     ROW("eval_digest", TEXT, eval_digest),
     ROW("identity_digest", TEXT, identity_digest),
     ROW("precision", TEXT, precision),
+    LATER("best_epoch", NUMBER, best_epoch),
+    LATER("evaluations_since_best", COUNT, evaluations_since_best),
+    LATER("evaluation_due", TRUTH, evaluation_due),
+    LATER("end", TEXT, end),
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
@@ -43,6 +52,7 @@ static tdm_status print_value(const value_row *row, const tdm_train_state *state
         memcpy(&number, at, sizeof number);
         return tdm_text_printf(text, "%s %.17g\n", row->name, number);
     case TEXT: return tdm_text_printf(text, "%s %s\n", row->name, (const char *)at);
+    case TRUTH: return tdm_text_printf(text, "%s %d\n", row->name, *(const bool *)at ? 1 : 0);
     }
     return TDM_OK;
 }
@@ -84,6 +94,10 @@ static bool read_value(const value_row *row, const char *value, size_t length, u
         memcpy(at, &number, sizeof number);
         return length > 0 && end == value + length && number >= 0.0 && number < 1e18;
     }
+    if (row->type == TRUTH) {
+        *(bool *)at = value[0] == '1';
+        return length == 1 && (value[0] == '0' || value[0] == '1');
+    }
     if (length >= row->bytes) return false;
     memcpy(at, value, length);
     at[length] = '\0';
@@ -95,6 +109,7 @@ static tdm_status read_values(const char *path, const tdm_text *text, tdm_train_
     for (int i = 0; i < ROWS; i++) {
         size_t length;
         const char *value = find_value(text, rows[i].name, &length);
+        if (value == NULL && rows[i].is_later) continue;
         TDM_REQUIRE(value && read_value(&rows[i], value, length, (unsigned char *)state + rows[i].offset),
                     TDM_E_FORMAT, "%s: /progress has no %s that can be", path, rows[i].name);
     }

@@ -225,6 +225,16 @@ static tdm_status write_pointer(const char *dir, const char *pointer, const char
     return tdm_write_file_atomic(path, line, (size_t)n);
 }
 
+tdm_status tdm_checkpoint_point_best(const char *run_dir, int64_t step, bool *there)
+{
+    char dir[TDM_PATH_BYTES], path[TDM_PATH_BYTES], name[64];
+    TDM_TRY(tdm_path_join(dir, sizeof dir, run_dir, "checkpoints"));
+    snprintf(name, sizeof name, "step-%08lld", (long long)step);
+    TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
+    *there = tdm_path_is_dir(path);
+    return *there && checkpoint_pointed(dir, "best") != step ? write_pointer(dir, "best", name) : TDM_OK;
+}
+
 static tdm_status remove_checkpoint(const char *dir, int64_t step)
 {
     char name[64], path[TDM_PATH_BYTES], aside[TDM_PATH_BYTES];
@@ -285,8 +295,9 @@ static tdm_status save_files(const char *run_dir, const tdm_config *config, cons
         remove_quietly(temporary);
         return status;
     }
-    TDM_TRY(write_pointer(dir, "latest", name));
+    /* a run goes on from `latest`, whose state knows the best one: `best` is never behind it */
     if (best) TDM_TRY(write_pointer(dir, "best", name));
+    TDM_TRY(write_pointer(dir, "latest", name));
     return remove_old(dir, config->checkpoint.keep, state->step);
 }
 

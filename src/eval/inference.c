@@ -39,7 +39,9 @@ tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *optio
     const bool decides = tdm_comm_rank(comm) == 0;
     TDM_AGREE(comm, decides ? tdm_checkpoint_find(options->model, true, inference->dir, sizeof inference->dir)
                             : TDM_OK);
+    if (decides) tdm_checkpoint_selection(options->model, inference->dir, &inference->selection);
     tdm_comm_broadcast(comm, inference->dir, sizeof inference->dir, 0);
+    tdm_comm_broadcast(comm, &inference->selection, sizeof inference->selection, 0);
     TDM_TRY(tdm_checkpoint_check(comm, inference->dir, false));
     return tdm_comm_agree(comm, open_local(options, with_digest, inference));
 }

@@ -11,9 +11,10 @@ _Static_assert((int)METRICS <= (int)TDM_MAX_METRICS, "tdm_metrics has room for e
 
 static const struct {
     const char *key, *label;
-} directions[TDM_DIRECTIONS] = {
+} directions[TDM_DIRECTIONS + 1] = {
     [TDM_TEXT_TO_IMAGE] = {"text_to_image", "text to image"},
     [TDM_IMAGE_TO_TEXT] = {"image_to_text", "image to text"},
+    [TDM_AVERAGE] = {"average", "both directions"},
 };
 
 const tdm_metric *const *tdm_metric_table(size_t *count)
@@ -41,6 +42,13 @@ double tdm_metrics_value(const tdm_metrics *metrics, const char *name)
     return i < 0 ? NAN : metrics->value[i];
 }
 
+double tdm_metrics_chosen(const tdm_metrics metrics[TDM_DIRECTIONS], const tdm_metric_choice *choice)
+{
+    const int i = tdm_metric_index(choice->metric->name);
+    if (choice->direction != TDM_AVERAGE) return metrics[choice->direction].value[i];
+    return (metrics[TDM_TEXT_TO_IMAGE].value[i] + metrics[TDM_IMAGE_TO_TEXT].value[i]) / 2;
+}
+
 tdm_status tdm_metrics_print(const tdm_metrics *metrics, bool headline_only, tdm_text *text)
 {
     const char *between = "";
@@ -66,9 +74,10 @@ const char *tdm_direction_label(tdm_direction direction)
 
 tdm_status tdm_metric_choose(const char *key, tdm_metric_choice *choice)
 {
-    char name[TDM_DIRECTIONS * METRICS][96];
-    const char *names[TDM_DIRECTIONS * METRICS];
-    for (int i = 0; i < TDM_DIRECTIONS * METRICS; i++) {
+    enum { CHOICES = (TDM_DIRECTIONS + 1) * METRICS };
+    char name[CHOICES][96];
+    const char *names[CHOICES];
+    for (int i = 0; i < CHOICES; i++) {
         const tdm_direction direction = (tdm_direction)(i / METRICS);
         const tdm_metric *metric = metrics_known[i % METRICS];
         snprintf(name[i], sizeof name[i], "%s.%s", directions[direction].key, metric->name);
@@ -77,7 +86,7 @@ tdm_status tdm_metric_choose(const char *key, tdm_metric_choice *choice)
         *choice = (tdm_metric_choice){.direction = direction, .metric = metric};
         return TDM_OK;
     }
-    const char *near = tdm_nearest_name(key, names, TDM_DIRECTIONS * METRICS);
+    const char *near = tdm_nearest_name(key, names, CHOICES);
     TDM_REQUIRE(near == NULL, TDM_E_CONFIG,
                 "checkpoint.best_metric = \"%s\": there is no such metric; did you mean \"%s\"?", key, near);
     TDM_FAIL(TDM_E_CONFIG,

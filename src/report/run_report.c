@@ -265,6 +265,16 @@ static tdm_status append_string(tdm_text *html, const json_t *eval, const char *
     return TDM_OK;
 }
 
+static tdm_status append_selection(tdm_text *html, const json_t *selection)
+{
+    if (selection == NULL) return TDM_OK;
+    TDM_TRY(append_string(html, selection, "metric", "; the best checkpoint by "));
+    TDM_TRY(append_string(html, selection, "chosen_on", ", chosen on split "));
+    return json_is_true(json_object_get(selection, "chosen_on_measured_split"))
+               ? tdm_text_printf(html, ", <b>the split that it is measured on</b>: the figures flatter it")
+               : TDM_OK;
+}
+
 static tdm_status append_metrics(tdm_text *html, const run_curves *curves, const json_t *eval)
 {
     size_t count = 0;
@@ -276,7 +286,14 @@ static tdm_status append_metrics(tdm_text *html, const run_curves *curves, const
         TDM_TRY(append_string(html, eval, "data", ""));
         TDM_TRY(append_string(html, eval, "split", ", split "));
         TDM_TRY(append_string(html, eval, "positives", ", positives by "));
+        TDM_TRY(append_selection(html, json_object_get(eval, "selection")));
         TDM_TRY(tdm_text_printf(html, "</p>\n"));
+    } else if (isfinite(last_value(curves, "end.best_step"))) {
+        TDM_TRY(tdm_text_printf(
+            html,
+            "<p class=\"sub\" style=\"margin-bottom:12px\">The best was that of epoch %.4g, step "
+            "%.0f: other commands take its checkpoint.</p>\n",
+            last_value(curves, "end.best_epoch"), last_value(curves, "end.best_step")));
     }
     TDM_TRY(tdm_text_printf(html, "<table>\n<tr><th></th><th>text → image</th><th>image → text</th></tr>\n"));
     TDM_TRY(append_metric_rows(html, curves, eval));

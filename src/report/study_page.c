@@ -21,6 +21,7 @@ static tdm_status append_cell(tdm_text *html, const tdm_study_cell *cell, bool i
 
 static tdm_status append_table(tdm_text *html, const tdm_study_table *table)
 {
+    bool biased = false;
     TDM_TRY(tdm_text_printf(html, "<h2>Results</h2>\n<table>\n<tr><th></th><th>runs</th>"));
     for (int64_t k = 0; k < table->metrics; k++) {
         TDM_TRY(tdm_text_printf(html, "<th>"));
@@ -31,14 +32,19 @@ static tdm_status append_table(tdm_text *html, const tdm_study_table *table)
         const tdm_study_line *line = &table->line[r];
         TDM_TRY(tdm_text_printf(html, "</tr>\n<tr><td>%s", r == table->base ? "<b>" : ""));
         TDM_TRY(tdm_text_html(html, line->label));
-        TDM_TRY(
-            tdm_text_printf(html, "%s</td><td>%lld", r == table->base ? "</b>" : "", (long long)line->runs));
+        TDM_TRY(tdm_text_printf(html, "%s%s</td><td>%lld", r == table->base ? "</b>" : "",
+                                line->biased ? " *" : "", (long long)line->runs));
+        biased |= line->biased;
         if (line->failed) TDM_TRY(tdm_text_printf(html, ", %lld failed", (long long)line->failed));
         TDM_TRY(tdm_text_printf(html, "</td>"));
         for (int64_t k = 0; k < table->metrics; k++)
             TDM_TRY(append_cell(html, &line->cell[k], table->is_share[k]));
     }
-    return tdm_text_printf(html, "</tr>\n</table>\n");
+    TDM_TRY(tdm_text_printf(html, "</tr>\n</table>\n"));
+    return biased
+               ? tdm_text_printf(html, "<p class=\"sub\">* The checkpoint was chosen on the split that it is "
+                                       "measured on: the figures flatter it.</p>\n")
+               : TDM_OK;
 }
 
 /* ---- Metrics over x ---- */

@@ -305,14 +305,14 @@ static tdm_status read_eval(const reader *r, const config_setting_t *root)
     if (!group) return TDM_OK;
     TDM_REQUIRE(config_setting_is_group(group), TDM_E_CONFIG, "%s:%d: eval must be a group", WHERE(r, group));
     TDM_TRY(CHECK_KEYS(r, group, "data", "split", "checkpoint", "positives"));
-    TDM_TRY(keep_text(study, "latest", &study->eval_checkpoint));
     TDM_TRY(read_text(r, group, "data", &study->eval_data));
     TDM_TRY(read_text(r, group, "split", &study->eval_split));
     TDM_TRY(read_text(r, group, "checkpoint", &study->eval_checkpoint));
     TDM_TRY(read_text(r, group, "positives", &study->eval_positives));
     TDM_REQUIRE(study->eval_data && study->eval_split, TDM_E_CONFIG, "%s:%d: eval needs data and split",
                 WHERE(r, group));
-    TDM_REQUIRE(!strcmp(study->eval_checkpoint, "latest") || !strcmp(study->eval_checkpoint, "best"),
+    TDM_REQUIRE(!study->eval_checkpoint || !strcmp(study->eval_checkpoint, "latest") ||
+                    !strcmp(study->eval_checkpoint, "best"),
                 TDM_E_CONFIG, "%s:%d: eval.checkpoint must be latest or best, not \"%s\"", WHERE(r, group),
                 study->eval_checkpoint);
     return TDM_OK;
@@ -416,7 +416,9 @@ static tdm_status digest_run(const tdm_study *study, tdm_study_run *run)
         status = tdm_text_printf(&text, "\nseed %lld\neval %s %s %s %s", (long long)run->seed,
                                  study->eval_data ? study->eval_data : "",
                                  study->eval_split ? study->eval_split : "",
-                                 study->eval_checkpoint ? study->eval_checkpoint : "",
+                                 study->eval_checkpoint ? study->eval_checkpoint
+                                 : study->eval_data ? "latest" /* as before the default depended on the run */
+                                                    : "",
                                  study->eval_positives ? study->eval_positives : "");
     if (status == TDM_OK) status = tdm_sha256_buffer(text.data, text.length, run->digest);
     tdm_text_free(&config);

@@ -47,19 +47,19 @@ static json_t *figure_of(const json_t *evaluation, const tdm_metric_choice *choi
                            choice->metric->name);
 }
 
-/* The last evaluation of metrics.jsonl, NULL: none. */
-static tdm_status last_evaluation(const char *dir, json_t **evaluation)
+/* The last object under `key` in metrics.jsonl, of that step only (-1: of any); NULL: none. *found is the caller's. */
+static tdm_status last_object(const char *dir, const char *key, json_int_t step, json_t **found)
 {
     char path[TDM_PATH_BYTES];
     tdm_text text = {0};
-    *evaluation = NULL;
+    *found = NULL;
     TDM_TRY(tdm_path_join(path, sizeof path, dir, "metrics.jsonl"));
     const tdm_status status = tdm_read_file(path, &text);
     for (char *rest = text.data, *line; status == TDM_OK && (line = strsep(&rest, "\n")) != NULL;) {
-        json_t *object = *line ? json_loads(line, 0, NULL) : NULL, *found = json_object_get(object, "eval");
-        if (found) {
-            json_decref(*evaluation);
-            *evaluation = json_incref(found);
+        json_t *object = *line ? json_loads(line, 0, NULL) : NULL, *here = json_object_get(object, key);
+        if (here && (step < 0 || json_integer_value(json_object_get(object, "step")) == step)) {
+            json_decref(*found);
+            *found = json_incref(here);
         }
         json_decref(object);
     }
@@ -67,12 +67,38 @@ static tdm_status last_evaluation(const char *dir, json_t **evaluation)
     return status;
 }
 
-static tdm_status find_evaluation(const tdm_study *study, const char *dir, json_t **evaluation)
+/* A run with early stopping says at its end which step was the best; -1: it has none. */
+static tdm_status best_step_of(const char *dir, json_int_t *step)
+{
+    json_t *end;
+    TDM_TRY(last_object(dir, "end", -1, &end));
+    *step = end ? json_integer_value(json_object_get(end, "best_step")) : -1;
+    json_decref(end);
+    return TDM_OK;
+}
+
+tdm_status tdm_study_takes_best(const tdm_study *study, const tdm_study_run *run, bool *best)
+{
+    json_int_t step = -1;
+    if (!study->eval_checkpoint) TDM_TRY(best_step_of(run->dir, &step));
+    *best = study->eval_checkpoint ? !strcmp(study->eval_checkpoint, "best") : step >= 0;
+    return TDM_OK;
+}
+
+/* *biased: the checkpoint was chosen on the split that it is measured on. */
+static tdm_status find_evaluation(const tdm_study *study, const char *dir, json_t **evaluation, bool *biased)
 {
     char path[TDM_PATH_BYTES];
-    if (!study->eval_data) return last_evaluation(dir, evaluation);
+    json_int_t best_step = -1;
+    if (!study->eval_data) {
+        TDM_TRY(best_step_of(dir, &best_step));
+        *biased = best_step >= 0;
+        return last_object(dir, "eval", best_step, evaluation);
+    }
     TDM_TRY(tdm_path_join(path, sizeof path, dir, "eval.json"));
     *evaluation = json_load_file(path, 0, NULL);
+    *biased =
+        json_is_true(json_object_get(json_object_get(*evaluation, "selection"), "chosen_on_measured_split"));
     return TDM_OK;
 }
 
@@ -108,6 +134,7 @@ static tdm_status write_result(const tdm_study_run *run, const json_t *result)
 tdm_status tdm_study_finish(const tdm_study *study, const tdm_study_run *run, const char *message)
 {
     json_t *result = json_object(), *metrics = json_object(), *evaluation = NULL;
+    bool biased = false;
     tdm_status status = TDM_OK;
     json_object_set_new(result, "digest", json_string(run->digest));
     json_object_set_new(result, "row", json_string(study->row[run->row].label));
@@ -115,9 +142,10 @@ tdm_status tdm_study_finish(const tdm_study *study, const tdm_study_run *run, co
     if (message) {
         json_object_set_new(result, "failed", json_string(message));
     } else {
-        status = find_evaluation(study, run->dir, &evaluation);
+        status = find_evaluation(study, run->dir, &evaluation, &biased);
         if (status == TDM_OK) status = take_figures(study, run->dir, evaluation, metrics);
         json_object_set(result, "metrics", metrics);
+        json_object_set_new(result, "chosen_on_measured_split", json_boolean(biased));
     }
     if (status == TDM_OK) status = write_result(run, result);
     json_decref(evaluation);
@@ -177,6 +205,7 @@ typedef struct figures {
     double *value;
     tdm_study_run *run;
     tdm_study_state *state;
+    bool *biased; /* the checkpoint was chosen on the split that it is measured on */
     int64_t runs;
 } figures;
 
@@ -187,11 +216,14 @@ static tdm_status read_figures(const tdm_study *study, const char *out, figures 
     f->value = calloc((size_t)(f->runs * metrics), sizeof *f->value);
     f->run = calloc((size_t)f->runs, sizeof *f->run);
     f->state = calloc((size_t)f->runs, sizeof *f->state);
-    TDM_REQUIRE(f->value && f->run && f->state, TDM_E_NOMEM, "no memory for the figures of a study");
+    f->biased = calloc((size_t)f->runs, sizeof *f->biased);
+    TDM_REQUIRE(f->value && f->run && f->state && f->biased, TDM_E_NOMEM,
+                "no memory for the figures of a study");
     for (int64_t i = 0; i < f->runs; i++) {
         TDM_TRY(tdm_study_run_at(study, out, i, &f->run[i]));
         json_t *result = read_result(&f->run[i]);
         f->state[i] = tdm_study_state_of(&f->run[i]);
+        f->biased[i] = json_is_true(json_object_get(result, "chosen_on_measured_split"));
         for (int64_t k = 0; k < metrics; k++) {
             const json_t *value = json_object_get(json_object_get(result, "metrics"), study->metric.item[k]);
             f->value[i * metrics + k] = json_is_number(value) ? json_number_value(value) : NAN;
@@ -244,6 +276,7 @@ static tdm_status fill(const tdm_study *study, const figures *f, study_table *t)
             line->failed += f->state[i] == TDM_STUDY_FAILED;
             if (f->state[i] != TDM_STUDY_DONE) continue;
             line->runs++;
+            line->biased |= f->biased[i];
             snprintf(t->run_dir[dirs], sizeof t->run_dir[dirs], "%s", f->run[i].dir);
             t->run_dirs[dirs] = t->run_dir[dirs];
             dirs++;
@@ -284,6 +317,7 @@ tdm_status study_table_make(const tdm_study *study, const char *out, study_table
     free(f.value);
     free(f.run);
     free(f.state);
+    free(f.biased);
     return status;
 }
 

@@ -35,6 +35,7 @@ static json_t *line_json(const tdm_study *study, const tdm_study_table *table, i
     json_object_set_new(object, "settings", settings);
     json_object_set_new(object, "runs", json_integer(line->runs));
     json_object_set_new(object, "failed", json_integer(line->failed));
+    json_object_set_new(object, "chosen_on_measured_split", json_boolean(line->biased));
     if (isfinite(line->x)) json_object_set_new(object, "x", json_real(line->x));
     for (int64_t k = 0; k < table->metrics; k++)
         json_object_set_new(metrics, table->metric[k], cell_json(&line->cell[k]));

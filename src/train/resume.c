@@ -79,6 +79,7 @@ static tdm_status compare_best(const tdm_session *s, const tdm_dataset *eval, td
             is->eval.positives);
     r->state.best_value = NAN;
     r->state.best_step = -1;
+    r->state.evaluations_since_best = 0;
     return TDM_OK;
 }
 

@@ -355,6 +355,9 @@ static void test_rules(void **state)
     (void)state;
     static const char *const broken[][2] = {
         {"train.epochs=0", "both 0"},
+        {"train.patience=3", "eval.dir is not set"},
+        {"train.patience=3\neval.dir=shards\neval.every_epochs=0", "only one, at the end"},
+        {"train.patience=3\neval.dir=shards\ncheckpoint.best_metric=", "needs checkpoint.best_metric"},
     };
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         tdm_config config;

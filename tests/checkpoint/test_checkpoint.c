@@ -87,6 +87,10 @@ static void test_round_trip(void **state)
     }
     one.state.best_value = 0.1;
     one.state.best_step = 1000;
+    one.state.best_epoch = 12.5;
+    one.state.evaluations_since_best = 7;
+    one.state.evaluation_due = true;
+    strcpy(one.state.end, "patience");
     CHECK_OK(
         checkpoint_save_local(run, &one.config, &one.params, &one.optim, one.tokenizer, &one.state, true));
     assert_latest(1234);
@@ -105,6 +109,10 @@ static void test_round_trip(void **state)
     CHECK_EQ(got.state.step, 1234);
     CHECK_EQ(got.state.best_step, 1000);
     CHECK_EQ(got.state.best_value, 0.1);
+    CHECK_EQ(got.state.best_epoch, 12.5);
+    CHECK_EQ(got.state.evaluations_since_best, 7);
+    CHECK_TRUE(got.state.evaluation_due);
+    CHECK_STR_EQ(got.state.end, "patience");
     CHECK_EQ(got.state.elapsed_s, one.state.elapsed_s);
 
     tdm_tokenizer *tokenizer;

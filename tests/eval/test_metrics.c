@@ -552,13 +552,17 @@ static void test_choice(void **state)
     size_t count = 0;
     const tdm_metric *const *row = tdm_metric_table(&count);
     for (size_t i = 0; i < count; i++) {
-        for (int d = 0; d < TDM_DIRECTIONS; d++) {
+        for (int d = 0; d <= TDM_AVERAGE; d++) {
             char key[96];
             tdm_metric_choice choice;
             snprintf(key, sizeof key, "%s.%s", tdm_direction_key((tdm_direction)d), row[i]->name);
             CHECK_OK(tdm_metric_choose(key, &choice));
             CHECK_EQ(choice.direction, d);
             CHECK_TRUE(choice.metric == row[i]);
+            tdm_metrics metrics[TDM_DIRECTIONS] = {0};
+            metrics[TDM_TEXT_TO_IMAGE].value[i] = 0.25;
+            metrics[TDM_IMAGE_TO_TEXT].value[i] = 0.75;
+            CHECK_EQ(tdm_metrics_chosen(metrics, &choice), d == TDM_AVERAGE ? 0.5 : metrics[d].value[i]);
         }
     }
     static const char *const wrong[][2] = {

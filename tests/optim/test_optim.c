@@ -160,6 +160,31 @@ static void test_update(void **state)
     tear_down(&s);
 }
 
+/* torch.optim.Adam, lr 1e-4, betas (0.5, 0.999), eps 1e-8, in f64 from 0: four steps with gradients 0.1 (k + 1),
+ * -0.02 k and 1e-6 (k - 1.5). Plain Adam is adamw without decay; a few roundings of f32 lie between. */
+static void test_adam_of_torch(void **state)
+{
+    (void)state;
+    static const double want[] = {-4.370144045e-04, 3.259631287e-04, 1.126484187e-04};
+    setup s;
+    double norm;
+    set_up(&s);
+    CHECK_OK(tdm_config_set(&s.config, "optim.weight_decay=0"));
+    CHECK_OK(tdm_config_set(&s.config, "optim.beta1=0.5"));
+    CHECK_OK(tdm_config_set(&s.config, "optim.beta2=0.999"));
+    CHECK_OK(tdm_config_set(&s.config, "optim.eps=1e-8"));
+    float *w = s.params.weight + s.params.row[0].offset, *g = s.params.grad + s.params.row[0].offset;
+    memset(w, 0, 3 * sizeof *w);
+    for (int k = 0; k < 4; k++) {
+        g[0] = 0.1f * (float)(k + 1);
+        g[1] = -0.02f * (float)k;
+        g[2] = 1e-6f * ((float)k - 1.5f);
+        CHECK_OK(optim_update(&s.optim, &s.config, s.ops, &s.params, 1e-4, &norm));
+    }
+    for (int i = 0; i < 3; i++) CHECK_NEAR(w[i], want[i], 2e-6 * fabs(want[i]));
+    tear_down(&s);
+}
+
 static void test_not_finite(void **state)
 {
     (void)state;
@@ -180,6 +205,7 @@ int main(void)
         cmocka_unit_test(test_schedule_of_tbps_clip),
         cmocka_unit_test(test_warmup_that_cannot_be),
         cmocka_unit_test(test_update),
+        cmocka_unit_test(test_adam_of_torch),
         cmocka_unit_test(test_not_finite),
     };
     if (tdm_optim_register() != TDM_OK) return 1;

@@ -164,15 +164,18 @@ grep -q "step 21 of 25, .*learning rate .*, by the checkpoint's configuration 0"
 # ---- the best value so far is that of one metric on one data set
 best=(--set "eval.dir=$work/data" --set eval.split=train)
 "$TANDEM" train "${settings[@]}" "${best[@]}" --set train.epochs=2 --out "$work/best" 2>"$work/log" || fail "$(cat "$work/log")"
-resume_best() { "$TANDEM" train "${settings[@]}" "${best[@]}" --resume "$work/best" "$@" 2>"$work/log" || fail "$(cat "$work/log")"; }
-resume_best --out "$work/best1" --set train.epochs=3
+resume_best() {
+    cp -r "$work/best" "$work/$1"
+    "$TANDEM" train "${settings[@]}" "${best[@]}" --out "$work/$1" --resume auto "${@:2}" 2>"$work/log" || fail "$(cat "$work/log")"
+}
+resume_best best1 --set train.epochs=3
 if grep -q "a new best is looked for" "$work/log"; then fail "nothing has changed: $(cat "$work/log")"; fi
 # of median ranks the least is best, so that an old recall would never be beaten
-resume_best --out "$work/best2" --set train.epochs=3 --set checkpoint.best_metric=text_to_image.median_rank
+resume_best best2 --set train.epochs=3 --set checkpoint.best_metric=text_to_image.median_rank
 grep -q "a new best is looked for" "$work/log" || fail "another metric: $(cat "$work/log")"
 [ "$(cat "$work/best2/checkpoints/best")" = step-00000015 ] || fail "compared with another metric's value"
 best=(--set "eval.dir=$work/data2" --set eval.split=train)
-resume_best --out "$work/best3" --set train.epochs=3
+resume_best best3 --set train.epochs=3
 grep -q "a new best is looked for" "$work/log" || fail "another data set: $(cat "$work/log")"
 
 # ---- rows of a classifier belong to identities

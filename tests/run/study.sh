@@ -104,6 +104,33 @@ cell = json.loads((out / "study.json").read_text())["rows"][0]["metrics"]["text_
 evaluation = json.loads((run / "eval.json").read_text())
 assert cell["values"] == [evaluation["text_to_image"]["recall_at_10"]], cell
 assert evaluation["model"].endswith((run / "checkpoints/best").read_text().strip()), evaluation["model"]
+# it was chosen on the split that it is measured on: that is marked
+rows = json.loads((out / "study.json").read_text())["rows"]
+assert [row["chosen_on_measured_split"] for row in rows] == [True, False, False, False], rows
+assert "The checkpoint was chosen on the split" in (out / "report.html").read_text()
+EOF
+
+# a run with early stopping counts by its best evaluation, with a group eval by its best checkpoint
+early=(--only 1/6 --set train.steps=0 --set train.patience=1 --set optim.lr=2e-2 --set checkpoint.best_metric=average.map)
+sed 's/"text_to_image.recall_at_10"/"average.map"/' "$work/study.cfg" >"$work/early.cfg"
+sed 's/"text_to_image.recall_at_10"/"average.map"/;s/; checkpoint = "best"//' "$work/eval.cfg" >"$work/early-eval.cfg"
+for name in early early-eval; do
+    "$TANDEM" study --config "$work/$name.cfg" --out "$work/$name" "${early[@]}" 2>"$work/log" || fail "$name: $(cat "$work/log")"
+done
+python3 - "$work" <<'EOF' || fail "figures of early stopping"
+import json, pathlib, sys
+for name in "early", "early-eval":
+    out = pathlib.Path(sys.argv[1]) / name
+    row = json.loads((out / "study.json").read_text())["rows"][0]
+    run = out / "runs/itc-1e-3/seed-1"
+    lines = [json.loads(line) for line in open(run / "metrics.jsonl")]
+    values = [line["eval"]["average"]["map"] for line in lines if "eval" in line]
+    assert lines[-1]["end"]["reason"] == "patience" and len(values) > 1 and max(values) > values[-1], values
+    assert abs(row["metrics"]["average.map"]["values"][0] - max(values)) < 1e-8, (row, values)
+    assert row["chosen_on_measured_split"] is True
+    if name == "early-eval":
+        best = (run / "checkpoints/best").read_text().strip()
+        assert json.loads((run / "eval.json").read_text())["model"].endswith(best)
 EOF
 
 # wrong files, in one line with file and line
