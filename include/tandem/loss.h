@@ -23,7 +23,9 @@ enum {
     TDM_NEED_RAW = 1,    /* this rank's features before normalisation */
     TDM_NEED_ALL = 2,    /* unit features of the global batch, gathered once for all objectives */
     TDM_NEED_TOKENS = 4, /* this rank's projected dense tokens; local objectives only */
-    TDM_NEED_TARGET = 8  /* as ALL, from a pass of its own without gradient and with other dropout masks */
+    TDM_NEED_TARGET =
+        8 /* as ALL, from a pass of its own without gradient and with other dropout masks; where the
+                            tower draws no random numbers, ALL itself */
 };
 typedef struct tdm_loss_needs {
     uint8_t view[TDM_VIEWS]; /* bits; 0: the view is not needed */

@@ -81,6 +81,9 @@ TDM_CHECKED tdm_status tdm_model_load_trained(tdm_model *model);
 /* Is any row of the tower or its head trained? If not, forward keeps no activations and backward does nothing. */
 bool tdm_model_trains(const tdm_model *model, tdm_modality modality);
 
+/* Do two training passes of one input differ, because the tower or its head draws random numbers? */
+bool tdm_model_is_random(const tdm_model *model, tdm_modality modality);
+
 /* Does the tower give dense tokens? */
 bool tdm_model_has_tokens(const tdm_model *model, tdm_modality modality);
 /* What a tower embeds: n images, n captions packed by seq, or n rows of features. */

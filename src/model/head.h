@@ -46,6 +46,7 @@ struct head { /* first member of a head's own struct, which tdm_free frees */
     const head_type *type;
     tdm_nn nn;
     int64_t in, out;
+    bool random; /* set by create, as a tower's */
 };
 
 /* The configured head of a modality; *type is NULL for "none". Errors: TDM_E_CONFIG names the key. */

@@ -36,6 +36,7 @@ static tdm_status mlp_create(const head_setup *setup, head **out)
     mlp *m;
     TDM_TRY(TDM_ALLOC(1, &m));
     *out = &m->base;
+    m->base.random = o->dropout > 0.0;
     m->layers = o->layers;
     m->dropout = o->dropout;
     m->site = setup->site;

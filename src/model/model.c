@@ -236,6 +236,12 @@ const char *tdm_model_whole_batch(const tdm_model *model, tdm_modality modality)
     return self->type->whole_batch ? self->type->whole_batch(self) : NULL;
 }
 
+bool tdm_model_is_random(const tdm_model *model, tdm_modality modality)
+{
+    const module *m = &model->module[modality];
+    return m->tower->random || (m->head && m->head->random);
+}
+
 bool tdm_model_has_tokens(const tdm_model *model, tdm_modality modality)
 {
     return model->module[modality].tower->type->has_tokens;

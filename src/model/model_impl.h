@@ -73,6 +73,8 @@ struct tower {
     const tower_type *type;
     /* Set by the model. A tower that is frozen as a whole is never asked for its activations or a backward. */
     tdm_scope scope;
+    /* Set by create: a training pass draws random numbers, so that two passes of one input differ. */
+    bool random;
     /* The tower's own: the last of the forwards that wait for their backward, NULL when none does. */
     void *kept;
 };

@@ -215,6 +215,7 @@ static tdm_status text_build(text *x, const tower_setup *setup)
     const tdm_config *config = setup->config;
     const tdm_tower_config *c = &config->model.text;
     x->base.type = &tower_text;
+    x->base.random = config->model.dropout > 0.0 || c->attention_dropout > 0.0;
     x->ops = setup->nn.ops;
     x->params = setup->nn.params;
     x->scratch = setup->nn.scratch;

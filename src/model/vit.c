@@ -318,6 +318,7 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
     const tdm_config *config = setup->config;
     const tdm_tower_config *c = &config->model.image;
     v->base.type = &tower_vit;
+    v->base.random = config->model.dropout > 0.0;
     v->ops = setup->nn.ops;
     v->params = setup->nn.params;
     v->scratch = setup->nn.scratch;

@@ -35,7 +35,8 @@ static tdm_status create_view(tdm_trainer *tr, int v)
         TDM_TRY(TDM_ALLOC(B * d, &f->all));
         TDM_TRY(TDM_ALLOC(B * d, &f->dall));
     }
-    if (f->needs & TDM_NEED_TARGET) TDM_TRY(TDM_ALLOC(B * d, &f->target));
+    if ((f->needs & TDM_NEED_TARGET) && tdm_model_is_random(tr->model, m))
+        TDM_TRY(TDM_ALLOC(B * d, &f->target));
     if (!(f->needs & TDM_NEED_TOKENS)) return TDM_OK;
     const int64_t kept = tr->keep_all ? b : tr->chunk, each = tdm_model_most_tokens(tr->model, m);
     TDM_REQUIRE(tdm_model_has_tokens(tr->model, m), TDM_E_CONFIG,
@@ -265,7 +266,7 @@ void exchange_features(tdm_trainer *tr)
     for (int v = 0; v < TDM_VIEWS; v++) {
         view_features *f = &tr->view[v];
         const tdm_modality m = tdm_view_of((tdm_view)v)->modality;
-        if (!(f->needs & TDM_NEED_TARGET)) continue;
+        if (!f->target) continue;
         /* forward_targets has left its features in dunit */
         float *norm = tr->view[v].draw; /* [b] at least, cleared below */
         tdm_l2norm_forward(tr->ops, tr->side[m].b, tr->d, f->dunit, f->dunit, norm);
@@ -332,7 +333,7 @@ static void global_views(const tdm_trainer *tr, const tdm_loss_instance *one, td
             call->view[v].all = f->all;
             call->view[v].dall = f->dall;
         }
-        if (needs & TDM_NEED_TARGET) call->view[v].target = f->target;
+        if (needs & TDM_NEED_TARGET) call->view[v].target = f->target ? f->target : f->all;
     }
 }
 

@@ -108,7 +108,7 @@ tdm_status forward_targets(tdm_trainer *tr)
 {
     for (int v = 0; v < TDM_VIEWS; v++) {
         view_features *f = &tr->view[v];
-        if (!(f->needs & TDM_NEED_TARGET)) continue;
+        if (!f->target) continue;
         const tdm_pass pass = tdm_step_pass(tr->config, tr->optim->step, (tdm_view)v, true);
         for (int64_t i = 0; i < piece_count(tr); i++) {
             const piece p = piece_at(tr, i);

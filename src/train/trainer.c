@@ -237,24 +237,40 @@ static void report_terms(const tdm_trainer *tr, tdm_step_report *report)
     }
 }
 
+/* What passes a tower in a step. */
+typedef struct passed {
+    int64_t rows, tokens, squared; /* squared: sum of the squared lengths of captions */
+} passed;
+
+static void count_view(const tdm_batch_view *view, passed *p)
+{
+    const int64_t *seq = view->text.seq;
+    p->rows += view->n;
+    for (int64_t i = 0; seq && i < view->n; i++) {
+        const int64_t length = seq[i + 1] - seq[i];
+        p->tokens += length;
+        p->squared += length * length;
+    }
+}
+
 static double step_flop(const tdm_trainer *tr, const tdm_batch *batch, int64_t *tokens)
 {
+    double flop = 0.0;
     *tokens = 0;
-    int64_t images = 0, texts = 0, squared = 0;
-    for (int k = 0; k < TDM_VIEWS; k++) {
-        if (view_is_on(tr, k, TDM_IMAGE)) images += batch->view[k].n;
-        if (!view_is_on(tr, k, TDM_TEXT)) continue;
-        texts += batch->view[k].n;
-        for (int64_t i = 0; batch->view[k].text.seq && i < batch->view[k].n; i++) {
-            const int64_t *seq = batch->view[k].text.seq, length = seq[i + 1] - seq[i];
-            *tokens += length;
-            squared += length * length;
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        const tdm_modality modality = (tdm_modality)m;
+        passed all = {0}, targets = {0};
+        for (int v = 0; v < TDM_VIEWS; v++) {
+            if (!view_is_on(tr, v, modality)) continue;
+            count_view(&batch->view[v], &all);
+            if (tr->view[v].target) count_view(&batch->view[v], &targets);
         }
+        *tokens += all.tokens;
+        flop += (1.0 + 2.0 * tdm_model_backward_share(tr->model, modality)) *
+                tdm_model_tower_flop(tr->config, modality, all.rows, all.tokens, all.squared);
+        flop += tdm_model_tower_flop(tr->config, modality, targets.rows, targets.tokens, targets.squared);
     }
-    const double image_flop = tdm_model_tower_flop(tr->config, TDM_IMAGE, images, 0, 0);
-    const double text_flop = tdm_model_tower_flop(tr->config, TDM_TEXT, texts, *tokens, squared);
-    return (1.0 + 2.0 * tdm_model_backward_share(tr->model, TDM_IMAGE)) * image_flop +
-           (1.0 + 2.0 * tdm_model_backward_share(tr->model, TDM_TEXT)) * text_flop;
+    return flop;
 }
 
 /* Every rank squares what it has completed the sums of; added in the order of the ranks. */

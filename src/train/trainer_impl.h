@@ -16,7 +16,7 @@ typedef struct view_features {
     float *draw;        /* [b][d] gradient of raw */
     float *dunit;       /* [b][d] */
     float *all, *dall;  /* [B][d] unit features of the global batch, and their gradient */
-    float *target;      /* [B][d] those of the pass without gradient */
+    float *target;      /* [B][d] those of the pass without gradient; NULL: there is none, they are `all` */
     float *tokens;      /* dense tokens of the pieces that are kept; see pieces.c */
     float *dtokens;     /* of one piece */
     int64_t *seq;       /* [chunk+1] offsets of its tokens */

@@ -517,7 +517,7 @@ static tdm_status fill_views(rig *r)
 }
 
 /* Unit rows of the given targets in place of a pass of the tower. */
-static void put_targets(rig *r)
+static tdm_status put_targets(rig *r)
 {
     const loss_case *c = r->c;
     for (int v = 0; v < TDM_VIEWS; v++) {
@@ -525,10 +525,12 @@ static void put_targets(rig *r)
         const int64_t rows = c->rows[tdm_view_of((tdm_view)v)->modality];
         float norm[1];
         if (!(f->needs & TDM_NEED_TARGET)) continue;
+        if (!f->target) TDM_TRY(TDM_ALLOC(c->B * c->d, &f->target)); /* the trainer destroys it */
         const float *source = c->view[v].target ? c->view[v].target : c->view[v].feature;
         for (int64_t i = 0; i < rows; i++)
             tdm_l2norm_forward(r->ops, 1, c->d, source + i * c->d, f->target + i * c->d, norm);
     }
+    return TDM_OK;
 }
 
 /* The trainer's own stages, without towers and without an update. */
@@ -539,7 +541,7 @@ static tdm_status run_stages(rig *r)
     TDM_TRY(local_rows(tr));
     exchange_rows(tr);
     exchange_features(tr);
-    put_targets(r);
+    TDM_TRY(put_targets(r));
     memset(r->params.grad, 0, sizeof(float) * (size_t)r->params.total);
     for (int v = 0; v < TDM_VIEWS; v++)
         if (tr->view[v].draw) memset(tr->view[v].draw, 0, sizeof(float) * (size_t)(tr->b * tr->d));

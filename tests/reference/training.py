@@ -96,7 +96,7 @@ def make_pictures(folder, count, px):
         (folder / f"{i:04d}.txt").write_text(f"a {colour} {shape} on ground number {i}\n")
 
 
-def read_shards(folder):
+def read_shards(folder, mean=MEAN, std=STD):
     """Pictures f32 [n][3][height][width], normalised, and captions, in the order of the shards."""
     images, captions = [], []
     for path in sorted(folder.glob("train-*.h5")):
@@ -106,7 +106,7 @@ def read_shards(folder):
             data, at = shard["caption/bytes"][:].tobytes(), shard["caption/offset"][:]
             captions += [data[a:b].decode() for a, b in zip(at, at[1:])]
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-    return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1), captions
+    return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1), captions
 
 
 # ---- Weights ----

@@ -234,6 +234,27 @@ static void test_together(void **state)
     check("all", objectives, true);
 }
 
+/* A tower without randomness gives the same features again: pseudo-labels come from those that are there. Dropout that
+ * drops nothing makes the pass. */
+static void test_lone_targets(void **state)
+{
+    (void)state;
+    static const char *const dropout[] = {"model.dropout=0", "model.dropout=1e-12"};
+    setup s[2];
+    tdm_step_report report[2][STEPS];
+    double flop[2];
+    for (int k = 0; k < 2; k++) {
+        const char *const objectives[] = {"loss.infonce.weight=1", "loss.infonce.pseudo=0.3",
+                                          "model.text.attention_dropout=0", dropout[k], NULL};
+        run(comm, objectives, NULL, true, &s[k], report[k]);
+        flop[k] = tdm_ops_stats(s[k].ops)->flop[TDM_OP_LINEAR_FORWARD];
+    }
+    check_equal("without a pass of its own", &s[0], &s[1], report[0], report[1]);
+    CHECK_GT(flop[1], 1.9 * flop[0]);
+    CHECK_GT(report[1][0].flop, 1.3 * report[0][0].flop);
+    for (int k = 0; k < 2; k++) tear_down(&s[k]);
+}
+
 int main(int argc, char **argv)
 {
     if (tdm_register_options() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK ||
@@ -242,6 +263,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each),
         cmocka_unit_test(test_together),
+        cmocka_unit_test(test_lone_targets),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_comm_destroy(&lone);
