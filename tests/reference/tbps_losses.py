@@ -5,7 +5,9 @@
 
 CLONE is a clone of github.com/Flame-Chasers/TBPS-CLIP; its CLIP.forward runs with tables in the place of the towers, once
 in f64 (what is compared with) and once in f32 (what the original itself is off by). Every error is relative to the
-largest entry of its tensor. The limit is 1e-5, at a scale of 100 1e-4, or twice what the original is off by. Needs torch, numpy and h5py; says so and ends with 77 when one is missing."""
+largest entry of its tensor. The limit is 1e-5, at a scale of 100 1e-4, or twice what the original is off by. MLM has
+captions of full length: the released code has no mask in its blocks, so that there padding takes part as well.
+Needs torch, numpy and h5py; says so and ends with 77 when one is missing."""
 import argparse
 import os
 import pathlib
@@ -49,38 +51,71 @@ def import_released(clone):
 
 
 class Image(torch.nn.Module):
-    """A table of features per view; an input row is (view, row)."""
+    """A table of features per view; an input row is (view, row). dense: tokens of view 0, None: none are read."""
 
-    def __init__(self, tables):
+    def __init__(self, tables, dense=None):
         super().__init__()
+        self.dense = None if dense is None else torch.nn.Parameter(dense)
         self.conv1 = torch.nn.Conv2d(3, 1, 1)
         self.tables = torch.nn.ParameterList([torch.nn.Parameter(t) for t in tables])
 
     def forward(self, x, return_dense=False):
         rows = torch.stack([self.tables[int(view)][int(row)] for view, row in x])
-        return (rows, None) if return_dense else rows
+        return (rows, self.dense) if return_dense else rows
 
 
 class Text(torch.nn.Module):
-    def __init__(self, first, second):
+    def __init__(self, first, second, dense=None):
         super().__init__()
+        self.dense = None if dense is None else torch.nn.Parameter(dense)
         self.first, self.second = torch.nn.Parameter(first), torch.nn.Parameter(second)
 
     def forward(self, tokens, return_dense=False):
-        return (self.first, None) if return_dense else self.second
+        return (self.first, self.dense) if return_dense else self.second
+
+
+# MLM: rows of Tandem's, without "loss.mlm.", by the beginning of the released code's names
+MLM_NAMES = {"ln_pre_t": "ln_text", "ln_pre_i": "ln_image", "cross_attn": "cross", "cross_modal_transformer.resblocks": "resblocks",
+             "ln_post": "ln_post", "mlm_head.dense": "head.dense", "mlm_head.ln": "head.norm", "mlm_head.fc": "head.decoder"}
+MLM_DEPTH, MLM_VOCAB, MLM_PATCHES, CONTEXT = 4, 1000, 50, 77
+
+
+def mlm_parameters(m):
+    """The released model's parameters of MLM by Tandem's names."""
+    found = {}
+    for name, parameter in m.named_parameters():
+        for theirs, ours in MLM_NAMES.items():
+            if name.startswith(theirs + "."):
+                found[f"loss.mlm.{ours}{name[len(theirs):]}"] = parameter
+    return found
+
+
+def fill_mlm(m, numbers):
+    """The same numbers whenever the same model is made."""
+    rng = np.random.default_rng(11)
+    for name, parameter in mlm_parameters(m).items():
+        shape = tuple(parameter.shape)
+        values = rng.standard_normal(shape) * (shape[1]**-0.5 if len(shape) == 2 else 0.1) + name.endswith(("ln_1.weight", "ln_2.weight"))
+        if len(shape) == 1 and name.endswith(("text.weight", "image.weight", "post.weight", "norm.weight")):
+            values += 1.0
+        numbers[name] = values.astype(np.float32)
+        with torch.no_grad():
+            parameter.copy_(torch.tensor(numbers[name]))
 
 
 def run_released(released, numbers, flags, alpha):
     """Values by name of term, gradients by path of loss_probe."""
     experiment = dict(ss=False, id=False, mlm=False, citc=False, ritc=False, mvs_image=False, back_trans=False, eda_alpha=0.0,
-                      text_length=77, simclr_mlp=(D, 128, D), simclr_temperature=0.1, ss_ratio=0.4, nitc_ratio=1.0,
+                      text_length=CONTEXT, cmt_depth=MLM_DEPTH, mlm_ratio=1.0, simclr_mlp=(D, 128, D), simclr_temperature=0.1, ss_ratio=0.4, nitc_ratio=1.0,
                       citc_ratio=0.1, citc_lambda1=0.25, citc_lambda2=0.25, ritc_ratio=1.0, ritc_eps=1e-2, id_ratio=1.0)
     experiment.update(flags)
-    config = namespace(device="cpu", model=namespace(embed_dim=D, use_gather=False), experiment=namespace(**experiment))
+    config = namespace(device="cpu", model=namespace(embed_dim=D, use_gather=False, vocab_size=MLM_VOCAB),
+                       experiment=namespace(**experiment))
     dtype = torch.get_default_dtype()
     tensor = lambda key: torch.tensor(numbers[key], dtype=dtype)  # noqa: E731
-    images = Image([tensor("image"), tensor("aug1"), tensor("ss1"), tensor("ss2")])
-    texts = Text(tensor("text"), tensor("text_target"))
+    dense = {k: tensor(k) if flags.get("mlm") else None for k in ("image_dense", "text_dense")}
+    images = Image([tensor("image"), tensor("aug1"), tensor("ss1"), tensor("ss2")], dense["image_dense"])
+    texts = Text(tensor("text"), tensor("text_target"), dense["text_dense"])
     m = released.CLIP(config, images, texts, int(numbers["id"].max()) + 1)
     with torch.no_grad():
         m.logit_scale.fill_(float(numbers["logit_scale"]))
@@ -91,6 +126,11 @@ def run_released(released, numbers, flags, alpha):
         if flags.get("id"):
             m.classifier.weight.copy_(tensor("classifier.weight"))
             m.classifier.bias.copy_(tensor("classifier.bias"))
+    if flags.get("mlm"):
+        fill_mlm(m, numbers)
+        released.tokenize = lambda texts, context_length, mask_type: (torch.tensor(numbers["tokens"]), torch.tensor(numbers["labels"]))
+    else:
+        released.tokenize = lambda texts, context_length: torch.zeros(len(texts), context_length)
     B = len(numbers["id"])
     index = lambda view: torch.tensor([[view, i] for i in range(B)], dtype=dtype)  # noqa: E731
     batch = {"image": index(0), "aug1": index(1), "aug_ss_1": index(2), "aug_ss_2": index(3),
@@ -109,13 +149,29 @@ def run_released(released, numbers, flags, alpha):
     if flags.get("id"):
         grads["/grad/param/loss.identity.classifier.weight"] = m.classifier.weight.grad
         grads["/grad/param/loss.identity.classifier.bias"] = m.classifier.bias.grad
+    if flags.get("mlm"):
+        grads.update({"/grad/param/" + name: parameter.grad for name, parameter in mlm_parameters(m).items()})
+        grads["/grad/tokens/image.aug_1"], grads["/grad/tokens/text.masked"] = images.dense.grad, texts.dense.grad
     return float(sum(terms.values()).detach()), {k: v.detach().double().numpy() for k, v in grads.items()}
+
+
+def put_mlm(file, numbers):
+    B = len(numbers["id"])
+    for name in numbers:
+        if name.startswith("loss.mlm."):
+            file["/param/" + name] = numbers[name]
+    file["/view/text.masked"] = np.zeros((B, D), np.float32)  # no objective reads it
+    file["/tokens/image.aug_1"] = numbers["image_dense"]
+    file["/tokens/text.masked"] = numbers["text_dense"].reshape(-1, D)
+    file["/seq/text.masked"] = np.arange(B + 1, dtype=np.int64) * CONTEXT
+    file["/token/text.masked"] = numbers["tokens"].astype(np.int32).ravel()
+    file["/predict/text.masked"] = np.where(numbers["labels"] < 0, -1, numbers["labels"]).astype(np.int32).ravel()
 
 
 def run_tandem(probe, numbers, losses, alpha, flags, ranks, work):
     used = {"image", "text"} | ({"aug1"} if flags.get("mvs_image") else set()) | ({"ss1", "ss2"} if flags.get("ss") else set())
     with h5py.File(work / "case.h5", "w") as file:
-        file.attrs["config"] = "loss: { " + losses + " };"
+        file.attrs["config"] = f"model: {{ text: {{ vocab_size = {MLM_VOCAB}; }}; }}; loss: {{ {losses} }};"
         file.attrs["step"], file.attrs["total_steps"] = 0, 10
         for key in used:
             file[f"/view/{VIEWS[key]}"] = numbers[key]
@@ -129,6 +185,8 @@ def run_tandem(probe, numbers, losses, alpha, flags, ranks, work):
         if flags.get("id"):
             for name in ("weight", "bias"):
                 file[f"/param/loss.identity.classifier.{name}"] = numbers[f"classifier.{name}"]
+        if flags.get("mlm"):
+            put_mlm(file, numbers)
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1",
                        OMPI_MCA_mpi_yield_when_idle="1")
     subprocess.run(["mpirun", "--oversubscribe", "-n", str(ranks), probe, "--case", str(work / "case.h5"), "--out",
@@ -159,6 +217,10 @@ def make_numbers(B, ids, logit_scale, rng):
                                ("fc2.bias", (D,), 0.1), ("classifier.weight", (ids.max() + 1, D), 0.03),
                                ("classifier.bias", (ids.max() + 1,), 0.1)):
         numbers[name] = (rng.standard_normal(shape) * scale).astype(np.float32)
+    numbers["image_dense"] = rng.standard_normal((B, MLM_PATCHES, D)).astype(np.float32)
+    numbers["text_dense"] = rng.standard_normal((B, CONTEXT, D)).astype(np.float32)
+    numbers["tokens"] = rng.integers(0, MLM_VOCAB, (B, CONTEXT))
+    numbers["labels"] = np.where(rng.random((B, CONTEXT)) < 0.15, rng.integers(0, MLM_VOCAB, (B, CONTEXT)), -100)
     numbers["id"], numbers["logit_scale"] = ids.astype(np.int64), float(np.float32(logit_scale))
     return numbers
 
@@ -171,6 +233,7 @@ RECIPES = [  # name, flags of the original, our objectives, alpha
     ("C-ITC", {"citc": True}, NITC % 0 + "citc: { weight = 0.1; };", 0.0),
     ("SS-I", {"ss": True}, NITC % 0 + "simclr: { weight = 0.4; };", 0.0),
     ("ID", {"id": True}, NITC % 0 + "identity: { weight = 1.0; };", 0.0),
+    ("MLM", {"mlm": True}, NITC % 0 + "mlm: { weight = 1.0; };", 0.0),
     ("all", {"ss": True, "ritc": True, "citc": True, "mvs_image": True},
      MVS % 0.5 + "ritc: { weight = 1.0; }; citc: { weight = 0.1; }; simclr: { weight = 0.4; };", 0.5),
 ]
@@ -181,6 +244,7 @@ def main():
     parser.add_argument("--tbps", default=os.environ.get("TBPS_CLIP", ""))
     parser.add_argument("--probe", default=os.environ.get("LOSS_PROBE", str(ROOT / "build-check" / "loss_probe")))
     parser.add_argument("--ranks", default="1,2,4")
+    parser.add_argument("--only", default="", help="one row of the table, such as MLM")
     options = parser.parse_args()
     if not options.tbps:
         print("skipped: no --tbps, a clone of github.com/Flame-Chasers/TBPS-CLIP")
@@ -196,6 +260,8 @@ def main():
         for logit_scale in (np.log(1 / 0.07), np.log(100.0)):
             numbers = make_numbers(16, ids, logit_scale, rng)
             for name, flags, losses, alpha in RECIPES:
+                if options.only not in ("", name) or flags.get("mlm") and (title, logit_scale > 4) != ("repeated ids", False):
+                    continue  # MLM sees neither identities nor the scale
                 if flags.get("id") and ids.max() == 0:
                     continue  # a classifier of one identity has nothing to learn, and Tandem refuses it
                 torch.set_default_dtype(torch.float64)
