@@ -82,8 +82,10 @@ ends 3 "eval"
 [ ! -e "$work/eval.json" ] || fail "a stopped eval wrote its result"
 
 # what keeps no promise ends at once, by the signal
-env --default-signal=INT "$TANDEM" tokenize --tokenizer "$work/bpe.txt" < <(sleep 60) >"$work/out" 2>"$work/log" &
+mkfifo "$work/silence"
+exec 9<>"$work/silence" # a writer that writes nothing
+env --default-signal=INT "$TANDEM" tokenize --tokenizer "$work/bpe.txt" <"$work/silence" >"$work/out" 2>"$work/log" 9>&- &
 pid=$!
-sleep 0.5
+until [ "/proc/$pid/exe" -ef "$TANDEM" ] && grep -q '^State:.S' "/proc/$pid/status"; do sleep 0.02; done
 kill -INT "$pid"
 ends 130 "tokenize"
