@@ -31,10 +31,11 @@ EOF
 
 # packed N FORMAT ARG…: on N ranks into $work/N; its digests to stdout
 packed() {
-    local n=$1 format=$2
+    local n=$1 format=$2 launcher=("$MPIEXEC" --oversubscribe -n "$1")
     shift 2
+    [ "$n" -gt 1 ] || launcher=()
     rm -rf "${work:?}/$n"
-    timeout 120 "$MPIEXEC" --oversubscribe -n "$n" "$TANDEM" pack --format "$format" --out "$work/$n" --shard-size 7 "$@" \
+    timeout 120 "${launcher[@]}" "$TANDEM" pack --format "$format" --out "$work/$n" --shard-size 7 "$@" \
         >"$work/out" 2>"$work/err" || fail "pack $format on $n ranks: $(cat "$work/err")"
     (cd "$work/$n" && sha256sum -- *)
 }

@@ -16,11 +16,12 @@ fail() {
     exit 1
 }
 
-# ranks N ARG…: tandem on N ranks
+# ranks N ARG…: tandem on N ranks; one needs no launcher
 ranks() {
-    local n=$1
+    local launcher=("$MPIEXEC" --oversubscribe -n "$1")
+    [ "$1" -gt 1 ] || launcher=()
     shift
-    "$MPIEXEC" --oversubscribe -n "$n" "$TANDEM" "$@"
+    "${launcher[@]}" "$TANDEM" "$@"
 }
 
 # lines of a run's metrics.jsonl, 0 when there is none yet
