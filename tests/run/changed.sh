@@ -12,7 +12,7 @@ from=$work/whole/checkpoints/step-00000007 # 48 of the 120 samples of the second
 resume() {
     "$TANDEM" train "${settings[@]}" --resume "$from" --out "$work/dry" --dry-run "$@" 2>"$work/log"
 }
-# refused KEY ARG…: names the key, and goes on when told to
+# refused KEY ARG…: names the key
 refused() {
     local key=$1 code=0
     shift
@@ -21,6 +21,7 @@ refused() {
     grep -q "does not go with this configuration: .*$key was .*, is .*--resume-changed" "$work/log" ||
         fail "$*: not named: $(cat "$work/log")"
 }
+# accepted KEY ARG…: refused, and goes on when told to
 accepted() {
     refused "$@"
     resume "${@:2}" --resume-changed || fail "$*: not accepted: $(cat "$work/log")"
@@ -33,19 +34,36 @@ reported() {
     resume "$@" || fail "$*: $(cat "$work/log")"
     grep -q "warning: resume: $key was .*, is " "$work/log" || fail "$*: not reported: $(cat "$work/log")"
 }
+# The same of several keys in one run, each with its value: KEY=VALUE…
+all_accepted() {
+    local set=() change
+    for change in "$@"; do set+=(--set "$change"); done
+    if resume "${set[@]}"; then fail "$*: taken"; fi
+    for change in "$@"; do
+        grep -q "does not go with this configuration: .*${change%%=*} was .*, is .*--resume-changed" "$work/log" ||
+            fail "$change: not named: $(cat "$work/log")"
+    done
+    resume "${set[@]}" --resume-changed || fail "$*: not accepted: $(cat "$work/log")"
+    for change in "$@"; do
+        grep -q "warning: resume: ${change%%=*} was .*accepted" "$work/log" || fail "$change: not reported: $(cat "$work/log")"
+    done
+}
+all_reported() {
+    local set=() change
+    for change in "$@"; do set+=(--set "$change"); done
+    resume "${set[@]}" || fail "$*: $(cat "$work/log")"
+    for change in "$@"; do
+        grep -q "warning: resume: ${change%%=*} was .*, is " "$work/log" || fail "$change: not reported: $(cat "$work/log")"
+    done
+}
 silent() {
     resume "$@" || fail "$*: $(cat "$work/log")"
     if grep "resume: " "$work/log"; then fail "$*: mentioned"; fi
 }
 
 # ---- what the weights mean
-accepted model.activation --set model.activation=quickgelu
-accepted model.image.heads --set model.image.heads=4
-accepted model.text.heads --set model.text.heads=4
-accepted model.image.mean --set 'model.image.mean=[0.5, 0.5, 0.5]'
-accepted model.image.std --set 'model.image.std=[0.5, 0.5, 0.5]'
-accepted model.image.resize --set model.image.resize=squash
-accepted model.image.alpha --set model.image.alpha=white
+all_accepted model.activation=quickgelu model.image.heads=4 model.text.heads=4
+all_accepted 'model.image.mean=[0.5, 0.5, 0.5]' 'model.image.std=[0.5, 0.5, 0.5]' model.image.resize=squash model.image.alpha=white
 python3 - "$work/bpe.txt" "$work/other.txt" <<'EOF2' # two merges that do not need each other change places
 import sys
 lines = open(sys.argv[1]).read().splitlines()
@@ -73,23 +91,10 @@ if ranks 2 train "${settings[@]}" --out "$work/touched" --resume auto --set mode
 [ "$(tree_of "$work/whole")" = "$(tree_of "$work/touched")" ] || fail "a refused run has touched its directory"
 
 # ---- what changes the run
-reported seed --set seed=6
-reported optim.lr --set optim.lr=1e-4
-reported optim.schedule --set optim.schedule=linear
-reported optim.warmup_steps --set optim.warmup_steps=6
-reported optim.weight_decay --set optim.weight_decay=0.1
-reported optim.beta2 --set optim.beta2=0.999
-reported optim.clip_norm --set optim.clip_norm=0
-reported optim.freeze --set 'optim.freeze=[logit_scale]'
-reported model.dropout --set model.dropout=0.2
-reported views.aug_1.augment --set 'views.aug_1.augment=[resize, flip]'
-reported augment.flip.p --set augment.flip.p=0.1
-reported loss.infonce.soft_targets --set loss.infonce.soft_targets=none
-reported loss.infonce.weight --set loss.infonce.weight=0.5
-reported data.sample --set data.sample=image
-reported data.share --set data.share=0.7
-reported train.wire --set train.wire=bf16
-reported train.epochs --set train.epochs=5
+all_reported seed=6 optim.lr=1e-4 optim.schedule=linear optim.warmup_steps=6 optim.weight_decay=0.1 optim.beta2=0.999 \
+    optim.clip_norm=0 'optim.freeze=[logit_scale]' model.dropout=0.2 'views.aug_1.augment=[resize, flip]' \
+    augment.flip.p=0.1 loss.infonce.soft_targets=none loss.infonce.weight=0.5 data.sample=image data.share=0.7 \
+    train.wire=bf16 train.epochs=5
 reported train.steps --set train.steps=30
 if "$TANDEM" train "${settings[@]}" --set train.precision=bf16 --dry-run --out "$work/dry" 2>"$work/log"; then
     reported train.precision --set train.precision=bf16
