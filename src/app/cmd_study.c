@@ -223,7 +223,6 @@ static tdm_status count_steps(tdm_comm *comm, const tdm_study *study, const tdm_
     set.item = item;
     tdm_status status = tdm_session_configure(&session, study->config, &set);
     if (status == TDM_OK) status = tdm_session_open_data(&session);
-    if (status == TDM_OK) status = tdm_session_create_model(&session);
     if (status == TDM_OK) status = tdm_session_create_loader(&session);
     *steps = session.total_steps;
     tdm_session_destroy(&session);
@@ -264,6 +263,7 @@ static tdm_status show_runs(tdm_comm *comm, const tdm_study *study, const study_
         const double one = tdm_comm_rank(comm) == 0 ? step_seconds(run.dir) : 0.0;
         if (one > 0.0) seconds += one, timed++;
         if (i % only->parts != only->part) continue;
+        if (is_stopped(comm)) TDM_FAIL(TDM_E_STOPPED, "stopped on request");
         const tdm_study_state state = state_of(comm, &run);
         TDM_AGREE(comm, count_steps(comm, study, &run, &steps));
         tdm_log(TDM_LOG_INFO, "%s, seed %lld: %lld steps, %s", study->row[run.row].label, (long long)run.seed,
