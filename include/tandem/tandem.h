@@ -25,6 +25,7 @@
 #include "tandem/pack.h"
 #include "tandem/params.h"
 #include "tandem/plain_text.h"
+#include "tandem/projection.h"
 #include "tandem/report.h"
 #include "tandem/resume.h"
 #include "tandem/rng.h"
