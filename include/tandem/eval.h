@@ -30,14 +30,6 @@ TDM_CHECKED tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_
                                         tdm_metrics *metrics);
 /* What one may ask for beside the metrics. The same bits for any number of ranks. */
 enum { TDM_RECALL_STEPS = 20, TDM_CURVE_POINTS = 64 };
-typedef struct tdm_curve_point { /* means over the queries that have a positive, at one rank */
-    int64_t rank;
-    double recall, precision;
-} tdm_curve_point;
-typedef struct tdm_class_metrics {
-    int64_t queries; /* of the class that have a positive */
-    double value[TDM_MAX_METRICS];
-} tdm_class_metrics;
 typedef struct tdm_eval_detail { /* zero-initialise, say what is wanted; tdm_eval_detail_free */
     int64_t classes;             /* of the table by class; 0: none */
     const uint64_t *query_class; /* [local queries][class_words] bits; borrowed */

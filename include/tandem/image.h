@@ -69,6 +69,10 @@ TDM_CHECKED tdm_status tdm_image_encode_rgba_png(const uint8_t *pixel, int64_t h
 TDM_CHECKED tdm_status tdm_image_encode_jpeg(const uint8_t *pixel, int64_t height, int64_t width, int quality,
                                              tdm_text *out);
 
+/* A file's picture as JPEG over white, its longer side px or less, appended to `out`. */
+TDM_CHECKED tdm_status tdm_image_thumbnail(const char *name, const void *data, size_t bytes, int64_t px,
+                                           int quality, tdm_text *out);
+
 /* ---- Preprocessing of a model (configuration keys model.image.alpha and .resize) ---- */
 typedef enum tdm_image_fit {
     TDM_FIT_CROP,   /* shorter side to the size, then the centre */

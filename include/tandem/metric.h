@@ -48,6 +48,16 @@ double tdm_metrics_value(const tdm_metrics *metrics, const char *name);
 /* " R@1 0.4170  R@5 0.8000": label and value of every row, or of the headline ones, appended to `text`. */
 TDM_CHECKED tdm_status tdm_metrics_print(const tdm_metrics *metrics, bool headline_only, tdm_text *text);
 
+/* What one may ask for beside them (tdm_eval_detail). */
+typedef struct tdm_curve_point { /* means over the queries that have a positive, at one rank */
+    int64_t rank;
+    double recall, precision;
+} tdm_curve_point;
+typedef struct tdm_class_metrics {
+    int64_t queries; /* of the class that have a positive */
+    double value[TDM_MAX_METRICS];
+} tdm_class_metrics;
+
 /* ---- The two directions of a retrieval ---- */
 typedef enum tdm_direction {
     TDM_TEXT_TO_IMAGE,

@@ -4,6 +4,7 @@
 #define TANDEM_REPORT_H
 
 #include "tandem/base.h"
+#include "tandem/metric.h"
 
 /* report.html from RUN/metrics.jsonl, RUN/config.cfg and, if present, RUN/eval.json: curves of loss, learning
  * rate, inverse temperature, gradient norm, pairs/s, data and communication wait; final metrics; configuration. */
@@ -25,6 +26,44 @@ typedef struct tdm_sheet_query {
     const tdm_sheet_item *item;
     int64_t item_count;
 } tdm_sheet_query;
+/* Points in the plane. Everything borrowed. */
+typedef struct tdm_picture_point {
+    bool is_text;  /* a cross, else a circle */
+    int64_t group; /* by which it is coloured, -1: none */
+    /* Shown when the point is pointed at; each may be NULL. UTF-8 */
+    const char *text, *name;
+    const void *image; /* encoded, small */
+    int64_t image_bytes;
+} tdm_picture_point;
+typedef struct tdm_picture_view {
+    const char *title, *note;
+    const double *place; /* [n][2], the second upwards */
+} tdm_picture_view;
+typedef struct tdm_picture {
+    const char *title, *subtitle;
+    const tdm_picture_view *view; /* the same points in several ways, of which the page shows one at a time */
+    int64_t views;
+    const tdm_picture_point *point;
+    int64_t n;
+    const char *const *group; /* [groups] names */
+    int64_t groups;
+} tdm_picture;
+
+/* What tandem eval shows of a retrieval. Everything borrowed. */
+typedef struct tdm_eval_page {
+    const char *title, *subtitle;
+    const tdm_picture *picture;                              /* NULL: none */
+    const tdm_curve_point *recall[TDM_DIRECTIONS];           /* [recalls] precision by recall */
+    const tdm_curve_point *scope[TDM_DIRECTIONS];            /* [scopes] by rank */
+    int64_t recalls[TDM_DIRECTIONS], scopes[TDM_DIRECTIONS]; /* 0: no curves */
+    const tdm_class_metrics *per_class[TDM_DIRECTIONS];      /* [classes] */
+    const char *const *class_name;
+    int64_t classes;              /* 0: no table */
+    const tdm_sheet_query *query; /* [queries] some queries with what they found */
+    int64_t queries;
+} tdm_eval_page;
+TDM_CHECKED tdm_status tdm_eval_page_write(const char *path, const tdm_eval_page *page);
+
 /* A table of classes. */
 typedef struct tdm_class_row {
     const char *name; /* UTF-8 */

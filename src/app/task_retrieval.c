@@ -1,4 +1,5 @@
 /* tandem eval --task retrieval: exact metrics of a model on a split, in both directions. */
+#include "eval_picture.h"
 #include "eval_task_table.h"
 #include "result_json.h"
 #include "sheet_items.h"
@@ -10,6 +11,7 @@ typedef struct retrieval_options {
     const char *distance;  /* of TDM_DISTANCES */
     bool curves, per_class;
     int64_t sheet_queries, top;
+    eval_picture_options picture;
 } retrieval_options;
 
 typedef struct retrieval {
@@ -22,6 +24,7 @@ typedef struct retrieval {
     tdm_embeddings embeddings;
     tdm_metrics metrics[TDM_DIRECTIONS];
     tdm_eval_detail detail[TDM_DIRECTIONS];
+    eval_picture picture; /* of the page */
     double embed_s, rank_s;
 } retrieval;
 
@@ -67,7 +70,7 @@ static tdm_status write_json(const retrieval *r)
     return status;
 }
 
-/* ---- Contact sheet: some captions with the images found for them ---- */
+/* ---- The page: picture, curves, classes, some captions with the images found for them ---- */
 
 /* Caption of sheet query q: evenly spread over the split. */
 static int64_t sheet_caption(const retrieval *r, int64_t q, int64_t queries)
@@ -113,12 +116,30 @@ static tdm_status read_query(const retrieval *r, const sheet *s, int64_t q)
     return TDM_OK;
 }
 
-static tdm_status write_sheet(const retrieval *r, const sheet *s)
+/* class_name[classes]: room. */
+static void add_detail(const retrieval *r, const char **class_name, tdm_eval_page *page)
 {
-    const int64_t queries = s->found->queries;
+    for (int d = 0; d < TDM_DIRECTIONS; d++) {
+        const tdm_eval_detail *detail = &r->detail[d];
+        page->recall[d] = detail->precision_recall;
+        page->recalls[d] = detail->curves ? detail->points : 0;
+        page->scope[d] = detail->scope;
+        page->scopes[d] = detail->curves ? detail->scopes : 0;
+        page->per_class[d] = detail->per_class;
+        page->classes = detail->classes;
+    }
+    for (int64_t c = 0; c < page->classes; c++) class_name[c] = tdm_dataset_class_name(r->dataset, c);
+    page->class_name = class_name;
+}
+
+static tdm_status write_page(const retrieval *r, const sheet *s)
+{
     tdm_text title = {0}, subtitle = {0};
-    for (int64_t q = 0; q < queries; q++) TDM_TRY(read_query(r, s, q));
-    tdm_status status = tdm_text_printf(&title, "Text to image: ");
+    const char **class_name = NULL;
+    tdm_eval_page page = {.query = s->query, .queries = s->found->queries};
+    for (int64_t q = 0; q < page.queries; q++) TDM_TRY(read_query(r, s, q));
+    tdm_status status = TDM_ALLOC(r->detail[0].classes, &class_name);
+    if (status == TDM_OK) status = tdm_text_printf(&title, "Text to image: ");
     if (status == TDM_OK) status = tdm_metrics_print(&r->metrics[TDM_TEXT_TO_IMAGE], true, &title);
     if (status == TDM_OK)
         status = tdm_text_printf(
@@ -126,15 +147,21 @@ static tdm_status write_sheet(const retrieval *r, const sheet *s)
             "%s, step %lld, on %s, split %s. %lld of %lld captions, spread evenly; images that "
             "belong to the caption (by %s) are framed.",
             r->inference.dir, (long long)r->inference.step, r->request->data, r->request->split,
-            (long long)queries, (long long)r->metrics[TDM_TEXT_TO_IMAGE].queries, r->match->name);
-    if (status == TDM_OK)
-        status = tdm_sheet_write(r->request->html, title.data, subtitle.data, s->query, queries);
+            (long long)page.queries, (long long)r->metrics[TDM_TEXT_TO_IMAGE].queries, r->match->name);
+    if (status == TDM_OK) {
+        page.title = title.data;
+        page.subtitle = subtitle.data;
+        page.picture = r->picture.picture.views > 0 ? &r->picture.picture : NULL;
+        add_detail(r, class_name, &page);
+        status = tdm_eval_page_write(r->request->html, &page);
+    }
+    tdm_free((void *)class_name);
     tdm_text_free(&title);
     tdm_text_free(&subtitle);
     return status;
 }
 
-static tdm_status show_sheet(const retrieval *r, const tdm_searcher *searcher, const tdm_found *found)
+static tdm_status show_page(const retrieval *r, const tdm_searcher *searcher, const tdm_found *found)
 {
     const int64_t items = found->queries * found->k;
     sheet s = {.searcher = searcher, .found = found};
@@ -142,7 +169,7 @@ static tdm_status show_sheet(const retrieval *r, const tdm_searcher *searcher, c
     if (status == TDM_OK) status = TDM_ALLOC(items, &s.shown);
     if (status == TDM_OK) status = TDM_ALLOC(found->queries, &s.query);
     if (status == TDM_OK) status = TDM_ALLOC(found->queries, &s.caption);
-    if (status == TDM_OK) status = write_sheet(r, &s);
+    if (status == TDM_OK) status = write_page(r, &s);
     for (int64_t q = 0; s.caption != NULL && q < found->queries; q++) tdm_text_free(&s.caption[q]);
     tdm_free(s.caption);
     tdm_free(s.query);
@@ -163,13 +190,29 @@ static tdm_status make_sheet(const retrieval *r)
         status = tdm_searcher_find(&searcher, TDM_IMAGE, n, feature, r->options->top, &found);
     if (status == TDM_OK)
         status =
-            tdm_comm_agree(r->comm, tdm_comm_rank(r->comm) == 0 ? show_sheet(r, &searcher, &found) : TDM_OK);
+            tdm_comm_agree(r->comm, tdm_comm_rank(r->comm) == 0 ? show_page(r, &searcher, &found) : TDM_OK);
     tdm_free(feature);
     tdm_found_free(&found);
     return status;
 }
 
+static tdm_status make_page(retrieval *r)
+{
+    if (r->options->picture.projections[0] != '\0')
+        TDM_TRY(eval_picture_make(r->comm, &r->inference, r->dataset, &r->embeddings, &r->options->picture,
+                                  &r->picture));
+    return make_sheet(r);
+}
+
 /* ---- The task ---- */
+
+static tdm_status check_options(const retrieval *r)
+{
+    const eval_picture_options *picture = &r->options->picture;
+    TDM_REQUIRE(picture->projections[0] == '\0' || r->request->html[0] != '\0', TDM_E_USAGE,
+                "tandem eval: --projection needs --html, whose page shows it");
+    return eval_picture_check(picture);
+}
 
 static tdm_status find_match(retrieval *r)
 {
@@ -189,6 +232,7 @@ static tdm_status check_classes(const retrieval *r)
 static tdm_status evaluate(retrieval *r)
 {
     const eval_request *o = r->request;
+    TDM_TRY(check_options(r));
     TDM_TRY(tdm_inference_open(r->comm, &o->inference, false, &r->inference));
     TDM_AGREE(r->comm, tdm_inference_open_data(&r->inference, o->data, o->split, &r->dataset));
     TDM_AGREE(r->comm, find_match(r));
@@ -209,7 +253,7 @@ static tdm_status evaluate(retrieval *r)
     tdm_log(TDM_LOG_INFO, "positives by %s; embedding took %.1f s, ranking %.2f s", r->match->name,
             r->embed_s, r->rank_s);
     TDM_AGREE(r->comm, tdm_comm_rank(r->comm) == 0 ? write_json(r) : TDM_OK);
-    return o->html[0] != '\0' ? make_sheet(r) : TDM_OK;
+    return o->html[0] != '\0' ? make_page(r) : TDM_OK;
 }
 
 static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, const void *options)
@@ -217,6 +261,7 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
     retrieval r = {.comm = comm, .request = request, .options = options};
     const tdm_status status = evaluate(&r);
     for (int i = 0; i < TDM_DIRECTIONS; i++) tdm_eval_detail_free(&r.detail[i]);
+    eval_picture_free(&r.picture);
     tdm_embeddings_free(&r.embeddings);
     tdm_dataset_close(&r.dataset);
     tdm_inference_close(&r.inference);
@@ -225,8 +270,11 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
 
 /* ---- Options ---- */
 
-static const retrieval_options defaults = {
-    .positives = "", .distance = "cosine", .sheet_queries = 24, .top = 10};
+static const retrieval_options defaults = {.positives = "",
+                                           .distance = "cosine",
+                                           .sheet_queries = 24,
+                                           .top = 10,
+                                           .picture = {.projections = "", .points = 4000, .perplexity = 30}};
 
 static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
 {
@@ -236,12 +284,19 @@ static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
                     "what belongs together, see below; unset: eval.positives of the model's configuration"),
         FLAG_STRING("--distance", &o->distance, TDM_DISTANCES, "cosine",
                     "by which the gallery is put in order"),
-        FLAG_SWITCH("--curves", &o->curves, "precision at steps of recall and at scopes, into the JSON"),
-        FLAG_SWITCH("--per-class", &o->per_class, "the metrics of each class's queries, into the JSON"),
+        FLAG_SWITCH("--curves", &o->curves, "precision at steps of recall and at scopes"),
+        FLAG_SWITCH("--per-class", &o->per_class, "the metrics of each class's queries"),
         FLAG_INT("--queries", &o->sheet_queries, "N", "24", "captions", 1, 10000,
                  "evenly spread over the split, on the contact sheet"),
         FLAG_INT("-k,--top", &o->top, "N", "10", "images", 1, 1000, "per caption of the sheet"),
+        FLAG_STRING("--projection", &o->picture.projections, "NAME,…", "",
+                    "ways to show the embedding in the plane, on the page of --html; see below"),
+        FLAG_INT("--points", &o->picture.points, "N", "4000", "", 1, 50000,
+                 "images and texts in that picture; of more a random sample"),
+        FLAG_FLOAT("--perplexity", &o->picture.perplexity, "X", "30", "", 1, 10000,
+                   "of t-SNE: about how many neighbours count"),
     };
+    _Static_assert(sizeof own / sizeof own[0] <= EVAL_TASK_MAX_FLAGS, "there is room for the task's flags");
     memcpy(flag, own, sizeof own);
     return sizeof own / sizeof own[0];
 }
@@ -253,13 +308,14 @@ static void explain(void)
     const tdm_match *const *match = tdm_match_table(&matches);
     puts("\n--positives:");
     for (size_t i = 0; i < matches; i++) printf("  %-24s  %s\n", match[i]->name, match[i]->help);
+    eval_picture_explain();
     puts("\nMetrics of --task retrieval:");
     for (size_t i = 0; i < metrics; i++) printf("  %-24s  %s\n", metric[i]->name, metric[i]->help);
 }
 
 const eval_task task_retrieval = {
     .name = "retrieval",
-    .help = "texts find images and images find texts; --html: a contact sheet, positives framed",
+    .help = "texts find images and images find texts; --html: some captions and what they find",
     .option_bytes = sizeof defaults,
     .defaults = &defaults,
     .flags = retrieval_flags,

@@ -20,26 +20,12 @@ static tdm_status append_caption(tdm_dataset *dataset, int64_t row, tdm_text *ou
  * THUMBNAIL_PX. */
 static tdm_status shrink(const char *name, tdm_text *encoded)
 {
-    tdm_image image = {0};
     tdm_text small = {0};
-    uint8_t *pixel = NULL;
-    TDM_TRY(tdm_image_decode(name, encoded->data, encoded->length, TDM_ALPHA_WHITE, &image));
-    const int64_t longer = tdm_max_i64(tdm_max_i64(image.height, image.width), THUMBNAIL_PX);
-    const int64_t height = tdm_max_i64(1, image.height * THUMBNAIL_PX / longer);
-    const int64_t width = tdm_max_i64(1, image.width * THUMBNAIL_PX / longer);
-    tdm_status status = TDM_ALLOC(height * width * 3, &pixel);
-    if (status == TDM_OK)
-        status =
-            tdm_image_resize(&image, 0, 0, (double)image.height, (double)image.width, height, width, pixel);
-    if (status == TDM_OK) status = tdm_image_encode_jpeg(pixel, height, width, THUMBNAIL_QUALITY, &small);
-    if (status == TDM_OK) {
-        tdm_text_free(encoded);
-        *encoded = small;
-    } else {
-        tdm_text_free(&small);
-    }
-    tdm_free(pixel);
-    tdm_image_free(&image);
+    const tdm_status status =
+        tdm_image_thumbnail(name, encoded->data, encoded->length, THUMBNAIL_PX, THUMBNAIL_QUALITY, &small);
+    tdm_text *old = status == TDM_OK ? encoded : &small;
+    tdm_text_free(old);
+    if (status == TDM_OK) *encoded = small;
     return status;
 }
 

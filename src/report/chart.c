@@ -8,7 +8,7 @@ enum { WIDTH = 560, HEIGHT = 260, LEFT = 58, RIGHT = 26, TOP = 12, BOTTOM = 40, 
 
 typedef struct axis {
     double low, high, step;
-    int ticks;
+    bool is_log; /* low and high are decimal logarithms */
 } axis;
 
 /* A step of 1, 2 or 5 times a power of ten that gives about `wanted` intervals. */
@@ -37,7 +37,8 @@ static axis make_axis(double low, double high, int wanted, bool loose)
 
 static double x_at(const axis *x, double value)
 {
-    return LEFT + (WIDTH - LEFT - RIGHT) * (value - x->low) / (x->high - x->low);
+    const double at = x->is_log ? log10(value) : value;
+    return LEFT + (WIDTH - LEFT - RIGHT) * (at - x->low) / (x->high - x->low);
 }
 
 static double y_at(const axis *y, double value)
@@ -59,12 +60,23 @@ static void show_tick(char out[32], double value, double step)
         snprintf(out, 32, "%.*f%s", decimals, value / unit, unit > 1e3 ? "M" : unit > 1 ? "k" : "");
 }
 
+/* Tick i of an axis; beyond its end there are no more. A logarithmic one has powers of ten. */
+static double tick_at(const axis *a, int i)
+{
+    return a->is_log ? pow(10, ceil(a->low - 1e-9) + i) : (ceil(a->low / a->step - 1e-9) + i) * a->step;
+}
+
+static bool is_beyond(const axis *a, double tick)
+{
+    return a->is_log ? log10(tick) > a->high + 1e-9 : tick > a->high + a->step * 1e-6;
+}
+
 static tdm_status append_axes(tdm_text *html, const axis *x, const axis *y, const char *x_title)
 {
     char label[32];
     for (int i = 0; i <= MAX_TICKS; i++) {
-        const double value = (ceil(y->low / y->step - 1e-9) + i) * y->step;
-        if (value > y->high + y->step * 1e-6) break;
+        const double value = tick_at(y, i);
+        if (is_beyond(y, value)) break;
         show_tick(label, value, y->step);
         const double at = y_at(y, value);
         TDM_TRY(tdm_text_printf(html,
@@ -73,9 +85,9 @@ static tdm_status append_axes(tdm_text *html, const axis *x, const axis *y, cons
                                 LEFT, WIDTH - RIGHT, at, at, LEFT - 8, at + 4, label));
     }
     for (int i = 0; i <= MAX_TICKS; i++) {
-        const double value = (ceil(x->low / x->step - 1e-9) + i) * x->step;
-        if (value > x->high + x->step * 1e-6) break;
-        show_tick(label, value, x->step);
+        const double value = tick_at(x, i);
+        if (is_beyond(x, value)) break;
+        show_tick(label, value, x->is_log ? value : x->step);
         const double at = x_at(x, value);
         TDM_TRY(tdm_text_printf(html,
                                 "<line class=\"a\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>"
@@ -198,7 +210,11 @@ tdm_status chart_append(tdm_text *html, const line_chart *chart)
     if (!find_range(chart, range)) return TDM_OK;
     if (chart->from_zero) range[2] = fmin(0, range[2]);
     if (chart->from_zero && range[3] <= range[2]) range[3] = 1;
-    const axis x = make_axis(range[0], range[1], 6, false), y = make_axis(range[2], range[3], 5, true);
+    if (chart->x_is_log) range[0] = log10(range[0]);
+    if (chart->x_is_log) range[1] = log10(range[1]);
+    axis x = make_axis(range[0], range[1], 6, false);
+    const axis y = make_axis(range[2], range[3], 5, true);
+    x.is_log = chart->x_is_log;
     TDM_TRY(tdm_text_printf(html, "<figure>\n<figcaption>"));
     TDM_TRY(tdm_text_html(html, chart->title));
     if (chart->unit[0] != '\0') TDM_TRY(tdm_text_printf(html, " <i>%s</i>", chart->unit));

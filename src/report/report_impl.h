@@ -24,11 +24,20 @@ typedef struct line_chart {
     const char *title, *unit; /* unit may be "" */
     const char *x_title;
     bool from_zero; /* the y axis begins at 0 */
+    bool x_is_log;  /* x is positive, its axis logarithmic */
     int series_count;
     chart_series series[CHART_MAX_SERIES];
 } line_chart;
 /* A <figure> with title, legend (name and last value) and inline SVG; nothing when no series has a point. */
 TDM_CHECKED tdm_status chart_append(tdm_text *html, const line_chart *chart);
+
+/* The parts of an evaluation's page. */
+TDM_CHECKED tdm_status picture_append(tdm_text *html, const tdm_picture *picture);
+TDM_CHECKED tdm_status class_metrics_append(tdm_text *html, const tdm_eval_page *page);
+TDM_CHECKED tdm_status sheet_append(tdm_text *html, const tdm_sheet_query *query, int64_t query_count);
+#define SHEET_NOTE                                                                                           \
+    "Tandem " TDM_VERSION ". Scores are cosine similarities. Thumbnails are the images of the data set, "    \
+    "embedded in this file."
 
 /* One value per step under one name: "loss", "eval.text_to_image.map". */
 typedef struct run_curve {

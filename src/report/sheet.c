@@ -39,21 +39,19 @@ static tdm_status append_query(tdm_text *html, const tdm_sheet_query *query)
     return tdm_text_printf(html, "</div></section>\n");
 }
 
-static tdm_status append_sheet(tdm_text *html, const char *title, const char *subtitle,
-                               const tdm_sheet_query *query, int64_t query_count)
+tdm_status sheet_append(tdm_text *html, const tdm_sheet_query *query, int64_t query_count)
 {
-    TDM_TRY(html_begin(html, title, subtitle));
     for (int64_t i = 0; i < query_count; i++) TDM_TRY(append_query(html, &query[i]));
-    return html_end(html, "Tandem " TDM_VERSION
-                          ". Scores are cosine similarities. Thumbnails are the images of the "
-                          "data set, embedded in this file.");
+    return TDM_OK;
 }
 
 tdm_status tdm_sheet_write(const char *path, const char *title, const char *subtitle,
                            const tdm_sheet_query *query, int64_t query_count)
 {
     tdm_text html = {0};
-    tdm_status status = append_sheet(&html, title, subtitle, query, query_count);
+    tdm_status status = html_begin(&html, title, subtitle);
+    if (status == TDM_OK) status = sheet_append(&html, query, query_count);
+    if (status == TDM_OK) status = html_end(&html, SHEET_NOTE);
     if (status == TDM_OK) status = tdm_write_file_atomic(path, html.data, html.length);
     tdm_text_free(&html);
     return status;

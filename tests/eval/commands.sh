@@ -53,12 +53,12 @@ CFG
 "$TANDEM" train --config run.cfg --out run 2>log || fail "train: $(tail -3 log)"
 has run/report.html "<svg"
 
-# Metrics and contact sheets do not depend on the ranks.
+# Metrics and pages do not depend on the ranks.
 for n in 1 2 3 4; do
-    ranks "$n" eval --model run --data data --split test --json "eval$n.json" --html "eval$n.html" --queries 5 -k 6 2>log ||
-        fail "eval on $n ranks: $(tail -3 log)"
+    ranks "$n" eval --model run --data data --split test --json "eval$n.json" --html "eval$n.html" --queries 5 -k 6 \
+        --per-class --curves --projection pca,tsne --points 150 2>log || fail "eval on $n ranks: $(tail -3 log)"
     cmp eval1.json "eval$n.json" || fail "eval.json on $n ranks differs"
-    cmp eval1.html "eval$n.html" || fail "contact sheet on $n ranks differs"
+    cmp eval1.html "eval$n.html" || fail "page on $n ranks differs"
     has log "; $n rank"
 done
 for key in model data split text_to_image image_to_text queries gallery without_positive recall_at_1 recall_at_5 recall_at_10 \
@@ -66,16 +66,38 @@ for key in model data split text_to_image image_to_text queries gallery without_
     has eval1.json "\"$key\":"
 done
 has eval1.json '"positives": "identity"'
-[ "$(grep -o '<img' eval1.html | wc -l)" -eq 30 ] || fail "the sheet does not hold 5 × 6 thumbnails"
+sed -n '/<h2>Some queries/,$p' eval1.html >sheet.html
+[ "$(grep -o '<img' sheet.html | wc -l)" -eq 30 ] || fail "the sheet does not hold 5 × 6 thumbnails"
+[ "$(grep -c '<foreignObject' eval1.html)" -eq 150 ] || fail "the picture does not hold 150 points"
+[ "$(grep -o '<foreignObject[^>]*><div><img' eval1.html | wc -l)" -eq "$(grep -c 'href="#image-mark"' eval1.html)" ] ||
+    fail "a picture's point has no thumbnail"
+for word in "a random sample: 150 of 192 images and texts, coloured by class" "Precision and scope" "<td>square</td>"; do
+    has eval1.html "$word"
+done
 ! grep -q 'https\?://' eval1.html || fail "the sheet refers to the network"
 # Chance is 2 in 64 for the first image; 60 steps are far above it.
 python3 - <<'PY' || fail "the trained model is no better than chance: $(cat eval1.json)"
-import json, sys
+import json
 m = json.load(open("eval1.json"))["text_to_image"]
-sys.exit(not (m["recall_at_5"] > 0.4 and m["queries"] == 128 and m["gallery"] == 64))
+assert m["recall_at_5"] > 0.4 and m["queries"] == 128 and m["gallery"] == 64
+# Each query has one class. Each scope is as wide as its rank.
+by_class = m["per_class"]
+assert [c["class"] for c in by_class] == ["square", "disc", "cross", "ring"]
+assert abs(sum(c["queries"] * c["map"] for c in by_class) / 128 - m["map"]) < 1e-12
+assert [p["rank"] for p in m["precision_scope"]] == [1, 2, 5, 10, 20, 50, 64]
+assert m["precision_scope"][0]["precision"] == m["recall_at_1"] and m["precision_recall"][-1]["recall"] == 1
 PY
 "$TANDEM" eval --model run --data data --split test --positives class >class.json 2>log || fail "eval by class: $(cat log)"
 has class.json '"positives": "class"'
+"$TANDEM" eval --model run --data data --split test --positives class --distance euclidean >far.json 2>log ||
+    fail "eval by distance: $(tail -3 log)"
+# Unit vectors: the same order, but where two of a gallery are equally near to within a rounding.
+python3 - <<'PY' || fail "distance gives another order than cosine: $(cat far.json)"
+import json
+near, far = json.load(open("class.json")), json.load(open("far.json"))
+assert near["distance"] == "cosine" and far["distance"] == "euclidean"
+assert all(abs(near[d]["map"] - far[d]["map"]) < 1e-3 for d in ("text_to_image", "image_to_text"))
+PY
 
 # Zero-shot classification: the same on any number of ranks, from the data set's class names or renamed ones.
 printf '# prompts\n\na {}\n{} of colour red\n' >templates.txt
@@ -148,7 +170,7 @@ mv gone data
 
 # Every task, metric and way of matching is in the help.
 "$TANDEM" eval --help >help.txt
-for word in "--task retrieval:" "--task zeroshot:" --templates --positives identity map_at_r mrr; do has help.txt "$word"; done
+for word in "--task retrieval:" "--task zeroshot:" --templates --positives identity map_at_r mrr --projection: tsne; do has help.txt "$word"; done
 
 # Bad input.
 refuse 'did you mean "text_to_image.recall_at_1"?' 1 train --config run.cfg --out bad \
@@ -158,6 +180,8 @@ refuse "must be pair, identity or class" 2 eval --model run --data data --split 
 zeroshot=(eval --task zeroshot --model run --data data --split test)
 refuse "did you mean zeroshot?" 2 eval --task zershot --model run --data data --split test
 refuse "must be one of retrieval|zeroshot" 2 eval --task 17 --model run --data data --split test
+refuse "--projection needs --html" 2 eval --model run --data data --split test --projection pca
+refuse 'there is no "umap"' 2 eval --model run --data data --split test --html x.html --projection pca,umap
 refuse "--templates needs --task zeroshot" 2 eval --model run --data data --split test --templates templates.txt
 refuse "--classes needs --task zeroshot" 2 eval --model run --data data --split test --classes names.txt
 refuse "--top needs --task retrieval" 2 "${zeroshot[@]}" -k 3

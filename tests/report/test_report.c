@@ -257,6 +257,96 @@ static void test_sheet(void **state)
     CHECK_FAILS(tdm_sheet_write("/nowhere/sheet.html", "t", NULL, queries, 1), TDM_E_IO, "");
 }
 
+/* Points, curves and classes with names that are no HTML. */
+static void test_eval_page(void **state)
+{
+    (void)state;
+    enum { GROUPS = 23, N = 2 * GROUPS + 1 };
+    static const unsigned char jpeg[] = {0xff, 0xd8, 0xff, 'x', '<'};
+    tdm_picture_point point[N] = {{0}};
+    double place[2][2 * N];
+    const char *group[GROUPS];
+    tdm_class_metrics by_class[TDM_DIRECTIONS][GROUPS] = {{{0}}};
+    const int map = tdm_metric_index("map");
+    for (int i = 0; i < N; i++) { /* group 0 has one point less, group 1 one more */
+        point[i] = (tdm_picture_point){.is_text = i % 2, .group = i == 0 ? 1 : i / 2 % GROUPS};
+        for (int k = 0; k < 2; k++) place[0][2 * i + k] = place[1][2 * i + k] = i * (k + 1);
+    }
+    for (int g = 0; g < GROUPS; g++) group[g] = "<i>many</i>";
+    group[1] = "\"'><script>alert(1)</script>";
+    group[2] = "\xff third & last";
+    for (int d = 0; d < TDM_DIRECTIONS; d++)
+        for (int g = 0; g < GROUPS; g++) {
+            by_class[d][g].queries =
+                g == 1 && d == 0 ? 0 : 7 + g; /* class 1 has no queries of one direction */
+            by_class[d][g].value[map] = g == 2 ? 0.75 : 0.25;
+        }
+    point[3].text = "</foreignObject><script>alert(2)</script>";
+    point[3].name = "\x1b</svg>'\"";
+    point[4].image = jpeg;
+    point[4].image_bytes = 5;
+    point[N - 1].group = -1;
+    const tdm_picture_view views[] = {{"PCA", "first <note>", place[0]}, {"t-SNE", "second note", place[1]}};
+    const tdm_picture picture = {.title = "Embed<ding",
+                                 .subtitle = "a & b",
+                                 .view = views,
+                                 .views = 2,
+                                 .point = point,
+                                 .n = N,
+                                 .group = group,
+                                 .groups = GROUPS};
+    const tdm_curve_point recall[] = {{1, 0.5, 0.8}, {9, 1, 0.2}},
+                          scope[] = {{1, 0.5, 0.8}, {1000, 1, 0.004}};
+    const tdm_sheet_query query = {.text = "<q>"};
+    tdm_eval_page page = {.title = "T", .subtitle = "s", .query = &query, .queries = 1};
+    char path[128];
+    snprintf(path, sizeof path, "%s/plain.html", dir);
+    CHECK_OK(tdm_eval_page_write(path, &page));
+    snprintf(path, sizeof path, "%s/sheet.html", dir);
+    CHECK_OK(tdm_sheet_write(path, "T", "s", &query, 1));
+    tdm_text plain = read_page("plain.html"), sheet = read_page("sheet.html");
+    CHECK_STR_EQ(plain.data, sheet.data); /* nothing but the sheet was asked for */
+    tdm_text_free(&plain);
+    tdm_text_free(&sheet);
+
+    page.picture = &picture;
+    page.classes = GROUPS;
+    page.class_name = group;
+    for (int d = 0; d < TDM_DIRECTIONS; d++) {
+        page.recall[d] = recall;
+        page.scope[d] = scope;
+        page.recalls[d] = page.scopes[d] = 2;
+        page.per_class[d] = by_class[d];
+    }
+    CHECK_OK(tdm_eval_page_write(path, &page));
+    tdm_text html = read_page("sheet.html");
+    assert_self_contained(html.data);
+    CHECK_LACKS(html.data, "\x1b");
+    CHECK_LACKS(html.data, "<i>many");
+    CHECK_CONTAINS(html.data, "Embed&lt;ding");
+    CHECK_CONTAINS(html.data, "first &lt;note&gt;");
+    CHECK_CONTAINS(html.data, "&lt;/foreignObject&gt;&lt;script&gt;");
+    CHECK_CONTAINS(html.data, TDM_REPLACEMENT " third &amp; last");
+    CHECK_EQ(count(html.data, "<foreignObject"), N);
+    CHECK_EQ(count(html.data, "</foreignObject>"), N);
+    CHECK_EQ(count(html.data, "href=\"#text-mark\""), N / 2);
+    CHECK_EQ(count(html.data, "<img"), 1);
+    CHECK_EQ(count(html.data, "<input type=\"radio\""), 2);
+    CHECK_EQ(count(html.data, "<svg"), 3);
+    /* 20 of 23 groups have colours, the first of them the largest one; the last three and the point of none are grey. */
+    CHECK_EQ(count(html.data, "<g class=\"p kx\">"), 2 * 2 + 1 + 1);
+    CHECK_EQ(count(html.data, "<g class=\"p k0\">"), 3);
+    CHECK_CONTAINS(html.data, "3 others and none <b>6</b>");
+    /* The axis of ranks has powers of ten; the best class is the first, the one without queries the last. */
+    CHECK_CONTAINS(html.data, ">100</text>");
+    const char *best = strstr(html.data, "</th></tr>\n<tr><td>" TDM_REPLACEMENT " third");
+    CHECK_NOT_NULL(best);
+    CHECK_NOT_NULL(strstr(best, "<tr><td>&quot;&#39;&gt;&lt;script"));
+    CHECK_LACKS(strstr(best, "<tr><td>&quot;&#39;&gt;&lt;script"), "many");
+    CHECK_CONTAINS(html.data, "<h2>Some queries</h2>");
+    tdm_text_free(&html);
+}
+
 static void test_base64_of_all_lengths(void **state)
 {
     (void)state;
@@ -276,13 +366,10 @@ static void test_base64_of_all_lengths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_curves),
-        cmocka_unit_test(test_report_of_a_run),
-        cmocka_unit_test(test_short_runs),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_hostile_sheet),
-        cmocka_unit_test(test_sheet),
-        cmocka_unit_test(test_base64_of_all_lengths),
+        cmocka_unit_test(test_curves),        cmocka_unit_test(test_report_of_a_run),
+        cmocka_unit_test(test_short_runs),    cmocka_unit_test(test_values),
+        cmocka_unit_test(test_hostile_sheet), cmocka_unit_test(test_sheet),
+        cmocka_unit_test(test_eval_page),     cmocka_unit_test(test_base64_of_all_lengths),
     };
     if (scratch_dir(dir, sizeof dir) != 0) return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
