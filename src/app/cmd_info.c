@@ -242,6 +242,17 @@ static tdm_status describe_tensors(const char *path, const info_options *options
 
 /* ---- Checkpoint and run ---- */
 
+/* How the evaluations of the run stand, and why it ended. */
+static tdm_status describe_progress(const char *dir, json_t *object)
+{
+    tdm_train_state state;
+    /* where it is not legible, --verify says why */
+    if (tdm_checkpoint_read_progress(dir, &state) != TDM_OK || state.best_step < 0) return TDM_OK;
+    TDM_TRY(put(object, "best_epoch", state.best_epoch > 0.0 ? json_real(state.best_epoch) : json_null()));
+    TDM_TRY(put(object, "evaluations_since_best", json_integer(state.evaluations_since_best)));
+    return state.end[0] ? put(object, "end", json_string(state.end)) : TDM_OK;
+}
+
 static tdm_status describe_checkpoint(const char *dir, const info_options *options, json_t *object)
 {
     TDM_TRY(put(object, "path", tdm_json_text(dir)));
@@ -249,7 +260,8 @@ static tdm_status describe_checkpoint(const char *dir, const info_options *optio
     if (options->verify) TDM_TRY(tdm_checkpoint_verify(dir));
     TDM_TRY(describe_member(dir, "model.h5", options, object, "model"));
     if (!is_directory_with(dir, "state.h5")) return TDM_OK;
-    return describe_member(dir, "state.h5", options, object, "state");
+    TDM_TRY(describe_member(dir, "state.h5", options, object, "state"));
+    return describe_progress(dir, object);
 }
 
 /* The name in a pointer file, or null. */

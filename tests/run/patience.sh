@@ -42,8 +42,8 @@ grep -q '^ended early at step .*: 3 evaluations in a row (train.patience) were n
 grep -q '^the best of this run: average.map = 0.* of epoch .*, chosen on train, 3 evaluations before the end' "$work/log" ||
     fail "$(tail -2 "$work/log")"
 last=$(cat "$work/run/checkpoints/latest") best=$(cat "$work/run/checkpoints/best")
-h5dump -d progress "$work/run/checkpoints/$last/state.h5" >/dev/null || fail "no /progress"
-grep -qa '^end patience$' <(h5dump -d progress -b -o /dev/stdout "$work/run/checkpoints/$last/state.h5") || fail "no reason in the state"
+"$TANDEM" info "$work/run" >"$work/info" || fail "info"
+grep -q '^ *end  *patience$' "$work/info" || fail "no reason in the state: $(cat "$work/info")"
 
 ranks 2 train "${settings[@]}" --out "$work/run" --resume auto 2>"$work/log" || fail "$(cat "$work/log")"
 grep -q "^nothing to do: .*$last, step .*, ended early: 3 evaluations were not better than average.map" "$work/log" || fail "$(cat "$work/log")"
