@@ -44,11 +44,24 @@ typedef struct tdm_place {
 /* The keys data.share, data.share_by, data.share_seed. Before the first tdm_config_init. */
 TDM_CHECKED tdm_status tdm_share_register(void);
 /* From now on only the configured share of the rows is samples, and the rest is passed over; rows keep their numbers.
- * Which ones depends on the seed and on the images' names (or identities) alone. The log says what is used. */
+ * Which ones depends on the seed and on the images' names (or identities) alone. Of what is left, data.imbalance keeps
+ * shares of the images and of the texts. The log says what is used. Once for a data set. */
 TDM_CHECKED tdm_status tdm_dataset_take_share(tdm_dataset *dataset, const tdm_config *config);
 bool tdm_dataset_is_taken(const tdm_dataset *dataset, int64_t image);
 
-/* Samples of an epoch of this kind. */
+/* ---- Modality imbalance ---- */
+/* The keys data.imbalance, data.image_share, data.text_share. Before the first tdm_config_init. */
+TDM_CHECKED tdm_status tdm_imbalance_register(void);
+/* What the batch of a step is. */
+typedef struct tdm_draw {
+    bool unpaired;                /* a sample is an image or a text, drawn by itself */
+    int64_t samples;              /* on all ranks: train.batch, or images and texts together */
+    int64_t rows[TDM_MODALITIES]; /* the most images and texts that they have */
+} tdm_draw;
+tdm_draw tdm_step_draw(const tdm_config *config);
+
+/* Samples of an epoch of this kind. Where steps are unpaired: train.batch times the steps of an epoch, and what a place
+ * counts is pairs of the batch, too. */
 int64_t tdm_dataset_samples(const tdm_dataset *dataset, tdm_sample kind);
 /* Where the batch behind `batches` more begins. An epoch ends where fewer samples are left than a batch has. */
 tdm_place tdm_place_after(tdm_place from, int64_t samples, int64_t batch, int64_t batches);

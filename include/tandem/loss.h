@@ -89,6 +89,9 @@ typedef struct tdm_loss_setup {
     const tdm_scope *scope; /* of the objective's own rows */
     int64_t d;              /* embed_dim */
     int64_t rows;           /* the most rows of one call on this rank */
+    int64_t samples;        /* of a global batch; 0: train.batch */
+    bool unpaired;          /* no sample has an image and a text */
+    bool own_identities;    /* no two rows of the training data have one identity */
     int64_t identities;     /* distinct ones of the training data, ascending in identity[identities] */
     const int64_t *identity;
     int64_t classes;                /* of the training data */
@@ -132,6 +135,9 @@ typedef struct tdm_loss_common {
             TDM_CHANGE_OF_GROUP                                                                              \
     }
 
+/* What an image and a text have in common that an objective takes to belong together. */
+typedef enum tdm_tie { TDM_TIE_CLASS, TDM_TIE_IDENTITY, TDM_TIE_SAMPLE } tdm_tie;
+
 typedef struct tdm_loss {
     const char *name;          /* config group loss.NAME */
     const char *const *terms;  /* logged scalars, NULL-terminated; terms[0] is the loss */
@@ -140,6 +146,9 @@ typedef struct tdm_loss {
     bool local;
     bool by_identity; /* own parameters have a row for each identity of the training data */
     void (*needs)(const void *options, tdm_loss_needs *needs);
+    /* What it learns from; one of pairs alone is refused where a batch has none. NULL: it does not compare images with
+     * texts. */
+    tdm_tie (*tie)(const void *options);
     /* Options that do not fit each other or the setup. NULL: nothing to check. */
     tdm_status (*check)(const void *options, const tdm_loss_setup *setup);
     /* Declares own parameters, named loss.NAME.…, and makes what the steps need. NULL: has none. */

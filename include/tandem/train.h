@@ -46,7 +46,7 @@ void tdm_trainer_set_clock(tdm_trainer *trainer, const tdm_clock *clock);
 /* The most that losses have taken of the trainer's scratch. */
 int64_t tdm_trainer_scratch_bytes(const tdm_trainer *trainer);
 /* Forward, loss over the global batch, backward with overlapped gradient sums, update, repacking of the
- * weights. Collective. batch: this rank's piece, n = its share of train.batch. With optim.shard params->grad
+ * weights. Collective. batch: this rank's piece, n = its share of tdm_step_draw(…).samples. With optim.shard params->grad
  * holds the sums of this rank's part only. TDM_E_NUMERIC (loss or gradient not finite) is returned by all
  * ranks alike and leaves the parameters as they were; after any other error the peers may be waiting:
  * tdm_comm_abort. */

@@ -28,7 +28,7 @@ static tdm_status batch_bytes(const tdm_config *config, const tdm_model_plan *pl
     const int64_t images = tdm_view_count(views, TDM_IMAGE), texts = tdm_view_count(views, TDM_TEXT);
     *batches = (config->data.prefetch + 1) * plan->batch * images * image->height_px * image->width_px * 3;
     *features = (images + texts) * (int64_t)sizeof(float) * config->model.embed_dim *
-                (3 * plan->batch + 2 * config->train.batch);
+                (3 * plan->batch + 2 * tdm_step_draw(config).samples);
     return TDM_OK;
 }
 

@@ -4,6 +4,7 @@
 
 #include "shard_impl.h"
 #include "tandem/config.h"
+#include "tandem/loader.h"
 
 typedef struct shard {
     char *path;
@@ -32,8 +33,10 @@ struct tdm_dataset {
     int64_t *class_at;              /* [class_count] in class_bytes */
     char tokenizer_digest[65];
     bool has_identity;
-    uint8_t *taken; /* [images] of data.share; NULL: all are */
+    bool is_chosen; /* tdm_dataset_take_share has been */
+    uint8_t *taken; /* [images] of data.share and data.imbalance; NULL: all are */
     int64_t taken_rows, taken_samples[TDM_SAMPLE_ALL + 1];
+    uint8_t *kept[TDM_MODALITIES]; /* [images], [captions] of data.imbalance; NULL: all are */
     int64_t open_count;
     uint64_t clock;
     unsigned char *scratch; /* for one image, name or caption */
@@ -48,5 +51,29 @@ void dataset_close_shard(tdm_dataset *dataset, shard *it);
 bool dataset_row_has_image(const shard *it, int64_t row);
 /* share.c: the samples of this kind that the share leaves, by their numbers without it. sample NULL: counted only. */
 int64_t dataset_taken_samples(const tdm_dataset *dataset, tdm_sample kind, int64_t *sample);
+/* Fills taken_rows and taken_samples. */
+void dataset_count_taken(tdm_dataset *dataset);
+/* data.share_seed, or the run's. */
+int64_t dataset_share_seed(const tdm_config *config);
+/* The beginning of SHA-256("WHAT SEED NAME"): what a choice goes by. */
+TDM_CHECKED tdm_status dataset_order_key(const char *what, int64_t seed, const char *name, int64_t length,
+                                         uint64_t *key);
+/* The names of a shard's rows; to be freed on an error, too. */
+TDM_CHECKED tdm_status dataset_shard_names(tdm_dataset *dataset, shard *it, tdm_h5_strings *names);
+
+/* imbalance.c: the shares of images and texts, of the rows that data.share leaves. */
+TDM_CHECKED tdm_status dataset_take_imbalance(tdm_dataset *dataset, const tdm_config *config);
+/* Image row, or caption. */
+static inline bool dataset_is_kept(const tdm_dataset *dataset, tdm_modality modality, int64_t index)
+{
+    return !dataset->kept[modality] || dataset->kept[modality][index];
+}
+/* What a step of so many pairs draws; config may be NULL. */
+tdm_draw imbalance_draw(const tdm_config *config, int64_t batch);
+/* Samples of an epoch whose images and texts are drawn by themselves, counted as pairs of the batch: kept[] rows of each
+ * are enough for samples / batch steps. */
+int64_t imbalance_samples(const int64_t kept[TDM_MODALITIES], const tdm_draw *draw, int64_t batch);
+/* Image rows or captions that are left: row[…] NULL: counted only. */
+int64_t imbalance_rows(const tdm_dataset *dataset, tdm_modality modality, int64_t *row);
 
 #endif

@@ -315,6 +315,7 @@ void tdm_dataset_close(tdm_dataset **dataset)
     tdm_free(dying->class_at);
     tdm_free(dying->image_row);
     tdm_free(dying->taken);
+    for (int m = 0; m < TDM_MODALITIES; m++) tdm_free(dying->kept[m]);
     tdm_free(dying->scratch);
     tdm_free(dying);
 }

@@ -7,8 +7,8 @@
  * The samples that the reader has filled but no worker has taken are a single counter: samples are filled and
  * taken in one order, batch after batch. One mutex guards every counter and state; the bytes and pixels of a
  * sample belong to the thread that works on it. */
+#include "dataset_impl.h"
 #include "loader_impl.h"
-#include "shard_impl.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -249,14 +249,18 @@ static tdm_status start_without_signals(tdm_loader *loader)
 static tdm_status make_plan(loader_plan *plan)
 {
     const tdm_loader_config *config = &plan->config;
-    TDM_TRY(sample_list_create(plan->dataset, config->sample, &plan->list));
+    plan->draw = imbalance_draw(config->config, config->global_batch);
+    TDM_TRY(
+        sample_list_create(plan->dataset, config->sample, &plan->draw, config->global_batch, &plan->list));
     TDM_TRY(check_samples(plan));
     TDM_TRY(check_views(config, plan->tokenizer));
     TDM_TRY(check_features(plan));
     TDM_TRY(compile_views(plan));
+    TDM_REQUIRE(!plan->draw.unpaired || !plan->mix.options, TDM_E_CONFIG,
+                "mix.p: pairs are mixed, and data.imbalance = \"independent\" makes none");
     plan->steps_per_epoch = plan->list.samples / config->global_batch;
-    plan->begin = tdm_part_begin(config->global_batch, config->size, config->rank);
-    plan->n = tdm_part_begin(config->global_batch, config->size, config->rank + 1) - plan->begin;
+    plan->begin = tdm_part_begin(plan->draw.samples, config->size, config->rank);
+    plan->n = tdm_part_begin(plan->draw.samples, config->size, config->rank + 1) - plan->begin;
     return TDM_OK;
 }
 
@@ -332,9 +336,10 @@ int64_t tdm_loader_steps_per_epoch(const tdm_loader *loader)
 tdm_left_out tdm_loader_left_out(const tdm_loader *loader)
 {
     const sample_list *list = &loader->plan.list;
-    return (tdm_left_out){.images = list->images_left_out,
-                          .captions = list->captions_left_out,
-                          .samples = list->samples % loader->plan.config.global_batch};
+    return (tdm_left_out){
+        .images = list->images_left_out,
+        .captions = list->captions_left_out,
+        .samples = loader->plan.draw.unpaired ? 0 : list->samples % loader->plan.config.global_batch};
 }
 
 int64_t tdm_loader_ready(tdm_loader *loader)

@@ -23,11 +23,15 @@ typedef struct sample_list {
     const tdm_dataset *dataset;
     tdm_sample kind;
     int64_t samples;
-    int64_t *captionless; /* rows, when all are samples */
-    int64_t *taken;       /* [samples] of data.share: which of all; NULL: there is no share */
+    int64_t *captionless;         /* rows, when all are samples */
+    int64_t *taken;               /* [samples] of data.share: which of all; NULL: there is no share */
+    int64_t *row[TDM_MODALITIES]; /* [rows] of an unpaired draw: image rows, captions */
+    int64_t rows[TDM_MODALITIES];
     int64_t images_left_out, captions_left_out;
 } sample_list;
-TDM_CHECKED tdm_status sample_list_create(const tdm_dataset *dataset, tdm_sample kind, sample_list *list);
+/* draw: of a step with so many pairs. */
+TDM_CHECKED tdm_status sample_list_create(const tdm_dataset *dataset, tdm_sample kind, const tdm_draw *draw,
+                                          int64_t batch, sample_list *list);
 void sample_list_free(sample_list *list);
 
 /* Samples into which another of the batch is mixed, and in which views. */
@@ -91,6 +95,7 @@ typedef struct loader_plan {
     view_pipelines pipelines;
     loader_mix mix;
     int first_plain; /* the first text view that is the caption as it is, -1: none */
+    tdm_draw draw;
     sample_list list;
     int64_t steps_per_epoch; /* floor(samples / B) */
     int64_t begin, n;        /* this rank's piece of a global batch */

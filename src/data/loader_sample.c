@@ -47,9 +47,24 @@ int64_t tdm_dataset_samples(const tdm_dataset *dataset, tdm_sample kind)
     return 0;
 }
 
-tdm_status sample_list_create(const tdm_dataset *dataset, tdm_sample kind, sample_list *list)
+/* Images and texts by themselves. */
+static tdm_status list_unpaired(const tdm_draw *draw, int64_t batch, sample_list *list)
 {
-    *list = (sample_list){.dataset = dataset, .kind = kind, .samples = tdm_dataset_samples(dataset, kind)};
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        list->rows[m] = imbalance_rows(list->dataset, (tdm_modality)m, NULL);
+        TDM_TRY(TDM_ALLOC(list->rows[m], &list->row[m]));
+        imbalance_rows(list->dataset, (tdm_modality)m, list->row[m]);
+    }
+    list->samples = imbalance_samples(list->rows, draw, batch);
+    return TDM_OK;
+}
+
+tdm_status sample_list_create(const tdm_dataset *dataset, tdm_sample kind, const tdm_draw *draw,
+                              int64_t batch, sample_list *list)
+{
+    *list = (sample_list){.dataset = dataset, .kind = kind};
+    if (draw->unpaired) return list_unpaired(draw, batch, list);
+    list->samples = tdm_dataset_samples(dataset, kind);
     if (dataset->taken) {
         TDM_TRY(TDM_ALLOC(list->samples, &list->taken));
         dataset_taken_samples(dataset, kind, list->taken);
@@ -67,6 +82,10 @@ void sample_list_free(sample_list *list)
     tdm_free(list->captionless);
     tdm_free(list->taken);
     list->captionless = list->taken = NULL;
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        tdm_free(list->row[m]);
+        list->row[m] = NULL;
+    }
 }
 
 /* ---- where a run stands ---- */
@@ -128,6 +147,45 @@ static void show_rows(const loader_plan *plan, slot *to, const int64_t rows[TDM_
     }
 }
 
+/* What stands at one place of a global batch. */
+typedef struct named_sample {
+    int64_t sample, image, caption; /* key, row, caption or -1 */
+    bool has[TDM_MODALITIES];
+} named_sample;
+
+/* Images and texts alternate as evenly as their numbers allow, so that the ranks have the same work. Both have an order
+ * of their own: else equal numbers would make pairs again. */
+static named_sample name_unpaired(const loader_plan *plan, tdm_place place, int64_t at)
+{
+    const int64_t B = plan->config.global_batch, images = plan->draw.rows[TDM_IMAGE],
+                  before = at * images / plan->draw.samples;
+    const bool is_image = (at + 1) * images / plan->draw.samples > before;
+    const tdm_modality m = is_image ? TDM_IMAGE : TDM_TEXT;
+    const int64_t rows = plan->draw.rows[m], number = is_image ? before : at - before;
+    const int64_t first = place.sample / B * rows + place.sample % B * rows / B;
+    const uint64_t seed = plan->config.seed + (uint64_t)m * UINT64_C(0x9e3779b97f4a7c15);
+    const int64_t index = tdm_permute(plan->list.rows[m], seed, (uint64_t)place.epoch, first + number);
+    const int64_t row = plan->list.row[m][index];
+    return (named_sample){.sample = row,
+                          .image = is_image ? row : tdm_dataset_caption_image(plan->dataset, row),
+                          .caption = is_image ? -1 : row,
+                          .has = {[TDM_IMAGE] = is_image, [TDM_TEXT] = !is_image}};
+}
+
+/* Place `at` of the global batch that begins at `place`. */
+static named_sample name_sample(const loader_plan *plan, tdm_place place, int64_t at)
+{
+    named_sample s;
+    if (plan->draw.unpaired) return name_unpaired(plan, place, at);
+    int64_t index =
+        tdm_permute(plan->list.samples, plan->config.seed, (uint64_t)place.epoch, place.sample + at);
+    if (plan->list.taken) index = plan->list.taken[index];
+    find_sample(plan, place.epoch, index, &s.sample, &s.image, &s.caption);
+    s.has[TDM_IMAGE] = at < plan->draw.rows[TDM_IMAGE] && tdm_dataset_has_image(plan->dataset, s.image);
+    s.has[TDM_TEXT] = at < plan->draw.rows[TDM_TEXT] && s.caption >= 0;
+    return s;
+}
+
 /* The sample that is mixed into sample `i` of the rank's piece; the batch begins at `place`. */
 static void find_partner(const loader_plan *plan, tdm_place place, int64_t i, struct mix_partner *partner)
 {
@@ -136,9 +194,10 @@ static void find_partner(const loader_plan *plan, tdm_place place, int64_t i, st
                                           plan->config.global_batch, plan->begin + i);
     partner->is_there = at >= 0;
     if (at < 0) return;
-    const int64_t index = tdm_permute(plan->list.samples, seed, (uint64_t)place.epoch, place.sample + at);
-    find_sample(plan, place.epoch, index, &partner->sample, &partner->image_row, &partner->caption_row);
-    if (!tdm_dataset_has_image(plan->dataset, partner->image_row)) partner->image_row = -1;
+    const named_sample s = name_sample(plan, place, at);
+    partner->sample = s.sample;
+    partner->image_row = s.has[TDM_IMAGE] ? s.image : -1;
+    partner->caption_row = s.has[TDM_TEXT] ? s.caption : -1;
 }
 
 void loader_name_samples(const loader_plan *plan, slot *to, int64_t number)
@@ -146,21 +205,19 @@ void loader_name_samples(const loader_plan *plan, slot *to, int64_t number)
     tdm_batch *batch = &to->batch;
     const tdm_place place =
         tdm_place_after(plan->config.from, plan->list.samples, plan->config.global_batch, number);
-    const int64_t first = place.sample + plan->begin;
     batch->epoch = place.epoch;
     int64_t rows[TDM_MODALITIES] = {0};
     for (int64_t i = 0; i < plan->n; i++) {
         sample_input *input = &to->input[i];
-        int64_t index = tdm_permute(plan->list.samples, plan->config.seed, (uint64_t)batch->epoch, first + i);
-        if (plan->list.taken) index = plan->list.taken[index];
-        find_sample(plan, batch->epoch, index, &batch->sample[i], &batch->image_row[i], &input->caption_row);
+        const named_sample s = name_sample(plan, place, plan->begin + i);
+        batch->sample[i] = s.sample;
+        batch->image_row[i] = s.image;
+        input->caption_row = s.caption;
         find_partner(plan, place, i, &input->partner);
         batch->identity[i] = tdm_dataset_identity(plan->dataset, batch->image_row[i]);
-        const bool has[TDM_MODALITIES] = {tdm_dataset_has_image(plan->dataset, batch->image_row[i]),
-                                          input->caption_row >= 0};
         for (int m = 0; m < TDM_MODALITIES; m++) {
-            input->row[m] = has[m] ? rows[m] : -1;
-            if (has[m]) to->member[m][rows[m]++] = i;
+            input->row[m] = s.has[m] ? rows[m] : -1;
+            if (s.has[m]) to->member[m][rows[m]++] = i;
         }
     }
     show_rows(plan, to, rows);

@@ -57,11 +57,11 @@ static int compare_i64(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static tdm_status key_of(int64_t seed, const char *name, int64_t length, uint64_t *key)
+tdm_status dataset_order_key(const char *what, int64_t seed, const char *name, int64_t length, uint64_t *key)
 {
     char hex[65];
     tdm_text text = {0};
-    tdm_status status = tdm_text_printf(&text, "data.share %lld ", (long long)seed);
+    tdm_status status = tdm_text_printf(&text, "%s %lld ", what, (long long)seed);
     if (status == TDM_OK) status = tdm_text_append(&text, name, (size_t)length);
     if (status == TDM_OK) status = tdm_sha256_buffer(text.data, text.length, hex);
     tdm_text_free(&text);
@@ -71,20 +71,25 @@ static tdm_status key_of(int64_t seed, const char *name, int64_t length, uint64_
     return TDM_OK;
 }
 
+tdm_status dataset_shard_names(tdm_dataset *dataset, shard *it, tdm_h5_strings *names)
+{
+    TDM_TRY(dataset_use_shard(dataset, it));
+    TDM_TRY(tdm_h5_get_strings(it->file, "image/name_", SHARD_NAME_BYTES, names));
+    TDM_REQUIRE(names->count == it->images, TDM_E_FORMAT, "%s: names %lld images of %lld", it->path,
+                (long long)names->count, (long long)it->images);
+    return TDM_OK;
+}
+
 /* The rows of one shard, by the names of the files that they came from. */
 static tdm_status list_shard(tdm_dataset *dataset, shard *it, int64_t seed, candidate *list)
 {
     tdm_h5_strings names = {0};
-    TDM_TRY(dataset_use_shard(dataset, it));
-    tdm_status status = tdm_h5_get_strings(it->file, "image/name_", SHARD_NAME_BYTES, &names);
-    if (status == TDM_OK && names.count != it->images)
-        status = TDM_ERROR(TDM_E_FORMAT, "%s: names %lld images of %lld", it->path, (long long)names.count,
-                           (long long)it->images);
-    for (int64_t i = 0; i < names.count && status == TDM_OK; i++) {
+    tdm_status status = dataset_shard_names(dataset, it, &names);
+    for (int64_t i = 0; status == TDM_OK && i < names.count; i++) {
         int64_t bytes;
         const char *name = tdm_h5_strings_at(&names, i, &bytes);
         list[i].row = it->first_image + i;
-        status = key_of(seed, name, bytes, &list[i].key);
+        status = dataset_order_key("data.share", seed, name, bytes, &list[i].key);
     }
     tdm_h5_strings_free(&names);
     return status;
@@ -114,7 +119,7 @@ static tdm_status list_identities(const tdm_dataset *dataset, int64_t seed, cand
         if (i && identity[i] == identity[i - 1]) continue;
         const int n = snprintf(name, sizeof name, "%lld", (long long)identity[i]);
         list[*count].row = identity[i];
-        status = key_of(seed, name, n, &list[(*count)++].key);
+        status = dataset_order_key("data.share", seed, name, n, &list[(*count)++].key);
     }
     tdm_free(identity);
     return status;
@@ -127,6 +132,7 @@ int64_t dataset_taken_samples(const tdm_dataset *dataset, tdm_sample kind, int64
     int64_t n = 0, captionless = 0, number = 0;
     for (int64_t c = 0; c < dataset->captions && kind != TDM_SAMPLE_IMAGE; c++) {
         if (!tdm_dataset_is_taken(dataset, tdm_dataset_caption_image(dataset, c))) continue;
+        if (!dataset_is_kept(dataset, TDM_TEXT, c)) continue;
         if (sample) sample[n] = c;
         n++;
     }
@@ -145,6 +151,14 @@ int64_t dataset_taken_samples(const tdm_dataset *dataset, tdm_sample kind, int64
         n++;
     }
     return n;
+}
+
+void dataset_count_taken(tdm_dataset *dataset)
+{
+    dataset->taken_rows = 0;
+    for (int64_t i = 0; i < dataset->images; i++) dataset->taken_rows += dataset->taken[i];
+    for (int kind = 0; kind <= TDM_SAMPLE_ALL; kind++)
+        dataset->taken_samples[kind] = dataset_taken_samples(dataset, (tdm_sample)kind, NULL);
 }
 
 static void take_rows(tdm_dataset *dataset, share_by by, const candidate *list, int64_t take)
@@ -189,24 +203,31 @@ static tdm_status choose(tdm_dataset *dataset, const share_options *o, int64_t s
     if (by == SHARE_BY_IDENTITY) qsort(list, (size_t)take, sizeof *list, compare_rows);
     TDM_TRY(TDM_ALLOC(dataset->images, &dataset->taken));
     take_rows(dataset, by, list, take);
-    for (int64_t i = 0; i < dataset->images; i++) dataset->taken_rows += dataset->taken[i];
-    for (int kind = 0; kind <= TDM_SAMPLE_ALL; kind++)
-        dataset->taken_samples[kind] = dataset_taken_samples(dataset, (tdm_sample)kind, NULL);
+    dataset_count_taken(dataset);
     tdm_log(TDM_LOG_INFO, "data.share: %lld of %lld %s by seed %lld: %lld images with %lld captions",
             (long long)take, (long long)count, what, (long long)seed, (long long)dataset->taken_rows,
             (long long)dataset->taken_samples[TDM_SAMPLE_CAPTION]);
     return TDM_OK;
 }
 
+int64_t dataset_share_seed(const tdm_config *config)
+{
+    const share_options *o = tdm_config_rows(config, "data", share_rows);
+    return !o || o->share_seed < 0 ? config->seed : o->share_seed;
+}
+
 tdm_status tdm_dataset_take_share(tdm_dataset *dataset, const tdm_config *config)
 {
     const share_options *o = tdm_config_rows(config, "data", share_rows);
     candidate *list;
-    if (!o || o->share >= 1.0 || dataset->taken) return TDM_OK;
+    if (dataset->is_chosen) return TDM_OK;
+    dataset->is_chosen = true;
+    if (!o || o->share >= 1.0) return dataset_take_imbalance(dataset, config);
     TDM_TRY(TDM_ALLOC(dataset->images, &list));
-    const tdm_status status = choose(dataset, o, o->share_seed < 0 ? config->seed : o->share_seed, list);
+    const tdm_status status = choose(dataset, o, dataset_share_seed(config), list);
     tdm_free(list);
-    return status;
+    TDM_TRY(status);
+    return dataset_take_imbalance(dataset, config);
 }
 
 bool tdm_dataset_is_taken(const tdm_dataset *dataset, int64_t image)

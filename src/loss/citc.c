@@ -187,6 +187,7 @@ const tdm_loss tdm_loss_citc = {
     .option_count = sizeof(citc_rows) / sizeof(citc_rows[0]),
     .option_bytes = sizeof(citc_options),
     .needs = citc_needs,
+    .tie = sample_tie,
     .check = citc_check,
     .scratch_bytes = citc_scratch_bytes,
     .step = citc_step,

@@ -72,6 +72,7 @@ const tdm_loss tdm_loss_contrastive = {
     .option_count = sizeof(contrastive_rows) / sizeof(contrastive_rows[0]),
     .option_bytes = sizeof(contrastive_options),
     .needs = pairs_needs,
+    .tie = pairs_tie,
     .check = contrastive_check,
     .scratch_bytes = pairs_scratch_bytes,
     .step = contrastive_step,

@@ -155,6 +155,7 @@ const tdm_loss tdm_loss_dual_softmax = {
     .option_count = sizeof(dual_softmax_rows) / sizeof(dual_softmax_rows[0]),
     .option_bytes = sizeof(dual_softmax_options),
     .needs = pairs_needs,
+    .tie = sample_tie,
     .check = dual_softmax_check,
     .scratch_bytes = pairs_scratch_bytes,
     .step = dual_softmax_step,

@@ -80,6 +80,12 @@ static void infonce_needs(const void *options, tdm_loss_needs *needs)
     for (int64_t k = 0; k < o->text_views.count; k++) needs->view[text_of(o, k)] |= bits;
 }
 
+static tdm_tie infonce_tie(const void *options)
+{
+    const infonce_options *o = options;
+    return o->soft_targets == TARGETS_IDENTITY ? TDM_TIE_IDENTITY : TDM_TIE_SAMPLE;
+}
+
 static tdm_status infonce_check(const void *options, const tdm_loss_setup *setup)
 {
     const infonce_options *o = options;
@@ -90,6 +96,11 @@ static tdm_status infonce_check(const void *options, const tdm_loss_setup *setup
         images == texts || images == 1 || texts == 1, TDM_E_CONFIG,
         "loss.infonce: %lld image_views and %lld text_views make no pairs: give as many, or one of a modality",
         (long long)images, (long long)texts);
+    TDM_REQUIRE(
+        setup->samples == 0 || setup->samples == setup->config->train.batch || o->groups == 1, TDM_E_CONFIG,
+        "loss.infonce.groups = %lld: pieces of the batch need pairs, which data.imbalance = \"independent\" "
+        "does not make",
+        (long long)o->groups);
     TDM_REQUIRE(setup->config->train.batch % o->groups == 0, TDM_E_CONFIG,
                 "loss.infonce.groups = %lld does not divide train.batch = %lld", (long long)o->groups,
                 (long long)setup->config->train.batch);
@@ -109,7 +120,7 @@ static tdm_status infonce_create(const void *options, const tdm_loss_setup *setu
     (void)options;
     infonce_state *s;
     TDM_TRY(TDM_ALLOC(1, &s));
-    s->batch = setup->config->train.batch;
+    s->batch = setup->samples > 0 ? setup->samples : setup->config->train.batch;
     *state = s;
     return TDM_OK;
 }
@@ -309,6 +320,7 @@ const tdm_loss tdm_loss_infonce = {
     .option_count = sizeof(infonce_rows) / sizeof(infonce_rows[0]),
     .option_bytes = sizeof(infonce_options),
     .needs = infonce_needs,
+    .tie = infonce_tie,
     .check = infonce_check,
     .create = infonce_create,
     .destroy = infonce_destroy,

@@ -183,6 +183,7 @@ const tdm_loss tdm_loss_lifted = {
     .option_count = sizeof(lifted_rows) / sizeof(lifted_rows[0]),
     .option_bytes = sizeof(lifted_options),
     .needs = pairs_needs,
+    .tie = pairs_tie,
     .check = lifted_check,
     .scratch_bytes = pairs_scratch_bytes,
     .step = lifted_step,

@@ -136,6 +136,23 @@ static tdm_status check_needs(const tdm_loss *type, const tdm_loss_needs *needs)
     return TDM_OK;
 }
 
+/* Where images and texts are drawn by themselves, two of one sample meet by chance only. */
+static tdm_status check_tie(const tdm_loss *type, const void *options, const tdm_loss_setup *setup)
+{
+    if (!setup->unpaired || !type->tie) return TDM_OK;
+    const tdm_tie tie = type->tie(options);
+    TDM_REQUIRE(tie != TDM_TIE_SAMPLE, TDM_E_CONFIG,
+                "loss.%s learns from pairs, and data.imbalance = \"independent\" makes none; \"paired\" and "
+                "\"per_batch\" do",
+                type->name);
+    TDM_REQUIRE(
+        tie != TDM_TIE_IDENTITY || !setup->own_identities, TDM_E_CONFIG,
+        "loss.%s learns from images and texts of one identity, which the training data do not have, and "
+        "data.imbalance = \"independent\" makes no pairs; \"paired\" and \"per_batch\" do",
+        type->name);
+    return TDM_OK;
+}
+
 static tdm_status add_terms(tdm_losses *all, tdm_loss_instance *one)
 {
     one->first_term = all->terms;
@@ -161,6 +178,7 @@ static tdm_status add_loss(tdm_losses *all, const tdm_config *config, const tdm_
     setup.scope = &one->scope;
     setup.config = config;
     if (type->check) TDM_TRY(type->check(one->options, &setup));
+    TDM_TRY(check_tie(type, one->options, &setup));
     one->scope = (tdm_scope){.first_row = all->nn.params->count, .level = TDM_KEEP_ALL};
     one->scope.lowest_row = one->scope.first_row;
     if (type->create) TDM_TRY(type->create(one->options, &setup, &one->state));

@@ -53,7 +53,7 @@ double class_row_loss(int64_t classes, int64_t target, float factor, float *x);
 
 /* ---- Pairs: every image with every text of the global batch (pairs.c) ---- */
 
-enum { SAME_CLASS, SAME_IDENTITY, SAME_SAMPLE };
+enum { SAME_CLASS = TDM_TIE_CLASS, SAME_IDENTITY = TDM_TIE_IDENTITY, SAME_SAMPLE = TDM_TIE_SAMPLE };
 
 /* The first fields of the options of an objective of pairs, and their rows. */
 typedef struct pairs_options {
@@ -70,6 +70,9 @@ typedef struct pairs_options {
             pairs_options, positives, "class", "class|identity|pair",                                        \
             "What belongs together besides a pair: what shares a class, what has one identity, or nothing.")
 void pairs_needs(const void *options, tdm_loss_needs *needs);
+tdm_tie pairs_tie(const void *options);
+/* Of objectives that learn from pairs alone. */
+tdm_tie sample_tie(const void *options);
 /* name: of the objective. */
 TDM_CHECKED tdm_status pairs_check(const char *name, const pairs_options *o, const tdm_loss_setup *setup);
 

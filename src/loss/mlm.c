@@ -381,6 +381,7 @@ const tdm_loss tdm_loss_mlm = {
     .option_bytes = sizeof(mlm_options),
     .local = true,
     .needs = mlm_needs,
+    .tie = sample_tie,
     .check = mlm_check,
     .create = mlm_create,
     .destroy = mlm_destroy,

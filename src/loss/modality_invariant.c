@@ -50,6 +50,7 @@ const tdm_loss tdm_loss_modality_invariant = {
     .option_count = sizeof(modality_invariant_rows) / sizeof(modality_invariant_rows[0]),
     .option_bytes = sizeof(pairs_options),
     .needs = pairs_needs,
+    .tie = pairs_tie,
     .check = modality_invariant_check,
     .scratch_bytes = pairs_scratch_bytes,
     .step = modality_invariant_step,

@@ -113,6 +113,7 @@ const tdm_loss tdm_loss_npairs = {
     .option_count = sizeof(npairs_rows) / sizeof(npairs_rows[0]),
     .option_bytes = sizeof(npairs_options),
     .needs = pairs_needs,
+    .tie = pairs_tie,
     .check = npairs_check,
     .scratch_bytes = pairs_scratch_bytes,
     .step = npairs_step,

@@ -12,6 +12,17 @@ void pairs_needs(const void *options, tdm_loss_needs *needs)
     needs->view[view_named(TDM_TEXT, o->text_view)] = TDM_NEED_ALL;
 }
 
+tdm_tie pairs_tie(const void *options)
+{
+    return (tdm_tie)((const pairs_options *)options)->positives;
+}
+
+tdm_tie sample_tie(const void *options)
+{
+    (void)options;
+    return TDM_TIE_SAMPLE;
+}
+
 tdm_status pairs_check(const char *name, const pairs_options *o, const tdm_loss_setup *setup)
 {
     char key[80];

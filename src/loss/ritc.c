@@ -37,6 +37,12 @@ static void ritc_needs(const void *options, tdm_loss_needs *needs)
     needs->view[view_named(TDM_TEXT, o->text_view)] = TDM_NEED_ALL;
 }
 
+static tdm_tie ritc_tie(const void *options)
+{
+    const ritc_options *o = options;
+    return o->positives == POSITIVES_IDENTITY ? TDM_TIE_IDENTITY : TDM_TIE_SAMPLE;
+}
+
 static tdm_status ritc_check(const void *options, const tdm_loss_setup *setup)
 {
     (void)setup;
@@ -150,6 +156,7 @@ const tdm_loss tdm_loss_ritc = {
     .option_count = sizeof(ritc_rows) / sizeof(ritc_rows[0]),
     .option_bytes = sizeof(ritc_options),
     .needs = ritc_needs,
+    .tie = ritc_tie,
     .check = ritc_check,
     .scratch_bytes = ritc_scratch_bytes,
     .step = ritc_step,

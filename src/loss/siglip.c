@@ -39,6 +39,12 @@ static void siglip_needs(const void *options, tdm_loss_needs *needs)
     needs->view[view_named(TDM_TEXT, o->text_view)] = TDM_NEED_ALL;
 }
 
+static tdm_tie siglip_tie(const void *options)
+{
+    const siglip_options *o = options;
+    return o->positives == POSITIVES_IDENTITY ? TDM_TIE_IDENTITY : TDM_TIE_SAMPLE;
+}
+
 static tdm_status siglip_check(const void *options, const tdm_loss_setup *setup)
 {
     (void)setup;
@@ -159,6 +165,7 @@ const tdm_loss tdm_loss_siglip = {
     .option_count = sizeof(siglip_rows) / sizeof(siglip_rows[0]),
     .option_bytes = sizeof(siglip_options),
     .needs = siglip_needs,
+    .tie = siglip_tie,
     .check = siglip_check,
     .create = siglip_create,
     .destroy = siglip_destroy,

@@ -156,6 +156,7 @@ const tdm_loss tdm_loss_supcon = {
     .option_count = sizeof(supcon_rows) / sizeof(supcon_rows[0]),
     .option_bytes = sizeof(supcon_options),
     .needs = pairs_needs,
+    .tie = pairs_tie,
     .check = supcon_check,
     .scratch_bytes = pairs_scratch_bytes,
     .step = supcon_step,

@@ -237,6 +237,7 @@ const tdm_loss tdm_loss_triplet = {
     .option_count = sizeof(triplet_rows) / sizeof(triplet_rows[0]),
     .option_bytes = sizeof(triplet_options),
     .needs = pairs_needs,
+    .tie = pairs_tie,
     .check = triplet_check,
     .scratch_bytes = triplet_scratch_bytes,
     .step = triplet_step,

@@ -150,13 +150,17 @@ static tdm_status digest_identities(tdm_session *s, const int64_t *identity, int
 static tdm_status create_losses(tdm_session *s)
 {
     const int ranks = tdm_comm_size(s->comm);
+    const tdm_draw draw = tdm_step_draw(&s->config);
     const tdm_nn nn = {.ops = s->ops, .params = &s->params, .train = true};
     int64_t *identity = NULL, identities = 0;
     tdm_status status = list_identities(s, &identity, &identities);
     const tdm_loss_setup setup = {
         .nn = &nn,
         .d = tdm_model_embed_dim(s->model),
-        .rows = (s->config.train.batch + ranks - 1) / ranks,
+        .rows = (draw.samples + ranks - 1) / ranks,
+        .samples = draw.samples,
+        .unpaired = draw.unpaired,
+        .own_identities = s->dataset && !tdm_dataset_has_identity(s->dataset),
         .identities = identities,
         .identity = identity,
         .classes = s->dataset ? tdm_dataset_class_count(s->dataset) : s->classes,

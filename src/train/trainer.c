@@ -31,7 +31,7 @@ tdm_status tdm_trainer_views(const tdm_config *config, tdm_view_set *views)
 
 int64_t tdm_trainer_rows(const tdm_config *config, int ranks)
 {
-    const int64_t local = (config->train.batch + ranks - 1) / ranks;
+    const int64_t local = (tdm_step_draw(config).samples + ranks - 1) / ranks;
     return config->train.chunk > 0 ? tdm_min_i64(config->train.chunk, local) : local;
 }
 
@@ -48,7 +48,7 @@ tdm_status tdm_trainer_plan(const tdm_config *config, int ranks, tdm_model_plan 
     };
     tdm_loss_needs needs;
     tdm_loss_all_needs(config, &needs);
-    *plan = (tdm_model_plan){.batch = (config->train.batch + ranks - 1) / ranks,
+    *plan = (tdm_model_plan){.batch = (tdm_step_draw(config).samples + ranks - 1) / ranks,
                              .chunk = tdm_trainer_rows(config, ranks),
                              .blocks = ways[config->train.recompute].blocks,
                              .keep_all = ways[config->train.recompute].keep_all};
@@ -156,7 +156,7 @@ static tdm_status build(tdm_trainer *tr)
     const tdm_config *config = tr->config;
     const int ranks = tdm_comm_size(tr->comm), rank = tdm_comm_rank(tr->comm);
     tdm_model_plan plan;
-    tr->B = config->train.batch;
+    tr->B = tdm_step_draw(config).samples;
     TDM_REQUIRE(tr->B >= ranks, TDM_E_CONFIG, "train.batch is %lld, fewer pairs than the %d ranks",
                 (long long)tr->B, ranks);
     tr->row0 = tdm_part_begin(tr->B, ranks, rank);
