@@ -246,6 +246,7 @@ static tdm_status keep_first(tdm_dataset *dataset, tdm_modality m, double share,
     const int64_t keep = llround(share * (double)count);
     TDM_REQUIRE(keep > 0, TDM_E_CONFIG, "%s = %g keeps none of the %lld %ss of %s, split %s", purpose_of(m),
                 share, (long long)count, tdm_modality_name(m), dataset->dir, dataset->split);
+    tdm_free(dataset->kept[m]); /* of a choice that failed */
     TDM_TRY(TDM_ALLOC(all_rows(dataset, m), &dataset->kept[m]));
     for (int64_t i = 0; i < keep; i++) dataset->kept[m][list[i].index] = 1;
     return TDM_OK;

@@ -216,18 +216,24 @@ int64_t dataset_share_seed(const tdm_config *config)
     return !o || o->share_seed < 0 ? config->seed : o->share_seed;
 }
 
-tdm_status tdm_dataset_take_share(tdm_dataset *dataset, const tdm_config *config)
+static tdm_status take_share(tdm_dataset *dataset, const tdm_config *config)
 {
     const share_options *o = tdm_config_rows(config, "data", share_rows);
     candidate *list;
-    if (dataset->is_chosen) return TDM_OK;
-    dataset->is_chosen = true;
-    if (!o || o->share >= 1.0) return dataset_take_imbalance(dataset, config);
+    if (!o || o->share >= 1.0 || dataset->taken) return TDM_OK;
     TDM_TRY(TDM_ALLOC(dataset->images, &list));
     const tdm_status status = choose(dataset, o, dataset_share_seed(config), list);
     tdm_free(list);
-    TDM_TRY(status);
-    return dataset_take_imbalance(dataset, config);
+    return status;
+}
+
+tdm_status tdm_dataset_take_share(tdm_dataset *dataset, const tdm_config *config)
+{
+    if (dataset->is_chosen) return TDM_OK;
+    TDM_TRY(take_share(dataset, config));
+    TDM_TRY(dataset_take_imbalance(dataset, config));
+    dataset->is_chosen = true;
+    return TDM_OK;
 }
 
 bool tdm_dataset_is_taken(const tdm_dataset *dataset, int64_t image)

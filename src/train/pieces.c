@@ -18,10 +18,10 @@ piece piece_at(const tdm_trainer *tr, int64_t index)
     return p;
 }
 
-/* First row whose sample is at least `sample`. */
+/* First row whose sample is at least `sample`. A view without any row here has no members, either. */
 static int64_t row_of(const tdm_batch_view *view, int64_t sample)
 {
-    return view->member ? tdm_lower_bound(view->member, view->n, sample) : sample;
+    return view->member ? tdm_lower_bound(view->member, view->n, sample) : tdm_min_i64(sample, view->n);
 }
 
 tdm_span piece_rows(const tdm_trainer *tr, const piece *p, int v)

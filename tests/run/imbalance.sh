@@ -23,7 +23,6 @@ for variant in independent paired per_batch; do
         2>"$work/log1" || fail "$(cat "$work/log1")"
     echo "$variant, 2 ranks against 1 in chunks: $(compare_curves "$two" "$work/$variant-1" 1e-3)"
 done
-cp "$work/log" "$work/log.per_batch"
 grep -q "of each 24 samples the first 24 images and the first 6 texts" "$work/log" || fail "$(cat "$work/log")"
 
 # resumed within an epoch: the same bits
@@ -57,5 +56,6 @@ for n in 1 2; do
     ranks $n train "${cached[@]}" --out "$work/features-$n" 2>"$work/log" || fail "$(cat "$work/log")"
 done
 echo "features, 1 and 2 ranks: $(compare_curves "$work/features-1" "$work/features-2" 1e-4)"
-grep -q "data.imbalance: 36 of 120 texts are used; the fewest of class class[012], 12 of 40" "$work/log" ||
+grep "data.imbalance: " "$work/log"
+grep -q "data.imbalance: 36 of 120 texts are used; the fewest of class [012], 12 of 40" "$work/log" ||
     fail "$(cat "$work/log")"
