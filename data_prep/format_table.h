@@ -10,6 +10,7 @@
     ROW(pack_format_tbps_json)                                                                               \
     ROW(pack_format_wikipedia)                                                                               \
     ROW(pack_format_pascal_sentence)                                                                         \
+    ROW(pack_format_nus_wide)                                                                                \
     ROW(pack_format_xmedianet)                                                                               \
     ROW(pack_format_cmr_split)                                                                               \
     ROW(pack_format_emoji)                                                                                   \

@@ -1,4 +1,5 @@
-/* The sets of supervised cross-modal retrieval in their own layouts: wikipedia, pascal_sentence, xmedianet, cmr_split. */
+/* The sets of supervised cross-modal retrieval in their own layouts: wikipedia, pascal_sentence, nus_wide, xmedianet,
+ * cmr_split. */
 #include "list_case.h"
 
 static void expect_class(int64_t item, const char *split, const char *name)
@@ -102,6 +103,81 @@ static void pascal(void **state)
     expect_class(1, "", "bird");
 }
 
+/* Five images; b has both classes that are listed below, d none, e is of no split. */
+static void put_nus_wide(void)
+{
+    put("n/ImageList/Imagelist.txt",
+        "sky\\0001_11.jpg\r\nsky\\0002_22.jpg\r\ndog\\0001_33.jpg\r\ndog\\0002_44.jpg\r\ndog\\0003_55.jpg\r\n");
+    put("n/ImageList/TrainImagelist.txt", "sky\\0001_11.jpg\r\nsky\\0002_22.jpg\r\ndog\\0002_44.jpg\r\n");
+    put("n/ImageList/TestImagelist.txt", "dog\\0001_33.jpg\r\n");
+    put("n/Groundtruth/AllLabels/Labels_dog.txt", "0\n1\n1\n0\n1\n");
+    put("n/Groundtruth/AllLabels/Labels_sky.txt", "1\n1\n0\n0\n0\n");
+    put("n/Groundtruth/AllLabels/Labels_sun.txt", "1\n0\n0\n1\n0\n");
+    put("n/NUS_WID_Tags/All_Tags.txt", "11 blue  Sky sun \n22 dog\n33 \n44 evening\n55 puppy\n");
+    put("n/Concepts81.txt", "dog\nsky\nsun\n");
+    put("n/two", "sky\ndog\n");
+    put("n/tags", "sun\nblue\n");
+    put("n/Flickr/sky/0001_11.jpg", "x");
+    put("n/Flickr/sky/0002_22.jpg", "x");
+}
+
+static void nus_wide(void **state)
+{
+    (void)state;
+    put_nus_wide();
+    char two[512], tags[512];
+    snprintf(two, sizeof two, "%s", at("n/two"));
+    snprintf(tags, sizeof tags, "%s", at("n/tags"));
+    /* one class each; what has none or several is counted */
+    CHECK_OK(list_with("nus_wide", "n", (const char *const[]){"class_list", two, NULL}));
+    CHECK_EQ(list.count, 2);
+    EXPECT(0, "sky/0001_11.jpg", "blue Sky sun");
+    expect_class(0, "train", "sky");
+    CHECK_EQ(list.item[0].class_index[0], 0);
+    CHECK_NULL(list.item[0].fault);
+    EXPECT_NO_CAPTION(1, "dog/0001_33.jpg"); /* no tags, and the image is not there */
+    CHECK_TRUE(list.item[1].caption_fault[0].empty);
+    CHECK_CONTAINS(list.item[1].fault, "there is no image");
+    expect_class(1, "test", "dog");
+    CHECK_EQ(left_out("images with several of the classes", ".jpg"), 1);
+    CHECK_EQ(left_out("images with none of the classes", ".jpg"), 1);
+    CHECK_EQ(left_out("images that are neither of train nor of test", ".jpg"), 1);
+    CHECK_EQ(list.fault_n, 0);
+    /* several classes, all of the set's; only some tags */
+    CHECK_OK(list_with("nus_wide", "n", (const char *const[]){"labels", "several", "tag_list", tags, NULL}));
+    CHECK_EQ(list.count, 4);
+    CHECK_EQ(list.classes.count, 3);
+    EXPECT(0, "sky/0001_11.jpg", "blue sun");
+    CHECK_EQ(list.item[0].class_n, 2);
+    CHECK_EQ(list.item[0].class_index[0], 1);
+    CHECK_EQ(list.item[0].class_index[1], 2);
+    EXPECT_NO_CAPTION(1, "sky/0002_22.jpg");
+    CHECK_EQ(list.item[1].class_n, 2);
+    expect_class(3, "train", "sun");
+}
+
+static void nus_wide_that_does_not_fit(void **state)
+{
+    (void)state;
+    put_nus_wide();
+    put("n/NUS_WID_Tags/All_Tags.txt", "11 a\n23 b\n33 c\n44 d\n55 e\n");
+    put("n/ImageList/TestImagelist.txt", "sky\\0001_11.jpg\ncat\\1_1.jpg\n");
+    CHECK_OK(list_with("nus_wide", "n", (const char *const[]){"labels", "several", NULL}));
+    CHECK_CONTAINS(list.item[1].caption_fault[0].why, "line 2: \"23\" is not the number of sky/0002_22.jpg");
+    CHECK_EQ(list.fault_n, 2);
+    CHECK_CONTAINS(list.fault[0], "TestImagelist.txt: line 1: sky/0001_11.jpg is of split train already");
+    CHECK_CONTAINS(list.fault[1], "line 2: Imagelist.txt has no cat/1_1.jpg");
+    put("n/Groundtruth/AllLabels/Labels_sky.txt", "1\n1\n0\n0\n");
+    CHECK_FAILS(list_again("nus_wide", at("n")), TDM_E_FORMAT,
+                "Labels_sky.txt: has 4 lines, Imagelist.txt has 5");
+    put("n/Groundtruth/AllLabels/Labels_sky.txt", "1\n1\n-1130179\n0\n0\n");
+    CHECK_FAILS(list_again("nus_wide", at("n")), TDM_E_FORMAT, "Labels_sky.txt: line 3 is neither 0 nor 1");
+    put("n/Concepts81.txt", "cow\n");
+    CHECK_FAILS(list_again("nus_wide", at("n")), TDM_E_IO, "Labels_cow.txt");
+    CHECK_OK(tdm_remove_tree(at("n/ImageList")));
+    CHECK_FAILS(list_again("nus_wide", at("n")), TDM_E_IO, "has no ImageList/Imagelist.txt");
+}
+
 static void xmedianet(void **state)
 {
     (void)state;
@@ -130,6 +206,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_line_that_is_too_long, set_up, tear_down_list),
         cmocka_unit_test_setup_teardown(wikipedia, set_up, tear_down_list),
         cmocka_unit_test_setup_teardown(pascal, set_up, tear_down_list),
+        cmocka_unit_test_setup_teardown(nus_wide, set_up, tear_down_list),
+        cmocka_unit_test_setup_teardown(nus_wide_that_does_not_fit, set_up, tear_down_list),
         cmocka_unit_test_setup_teardown(xmedianet, set_up, tear_down_list)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
