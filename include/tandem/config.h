@@ -31,6 +31,8 @@ typedef struct tdm_tower_config {
     const char *resize; /* "crop", "squash", "longest" */
     const char *alpha;  /* "drop", "white" */
     int64_t context_length, vocab_size;
+    int64_t context_tokens;    /* learned vectors in front of every caption; 0: none */
+    const char *context_words; /* whose tokens they start from */
     int64_t width, layers, heads;
     double mlp_ratio;
     tdm_strings drop; /* blocks and branches of blocks that are left out: "7", "3.attention", "5.mlp" */
@@ -106,6 +108,12 @@ typedef struct tdm_config {
     /* Everything below is private to src/base/config.c */
     struct tdm_config_store *store;
 } tdm_config;
+
+/* Most tokens of a caption, its start and end among them: longer ones are cut. */
+static inline int64_t tdm_caption_tokens(const tdm_config *config)
+{
+    return config->model.text.context_length - config->model.text.context_tokens;
+}
 
 /* The schema's rows of everything but the losses. */
 const tdm_option *tdm_config_options(size_t *count);

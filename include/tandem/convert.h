@@ -56,6 +56,8 @@ TDM_CHECKED tdm_status tdm_pretrained_config(const char *dir, tdm_config *config
  * (positions are resized by config->model.position_resize) and in parameters outside the two towers: those
  * the checkpoint lacks keep their initial values, those it has beyond are left out; the log names both. */
 TDM_CHECKED tdm_status tdm_pretrained_read(const char *dir, const tdm_config *config, tdm_params *params);
+/* Is there a parameter of this name? */
+TDM_CHECKED tdm_status tdm_pretrained_holds(const char *dir, const char *row, bool *holds);
 
 /* Methods, "a|b|c" as in an option's choices. */
 #define TDM_POSITION_METHODS "open_clip|huggingface|tbps_clip"

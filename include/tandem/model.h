@@ -27,6 +27,10 @@ TDM_CHECKED tdm_status tdm_model_reads(const tdm_config *config, tdm_modality mo
 /* Rows and columns of the places of an image that have positions of their own; 0 where the tower has none. */
 void tdm_model_grid(const tdm_config *config, int64_t *rows, int64_t *columns);
 
+/* The row of the learned context [model.text.context_tokens][width], which stands between the start token and the
+ * caption of every text. */
+#define TDM_CONTEXT_ROW "text.context"
+
 /* ---- A model ---- */
 
 /* Declares the rows in `params` (empty before; owned by the caller and outliving the model): image tower,

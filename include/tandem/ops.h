@@ -241,13 +241,16 @@ void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, int64_t 
 /* Splits dx: d_patch_rows act [n·patches][width] is written, dclass_token += , dposition += . */
 void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const float *dx,
                                void *d_patch_rows, float *dclass_token, float *dposition);
-/* x[t][width] f32 = table[token[t]] + position[place in its sequence]. Rows beyond seq[n_seq] are not
- * touched. */
+/* x[t][width] f32 = table[token[t]] + position[place in its sequence]; of a token -1-i it is context[i] in place of a
+ * row of the table (NULL: there are none). Rows beyond seq[n_seq] are not touched. */
 void tdm_text_tokens_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,
-                             const int32_t *token, const float *table, const float *position, float *x);
-/* dtable[token] += dx row, dposition += ; summed in a fixed order. No dense vocabulary pass. */
+                             const int32_t *token, const float *table, const float *context,
+                             const float *position, float *x);
+/* dtable[token] += dx row, dcontext[-1-token] += , dposition += , each unless NULL; summed in a fixed order. No dense
+ * vocabulary pass. */
 void tdm_text_tokens_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,
-                              const int32_t *token, const float *dx, float *dtable, float *dposition);
+                              const int32_t *token, const float *dx, float *dtable, float *dcontext,
+                              float *dposition);
 /* y[n][width] = x[row[i]]; and the adjoint: dx[row[i]] += dy[i] (rows distinct). */
 void tdm_gather_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row, const float *x, float *y);
 void tdm_scatter_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row, const float *dy, float *dx);

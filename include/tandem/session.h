@@ -4,7 +4,8 @@
  *     tdm_session s = {.comm = comm};
  *     tdm_session_configure(&s, "my.cfg", &set);     what the user says, over defaults and model.pretrained
  *     tdm_session_open_data(&s);
- *     tdm_session_create_model(&s);                  parameters are initialised; read a checkpoint over them here,
+ *     tdm_session_create_model(&s);                  parameters are initialised; read a checkpoint over them here
+ *                                                    (tdm_session_read_pretrained for model.pretrained),
  *                                                    and find its place (tandem/resume.h)
  *     tdm_session_create_loader(&s);
  *     tdm_session_load(&s);
@@ -58,6 +59,9 @@ TDM_CHECKED tdm_status tdm_session_open_split(const tdm_session *session, const 
                                               tdm_dataset **dataset);
 /* Model and objectives with initial parameters, optimiser. Without data identities are 0 … train.batch - 1. */
 TDM_CHECKED tdm_status tdm_session_create_model(tdm_session *session);
+/* Parameters that session->pretrained holds, over the initial ones. A learned context that it lacks starts from the
+ * words' embeddings that it has. */
+TDM_CHECKED tdm_status tdm_session_read_pretrained(tdm_session *session);
 /* Batches from session->from on, in place of those before. */
 TDM_CHECKED tdm_status tdm_session_create_loader(tdm_session *session);
 /* Where the run stands now, at session->optim.step: place, passes over the data, "f32" or "bf16". */

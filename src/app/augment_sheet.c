@@ -122,7 +122,7 @@ static tdm_status draw_image(sheet *s, const shown_view *view, const shown_sampl
 static tdm_status draw_text(sheet *s, const shown_view *view, const tdm_caption *caption, tdm_rng rng,
                             tdm_text *out)
 {
-    const int64_t context = s->session.config.model.text.context_length;
+    const int64_t context = tdm_caption_tokens(&s->session.config);
     if (!tdm_text_pipeline_has_tokens(view->text)) {
         const char *words;
         TDM_TRY(tdm_text_words(&s->text_work, view->text, caption, rng, &words));

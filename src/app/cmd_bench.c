@@ -74,9 +74,9 @@ static tdm_status bench_configure(bench *b)
                 tdm_comm_size(b->comm));
     TDM_REQUIRE(!c->data.dir[0] || c->model.tokenizer[0], TDM_E_USAGE,
                 "bench: captions of %s need a tokenizer: --tokenizer FILE", c->data.dir);
-    TDM_REQUIRE(c->data.dir[0] || (o->tokens >= 2 && o->tokens <= c->model.text.context_length), TDM_E_USAGE,
+    TDM_REQUIRE(c->data.dir[0] || (o->tokens >= 2 && o->tokens <= tdm_caption_tokens(c)), TDM_E_USAGE,
                 "bench: --tokens-per-caption %lld does not fit a context of %lld", (long long)o->tokens,
-                (long long)c->model.text.context_length);
+                (long long)tdm_caption_tokens(c));
     return TDM_OK;
 }
 
@@ -107,9 +107,9 @@ static tdm_status bench_fill(bench *b)
         tdm_text_batch *made = &batch->view[k].text;
         batch->view[k].n = n;
         TDM_TRY(TDM_ALLOC(n + 1, &made->seq));
-        TDM_TRY(TDM_ALLOC(n * text->context_length, &made->token));
-        const int64_t mean = b->options->tokens;
-        const int64_t spread = tdm_min_i64(mean / 2, tdm_min_i64(mean - 2, text->context_length - mean));
+        const int64_t mean = b->options->tokens, most = tdm_caption_tokens(&b->session.config);
+        TDM_TRY(TDM_ALLOC(n * most, &made->token));
+        const int64_t spread = tdm_min_i64(mean / 2, tdm_min_i64(mean - 2, most - mean));
         for (int64_t i = 0; i < n; i++) {
             const int64_t length = spread > 0 ? mean - spread + i % (2 * spread + 1) : mean;
             int32_t *token = made->token + made->seq[i];
@@ -238,7 +238,7 @@ static tdm_status bench_memory_split(bench *b)
     double *m = b->result.memory;
     tdm_model_memory model;
     TDM_TRY(tdm_model_memory_estimate(b->session.model, &b->result.plan,
-                                      b->session.config.model.text.context_length, &model));
+                                      tdm_caption_tokens(&b->session.config), &model));
     m[BENCH_WEIGHTS] = (double)model.weights;
     m[BENCH_GRADIENTS] = (double)model.gradients;
     m[BENCH_PACKED] = (double)model.packed;

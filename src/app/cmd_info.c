@@ -120,6 +120,8 @@ static tdm_status put_model(json_t *object, const tdm_h5_items *items, const inf
     TDM_TRY(put(object, "parameters", json_integer(elements)));
     TDM_TRY(put(object, "tensors", json_integer(tensors)));
     TDM_TRY(put(object, "tokenizer_bytes", json_integer(tokenizer ? tokenizer->elements : 0)));
+    const tdm_h5_item *context = tdm_h5_items_find(items, "/param/" TDM_CONTEXT_ROW);
+    if (context != NULL) TDM_TRY(put(object, "context_tokens", json_integer(context->shape[0])));
     if (options->params) TDM_TRY(put_datasets(object, "param", items, "/param/"));
     const tdm_h5_item *config = tdm_h5_items_find(items, "config");
     if (!options->config || config == NULL || config->value == NULL) return TDM_OK;

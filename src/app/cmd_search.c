@@ -36,8 +36,8 @@ static tdm_status embed_query(search *s)
     }
     TDM_TRY(tdm_inference_embed_text(&s->inference, o->text, s->query, &cut));
     if (cut)
-        tdm_log(TDM_LOG_WARN, "the text was cut to the model's context of %lld tokens",
-                (long long)s->inference.config.model.text.context_length);
+        tdm_log(TDM_LOG_WARN, "the text was cut to the %lld tokens that the model reads",
+                (long long)tdm_caption_tokens(&s->inference.config));
     return TDM_OK;
 }
 

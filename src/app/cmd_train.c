@@ -391,9 +391,7 @@ static tdm_status run_training(run *r)
     r->state.best_value = NAN;
     r->state.best_step = -1;
     TDM_TRY(find_resume(r, resume));
-    if (!resume[0] && r->session.pretrained[0])
-        TDM_AGREE(r->comm,
-                  tdm_pretrained_read(r->session.pretrained, &r->session.config, &r->session.params));
+    if (!resume[0] && r->session.pretrained[0]) TDM_AGREE(r->comm, tdm_session_read_pretrained(&r->session));
     if (resume[0]) TDM_AGREE(r->comm, resume_from(r, resume));
     if (resume[0] && !r->options->dry_run) TDM_TRY(find_best(r));
     TDM_AGREE(r->comm, tdm_session_create_loader(&r->session));

@@ -11,7 +11,7 @@ static tdm_status caption_tokens(const tdm_config *config, tdm_dataset *dataset,
     tdm_text_batch text;
     *tokens = 1;
     if (tokenizer == NULL) return TDM_OK; /* the text tower reads features */
-    TDM_TRY(tdm_load_captions(dataset, tokenizer, 0, n, config->model.text.context_length, &text));
+    TDM_TRY(tdm_load_captions(dataset, tokenizer, 0, n, tdm_caption_tokens(config), &text));
     *tokens = n > 0 ? (text.seq[n] + n - 1) / n : 1;
     tdm_free(text.token);
     tdm_free(text.seq);

@@ -208,9 +208,10 @@ static tdm_status classify(zeroshot *z)
     const double embed_s = tdm_now_s() - begin_s;
     tdm_comm_sum_i64(z->comm, &cut, 1);
     if (cut > 0)
-        tdm_log(TDM_LOG_WARN, "%lld of %lld prompts are longer than the context of %lld tokens and were cut",
+        tdm_log(TDM_LOG_WARN,
+                "%lld of %lld prompts are longer than the %lld tokens that the model reads and were cut",
                 (long long)cut, (long long)(z->prompts.classes * z->prompts.templates),
-                (long long)z->inference.config.model.text.context_length);
+                (long long)tdm_caption_tokens(&z->inference.config));
     const tdm_embeddings *e = &z->embeddings;
     const tdm_eval_side image = {.n = e->images,
                                  .d = e->d,

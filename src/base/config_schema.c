@@ -136,6 +136,12 @@ static const tdm_option rows[] = {
         "Longest caption, with its start and end tokens; longer ones are cut."),
     INT(model.text.vocab_size, MEANING, "49408", 4, 10000000, "tokens",
         "Size of the tokenizer's vocabulary."),
+    INT(model.text.context_tokens, BREAKS, "0", 0, 65534, "tokens",
+        "Learned vectors between the start token and every caption (CoOp), a parameter text.context; 0 = none, or as many "
+        "as model.text.context_words has tokens."),
+    STRING(
+        model.text.context_words, START, "", NULL,
+        "Words, such as \"a photo of\", with whose token embeddings the learned context starts; unset = at random."),
     INT(model.text.width, MEANING, "512", 1, 65536, "features", "Width of the text tower's tokens."),
     INT(model.text.layers, MEANING, "12", 1, 1000, "blocks", "Depth of the text tower."),
     INT(model.text.heads, MEANING, "8", 1, 1024, "heads", "Attention heads per block of the text tower."),

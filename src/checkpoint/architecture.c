@@ -2,6 +2,7 @@
  * are read as OpenAI's code does (github openai/CLIP, clip/model.py, build_model). */
 #include "weights_file.h"
 
+#include "tandem/model.h"
 #include "tandem/plain_text.h"
 
 #include <math.h>
@@ -44,6 +45,7 @@ static void take_text(const weights_file *src, model_facts *facts)
     text->vocab_size = dimension(src, "token_embedding.weight", 2, 0);
     text->width = dimension(src, "token_embedding.weight", 2, 1);
     text->context_length = dimension(src, "positional_embedding", 2, 0);
+    text->context_tokens = dimension(src, TDM_CONTEXT_ROW, 2, 0);
     facts->embed_dim = dimension(src, "text_projection", 2, 1);
     take_blocks(src, "transformer.resblocks", text);
 }
@@ -184,6 +186,7 @@ static const struct {
     COUNT(text.layers),
     COUNT(text.heads),
     COUNT(text.context_length),
+    COUNT(text.context_tokens),
     COUNT(text.vocab_size),
 };
 

@@ -138,6 +138,11 @@ static tdm_status check(const export_job *job)
     TDM_TRY(check_head(job, "image", &c->model.image));
     TDM_TRY(check_head(job, "text", &c->model.text));
     TDM_REQUIRE(
+        c->model.text.context_tokens == 0, TDM_E_CONFIG,
+        "%s: model.text.context_tokens is %lld: Hugging Face's CLIPModel has no learned context; export it "
+        "with --naming open_clip",
+        job->options->model, (long long)c->model.text.context_tokens);
+    TDM_REQUIRE(
         c->model.image.height_px == c->model.image.width_px, TDM_E_CONFIG,
         "%s: images are %lld x %lld px: Hugging Face's CLIPModel knows square ones only; export it with --naming open_clip",
         job->options->model, (long long)c->model.image.height_px, (long long)c->model.image.width_px);

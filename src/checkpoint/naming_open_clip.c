@@ -4,6 +4,7 @@
 #include "naming_open_clip.h"
 
 #include "tandem/json_text.h"
+#include "tandem/model.h"
 
 #include <string.h>
 
@@ -228,6 +229,11 @@ static tdm_status check(const export_job *job)
                 job->options->model, c->model.text.tower);
     if (strcmp(c->model.image.head, "none") || strcmp(c->model.text.head, "none"))
         tdm_log(TDM_LOG_WARN, "%s: open_clip knows no heads; their rows are in the file under Tandem's names",
+                job->options->model);
+    if (c->model.text.context_tokens > 0)
+        tdm_log(TDM_LOG_WARN,
+                "%s: open_clip knows no learned context; " TDM_CONTEXT_ROW
+                " is in the file under Tandem's name",
                 job->options->model);
     return TDM_OK;
 }

@@ -129,7 +129,7 @@ static tdm_status read_all(pretrained_job *job, const char *dir, tdm_params *par
     for (int64_t i = 0; i < params->count; i++) {
         TDM_TRY(read_row(job, &params->row[i], params->weight + params->row[i].offset));
     }
-    log_rows(dir, &job->absent, "not in it, so initialised at random");
+    log_rows(dir, &job->absent, "not in it, so initialised anew");
     log_rows(dir, &job->beyond, "not in the model, so left out");
     tdm_log(TDM_LOG_INFO, "%s: %lld of %lld parameters start from it", dir,
             (long long)(params->count - job->absent.count), (long long)params->count);
@@ -143,5 +143,17 @@ tdm_status tdm_pretrained_read(const char *dir, const tdm_config *config, tdm_pa
     tdm_h5_discard(&job.file);
     tdm_text_free(&job.absent.names);
     tdm_text_free(&job.beyond.names);
+    return status;
+}
+
+tdm_status tdm_pretrained_holds(const char *dir, const char *row, bool *holds)
+{
+    tdm_h5 *file = NULL;
+    int ndim = -1;
+    int64_t shape[TDM_H5_MAX_DIMS];
+    tdm_status status = checkpoint_open_model(dir, &file);
+    if (status == TDM_OK) status = checkpoint_row_shape(file, "param", row, &ndim, shape);
+    tdm_h5_discard(&file);
+    *holds = ndim >= 0;
     return status;
 }

@@ -90,8 +90,8 @@ static tdm_status embed_images(embedding_job *job, const tdm_embeddings *e)
 static tdm_status embed_tokens(embedding_job *job, int64_t first, int64_t n, float *out)
 {
     tdm_text_batch text = {0};
-    tdm_status status = tdm_load_captions(job->dataset, job->tokenizer, first, n,
-                                          job->config->model.text.context_length, &text);
+    tdm_status status =
+        tdm_load_captions(job->dataset, job->tokenizer, first, n, tdm_caption_tokens(job->config), &text);
     const tdm_tower_input input = {.n = n, .token = text.token, .seq = text.seq};
     if (status == TDM_OK) status = embed_rows(job, TDM_TEXT, &input, out);
     tdm_free(text.token);

@@ -94,7 +94,7 @@ static tdm_status embed_one(const tdm_inference *inference, tdm_modality modalit
 tdm_status tdm_inference_embed_text(const tdm_inference *inference, const char *text, float *feature,
                                     bool *cut)
 {
-    const int64_t context = inference->config.model.text.context_length;
+    const int64_t context = tdm_caption_tokens(&inference->config);
     int32_t *token = NULL;
     int64_t count = 0;
     TDM_REQUIRE(inference->tokenizer != NULL, TDM_E_CONFIG, "%s: holds no tokenizer: it cannot read a text",

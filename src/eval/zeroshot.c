@@ -183,7 +183,7 @@ tdm_status tdm_zeroshot_classes(tdm_comm *comm, struct tdm_model *model, tdm_ops
                 (long long)prompts->templates, (long long)batch);
     prompt_batch b = {.prompts = prompts,
                       .tokenizer = tokenizer,
-                      .context = config->model.text.context_length,
+                      .context = tdm_caption_tokens(config),
                       .first_class = tdm_part_begin(prompts->classes, size, rank)};
     *n = tdm_part_begin(prompts->classes, size, rank + 1) - b.first_class;
     tdm_status status = TDM_ALLOC(*n * tdm_model_embed_dim(model), feature);

@@ -8,7 +8,7 @@ struct tdm_model {
     tdm_scratch scratch;
     module module[TDM_MODALITIES];
     rank_sum rank_sum;
-    int64_t embed_dim, context_length, logit_scale;
+    int64_t embed_dim, caption_tokens, logit_scale;
     int64_t packed_bytes; /* that the towers' layers have allocated */
     double logit_scale_max;
 };
@@ -80,7 +80,7 @@ static tdm_status plan_bytes(const tdm_model *model, const tdm_model_plan *plan,
 static tdm_status reserve(tdm_model *model, const tdm_model_plan *plan, bool train)
 {
     int64_t bytes;
-    TDM_TRY(plan_bytes(model, plan, train, model->context_length, &bytes));
+    TDM_TRY(plan_bytes(model, plan, train, model->caption_tokens, &bytes));
     if ((size_t)bytes <= model->scratch.capacity_bytes) return TDM_OK;
     tdm_scratch_destroy(&model->scratch);
     return tdm_scratch_create((size_t)bytes, &model->scratch);
@@ -97,7 +97,7 @@ tdm_status tdm_model_create(const tdm_config *config, tdm_ops *ops, bool train, 
     m->params = params;
     m->embed_dim = config->model.embed_dim;
     m->logit_scale_max = config->model.logit_scale_max;
-    m->context_length = config->model.text.context_length;
+    m->caption_tokens = tdm_caption_tokens(config);
     const tower_setup setup = {.config = config,
                                .nn = {.ops = ops, .params = params, .scratch = &m->scratch, .train = train},
                                .rank_sum = &m->rank_sum};
@@ -262,7 +262,7 @@ int64_t tdm_model_most_tokens(const tdm_model *model, tdm_modality modality)
 {
     const tdm_tower_input one = {.n = 1};
     if (!tdm_model_has_tokens(model, modality)) return 0;
-    return modality == TDM_TEXT ? model->context_length : tdm_model_token_rows(model, modality, &one);
+    return modality == TDM_TEXT ? model->caption_tokens : tdm_model_token_rows(model, modality, &one);
 }
 
 tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,

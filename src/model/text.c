@@ -1,6 +1,7 @@
 /* CLIP's text transformer: token and position embeddings, causal blocks, ln_final, the end-of-text token's
  * row, projection (github openai/CLIP, clip/model.py, CLIP.encode_text). Captions are packed: nothing after
- * the end-of-text token is computed, which under the causal mask changes no result. */
+ * the end-of-text token is computed, which under the causal mask changes no result. A learned context may stand in
+ * front of each caption; outside of this file nobody sees its rows. */
 #include "projection.h"
 
 #include <math.h>
@@ -12,7 +13,8 @@ typedef struct text_kept {
     size_t mark;             /* where this one begins */
     tdm_sequences rows;
     int64_t n;
-    const int32_t *token;            /* of the first caption of the input, borrowed */
+    const int32_t *token;            /* [seq[n]] the input's, borrowed; `joined` where there is a context */
+    int32_t *joined;                 /* [t] tokens with the context's, -1 … -m, behind each start token */
     int64_t *seq, *sample, *end_row; /* [n+2], [n+1], [n] */
     float *x;                        /* the blocks' input [t][width] */
     projection_kept end;
@@ -24,9 +26,10 @@ typedef struct text {
     tdm_ops *ops;
     tdm_params *params;
     tdm_scratch *scratch;
-    int64_t context, vocab, width, embed_dim;
-    int64_t table, position;
-    projection end; /* ln_final and text_projection */
+    int64_t most, vocab, width, embed_dim; /* most: tokens of a caption */
+    int64_t m;                             /* vectors of the context */
+    int64_t table, position, context;      /* rows; context < 0: there is none */
+    projection end;                        /* ln_final and text_projection */
     tdm_transformer *blocks;
 } text;
 
@@ -50,6 +53,7 @@ static tdm_status kept_take(const text *x, tdm_scratch *s, int64_t n, int64_t t,
     TDM_TAKE(s, n + 2, &k->seq);
     TDM_TAKE(s, n + 1, &k->sample);
     TDM_TAKE(s, n, &k->end_row);
+    if (x->m > 0) TDM_TAKE(s, t, &k->joined);
     TDM_TRY(projection_take(&x->end, s, n, dense ? t : 0, &k->end));
     TDM_TAKE(s, t * x->width, &k->x);
     return TDM_OK;
@@ -59,9 +63,10 @@ static tdm_status check_tokens(const text *x, const tdm_tower_input *input)
 {
     for (int64_t i = 0; i < input->n; i++) {
         const int64_t length = input->seq[i + 1] - input->seq[i];
-        TDM_REQUIRE(length >= 1 && length <= x->context, TDM_E_SHAPE,
-                    "caption %lld of the batch has %lld tokens; model.text.context_length is %lld",
-                    (long long)i, (long long)length, (long long)x->context);
+        TDM_REQUIRE(length >= 1 && length <= x->most, TDM_E_SHAPE,
+                    "caption %lld of the batch has %lld tokens; model.text.context_length is %lld%s",
+                    (long long)i, (long long)length, (long long)(x->most + x->m),
+                    x->m > 0 ? ", model.text.context_tokens among them" : "");
     }
     for (int64_t i = input->seq[0]; i < input->seq[input->n]; i++)
         TDM_REQUIRE(input->token[i] >= 0 && input->token[i] < x->vocab, TDM_E_SHAPE,
@@ -70,22 +75,72 @@ static tdm_status check_tokens(const text *x, const tdm_tower_input *input)
     return TDM_OK;
 }
 
-/* Offsets of the captions and of the filler that rounds the total up to t. */
-static void fill_rows(const tdm_tower_input *input, int64_t t, text_kept *k)
+/* The learned context stands behind each start token (CoOp, Zhou et al., arXiv 2109.01134; github
+ * KaiyangZhou/CoOp, trainers/coop.py: [SOT, V_1 … V_m, caption, EOT]). */
+static void join_context(const text *x, const tdm_tower_input *input, text_kept *k)
 {
-    const int64_t n = input->n;
+    const int32_t *from = input->token + input->seq[0];
+    int32_t *to = k->joined;
+    for (int64_t i = 0; i < k->n; i++) {
+        const int64_t rest = input->seq[i + 1] - input->seq[i] - 1;
+        *to++ = *from++;
+        for (int64_t v = 0; v < x->m; v++) *to++ = (int32_t)(-1 - v);
+        memcpy(to, from, sizeof(*to) * (size_t)rest);
+        from += rest;
+        to += rest;
+    }
+}
+
+/* Rows of the captions, the context's among them, and of the filler that rounds the total up to t. Dense tokens are
+ * the captions' own: pooled ones are picked from these. */
+static void fill_rows(const text *x, const tdm_tower_input *input, int64_t t, text_kept *k)
+{
+    const int64_t n = input->n, m = x->m;
     k->n = n;
-    k->token = input->token + input->seq[0];
-    for (int64_t i = 0; i <= n; i++) k->seq[i] = input->seq[i] - input->seq[0];
-    for (int64_t i = 0; i < n; i++) k->end_row[i] = k->seq[i + 1] - 1;
+    k->token = m > 0 ? k->joined : input->token + input->seq[0];
+    for (int64_t i = 0; i <= n; i++) k->seq[i] = input->seq[i] - input->seq[0] + i * m;
+    for (int64_t i = 0; i < n; i++) k->end_row[i] = k->seq[i + 1] - 1 - (k->end.dense ? (i + 1) * m : 0);
+    if (m > 0) join_context(x, input, k);
     for (int64_t i = 0; i < n; i++) k->sample[i] = input->sample ? input->sample[i] : 0;
     k->sample[n] = 0;
     k->seq[n + 1] = t;
     k->rows = (tdm_sequences){.t = t, .n_seq = n + 1, .seq = k->seq, .sample = k->sample};
     k->end.n = n;
     k->end.t = t;
-    k->end.real = k->seq[n];
+    k->end.real = k->seq[n] - n * m;
     k->end.pick = k->end_row;
+}
+
+/* Rows of x [t][width] that are the context's go away: the others move together. */
+static void drop_context(const text *x, const text_kept *k, float *rows)
+{
+    const int64_t w = x->width;
+    for (int64_t i = 0; x->m > 0 && i < k->n; i++) {
+        const float *from = rows + k->seq[i] * w;
+        float *to = rows + (k->seq[i] - i * x->m) * w;
+        const int64_t rest = k->seq[i + 1] - k->seq[i] - 1 - x->m;
+        memmove(to, from, sizeof(float) * (size_t)w);
+        memmove(to + w, from + (1 + x->m) * w, sizeof(float) * (size_t)(rest * w));
+    }
+}
+
+/* The adjoint: they move apart, with zeros for the context's. */
+static void restore_context(const text *x, const text_kept *k, float *rows)
+{
+    const int64_t w = x->width;
+    for (int64_t i = k->n - 1; x->m > 0 && i >= 0; i--) {
+        const float *from = rows + (k->seq[i] - i * x->m) * w;
+        float *to = rows + k->seq[i] * w;
+        const int64_t rest = k->seq[i + 1] - k->seq[i] - 1 - x->m;
+        memmove(to + (1 + x->m) * w, from + w, sizeof(float) * (size_t)(rest * w));
+        memmove(to, from, sizeof(float) * (size_t)w);
+        memset(to + w, 0, sizeof(float) * (size_t)(x->m * w));
+    }
+}
+
+static const float *context_of(const text *x)
+{
+    return x->m > 0 ? tdm_weight_of(x->params, x->context) : NULL;
 }
 
 static tdm_status text_forward(tower *base, const tdm_tower_input *input, const tdm_pass *mode, bool keep,
@@ -93,7 +148,7 @@ static tdm_status text_forward(tower *base, const tdm_tower_input *input, const 
 {
     text *x = (text *)base;
     const tdm_params *p = x->params;
-    const int64_t n = input->n, w = x->width, real = input->seq[n] - input->seq[0];
+    const int64_t n = input->n, w = x->width, real = input->seq[n] - input->seq[0] + n * x->m;
     const int64_t t = tdm_round_up(real, TDM_ROW_STEP);
     const bool dense = output->tokens != NULL;
     const size_t mark = tdm_scratch_mark(x->scratch);
@@ -102,19 +157,32 @@ static tdm_status text_forward(tower *base, const tdm_tower_input *input, const 
     TDM_TAKE(x->scratch, 1, &k);
     *k = (text_kept){.below = base->kept, .mark = mark, .end.dense = dense};
     TDM_TRY(kept_take(x, x->scratch, n, t, dense, k));
-    fill_rows(input, t, k);
+    fill_rows(x, input, t, k);
 
-    tdm_text_tokens_forward(x->ops, n, k->seq, w, k->token, tdm_weight_of(p, x->table),
+    tdm_text_tokens_forward(x->ops, n, k->seq, w, k->token, tdm_weight_of(p, x->table), context_of(x),
                             tdm_weight_of(p, x->position), k->x);
     memset(k->x + real * w, 0, sizeof(float) * (size_t)((t - real) * w));
     TDM_TRY(tdm_transformer_forward(x->blocks, &k->rows, mode, k->x, n, dense ? NULL : k->end_row, k->end.x,
                                     keep ? &k->blocks : NULL));
+    if (dense) drop_context(x, k, k->end.x);
     TDM_TRY(projection_forward(&x->end, &k->end, output));
     if (keep)
         base->kept = k;
     else
         tdm_scratch_rewind(x->scratch, mark);
     return TDM_OK;
+}
+
+/* From dx of the embedded rows, where something below the blocks is trained. */
+static void embedding_backward(const text *x, const text_kept *k, const float *dx)
+{
+    const tdm_params *p = x->params;
+    const bool whole = x->base.scope.lowest_row <= x->position; /* positions or the table are trained */
+    const bool context = x->m > 0 && tdm_is_trained(p, x->context);
+    if (!whole && !context) return;
+    tdm_text_tokens_backward(
+        x->ops, k->n, k->seq, x->width, k->token, dx, whole ? tdm_grad_of(p, x->table) : NULL,
+        context ? tdm_grad_of(p, x->context) : NULL, whole ? tdm_grad_of(p, x->position) : NULL);
 }
 
 static tdm_status text_backward(tower *base, const tdm_tower_output *gradient, tdm_final_from *final_from,
@@ -128,12 +196,11 @@ static tdm_status text_backward(tower *base, const tdm_tower_output *gradient, t
     TDM_TAKE(x->scratch, t * w, &dx);
     TDM_TAKE(x->scratch, (k->end.dense ? t : n) * w, &dend);
     TDM_TRY(projection_backward(&x->end, &k->end, gradient, dend));
+    if (k->end.dense) restore_context(x, k, dend);
     if (final_from) final_from(context, p->row[x->end.ln_weight].offset);
     if (tdm_goes_below(&base->scope, x->end.ln_weight))
         TDM_TRY(tdm_transformer_backward(x->blocks, k->blocks, dend, dx, final_from, context));
-    if (base->scope.lowest_row <= x->position) /* positions or the table are trained */
-        tdm_text_tokens_backward(x->ops, n, k->seq, w, k->token, dx, tdm_grad_of(p, x->table),
-                                 tdm_grad_of(p, x->position));
+    embedding_backward(x, k, dx);
     if (final_from) final_from(context, p->row[x->table].offset);
     base->kept = k->below;
     tdm_scratch_rewind(x->scratch, k->mark);
@@ -149,6 +216,9 @@ static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tok
 {
     const tdm_tower_config *c = &config->model.text;
     const tower_drop drop = tower_drop_of(c);
+    const int64_t m = c->context_tokens; /* (l + m)^2 = l^2 + 2 m l + m^2 */
+    tokens_squared += m * (2 * tokens + n * m);
+    tokens += n * m;
     return tdm_transformer_flop(c->width, c->layers, c->mlp_ratio, n, tokens, tokens_squared, true,
                                 drop.part) +
            2.0 * (double)n * (double)(c->width * tower_feature_dim(config, TDM_TEXT));
@@ -158,7 +228,7 @@ static tdm_status text_scratch_bytes(const tower *base, int64_t n, int64_t token
                                      tower_bytes *bytes)
 {
     const text *x = (const text *)base;
-    const int64_t t = tdm_round_up(n * tokens_per_caption, TDM_ROW_STEP);
+    const int64_t t = tdm_round_up(n * (tdm_min_i64(tokens_per_caption, x->most) + x->m), TDM_ROW_STEP);
     const size_t gradients = sizeof(float) * (size_t)((t + (dense ? t : n)) * x->width) + 2 * 64;
     const size_t end = projection_backward_bytes(&x->end, n, dense ? t : 0);
     text_kept k;
@@ -183,6 +253,11 @@ static int64_t text_token_rows(const tower *base, const tdm_tower_input *input)
 
 static tdm_status text_check(const tdm_config *config)
 {
+    const tdm_tower_config *c = &config->model.text;
+    TDM_REQUIRE(
+        tdm_caption_tokens(config) >= 2, TDM_E_CONFIG,
+        "model.text.context_tokens = %lld leaves no room for captions in model.text.context_length = %lld",
+        (long long)c->context_tokens, (long long)c->context_length);
     return tower_check_blocks(config, TDM_TEXT);
 }
 
@@ -219,7 +294,8 @@ static tdm_status text_build(text *x, const tower_setup *setup)
     x->ops = setup->nn.ops;
     x->params = setup->nn.params;
     x->scratch = setup->nn.scratch;
-    x->context = c->context_length;
+    x->most = tdm_caption_tokens(config);
+    x->m = c->context_tokens;
     x->vocab = c->vocab_size;
     x->width = c->width;
     x->embed_dim = tower_feature_dim(config, TDM_TEXT);
@@ -228,8 +304,12 @@ static tdm_status text_build(text *x, const tower_setup *setup)
     tdm_params *p = x->params;
     TDM_TRY(tdm_declare(p, &x->table, TDM_INIT_NORMAL, 0.02, 2, (int64_t[]){x->vocab, w}, "",
                         "token_embedding.weight"));
-    TDM_TRY(tdm_declare(p, &x->position, TDM_INIT_NORMAL, 0.01, 2, (int64_t[]){x->context, w}, "",
+    TDM_TRY(tdm_declare(p, &x->position, TDM_INIT_NORMAL, 0.01, 2, (int64_t[]){c->context_length, w}, "",
                         "positional_embedding"));
+    x->context = -1;
+    if (x->m > 0)
+        TDM_TRY(
+            tdm_declare(p, &x->context, TDM_INIT_NORMAL, 0.02, 2, (int64_t[]){x->m, w}, "", TDM_CONTEXT_ROW));
     const tower_drop drop = tower_drop_of(c);
     const tdm_transformer_setup blocks = {
         .nn = &setup->nn,

@@ -119,6 +119,10 @@ tdm_status tdm_model_check(const tdm_config *config)
         TDM_REQUIRE(type->blocks || tower_config(config, (tdm_modality)m)->drop.count == 0, TDM_E_CONFIG,
                     "%s.drop is about the layers of transformers; a %s has none", group_of((tdm_modality)m),
                     type->name);
+        TDM_REQUIRE(m != TDM_TEXT || type->reads == TDM_READS_TOKENS ||
+                        (config->model.text.context_tokens == 0 && !config->model.text.context_words[0]),
+                    TDM_E_CONFIG, "model.text.context_tokens and context_words: a %s reads no tokens",
+                    type->name);
         if (type->check) TDM_TRY(type->check(config));
         TDM_TRY(head_check(config, (tdm_modality)m));
     }

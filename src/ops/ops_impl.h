@@ -249,9 +249,9 @@ void image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64
 void image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width, const float *dx,
                                void *d_patch_rows, float *dclass_token, float *dposition);
 void text_tokens_forward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
-                             const float *table, const float *position, float *x);
+                             const float *table, const float *context, const float *position, float *x);
 void text_tokens_backward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
-                              const float *dx, float *dtable, float *dposition);
+                              const float *dx, float *dtable, float *dcontext, float *dposition);
 void dropout_ref(tdm_dtype dtype, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
                  const int64_t *seq, const int64_t *sample, int64_t width, void *x);
 void l2norm_forward_ref(int64_t n, int64_t width, const float *x, float *y, float *norm);

@@ -384,21 +384,26 @@ void image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int6
 }
 
 void text_tokens_forward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
-                             const float *table, const float *position, float *x)
+                             const float *table, const float *context, const float *position, float *x)
 {
     for (int64_t i = 0; i < n_seq; i++)
         for (int64_t row = seq[i]; row < seq[i + 1]; row++)
             for (int64_t c = 0; c < width; c++)
-                x[row * width + c] = table[token[row] * width + c] + position[(row - seq[i]) * width + c];
+                x[row * width + c] = (token[row] < 0 ? context[(-1 - token[row]) * width + c]
+                                                     : table[token[row] * width + c]) +
+                                     position[(row - seq[i]) * width + c];
 }
 
 void text_tokens_backward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
-                              const float *dx, float *dtable, float *dposition)
+                              const float *dx, float *dtable, float *dcontext, float *dposition)
 {
     for (int64_t i = 0; i < n_seq; i++)
         for (int64_t row = seq[i]; row < seq[i + 1]; row++)
             for (int64_t c = 0; c < width; c++) {
-                dtable[token[row] * width + c] += dx[row * width + c];
+                if (token[row] < 0)
+                    dcontext[(-1 - token[row]) * width + c] += dx[row * width + c];
+                else
+                    dtable[token[row] * width + c] += dx[row * width + c];
                 dposition[(row - seq[i]) * width + c] += dx[row * width + c];
             }
 }

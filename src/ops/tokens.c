@@ -175,21 +175,25 @@ void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t
 }
 
 void tdm_text_tokens_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,
-                             const int32_t *token, const float *table, const float *position, float *x)
+                             const int32_t *token, const float *table, const float *context,
+                             const float *position, float *x)
 {
     double start = op_begin();
     int threads = ops_threads_for(ops, n_seq, n_seq ? seq[n_seq] / n_seq * width * 12 : 0);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n_seq; i++)
         for (int64_t row = seq[i]; row < seq[i + 1]; row++)
-            ops->kernels->add(width, table + (int64_t)token[row] * width, position + (row - seq[i]) * width,
-                              x + row * width);
+            ops->kernels->add(width,
+                              token[row] < 0 ? context + (-1 - (int64_t)token[row]) * width
+                                             : table + (int64_t)token[row] * width,
+                              position + (row - seq[i]) * width, x + row * width);
     op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
 
-/* A thread owns the tokens t with t % parts == part, and the positions likewise. */
+/* A thread owns the entries e of the table and of the context with e % parts == part, and the positions likewise. */
 void tdm_text_tokens_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,
-                              const int32_t *token, const float *dx, float *dtable, float *dposition)
+                              const int32_t *token, const float *dx, float *dtable, float *dcontext,
+                              float *dposition)
 {
     double start = op_begin();
     const ops_kernels *kernels = ops->kernels;
@@ -199,10 +203,14 @@ void tdm_text_tokens_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, i
         int parts = omp_get_num_threads(), part = omp_get_thread_num();
         for (int64_t i = 0; i < n_seq; i++)
             for (int64_t row = seq[i]; row < seq[i + 1]; row++) {
-                float *entry = dtable + (int64_t)token[row] * width;
-                float *place = dposition + (row - seq[i]) * width;
-                if (token[row] % parts == part) kernels->add(width, entry, dx + row * width, entry);
-                if ((row - seq[i]) % parts == part) kernels->add(width, place, dx + row * width, place);
+                const bool learned = token[row] < 0;
+                const int64_t entry = learned ? -1 - (int64_t)token[row] : token[row], place = row - seq[i];
+                const float *from = dx + row * width;
+                float *to = learned ? dcontext : dtable;
+                if (to && entry % parts == part)
+                    kernels->add(width, to + entry * width, from, to + entry * width);
+                if (dposition && place % parts == part)
+                    kernels->add(width, dposition + place * width, from, dposition + place * width);
             }
     }
     op_end(ops, TDM_OP_EMBEDDING, start, 0.0);

@@ -61,7 +61,7 @@ tdm_status feed_create_loader(const tdm_config *c, const tdm_comm *comm, tdm_dat
         .height = c->model.image.height_px,
         .width = c->model.image.width_px,
         .image_policy = tdm_image_policy_of(&c->model.image),
-        .context_length = c->model.text.context_length,
+        .context_length = tdm_caption_tokens(c),
         .workers = c->data.workers,
         .prefetch = c->data.prefetch,
         .config = c,

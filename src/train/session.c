@@ -1,5 +1,6 @@
 #include "tandem/session.h"
 
+#include "context.h"
 #include "feed.h"
 
 #include <stdlib.h>
@@ -51,6 +52,7 @@ tdm_status tdm_session_open_data(tdm_session *s)
                 "model.tokenizer is not set");
     if (c->model.tokenizer[0] || reads == TDM_READS_TOKENS)
         TDM_TRY(feed_open_tokenizer(c, s->pretrained, &s->tokenizer));
+    TDM_TRY(context_settle(&s->config, s->tokenizer));
     TDM_TRY(tdm_session_open_split(s, c->data.dir, c->data.split, &s->dataset));
     return tdm_dataset_take_share(s->dataset, c);
 }
@@ -178,6 +180,7 @@ tdm_status tdm_session_create_model(tdm_session *s)
     const int64_t rows = tdm_trainer_rows(c, tdm_comm_size(s->comm));
     const int threads = c->train.threads > 0 ? (int)c->train.threads : tdm_default_threads();
     tdm_dtype dtype;
+    TDM_TRY(context_settle(&s->config, s->tokenizer)); /* without data nothing has done it */
     TDM_TRY(tdm_ops_resolve_precision(c->train.precision, &dtype));
     TDM_TRY(tdm_ops_create(dtype, threads, &s->ops));
     TDM_TRY(tdm_model_create(c, s->ops, true, tdm_max_i64(s->max_rows, rows), &s->params, &s->model));
@@ -185,7 +188,16 @@ tdm_status tdm_session_create_model(tdm_session *s)
     TDM_TRY(tdm_optim_groups(c, &s->params));
     TDM_TRY(tdm_params_allocate(&s->params, true));
     tdm_params_init(&s->params, (uint64_t)c->seed);
+    TDM_TRY(context_start(c, s->tokenizer, &s->params));
     return tdm_trainer_optim(s->comm, c, &s->params, &s->optim);
+}
+
+tdm_status tdm_session_read_pretrained(tdm_session *s)
+{
+    bool has_context;
+    TDM_TRY(tdm_pretrained_holds(s->pretrained, TDM_CONTEXT_ROW, &has_context));
+    TDM_TRY(tdm_pretrained_read(s->pretrained, &s->config, &s->params));
+    return has_context ? TDM_OK : context_start(&s->config, s->tokenizer, &s->params);
 }
 
 tdm_status tdm_session_load(tdm_session *s)

@@ -244,11 +244,12 @@ static void test_image_tokens(void **state)
     tdm_ops_destroy(&ops);
 }
 
-static const int32_t tokens[] = {4, 1, 1, 2, 4, 0, 3, 4, 4};
+static const int32_t tokens[] = {4, -1, 1, 2, 4, 0, -2, -1, 4}; /* below 0: of the context */
 
 static double text_tokens_loss(problem *p)
 {
-    tdm_text_tokens_forward(p->ops, p->n_seq, p->seq, p->in, tokens, p->input[0], p->input[1], p->output);
+    tdm_text_tokens_forward(p->ops, p->n_seq, p->seq, p->in, tokens, p->input[0], p->input[2], p->input[1],
+                            p->output);
     return weighted_sum(p);
 }
 
@@ -261,8 +262,10 @@ static void test_text_tokens(void **state)
         .name = "text tokens", .ops = ops, .loss = text_tokens_loss, .n_seq = 3, .seq = seq, .in = 7};
     add_input(&p, 5 * p.in, 1.0);
     add_input(&p, 5 * p.in, 1.0);
+    add_input(&p, 2 * p.in, 1.0);
     set_outputs(&p, 9 * p.in);
-    tdm_text_tokens_backward(ops, p.n_seq, seq, p.in, tokens, p.weights, p.gradient[0], p.gradient[1]);
+    tdm_text_tokens_backward(ops, p.n_seq, seq, p.in, tokens, p.weights, p.gradient[0], p.gradient[2],
+                             p.gradient[1]);
     check_gradients(&p);
     tdm_ops_destroy(&ops);
 }

@@ -186,8 +186,8 @@ static void text_tokens(tdm_ops *ops)
     float *table = golden_input(20, VOCABULARY * WIDTH), *position = golden_input(21, CONTEXT * WIDTH);
     float *dx = golden_input(22, T * WIDTH), *x = new_f32(T * WIDTH);
     float *dtable = new_f32(VOCABULARY * WIDTH), *dposition = new_f32(CONTEXT * WIDTH);
-    tdm_text_tokens_forward(ops, SEQUENCES, seq, WIDTH, token, table, position, x);
-    tdm_text_tokens_backward(ops, SEQUENCES, seq, WIDTH, token, dx, dtable, dposition);
+    tdm_text_tokens_forward(ops, SEQUENCES, seq, WIDTH, token, table, NULL, position, x);
+    tdm_text_tokens_backward(ops, SEQUENCES, seq, WIDTH, token, dx, dtable, NULL, dposition);
     CHECK_F32(x, golden_text_tokens);
     CHECK_F32(dtable, golden_text_tokens_dtable);
     CHECK_F32(dposition, golden_text_tokens_dposition);

@@ -70,33 +70,43 @@ static void test_image_tokens(void **state)
     for_each_context(image_tokens);
 }
 
-/* The first token is frequent, as in captions. Rows behind the last sequence stay as they are. */
+/* The first token is frequent, as in captions; two in seven are of the context. Rows behind the last sequence stay as
+ * they are. */
 static void text_tokens(tdm_ops *ops)
 {
-    enum { SEQUENCES = 6, VOCABULARY = 37, CONTEXT = 77, BEYOND = 5 };
+    enum { SEQUENCES = 6, VOCABULARY = 37, CONTEXT = 77, LEARNED = 3, BEYOND = 5 };
     const int64_t lengths[SEQUENCES] = {19, 0, 77, 1, 33, 8};
     int64_t seq[SEQUENCES + 1], t = fill_offsets(SEQUENCES, lengths, seq);
     int32_t *token = malloc(sizeof(int32_t) * (size_t)t);
     tdm_rng rng = tdm_rng_at(3, 0, 0, TDM_RNG_TEST);
     for (int64_t i = 0; i < t; i++) token[i] = i % 3 ? (int32_t)tdm_rng_below(&rng, VOCABULARY) : 0;
+    for (int64_t i = 0; i < t; i++)
+        if (i % 7 < 2) token[i] = -1 - (int32_t)tdm_rng_below(&rng, LEARNED);
     const int64_t widths[] = {1, 7, 65, 512};
     for (size_t k = 0; k < 4; k++) {
         int64_t width = widths[k], n = (t + BEYOND) * width;
         float *table = random_f32(VOCABULARY * width, 1, 1.0),
-              *position = random_f32(CONTEXT * width, 2, 1.0);
+              *position = random_f32(CONTEXT * width, 2, 1.0), *context = random_f32(LEARNED * width, 4, 1.0);
         float *x = random_f32(n, 3, 1.0), *x_ref = copy_f32(x, n);
-        tdm_text_tokens_forward(ops, SEQUENCES, seq, width, token, table, position, x);
-        text_tokens_forward_ref(SEQUENCES, seq, width, token, table, position, x_ref);
+        tdm_text_tokens_forward(ops, SEQUENCES, seq, width, token, table, context, position, x);
+        text_tokens_forward_ref(SEQUENCES, seq, width, token, table, context, position, x_ref);
         check_f32("text tokens", TOL_EXACT, TDM_F32, n, x, x_ref);
         float *d_table = copy_f32(table, VOCABULARY * width),
               *d_table_ref = copy_f32(table, VOCABULARY * width);
         float *d_position = copy_f32(position, CONTEXT * width),
               *d_position_ref = copy_f32(position, CONTEXT * width);
-        tdm_text_tokens_backward(ops, SEQUENCES, seq, width, token, x, d_table, d_position);
-        text_tokens_backward_ref(SEQUENCES, seq, width, token, x, d_table_ref, d_position_ref);
+        float *d_context = copy_f32(context, LEARNED * width),
+              *d_context_ref = copy_f32(context, LEARNED * width);
+        tdm_text_tokens_backward(ops, SEQUENCES, seq, width, token, x, d_table, d_context, d_position);
+        text_tokens_backward_ref(SEQUENCES, seq, width, token, x, d_table_ref, d_context_ref, d_position_ref);
+        check_f32("text tokens d_context", TOL_EXACT, TDM_F32, LEARNED * width, d_context, d_context_ref);
         check_f32("text tokens d_table", TOL_EXACT, TDM_F32, VOCABULARY * width, d_table, d_table_ref);
         check_f32("text tokens d_position", TOL_EXACT, TDM_F32, CONTEXT * width, d_position, d_position_ref);
-        free(table), free(position), free(x), free(x_ref);
+        tdm_text_tokens_backward(ops, SEQUENCES, seq, width, token, x, NULL, d_context, NULL); /* it alone */
+        text_tokens_backward_ref(SEQUENCES, seq, width, token, x, d_table_ref, d_context_ref, d_position_ref);
+        check_f32("text tokens d_context", TOL_EXACT, TDM_F32, LEARNED * width, d_context, d_context_ref);
+        free(table), free(position), free(context), free(x), free(x_ref), free(d_context),
+            free(d_context_ref);
         free(d_table), free(d_table_ref), free(d_position), free(d_position_ref);
     }
     free(token);

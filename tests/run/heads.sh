@@ -11,7 +11,7 @@ headed=(--config "$work/run.cfg" --set "model.pretrained=$work/base" --set model
     --set model.text.head=mlp --set model.image.mlp.hidden=16 --set model.text.mlp.hidden=16
     --set 'optim.freeze=["image", "text", "!visual_head.*", "!text_head.*"]' --set train.steps=12)
 ranks 1 train "${headed[@]}" --out "$work/h1" 2>"$work/log" || fail "$(cat "$work/log")"
-grep -q "8 not in it, so initialised at random" "$work/log" || fail "heads are not named: $(cat "$work/log")"
+grep -q "8 not in it, so initialised anew" "$work/log" || fail "heads are not named: $(cat "$work/log")"
 for n in 2 4; do
     ranks $n train "${headed[@]}" --out "$work/h$n" 2>"$work/log" || fail "$(cat "$work/log")"
     echo "heads, 1 and $n ranks: $(compare_curves "$work/h1" "$work/h$n" 1e-4)"
