@@ -99,7 +99,10 @@ static void fill_rows(const text *x, const tdm_tower_input *input, int64_t t, te
     k->n = n;
     k->token = m > 0 ? k->joined : input->token + input->seq[0];
     for (int64_t i = 0; i <= n; i++) k->seq[i] = input->seq[i] - input->seq[0] + i * m;
-    for (int64_t i = 0; i < n; i++) k->end_row[i] = k->seq[i + 1] - 1 - (k->end.dense ? (i + 1) * m : 0);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t last = input->seq[i + 1] - input->seq[i] - 1; /* 0: before the context */
+        k->end_row[i] = k->seq[i] + last + (k->end.dense ? -i * m : last > 0 ? m : 0);
+    }
     if (m > 0) join_context(x, input, k);
     for (int64_t i = 0; i < n; i++) k->sample[i] = input->sample ? input->sample[i] : 0;
     k->sample[n] = 0;

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "golden/context_golden.h"
 #include "optim_update.h"
 #include "tandem/base.h"
 #include "tandem/config.h"
@@ -173,6 +174,7 @@ static void load_weights(setup *s)
 {
     for (int64_t i = 0; i < s->params.count; i++) {
         const tdm_param *row = &s->params.row[i];
+        if (!strcmp(row->name, TDM_CONTEXT_ROW)) continue; /* not in this file */
         float *value = read_golden(H5T_NATIVE_FLOAT, row->size, "weight/%s", row->name);
         memcpy(s->params.weight + row->offset, value, (size_t)row->size * sizeof *value);
         free(value);
@@ -180,13 +182,14 @@ static void load_weights(setup *s)
     CHECK_OK(tdm_model_load(s->model));
 }
 
-static void create(setup *s, const char *activation, tdm_dtype dtype)
+static void create(setup *s, const char *activation, tdm_dtype dtype, int64_t vectors)
 {
     memset(s, 0, sizeof *s);
     snprintf(s->variant, sizeof s->variant, "%s %s", activation, dtype == TDM_BF16 ? "bf16" : "f32");
     s->activation = activation;
     s->dtype = dtype;
     set_config(&s->config, activation);
+    s->config.model.text.context_tokens = vectors;
     CHECK_OK(tdm_ops_create(dtype, 1, &s->ops));
     CHECK_OK(tdm_model_create(&s->config, s->ops, true, N, &s->params, &s->model));
     CHECK_OK(tdm_params_allocate(&s->params, true));
@@ -399,13 +402,73 @@ static void check_model(tdm_dtype dtype)
     static const char *const targets[][2] = {{"none", "hard"}, {"identity", "soft"}};
     for (size_t a = 0; a < 2; a++) {
         setup s;
-        create(&s, activations[a], dtype);
+        create(&s, activations[a], dtype, 0);
         for (size_t t = 0; t < 2; t++) {
             load_weights(&s);
             check_training(&s, targets[t][0], targets[t][1]);
         }
         destroy(&s);
     }
+}
+
+/* ---- A learned context: the reference stands in context_golden.h ---- */
+
+/* As the reference cuts them: the end token stays. */
+static void cut_captions(setup *s, int32_t *token, int64_t *seq)
+{
+    const int64_t most = tdm_caption_tokens(&s->config);
+    seq[0] = 0;
+    for (int64_t i = 0; i < N; i++) {
+        const int32_t *from = s->text.token + s->text.seq[i];
+        const int64_t have = s->text.seq[i + 1] - s->text.seq[i], length = have < most ? have : most;
+        memcpy(token + seq[i], from, sizeof(*token) * (size_t)length);
+        seq[i + 1] = seq[i] + length;
+        token[seq[i + 1] - 1] = from[have - 1];
+    }
+}
+
+static void check_row(const setup *s, worst *w, const char *name, const float *want)
+{
+    const tdm_param *row = tdm_params_find(&s->params, name);
+    const float *got = s->params.grad + row->offset;
+    note(w,
+         s->dtype == TDM_F32 ? max_difference(row->size, got, want) / max_abs(row->size, want)
+                             : angle(row->size, got, want),
+         name);
+}
+
+static void check_context(tdm_dtype dtype)
+{
+    setup s;
+    int32_t token[N * 12];
+    int64_t seq[N + 1];
+    float features[N * EMBED];
+    create(&s, "quickgelu", dtype, GOLDEN_VECTORS);
+    const tdm_param *row = tdm_params_find(&s.params, TDM_CONTEXT_ROW);
+    memcpy(s.params.weight + row->offset, golden_context, sizeof golden_context);
+    cut_captions(&s, token, seq);
+    float *image = read_golden(H5T_NATIVE_FLOAT, N * EMBED, "quickgelu/image_features");
+    const tdm_tower_input input = {.n = N, .token = token, .seq = seq};
+    clear_gradients(&s);
+    CHECK_OK(
+        tdm_model_forward(s.model, TDM_TEXT, &input, &train_mode, &(tdm_tower_output){.pooled = features}));
+    CHECK_OK(tdm_model_backward(s.model, TDM_TEXT, &(tdm_tower_output){.pooled = image}, NULL, NULL));
+    worst values = {.value = 0}, gradients = {.value = 0};
+    for (int64_t i = 0; i < N; i++)
+        note(&values,
+             dtype == TDM_F32 ? max_difference(EMBED, features + i * EMBED, golden_features + i * EMBED) /
+                                    max_abs(N * EMBED, golden_features)
+                              : angle(EMBED, features + i * EMBED, golden_features + i * EMBED),
+             "");
+    check_row(&s, &gradients, TDM_CONTEXT_ROW, golden_d_context);
+    check_row(&s, &gradients, "positional_embedding", golden_d_positional_embedding);
+    check_row(&s, &gradients, "token_embedding.weight", golden_d_token_embedding);
+    check_row(&s, &gradients, "ln_final.weight", golden_d_ln_final);
+    report(&values, dtype == TDM_F32 ? F32_FEATURES : 1 - BF16_FEATURES, "learned context", s.variant);
+    report(&gradients, dtype == TDM_F32 ? F32_GRADIENTS : 1 - BF16_GRADIENTS, "learned context: gradients",
+           s.variant);
+    free(image);
+    destroy(&s);
 }
 
 static herr_t count_link(hid_t group, const char *name, const H5L_info_t *info, void *count)
@@ -421,7 +484,7 @@ static void test_rows(void **state)
 {
     (void)state;
     setup s;
-    create(&s, "quickgelu", TDM_F32);
+    create(&s, "quickgelu", TDM_F32, 0);
     const hid_t group = H5Gopen2(golden, "weight", H5P_DEFAULT);
     int64_t count = 0;
     CHECK_GE(H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, count_link, &count), 0);
@@ -446,6 +509,7 @@ static void test_f32(void **state)
 {
     (void)state;
     check_model(TDM_F32);
+    check_context(TDM_F32);
 }
 
 static void test_bf16(void **state)
@@ -454,6 +518,7 @@ static void test_bf16(void **state)
     tdm_dtype dtype;
     if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) SKIP("this CPU has no bf16");
     check_model(TDM_BF16);
+    check_context(TDM_BF16);
 }
 
 static int open_golden(void **state)

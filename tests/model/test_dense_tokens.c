@@ -19,6 +19,7 @@ enum {
     LAYERS = 2,
     HEADS = 2,
     CONTEXT = 7,
+    LEARNED = 2,
     VOCAB = 20
 };
 enum { PIXELS = PX * PX * 3, IMAGE_ROWS = N * (1 + PATCHES), MOST = 32 };
@@ -34,21 +35,30 @@ typedef struct setup {
     tdm_model *model;
 } setup;
 
-static void set_up(setup *s, const char *recompute)
+/* learned: vectors of the text's learned context, for which the texts have more places. */
+static void set_up(setup *s, const char *recompute, int64_t learned)
 {
     static const char *const assignments[] = {
-        "model.embed_dim=8",        "model.image.height_px=16",
-        "model.image.width_px=16",  "model.image.width=16",
-        "model.image.patch_px=8",   "model.image.layers=2",
-        "model.image.heads=2",      "model.text.width=16",
-        "model.text.layers=2",      "model.text.heads=2",
-        "model.text.vocab_size=20", "model.text.context_length=7",
-        "model.dropout=0.2",        "model.text.attention_dropout=0.2",
+        "model.embed_dim=8",
+        "model.image.height_px=16",
+        "model.image.width_px=16",
+        "model.image.width=16",
+        "model.image.patch_px=8",
+        "model.image.layers=2",
+        "model.image.heads=2",
+        "model.text.width=16",
+        "model.text.layers=2",
+        "model.text.heads=2",
+        "model.text.vocab_size=20",
+        "model.dropout=0.2",
+        "model.text.attention_dropout=0.2",
     };
     memset(s, 0, sizeof *s);
     CHECK_OK(tdm_config_init(&s->config));
     for (size_t i = 0; i < sizeof assignments / sizeof assignments[0]; i++)
         CHECK_OK(tdm_config_set(&s->config, assignments[i]));
+    s->config.model.text.context_tokens = learned;
+    s->config.model.text.context_length = CONTEXT + LEARNED;
     CHECK_OK(tdm_ops_create(TDM_F32, 1, &s->ops));
     CHECK_OK(tdm_model_create(&s->config, s->ops, true, N, &s->params, &s->model));
     CHECK_OK(tdm_params_allocate(&s->params, true));
@@ -186,7 +196,7 @@ static void test_image_tokens(void **state)
 {
     (void)state;
     setup s;
-    set_up(&s, "none");
+    set_up(&s, "none", 0);
     const tdm_tower_input input = input_of(TDM_IMAGE);
     float pooled[N * E], alone[N * E], tokens[IMAGE_ROWS * E], expected[IMAGE_ROWS * E];
     CHECK_TRUE(tdm_model_has_tokens(s.model, TDM_IMAGE));
@@ -200,11 +210,10 @@ static void test_image_tokens(void **state)
     tear_down(&s);
 }
 
-static void test_text_tokens(void **state)
+static void check_text_tokens(int64_t learned)
 {
-    (void)state;
     setup s;
-    set_up(&s, "none");
+    set_up(&s, "none", learned);
     const tdm_tower_input input = input_of(TDM_TEXT);
     float pooled[N * E], alone[N * E], tokens[MOST * E], cut[E];
     CHECK_EQ(tdm_model_token_rows(s.model, TDM_TEXT, &input), seq[N]);
@@ -218,6 +227,91 @@ static void test_text_tokens(void **state)
                 tdm_model_embed(s.model, TDM_TEXT, &part, &(tdm_pass){0}, &(tdm_tower_output){cut, NULL}));
             CHECK_CLOSE_ARRAY(E, tokens + (end - 1) * E, cut, 1e-5);
         }
+    tear_down(&s);
+}
+
+static void test_text_tokens(void **state)
+{
+    (void)state;
+    check_text_tokens(0);
+    check_text_tokens(LEARNED);
+}
+
+static const tdm_pass training = {.train = true, .seed = 3, .step = 4};
+
+/* Rows of the same name and shape. */
+static void copy_weights(const setup *from, setup *to)
+{
+    for (int64_t i = 0; i < from->params.count; i++) {
+        const tdm_param *row = &from->params.row[i], *same = tdm_params_find(&to->params, row->name);
+        if (same)
+            memcpy(to->params.weight + same->offset, from->params.weight + row->offset,
+                   sizeof(float) * (size_t)row->size);
+    }
+    CHECK_OK(tdm_model_load(to->model));
+}
+
+/* A context that is two words' embeddings gives what the words in front of every caption give, the same bits with the
+ * same dropout; and of the dense tokens those of the caption. */
+static void test_words_as_context(void **state)
+{
+    (void)state;
+    static const int32_t words[LEARNED] = {3, 11};
+    setup with, without;
+    set_up(&with, "none", LEARNED);
+    set_up(&without, "none", 0);
+    for (int i = 0; i < LEARNED; i++)
+        memcpy((float *)row_of(&with, TDM_CONTEXT_ROW, 0) + i * W,
+               row_of(&with, "token_embedding.weight", 0) + words[i] * W, sizeof(float) * W);
+    copy_weights(&with, &without);
+    int32_t longer[MOST];
+    int64_t longer_seq[N + 1] = {0}, own[MOST], rows = 0;
+    for (int i = 0; i < N; i++) {
+        int64_t at = longer_seq[i];
+        for (int64_t k = seq[i]; k < seq[i + 1]; k++) {
+            own[rows++] = at;
+            longer[at++] = token[k];
+            for (int j = 0; k == seq[i] && j < LEARNED; j++) longer[at++] = words[j];
+        }
+        longer_seq[i + 1] = at;
+    }
+    const tdm_tower_input input = input_of(TDM_TEXT);
+    const tdm_tower_input spelled = {.n = N, .token = longer, .seq = longer_seq, .sample = samples};
+    float pooled[2][N * E], tokens[2][MOST * E];
+    for (int train = 0; train < 2; train++) {
+        const tdm_pass pass = train ? training : (tdm_pass){0};
+        CHECK_OK(tdm_model_embed(with.model, TDM_TEXT, &input, &pass, &(tdm_tower_output){pooled[0], NULL}));
+        CHECK_OK(
+            tdm_model_embed(without.model, TDM_TEXT, &spelled, &pass, &(tdm_tower_output){pooled[1], NULL}));
+        CHECK_MEM_EQ(pooled[0], pooled[1], sizeof pooled[0]);
+        CHECK_OK(
+            tdm_model_embed(with.model, TDM_TEXT, &input, &pass, &(tdm_tower_output){pooled[0], tokens[0]}));
+        CHECK_OK(tdm_model_embed(without.model, TDM_TEXT, &spelled, &pass,
+                                 &(tdm_tower_output){pooled[1], tokens[1]}));
+        CHECK_CLOSE_ARRAY(N * E, pooled[0], pooled[1], 1e-6);
+        for (int64_t i = 0; i < rows; i++)
+            CHECK_CLOSE_ARRAY(E, tokens[0] + i * E, tokens[1] + own[i] * E, 1e-6);
+    }
+    tear_down(&with);
+    tear_down(&without);
+}
+
+/* Captions have the places that the context leaves. */
+static void test_too_long(void **state)
+{
+    (void)state;
+    setup s;
+    set_up(&s, "none", LEARNED);
+    float pooled[E];
+    const int32_t many[CONTEXT + 1] = {0};
+    const tdm_tower_input input = {.n = 1, .token = many, .seq = (int64_t[]){0, CONTEXT + 1}};
+    CHECK_FAILS(
+        tdm_model_embed(s.model, TDM_TEXT, &input, &(tdm_pass){0}, &(tdm_tower_output){pooled, NULL}),
+        TDM_E_SHAPE,
+        "caption 0 of the batch has 8 tokens; model.text.context_length is 9, model.text.context_tokens among");
+    s.config.model.text.context_tokens = CONTEXT + 1;
+    CHECK_FAILS(tdm_model_check(&s.config), TDM_E_CONFIG,
+                "model.text.context_tokens = 8 leaves no room for captions in model.text.context_length = 9");
     tear_down(&s);
 }
 
@@ -245,7 +339,6 @@ static void test_resnet_has_none(void **state)
 }
 
 /* ---- Gradients ---- */
-static const tdm_pass training = {.train = true, .seed = 3, .step = 4};
 
 /* A random linear functional of pooled features and tokens. */
 typedef struct functional {
@@ -317,9 +410,12 @@ static void test_gradients(void **state)
     (void)state;
     setup s;
     functional f;
-    set_up(&s, "none");
+    set_up(&s, "none", 0);
     random_functional(&f);
     check_differences(&s, TDM_IMAGE, &f);
+    check_differences(&s, TDM_TEXT, &f);
+    tear_down(&s);
+    set_up(&s, "none", LEARNED);
     check_differences(&s, TDM_TEXT, &f);
     tear_down(&s);
 }
@@ -340,13 +436,12 @@ static tdm_span tower_span(const tdm_params *params, int tower)
 
 /* Blocks made again give the same bits; without a gradient of the tokens it is that of the pooled features alone,
  * which the picked rows give, too. */
-static void test_other_ways(void **state)
+static void check_other_ways(int64_t learned)
 {
-    (void)state;
     setup kept, again;
     functional f;
-    set_up(&kept, "none");
-    set_up(&again, "block");
+    set_up(&kept, "none", learned);
+    set_up(&again, "block", learned);
     random_functional(&f);
     for (int m = 0; m < TDM_MODALITIES; m++) {
         const tdm_span tower = tower_span(&kept.params, m);
@@ -369,6 +464,13 @@ static void test_other_ways(void **state)
     tear_down(&again);
 }
 
+static void test_other_ways(void **state)
+{
+    (void)state;
+    check_other_ways(0);
+    check_other_ways(LEARNED);
+}
+
 int main(void)
 {
     if (tdm_model_register() != TDM_OK) return 1;
@@ -378,7 +480,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_image_tokens),    cmocka_unit_test(test_text_tokens),
         cmocka_unit_test(test_resnet_has_none), cmocka_unit_test(test_gradients),
-        cmocka_unit_test(test_other_ways),
+        cmocka_unit_test(test_other_ways),      cmocka_unit_test(test_words_as_context),
+        cmocka_unit_test(test_too_long),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_config_unregister_all();
