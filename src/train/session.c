@@ -197,7 +197,9 @@ tdm_status tdm_session_read_pretrained(tdm_session *s)
     bool has_context;
     TDM_TRY(tdm_pretrained_holds(s->pretrained, TDM_CONTEXT_ROW, &has_context));
     TDM_TRY(tdm_pretrained_read(s->pretrained, &s->config, &s->params));
-    return has_context ? TDM_OK : context_start(&s->config, s->tokenizer, &s->params);
+    if (has_context || !s->config.model.text.context_words[0]) return TDM_OK;
+    tdm_log(TDM_LOG_INFO, "%s starts from \"%s\"", TDM_CONTEXT_ROW, s->config.model.text.context_words);
+    return context_start(&s->config, s->tokenizer, &s->params);
 }
 
 tdm_status tdm_session_load(tdm_session *s)
