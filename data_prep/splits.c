@@ -1,4 +1,5 @@
-/* Which split an item goes to: --split "train", "train=0.9,val=0.1", "train=train+restval,test". */
+/* Which split an item goes to: --split "train", "train=0.9,val=0.1", "train=train+restval,test",
+ * "train=train*0.9,val=train*0.1,test". */
 #include "splits.h"
 
 #include "pack_impl.h"
@@ -45,6 +46,19 @@ tdm_status pack_check_split(const char *where, const char *split)
     return TDM_OK;
 }
 
+/* The numbers of "a+b*0.9". */
+static tdm_status check_taken(const char *spec, const split_rule *rule)
+{
+    for (const char *star = rule->own; (star = strchr(star, '*')) != NULL; star++) {
+        char *end;
+        const double taken = strtod(star + 1, &end);
+        TDM_REQUIRE(end != star + 1 && (*end == '\0' || *end == '+') && taken > 0.0 && taken <= 1.0,
+                    TDM_E_USAGE, "--split %s: behind the * of \"%s\" stands no fraction in (0, 1]", spec,
+                    rule->own);
+    }
+    return TDM_OK;
+}
+
 tdm_status split_rules_parse(const char *spec, split_rules *rules)
 {
     memset(rules, 0, sizeof(*rules));
@@ -53,22 +67,26 @@ tdm_status split_rules_parse(const char *spec, split_rules *rules)
         TDM_TRY(parse_rule(spec, at, length, rules));
         at += length + (at[length] == ',');
     }
+    for (int i = 0; i < rules->count; i++) TDM_TRY(check_taken(spec, &rules->rule[i]));
     double sum = 0.0;
     for (int i = 0; i < rules->count; i++) sum += rules->rule[i].is_fraction ? rules->rule[i].fraction : 0.0;
     TDM_REQUIRE(sum <= 1.0 + 1e-9, TDM_E_USAGE, "--split %s: the fractions sum to %g", spec, sum);
     return TDM_OK;
 }
 
-/* "a+b+c" holds `name` as one of its parts. */
-static bool holds(const char *parts, const char *name)
+/* What "a+b*0.9" takes of the split `name`: 1, a fraction, or 0. */
+static double taken_of(const char *parts, const char *name)
 {
     const size_t length = strlen(name);
     for (const char *at = parts; *at;) {
         const size_t part = strcspn(at, "+");
-        if (part == length && !memcmp(at, name, length)) return true;
+        if (part >= length && !memcmp(at, name, length)) {
+            if (part == length) return 1.0;
+            if (at[length] == '*') return strtod(at + length + 1, NULL);
+        }
         at += part + (at[part] == '+');
     }
-    return false;
+    return 0.0;
 }
 
 /* A place in [0, 1) that depends on the seed and the item's name alone. */
@@ -93,18 +111,19 @@ tdm_status split_rules_apply(split_rules *rules, const tdm_pack_item *item, uint
         snprintf(rules->rule[rules->count++].name, sizeof(rules->rule->name), "%s", name);
         return TDM_OK;
     }
-    double place = item->split[0] ? 0.0 : place_of(item->name, seed), below = 0.0;
+    const double place = place_of(item->name, seed);
+    double below = 0.0;
     for (int i = 0; i < rules->count; i++) {
         const split_rule *rule = &rules->rule[i];
         if (item->split[0]) {
             TDM_REQUIRE(!rule->is_fraction, TDM_E_USAGE,
                         "--split %s=%s: %s has a split of its own (\"%s\"); name those: NAME=a+b", rule->name,
                         rule->own, item->name, item->split);
-            if (holds(rule->own, item->split)) *split = i;
+            below += taken_of(rule->own, item->split);
         } else {
             below += rule->fraction;
-            if (place < below) *split = i;
         }
+        if (place < below) *split = i;
         if (*split >= 0) return TDM_OK;
     }
     return TDM_OK; /* asked for by none: left out */

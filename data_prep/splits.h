@@ -9,7 +9,7 @@ enum { MOST_SPLITS = TDM_PACK_SPLITS };
 
 typedef struct split_rule {
     char name[32]; /* of the split that is written */
-    char own[256]; /* the format's own splits that go into it, "a+b"; or the fraction's text */
+    char own[256]; /* the format's own splits that go into it, "a+b*0.9"; or the fraction's text */
     bool is_fraction;
     double fraction;
 } split_rule;

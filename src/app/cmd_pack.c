@@ -154,9 +154,10 @@ static tdm_status parse(call *c, int argc, char **argv, bool *help)
     const tdm_flag common[] = {
         FLAG_STRING("--format", &o->format, "NAME", NULL, "format of SOURCE, see below"),
         FLAG_STRING("--out", &o->out_dir, "DIR", NULL, "data directory to write"),
-        FLAG_STRING("--split", &o->split, "SPEC", "",
-                    "train; or fractions, train=0.9,val=0.1; or the format's own splits, "
-                    "train=train+restval,test (default: the format's own splits, else all in train)"),
+        FLAG_STRING(
+            "--split", &o->split, "SPEC", "",
+            "train; or fractions, train=0.9,val=0.1; or the format's own splits, "
+            "train=train+restval,test; or parts of them, train=train*0.9,val=train*0.1 (default: the format's own splits, else all in train)"),
         FLAG_INT("--image-size", &o->image_px, "PX", "0", "px", 0, TDM_IMAGE_MAX_PX,
                  "shrink images whose shorter side is longer; 0 keeps the original bytes"),
         FLAG_INT("--shard-size", &o->shard_size, "N", "10000", "samples", 1, 1e9, "per shard"),

@@ -855,6 +855,20 @@ static void own_splits_and_their_merging(void **state)
         (void)read_split("restval", &text);
         CHECK_STR_EQ(text.data, "1.png=c1;5.png=c5;");
     }
+    c.options.split =
+        "train=restval+train*0.5,dev=train*0.5"; /* every image of "train" once, "restval" whole */
+    CHECK_OK(pack(&c, &result));
+    CHECK_EQ(result.images, 4);
+    if (first_rank()) {
+        tdm_text dev = {0};
+        (void)read_split("train", &text);
+        (void)read_split("dev", &dev);
+        CHECK_TRUE(strstr(text.data, "1.png=c1;"));
+        CHECK_TRUE(strstr(text.data, "5.png=c5;"));
+        CHECK_NE(strstr(text.data, "0.png") != NULL, strstr(dev.data, "0.png") != NULL);
+        CHECK_NE(strstr(text.data, "4.png") != NULL, strstr(dev.data, "4.png") != NULL);
+        tdm_text_free(&dev);
+    }
     c.options.split = "train,dev";
     CHECK_FAILS(pack(&c, &result), TDM_E_USAGE, "--split train,dev");
     CHECK_MESSAGE("\"dev\"");
@@ -871,6 +885,8 @@ static void wrong_options(void **state)
         const char *split, *says;
     } wrong[] = {
         {"train=0.9,val=0.2", "sum to"},
+        {"train=train*1.5", "no fraction"},
+        {"train=train*half", "no fraction"},
         {"train=0", "fraction"},
         {"train=-0.5", "fraction"},
         {"train=1.5", "fraction"},
