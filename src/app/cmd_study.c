@@ -90,6 +90,21 @@ static tdm_status checkpoint_of(const char *run_dir, const char *which, char pat
     return TDM_OK;
 }
 
+/* What the run itself evaluated on. */
+static tdm_status add_eval_dir(const tdm_study_run *run, arguments *list)
+{
+    tdm_config config;
+    char path[TDM_PATH_BYTES];
+    TDM_TRY(tdm_path_join(path, sizeof path, run->dir, "config.cfg"));
+    TDM_TRY(tdm_config_init(&config));
+    tdm_status status = tdm_config_load(&config, path);
+    if (status == TDM_OK && !config.eval.dir[0])
+        status = TDM_ERROR(TDM_E_CONFIG, "%s: eval.dir is not set, nor the study's eval.data", path);
+    if (status == TDM_OK) status = add_pair(list, "--data", config.eval.dir);
+    tdm_config_destroy(&config);
+    return status;
+}
+
 static tdm_status eval_arguments(const tdm_study *study, const tdm_study_run *run, arguments *list)
 {
     char path[TDM_PATH_BYTES];
@@ -98,7 +113,8 @@ static tdm_status eval_arguments(const tdm_study *study, const tdm_study_run *ru
     TDM_TRY(tdm_study_takes_best(study, run, &best));
     TDM_TRY(checkpoint_of(run->dir, best ? "best" : "latest", path));
     TDM_TRY(add_pair(list, "--model", best ? run->dir : path));
-    TDM_TRY(add_pair(list, "--data", study->eval_data));
+    if (study->eval_data) TDM_TRY(add_pair(list, "--data", study->eval_data));
+    if (!study->eval_data) TDM_TRY(add_eval_dir(run, list));
     TDM_TRY(add_pair(list, "--split", study->eval_split));
     if (study->eval_positives) TDM_TRY(add_pair(list, "--positives", study->eval_positives));
     TDM_TRY(tdm_path_join(path, sizeof path, run->dir, "eval.json"));
@@ -131,7 +147,7 @@ static tdm_status finish(tdm_comm *comm, const tdm_study *study, const tdm_study
 static tdm_status make_run(tdm_comm *comm, const tdm_study *study, const tdm_study_run *run, int64_t *failed)
 {
     tdm_status status = run_command(comm, &tdm_command_train, train_arguments, study, run);
-    if (status == TDM_OK && study->eval_data)
+    if (status == TDM_OK && study->eval_split)
         status = run_command(comm, &tdm_command_eval, eval_arguments, study, run);
     if (status == TDM_OK) status = finish(comm, study, run, NULL);
     if (status == TDM_OK || status == TDM_E_STOPPED) return status;

@@ -309,8 +309,7 @@ static tdm_status read_eval(const reader *r, const config_setting_t *root)
     TDM_TRY(read_text(r, group, "split", &study->eval_split));
     TDM_TRY(read_text(r, group, "checkpoint", &study->eval_checkpoint));
     TDM_TRY(read_text(r, group, "positives", &study->eval_positives));
-    TDM_REQUIRE(study->eval_data && study->eval_split, TDM_E_CONFIG, "%s:%d: eval needs data and split",
-                WHERE(r, group));
+    TDM_REQUIRE(study->eval_split, TDM_E_CONFIG, "%s:%d: eval needs a split", WHERE(r, group));
     TDM_REQUIRE(!study->eval_checkpoint || !strcmp(study->eval_checkpoint, "latest") ||
                     !strcmp(study->eval_checkpoint, "best"),
                 TDM_E_CONFIG, "%s:%d: eval.checkpoint must be latest or best, not \"%s\"", WHERE(r, group),
@@ -417,7 +416,7 @@ static tdm_status digest_run(const tdm_study *study, tdm_study_run *run)
                                  study->eval_data ? study->eval_data : "",
                                  study->eval_split ? study->eval_split : "",
                                  study->eval_checkpoint ? study->eval_checkpoint
-                                 : study->eval_data ? "latest" /* as before the default depended on the run */
+                                 : study->eval_split ? "latest" /* as before the default depended on the run */
                                                     : "",
                                  study->eval_positives ? study->eval_positives : "");
     if (status == TDM_OK) status = tdm_sha256_buffer(text.data, text.length, run->digest);

@@ -90,7 +90,7 @@ static tdm_status find_evaluation(const tdm_study *study, const char *dir, json_
 {
     char path[TDM_PATH_BYTES];
     json_int_t best_step = -1;
-    if (!study->eval_data) {
+    if (!study->eval_split) {
         TDM_TRY(best_step_of(dir, &best_step));
         *biased = best_step >= 0;
         return last_object(dir, "eval", best_step, evaluation);
