@@ -60,10 +60,14 @@ static void show_tick(char out[32], double value, double step)
         snprintf(out, 32, "%.*f%s", decimals, value / unit, unit > 1e3 ? "M" : unit > 1 ? "k" : "");
 }
 
-/* Tick i of an axis; beyond its end there are no more. A logarithmic one has powers of ten. */
+/* Tick i of an axis; beyond its end there are no more. A logarithmic one has 1, 2, 5 of each power of ten, a long one the
+ * powers alone. */
 static double tick_at(const axis *a, int i)
 {
-    return a->is_log ? pow(10, ceil(a->low - 1e-9) + i) : (ceil(a->low / a->step - 1e-9) + i) * a->step;
+    static const double digit[] = {1, 2, 5};
+    if (!a->is_log) return (ceil(a->low / a->step - 1e-9) + i) * a->step;
+    const bool is_long = a->high - a->low > 3;
+    return pow(10, ceil(a->low - 1e-9) + (is_long ? i : i / 3)) * (is_long ? 1 : digit[i % 3]);
 }
 
 static bool is_beyond(const axis *a, double tick)
