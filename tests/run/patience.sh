@@ -41,6 +41,7 @@ check "$work/run" 5 3
 grep -q '^ended early at step .*: 3 evaluations in a row (train.patience) were not better' "$work/log" || fail "$(tail -2 "$work/log")"
 grep -q '^the best of this run: average.map = 0.* of epoch .*, chosen on train, 3 evaluations before the end' "$work/log" ||
     fail "$(tail -2 "$work/log")"
+grep -q "The best was that of epoch" "$work/run/report.html" || fail "no word of the best in the report"
 last=$(cat "$work/run/checkpoints/latest") best=$(cat "$work/run/checkpoints/best")
 "$TANDEM" info "$work/run" >"$work/info" || fail "info"
 grep -q '^ *end  *patience$' "$work/info" || fail "no reason in the state: $(cat "$work/info")"
