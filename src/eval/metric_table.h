@@ -17,7 +17,12 @@
     ROW(metric_ndcg_at_10)                                                                                   \
     ROW(metric_map_at_50_hits)                                                                               \
     ROW(metric_map_at_50_min)                                                                                \
-    ROW(metric_map_at_50_r)
+    ROW(metric_map_at_50_r)                                                                                  \
+    ROW(metric_precision_at_1)                                                                               \
+    ROW(metric_precision_at_2)                                                                               \
+    ROW(metric_precision_at_4)                                                                               \
+    ROW(metric_precision_at_8)                                                                               \
+    ROW(metric_precision_at_16)
 
 #define DECLARE_METRIC(metric) extern const tdm_metric metric;
 TDM_METRIC_TABLE(DECLARE_METRIC)

@@ -36,6 +36,7 @@ OF_A_QUERY = {
     "map_at_50_hits": lambda r: (precision_at(r)[r <= 50].mean() if (r <= 50).any() else 0.0),
     "map_at_50_min": lambda r: precision_at(r)[r <= 50].sum() / min(len(r), 50),
     "map_at_50_r": lambda r: precision_at(r)[r <= 50].sum() / len(r),
+    **{f"precision_at_{k}": (lambda r, k=k: (r <= k).sum() / k) for k in (1, 2, 4, 8, 16)},
     "ndcg_at_10": lambda r: discount(r[r <= 10]) / discount(np.arange(1, min(len(r), 10) + 1)),
 }
 MEDIAN = {"median_rank"}

@@ -33,6 +33,7 @@ except ImportError as missing:
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "golden"))
 import clip_torch  # noqa: E402
+from sample_order import epoch_order  # noqa: E402
 
 MODELS = {
     "small": dict(embed=64, height=64, width_px=64, patch=16, image=(192, 4, 3), context=24, vocab=600, text=(128, 3, 2)),
@@ -44,36 +45,6 @@ MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.2757
 SEED, LR, WARMUP, BETAS, EPS, DECAY, CLIP_NORM = 3, 3e-4, 10, (0.9, 0.98), 1e-6, 0.2, 1.0
 SHAPES = ["disc", "square", "bar", "ring"]
 COLOURS = {"red": (220, 40, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "yellow": (230, 210, 40)}
-
-
-# ---- The order of the samples: Philox4x32-10 and a Feistel network, as include/tandem/rng.h defines them ----
-
-def philox(counter, key):
-    c, k = list(counter), list(key)
-    for _ in range(10):
-        p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [(p1 >> 32) ^ c[1] ^ k[0], p1 & 0xFFFFFFFF, (p0 >> 32) ^ c[3] ^ k[1], p0 & 0xFFFFFFFF]
-        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
-    return c
-
-
-def epoch_order(n, seed, epoch, purpose=2):
-    name = [epoch & 0xFFFFFFFF, (epoch >> 32) ^ (purpose * 0x9E3779B9 & 0xFFFFFFFF), 0, purpose]
-    mixed = philox(name, [seed & 0xFFFFFFFF, seed >> 32])
-    half = 1
-    while 1 << 2 * half < n:
-        half += 1
-    mask, order = (1 << half) - 1, []
-    for value in range(n):
-        while True:
-            left, right = value >> half, value & mask
-            for step in range(6):
-                left, right = right, left ^ philox([right, step, mixed[2], mixed[3]], mixed[:2])[0] & mask
-            value = left << half | right
-            if value < n:
-                break
-        order.append(value)
-    return order
 
 
 # ---- Data ----
