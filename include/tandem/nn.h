@@ -105,8 +105,8 @@ void tdm_nn_activation_backward(tdm_nn_activation kind, int64_t n, const float *
                                 float *dx);
 /* Dropout of x[n][width] in place, when the pass trains: row i's mask is keyed by (seed, step, sample[i], site), so
  * that the same call on the gradient is its backward. */
-void tdm_nn_dropout(const tdm_pass *pass, double p, uint32_t site, int64_t n, const int64_t *sample,
-                    int64_t width, float *x);
+void tdm_nn_dropout(const tdm_nn *nn, const tdm_pass *pass, double p, uint32_t site, int64_t n,
+                    const int64_t *sample, int64_t width, float *x);
 
 /* y = dropout(W2 · activation(W1 · x + b1) + b2) */
 typedef struct tdm_nn_mlp_setup {

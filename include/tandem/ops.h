@@ -261,6 +261,9 @@ void tdm_scatter_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row
  * the first row that is here of each sequence; NULL: 0. */
 void tdm_dropout(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
                  const int64_t *seq, const int64_t *sample, const int64_t *place, int64_t width, void *x);
+/* The same on f32 rows [n][width], one of each sample. Element k has the k-th number of its row's stream. */
+void tdm_dropout_rows(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n,
+                      const int64_t *sample, int64_t width, float *x);
 
 /* ---- Output end ---- */
 /* y = x / |x| per row (f32); norm[n] kept. Rows of norm < 1e-12 are divided by 1e-12 as torch's normalize. */

@@ -72,7 +72,10 @@ static tdm_status bench_configure(bench *b)
     TDM_REQUIRE(c->train.batch % tdm_comm_size(b->comm) == 0, TDM_E_CONFIG,
                 "bench: train.batch = %lld is not divisible by the %d ranks", (long long)c->train.batch,
                 tdm_comm_size(b->comm));
-    TDM_REQUIRE(!c->data.dir[0] || c->model.tokenizer[0], TDM_E_USAGE,
+    tdm_tower_reads reads;
+    int64_t width;
+    TDM_TRY(tdm_model_reads(c, TDM_TEXT, &reads, &width));
+    TDM_REQUIRE(!c->data.dir[0] || c->model.tokenizer[0] || reads != TDM_READS_TOKENS, TDM_E_USAGE,
                 "bench: captions of %s need a tokenizer: --tokenizer FILE", c->data.dir);
     TDM_REQUIRE(c->data.dir[0] || (o->tokens >= 2 && o->tokens <= tdm_caption_tokens(c)), TDM_E_USAGE,
                 "bench: --tokens-per-caption %lld does not fit a context of %lld", (long long)o->tokens,

@@ -74,7 +74,7 @@ static tdm_status mlp_forward(const head *self, const head_call *call, const flo
         x = k->activated[l];
     }
     TDM_TRY(tdm_nn_linear_forward(&self->nn, &m->layer[last], call->n, x, y));
-    tdm_nn_dropout(&call->pass, m->dropout, m->site, call->n, call->sample, self->out, y);
+    tdm_nn_dropout(&self->nn, &call->pass, m->dropout, m->site, call->n, call->sample, self->out, y);
     return TDM_OK;
 }
 
@@ -89,7 +89,7 @@ static tdm_status mlp_backward(const head *self, const head_call *call, const fl
     float *d, *below;
     TDM_TAKE(scratch, n * self->out, &d);
     memcpy(d, dy, sizeof(float) * (size_t)(n * self->out));
-    tdm_nn_dropout(&call->pass, m->dropout, m->site, n, call->sample, self->out, d);
+    tdm_nn_dropout(&self->nn, &call->pass, m->dropout, m->site, n, call->sample, self->out, d);
     for (int64_t l = m->layers - 1; l > 0; l--, d = below) {
         TDM_TAKE(scratch, n * m->layer[l].in, &below);
         TDM_TRY(tdm_nn_linear_backward(&self->nn, &m->layer[l], n, k->activated[l - 1], d, below));

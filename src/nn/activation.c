@@ -1,8 +1,6 @@
 /* Activations and dropout of f32 rows. */
 #include "tandem/nn.h"
 
-#include "tandem/rng.h"
-
 #include <math.h>
 
 void tdm_nn_activation_forward(tdm_nn_activation kind, int64_t n, const float *x, float *y)
@@ -43,15 +41,8 @@ void tdm_nn_activation_backward(tdm_nn_activation kind, int64_t n, const float *
     }
 }
 
-void tdm_nn_dropout(const tdm_pass *pass, double p, uint32_t site, int64_t n, const int64_t *sample,
-                    int64_t width, float *x)
+void tdm_nn_dropout(const tdm_nn *nn, const tdm_pass *pass, double p, uint32_t site, int64_t n,
+                    const int64_t *sample, int64_t width, float *x)
 {
-    if (!pass->train || p <= 0.0) return;
-    const float scale = (float)(1.0 / (1.0 - p));
-    for (int64_t i = 0; i < n; i++) {
-        tdm_rng stream =
-            tdm_rng_at(pass->seed, pass->step, (uint64_t)sample[i], TDM_RNG_DROPOUT + site * 256);
-        float *row = x + i * width;
-        for (int64_t k = 0; k < width; k++) row[k] = tdm_rng_uniform(&stream) < p ? 0.0f : row[k] * scale;
-    }
+    if (pass->train) tdm_dropout_rows(nn->ops, p, pass->seed, pass->step, site, n, sample, width, x);
 }

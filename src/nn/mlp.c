@@ -26,7 +26,7 @@ tdm_status tdm_nn_mlp_forward(const tdm_nn *nn, const tdm_nn_mlp *mlp, const tdm
     TDM_TRY(tdm_nn_linear_forward(nn, &mlp->first, n, x, kept->hidden));
     tdm_nn_activation_forward(mlp->activation, n * mlp->first.out, kept->hidden, kept->activated);
     TDM_TRY(tdm_nn_linear_forward(nn, &mlp->second, n, kept->activated, y));
-    tdm_nn_dropout(pass, mlp->dropout, mlp->site, n, sample, mlp->second.out, y);
+    tdm_nn_dropout(nn, pass, mlp->dropout, mlp->site, n, sample, mlp->second.out, y);
     return TDM_OK;
 }
 
@@ -40,7 +40,7 @@ tdm_status tdm_nn_mlp_backward(const tdm_nn *nn, const tdm_nn_mlp *mlp, const td
     TDM_TAKE(nn->scratch, n * out, &dropped);
     TDM_TAKE(nn->scratch, n * hidden, &dhidden);
     memcpy(dropped, dy, sizeof(float) * (size_t)(n * out));
-    tdm_nn_dropout(pass, mlp->dropout, mlp->site, n, sample, out, dropped);
+    tdm_nn_dropout(nn, pass, mlp->dropout, mlp->site, n, sample, out, dropped);
     TDM_TRY(tdm_nn_linear_backward(nn, &mlp->second, n, kept->activated, dropped, dhidden));
     tdm_nn_activation_backward(mlp->activation, n * hidden, kept->hidden, dhidden, dhidden);
     TDM_TRY(tdm_nn_linear_backward(nn, &mlp->first, n, x, dhidden, dx));

@@ -479,6 +479,23 @@ static void dropout(tdm_dtype dtype, int64_t width, const uint32_t key[2], const
     BY_DTYPE(dtype, dropout_typed(DTYPE, width, key, counter, threshold, scale, x));
 }
 
+static void dropout_row(int64_t width, const uint32_t key[2], const uint32_t counter[4], uint32_t threshold,
+                        float scale, float *x)
+{
+    enum { BLOCK = 64, WORDS = 4 };
+    for (int64_t begin = 0; begin < width; begin += BLOCK * WORDS) {
+        const uint32_t first = (uint32_t)(begin / WORDS);
+        const int64_t count = tdm_min_i64(BLOCK * WORDS, width - begin);
+        uint32_t word[BLOCK * WORDS];
+#pragma omp simd
+        for (int lane = 0; lane < BLOCK; lane++)
+            philox_block(first + (uint32_t)lane, counter, key, &word[WORDS * lane], &word[WORDS * lane + 1],
+                         &word[WORDS * lane + 2], &word[WORDS * lane + 3]);
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++) x[begin + i] = word[i] >= threshold ? x[begin + i] * scale : 0.0f;
+    }
+}
+
 static void attention_factors(const attention_mask *mask, int64_t query, int64_t key, int64_t keys,
                               float *factor)
 {
@@ -626,6 +643,7 @@ const ops_kernels KERNEL_TABLE = {
     .split_pixels = split_pixels,
 #endif
     .dropout = dropout,
+    .dropout_row = dropout_row,
     .l2norm_forward = l2norm_forward,
     .l2norm_backward = l2norm_backward,
     .softmax_cross_entropy = softmax_cross_entropy,

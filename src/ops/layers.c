@@ -207,3 +207,19 @@ void tdm_dropout(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t 
     }
     op_end(ops, TDM_OP_OTHER, start, 0.0);
 }
+
+void tdm_dropout_rows(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n,
+                      const int64_t *sample, int64_t width, float *x)
+{
+    if (p <= 0.0 || n == 0) return;
+    const double start = op_begin(), limit = ceil(p * 0x1p32); /* word·2^-32 < p, of whole numbers */
+    const uint32_t threshold = limit < 0x1p32 ? (uint32_t)limit : UINT32_MAX;
+    const float scale = p < 1.0 ? (float)(1.0 / (1.0 - p)) : 0.0f;
+    const int threads = ops_threads_for(ops, n, width * 8);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        const tdm_rng stream = tdm_rng_at(seed, step, (uint64_t)sample[i], TDM_RNG_DROPOUT + site * 256);
+        ops->kernels->dropout_row(width, stream.key, stream.counter, threshold, scale, x + i * width);
+    }
+    op_end(ops, TDM_OP_OTHER, start, 0.0);
+}

@@ -116,6 +116,9 @@ typedef struct ops_kernels {
      * `scale`, where the word is >= threshold. */
     void (*dropout)(tdm_dtype dtype, int64_t width, const uint32_t key[2], const uint32_t counter[4],
                     uint32_t threshold, float scale, void *x);
+    /* The same of f32, element e with word e % 4 of the block with counter {e / 4, …}: in the order of a tdm_rng. */
+    void (*dropout_row)(int64_t width, const uint32_t key[2], const uint32_t counter[4], uint32_t threshold,
+                        float scale, float *x);
     void (*l2norm_forward)(int64_t rows, int64_t width, const float *x, float *y, float *norm);
     void (*l2norm_backward)(int64_t rows, int64_t width, const float *y, const float *norm, const float *dy,
                             float *dx);
@@ -254,6 +257,8 @@ void text_tokens_backward_ref(int64_t n_seq, const int64_t *seq, int64_t width, 
                               const float *dx, float *dtable, float *dcontext, float *dposition);
 void dropout_ref(tdm_dtype dtype, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
                  const int64_t *seq, const int64_t *sample, int64_t width, void *x);
+void dropout_rows_ref(double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n, const int64_t *sample,
+                      int64_t width, float *x);
 void l2norm_forward_ref(int64_t n, int64_t width, const float *x, float *y, float *norm);
 void l2norm_backward_ref(int64_t n, int64_t width, const float *y, const float *norm, const float *dy,
                          float *dx);

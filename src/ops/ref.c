@@ -428,6 +428,18 @@ void dropout_ref(tdm_dtype dtype, double p, uint64_t seed, uint64_t step, uint32
     }
 }
 
+void dropout_rows_ref(double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n, const int64_t *sample,
+                      int64_t width, float *x)
+{
+    if (p <= 0.0) return;
+    const float scale = (float)(1.0 / (1.0 - p));
+    for (int64_t i = 0; i < n; i++) {
+        tdm_rng stream = tdm_rng_at(seed, step, (uint64_t)sample[i], TDM_RNG_DROPOUT + site * 256);
+        for (int64_t k = 0; k < width; k++)
+            x[i * width + k] = tdm_rng_uniform(&stream) < p ? 0.0f : x[i * width + k] * scale;
+    }
+}
+
 /* ---- Output end ---- */
 void l2norm_forward_ref(int64_t n, int64_t width, const float *x, float *y, float *norm)
 {
