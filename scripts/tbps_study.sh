@@ -10,7 +10,7 @@ source scripts/common.sh
 trap 'say_where_it_ended $?' EXIT
 
 studies=("$@")
-[ $# -gt 0 ] || studies=(headline tricks losses image_augment text_augment few_shot transfer compression_frozen
+[ $# -gt 0 ] || studies=(headline tricks losses image_augment text_augment few_shot compression_frozen
     compression_dropped)
 for study in "${studies[@]}"; do
     [ -f "conf/tbps/small/$study.cfg" ] || fail "no study $study: conf/tbps/small has no $study.cfg"
