@@ -116,9 +116,15 @@ int64_t imbalance_rows(const tdm_dataset *dataset, tdm_modality modality, int64_
 
 /* ---- Classes ---- */
 
-static bool has_class(const uint64_t *words, int64_t c)
+/* The next class of a row from `c` on, -1: there is none. Rows have few of many. */
+static int64_t next_class(const tdm_dataset *dataset, const uint64_t *words, int64_t c)
 {
-    return words[c / 64] >> (c % 64) & 1;
+    const int64_t count = tdm_dataset_class_words(dataset);
+    for (int64_t w = c / 64; w < count; w++, c = 64 * w) {
+        const uint64_t left = words[w] >> (c % 64);
+        if (left) return c + __builtin_ctzll(left);
+    }
+    return -1;
 }
 
 /* Rows of a modality, all together and by class. */
@@ -136,7 +142,7 @@ static tdm_status count_rows(tdm_dataset *dataset, tdm_modality m, row_counts *c
     for (int64_t i = 0; classes > 0 && i < all_rows(dataset, m); i++) {
         if (!is_candidate(dataset, m, i) || !dataset_is_kept(dataset, m, i)) continue;
         TDM_TRY(tdm_dataset_class_bits(dataset, row_of(dataset, m, i), &words));
-        for (int64_t c = 0; c < classes; c++) counts->of_class[c] += has_class(words, c);
+        for (int64_t c = 0; (c = next_class(dataset, words, c)) >= 0; c++) counts->of_class[c]++;
     }
     return TDM_OK;
 }
@@ -148,10 +154,8 @@ static tdm_status stratum_of(tdm_dataset *dataset, int64_t row, const row_counts
     *stratum = dataset->class_count;
     if (dataset->class_count == 0) return TDM_OK;
     TDM_TRY(tdm_dataset_class_bits(dataset, row, &words));
-    for (int64_t c = 0; c < dataset->class_count; c++)
-        if (has_class(words, c) &&
-            (*stratum == dataset->class_count || all->of_class[c] < all->of_class[*stratum]))
-            *stratum = c;
+    for (int64_t c = 0; (c = next_class(dataset, words, c)) >= 0; c++)
+        if (*stratum == dataset->class_count || all->of_class[c] < all->of_class[*stratum]) *stratum = c;
     return TDM_OK;
 }
 
@@ -376,10 +380,11 @@ static tdm_status choose(tdm_dataset *dataset, const imbalance_options *o, const
     for (int m = 0; m < TDM_MODALITIES; m++)
         TDM_TRY(keep_rows(dataset, (tdm_modality)m, share_of(o, (tdm_modality)m), seed, &was[m]));
     if (o->imbalance == IMBALANCE_PAIRED) {
-        tdm_log(TDM_LOG_INFO,
-                "data.imbalance: %lld images and %lld texts are kept, and those whose other half is not are left out",
-                (long long)imbalance_rows(dataset, TDM_IMAGE, NULL),
-                (long long)imbalance_rows(dataset, TDM_TEXT, NULL));
+        tdm_log(
+            TDM_LOG_INFO,
+            "data.imbalance: %lld images and %lld texts are kept, and those whose other half is not are left out",
+            (long long)imbalance_rows(dataset, TDM_IMAGE, NULL),
+            (long long)imbalance_rows(dataset, TDM_TEXT, NULL));
         keep_pairs(dataset);
     }
     for (int m = 0; m < TDM_MODALITIES; m++) TDM_TRY(count_rows(dataset, (tdm_modality)m, &is[m]));

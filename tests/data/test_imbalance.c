@@ -12,7 +12,7 @@
 
 /* Rows with features: 40 of class a, 15 of class b, 5 of class c, those of b also of class d. Every fifth row has two
  * texts. The first number of a feature says whose it is. */
-enum { ROWS = 60, TEXTS = 72, WIDTH = 2, CLASSES = 4, BATCH = 20 };
+enum { ROWS = 60, TEXTS = 72, WIDTH = 2, CLASSES = 67, CLASS_C = 66, CLASS_D = 3, BATCH = 20 };
 
 typedef struct fixture {
     char dir[64];
@@ -41,7 +41,7 @@ static tdm_status add_row(tdm_shard_writer *writer, int number)
 {
     char name[16];
     const char *const caption[2] = {"", ""};
-    const int64_t classes[2] = {class_of(number), 3};
+    const int64_t classes[2] = {class_of(number) == 2 ? CLASS_C : class_of(number), CLASS_D};
     const float image[WIDTH] = {(float)number, 1.0f};
     const int text = first_text(number);
     const float texts[2 * WIDTH] = {(float)text, 2.0f, (float)(text + 1), 2.0f};
@@ -60,7 +60,16 @@ static tdm_status add_row(tdm_shard_writer *writer, int number)
 /* Into so many shards, from the last row to the first where `backwards`. */
 static tdm_status write_rows(const char *dir, const char *split, int shards, bool backwards)
 {
-    static const char *const class_name[CLASSES] = {"a", "b", "c", "d"};
+    char names[CLASSES][8];
+    const char *class_name[CLASSES]; /* of which four occur, the last in another word of the bits */
+    for (int c = 0; c < CLASSES; c++) {
+        snprintf(names[c], sizeof names[c], "no %d", c);
+        class_name[c] = names[c];
+    }
+    class_name[0] = "a";
+    class_name[1] = "b";
+    class_name[CLASS_C] = "c";
+    class_name[CLASS_D] = "d";
     const tdm_shard_info info = {.dataset = "rows",
                                  .split = split,
                                  .image_policy = "none",
@@ -265,7 +274,9 @@ static void gather_batch(const tdm_batch *batch, drawn *step)
             CHECK_EQ(view->feature[i * WIDTH + 1], 1 + m);
             CHECK_EQ(batch->image_row[member], row);
             CHECK_EQ(batch->identity[member], row);
-            CHECK_EQ(batch->class_bits[member], 1u << class_of(row) | (class_of(row) == 1 ? 8u : 0u));
+            const uint64_t first[3] = {1, 2 | 1 << CLASS_D, 0};
+            CHECK_EQ(batch->class_bits[2 * member], first[class_of(row)]);
+            CHECK_EQ(batch->class_bits[2 * member + 1], class_of(row) == 2 ? 1 << (CLASS_C - 64) : 0);
             step->row[m][step->rows[m]++] = number;
         }
     }

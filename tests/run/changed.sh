@@ -94,6 +94,7 @@ if ranks 2 train "${settings[@]}" --out "$work/touched" --resume auto --set mode
 all_reported seed=6 optim.lr=1e-4 optim.schedule=linear optim.warmup_steps=6 optim.weight_decay=0.1 optim.beta2=0.999 \
     optim.clip_norm=0 'optim.freeze=[logit_scale]' model.dropout=0.2 'views.aug_1.augment=[resize, flip]' \
     augment.flip.p=0.1 loss.infonce.soft_targets=none loss.infonce.weight=0.5 data.sample=image data.share=0.7 \
+    data.imbalance=per_batch data.text_share=0.5 \
     train.wire=bf16 train.epochs=5
 reported train.steps --set train.steps=30
 if "$TANDEM" train "${settings[@]}" --set train.precision=bf16 --dry-run --out "$work/dry" 2>"$work/log"; then
