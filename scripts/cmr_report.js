@@ -73,6 +73,10 @@ if (mode === '--markdown') {
   const head = '<tr><th></th>' + sets.map(([, title]) => `<th colspan="3">${title}</th>`).join('') + '</tr>\n<tr><td></td>' +
     sets.map(() => metrics.map(([, name]) => `<td>${name}</td>`).join('')).join('') + '</tr>\n';
   html += table(head, objectiveRows);
+  const drawn = sets.filter(([name]) => read(name, 'embedding.html'));
+  if (drawn.length)
+    html += '<p class="sub">The test embedding of SupCon, seed 1, with the figures of each class: ' +
+      drawn.map(([name, title]) => `<a href="${name}/embedding.html">${title}</a>`).join(', ') + '</p>\n';
   for (const [set, name] of found) {
     const page = read(set, name, 'report.html') || '';
     const title = escaped(json(set, name, 'study.json').title.replace(', small', ''));

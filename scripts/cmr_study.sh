@@ -97,6 +97,10 @@ for name in "${studies[@]}"; do
     objectives) # on all sets
         for set in stamps groups subgroups; do
             study "$set" "$name" --set "data.dir=$data/$set" --set "eval.dir=$data/$set"
+            # one of the models in a picture, with the figures of each class
+            [ -e "$out/$set/embedding.html" ] || "$tandem" eval --model "$out/$set/$name/runs/supcon/seed-1" \
+                --data "$data/$set" --split test --positives class --per-class --curves --projection pca,tsne \
+                --json "$out/$set/embedding.json" --html "$out/$set/embedding.html"
         done
         ;;
     end_to_end) # on pictures and words
