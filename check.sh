@@ -49,7 +49,7 @@ options=(-DTANDEM_TESTS=ON -DTANDEM_WERROR=ON -DTANDEM_TSAN=OFF -DTANDEM_FUZZ=OF
 step "build"
 scripts/build.sh build-check "${options[@]}" -DTANDEM_ASAN=OFF --target all --target benchmarks
 step "build with sanitizers"
-scripts/build.sh build-sanitize "${options[@]}" -DTANDEM_ASAN=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo
+scripts/build.sh build-sanitize "${options[@]}" -DTANDEM_ASAN=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo --target unit_tests
 
 # tests DIR OPTION…
 tests() {

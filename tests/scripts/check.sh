@@ -23,6 +23,7 @@ option(BUILD_SHARED_LIBS "" OFF)
 add_executable(program src/program.c)
 add_executable(bench EXCLUDE_FROM_ALL bench/bench.c)
 add_custom_target(benchmarks DEPENDS bench)
+add_custom_target(unit_tests DEPENDS program)
 if(TANDEM_TESTS)
   enable_testing()
 END
