@@ -49,9 +49,11 @@ const found = studies.flatMap((name) => sets.map(([set]) => [set, name])).filter
 
 if (mode === '--markdown') {
   const line = (cells) => '| ' + cells.join(' | ') + ' |\n';
-  let text = line(['', ...sets.flatMap(([, title]) => metrics.map(([, name]) => `${title}, ${name}`))]) +
-    line(Array(1 + 3 * sets.length).fill('---'));
-  for (const row of objectiveRows) text += line(row);
+  // without the averages: a page is not that wide
+  const directions = (row) => row.filter((_, column) => column % 3 !== 0 || column === 0);
+  let text = line(['', ...sets.flatMap(([, title]) => metrics.slice(0, 2).map(([, name]) => `${title}, ${name}`))]) +
+    line(Array(1 + 2 * sets.length).fill('---'));
+  for (const row of objectiveRows) text += line(directions(row));
   for (const [set, name] of found) {
     const one = name === 'objectives' ? null : sweep(set, name);
     if (!one) continue;
