@@ -412,13 +412,13 @@ static tdm_status digest_run(const tdm_study *study, tdm_study_run *run)
     for (int64_t i = 0; status == TDM_OK && i < row->set.count; i++)
         status = tdm_text_printf(&text, "\nset %s", row->set.item[i]);
     if (status == TDM_OK)
-        status = tdm_text_printf(&text, "\nseed %lld\neval %s %s %s %s", (long long)run->seed,
-                                 study->eval_data ? study->eval_data : "",
-                                 study->eval_split ? study->eval_split : "",
-                                 study->eval_checkpoint ? study->eval_checkpoint
-                                 : study->eval_split ? "latest" /* as before the default depended on the run */
-                                                    : "",
-                                 study->eval_positives ? study->eval_positives : "");
+        status = tdm_text_printf(
+            &text, "\nseed %lld\neval %s %s %s %s", (long long)run->seed,
+            study->eval_data ? study->eval_data : "", study->eval_split ? study->eval_split : "",
+            study->eval_checkpoint ? study->eval_checkpoint
+            : study->eval_split    ? "latest" /* as before the default depended on the run */
+                                   : "",
+            study->eval_positives ? study->eval_positives : "");
     if (status == TDM_OK) status = tdm_sha256_buffer(text.data, text.length, run->digest);
     tdm_text_free(&config);
     tdm_text_free(&text);

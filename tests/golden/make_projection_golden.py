@@ -35,7 +35,7 @@ for run in range(20):
     depth.append(TSNE(perplexity=PERPLEXITY, init=start + nudge, method="exact", n_iter_without_progress=2000)
                  .fit(x).kl_divergence_)
 
-print("/* Made by make_projection_golden.py with NumPy and scikit-learn; do not edit. */")
+print("/* Made by make_projection_golden.py with NumPy and scikit-learn; do not edit. */\n/* clang-format off */")
 print("#ifndef TANDEM_PROJECTION_GOLDEN_H\n#define TANDEM_PROJECTION_GOLDEN_H\n")
 print(f"enum {{ GOLDEN_POINTS = {N}, GOLDEN_WIDTH = {D}, GOLDEN_PERPLEXITY = {PERPLEXITY}, GOLDEN_STEPS = {STEPS} }};")
 

@@ -1,4 +1,5 @@
 /* Made by make_projection_golden.py with NumPy and scikit-learn; do not edit. */
+/* clang-format off */
 #ifndef TANDEM_PROJECTION_GOLDEN_H
 #define TANDEM_PROJECTION_GOLDEN_H
 

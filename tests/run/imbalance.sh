@@ -50,7 +50,7 @@ cached=("${uneven[@]}" --set "data.dir=$work/features" --set "eval.dir=$work/fea
     --set model.text.feature_dim=32 --set model.image.head=mlp --set model.text.head=mlp
     --set data.imbalance=independent)
 for name in contrastive cross_entropy; do
-    cached+=(--set loss.$name.image_view=plain --set loss.$name.text_view=plain)
+    cached+=(--set "loss.$name.image_view=plain" --set "loss.$name.text_view=plain")
 done
 for n in 1 2; do
     ranks $n train "${cached[@]}" --out "$work/features-$n" 2>"$work/log" || fail "$(cat "$work/log")"
