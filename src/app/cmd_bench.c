@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+enum { SYNTHETIC_CLASSES = 16 };
+
 typedef struct bench_options {
     const char *config, *model, *precision, *data, *split, *tokenizer, *recompute, *json;
     int64_t batch, chunk, tokens, steps, warmup, threads;
@@ -29,12 +31,15 @@ static void bench_destroy(bench *b)
 {
     for (int k = 0; k < TDM_VIEWS; k++) {
         tdm_free(b->batch.view[k].image);
+        tdm_free(b->batch.view[k].feature);
         tdm_free(b->batch.view[k].text.token);
         tdm_free(b->batch.view[k].text.seq);
+        tdm_free(b->batch.view[k].target);
     }
     tdm_free(b->batch.sample);
     tdm_free(b->batch.image_row);
     tdm_free(b->batch.identity);
+    tdm_free(b->batch.class_bits);
     tdm_free(b->result.step_s);
     tdm_session_destroy(&b->session);
 }
@@ -83,44 +88,89 @@ static tdm_status bench_configure(bench *b)
     return TDM_OK;
 }
 
-/* Random images; captions whose lengths spread evenly over half to one and a half times the mean. */
+static bool is_view_of(tdm_view_set views, int v, tdm_modality modality)
+{
+    return (views >> v & 1) && tdm_view_of((tdm_view)v)->modality == modality;
+}
+
+/* Pixels or cached features: rows of `width`. */
+static tdm_status fill_rows(tdm_tower_reads reads, int64_t n, int64_t width, tdm_rng *rng,
+                            tdm_batch_view *view)
+{
+    view->n = n;
+    if (reads == TDM_READS_PIXELS) {
+        TDM_TRY(TDM_ALLOC(n * width, &view->image));
+        for (int64_t i = 0; i < n * width; i++) view->image[i] = (uint8_t)tdm_rng_u32(rng);
+        return TDM_OK;
+    }
+    TDM_TRY(TDM_ALLOC(n * width, &view->feature));
+    for (int64_t i = 0; i < n * width; i++) view->feature[i] = (float)tdm_rng_uniform(rng) - 0.5f;
+    return TDM_OK;
+}
+
+/* Captions whose lengths spread evenly over half to one and a half times the mean. */
+static tdm_status fill_text(const tdm_config *config, int64_t mean, int64_t n, tdm_rng *rng,
+                            tdm_batch_view *view)
+{
+    const int64_t most = tdm_caption_tokens(config);
+    const int64_t spread = tdm_min_i64(mean / 2, tdm_min_i64(mean - 2, most - mean));
+    tdm_text_batch *made = &view->text;
+    view->n = n;
+    TDM_TRY(TDM_ALLOC(n + 1, &made->seq));
+    TDM_TRY(TDM_ALLOC(n * most, &made->token));
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t length = spread > 0 ? mean - spread + i % (2 * spread + 1) : mean;
+        int32_t *token = made->token + made->seq[i];
+        for (int64_t j = 0; j < length; j++)
+            token[j] = (int32_t)tdm_rng_below(rng, config->model.text.vocab_size);
+        made->seq[i + 1] = made->seq[i] + length;
+    }
+    return TDM_OK;
+}
+
+static tdm_status fill_view(const bench *b, tdm_modality m, tdm_rng *rng, tdm_batch_view *view)
+{
+    const tdm_config *c = &b->session.config;
+    tdm_tower_reads reads;
+    int64_t width;
+    TDM_TRY(tdm_model_reads(c, m, &reads, &width));
+    if (reads == TDM_READS_TOKENS) return fill_text(c, b->options->tokens, b->result.batch, rng, view);
+    return fill_rows(reads, b->result.batch, width, rng, view);
+}
+
+/* One token in seven is to be predicted, as about as many as masking hides. */
+static tdm_status hide_tokens(tdm_batch_view *view)
+{
+    const int64_t tokens = view->text.seq[view->n];
+    TDM_TRY(TDM_ALLOC(tokens, &view->target));
+    for (int64_t i = 0; i < tokens; i++) view->target[i] = i % 7 == 1 ? view->text.token[i] : -1;
+    return TDM_OK;
+}
+
+/* Every view that an objective needs, at random; every sample is an identity. */
 static tdm_status bench_fill(bench *b)
 {
-    const tdm_tower_config *image = &b->session.config.model.image, *text = &b->session.config.model.text;
-    const int64_t n = b->result.batch, bytes = n * image->height_px * image->width_px * 3;
+    const int64_t n = b->result.batch;
     tdm_view_set views;
     tdm_batch *batch = &b->batch;
     TDM_TRY(tdm_trainer_views(&b->session.config, &views));
     batch->n = n;
+    batch->class_words = 1;
     TDM_TRY(TDM_ALLOC(n, &batch->sample));
     TDM_TRY(TDM_ALLOC(n, &batch->image_row));
     TDM_TRY(TDM_ALLOC(n, &batch->identity));
+    TDM_TRY(TDM_ALLOC(n, &batch->class_bits));
     tdm_rng rng =
         tdm_rng_at((uint64_t)b->session.config.seed, 0, (uint64_t)tdm_comm_rank(b->comm), TDM_RNG_TEST);
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         batch->sample[i] = batch->image_row[i] = batch->identity[i] = tdm_comm_rank(b->comm) * n + i;
-    for (int k = 0; k < TDM_VIEWS; k++) {
-        if (!(views >> k & 1) || tdm_view_of((tdm_view)k)->modality != TDM_IMAGE) continue;
-        batch->view[k].n = n;
-        TDM_TRY(TDM_ALLOC(bytes, &batch->view[k].image));
-        for (int64_t i = 0; i < bytes; i++) batch->view[k].image[i] = (uint8_t)tdm_rng_u32(&rng);
+        batch->class_bits[i] = UINT64_C(1) << (batch->sample[i] % SYNTHETIC_CLASSES);
     }
-    for (int k = 0; k < TDM_VIEWS; k++) {
-        if (!(views >> k & 1) || tdm_view_of((tdm_view)k)->modality != TDM_TEXT) continue;
-        tdm_text_batch *made = &batch->view[k].text;
-        batch->view[k].n = n;
-        TDM_TRY(TDM_ALLOC(n + 1, &made->seq));
-        const int64_t mean = b->options->tokens, most = tdm_caption_tokens(&b->session.config);
-        TDM_TRY(TDM_ALLOC(n * most, &made->token));
-        const int64_t spread = tdm_min_i64(mean / 2, tdm_min_i64(mean - 2, most - mean));
-        for (int64_t i = 0; i < n; i++) {
-            const int64_t length = spread > 0 ? mean - spread + i % (2 * spread + 1) : mean;
-            int32_t *token = made->token + made->seq[i];
-            for (int64_t j = 0; j < length; j++) token[j] = (int32_t)tdm_rng_below(&rng, text->vocab_size);
-            made->seq[i + 1] = made->seq[i] + length;
-        }
-    }
-    return TDM_OK;
+    for (int m = 0; m < TDM_MODALITIES; m++)
+        for (int v = 0; v < TDM_VIEWS; v++)
+            if (is_view_of(views, v, (tdm_modality)m))
+                TDM_TRY(fill_view(b, (tdm_modality)m, &rng, &batch->view[v]));
+    return views >> TDM_VIEW_TEXT_MASKED & 1 ? hide_tokens(&batch->view[TDM_VIEW_TEXT_MASKED]) : TDM_OK;
 }
 
 static tdm_status bench_data(bench *b)
@@ -344,7 +394,7 @@ static tdm_status bench_run(tdm_comm *comm, int argc, char **argv)
     if (status == TDM_OK && !help && o.comm) {
         status = bench_sums(comm, &o);
     } else if (status == TDM_OK && !help) {
-        bench b = {.comm = comm, .options = &o, .session = {.comm = comm}};
+        bench b = {.comm = comm, .options = &o, .session = {.comm = comm, .classes = SYNTHETIC_CLASSES}};
         status = bench_all(&b);
         const tdm_error kept = *tdm_error_last();
         bench_destroy(&b);

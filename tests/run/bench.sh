@@ -8,6 +8,11 @@ small=(--set model.image.width=64 --set model.text.width=64 --set model.image.la
 ranks 2 bench --config "$work/run.cfg" "${small[@]}" --set data.dir= --batch 12 --tokens-per-caption 8 --steps 3 --threads 1 \
     --json "$work/synthetic.json" 2>"$work/log" || fail "$(cat "$work/log")"
 grep -q "memory of a rank, MiB: base" "$work/log" || fail "no memory in the summary: $(cat "$work/log")"
+recipe=(--set loss.infonce.weight=1 --set loss.infonce.pseudo=0.5 --set model.dropout=0
+    --set model.text.attention_dropout=0.1 --set loss.simclr.weight=1 --set loss.mlm.weight=1 --set loss.mlm.depth=1 --set loss.mlm.heads=2
+    --set loss.cross_entropy.weight=1)
+ranks 2 bench --config "$work/run.cfg" "${small[@]}" "${recipe[@]}" --set data.dir= --batch 12 --tokens-per-caption 8 \
+    --steps 1 --threads 1 --json "$work/recipe.json" 2>"$work/log" || fail "$(cat "$work/log")"
 ranks 2 bench --config "$work/run.cfg" --batch 12 --steps 3 --threads 1 --json "$work/data.json" 2>"$work/log" ||
     fail "$(cat "$work/log")"
 for way in none block; do
@@ -31,6 +36,10 @@ assert synthetic["data"] == "synthetic" and synthetic["wait_data_s"] == 0 and sy
 assert data["data"].endswith("/data") and 0 <= data["wait_data_s"] <= data["step_max_s"] and data["ranks"] == 2
 assert none["chunk"] == block["chunk"] == 5 and block["recompute"] == "block"
 assert block["memory"]["activations"] < none["memory"]["activations"]
+recipe = json.load(open(sys.argv[1] + "/recipe.json"))
+assert recipe["blocks_allocated"] == 0
+passes = recipe["gflops"] * recipe["step_s"] / (synthetic["gflops"] * synthetic["step_s"])
+assert 2.3 < passes < 3, passes  # the image three times; the text twice, and once without gradient
 flop = [r["gflops"] * r["step_s"] / r["tokens_per_caption"] for r in (none, block)]
 assert abs(flop[0] / flop[1] - 1) < 0.2, flop  # captions differ in length, recomputation would add a quarter or more
 EOF2
