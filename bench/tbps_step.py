@@ -134,15 +134,17 @@ def run_peer(args):
 # ---- The comparison ----
 
 def tandem_command(args, recipe, more=()):
-    words = ["mpirun -n {ranks} --bind-to none {tandem} bench --config", str(HERE.parent / "conf/tbps" / f"{RECIPES[recipe]}.cfg"),
+    words = ["mpirun -n {ranks} --bind-to none {tandem} bench --config",
+             str(HERE.parent / "conf/tbps" / f"{RECIPES[recipe]}.cfg"),
              "--set data.dir= --precision {precision} --batch {local} --threads {threads} --json {json}",
              f"--steps {args.steps} --warmup {args.warmup} --tokens-per-caption {args.tokens_per_caption}"]
     return " ".join(words + [f"--set '{one}'" for one in more])
 
 
 def peer_command(args, recipe):
-    return (f"{{python}} {HERE / 'tbps_step.py'} --peer {recipe} --precision {{precision}} --batch {{batch}} --ranks {{ranks}} "
-            f"--threads {{threads}} --steps {args.steps} --warmup {args.warmup} --tokens-per-caption {args.tokens_per_caption} "
+    return (f"{{python}} {HERE / 'tbps_step.py'} --peer {recipe} --precision {{precision}} --batch {{batch}} "
+            f"--ranks {{ranks}} --threads {{threads}} --steps {args.steps} --warmup {args.warmup} "
+            f"--tokens-per-caption {args.tokens_per_caption} "
             "--json {json}" + (" --tuned-malloc" if args.tuned_malloc else ""))
 
 
@@ -162,7 +164,8 @@ def compare(args, recipe):
         ratio = runs["tandem"]["rate"] / runs["pytorch"]["rate"]
         beyond = seconds_per_flop(runs["tandem"]["result"]) / seconds_per_flop(runs["itc"]["result"]) - 1
         rounds.append(dict(ratio=ratio, beyond=beyond, **runs))
-        print(f"{recipe}, round {number + 1}: tandem {runs['tandem']['rate']:.2f}, pytorch {runs['pytorch']['rate']:.2f} pairs/s, "
+        print(f"{recipe}, round {number + 1}: tandem {runs['tandem']['rate']:.2f}, pytorch "
+              f"{runs['pytorch']['rate']:.2f} pairs/s, "
               f"ratio {ratio:.2f}; beyond the towers {100 * beyond:.1f} %; others "
               + ", ".join(f"{100 * runs[name]['others']:.0f} %" for name in commands), flush=True)
     print(f"{recipe}: ratio tandem / pytorch: {interleave.spread([r['ratio'] for r in rounds])}; beyond the towers: "

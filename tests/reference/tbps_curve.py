@@ -136,7 +136,8 @@ def model_settings(folder, vocab):
 def settings(folder, vocab, args, recipe):
     per_epoch = args.steps // EPOCHS
     chosen = [f"seed={SEED}", f"data.dir={folder}/data", "eval.dir=", "checkpoint.best_metric=", f"train.batch={BATCH}",
-              f"train.epochs={EPOCHS}", f"train.chunk={args.chunk}", "train.precision=f32", "train.threads=1", "train.log_every=1",
+              f"train.epochs={EPOCHS}", f"train.chunk={args.chunk}", "train.precision=f32",
+              "train.threads=1", "train.log_every=1",
               f"optim.lr={args.lr}", f"loss.infonce.pseudo_ramp_steps={per_epoch}"]
     if RECIPES[recipe]["ss"]:
         chosen.append(f"loss.simclr.out={EMBED}")
@@ -188,10 +189,10 @@ text: {{ tower = "text"; context_length = {CONTEXT}; vocab_size = {vocab}; {towe
 ''')
     call(args.tandem, "import", "--from", folder / "checkpoint_best.pth", "--tokenizer", folder / "bpe.txt", "--model",
          folder / "model.cfg", "--out", folder / "init")
-    imported = read_imported(folder / "init")
-    for row, value in imported.items():
+    for row, value in read_imported(folder / "init").items():
         assert np.array_equal(value.ravel(), model.state_dict()[their_name(row)].numpy().ravel()), row
-    _, rows, start = run_tandem(folder, vocab, args, "tbps_clip", 1, folder / "init", ["train.steps=1", "optim.warmup_epochs=0"])
+    first = ["train.steps=1", "optim.warmup_epochs=0"]
+    _, rows, start = run_tandem(folder, vocab, args, "tbps_clip", 1, folder / "init", first)
     return (pixels, captions, read_identities(folder / "data")), vocab, rows, start
 
 
@@ -209,8 +210,10 @@ def main():
     parser.add_argument("--steps", type=int, default=100, help="a multiple of the 5 epochs")
     parser.add_argument("--chunk", type=int, default=0, help="train.chunk")
     parser.add_argument("--lr", type=float, default=1e-4, help="peak; 1e-4 is the recipes'")
-    parser.add_argument("--logit-scale", type=float, default=np.log(1 / 0.07), help="at the start; CLIP's weights have ln 100")
-    parser.add_argument("--set", action="append", default=[], help="of tandem train, for instance to see that an error is found")
+    parser.add_argument("--logit-scale", type=float, default=np.log(1 / 0.07),
+                        help="at the start; CLIP's weights have ln 100")
+    parser.add_argument("--set", action="append", default=[],
+                        help="of tandem train, for instance to see that an error is found")
     parser.add_argument("--limit", type=float, default=1e-3, help="largest relative difference of a loss")
     args = parser.parse_args()
     if not args.tbps:

@@ -75,8 +75,9 @@ class Text(torch.nn.Module):
 
 
 # MLM: rows of Tandem's, without "loss.mlm.", by the beginning of the released code's names
-MLM_NAMES = {"ln_pre_t": "ln_text", "ln_pre_i": "ln_image", "cross_attn": "cross", "cross_modal_transformer.resblocks": "resblocks",
-             "ln_post": "ln_post", "mlm_head.dense": "head.dense", "mlm_head.ln": "head.norm", "mlm_head.fc": "head.decoder"}
+MLM_NAMES = {"ln_pre_t": "ln_text", "ln_pre_i": "ln_image", "cross_attn": "cross",
+             "cross_modal_transformer.resblocks": "resblocks", "ln_post": "ln_post",
+             "mlm_head.dense": "head.dense", "mlm_head.ln": "head.norm", "mlm_head.fc": "head.decoder"}
 MLM_DEPTH, MLM_VOCAB, MLM_PATCHES, CONTEXT = 4, 1000, 50, 77
 
 
@@ -95,9 +96,9 @@ def fill_mlm(m, numbers):
     rng = np.random.default_rng(11)
     for name, parameter in mlm_parameters(m).items():
         shape = tuple(parameter.shape)
-        values = rng.standard_normal(shape) * (shape[1]**-0.5 if len(shape) == 2 else 0.1) + name.endswith(("ln_1.weight", "ln_2.weight"))
-        if len(shape) == 1 and name.endswith(("text.weight", "image.weight", "post.weight", "norm.weight")):
-            values += 1.0
+        values = rng.standard_normal(shape) * (shape[1]**-0.5 if len(shape) == 2 else 0.1)
+        if len(shape) == 1 and name.endswith("weight"):
+            values += 1.0  # of a LayerNorm
         numbers[name] = values.astype(np.float32)
         with torch.no_grad():
             parameter.copy_(torch.tensor(numbers[name]))
@@ -106,7 +107,8 @@ def fill_mlm(m, numbers):
 def run_released(released, numbers, flags, alpha):
     """Values by name of term, gradients by path of loss_probe."""
     experiment = dict(ss=False, id=False, mlm=False, citc=False, ritc=False, mvs_image=False, back_trans=False, eda_alpha=0.0,
-                      text_length=CONTEXT, cmt_depth=MLM_DEPTH, mlm_ratio=1.0, simclr_mlp=(D, 128, D), simclr_temperature=0.1, ss_ratio=0.4, nitc_ratio=1.0,
+                      text_length=CONTEXT, cmt_depth=MLM_DEPTH, mlm_ratio=1.0, simclr_mlp=(D, 128, D),
+                      simclr_temperature=0.1, ss_ratio=0.4, nitc_ratio=1.0,
                       citc_ratio=0.1, citc_lambda1=0.25, citc_lambda2=0.25, ritc_ratio=1.0, ritc_eps=1e-2, id_ratio=1.0)
     experiment.update(flags)
     config = namespace(device="cpu", model=namespace(embed_dim=D, use_gather=False, vocab_size=MLM_VOCAB),
@@ -128,7 +130,8 @@ def run_released(released, numbers, flags, alpha):
             m.classifier.bias.copy_(tensor("classifier.bias"))
     if flags.get("mlm"):
         fill_mlm(m, numbers)
-        released.tokenize = lambda texts, context_length, mask_type: (torch.tensor(numbers["tokens"]), torch.tensor(numbers["labels"]))
+        masked = torch.tensor(numbers["tokens"]), torch.tensor(numbers["labels"])
+        released.tokenize = lambda texts, context_length, mask_type: masked
     else:
         released.tokenize = lambda texts, context_length: torch.zeros(len(texts), context_length)
     B = len(numbers["id"])
@@ -220,7 +223,8 @@ def make_numbers(B, ids, logit_scale, rng):
     numbers["image_dense"] = rng.standard_normal((B, MLM_PATCHES, D)).astype(np.float32)
     numbers["text_dense"] = rng.standard_normal((B, CONTEXT, D)).astype(np.float32)
     numbers["tokens"] = rng.integers(0, MLM_VOCAB, (B, CONTEXT))
-    numbers["labels"] = np.where(rng.random((B, CONTEXT)) < 0.15, rng.integers(0, MLM_VOCAB, (B, CONTEXT)), -100)
+    hidden = rng.random((B, CONTEXT)) < 0.15
+    numbers["labels"] = np.where(hidden, rng.integers(0, MLM_VOCAB, (B, CONTEXT)), -100)
     numbers["id"], numbers["logit_scale"] = ids.astype(np.int64), float(np.float32(logit_scale))
     return numbers
 
