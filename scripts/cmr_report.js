@@ -19,7 +19,7 @@ const json = (...parts) => JSON.parse(read(...parts) || 'null');
 const escaped = (text) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
 const percent = (value) => (100 * value).toFixed(1);
 const cell = (metric) => !metric || metric.mean === null || metric.mean === undefined ? '–'
-  : percent(metric.mean) + (metric.std === null ? '' : ' ± ' + percent(metric.std));
+  : percent(metric.mean) + (metric.std === null ? '' : '\u00a0±\u00a0' + percent(metric.std)); // non-breaking blanks
 
 // ---- Objective × set × direction ----
 const measured = sets.map(([name]) => json(name, 'objectives', 'study.json'));
@@ -60,7 +60,7 @@ if (mode === '--markdown') {
     text += `\n**${one.title}**, ${set}\n\n` + line(['', ...one.series]) + line(Array(1 + one.series.length).fill('---'));
     for (const row of one.lines) text += line(row);
   }
-  process.stdout.write(text);
+  process.stdout.write(text.replace(/\u00a0/g, ' '));
 } else {
   // the parts of a study's own page: from a heading to the next one
   const sections = (page) => (page.match(/<h2>[\s\S]*?(?=<h2>|<p class="note">|<\/main>)/g) || []);
@@ -75,18 +75,19 @@ if (mode === '--markdown') {
   const head = '<tr><th></th>' + sets.map(([, title]) => `<th colspan="3">${title}</th>`).join('') + '</tr>\n<tr><td></td>' +
     sets.map(() => metrics.map(([, name]) => `<td>${name}</td>`).join('')).join('') + '</tr>\n';
   html += table(head, objectiveRows);
-  const drawn = sets.filter(([name]) => read(name, 'embedding.html'));
-  if (drawn.length)
+  const links = (file) => sets.filter(([name]) => read(name, file)).map(([name, title]) => `<a href="${name}/${file}">${title}</a>`).join(', ');
+  html += `<p class="sub">All figures and learning curves: ${links('objectives/report.html')}</p>\n`;
+  if (links('embedding.html'))
     html += '<p class="sub">The test embedding of SupCon, seed 1, with the figures of each class: ' +
-      drawn.map(([name, title]) => `<a href="${name}/embedding.html">${title}</a>`).join(', ') + '</p>\n';
+      links('embedding.html') + '</p>\n';
   for (const [set, name] of found) {
+    const one = name === 'objectives' ? null : sweep(set, name);
+    if (!one) continue;
     const page = read(set, name, 'report.html') || '';
     const title = escaped(json(set, name, 'study.json').title.replace(', small', ''));
     html += `<h2>${title}, ${set}</h2>\n<p class="sub"><a href="${set}/${name}/report.html">all figures and learning curves</a></p>\n`;
-    const one = name === 'objectives' ? null : sweep(set, name);
-    if (!one) continue;
     html += sections(page).filter((part) => part.startsWith('<h2>Over ')).map((part) => part.replace(/<h2>.*?<\/h2>/, '')).join('');
-    html += table('<tr><th>average of both directions</th>' + one.series.map((label) => `<th>${escaped(label)}</th>`).join('') + '</tr>\n', one.lines);
+    html += '<br>\n' + table('<tr><th>average of both directions</th>' + one.series.map((label) => `<th>${escaped(label)}</th>`).join('') + '</tr>\n', one.lines);
   }
   html += '</main>\n</body>\n</html>\n';
   fs.writeFileSync(path.join(runs, 'report.html.tmp'), html);
