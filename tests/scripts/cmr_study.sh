@@ -7,10 +7,17 @@ mkdir -p conf/cmr/small data_prep runs/quickstart/checkpoints
 touch conf/cmr/small/{objectives,width,end_to_end}.cfg
 echo step-1 >runs/quickstart/checkpoints/latest
 for name in scripts/install.sh scripts/build.sh quickstart.sh data_prep/fetch_emoji.sh; do
-    stub "$name" <<<'echo "$0 $*" >>calls'
+    stub "$name" <<'END'
+echo "$0 $*" >>calls
+END
 done
-stub data_prep/stamps.sh <<<'echo "$0" >>calls; mkdir "$1"'
-stub "$work/bin/node" <<<'echo "node $1" >>calls'
+stub data_prep/stamps.sh <<'END'
+echo "$0" >>calls
+mkdir "$1"
+END
+stub "$work/bin/node" <<'END'
+echo "node $1" >>calls
+END
 stub build/tandem <<'END'
 echo "$*" >>calls
 case "${FAILS:-} $*" in "$1 "*"--only 2/2"*) exit "${CODE:-1}" ;; esac
