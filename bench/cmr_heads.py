@@ -112,7 +112,8 @@ def triplet_sorted(t):
     total = 0
     for c in (x, x.T):
         positive, _ = torch.where(same, c, torch.inf).sort(1)
-        counts = torch.searchsorted(positive.detach(), c.detach() + 0.1, right=True).clamp(max=same.sum(1, keepdim=True))
+        places = torch.searchsorted(positive.detach(), (c.detach() + 0.1).contiguous(), right=True)
+        counts = places.clamp(max=same.sum(1, keepdim=True))
         sums = F.pad(positive.masked_fill(positive.isinf(), 0).cumsum(1), (1, 0))
         value = counts * (2 * c + 0.2) - 2 * sums.gather(1, counts)
         total = total + value.masked_fill(same, 0).sum()
