@@ -182,11 +182,7 @@ static tdm_status show_groups(const run *r)
 {
     tdm_text text = {0};
     const tdm_status status = tdm_optim_describe(&r->session.params, &text);
-    for (const char *line = text.data; status == TDM_OK && line && *line;) {
-        const int length = (int)strcspn(line, "\n"); /* one message a line: the log shows a newline as \n */
-        tdm_log(TDM_LOG_INFO, "%.*s", length, line);
-        line += length + (line[length] == '\n');
-    }
+    if (status == TDM_OK && text.length) log_lines(text.data); /* one message a line */
     tdm_text_free(&text);
     return status;
 }

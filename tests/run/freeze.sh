@@ -12,8 +12,8 @@ sed -i '/^optim: .*clip_norm = 1.0; };$/d' "$work/run.cfg"
 
 "$TANDEM" train --config "$work/run.cfg" --out "$work/dry" --dry-run 2>"$work/log" || fail "$(cat "$work/log")"
 # input end and lowest block of the image tower, 4 rows of each text MLP, logit_scale: 5 + 12 + 8 + 1 of 62
-grep -q "frozen: 26 of 62 parameters" "$work/log" || fail "no frozen parameters in the plan: $(cat "$work/log")"
-grep -q "learning rate x 10: 1 of" "$work/log" || fail "no groups in the plan: $(cat "$work/log")"
+grep -q "^frozen: 26 of 62 parameters" "$work/log" || fail "no frozen parameters in the plan: $(cat "$work/log")"
+grep -q "^learning rate x 10: 1 of" "$work/log" || fail "no groups in the plan: $(cat "$work/log")"
 
 for n in 1 2 4; do
     ranks $n train --config "$work/run.cfg" --out "$work/r$n" --set checkpoint.every_steps=10 --set checkpoint.keep=9 \
