@@ -357,8 +357,8 @@ static tdm_status forward(tdm_trainer *tr)
 {
     tdm_model_forget(tr->model); /* what a step that failed left */
     tdm_model_update_statistics(tr->model, false);
-    TDM_TRY(forward_pieces(tr));
-    return forward_targets(tr);
+    TDM_TRY(forward_targets(tr)); /* first, while no other pass holds room for its backward */
+    return forward_pieces(tr);
 }
 
 /* Backward; with dense tokens the terms are complete only behind it. */

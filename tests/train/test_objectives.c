@@ -255,6 +255,22 @@ static void test_lone_targets(void **state)
     for (int k = 0; k < 2; k++) tear_down(&s[k]);
 }
 
+/* Captions as long as the context, and a tower that draws: the pass without gradient finds room as well. */
+static void test_full_captions(void **state)
+{
+    (void)state;
+    char context[48];
+    snprintf(context, sizeof context, "model.text.context_length=%d", LENGTH);
+    const char *const objectives[] = {"loss.infonce.weight=1", "loss.infonce.pseudo=0.3", context,
+                                      "model.text.width=1024",
+                                      NULL}; /* memory is reserved in steps of 2 MiB */
+    setup s;
+    tdm_step_report report[STEPS];
+    run(comm, objectives, NULL, true, &s, report);
+    CHECK_TRUE(isfinite(report[STEPS - 1].loss));
+    tear_down(&s);
+}
+
 int main(int argc, char **argv)
 {
     if (tdm_register_options() != TDM_OK || tdm_comm_create(&argc, &argv, &comm) != TDM_OK ||
@@ -264,6 +280,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_each),
         cmocka_unit_test(test_together),
         cmocka_unit_test(test_lone_targets),
+        cmocka_unit_test(test_full_captions),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_comm_destroy(&lone);
