@@ -63,6 +63,7 @@ TDM_CHECKED tdm_status tdm_study_run_at(const tdm_study *study, const char *out,
 
 typedef enum tdm_study_state {
     TDM_STUDY_MISSING, /* not begun, not complete, or of another digest */
+    TDM_STUDY_BEGUN, /* at work; or its process ended without a word, by a kill or an abort of MPI */
     TDM_STUDY_DONE,
     TDM_STUDY_FAILED /* and not tried again since */
 } tdm_study_state;
@@ -70,6 +71,10 @@ typedef enum tdm_study_state {
 tdm_study_state tdm_study_state_of(const tdm_study_run *run);
 /* Is a run that has ended measured at its best checkpoint? Otherwise at its latest. */
 TDM_CHECKED tdm_status tdm_study_takes_best(const tdm_study *study, const tdm_study_run *run, bool *best);
+/* Marks a run as begun. A run that takes the whole process with it is then known by the next call. */
+TDM_CHECKED tdm_status tdm_study_begin(const tdm_study_run *run);
+/* A run that was stopped on request is missing again. */
+TDM_CHECKED tdm_status tdm_study_put_back(const tdm_study_run *run);
 /* Writes it: the figures of a run that is done (metrics.jsonl, or eval.json), or why it failed (message, else NULL).
  * Errors: TDM_E_CONFIG when a run has no such metric. */
 TDM_CHECKED tdm_status tdm_study_finish(const tdm_study *study, const tdm_study_run *run,

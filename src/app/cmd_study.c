@@ -143,14 +143,26 @@ static tdm_status finish(tdm_comm *comm, const tdm_study *study, const tdm_study
     return tdm_comm_agree(comm, writes ? tdm_study_finish(study, run, message) : TDM_OK);
 }
 
+/* Rank 0 marks the run, all hear of it. */
+static tdm_status mark(tdm_comm *comm, const tdm_study_run *run, tdm_status (*change)(const tdm_study_run *))
+{
+    return tdm_comm_agree(comm, tdm_comm_rank(comm) == 0 ? change(run) : TDM_OK);
+}
+
 /* A failure is the run's own: it is named and the study goes on. Stopping on request is passed up. */
 static tdm_status make_run(tdm_comm *comm, const tdm_study *study, const tdm_study_run *run, int64_t *failed)
 {
+    TDM_TRY(mark(comm, run, tdm_study_begin));
     tdm_status status = run_command(comm, &tdm_command_train, train_arguments, study, run);
     if (status == TDM_OK && study->eval_split)
         status = run_command(comm, &tdm_command_eval, eval_arguments, study, run);
     if (status == TDM_OK) status = finish(comm, study, run, NULL);
-    if (status == TDM_OK || status == TDM_E_STOPPED) return status;
+    if (status == TDM_E_STOPPED) {
+        const tdm_error kept = *tdm_error_last();
+        TDM_TRY(mark(comm, run, tdm_study_put_back));
+        return tdm_error_adopt(&kept);
+    }
+    if (status == TDM_OK) return TDM_OK;
     char message[sizeof tdm_error_last()->message];
     snprintf(message, sizeof message, "%s", tdm_error_last()->message);
     tdm_log(TDM_LOG_WARN, "study: %s failed: %s", run->dir, message);
@@ -196,27 +208,40 @@ static tdm_status show_table(tdm_comm *comm, const char *out)
     return TDM_OK;
 }
 
+/* One run and the table with it. */
+static tdm_status make_one(tdm_comm *comm, const tdm_study *study, const study_options *o, int64_t index,
+                           const tdm_study_run *run, int64_t *failed)
+{
+    if (is_stopped(comm))
+        TDM_FAIL(TDM_E_STOPPED, "stopped on request before %s; the same call goes on", run->dir);
+    tdm_log(TDM_LOG_INFO, "study: run %lld of %lld: %s, seed %lld", (long long)index + 1,
+            (long long)tdm_study_runs(study), study->row[run->row].label, (long long)run->seed);
+    const tdm_status status = make_run(comm, study, run, failed);
+    const tdm_error kept = *tdm_error_last();
+    if (status != TDM_OK && status != TDM_E_STOPPED) return status;
+    TDM_TRY(report(comm, study, o->out));
+    return status == TDM_OK ? TDM_OK : tdm_error_adopt(&kept);
+}
+
+/* Those that have not been tried come first: a run that fails, or ends the process, is in no other's way. */
 static tdm_status make_runs(tdm_comm *comm, const tdm_study *study, const study_options *o, const share *only)
 {
     const int64_t runs = tdm_study_runs(study);
     int64_t failed = 0;
-    for (int64_t i = only->part; i < runs; i += only->parts) {
-        tdm_study_run run;
-        TDM_AGREE(comm, tdm_study_run_at(study, o->out, i, &run));
-        if (state_of(comm, &run) == TDM_STUDY_DONE) continue;
-        if (is_stopped(comm))
-            TDM_FAIL(TDM_E_STOPPED, "stopped on request before %s; the same call goes on", run.dir);
-        tdm_log(TDM_LOG_INFO, "study: run %lld of %lld: %s, seed %lld", (long long)i + 1, (long long)runs,
-                study->row[run.row].label, (long long)run.seed);
-        const tdm_status status = make_run(comm, study, &run, &failed);
-        if (status == TDM_E_STOPPED) {
-            const tdm_error kept = *tdm_error_last();
-            TDM_TRY(report(comm, study, o->out));
-            return tdm_error_adopt(&kept);
+    bool *tried = NULL;
+    TDM_TRY(TDM_ALLOC(runs, &tried));
+    tdm_status status = TDM_OK;
+    for (int again = 0; again < 2; again++)
+        for (int64_t i = only->part; i < runs && status == TDM_OK; i += only->parts) {
+            tdm_study_run run;
+            status = tdm_comm_agree(comm, tdm_study_run_at(study, o->out, i, &run));
+            if (status != TDM_OK || tried[i]) continue;
+            const tdm_study_state state = state_of(comm, &run);
+            tried[i] = again || state == TDM_STUDY_DONE || state == TDM_STUDY_MISSING;
+            if (tried[i] && state != TDM_STUDY_DONE) status = make_one(comm, study, o, i, &run, &failed);
         }
-        TDM_TRY(status);
-        TDM_TRY(report(comm, study, o->out));
-    }
+    tdm_free(tried);
+    TDM_TRY(status);
     TDM_TRY(report(comm, study, o->out));
     TDM_AGREE(comm, show_table(comm, o->out));
     TDM_REQUIRE(!failed, TDM_E_DATA, "%s: %lld runs failed; a further call tries them again", o->out,
@@ -272,7 +297,8 @@ static tdm_status show_runs(tdm_comm *comm, const tdm_study *study, const study_
     int64_t missing = 0, steps_left = 0, timed = 0;
     double seconds = 0.0;
     for (int64_t i = 0; i < runs; i++) {
-        static const char *const word[] = {"to be run", "done", "failed, to be run again"};
+        static const char *const word[] = {"to be run", "begun, to be run again", "done",
+                                           "failed, to be run again"};
         tdm_study_run run;
         int64_t steps = 0;
         TDM_AGREE(comm, tdm_study_run_at(study, o->out, i, &run));

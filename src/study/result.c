@@ -3,8 +3,10 @@
 
 #include "tandem/metric.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,9 +33,10 @@ static bool has_failed(const json_t *result)
 tdm_study_state tdm_study_state_of(const tdm_study_run *run)
 {
     json_t *result = read_result(run);
-    const tdm_study_state state = !result              ? TDM_STUDY_MISSING
-                                  : has_failed(result) ? TDM_STUDY_FAILED
-                                                       : TDM_STUDY_DONE;
+    const tdm_study_state state = !result                            ? TDM_STUDY_MISSING
+                                  : json_object_get(result, "begun") ? TDM_STUDY_BEGUN
+                                  : has_failed(result)               ? TDM_STUDY_FAILED
+                                                                     : TDM_STUDY_DONE;
     json_decref(result);
     return state;
 }
@@ -129,6 +132,24 @@ static tdm_status write_result(const tdm_study_run *run, const json_t *result)
     const tdm_status status = tdm_write_file_atomic(path, text, strlen(text));
     free(text);
     return status;
+}
+
+tdm_status tdm_study_begin(const tdm_study_run *run)
+{
+    json_t *mark = json_object();
+    json_object_set_new(mark, "digest", json_string(run->digest));
+    json_object_set_new(mark, "begun", json_true());
+    const tdm_status status = write_result(run, mark);
+    json_decref(mark);
+    return status;
+}
+
+tdm_status tdm_study_put_back(const tdm_study_run *run)
+{
+    char path[TDM_PATH_BYTES];
+    TDM_TRY(tdm_path_join(path, sizeof path, run->dir, result_name));
+    TDM_REQUIRE(remove(path) == 0, TDM_E_IO, "%s: cannot remove: %s", path, strerror(errno));
+    return TDM_OK;
 }
 
 tdm_status tdm_study_finish(const tdm_study *study, const tdm_study_run *run, const char *message)
