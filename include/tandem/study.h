@@ -63,7 +63,7 @@ TDM_CHECKED tdm_status tdm_study_run_at(const tdm_study *study, const char *out,
 
 typedef enum tdm_study_state {
     TDM_STUDY_MISSING, /* not begun, not complete, or of another digest */
-    TDM_STUDY_BEGUN, /* at work; or its process ended without a word, by a kill or an abort of MPI */
+    TDM_STUDY_BEGUN,   /* at work; or its process ended without a word, by a kill or an abort of MPI */
     TDM_STUDY_DONE,
     TDM_STUDY_FAILED /* and not tried again since */
 } tdm_study_state;
