@@ -66,14 +66,10 @@ static tdm_status embed_run(tdm_comm *comm, int argc, char **argv)
         FLAG_STEAL_LOCK(&options.steal_lock),
         INFERENCE_FLAGS(options.inference),
     };
-    tdm_strings positional = {0};
     bool help = false;
-    TDM_TRY(tdm_parse_flags("embed", "--model CKPT --data DIR --split NAME --out DIR", flags,
-                            sizeof flags / sizeof flags[0], argc, argv, &positional, &help));
-    const int64_t extra = positional.count;
-    free((void *)positional.item);
+    TDM_TRY(tdm_parse_options("embed", "--model CKPT --data DIR --split NAME --out DIR", flags,
+                              sizeof flags / sizeof flags[0], argc, argv, &help));
     if (help) return TDM_OK;
-    TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tandem embed: takes options only");
     tdm_inference inference = {0};
     tdm_dataset *dataset = NULL;
     tdm_embeddings embeddings = {0};

@@ -1,7 +1,6 @@
 /* tandem eval: finds the task, refuses the options of others, runs it. */
 #include "eval_task_table.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define TASK_ADDRESS(task) &task,
@@ -88,18 +87,14 @@ static tdm_status refuse_options_of_others(const eval_command *c, int task)
 
 static tdm_status parse_and_run(tdm_comm *comm, eval_command *c, int argc, char **argv)
 {
-    tdm_strings positional = {0};
     bool help = false;
     TDM_TRY(add_flags(c));
-    TDM_TRY(tdm_parse_flags("eval",
-                            "--model CKPT --data DIR --split NAME [--task NAME] [--json FILE] [--html FILE]",
-                            c->flag, c->flags, argc, argv, &positional, &help));
-    const int64_t extra = positional.count;
-    free((void *)positional.item);
+    TDM_TRY(tdm_parse_options(
+        "eval", "--model CKPT --data DIR --split NAME [--task NAME] [--json FILE] [--html FILE]", c->flag,
+        c->flags, argc, argv, &help));
     for (int t = 0; help && t < TASKS && tdm_comm_rank(comm) == 0; t++)
         if (tasks[t]->explain != NULL) tasks[t]->explain();
     if (help) return TDM_OK;
-    TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tandem eval: takes options only");
     const int task = find_task(c);
     TDM_TRY(refuse_options_of_others(c, task));
     return tasks[task]->run(comm, &c->request, c->options[task]);

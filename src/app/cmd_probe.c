@@ -495,14 +495,10 @@ static tdm_status probe_run(tdm_comm *comm, int argc, char **argv)
         FLAG_STEAL_LOCK(&o.steal_lock),
         INFERENCE_FLAGS(o.inference),
     };
-    tdm_strings positional = {0};
     bool help = false;
-    TDM_TRY(tdm_parse_flags("probe", "--model CKPT --data DIR --split NAME --out DIR", flags,
-                            sizeof flags / sizeof flags[0], argc, argv, &positional, &help));
-    const int64_t extra = positional.count;
-    free((void *)positional.item);
+    TDM_TRY(tdm_parse_options("probe", "--model CKPT --data DIR --split NAME --out DIR", flags,
+                              sizeof flags / sizeof flags[0], argc, argv, &help));
     if (help) return TDM_OK;
-    TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tandem probe: takes options only");
     probe p = {.comm = comm, .options = &o};
     const tdm_status status = run(&p);
     tdm_dir_lock_release(&p.lock);

@@ -59,6 +59,9 @@ typedef struct tdm_command {
 TDM_CHECKED tdm_status tdm_parse_flags(const char *command, const char *synopsis, const tdm_flag *flags,
                                        size_t count, int argc, char **argv, tdm_strings *positional,
                                        bool *help);
+/* The same of a command without positional arguments: one is an error. */
+TDM_CHECKED tdm_status tdm_parse_options(const char *command, const char *synopsis, const tdm_flag *flags,
+                                         size_t count, int argc, char **argv, bool *help);
 /* A paragraph of --help: a title with its text, and flags that belong to it. */
 void tdm_print_flags(const char *title, const char *help, const tdm_flag *flags, size_t count);
 

@@ -345,3 +345,14 @@ tdm_status tdm_parse_flags(const char *command, const char *synopsis, const tdm_
     }
     return status;
 }
+
+tdm_status tdm_parse_options(const char *command, const char *synopsis, const tdm_flag *flags, size_t count,
+                             int argc, char **argv, bool *help)
+{
+    tdm_strings positional;
+    TDM_TRY(tdm_parse_flags(command, synopsis, flags, count, argc, argv, &positional, help));
+    const int64_t extra = positional.count;
+    free((void *)positional.item);
+    TDM_REQUIRE(extra == 0, TDM_E_USAGE, "tandem %s: takes options only", command);
+    return TDM_OK;
+}

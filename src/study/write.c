@@ -59,6 +59,17 @@ tdm_status study_write_json(const tdm_study *study, const tdm_study_table *table
     return status;
 }
 
+/* What `lines` makes of the table. */
+static tdm_status write_lines(const tdm_study_table *table,
+                              tdm_status (*lines)(const tdm_study_table *, tdm_text *), const char *path)
+{
+    tdm_text text = {0};
+    tdm_status status = lines(table, &text);
+    if (status == TDM_OK) status = tdm_write_file_atomic(path, text.data, text.length);
+    tdm_text_free(&text);
+    return status;
+}
+
 /* RFC 4180: quotes where they are needed. */
 static tdm_status csv_field(tdm_text *text, const char *field)
 {
@@ -96,11 +107,7 @@ static tdm_status csv_lines(const tdm_study_table *table, tdm_text *text)
 
 tdm_status study_write_csv(const tdm_study_table *table, const char *path)
 {
-    tdm_text text = {0};
-    tdm_status status = csv_lines(table, &text);
-    if (status == TDM_OK) status = tdm_write_file_atomic(path, text.data, text.length);
-    tdm_text_free(&text);
-    return status;
+    return write_lines(table, csv_lines, path);
 }
 
 /* The ten characters that mean something to LaTeX. */
@@ -149,11 +156,7 @@ static tdm_status latex_lines(const tdm_study_table *table, tdm_text *text)
 
 tdm_status study_write_latex(const tdm_study_table *table, const char *path)
 {
-    tdm_text text = {0};
-    tdm_status status = latex_lines(table, &text);
-    if (status == TDM_OK) status = tdm_write_file_atomic(path, text.data, text.length);
-    tdm_text_free(&text);
-    return status;
+    return write_lines(table, latex_lines, path);
 }
 
 /* ---- Text ---- */
@@ -204,9 +207,5 @@ static tdm_status text_lines(const tdm_study_table *table, tdm_text *text)
 
 tdm_status study_write_text(const tdm_study_table *table, const char *path)
 {
-    tdm_text text = {0};
-    tdm_status status = text_lines(table, &text);
-    if (status == TDM_OK) status = tdm_write_file_atomic(path, text.data, text.length);
-    tdm_text_free(&text);
-    return status;
+    return write_lines(table, text_lines, path);
 }

@@ -1,27 +1,10 @@
 #!/usr/bin/env bash
 # tandem eval (both tasks), embed and search on a small trained model: the same results on 1 to 4 ranks, from a data set
 # or from stored embeddings; and one line for each bad input.
-set -euo pipefail
-: "${TANDEM:?path of the tandem binary}"
+. "$(dirname "$0")/../run/common.sh"
 : "${MAKE_SHAPES:?path of make_shapes}"
-: "${MPIEXEC:=mpirun}"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
-export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
-ranks() {
-    local n=$1
-    shift
-    "$MPIEXEC" --oversubscribe -n "$n" "$TANDEM" "$@"
-}
 # refuse PATTERN CODE ARG…: exit code CODE and exactly one line on standard error, which holds PATTERN
 refuse() {
     local pattern=$1 want=$2 code=0

@@ -1,22 +1,10 @@
 #!/usr/bin/env bash
 # tandem probe on a small trained model: an identity layer scores 0, the scores do not depend on the ranks, a probe that
 # was stopped goes on; and a model with dropped layers, exported and imported, is the same model.
-set -euo pipefail
-: "${TANDEM:?path of the tandem binary}"
+. "$(dirname "$0")/../run/common.sh"
 : "${MAKE_SHAPES:?path of make_shapes}"
-: "${MPIEXEC:=mpirun}"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
-export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-fail() {
-    echo "FAILED: $*" >&2
-    exit 1
-}
 run() { # what it says goes to log
     "$@" >log 2>&1 || fail "$*: $(tail -3 log)"
 }
