@@ -69,9 +69,10 @@ TDM_CHECKED tdm_status tdm_comm_collect(tdm_comm *comm, const void *local, int64
  * `begin` to the end is final, tdm_reducer_ready starts the sums of all buckets that lie wholly there.
  *
  * Ranks of one node read each other's arenas and add them, in f32; between nodes messages travel. A sum has
- * the same bits on every rank and in every run of the same ranks on the same nodes.
- * TANDEM_NODE_RANKS=N in the environment lets at most N ranks of a host count as a node (1: all goes through
- * MPI), to test and to measure. */
+ * the same bits on every rank, and with TDM_REDUCE_EXCHANGE in every run of the same ranks on the same nodes. Nodes may
+ * have unlike numbers of ranks.
+ * TANDEM_NODE_RANKS=N in the environment lets N ranks of a host count as a node (1: all goes through MPI), and
+ * TANDEM_NODE_RANKS=3,1 three and then one by one, to test and to measure. */
 typedef struct tdm_reducer tdm_reducer;
 
 /* Of what travels between nodes. TDM_WIRE_BF16: each node's addend is rounded to bf16, the sum of them made
@@ -80,10 +81,17 @@ typedef struct tdm_reducer tdm_reducer;
  */
 typedef enum tdm_wire { TDM_WIRE_F32, TDM_WIRE_BF16 } tdm_wire;
 
+/* How sums travel between nodes. EXCHANGE: direct messages, added in the order of the nodes. MPI: its non-blocking
+ * collectives, f32 only, in an order that is MPI's: the same bits on every rank, perhaps others in another run.
+ * AUTO: the first steps take both in turn, and the faster one is kept (exchange where there is nothing to choose:
+ * on one node, and in bf16). */
+typedef enum tdm_reduce { TDM_REDUCE_EXCHANGE, TDM_REDUCE_MPI, TDM_REDUCE_AUTO } tdm_reduce;
+
 typedef struct tdm_reducer_options {
     int64_t bucket_bytes; /* size of one sum (the last one of a span is smaller); more than 64 nodes have
                              larger ones, so that a message has 64 KiB */
     tdm_wire wire;
+    tdm_reduce reduce;
     bool shard;  /* a rank gets the sums of its own part only (tdm_comm_part), elsewhere grad means nothing */
     int threads; /* that copy and add */
 } tdm_reducer_options;

@@ -81,6 +81,7 @@ typedef struct tdm_config {
         int64_t log_every;  /* steps */
         int64_t bucket_mib; /* gradient bucket */
         int wire;           /* "f32", "bf16": gradients between nodes; a tdm_wire */
+        int reduce;         /* "exchange", "mpi", "auto": how they travel there; a tdm_reduce */
         double time_limit_minutes; /* 0 = none; then checkpoint and exit 3 */
     } train;
     struct {

@@ -174,6 +174,9 @@ static const tdm_option rows[] = {
         "Size of one gradient sum that overlaps with backward."),
     CHOICE(train.wire, RUN, "f32", "f32|bf16",
            "Gradients between nodes; bf16 halves the bytes, each node's addend and the sum are rounded."),
+    CHOICE(train.reduce, FREE, "exchange", "exchange|mpi|auto",
+           "How gradients are summed between nodes: by direct messages, the same bits in every run; by MPI's "
+           "collectives, the same up to rounding; auto = the faster one, timed in the first steps."),
     FLOAT(train.time_limit_minutes, FREE, "0.0", 0, 1e7, "minutes",
           "After this time a checkpoint is written and the run ends with exit code 3; 0 = no limit."),
 

@@ -16,11 +16,11 @@ static void name_host(tdm_comm *comm)
 tdm_status tdm_comm_create_alone(tdm_comm **comm)
 {
     TDM_TRY(TDM_ALLOC(1, comm));
-    (*comm)->mpi = (*comm)->node = (*comm)->across = MPI_COMM_NULL;
+    (*comm)->mpi = (*comm)->node = MPI_COMM_NULL;
     (*comm)->max_count = COMM_MAX_COUNT;
-    (*comm)->size = (*comm)->node_size = (*comm)->across_size = 1;
+    (*comm)->size = 1;
     name_host(*comm);
-    return TDM_OK;
+    return comm_find_nodes(*comm, NULL);
 }
 
 tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
@@ -40,7 +40,7 @@ tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
     TDM_TRY(TDM_ALLOC(1, &made));
     made->initialized_here = !up;
     made->max_count = COMM_MAX_COUNT;
-    made->node = made->across = MPI_COMM_NULL;
+    made->node = MPI_COMM_NULL;
     if (MPI_Comm_dup(MPI_COMM_WORLD, &made->mpi) != MPI_SUCCESS) {
         tdm_free(made);
         TDM_FAIL(TDM_E_LIBRARY, "MPI_Comm_dup failed");
@@ -50,9 +50,8 @@ tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
     name_host(made);
     tdm_log_set_rank(made->rank, made->size);
     *comm = made;
-    const char *most = getenv("TANDEM_NODE_RANKS");
     tdm_status status = comm_check_launch(made->size);
-    if (status == TDM_OK) status = comm_find_nodes(made, most != NULL ? atoi(most) : 0);
+    if (status == TDM_OK) status = comm_find_nodes(made, getenv("TANDEM_NODE_RANKS"));
     if (status != TDM_OK) tdm_comm_destroy(comm);
     return status;
 }
@@ -80,7 +79,7 @@ int tdm_comm_size(const tdm_comm *comm)
 
 int tdm_comm_nodes(const tdm_comm *comm)
 {
-    return comm->across_size;
+    return comm->nodes;
 }
 
 void comm_set_max_count(tdm_comm *comm, int64_t max_count)

@@ -9,6 +9,11 @@
 
 enum { COMM_MAX_COUNT = 1 << 28 }; /* well below int, so that no byte count inside MPI overflows one */
 
+/* i of `parts`: a place in a bucket of any length. */
+typedef struct comm_cut {
+    int64_t i, parts;
+} comm_cut;
+
 struct tdm_comm {
     MPI_Comm mpi; /* a duplicate of the world: nobody else's messages can meet ours */
     int rank, size;
@@ -16,11 +21,16 @@ struct tdm_comm {
     bool initialized_here; /* then destroy finalizes MPI */
     int64_t max_count;     /* elements (or bytes) given to one MPI call */
 
-    /* Nodes: groups of equally many ranks that can read each other's memory. node_size = 1 and node =
-     * MPI_COMM_NULL where there are none. `across` joins the ranks of the same place in every node. */
-    MPI_Comm node, across;
-    int node_rank, node_size, across_rank, across_size;
-    pid_t *pid; /* [node_size], owned */
+    /* Nodes: groups of ranks that can read each other's memory, in the order of their first ranks. */
+    int nodes, node_index, node_rank, node_size;
+    int *node_begin;   /* [nodes+1], owned: how many ranks the nodes before have */
+    int64_t node_unit; /* which the sizes of all nodes are multiples of */
+    MPI_Comm node;     /* MPI_COMM_NULL: this rank is alone in it */
+    pid_t *pid;        /* [node_size], owned */
+
+    /* Cells of a bucket, see parts.c. */
+    comm_cut *cut; /* [cells+1], owned */
+    int cells, first_cell, own_cells;
 };
 
 /* Lowers max_count so that tests walk the paths of arrays beyond 2^31 elements with small ones. Must be the
@@ -32,9 +42,9 @@ void comm_set_max_count(tdm_comm *comm, int64_t max_count);
 TDM_CHECKED tdm_status comm_check_launch(int size);
 
 /* ---- node.c ---- */
-/* Finds the nodes; of one host, at most `most_ranks` consecutive ranks form one (0: no limit), so that tests
- * see several. Collective. */
-TDM_CHECKED tdm_status comm_find_nodes(tdm_comm *comm, int most_ranks);
+/* Finds the nodes. `sizes` ("2", "3,1"; NULL: no limit) lets so many consecutive ranks of one host form one, the last
+ * size again and again, so that tests see several. Collective. */
+TDM_CHECKED tdm_status comm_find_nodes(tdm_comm *comm, const char *sizes);
 void comm_forget_nodes(tdm_comm *comm);
 /* to[n] <- from[n] in the memory of rank `peer` of this node. Aborts the job when that process is gone. */
 void comm_read_peer(tdm_comm *comm, int peer, const float *from, float *to, int64_t n);
@@ -42,8 +52,14 @@ void comm_read_peer(tdm_comm *comm, int peer, const float *from, float *to, int6
 void comm_write_peer(tdm_comm *comm, int peer, const float *from, float *to, int64_t n);
 
 /* ---- parts.c ---- */
-/* Piece i of `span` cut into `parts`; cuts lie on multiples of 16 elements, counted from its begin. */
-tdm_span part_of(tdm_span span, int parts, int i);
+/* Lays out the cells; the nodes are known. */
+TDM_CHECKED tdm_status comm_cut_cells(tdm_comm *comm);
+/* The most cells that any rank has. */
+int most_cells(const tdm_comm *comm);
+/* Cuts lie on multiples of 16 elements, counted from the begin of what is cut. */
+tdm_span cell_of(const tdm_comm *comm, tdm_span bucket, int cell);
+tdm_span part_of(const tdm_comm *comm, tdm_span bucket); /* this rank's */
+tdm_span piece_of(const tdm_comm *comm, tdm_span cell, int node);
 /* Cuts the spans, the last one first and each from its end, into pieces of at most `longest` elements; fills
  * `piece` unless it is NULL. Returns how many. */
 int64_t cut_spans(const tdm_span *span, int64_t spans, int64_t longest, tdm_span *piece);

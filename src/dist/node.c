@@ -9,6 +9,8 @@
 #include "tandem/base.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -78,22 +80,47 @@ static bool reads_all(tdm_comm *comm, MPI_Comm host, int ranks)
 void comm_forget_nodes(tdm_comm *comm)
 {
     if (comm->node != MPI_COMM_NULL) MPI_Comm_free(&comm->node);
-    if (comm->across != MPI_COMM_NULL) MPI_Comm_free(&comm->across);
     tdm_free(comm->pid);
+    tdm_free(comm->node_begin);
+    tdm_free(comm->cut);
     comm->pid = NULL;
+    comm->node_begin = NULL;
+    comm->cut = NULL;
 }
 
-/* Ranks of this host in groups of `most`, or all of them. */
-static MPI_Comm split_host(const tdm_comm *comm, int most)
+/* The group that place `place` of a host falls into, by sizes as of comm_find_nodes. TDM_E_USAGE: they are none. */
+static tdm_status group_of(const char *sizes, int place, int *group)
 {
-    MPI_Comm host, group;
+    int64_t begin = 0;
+    *group = 0;
+    for (const char *at = sizes;; at++) {
+        char *end;
+        const long ranks = strtol(at, &end, 10);
+        TDM_REQUIRE(end != at && ranks >= 1 && ranks < INT_MAX && (*end == ',' || *end == '\0'), TDM_E_USAGE,
+                    "TANDEM_NODE_RANKS = \"%s\": expected ranks per node, as in 2 or 3,1", sizes);
+        if (*end == '\0') {
+            if (place >= begin) *group += (int)((place - begin) / ranks);
+            return TDM_OK;
+        }
+        if (place >= begin + ranks) (*group)++;
+        begin += ranks;
+        at = end;
+    }
+}
+
+/* Ranks of this host, or of a group of them. */
+static tdm_status split_host(tdm_comm *comm, const char *sizes, MPI_Comm *node)
+{
+    MPI_Comm host;
     MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &host);
-    if (most <= 0) return host;
-    int place;
+    *node = host;
+    if (sizes == NULL) return TDM_OK;
+    int place, group;
     MPI_Comm_rank(host, &place);
-    MPI_Comm_split(host, place / most, place, &group);
+    const tdm_status status = tdm_comm_agree(comm, group_of(sizes, place, &group));
+    if (status == TDM_OK) MPI_Comm_split(host, group, place, node);
     MPI_Comm_free(&host);
-    return group;
+    return status;
 }
 
 void tdm_comm_warn_threads(tdm_comm *comm, int threads)
@@ -109,7 +136,8 @@ void tdm_comm_warn_threads(tdm_comm *comm, int threads)
     full.cores = tdm_allowed_cores(core);
     memcpy(full.host, comm->host, sizeof full.host);
     if (comm->size > 1) {
-        MPI_Comm host = split_host(comm, 0);
+        MPI_Comm host;
+        MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &host);
         MPI_Comm_size(host, &full.ranks);
         MPI_Allreduce(MPI_IN_PLACE, &full.threads, 1, MPI_INT, MPI_SUM, host);
         MPI_Allreduce(MPI_IN_PLACE, core, (int)sizeof core, MPI_BYTE, MPI_BOR, host);
@@ -129,37 +157,71 @@ void tdm_comm_warn_threads(tdm_comm *comm, int threads)
         full.cores == 1 ? "" : "s");
 }
 
-/* All ranks or none use the nodes: they must be of one size, and readable. */
-static bool nodes_are_usable(const tdm_comm *comm, int ranks, bool readable)
+/* All ranks or none use the nodes. */
+static bool all_readable(const tdm_comm *comm, int readable)
 {
-    int least[3] = {ranks, -ranks, readable};
-    MPI_Allreduce(MPI_IN_PLACE, least, 3, MPI_INT, MPI_MIN, comm->mpi);
-    if (!least[2])
+    MPI_Allreduce(MPI_IN_PLACE, &readable, 1, MPI_INT, MPI_MIN, comm->mpi);
+    if (!readable)
         tdm_log(TDM_LOG_INFO, "ranks of one node may not read each other's memory here (process_vm_readv): "
                               "their gradients go through MPI");
-    return least[0] == -least[1] && least[2];
+    return readable;
 }
 
-tdm_status comm_find_nodes(tdm_comm *comm, int most_ranks)
+/* A rank by itself is a node. */
+static void be_alone(tdm_comm *comm)
+{
+    comm->node = MPI_COMM_NULL;
+    comm->node_rank = 0;
+    comm->node_size = 1;
+}
+
+/* Joins the ranks of a node; comm->pid has room for as many. */
+static void join_node(tdm_comm *comm, MPI_Comm node, int ranks)
+{
+    be_alone(comm);
+    if (!all_readable(comm, reads_all(comm, node, ranks)) || ranks == 1) {
+        MPI_Comm_free(&node);
+        return;
+    }
+    comm->node = node;
+    comm->node_size = ranks;
+    MPI_Comm_rank(node, &comm->node_rank);
+}
+
+/* first[size]: of every rank, the first one of its node. */
+static tdm_status list_nodes(tdm_comm *comm, const int *first)
+{
+    TDM_TRY(TDM_ALLOC((int64_t)comm->size + 1, &comm->node_begin));
+    int ranks[comm->size]; /* of the node that begins with this rank */
+    memset(ranks, 0, sizeof ranks);
+    for (int r = 0; r < comm->size; r++) ranks[first[r]]++;
+    comm->nodes = 0;
+    for (int r = 0; r < comm->size; r++) {
+        if (ranks[r] == 0) continue;
+        if (first[comm->rank] == r) comm->node_index = comm->nodes;
+        comm->node_begin[comm->nodes + 1] = comm->node_begin[comm->nodes] + ranks[r];
+        comm->nodes++;
+    }
+    return comm_cut_cells(comm);
+}
+
+tdm_status comm_find_nodes(tdm_comm *comm, const char *sizes)
 {
     comm_forget_nodes(comm);
-    comm->node_rank = comm->across_rank = 0;
-    comm->node_size = comm->across_size = 1;
-    if (comm->size == 1) return TDM_OK;
-    MPI_Comm node = split_host(comm, most_ranks);
-    int ranks;
+    be_alone(comm);
+    int first[comm->size], mine = comm->rank, ranks;
+    first[0] = 0;
+    if (comm->size == 1) return list_nodes(comm, first);
+    MPI_Comm node;
+    TDM_TRY(split_host(comm, sizes, &node));
     MPI_Comm_size(node, &ranks);
-    tdm_status status = tdm_comm_agree(comm, TDM_ALLOC(ranks, &comm->pid));
-    if (status == TDM_OK && nodes_are_usable(comm, ranks, reads_all(comm, node, ranks)) && ranks > 1) {
-        comm->node = node;
-        comm->node_size = ranks;
-        MPI_Comm_rank(node, &comm->node_rank);
-    } else {
+    const tdm_status status = tdm_comm_agree(comm, TDM_ALLOC(ranks, &comm->pid));
+    if (status != TDM_OK) {
         MPI_Comm_free(&node);
+        return status;
     }
-    TDM_TRY(status);
-    MPI_Comm_split(comm->mpi, comm->node_rank, comm->rank, &comm->across);
-    MPI_Comm_rank(comm->across, &comm->across_rank);
-    MPI_Comm_size(comm->across, &comm->across_size);
-    return TDM_OK;
+    join_node(comm, node, ranks);
+    if (comm->node != MPI_COMM_NULL) MPI_Bcast(&mine, 1, MPI_INT, 0, comm->node);
+    MPI_Allgather(&mine, 1, MPI_INT, first, 1, MPI_INT, comm->mpi);
+    return tdm_comm_agree(comm, list_nodes(comm, first));
 }

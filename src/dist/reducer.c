@@ -1,118 +1,100 @@
-/* Bucketed sums over the ranks that overlap with backward, on two levels (parts.c says who adds what):
+/* Bucketed sums over the ranks that overlap with backward, on two levels (parts.c says who adds what): in a node out of
+ * each other's memory, between nodes by one of the ways of reducer_impl.h.
  *
  *   ready      a bucket is final on this rank
  *   summed     this rank has added its part of it over the ranks of its node, out of their memory
- *   sent       the pieces of that part are on their way to the nodes that complete them
- *   scattered  what the other nodes sent for this rank's piece has arrived and is added
- *   pushed     the completed pieces of the part have arrived from the other nodes, and this rank has written
- * the part into the memory of the ranks of its node (on one node: as soon as it was added)
+ *   sent       that part is on its way to the other nodes
+ *   scattered  the other nodes have sent theirs, so that this rank's pieces are complete
+ *   pushed     the whole part is complete, and this rank has written it into the memory of the ranks of its node (on
+ *              one node: as soon as it was added)
  *
  * Each is a count of buckets, in the order in which backward finishes them: from the end of the arena. Ranks
  * of a node see each other's `ready` and `pushed` in a shared window. A part of an arena is read and written
  * by its rank alone, between the two. Sharded sums end at `scattered`; a gathering of weights begins there.
  *
  * Nothing advances by itself: MPI has no progress thread here, and additions need a core anyway. */
+#include "reducer_impl.h"
 #include "wire.h"
 
 #include "tandem/base.h"
 
 #include <sched.h>
-#include <stdatomic.h>
 #include <string.h>
 
-enum { SLOTS = 4 }; /* buckets between `sent` and `pushed` */
-
-typedef struct bucket {
-    tdm_span all, part, own; /* own: this rank's piece of its part */
-} bucket;
-
-/* A rank's counts, which only grow, in a cache line of their own. */
-typedef struct counts {
-    _Alignas(64) _Atomic int64_t ready;
-    _Atomic int64_t pushed;
-} counts;
-
-typedef struct arena {
-    float *at;
-    float **peer; /* [node_size], where it begins in the ranks of the node */
-} arena;
-
-/* Messages of one bucket. */
-typedef struct slot {
-    MPI_Request *request; /* [2·(nodes-1)] */
-    int requests;
-    unsigned char *received; /* [nodes-1][longest piece] of the wire's type */
-    uint16_t *rounded;       /* [longest part], bf16 only */
-} slot;
-
-struct tdm_reducer {
-    tdm_comm *comm;       /* borrowed */
-    MPI_Comm across, all; /* of its own: other collectives may run while buckets are under way */
-    tdm_reducer_options options;
-    arena grad, weight;
-    bucket *bucket; /* [buckets] */
-    int64_t buckets, longest_piece;
-    MPI_Win window;
-    counts *mine, **peer; /* [node_size] */
-    slot slot[SLOTS];
-
-    const arena *arena; /* that is under way */
-    bool sum, gather;   /* which stages it passes */
-    tdm_wire wire;
-    int64_t base; /* buckets of all that came before */
-    int64_t ready, summed, sent, scattered, pushed;
-    double polls_s; /* since the last finish */
-};
+/* In the order of tdm_reduce. */
+static const reduce_way *const ways[REDUCE_WAYS] = {&reduce_exchange, &reduce_mpi};
 
 /* ---- Set-up ---- */
 
-static tdm_status create_slots(tdm_reducer *r, int64_t longest_part)
+/* Whether a step may take it; what a choice is not needed for goes by exchange. */
+static bool may_take(const tdm_reducer *r, int way)
 {
-    const int others = r->comm->across_size - 1;
-    const bool bf16 = r->options.wire == TDM_WIRE_BF16;
-    const int64_t element_bytes = bf16 ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(float);
+    return reducer_is_open(r) || r->way == ways[way];
+}
+
+static tdm_status create_slots(tdm_reducer *r)
+{
+    const int64_t lanes = r->comm->own_cells, nodes = r->comm->nodes;
+    int64_t bytes = 0;
+    for (int i = 0; i < REDUCE_WAYS; i++)
+        if (may_take(r, i)) bytes = tdm_max_i64(bytes, ways[i]->buffer_bytes(r));
     for (int i = 0; i < SLOTS; i++) {
         slot *s = &r->slot[i];
-        TDM_TRY(TDM_ALLOC(2 * others, &s->request));
-        TDM_TRY(TDM_ALLOC(others * r->longest_piece * element_bytes, &s->received));
-        if (bf16) TDM_TRY(TDM_ALLOC(longest_part, &s->rounded));
+        TDM_TRY(TDM_ALLOC(2 * lanes * nodes, &s->request));
+        TDM_TRY(TDM_ALLOC(2 * lanes * nodes, &s->count));
+        TDM_TRY(TDM_ALLOC(bytes, &s->buffer));
+        if (r->options.wire == TDM_WIRE_BF16) TDM_TRY(TDM_ALLOC(r->longest_part, &s->rounded));
     }
     return TDM_OK;
 }
 
-static tdm_status create_buckets(tdm_reducer *r, const tdm_span *span, int64_t spans, int64_t *longest_part)
+static int64_t length_of(tdm_span span)
+{
+    return span.end - span.begin;
+}
+
+static tdm_status create_buckets(tdm_reducer *r, const tdm_span *span, int64_t spans)
 {
     const tdm_comm *comm = r->comm;
     const int64_t longest = bucket_elements(comm, r->options.bucket_bytes);
-    tdm_span *cut;
     r->buckets = cut_spans(span, spans, longest, NULL);
     TDM_TRY(TDM_ALLOC(r->buckets, &r->bucket));
-    TDM_TRY(TDM_ALLOC(r->buckets, &cut));
-    cut_spans(span, spans, longest, cut);
-    *longest_part = 0;
-    for (int64_t i = 0; i < r->buckets; i++) {
-        bucket *b = &r->bucket[i];
-        b->all = cut[i];
-        b->part = part_of(b->all, comm->node_size, comm->node_rank);
-        b->own = part_of(b->part, comm->across_size, comm->across_rank);
-        *longest_part = tdm_max_i64(*longest_part, b->part.end - b->part.begin);
-        for (int m = 0; m < comm->across_size; m++) {
-            const tdm_span piece = part_of(b->part, comm->across_size, m);
-            r->longest_piece = tdm_max_i64(r->longest_piece, piece.end - piece.begin);
-        }
+    cut_spans(span, spans, longest, r->bucket);
+    for (int64_t k = 0; k < r->buckets; k++) {
+        r->longest_part = tdm_max_i64(r->longest_part, length_of(part_of(comm, r->bucket[k])));
+        for (int lane = 0; lane < comm->own_cells; lane++)
+            for (int m = 0; m < comm->nodes; m++)
+                r->longest_piece =
+                    tdm_max_i64(r->longest_piece, length_of(piece_of(comm, reducer_cell(r, k, lane), m)));
     }
-    tdm_free(cut);
     return TDM_OK;
 }
 
 static tdm_status create_local(tdm_reducer *r, const tdm_span *span, int64_t spans)
 {
-    int64_t longest_part;
-    TDM_TRY(create_buckets(r, span, spans, &longest_part));
+    TDM_TRY(create_buckets(r, span, spans));
     TDM_TRY(TDM_ALLOC(r->comm->node_size, &r->grad.peer));
     TDM_TRY(TDM_ALLOC(r->comm->node_size, &r->weight.peer));
     TDM_TRY(TDM_ALLOC(r->comm->node_size, &r->peer));
-    return create_slots(r, longest_part);
+    TDM_TRY(TDM_ALLOC(r->comm->own_cells, &r->lane));
+    for (int i = 0; i < r->comm->own_cells; i++) r->lane[i] = MPI_COMM_NULL;
+    return r->comm->nodes > 1 ? create_slots(r) : TDM_OK;
+}
+
+/* The communicators of this rank's cells: rank m is the one of node m. The cells of a rank follow each other, so that
+ * each falls into another round. */
+static void join_lanes(tdm_reducer *r)
+{
+    const tdm_comm *comm = r->comm;
+    const int rounds = most_cells(comm);
+    for (int round = 0; round < rounds; round++) {
+        int mine = MPI_UNDEFINED;
+        for (int c = comm->first_cell; c < comm->first_cell + comm->own_cells; c++)
+            if (c % rounds == round) mine = c;
+        MPI_Comm lane;
+        MPI_Comm_split(r->all, mine, comm->node_index, &lane);
+        if (mine != MPI_UNDEFINED) r->lane[mine - comm->first_cell] = lane;
+    }
 }
 
 /* Addresses of the node's arenas, and the window that holds the counts. */
@@ -145,14 +127,17 @@ tdm_status tdm_reducer_create(tdm_comm *comm, float *grad, float *weight, const 
     *reducer = NULL;
     TDM_REQUIRE(options->bucket_bytes >= (int64_t)sizeof(float), TDM_E_CONFIG,
                 "gradient bucket of %lld bytes", (long long)options->bucket_bytes);
+    TDM_REQUIRE(options->reduce != TDM_REDUCE_MPI || options->wire == TDM_WIRE_F32, TDM_E_CONFIG,
+                "MPI has no sum of bf16, so gradients that travel as bf16 need the direct exchange");
     tdm_reducer *made = NULL;
     TDM_TRY(TDM_ALLOC(1, &made));
     made->comm = comm;
-    made->across = made->all = MPI_COMM_NULL;
+    made->all = MPI_COMM_NULL;
     made->window = MPI_WIN_NULL;
     made->options = *options;
     made->grad.at = grad;
     made->weight.at = weight;
+    made->way = ways[options->reduce == TDM_REDUCE_MPI];
     *reducer = made;
     if (comm->size == 1) return TDM_OK;
     const tdm_status status = tdm_comm_agree(comm, create_local(made, span, spans));
@@ -161,7 +146,7 @@ tdm_status tdm_reducer_create(tdm_comm *comm, float *grad, float *weight, const 
         return status;
     }
     MPI_Comm_dup(comm->mpi, &made->all);
-    MPI_Comm_dup(comm->across, &made->across);
+    if (comm->nodes > 1) join_lanes(made);
     if (comm->node_size > 1) meet_node(made);
     return TDM_OK;
 }
@@ -171,13 +156,16 @@ void tdm_reducer_destroy(tdm_reducer **reducer)
     if (reducer == NULL || *reducer == NULL) return;
     tdm_reducer *r = *reducer;
     if (r->window != MPI_WIN_NULL) MPI_Win_free(&r->window);
-    if (r->across != MPI_COMM_NULL) MPI_Comm_free(&r->across);
+    for (int i = 0; r->lane && i < r->comm->own_cells; i++)
+        if (r->lane[i] != MPI_COMM_NULL) MPI_Comm_free(&r->lane[i]);
     if (r->all != MPI_COMM_NULL) MPI_Comm_free(&r->all);
     for (int i = 0; i < SLOTS; i++) {
         tdm_free(r->slot[i].request);
-        tdm_free(r->slot[i].received);
+        tdm_free(r->slot[i].count);
+        tdm_free(r->slot[i].buffer);
         tdm_free(r->slot[i].rounded);
     }
+    tdm_free(r->lane);
     tdm_free(r->grad.peer);
     tdm_free(r->weight.peer);
     tdm_free(r->peer);
@@ -214,12 +202,12 @@ static bool all_have(const tdm_reducer *r, count which, int64_t value)
 /* Nothing happens to the part between the sum and the push. */
 static bool pushes_at_once(const tdm_reducer *r)
 {
-    return r->sum && r->gather && r->comm->across_size == 1;
+    return r->sum && r->gather && r->comm->nodes == 1;
 }
 
 static void sum_in_node(tdm_reducer *r, int64_t k)
 {
-    const tdm_span part = r->bucket[k].part;
+    const tdm_span part = part_of(r->comm, r->bucket[k]);
     if (r->sum && r->comm->node_size > 1)
         wire_add_peers(r->comm, r->options.threads, r->arena->peer, r->arena->at + part.begin,
                        part.end - part.begin, pushes_at_once(r));
@@ -227,7 +215,7 @@ static void sum_in_node(tdm_reducer *r, int64_t k)
 
 static void push_to_node(tdm_reducer *r, int64_t k)
 {
-    const tdm_span part = r->bucket[k].part;
+    const tdm_span part = part_of(r->comm, r->bucket[k]);
     if (r->gather && r->comm->node_size > 1 && !pushes_at_once(r))
         wire_push(r->comm, r->options.threads, r->arena->peer, r->arena->at + part.begin,
                   part.end - part.begin);
@@ -235,111 +223,38 @@ static void push_to_node(tdm_reducer *r, int64_t k)
 
 /* ---- Between nodes ---- */
 
-static void add_request(tdm_reducer *r, slot *s, bool send, void *data, int64_t n, int node, int64_t k)
+tdm_span reducer_cell(const tdm_reducer *r, int64_t k, int lane)
 {
-    enum { TAGS = 16384 };
-    const MPI_Datatype type = r->wire == TDM_WIRE_BF16 ? MPI_UINT16_T : MPI_FLOAT;
-    MPI_Request *request = &s->request[s->requests];
-    if (n == 0) return;
-    if (send)
-        MPI_Isend(data, (int)n, type, node, (int)(k % TAGS), r->across, request);
-    else
-        MPI_Irecv(data, (int)n, type, node, (int)(k % TAGS), r->across, request);
-    s->requests++;
+    return cell_of(r->comm, r->bucket[k], r->comm->first_cell + lane);
 }
 
-/* Where node m's elements lie in a slot's `received`. */
-static void *received_from(const tdm_reducer *r, const slot *s, int m)
+slot *reducer_slot(tdm_reducer *r, int64_t k)
 {
-    const int64_t row = m < r->comm->across_rank ? m : m - 1;
-    const size_t element_bytes = r->wire == TDM_WIRE_BF16 ? sizeof(uint16_t) : sizeof(float);
-    return s->received + (size_t)(row * r->longest_piece) * element_bytes;
+    return &r->slot[k % SLOTS];
 }
 
-/* Every node gets this node's addend to its piece. */
-static void send_pieces(tdm_reducer *r, int64_t k)
+typedef void way_stage(tdm_reducer *r, int64_t k);
+
+static void pass(tdm_reducer *r, int64_t k, way_stage *stage)
 {
-    const int nodes = r->comm->across_size, mine = r->comm->across_rank;
-    const bucket *b = &r->bucket[k];
-    slot *s = &r->slot[k % SLOTS];
-    s->requests = 0;
-    if (!r->sum || nodes == 1) return;
-    for (int i = 1; i < nodes; i++) {
-        const int m = (mine + nodes - i) % nodes;
-        add_request(r, s, false, received_from(r, s, m), b->own.end - b->own.begin, m, k);
-    }
-    for (int i = 1; i < nodes; i++) {
-        const int m = (mine + i) % nodes;
-        const tdm_span piece = part_of(b->part, nodes, m);
-        const int64_t n = piece.end - piece.begin;
-        void *data = r->arena->at + piece.begin;
-        if (r->wire == TDM_WIRE_BF16) {
-            uint16_t *rounded = s->rounded + (piece.begin - b->part.begin);
-            wire_to_bf16(r->options.threads, data, rounded, n);
-            data = rounded;
-        }
-        add_request(r, s, true, data, n, m, k);
-    }
+    if (r->comm->nodes == 1) return;
+    reducer_slot(r, k)->requests = 0;
+    stage(r, k);
 }
 
 static bool arrived(tdm_reducer *r, int64_t k)
 {
-    slot *s = &r->slot[k % SLOTS];
+    slot *s = reducer_slot(r, k);
     int done = 1;
     if (s->requests > 0) MPI_Testall(s->requests, s->request, &done, MPI_STATUSES_IGNORE);
     return done;
-}
-
-static void add_received(tdm_reducer *r, int64_t k)
-{
-    const tdm_span own = r->bucket[k].own;
-    if (!r->sum || r->comm->across_size == 1) return;
-    wire_add_rows(r->wire, r->options.threads, r->comm->across_size, r->comm->across_rank,
-                  r->slot[k % SLOTS].received, r->longest_piece, r->arena->at + own.begin,
-                  own.end - own.begin);
-}
-
-/* Every node gets the completed piece. In bf16 this rank goes on with what the others receive. */
-static void send_completed(tdm_reducer *r, int64_t k)
-{
-    const int nodes = r->comm->across_size, mine = r->comm->across_rank;
-    const bucket *b = &r->bucket[k];
-    const int64_t n = b->own.end - b->own.begin;
-    slot *s = &r->slot[k % SLOTS];
-    float *own = r->arena->at + b->own.begin;
-    const bool bf16 = r->wire == TDM_WIRE_BF16;
-    s->requests = 0;
-    if (!r->gather || nodes == 1) return;
-    for (int i = 1; i < nodes; i++) {
-        const int m = (mine + nodes - i) % nodes;
-        const tdm_span piece = part_of(b->part, nodes, m);
-        add_request(r, s, false, bf16 ? received_from(r, s, m) : r->arena->at + piece.begin,
-                    piece.end - piece.begin, m, k);
-    }
-    if (bf16) {
-        wire_to_bf16(r->options.threads, own, s->rounded, n);
-        wire_from_bf16(r->options.threads, s->rounded, own, n);
-    }
-    for (int i = 1; i < nodes; i++)
-        add_request(r, s, true, bf16 ? (void *)s->rounded : (void *)own, n, (mine + i) % nodes, k);
-}
-
-static void keep_completed(tdm_reducer *r, int64_t k)
-{
-    const int nodes = r->comm->across_size, mine = r->comm->across_rank;
-    if (!r->gather || nodes == 1 || r->wire == TDM_WIRE_F32) return;
-    for (int m = 0; m < nodes; m++) {
-        const tdm_span piece = part_of(r->bucket[k].part, nodes, m);
-        if (m != mine)
-            wire_from_bf16(r->options.threads, received_from(r, &r->slot[k % SLOTS], m),
-                           r->arena->at + piece.begin, piece.end - piece.begin);
-    }
 }
 
 /* ---- Progress ---- */
 
 static void begin(tdm_reducer *r, const arena *of, bool sum, bool gather, tdm_wire wire)
 {
+    if (sum && reducer_is_open(r)) r->way = ways[reducer_next_way(r)];
     r->arena = of;
     r->sum = sum;
     r->gather = gather;
@@ -353,13 +268,11 @@ static bool advance(tdm_reducer *r)
     for (; r->summed < r->ready && all_have(r, READY, r->summed + 1); r->summed++, moved = true)
         sum_in_node(r, r->summed);
     for (; r->sent < r->summed && r->sent < r->pushed + SLOTS; r->sent++, moved = true)
-        send_pieces(r, r->sent);
-    for (; r->scattered < r->sent && arrived(r, r->scattered); r->scattered++, moved = true) {
-        add_received(r, r->scattered);
-        send_completed(r, r->scattered);
-    }
+        pass(r, r->sent, r->way->start);
+    for (; r->scattered < r->sent && arrived(r, r->scattered); r->scattered++, moved = true)
+        pass(r, r->scattered, r->way->turn);
     for (; r->pushed < r->scattered && arrived(r, r->pushed); moved = true) {
-        keep_completed(r, r->pushed);
+        pass(r, r->pushed, r->way->end);
         push_to_node(r, r->pushed);
         tell(r, PUSHED, ++r->pushed);
     }
@@ -377,9 +290,10 @@ void tdm_reducer_poll(tdm_reducer *reducer)
 void tdm_reducer_ready(tdm_reducer *reducer, int64_t first)
 {
     const int64_t before = reducer->ready;
-    if (before == 0) begin(reducer, &reducer->grad, true, !reducer->options.shard, reducer->options.wire);
     if (reducer->comm->size == 1) return;
-    while (reducer->ready < reducer->buckets && reducer->bucket[reducer->ready].all.begin >= first)
+    if (reducer->arena == NULL)
+        begin(reducer, &reducer->grad, true, !reducer->options.shard, reducer->options.wire);
+    while (reducer->ready < reducer->buckets && reducer->bucket[reducer->ready].begin >= first)
         reducer->ready++;
     if (reducer->ready > before) tell(reducer, READY, reducer->ready);
     tdm_reducer_poll(reducer);
@@ -403,23 +317,28 @@ static void complete(tdm_reducer *r, tdm_comm_time *time)
         last_s = now_s;
     }
     r->base += r->buckets;
+    r->arena = NULL;
     r->ready = r->summed = r->sent = r->scattered = r->pushed = 0;
 }
 
 void tdm_reducer_finish(tdm_reducer *reducer, tdm_comm_time *time)
 {
     if (reducer->comm->size == 1) return;
+    const double before_s = time->transfer_s;
     tdm_reducer_ready(reducer, 0);
     complete(reducer, time);
     time->transfer_s += reducer->polls_s;
     reducer->polls_s = 0.0;
+    reducer->step_s += time->transfer_s - before_s;
 }
 
 void tdm_reducer_gather(tdm_reducer *reducer, tdm_comm_time *time)
 {
     if (reducer->comm->size == 1) return;
+    const double before_s = time->transfer_s;
     begin(reducer, &reducer->weight, false, true, TDM_WIRE_F32);
     reducer->ready = reducer->buckets;
     tell(reducer, READY, reducer->ready);
     complete(reducer, time);
+    reducer->step_s += time->transfer_s - before_s;
 }

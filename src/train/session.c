@@ -16,6 +16,15 @@ static tdm_status load_wishes(tdm_config *config, const char *file, const tdm_st
     return TDM_OK;
 }
 
+static tdm_status check_sums(const tdm_config *config)
+{
+    TDM_REQUIRE(
+        config->train.reduce != TDM_REDUCE_MPI || config->train.wire == TDM_WIRE_F32, TDM_E_CONFIG,
+        "train.reduce = \"mpi\" does not go with train.wire = \"bf16\": MPI has no sum of bf16; choose "
+        "\"exchange\", or f32");
+    return TDM_OK;
+}
+
 tdm_status tdm_session_configure(tdm_session *s, const char *file, const tdm_strings *set)
 {
     TDM_TRY(tdm_config_init(&s->config));
@@ -30,6 +39,7 @@ tdm_status tdm_session_configure(tdm_session *s, const char *file, const tdm_str
     }
     TDM_TRY(tdm_loss_settle(&s->config));
     TDM_TRY(tdm_config_check(&s->config));
+    TDM_TRY(check_sums(&s->config));
     TDM_TRY(tdm_views_check(&s->config));
     return tdm_model_check(&s->config);
 }

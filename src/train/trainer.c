@@ -138,6 +138,7 @@ static tdm_status create_reducer(tdm_trainer *tr)
     const tdm_reducer_options options = {
         .bucket_bytes = bucket_bytes(config),
         .wire = (tdm_wire)config->train.wire,
+        .reduce = (tdm_reduce)config->train.reduce,
         .shard = config->optim.shard,
         .threads = tdm_ops_threads(tr->ops),
     };

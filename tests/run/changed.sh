@@ -113,7 +113,7 @@ cp "$work/bpe.txt" "$work/moved.txt"
 silent --set "data.dir=$work/moved" --set "model.tokenizer=$work/moved.txt" --set train.chunk=5 \
     --set train.recompute=block --set optim.shard=true --set data.workers=1 --set data.prefetch=1 \
     --set train.log_every=2 --set checkpoint.keep=5 --set train.threads=2 --set model.name=other \
-    --set train.bucket_mib=1 --set model.image.mlp.hidden=7 --set model.image.batch_stats=frozen
+    --set train.bucket_mib=1 --set train.reduce=mpi --set model.image.mlp.hidden=7 --set model.image.batch_stats=frozen
 
 # ---- placed by samples
 # goes NAME FIRST LAST ARG…: resumes from there, and the steps are FIRST to LAST; the first learning rate is the one that
