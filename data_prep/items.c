@@ -98,6 +98,7 @@ void tdm_pack_list_free(tdm_pack_list *list)
 tdm_status pack_list_add(tdm_pack_list *list, const char *name, const char *path, const char *split,
                          tdm_pack_item **item)
 {
+    TDM_TRY(tdm_stop_point("while listing the samples"));
     if (list->count == list->capacity) {
         const int64_t capacity = list->capacity ? 2 * list->capacity : 256;
         tdm_pack_item *grown = realloc(list->item, sizeof(*grown) * (size_t)capacity);

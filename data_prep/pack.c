@@ -288,6 +288,7 @@ static tdm_status prepare(packer *p)
     TDM_TRY(check_features(p));
     TDM_TRY(digest_list(p));
     TDM_TRY(plan_shards(p));
+    TDM_TRY(tdm_stop_point("before packing"));
     return TDM_ALLOC(p->shards + 1, &p->row);
 }
 
@@ -495,11 +496,8 @@ static tdm_status fill_shard(packer *p, const shard_plan *plan, tdm_shard_writer
     for (int64_t i = 0; status == TDM_OK && i < plan->n; i++) {
         const tdm_pack_item *item = &p->list.item[p->order[plan->first + i]];
         bool bad = false;
-        status =
-            tdm_stop_requested()
-                ? TDM_ERROR(TDM_E_STOPPED, "stopped on request while packing; the data set is not complete: "
-                                           "start the same command again")
-                : add_item(p, item, writer, &bad);
+        status = tdm_stop_point("while packing; the data set is not complete: start the same command again");
+        if (status == TDM_OK) status = add_item(p, item, writer, &bad);
         *written += status == TDM_OK;
         if (status == TDM_OK)
             status = note_lost_captions(p, item, plan->first + i);

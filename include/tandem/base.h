@@ -90,9 +90,14 @@ int tdm_thread_create(pthread_t *thread, void *(*run)(void *), void *argument);
 
 /* SIGTERM, SIGUSR1, SIGINT and SIGHUP only set a flag, which is looked at where work can end safely; the training
  * loop agrees on it between steps. A second SIGINT or SIGHUP, half a second later or more, ends the process. SIGINT
- * and SIGHUP that were ignored at the start (nohup) stay so. */
+ * and SIGHUP that were ignored at the start (nohup) stay so. Once more does no harm: after a library that takes
+ * signals for itself. */
 void tdm_stop_install(void);
 bool tdm_stop_requested(void);
+/* A safe point of work that leaves nothing behind when it is given up, as what is read at the start. TDM_E_STOPPED,
+ * "stopped on request WHEN", when the process was asked to stop. Not collective: the ranks agree at the end of the
+ * phase. Never on the way to a checkpoint, which such a request asks for. */
+TDM_PRINTF(1, 2) TDM_CHECKED tdm_status tdm_stop_point(const char *when, ...);
 
 /* SHA-256, hex: 64 characters and a NUL. */
 typedef struct tdm_sha256 tdm_sha256;

@@ -21,7 +21,7 @@ typedef enum tdm_status {
     TDM_E_NOMEM,     /* out of memory */
     TDM_E_LIBRARY,   /* MPI, oneDNN or HDF5 refused */
     TDM_E_NUMERIC,   /* a value that must be finite is not */
-    TDM_E_STOPPED,   /* stopped on request after a checkpoint (exit code 3) */
+    TDM_E_STOPPED,   /* stopped on request, to be gone on with (exit code 3) */
     TDM_E_OTHER_RANK /* another rank failed; the record holds its message */
 } tdm_status;
 

@@ -209,4 +209,5 @@ static tdm_status search_run(tdm_comm *comm, int argc, char **argv)
 const tdm_command tdm_command_search = {.name = "search",
                                         .summary = "the best of a gallery for a text or an image",
                                         .mpi = false,
+                                        .stops = true,
                                         .run = search_run};

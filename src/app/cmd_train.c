@@ -40,6 +40,12 @@ static void run_destroy(run *r)
 
 /* ---- Setting up, one phase per function ---- */
 
+/* How a phase ended, on all ranks; whether one of them was asked to stop is looked at between any two. */
+static tdm_status phase(run *r, tdm_status local)
+{
+    return tdm_comm_agree(r->comm, local == TDM_OK ? tdm_stop_point("before the first step") : local);
+}
+
 static tdm_status load_config(run *r)
 {
     const train_options *o = r->options;
@@ -332,6 +338,12 @@ static bool stop_before_first_step(run *r)
     return wish > 0.0 && !is_over(r);
 }
 
+static tdm_status stopped_early(void)
+{
+    TDM_FAIL(TDM_E_STOPPED,
+             "stopped on request before the first step: nothing is lost, and the same command goes on");
+}
+
 static tdm_status run_steps(run *r)
 {
     bool stop = stop_before_first_step(r);
@@ -353,6 +365,7 @@ static tdm_status run_steps(run *r)
         const run_best best = best_of(r);
         run_log_show_end(&r->log, r->session.optim.step, r->options->out, is_complete(r), &best);
     }
+    if (stop && r->session.optim.step == r->session.first_step) return stopped_early();
     if (stop)
         TDM_FAIL(TDM_E_STOPPED, "stopped on request at step %lld of %lld; continue with --resume auto",
                  (long long)r->session.optim.step, (long long)r->session.total_steps);
@@ -375,28 +388,39 @@ static void show_nothing_to_do(const run *r, const char *resume)
             r->session.config.checkpoint.best_metric, r->state.best_value, r->state.best_epoch);
 }
 
-static tdm_status run_training(run *r)
+/* All that is read, from `resume` or, when that is "", anew. *over: nothing is left to do. */
+static tdm_status prepare(run *r, char resume[TDM_PATH_BYTES], bool *over)
 {
-    char resume[TDM_PATH_BYTES];
-    TDM_AGREE(r->comm, load_config(r));
+    *over = false;
+    TDM_TRY(phase(r, load_config(r)));
     TDM_TRY(same_config_everywhere(r));
     if (!r->options->dry_run) TDM_TRY(lock_run_dir(r));
     if (r->session.pretrained[0]) TDM_TRY(tdm_checkpoint_check(r->comm, r->session.pretrained, false));
-    TDM_AGREE(r->comm, open_all_data(r));
-    TDM_AGREE(r->comm, tdm_session_create_model(&r->session));
+    TDM_TRY(phase(r, open_all_data(r)));
+    TDM_TRY(phase(r, tdm_session_create_model(&r->session)));
     r->state.best_value = NAN;
     r->state.best_step = -1;
     TDM_TRY(find_resume(r, resume));
-    if (!resume[0] && r->session.pretrained[0]) TDM_AGREE(r->comm, tdm_session_read_pretrained(&r->session));
-    if (resume[0]) TDM_AGREE(r->comm, resume_from(r, resume));
+    if (!resume[0] && r->session.pretrained[0]) TDM_TRY(phase(r, tdm_session_read_pretrained(&r->session)));
+    if (resume[0]) TDM_TRY(phase(r, resume_from(r, resume)));
     if (resume[0] && !r->options->dry_run) TDM_TRY(find_best(r));
-    TDM_AGREE(r->comm, tdm_session_create_loader(&r->session));
+    TDM_TRY(phase(r, tdm_session_create_loader(&r->session)));
     if (resume[0] && is_over(r)) {
         show_nothing_to_do(r, resume);
+        *over = true;
         return TDM_OK;
     }
-    TDM_AGREE(r->comm, tdm_session_load(&r->session));
-    TDM_AGREE(r->comm, tdm_session_start(&r->session));
+    TDM_TRY(phase(r, tdm_session_load(&r->session)));
+    return phase(r, tdm_session_start(&r->session));
+}
+
+static tdm_status run_training(run *r)
+{
+    char resume[TDM_PATH_BYTES];
+    bool over;
+    const tdm_status prepared = prepare(r, resume, &over);
+    if (prepared == TDM_E_STOPPED) return stopped_early();
+    if (prepared != TDM_OK || over) return prepared;
     if (!r->options->dry_run) TDM_AGREE(r->comm, write_run_config(r));
     show_plan(r);
     TDM_AGREE(r->comm, show_groups(r));

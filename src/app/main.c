@@ -39,7 +39,7 @@ static void print_help(void)
          "  tandem COMMAND --help   the command's options\n"
          "  tandem --version        the version\n"
          "\n"
-         "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped on request after a checkpoint.");
+         "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped on request, to be gone on with.");
 }
 
 static tdm_status find_command(const char *name, const tdm_command **command)
@@ -101,11 +101,12 @@ int main(int argc, char **argv)
         puts("tandem " TDM_VERSION);
         return EXIT_DONE;
     }
-    note_cores();
-    signal(SIGXFSZ, SIG_IGN); /* a file at its size limit is an error of write(), which names the file */
     const tdm_command *command = NULL;
     tdm_status status = find_command(argc > 1 ? argv[1] : "", &command);
-    if (command != NULL && command->stops) tdm_stop_install(); /* before all that takes time */
+    const bool stops = command != NULL && command->stops;
+    if (stops) tdm_stop_install(); /* before all that takes time */
+    signal(SIGXFSZ, SIG_IGN);      /* a file at its size limit is an error of write(), which names the file */
+    note_cores();
     const bool alone = !tdm_comm_launched() && (command == NULL || !command->mpi);
     tdm_comm *comm = NULL;
     if (status == TDM_OK && alone) status = check_alone(command);
@@ -113,6 +114,7 @@ int main(int argc, char **argv)
         tdm_log_always("tandem: %s", tdm_error_last()->message);
         return EXIT_FAILED;
     }
+    if (stops) tdm_stop_install(); /* some MPI libraries take SIGUSR1 for themselves */
     tdm_cpu cpu;
     if (status == TDM_OK) status = tdm_cpu_detect(&cpu);   /* refuses an unknown TANDEM_ISA before any work */
     if (status == TDM_OK) status = tdm_register_options(); /* they join the configuration's schema */

@@ -2,6 +2,8 @@
 #include "tandem/base.h"
 
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,4 +59,15 @@ void tdm_stop_install(void)
 bool tdm_stop_requested(void)
 {
     return stop_flag != 0;
+}
+
+tdm_status tdm_stop_point(const char *when, ...)
+{
+    char text[512];
+    if (!stop_flag) return TDM_OK;
+    va_list arguments;
+    va_start(arguments, when);
+    vsnprintf(text, sizeof text, when, arguments);
+    va_end(arguments);
+    TDM_FAIL(TDM_E_STOPPED, "stopped on request %s", text);
 }

@@ -127,6 +127,7 @@ static tdm_status read_all(pretrained_job *job, const char *dir, tdm_params *par
     TDM_TRY(checkpoint_open_model(dir, &job->file));
     TDM_TRY(find_beyond(job, params));
     for (int64_t i = 0; i < params->count; i++) {
+        TDM_TRY(tdm_stop_point("while reading %s", dir));
         TDM_TRY(read_row(job, &params->row[i], params->weight + params->row[i].offset));
     }
     log_rows(dir, &job->absent, "not in it, so initialised anew");

@@ -169,6 +169,7 @@ static tdm_status read_arena(tdm_h5 *file, const char *group, const tdm_params *
     TDM_TRY(check_same_model(file, group, params));
     for (int64_t i = 0; i < params->count; i++) {
         const tdm_param *row = &params->row[i];
+        TDM_TRY(tdm_stop_point("while reading %s", tdm_h5_path(file)));
         TDM_TRY(checkpoint_get_row(file, group, row->name, row->ndim, row->shape, arena + row->offset));
     }
     return TDM_OK;
@@ -184,6 +185,7 @@ static tdm_status read_part(tdm_h5 *file, const char *group, const tdm_params *p
         const int64_t end = row->offset + row->size;
         int64_t from = row->offset, at;
         tdm_span piece;
+        TDM_TRY(tdm_stop_point("while reading %s", tdm_h5_path(file)));
         for (bool loaded = false; tdm_optim_next(optim, &from, end, &piece, &at); loaded = true) {
             if (!loaded) TDM_TRY(checkpoint_get_row(file, group, row->name, row->ndim, row->shape, buffer));
             memcpy(to + at, buffer + piece.begin - row->offset,

@@ -202,6 +202,7 @@ static tdm_status check_size(const shard *it)
 
 static tdm_status open_shard(tdm_dataset *dataset, shard *it)
 {
+    TDM_TRY(tdm_stop_point("while opening %s", it->path));
     TDM_TRY(check_size(it));
     TDM_TRY(dataset_use_shard(dataset, it));
     TDM_TRY(check_counts(it, dataset->split));

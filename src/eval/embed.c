@@ -60,20 +60,13 @@ static tdm_status embed_cached(embedding_job *job, tdm_modality modality, int64_
     return embed_rows(job, modality, &input, out);
 }
 
-static tdm_status go_on(const char *what, int64_t done, int64_t all)
-{
-    TDM_REQUIRE(!tdm_stop_requested(), TDM_E_STOPPED, "stopped on request after embedding %lld of %lld %s",
-                (long long)done, (long long)all, what);
-    return TDM_OK;
-}
-
 static tdm_status embed_images(embedding_job *job, const tdm_embeddings *e)
 {
     const int64_t height = job->config->model.image.height_px, width = job->config->model.image.width_px;
     const tdm_image_policy policy = tdm_image_policy_of(&job->config->model.image);
     for (int64_t i = 0; i < e->images; i += job->batch) {
         const int64_t n = tdm_min_i64(job->batch, e->images - i);
-        TDM_TRY(go_on("images", i, e->images));
+        TDM_TRY(tdm_stop_point("after embedding %lld of %lld images", (long long)i, (long long)e->images));
         if (job->image != NULL) {
             TDM_TRY(tdm_load_images(job->dataset, e->image_first + i, n, height, width, policy, job->workers,
                                     job->image));
@@ -103,7 +96,8 @@ static tdm_status embed_captions(embedding_job *job, const tdm_embeddings *e)
 {
     for (int64_t i = 0; i < e->captions; i += job->batch) {
         const int64_t n = tdm_min_i64(job->batch, e->captions - i), first = e->caption_first + i;
-        TDM_TRY(go_on("captions", i, e->captions));
+        TDM_TRY(
+            tdm_stop_point("after embedding %lld of %lld captions", (long long)i, (long long)e->captions));
         float *out = e->text + i * e->d;
         TDM_TRY(job->feature_width[TDM_TEXT] > 0 ? embed_cached(job, TDM_TEXT, first, n, out)
                                                  : embed_tokens(job, first, n, out));

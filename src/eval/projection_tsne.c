@@ -146,8 +146,7 @@ static tdm_status descend(descent *s, int steps)
     TDM_TRY(TDM_ALLOC(s->n, &s->weight));
     for (int i = 0; i < steps; i++) {
         const bool is_early = i < EARLY_STEPS;
-        TDM_REQUIRE(!tdm_stop_requested(), TDM_E_STOPPED, "stopped on request after %d of %d steps of t-SNE",
-                    i, steps);
+        TDM_TRY(tdm_stop_point("after %d of %d steps of t-SNE", i, steps));
         if (i == 0 || i == EARLY_STEPS) rest(s);
         const double total = find_forces(s);
         move(s, total, is_early ? exaggeration : 1, is_early ? early_momentum : late_momentum, step);

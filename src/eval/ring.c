@@ -64,7 +64,7 @@ static void shift_buffer(eval_ring *ring, eval_buffer *buffer, int64_t receive_b
 
 tdm_status eval_ring_shift(eval_ring *ring, tdm_status local)
 {
-    TDM_AGREE(ring->comm, local);
+    TDM_AGREE(ring->comm, local == TDM_OK ? tdm_stop_point("while ranking") : local);
     if (tdm_comm_size(ring->comm) == 1) return TDM_OK;
     const int64_t send[2] = {ring->head.bytes, ring->tail.bytes};
     int64_t receive[2] = {0, 0};

@@ -158,6 +158,7 @@ static tdm_status embed_prompts(prompt_batch *b, struct tdm_model *model, tdm_op
     TDM_TRY(TDM_ALLOC(d, &b->sum));
     for (int64_t first = 0; first < all; first += batch) {
         const int64_t rows = tdm_min_i64(batch, all - first);
+        TDM_TRY(tdm_stop_point("after embedding %lld of %lld prompts", (long long)first, (long long)all));
         TDM_TRY(tokenize_prompts(b, first, rows));
         const tdm_tower_input input = {.n = rows, .token = b->token, .seq = b->seq};
         TDM_TRY(tdm_model_embed(model, TDM_TEXT, &input, &(tdm_pass){.train = false},

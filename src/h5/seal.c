@@ -101,7 +101,8 @@ static tdm_status walk_blocks(int fd, const char *path, int64_t first, int64_t e
     for (int64_t at = first; status == TDM_OK && at < end; at += step) {
         const int64_t begin = at * block_bytes, stop = tdm_min_i64(end, at + step);
         const int64_t bytes = tdm_min_i64(whole, stop * block_bytes) - begin;
-        status = read_at(fd, path, buffer, (size_t)bytes, begin);
+        if (job->compare) status = tdm_stop_point("while reading %s", path);
+        if (status == TDM_OK) status = read_at(fd, path, buffer, (size_t)bytes, begin);
         for (int64_t i = at; status == TDM_OK && i < stop; i++) {
             const int64_t from = (i - at) * block_bytes;
             take_block(job, i, buffer + from, (size_t)tdm_min_i64(block_bytes, bytes - from));
