@@ -110,6 +110,12 @@ steps() { if [ -e "$shared/$1/metrics.jsonl" ]; then grep -c '"loss"' "$shared/$
 beyond() { [ "$(steps "$1")" -gt "$2" ]; }
 # log_says RUN PATTERN
 log_says() { grep -qE "$2" "$shared/$1.log"; }
+# made_twice LOG: how many steps had to be made again by resumed runs, by the log of all of them
+made_twice() {
+    awk '/^step +[0-9]/ { split($2, part, "/"); last = part[1] }
+        /^resuming from/ { twice += last - $NF }
+        END { print twice + 0 }' "$1"
+}
 # same_bits RUN RUN: whether weights and moments of the latest checkpoints are the same bits
 same_bits() {
     local a b group
@@ -128,11 +134,40 @@ same_curve() {
 }
 losses() { jq -r 'select(.loss) | "\(.step) \(.loss)"' "$shared/$1/metrics.jsonl"; }
 
+# --- Slurm ------------------------------------------------------------------------------------------------------------
+
+# slurm N: brings up N hosts with munge and slurmd, and slurmctld on h1, with the partitions "low" (the default) and "high",
+# whose jobs put those of "low" back into the queue. Every host has 4 CPUs, whatever the machine has.
+slurm() {
+    local number
+    mkdir -p "$shared/.slurm"
+    sed "s|SHARED|$shared|; s|HOSTS|h[1-$1]|" "$here/slurm.conf" >"$etc/slurm/slurm.conf"
+    hosts "$1"
+    for number in $(seq "$1"); do on "h$number" munged --force; done
+    on h1 slurmctld
+    for number in $(seq "$1"); do on "h$number" slurmd; done
+    wait_for 30 all_idle "$1"
+}
+all_idle() { [ "$(on h1 sinfo --noheader --Node --states=idle --partition=low --format=%N | wc -l)" -eq "$1" ]; }
+# slurm_again HOST: its daemons, after host_down and host_up
+slurm_again() {
+    on "$1" munged --force
+    on "$1" slurmd
+}
+# submit ARG…: sbatch on h1, two hosts with a rank each unless ARG says otherwise; the job's number is in $job, and its log is
+# $shared/tandem-$job.log
+submit() { job=$(on h1 sbatch --parsable --chdir="$shared" --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 "$@"); }
+# job_state: PENDING, RUNNING, COMPLETED, FAILED, … ; job_is STATE… : whether it is one of these
+job_state() { on h1 scontrol show job "$job" | sed -n 's/^ *JobState=\([A-Z_]*\).*/\1/p' | paste -sd ' '; }
+job_is() { [[ " $* " == *" $(job_state) "* ]]; }
+# job_says NAME: a field of `scontrol show job`, such as Restarts or ExitCode
+job_says() { on h1 scontrol show job "$job" | grep -oE "\b$1=[^ ]*" | head -1 | cut -d= -f2; }
+
 # --- the bed itself -------------------------------------------------------------------------------------------------
 
 here=$root/cluster/testbed shared=$bed/shared
 mount -t tmpfs tmpfs "$bed"
-mkdir -p "$bed"/{hosts,bin,cluster,layer/etc} "$shared/.hosts"
+mkdir -p "$bed"/{hosts,bin,cluster,layer/etc/slurm} "$shared/.hosts"
 # The kernel takes no layer of a file system that is itself one: the unpacked packages come into memory.
 for layer in $layers; do cp -a "$layer/." "$bed/layer/"; done
 cp "$tandem" "$bed/bin/tandem"
@@ -153,6 +188,13 @@ done
     echo "127.0.0.1 localhost"
     for number in $(seq 16); do echo "10.77.0.$number h$number"; done
 } >"$etc/hosts"
+if [ -x "$bed/layer/usr/sbin/slurmd-wlm" ]; then
+    # what Debian's packages do when they are installed
+    for daemon in slurmctld slurmd slurmstepd; do ln -s "$daemon-wlm" "$bed/layer/usr/sbin/$daemon"; done
+    mkdir -p "$etc/munge" "$bed/layer/var/lib/munge" "$bed/layer/var/log/munge"
+    head -c 1024 /dev/urandom >"$etc/munge/munge.key"
+    chmod 400 "$etc/munge/munge.key"
+fi
 ssh-keygen -q -t ed25519 -N '' -f "$etc/bed/key"
 cat >"$etc/bed/sshd_config" <<END
 HostKey /etc/bed/key
@@ -206,6 +248,6 @@ scenario=$!
 wait "$scenario" || code=$?
 [ "$code" -eq 0 ] || [ -s "$result/fault" ] || echo "ended with exit code $code" >"$result/fault"
 # for the reader of a failure
-if [ "$code" -ne 0 ]; then tail -n 12 "$shared"/*.log >&2 2>/dev/null; fi
+if [ "$code" -ne 0 ]; then tail -n 5 "$shared"/*.log >&2 2>/dev/null || true; fi
 if [ -n "${keep:-}" ]; then cp -r "$shared" "$result/"; fi
 exit "$code"

@@ -30,7 +30,7 @@ ip link set lo up
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.01; done
 ip address add "10.77.0.$number/24" dev eth0
 ip link set eth0 mtu 9000 up
-mkdir -p /run/sshd
+mkdir -p /run/sshd /run/munge
 /usr/sbin/sshd -f /etc/bed/sshd_config
 echo "$process" >"$bed/shared/.hosts/$name"
 sleep infinity &

@@ -108,7 +108,7 @@ unpack() {
 layers=$cache/ssh
 if [ -x /usr/sbin/sshd ]; then mkdir -p "$cache/ssh"; else unpack ssh openssh-server; fi
 if [ -z "$short" ]; then
-    unpack slurm slurmctld slurmd slurm-client munge
+    unpack slurm slurm-wlm-basic-plugins slurmctld slurmd slurm-client munge
     layers="$layers $cache/slurm"
 fi
 if [ ! -x "$cache/switch" ] || [ "$here/switch.c" -nt "$cache/switch" ]; then
@@ -124,6 +124,7 @@ python3 -B "$root/tests/run/make_pairs.py" "$work/raw" 120
     # the same pictures with other captions: as many shards and rows
     sed -i s/square/circle/ "$work"/raw/*.txt
     "$tandem" pack --format folder --out "$data/other" --split train --shard-size 50 "$work/raw"
+    "$tandem" tokenizer --train --vocab-size 560 --out "$data/other.txt" "$data/other"
 } >"$work/pack.log" 2>&1 || die "cannot pack: $(tail -1 "$work/pack.log")"
 cat >"$data/run.cfg" <<END
 seed = 5;
@@ -168,7 +169,7 @@ run_one() {
         "$(awk "BEGIN { print $EPOCHREALTIME - $began }")" "$(cat "$result/took" 2>/dev/null || echo -)" \
         "$(cat "$result/lost" 2>/dev/null || echo -)" "$(cat "$result/fault" "$result/outcome" 2>/dev/null | paste -sd ';')"
     if [ "$code" -ne 0 ]; then sed 's/^/    | /' "$result/log" | tail -40; fi
-    if [ -n "$keep" ]; then cp -r "$result" "$keep/"; fi
+    if [ -n "$keep" ]; then rm -rf "${keep:?}/$name" && cp -r "$result" "$keep/"; fi
     return "$code"
 }
 
