@@ -10,6 +10,10 @@
 
 #define TDM_VERSION "0.1.0"
 
+/* Tells builds apart: hexadecimal digits of the linker's build id, and of a shared libtandem's; "" without any. */
+enum { TDM_BUILD_BYTES = 40 };
+void tdm_program_build(char build[TDM_BUILD_BYTES]);
+
 /* Room for a path with its NUL. */
 #define TDM_PATH_BYTES 4096
 

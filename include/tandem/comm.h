@@ -35,9 +35,6 @@ _Noreturn void tdm_comm_abort(tdm_comm *comm);
 void tdm_comm_report(const tdm_comm *comm); /* not collective; silent elsewhere */
 
 void tdm_comm_barrier(tdm_comm *comm);
-/* Warns, on rank 0, of a host whose ranks start more threads than they have cores together: then each step waits for
- * threads that wait for a core. */
-void tdm_comm_warn_threads(tdm_comm *comm, int threads);
 /* Two levels: nodes, and ranks of a node that read each other's memory. Not collective. */
 int tdm_comm_nodes(const tdm_comm *comm);
 void tdm_comm_sum_f64(tdm_comm *comm, double *value, int64_t count);  /* in place */

@@ -27,6 +27,11 @@ const char *tdm_isa_name(tdm_isa isa);
  * Errors: TDM_E_CONFIG for an unknown value of TANDEM_ISA. */
 TDM_CHECKED tdm_status tdm_cpu_detect(tdm_cpu *cpu);
 
+/* What this CPU has, whatever TANDEM_ISA says; tiles as far as the operating system lists them. */
+tdm_cpu tdm_cpu_native(void);
+/* "AMD EPYC 9654 96-Core Processor": the maker's name of it, cut to fit. */
+void tdm_cpu_model(char *out, size_t room);
+
 /* Asks the operating system for the tile registers, which it gives to a process only on request; clears amx_bf16 where
  * it refuses. Only who multiplies with tiles asks: a thread's state to be saved grows by 8 KiB. */
 void tdm_cpu_request_tiles(tdm_cpu *cpu);

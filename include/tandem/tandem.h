@@ -29,6 +29,7 @@
 #include "tandem/report.h"
 #include "tandem/resume.h"
 #include "tandem/rng.h"
+#include "tandem/roster.h"
 #include "tandem/searcher.h"
 #include "tandem/session.h"
 #include "tandem/shard.h"

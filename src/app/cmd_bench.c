@@ -3,6 +3,7 @@
 #include "bench_comm.h"
 #include "bench_report.h"
 #include "command.h"
+#include "roster_log.h"
 
 #include <stdlib.h>
 #include <math.h>
@@ -316,6 +317,7 @@ static tdm_status bench_all(bench *b)
     r->batch = b->session.config.train.batch / tdm_comm_size(b->comm);
     r->steps = b->options->steps;
     TDM_AGREE(b->comm, bench_create(b));
+    TDM_TRY(roster_log(b->comm, b->session.ops, NULL));
     TDM_TRY(bench_steps(b));
     TDM_AGREE(b->comm, bench_memory_split(b));
     tdm_comm_max_f64(b->comm, r->memory, BENCH_MEMORY_KINDS);
@@ -337,6 +339,7 @@ static tdm_status bench_sums(tdm_comm *comm, const bench_options *o)
                                         .bucket_mib = status == TDM_OK ? config.train.bucket_mib : 0,
                                         .threads = o->threads > 0 ? (int)o->threads : tdm_default_threads(),
                                         .json = o->json};
+    if (status == TDM_OK) status = roster_log_plain(comm, options.threads);
     if (status == TDM_OK) status = bench_comm(comm, &options);
     tdm_config_destroy(&config);
     return status;

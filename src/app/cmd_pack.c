@@ -1,5 +1,6 @@
 /* tandem pack: raw data sets into shards. */
 #include "command.h"
+#include "roster_log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -269,8 +270,9 @@ static tdm_status pack_run(tdm_comm *comm, int argc, char **argv)
     tdm_status status = read_call(&c, argc, argv, &help);
     if (status == TDM_OK && help)
         status = print_formats();
-    else if (status == TDM_OK)
-        status = tdm_pack(comm, &c.options, &result);
+    else if (status == TDM_OK && tdm_comm_size(comm) > 1)
+        status = roster_log_plain(comm, 1);
+    if (status == TDM_OK && !help) status = tdm_pack(comm, &c.options, &result);
     if (status == TDM_OK && !help) log_result(&c.options, &result);
     call_free(&c);
     return status;

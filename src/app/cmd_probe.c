@@ -447,7 +447,7 @@ static tdm_status run(probe *p)
     TDM_TRY(tdm_dir_lock_take(p->comm, &own, &p->lock));
     TDM_AGREE(p->comm, tdm_comm_rank(p->comm) == 0 ? read_kept(p) : TDM_OK);
     tdm_comm_broadcast(p->comm, p->entry, (int64_t)sizeof *p->entry * p->count, 0);
-    inference_show(p->comm, &p->in);
+    TDM_TRY(inference_show(p->comm, &p->in));
     TDM_AGREE(p->comm, tdm_inference_embed_data(p->comm, &p->in, p->dataset, true, &p->embeddings));
     TDM_AGREE(p->comm, keep_plain(p));
     TDM_TRY(measure(p, &p->value));

@@ -144,7 +144,7 @@ static tdm_status run_search(search *s)
     TDM_TRY(tdm_inference_open(s->comm, &s->options->inference, true, &s->inference));
     TDM_TRY(embed_query(s));
     TDM_TRY(find_best(s));
-    inference_show(s->comm, &s->inference);
+    TDM_TRY(inference_show(s->comm, &s->inference));
     TDM_TRY(print_table(s));
     if (s->options->json[0] != '\0') TDM_TRY(write_json(s));
     return s->options->html[0] != '\0' ? write_html(s) : TDM_OK;

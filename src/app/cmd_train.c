@@ -1,6 +1,7 @@
 /* tandem train: a run from configuration to final checkpoint. */
 #include "command.h"
 #include "memory_plan.h"
+#include "roster_log.h"
 #include "run_log.h"
 
 #include <math.h>
@@ -21,6 +22,7 @@ typedef struct run {
     tdm_dir_lock *lock;
     tdm_dataset *eval_dataset;
     tdm_resume resume; /* what the run goes on from */
+    tdm_roster roster; /* what it is made of */
     tdm_train_state state;
     run_log log;
     const tdm_match *match;           /* eval.positives */
@@ -34,6 +36,7 @@ static void run_destroy(run *r)
     run_log_close(&r->log);
     tdm_dir_lock_release(&r->lock);
     tdm_resume_destroy(&r->resume);
+    tdm_roster_free(&r->roster);
     tdm_dataset_close(&r->eval_dataset);
     tdm_session_destroy(&r->session);
 }
@@ -168,7 +171,7 @@ static tdm_status write_run_config(run *r)
     return status;
 }
 
-static void show_plan(const run *r)
+static tdm_status show_plan(run *r)
 {
     const tdm_config *c = &r->session.config;
     tdm_log(TDM_LOG_INFO, "data: %s, split %s: %lld images, %lld captions", c->data.dir, c->data.split,
@@ -177,11 +180,9 @@ static void show_plan(const run *r)
     tdm_log(TDM_LOG_INFO, "plan: %lld steps of %lld pairs, %lld steps per epoch, %.1f epochs",
             (long long)r->session.total_steps, (long long)c->train.batch,
             (long long)r->session.steps_per_epoch, tdm_session_epoch(&r->session, r->session.total_steps));
-    tdm_log(TDM_LOG_INFO, "model: %s, %.2f million parameters; %d ranks of %d threads, %s, %s", c->model.name,
-            (double)tdm_params_elements(&r->session.params) * 1e-6, tdm_comm_size(r->comm),
-            tdm_ops_threads(r->session.ops), tdm_ops_dtype(r->session.ops) == TDM_BF16 ? "bf16" : "f32",
-            tdm_ops_isa(r->session.ops));
-    tdm_comm_warn_threads(r->comm, tdm_ops_threads(r->session.ops));
+    tdm_log(TDM_LOG_INFO, "model: %s, %.2f million parameters", c->model.name,
+            (double)tdm_params_elements(&r->session.params) * 1e-6);
+    return roster_log(r->comm, r->session.ops, &r->roster);
 }
 
 static tdm_status show_groups(const run *r)
@@ -422,7 +423,7 @@ static tdm_status run_training(run *r)
     if (prepared == TDM_E_STOPPED) return stopped_early();
     if (prepared != TDM_OK || over) return prepared;
     if (!r->options->dry_run) TDM_AGREE(r->comm, write_run_config(r));
-    show_plan(r);
+    TDM_TRY(show_plan(r));
     TDM_AGREE(r->comm, show_groups(r));
     if (r->options->dry_run) return tdm_comm_agree(r->comm, show_memory(r));
 
@@ -432,6 +433,7 @@ static tdm_status run_training(run *r)
                        .batch = r->session.config.train.batch,
                        .log_every = r->session.config.train.log_every};
     TDM_AGREE(r->comm, run_log_open(&r->log, r->options->out, r->state.step));
+    TDM_AGREE(r->comm, run_log_start(&r->log, tdm_session_epoch(&r->session, r->state.step), &r->roster));
     if (resume[0])
         TDM_AGREE(r->comm,
                   run_log_resume(&r->log, tdm_session_epoch(&r->session, r->state.step), &r->resume));

@@ -19,7 +19,7 @@
         FLAG_INT("--workers", &(options).workers, "N", "2", "threads", 1, 1024,                              \
                  "that decode images, per rank")
 
-/* One log line on what was opened, once nothing can be refused any more. Collective. */
-void inference_show(tdm_comm *comm, const tdm_inference *inference);
+/* What was opened and what runs it, in the log, once nothing can be refused any more. Collective. */
+TDM_CHECKED tdm_status inference_show(tdm_comm *comm, const tdm_inference *inference);
 
 #endif

@@ -115,6 +115,8 @@ int main(int argc, char **argv)
         return EXIT_FAILED;
     }
     if (stops) tdm_stop_install(); /* some MPI libraries take SIGUSR1 for themselves */
+    const tdm_status same = tdm_comm_same_program(comm); /* its calls must fit those of other ranks */
+    if (status == TDM_OK) status = same;
     tdm_cpu cpu;
     if (status == TDM_OK) status = tdm_cpu_detect(&cpu);   /* refuses an unknown TANDEM_ISA before any work */
     if (status == TDM_OK) status = tdm_register_options(); /* they join the configuration's schema */

@@ -1,5 +1,6 @@
 #include "run_log.h"
 #include "result_json.h"
+#include "roster_log.h"
 
 #include "tandem/base.h"
 
@@ -8,7 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Lines of a step beyond `step`, the end of a run that goes on, and a last line cut by a kill, are left out. */
+/* Of a run that goes on from `step`: no line of a later one, no end, no start that came to nothing else. */
+static bool is_kept(const json_t *line, int64_t step)
+{
+    const json_t *number = json_object_get(line, "step");
+    if (number == NULL || json_object_get(line, "end") != NULL) return false;
+    return json_integer_value(number) < step + (json_object_get(line, "start") == NULL);
+}
+
+/* Only these lines stay; a last one that was cut by a kill does not. */
 static tdm_status keep_lines_until(const char *path, int64_t step)
 {
     tdm_text old = {0}, kept = {0};
@@ -17,9 +26,7 @@ static tdm_status keep_lines_until(const char *path, int64_t step)
         char *end = strchr(line, '\n');
         if (!end) break;
         json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
-        const json_t *number = json_object_get(object, "step");
-        if (number && json_integer_value(number) <= step && !json_object_get(object, "end"))
-            status = tdm_text_append(&kept, line, (size_t)(end - line) + 1);
+        if (is_kept(object, step)) status = tdm_text_append(&kept, line, (size_t)(end - line) + 1);
         json_decref(object);
         line = end + 1;
     }
@@ -89,6 +96,16 @@ static void begin_interval(run_log *log)
     log->wait_data_s = log->flop = 0.0;
     log->time = (tdm_comm_time){0};
     log->since_s = tdm_now_s();
+}
+
+tdm_status run_log_start(run_log *log, double epoch, const tdm_roster *roster)
+{
+    if (tdm_log_rank() != 0) return TDM_OK;
+    json_t *line = json_object();
+    json_object_set_new(line, "step", json_integer(log->start_step));
+    set_real(line, "epoch", epoch);
+    json_object_set_new(line, "start", roster_json(roster));
+    return write_line(log, line);
 }
 
 tdm_status run_log_resume(run_log *log, double epoch, const tdm_resume *resume)

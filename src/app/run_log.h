@@ -4,6 +4,7 @@
 
 #include "tandem/eval.h"
 #include "tandem/resume.h"
+#include "tandem/roster.h"
 #include "tandem/train.h"
 
 /* The best evaluation so far. */
@@ -29,6 +30,8 @@ typedef struct run_log {
 /* Opens RUN/metrics.jsonl and drops lines of steps after `step` (a resumed run repeats them). */
 TDM_CHECKED tdm_status run_log_open(run_log *log, const char *run_dir, int64_t step);
 void run_log_close(run_log *log);
+/* What runs it, a line per start. */
+TDM_CHECKED tdm_status run_log_start(run_log *log, double epoch, const tdm_roster *roster);
 /* That the run goes on otherwise than its checkpoint; nothing where it does not. */
 TDM_CHECKED tdm_status run_log_resume(run_log *log, double epoch, const tdm_resume *resume);
 /* Collective. After each step (number `step`, counted from 1). elapsed_s: training time over all resumes. */

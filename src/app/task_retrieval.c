@@ -237,7 +237,7 @@ static tdm_status evaluate(retrieval *r)
     TDM_AGREE(r->comm, tdm_inference_open_data(&r->inference, o->data, o->split, &r->dataset));
     TDM_AGREE(r->comm, find_match(r));
     TDM_AGREE(r->comm, check_classes(r));
-    inference_show(r->comm, &r->inference);
+    TDM_TRY(inference_show(r->comm, &r->inference));
     double begin_s = tdm_now_s();
     TDM_AGREE(r->comm, tdm_inference_embed_data(r->comm, &r->inference, r->dataset, true, &r->embeddings));
     r->embed_s = tdm_now_s() - begin_s;

@@ -202,7 +202,7 @@ static tdm_status classify(zeroshot *z)
     int64_t cut = 0;
     TDM_TRY(tdm_inference_open(z->comm, &z->request->inference, false, &z->inference));
     TDM_AGREE(z->comm, open_input(z));
-    inference_show(z->comm, &z->inference);
+    TDM_TRY(inference_show(z->comm, &z->inference));
     const double begin_s = tdm_now_s();
     TDM_AGREE(z->comm, embed_all(z, &cut));
     const double embed_s = tdm_now_s() - begin_s;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -37,6 +38,17 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512vl");
 }
 
+/* Intel SDM vol. 2A, CPUID leaves 80000002H to 80000004H: 48 characters, padded with spaces at either end. */
+static void ask_model(char text[64])
+{
+    unsigned part[12] = {0};
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned *to = part + (size_t)4 * i;
+        if (!__get_cpuid(0x80000002u + i, &to[0], &to[1], &to[2], &to[3])) return;
+    }
+    memcpy(text, part, sizeof part);
+}
+
 static tdm_cpu ask_cpu(void)
 {
     __builtin_cpu_init();
@@ -49,11 +61,39 @@ static tdm_cpu ask_cpu(void)
     return cpu;
 }
 #else
+/* Elsewhere Linux shows the register that names the core, where it shows anything. */
+static void ask_model(char text[64])
+{
+    FILE *file = fopen("/sys/devices/system/cpu/cpu0/regs/identification/midr_el1", "r");
+    char value[32] = "";
+    struct utsname machine;
+    if (file != NULL) {
+        if (fgets(value, sizeof value, file) == NULL) value[0] = '\0';
+        fclose(file);
+    }
+    value[strcspn(value, "\n")] = '\0';
+    if (uname(&machine) == 0)
+        snprintf(text, 64, "%.20s%s%s", machine.machine, value[0] ? " MIDR " : "", value);
+}
+
 static tdm_cpu ask_cpu(void)
 {
     return (tdm_cpu){.isa = TDM_ISA_GENERIC};
 }
 #endif
+
+void tdm_cpu_model(char *out, size_t room)
+{
+    char text[64] = "";
+    ask_model(text);
+    const char *begin = text + strspn(text, " ");
+    size_t length = strlen(begin);
+    while (length > 0 && begin[length - 1] == ' ') length--;
+    if (length > 0)
+        snprintf(out, room, "%.*s", (int)length, begin);
+    else
+        snprintf(out, room, "unknown");
+}
 
 /* Asked once: under a hypervisor each CPUID costs microseconds, and pictures ask often. */
 static tdm_cpu native;
@@ -85,11 +125,16 @@ const char *tdm_isa_name(tdm_isa isa)
     return names[isa];
 }
 
-tdm_status tdm_cpu_detect(tdm_cpu *cpu)
+tdm_cpu tdm_cpu_native(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, ask_once);
-    *cpu = native;
+    return native;
+}
+
+tdm_status tdm_cpu_detect(tdm_cpu *cpu)
+{
+    *cpu = tdm_cpu_native();
     const char *cap = getenv("TANDEM_ISA");
     if (!cap || !*cap) return TDM_OK;
     int isa = 0;

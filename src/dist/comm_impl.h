@@ -41,6 +41,10 @@ void comm_set_max_count(tdm_comm *comm, int64_t max_count);
 /* TDM_E_LIBRARY on every task when the launcher started several but MPI's world has `size` 1. */
 TDM_CHECKED tdm_status comm_check_launch(int size);
 
+/* ---- roster.c ---- */
+/* "Open MPI v4.1.4, package: …" -> "Open MPI 4.1.4": name and version of what MPI_Get_library_version says. */
+void comm_short_library(const char *text, char *out, size_t room);
+
 /* ---- node.c ---- */
 /* Finds the nodes. `sizes` ("2", "3,1"; NULL: no limit) lets so many consecutive ranks of one host form one, the last
  * size again and again, so that tests see several. Collective. */

@@ -123,40 +123,6 @@ static tdm_status split_host(tdm_comm *comm, const char *sizes, MPI_Comm *node)
     return status;
 }
 
-void tdm_comm_warn_threads(tdm_comm *comm, int threads)
-{
-    struct {
-        int excess, rank;
-    } worst = {0, comm->rank};
-    struct {
-        char host[64];
-        int threads, cores, ranks;
-    } full = {.threads = threads, .ranks = 1};
-    uint8_t core[TDM_CORE_BYTES];
-    full.cores = tdm_allowed_cores(core);
-    memcpy(full.host, comm->host, sizeof full.host);
-    if (comm->size > 1) {
-        MPI_Comm host;
-        MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &host);
-        MPI_Comm_size(host, &full.ranks);
-        MPI_Allreduce(MPI_IN_PLACE, &full.threads, 1, MPI_INT, MPI_SUM, host);
-        MPI_Allreduce(MPI_IN_PLACE, core, (int)sizeof core, MPI_BYTE, MPI_BOR, host);
-        MPI_Comm_free(&host);
-        full.cores = 0;
-        for (size_t i = 0; i < sizeof core; i++) full.cores += __builtin_popcount(core[i]);
-    }
-    worst.excess = full.cores > 0 ? full.threads - full.cores : 0;
-    if (comm->size > 1) MPI_Allreduce(MPI_IN_PLACE, &worst, 1, MPI_2INT, MPI_MAXLOC, comm->mpi);
-    if (worst.excess <= 0) return;
-    tdm_comm_broadcast(comm, &full, (int64_t)sizeof full, worst.rank);
-    tdm_log(
-        TDM_LOG_WARN,
-        "%s: %d threads (%d rank%s) share %d core%s, which is slow; OMP_NUM_THREADS or --threads says how many a "
-        "rank starts, and mpirun's binding which cores it has",
-        full.host, full.threads, full.ranks, full.ranks == 1 ? "" : "s", full.cores,
-        full.cores == 1 ? "" : "s");
-}
-
 /* All ranks or none use the nodes. */
 static bool all_readable(const tdm_comm *comm, int readable)
 {

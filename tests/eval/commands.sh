@@ -42,7 +42,7 @@ for n in 1 2 3 4; do
         --per-class --curves --projection pca,tsne --points 150 2>log || fail "eval on $n ranks: $(tail -3 log)"
     cmp eval1.json "eval$n.json" || fail "eval.json on $n ranks differs"
     cmp eval1.html "eval$n.html" || fail "page on $n ranks differs"
-    has log "; $n rank"
+    has log "runs on 1 node x $n rank"
 done
 for key in model data split text_to_image image_to_text queries gallery without_positive recall_at_1 recall_at_5 recall_at_10 \
     median_rank mean_rank map map_at_r minp; do
@@ -92,7 +92,7 @@ for n in 1 2 3 4; do
     has log "6 of 48 images have no class and are left out"
     cmp zero1.json "zero$n.json" || fail "zero-shot JSON on $n ranks differs"
     cmp zero1.html "zero$n.html" || fail "table of classes on $n ranks differs"
-    has log "; $n rank"
+    has log "runs on 1 node x $n rank"
 done
 has zero1.html "By class"
 "$TANDEM" eval --task zeroshot --model run --data mixed --split mixed --templates templates.txt --classes names.txt \

@@ -126,8 +126,9 @@ goes() {
 import json, math, sys
 rows = lambda path: [json.loads(line) for line in open(path)]
 whole = {row["step"]: row for row in rows(sys.argv[1])}
-event, *steps = rows(sys.argv[2])
+start, event, *steps = rows(sys.argv[2])
 first, last = int(sys.argv[3]), int(sys.argv[4])
+assert start["step"] == first - 1 and start["start"]["ranks"] == 1, start
 assert event["step"] == first - 1 and event["resume"]["changed"], event
 assert [row["step"] for row in steps] == list(range(first, last + 1)), [row["step"] for row in steps]
 assert math.isclose(steps[0]["lr"], whole[first]["lr"], rel_tol=1e-9), (steps[0]["lr"], whole[first]["lr"])

@@ -24,9 +24,9 @@ ranks() {
     "${launcher[@]}" "$TANDEM" "$@"
 }
 
-# lines of a run's metrics.jsonl, 0 when there is none yet
+# lines of steps in a run's metrics.jsonl, 0 when there is none yet
 lines_of() {
-    if [ -e "$1/metrics.jsonl" ]; then wc -l <"$1/metrics.jsonl"; else echo 0; fi
+    if [ -e "$1/metrics.jsonl" ]; then grep -c '"loss":' "$1/metrics.jsonl" || true; else echo 0; fi
 }
 
 # start N ARG…: the same in the background; $pid is mpirun itself, whose children are the ranks
