@@ -87,10 +87,17 @@ TDM_CHECKED tdm_status tdm_load_linear(const tdm_scope *scope, const tdm_params 
 typedef struct tdm_nn_linear {
     int64_t in, out;
     int64_t weight, bias; /* rows PREFIX.weight [out][in] and PREFIX.bias [out]; bias < 0: it has none */
+    tdm_linear *packed;   /* by tdm_nn_linear_pack, NULL: nothing is packed; owned */
 } tdm_nn_linear;
 /* Initial values of torch.nn.Linear: uniform within 1/sqrt(in), weight and bias. */
 TDM_CHECKED tdm_status tdm_nn_linear_declare(tdm_params *params, const char *prefix, int64_t in, int64_t out,
                                              bool has_bias, tdm_nn_linear *layer);
+/* For a layer of many rows: from now on its weights are packed by each load, and its products are those of towers, where
+ * the CPU has any that are faster than tdm_gemm. They round otherwise. To be freed. */
+TDM_CHECKED tdm_status tdm_nn_linear_pack(const tdm_nn *nn, tdm_nn_linear *layer);
+void tdm_nn_linear_free(tdm_nn_linear *layer);
+/* Once the weights have changed. Nothing to do for a layer that is not packed. */
+TDM_CHECKED tdm_status tdm_nn_linear_load(const tdm_nn *nn, const tdm_scope *scope, tdm_nn_linear *layer);
 /* y[n][out] = x[n][in] · W^T + bias */
 TDM_CHECKED tdm_status tdm_nn_linear_forward(const tdm_nn *nn, const tdm_nn_linear *layer, int64_t n,
                                              const float *x, float *y);
@@ -103,10 +110,10 @@ typedef enum tdm_nn_activation { TDM_NN_RELU, TDM_NN_GELU, TDM_NN_QUICKGELU } td
 void tdm_nn_activation_forward(tdm_nn_activation kind, int64_t n, const float *x, float *y);
 void tdm_nn_activation_backward(tdm_nn_activation kind, int64_t n, const float *x, const float *dy,
                                 float *dx);
-/* Dropout of x[n][width] in place, when the pass trains: row i's mask is keyed by (seed, step, sample[i], site), so
+/* Dropout of x[n][width] into y, which may be x; x itself where the pass does not train. Row i's mask is keyed by (seed, step, sample[i], site), so
  * that the same call on the gradient is its backward. */
 void tdm_nn_dropout(const tdm_nn *nn, const tdm_pass *pass, double p, uint32_t site, int64_t n,
-                    const int64_t *sample, int64_t width, float *x);
+                    const int64_t *sample, int64_t width, const float *x, float *y);
 
 /* y = dropout(W2 · activation(W1 · x + b1) + b2) */
 typedef struct tdm_nn_mlp_setup {

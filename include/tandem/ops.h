@@ -85,6 +85,10 @@ void tdm_bf16_to_f32(int64_t n, const uint16_t *x, float *y);
 typedef struct tdm_linear tdm_linear;
 TDM_CHECKED tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bias,
                                          bool transposed, tdm_linear **linear);
+/* The same for rows that are f32 whatever the ops' dtype. *linear is NULL where tdm_gemm is as fast as anything: without
+ * AVX-512, and with TANDEM_MATMUL=dnnl. */
+TDM_CHECKED tdm_status tdm_linear_create_f32(tdm_ops *ops, int64_t in, int64_t out, bool has_bias,
+                                             tdm_linear **linear);
 void tdm_linear_destroy(tdm_linear **linear);
 /* Packs the f32 master weights for forward (and, if with_backward, for the data gradient). `weight` and
  * `bias` are borrowed until the next load. */
@@ -204,6 +208,10 @@ void tdm_activation_forward(tdm_ops *ops, tdm_activation kind, int64_t n, const 
  * functions y may equal x. */
 void tdm_activation_backward(tdm_ops *ops, tdm_activation kind, int64_t n, const void *x, const void *dy,
                              void *dx, void *y);
+/* Of f32 rows whatever the ops' dtype. */
+void tdm_activation_forward_f32(tdm_ops *ops, tdm_activation kind, int64_t n, const float *x, float *y);
+void tdm_activation_backward_f32(tdm_ops *ops, tdm_activation kind, int64_t n, const float *x,
+                                 const float *dy, float *dx);
 
 /* ---- Attention, fused per (sequence, head) ----
  * qkv [t][3·heads·head_dim] (q, k, v thirds, as in nn.MultiheadAttention's in_proj), out [t][heads·head_dim],
@@ -261,9 +269,10 @@ void tdm_scatter_rows(tdm_ops *ops, int64_t n, int64_t width, const int64_t *row
  * the first row that is here of each sequence; NULL: 0. */
 void tdm_dropout(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n_seq,
                  const int64_t *seq, const int64_t *sample, const int64_t *place, int64_t width, void *x);
-/* The same on f32 rows [n][width], one of each sample. Element k has the k-th number of its row's stream. */
+/* The same on f32 rows x[n][width], one of each sample, into y, which may be x. Element k has the k-th number of its
+ * row's stream. */
 void tdm_dropout_rows(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n,
-                      const int64_t *sample, int64_t width, float *x);
+                      const int64_t *sample, int64_t width, const float *x, float *y);
 
 /* ---- Output end ---- */
 /* y = x / |x| per row (f32); norm[n] kept. Rows of norm < 1e-12 are divided by 1e-12 as torch's normalize. */

@@ -295,6 +295,37 @@ tdm_status tdm_dataset_read_alternative(tdm_dataset *dataset, int64_t index, tdm
     return check_no_zeros(it, "alternative", row, out);
 }
 
+void dataset_hold_features(tdm_dataset *dataset, int64_t bytes)
+{
+    dataset->hold_bytes = bytes;
+}
+
+static bool all_finite(int64_t n, const float *x)
+{
+    int bad = 0;
+    for (int64_t i = 0; i < n; i++) bad |= !isfinite(x[i]);
+    return !bad;
+}
+
+/* Tries once. What is damaged is not held: reading its rows one by one tells which it is. */
+static tdm_status hold_feature(tdm_dataset *dataset, shard *it, tdm_modality modality)
+{
+    const int64_t rows = modality == TDM_IMAGE ? it->images : it->captions;
+    const int64_t n = rows * it->feature_width[modality], bytes = n * (int64_t)sizeof(float);
+    if (it->hold_tried[modality] || bytes > dataset->hold_bytes) return TDM_OK;
+    it->hold_tried[modality] = true;
+    float *all;
+    TDM_TRY(dataset_use_shard(dataset, it));
+    TDM_TRY(TDM_ALLOC(n, &all));
+    if (tdm_h5_read(it->feature[modality], 0, rows, all) == TDM_OK && all_finite(n, all)) {
+        it->held[modality] = all;
+        dataset->hold_bytes -= bytes;
+    } else {
+        tdm_free(all);
+    }
+    return TDM_OK;
+}
+
 tdm_status tdm_dataset_read_feature(tdm_dataset *dataset, tdm_modality modality, int64_t row, float *out)
 {
     const bool image = modality == TDM_IMAGE;
@@ -307,10 +338,15 @@ tdm_status tdm_dataset_read_feature(tdm_dataset *dataset, tdm_modality modality,
     const int64_t local = row - (image ? it->first_image : it->first_caption);
     TDM_REQUIRE(!image || dataset_row_has_image(it, local), TDM_E_DATA, "%s row %lld: has no image", it->path,
                 (long long)local);
+    const int64_t width = it->feature_width[modality];
+    TDM_TRY(hold_feature(dataset, it, modality));
+    if (it->held[modality]) {
+        memcpy(out, it->held[modality] + local * width, sizeof(float) * (size_t)width);
+        return TDM_OK;
+    }
     TDM_TRY(dataset_use_shard(dataset, it));
     if (tdm_h5_read(it->feature[modality], local, 1, out) != TDM_OK)
         return row_error(it, image ? "row" : "caption row", local);
-    const int64_t width = it->feature_width[modality];
     for (int64_t k = 0; k < width; k++)
         TDM_REQUIRE(isfinite(out[k]), TDM_E_DATA, "%s %srow %lld: its %s feature is not finite at %lld",
                     it->path, image ? "" : "caption ", (long long)local, what, (long long)k);

@@ -16,7 +16,9 @@ typedef struct shard {
     int64_t *alternative_caption;          /* [alternatives] local captions, not decreasing */
     int64_t feature_width[TDM_MODALITIES]; /* 0: no features */
     uint8_t *has_feature;                  /* [images]; NULL: every row has its image feature */
-    uint64_t *class_bits;                  /* [images][class_words], from the first use on */
+    float *held[TDM_MODALITIES]; /* [rows][feature_width], checked; NULL: rows are read from the file */
+    bool hold_tried[TDM_MODALITIES];
+    uint64_t *class_bits; /* [images][class_words], from the first use on */
     char digest[65];
     tdm_h5 *file; /* NULL when closed, as are its arrays */
     tdm_h5_array *image_bytes, *caption_bytes, *alternative_bytes, *feature[TDM_MODALITIES];
@@ -41,12 +43,16 @@ struct tdm_dataset {
     uint64_t clock;
     unsigned char *scratch; /* for one image, name or caption */
     int64_t scratch_bytes;
+    int64_t hold_bytes; /* what dataset_hold_features has left */
 };
 
 /* Makes sure that the shard's file is open; at most OPEN_SHARDS are at a time, the least recently used is
  * closed for the next. */
 TDM_CHECKED tdm_status dataset_use_shard(tdm_dataset *dataset, shard *it);
 void dataset_close_shard(tdm_dataset *dataset, shard *it);
+/* From now on the features of a shard are read at once, with its first row, and held until the data set is closed: those
+ * of as many shards as fit `bytes`. Rows of the others are read one by one. */
+void dataset_hold_features(tdm_dataset *dataset, int64_t bytes);
 /* Row of the shard: an encoded image, or an image feature. */
 bool dataset_row_has_image(const shard *it, int64_t row);
 /* share.c: the samples of this kind that the share leaves, by their numbers without it. sample NULL: counted only. */

@@ -309,6 +309,7 @@ void tdm_dataset_close(tdm_dataset **dataset)
         tdm_free(it->alternative_offset);
         tdm_free(it->alternative_caption);
         tdm_free(it->has_feature);
+        for (int m = 0; m < TDM_MODALITIES; m++) tdm_free(it->held[m]);
         tdm_free(it->class_bits);
     }
     tdm_free(dying->shard);

@@ -1,5 +1,6 @@
 /* Batches made ahead on threads. One thread reads encoded images and captions from the shards (HDF5 is used
- * by one thread at a time), `workers` threads decode, resize, augment and tokenise.
+ * by one thread at a time), `workers` threads decode, resize, augment and tokenise. Where both modalities are cached
+ * features, the reader alone makes the batches.
  *
  *   ring of prefetch + 1 slots, slot = batch number mod slots
  *   consumer --free--> reader --sample by sample--> workers --all samples done--> ready --> consumer
@@ -15,6 +16,7 @@
 #include <string.h>
 
 enum { MAX_WORKERS = 256, MAX_PREFETCH = 1024 };
+#define HELD_BYTES (INT64_C(1) << 30) /* of cached features, in memory */
 
 struct tdm_loader {
     loader_plan plan;
@@ -72,22 +74,61 @@ static bool wait_free(tdm_loader *loader, int64_t k)
     return !stop;
 }
 
+/* Are the batch's rows what the reader reads, so that workers have nothing to do? */
+static bool only_reads(const loader_plan *plan)
+{
+    return !loader_makes(&plan->config, TDM_IMAGE) && !loader_makes(&plan->config, TDM_TEXT);
+}
+
+static void show_batch(tdm_loader *loader, int64_t k)
+{
+    pthread_mutex_lock(&loader->lock);
+    loader->slot[k % loader->slot_count].ready_batch = k + 1;
+    loader->batches_ready++;
+    pthread_cond_signal(&loader->done);
+    pthread_mutex_unlock(&loader->lock);
+}
+
+/* A whole batch that needs no worker. Nobody else touches the slot meanwhile. */
+static void read_batch(const loader_plan *plan, slot *to)
+{
+    for (int64_t i = 0; i < plan->n && to->failed_sample == plan->n; i++) {
+        if (loader_read_sample(plan, to, i) == TDM_OK) continue;
+        to->failed_sample = i;
+        to->error = *tdm_error_last();
+    }
+}
+
+/* The samples of a batch, one by one to the workers. True: stop. */
+static bool feed_workers(tdm_loader *loader, slot *to)
+{
+    bool stop = false;
+    for (int64_t i = 0; i < loader->plan.n && !stop; i++) {
+        to->input[i].error.code = TDM_OK;
+        if (loader_read_sample(&loader->plan, to, i) != TDM_OK) to->input[i].error = *tdm_error_last();
+        pthread_mutex_lock(&loader->lock);
+        loader->samples_filled++;
+        stop = loader->stop;
+        pthread_cond_signal(&loader->filled);
+        pthread_mutex_unlock(&loader->lock);
+    }
+    return stop;
+}
+
 static void *reader_main(void *argument)
 {
     tdm_loader *loader = argument;
+    const bool alone = only_reads(&loader->plan);
     bool stop = false;
     pthread_setname_np(pthread_self(), "tandem-reader"); /* for top -H and perf */
     for (int64_t k = 0; !stop && wait_free(loader, k); k++) {
         slot *to = &loader->slot[k % loader->slot_count];
         loader_name_samples(&loader->plan, to, loader->first_step + k);
-        for (int64_t i = 0; i < loader->plan.n && !stop; i++) {
-            to->input[i].error.code = TDM_OK;
-            if (loader_read_sample(&loader->plan, to, i) != TDM_OK) to->input[i].error = *tdm_error_last();
-            pthread_mutex_lock(&loader->lock);
-            loader->samples_filled++;
-            stop = loader->stop;
-            pthread_cond_signal(&loader->filled);
-            pthread_mutex_unlock(&loader->lock);
+        if (alone) {
+            read_batch(&loader->plan, to);
+            show_batch(loader, k);
+        } else {
+            stop = feed_workers(loader, to);
         }
     }
     return NULL;
@@ -130,11 +171,7 @@ static void *worker_main(void *argument)
         int64_t i = taken % plan->n;
         if (!finish_sample(loader, to, i, loader_make_sample(plan, &work, to, i))) continue;
         if (to->failed_sample == plan->n) loader_pack(plan, to);
-        pthread_mutex_lock(&loader->lock);
-        to->ready_batch = taken / plan->n + 1;
-        loader->batches_ready++;
-        pthread_cond_signal(&loader->done);
-        pthread_mutex_unlock(&loader->lock);
+        show_batch(loader, taken / plan->n);
     }
     sample_work_free(&work);
     return NULL;
@@ -226,7 +263,8 @@ static tdm_status start_threads(tdm_loader *loader)
     int error = tdm_thread_create(&loader->reader, reader_main, loader);
     TDM_REQUIRE(!error, TDM_E_NOMEM, "cannot start the loader's reader: %s", strerror(error));
     loader->reader_runs = true;
-    for (int64_t i = 0; i < loader->plan.config.workers; i++) {
+    const int64_t workers = only_reads(&loader->plan) ? 0 : loader->plan.config.workers;
+    for (int64_t i = 0; i < workers; i++) {
         error = tdm_thread_create(&loader->worker[i], worker_main, loader);
         TDM_REQUIRE(!error, TDM_E_NOMEM, "cannot start loader thread %lld: %s", (long long)i,
                     strerror(error));
@@ -269,6 +307,7 @@ static tdm_status build(tdm_loader *loader)
     const loader_plan *plan = &loader->plan;
     TDM_TRY(make_plan(&loader->plan));
     const int64_t slots = plan->config.prefetch + 1;
+    dataset_hold_features(plan->dataset, HELD_BYTES);
     TDM_TRY(TDM_ALLOC(slots, &loader->slot));
     for (; loader->slot_count < slots; loader->slot_count++) {
         tdm_status status = loader_make_slot(plan, &loader->slot[loader->slot_count]);

@@ -12,6 +12,7 @@ typedef struct head_setup {
     int64_t in, out;    /* widths of the tower's features and of the embedding space */
     const char *prefix; /* of its rows: "visual_head", "text_head" */
     uint32_t site;      /* of its dropout; one more for each further dropout */
+    bool cached;        /* the tower's features are cached: the head is all there is to compute */
 } head_setup;
 
 typedef struct head head;
@@ -31,6 +32,9 @@ typedef struct head_type {
     /* Rules for widths; NULL: none. group: "model.image". */
     tdm_status (*check)(const void *options, const char *group, int64_t in, int64_t out);
     tdm_status (*create)(const head_setup *setup, head **out); /* declares its rows */
+    void (*destroy)(head *self); /* what tdm_free of the head does not give back; NULL: nothing */
+    /* The weights have changed; scope is the tower's. NULL: nothing to do. */
+    tdm_status (*load)(head *self, const tdm_scope *scope);
     /* Room for what a forward of n rows needs and its backward reads. */
     tdm_status (*take)(const head *self, tdm_scratch *scratch, int64_t n, void **kept);
     /* x[n][in] -> y[n][out] */
@@ -52,7 +56,9 @@ struct head { /* first member of a head's own struct, which tdm_free frees */
 /* The configured head of a modality; *type is NULL for "none". Errors: TDM_E_CONFIG names the key. */
 tdm_status head_find(const tdm_config *config, tdm_modality modality, const head_type **type,
                      const void **options);
-tdm_status head_create(const tdm_config *config, const tdm_nn *nn, tdm_modality modality, head **out);
+tdm_status head_create(const tdm_config *config, const tdm_nn *nn, tdm_modality modality, bool cached,
+                       head **out);
+void head_destroy(head **self);
 tdm_status head_register(void);
 tdm_status head_check(const tdm_config *config, tdm_modality modality);
 double head_flop(const tdm_config *config, tdm_modality modality, int64_t n);

@@ -1,8 +1,9 @@
 /* The head of CLIP4CMR (Zeng et al., arXiv 2201.02772): y = dropout(W2 gelu(W1 x + b1) + b2), gelu with erf. With another
- * number of layers: all but the last end in a gelu, and have `hidden` outputs. */
+ * number of layers: all but the last end in a gelu, and have `hidden` outputs.
+ *
+ * Behind cached features the head is the step's work: its weights are packed, its gelu is the towers'. Behind a tower,
+ * beside which it takes no time, it is computed as it always was, so that such runs keep their bits. */
 #include "head.h"
-
-#include <string.h>
 
 enum { MOST_LAYERS = 8 };
 
@@ -24,6 +25,7 @@ typedef struct mlp {
     int64_t layers;
     double dropout;
     uint32_t site;
+    bool cached;
 } mlp;
 
 typedef struct mlp_kept {
@@ -40,12 +42,27 @@ static tdm_status mlp_create(const head_setup *setup, head **out)
     m->layers = o->layers;
     m->dropout = o->dropout;
     m->site = setup->site;
+    m->cached = setup->cached;
     for (int64_t l = 0; l < m->layers; l++) {
         char name[96];
         snprintf(name, sizeof name, "%s.fc%lld", setup->prefix, (long long)l + 1);
         TDM_TRY(tdm_nn_linear_declare(setup->nn.params, name, l ? o->hidden : setup->in,
                                       l < m->layers - 1 ? o->hidden : setup->out, true, &m->layer[l]));
+        if (m->cached) TDM_TRY(tdm_nn_linear_pack(&setup->nn, &m->layer[l]));
     }
+    return TDM_OK;
+}
+
+static void mlp_destroy(head *self)
+{
+    mlp *m = (mlp *)self;
+    for (int64_t l = 0; l < m->layers; l++) tdm_nn_linear_free(&m->layer[l]);
+}
+
+static tdm_status mlp_load(head *self, const tdm_scope *scope)
+{
+    mlp *m = (mlp *)self;
+    for (int64_t l = 0; l < m->layers; l++) TDM_TRY(tdm_nn_linear_load(&self->nn, scope, &m->layer[l]));
     return TDM_OK;
 }
 
@@ -63,6 +80,22 @@ static tdm_status mlp_take(const head *self, tdm_scratch *scratch, int64_t n, vo
     return TDM_OK;
 }
 
+static void gelu_forward(const mlp *m, int64_t n, const float *x, float *y)
+{
+    if (m->cached)
+        tdm_activation_forward_f32(m->base.nn.ops, TDM_GELU, n, x, y);
+    else
+        tdm_nn_activation_forward(TDM_NN_GELU, n, x, y);
+}
+
+static void gelu_backward(const mlp *m, int64_t n, const float *x, const float *dy, float *dx)
+{
+    if (m->cached)
+        tdm_activation_backward_f32(m->base.nn.ops, TDM_GELU, n, x, dy, dx);
+    else
+        tdm_nn_activation_backward(TDM_NN_GELU, n, x, dy, dx);
+}
+
 static tdm_status mlp_forward(const head *self, const head_call *call, const float *x, float *y)
 {
     const mlp *m = (const mlp *)self;
@@ -70,11 +103,11 @@ static tdm_status mlp_forward(const head *self, const head_call *call, const flo
     const int64_t last = m->layers - 1;
     for (int64_t l = 0; l < last; l++) {
         TDM_TRY(tdm_nn_linear_forward(&self->nn, &m->layer[l], call->n, x, k->hidden[l]));
-        tdm_nn_activation_forward(TDM_NN_GELU, call->n * m->layer[l].out, k->hidden[l], k->activated[l]);
+        gelu_forward(m, call->n * m->layer[l].out, k->hidden[l], k->activated[l]);
         x = k->activated[l];
     }
     TDM_TRY(tdm_nn_linear_forward(&self->nn, &m->layer[last], call->n, x, y));
-    tdm_nn_dropout(&self->nn, &call->pass, m->dropout, m->site, call->n, call->sample, self->out, y);
+    tdm_nn_dropout(&self->nn, &call->pass, m->dropout, m->site, call->n, call->sample, self->out, y, y);
     return TDM_OK;
 }
 
@@ -88,12 +121,11 @@ static tdm_status mlp_backward(const head *self, const head_call *call, const fl
     const size_t mark = tdm_scratch_mark(scratch);
     float *d, *below;
     TDM_TAKE(scratch, n * self->out, &d);
-    memcpy(d, dy, sizeof(float) * (size_t)(n * self->out));
-    tdm_nn_dropout(&self->nn, &call->pass, m->dropout, m->site, n, call->sample, self->out, d);
+    tdm_nn_dropout(&self->nn, &call->pass, m->dropout, m->site, n, call->sample, self->out, dy, d);
     for (int64_t l = m->layers - 1; l > 0; l--, d = below) {
         TDM_TAKE(scratch, n * m->layer[l].in, &below);
         TDM_TRY(tdm_nn_linear_backward(&self->nn, &m->layer[l], n, k->activated[l - 1], d, below));
-        tdm_nn_activation_backward(TDM_NN_GELU, n * m->layer[l].in, k->hidden[l - 1], below, below);
+        gelu_backward(m, n * m->layer[l].in, k->hidden[l - 1], below, below);
     }
     TDM_TRY(tdm_nn_linear_backward(&self->nn, &m->layer[0], n, x, d, dx));
     tdm_scratch_rewind(scratch, mark);
@@ -121,6 +153,8 @@ const head_type head_mlp = {
     .option_count = sizeof(options) / sizeof(options[0]),
     .option_bytes = sizeof(mlp_options),
     .create = mlp_create,
+    .destroy = mlp_destroy,
+    .load = mlp_load,
     .take = mlp_take,
     .forward = mlp_forward,
     .backward = mlp_backward,

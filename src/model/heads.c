@@ -89,23 +89,33 @@ tdm_status head_check(const tdm_config *config, tdm_modality modality)
     return type && type->check ? type->check(options, group, in, out) : TDM_OK;
 }
 
-tdm_status head_create(const tdm_config *config, const tdm_nn *nn, tdm_modality modality, head **out)
+tdm_status head_create(const tdm_config *config, const tdm_nn *nn, tdm_modality modality, bool cached,
+                       head **out)
 {
     const head_type *type;
     head_setup setup = {.nn = *nn,
                         .in = tower_feature_dim(config, modality),
                         .out = config->model.embed_dim,
+                        .cached = cached,
                         .prefix = modality == TDM_IMAGE ? "visual_head" : "text_head",
                         .site = DROPOUT_SITE + (uint32_t)modality * SITES_OF_A_HEAD};
     *out = NULL;
     TDM_TRY(head_find(config, modality, &type, &setup.options));
     if (!type) return TDM_OK;
-    TDM_TRY(type->create(&setup, out));
+    const tdm_status status = type->create(&setup, out);
+    if (!*out) return status;
     (*out)->type = type;
     (*out)->nn = *nn;
     (*out)->in = setup.in;
     (*out)->out = setup.out;
-    return TDM_OK;
+    return status;
+}
+
+void head_destroy(head **self)
+{
+    if (*self && (*self)->type->destroy) (*self)->type->destroy(*self);
+    tdm_free(*self);
+    *self = NULL;
 }
 
 double head_flop(const tdm_config *config, tdm_modality modality, int64_t n)

@@ -27,7 +27,7 @@ tdm_status module_create(const tower_setup *setup, tdm_modality modality, module
     int64_t layer = 0; /* the head's is the one behind the tower's last */
     for (int64_t row = first_row; row < params->count; row++)
         layer = tdm_max_i64(layer, params->row[row].layer + 1);
-    TDM_TRY(head_create(setup->config, &setup->nn, modality, &m->head));
+    TDM_TRY(head_create(setup->config, &setup->nn, modality, type->reads == TDM_READS_FEATURES, &m->head));
     m->end_row = params->count;
     m->head_trains = m->end_row > m->head_row;
     tdm_set_layer(params, m->head_row, layer);
@@ -38,8 +38,7 @@ tdm_status module_create(const tower_setup *setup, tdm_modality modality, module
 void module_destroy(module *m)
 {
     if (m->tower) m->tower->type->destroy(&m->tower);
-    tdm_free(m->head);
-    m->head = NULL;
+    head_destroy(&m->head);
 }
 
 tdm_status module_load(module *m, bool only_trained)
@@ -52,7 +51,8 @@ tdm_status module_load(module *m, bool only_trained)
     while (row < scope->end_row && !tdm_is_trained(m->nn.params, row)) row++;
     scope->lowest_row = row;
     scope->only_trained = only_trained;
-    return only_trained && row == scope->end_row ? TDM_OK : m->tower->type->load(m->tower);
+    if (!only_trained || row < scope->end_row) TDM_TRY(m->tower->type->load(m->tower));
+    return m->head && m->head->type->load ? m->head->type->load(m->head, scope) : TDM_OK;
 }
 
 bool module_tower_trains(const module *m)

@@ -2,6 +2,7 @@
 #include "tandem/nn.h"
 
 #include <math.h>
+#include <string.h>
 
 void tdm_nn_activation_forward(tdm_nn_activation kind, int64_t n, const float *x, float *y)
 {
@@ -42,7 +43,10 @@ void tdm_nn_activation_backward(tdm_nn_activation kind, int64_t n, const float *
 }
 
 void tdm_nn_dropout(const tdm_nn *nn, const tdm_pass *pass, double p, uint32_t site, int64_t n,
-                    const int64_t *sample, int64_t width, float *x)
+                    const int64_t *sample, int64_t width, const float *x, float *y)
 {
-    if (pass->train) tdm_dropout_rows(nn->ops, p, pass->seed, pass->step, site, n, sample, width, x);
+    if (pass->train && p > 0.0)
+        tdm_dropout_rows(nn->ops, p, pass->seed, pass->step, site, n, sample, width, x, y);
+    else if (x != y)
+        memcpy(y, x, sizeof(float) * (size_t)(n * width));
 }

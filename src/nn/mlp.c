@@ -1,8 +1,6 @@
 /* y = dropout(W2 · activation(W1 · x + b1) + b2), in f32 rows. */
 #include "tandem/nn.h"
 
-#include <string.h>
-
 tdm_status tdm_nn_mlp_declare(tdm_params *params, const tdm_nn_mlp_setup *setup, tdm_nn_mlp *mlp)
 {
     char first[160], second[160];
@@ -26,7 +24,7 @@ tdm_status tdm_nn_mlp_forward(const tdm_nn *nn, const tdm_nn_mlp *mlp, const tdm
     TDM_TRY(tdm_nn_linear_forward(nn, &mlp->first, n, x, kept->hidden));
     tdm_nn_activation_forward(mlp->activation, n * mlp->first.out, kept->hidden, kept->activated);
     TDM_TRY(tdm_nn_linear_forward(nn, &mlp->second, n, kept->activated, y));
-    tdm_nn_dropout(nn, pass, mlp->dropout, mlp->site, n, sample, mlp->second.out, y);
+    tdm_nn_dropout(nn, pass, mlp->dropout, mlp->site, n, sample, mlp->second.out, y, y);
     return TDM_OK;
 }
 
@@ -39,8 +37,7 @@ tdm_status tdm_nn_mlp_backward(const tdm_nn *nn, const tdm_nn_mlp *mlp, const td
     float *dropped, *dhidden;
     TDM_TAKE(nn->scratch, n * out, &dropped);
     TDM_TAKE(nn->scratch, n * hidden, &dhidden);
-    memcpy(dropped, dy, sizeof(float) * (size_t)(n * out));
-    tdm_nn_dropout(nn, pass, mlp->dropout, mlp->site, n, sample, out, dropped);
+    tdm_nn_dropout(nn, pass, mlp->dropout, mlp->site, n, sample, out, dy, dropped);
     TDM_TRY(tdm_nn_linear_backward(nn, &mlp->second, n, kept->activated, dropped, dhidden));
     tdm_nn_activation_backward(mlp->activation, n * hidden, kept->hidden, dhidden, dhidden);
     TDM_TRY(tdm_nn_linear_backward(nn, &mlp->first, n, x, dhidden, dx));

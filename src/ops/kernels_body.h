@@ -480,7 +480,7 @@ static void dropout(tdm_dtype dtype, int64_t width, const uint32_t key[2], const
 }
 
 static void dropout_row(int64_t width, const uint32_t key[2], const uint32_t counter[4], uint32_t threshold,
-                        float scale, float *x)
+                        float scale, const float *x, float *y)
 {
     enum { BLOCK = 64, WORDS = 4 };
     for (int64_t begin = 0; begin < width; begin += BLOCK * WORDS) {
@@ -492,7 +492,7 @@ static void dropout_row(int64_t width, const uint32_t key[2], const uint32_t cou
             philox_block(first + (uint32_t)lane, counter, key, &word[WORDS * lane], &word[WORDS * lane + 1],
                          &word[WORDS * lane + 2], &word[WORDS * lane + 3]);
 #pragma omp simd
-        for (int64_t i = 0; i < count; i++) x[begin + i] = word[i] >= threshold ? x[begin + i] * scale : 0.0f;
+        for (int64_t i = 0; i < count; i++) y[begin + i] = word[i] >= threshold ? x[begin + i] * scale : 0.0f;
     }
 }
 

@@ -50,17 +50,17 @@ static void add_parts(const tdm_ops *ops, int parts, int64_t offset, int64_t n, 
     }
 }
 
-void ops_column_sums(tdm_ops *ops, int64_t t, int64_t width, const void *x, float *sums)
+void ops_column_sums(tdm_ops *ops, tdm_dtype dtype, int64_t t, int64_t width, const void *x, float *sums)
 {
     int parts = parts_with_sums(ops, t, width * 4, width);
     if (parts == 1) {
-        ops->kernels->column_sums(ops->dtype, t, width, x, sums);
+        ops->kernels->column_sums(dtype, t, width, x, sums);
         return;
     }
 #pragma omp parallel for num_threads(parts) schedule(static)
     for (int part = 0; part < parts; part++) {
         row_range rows = part_rows(t, parts, part);
-        ops->kernels->column_sums(ops->dtype, rows.count, width, act_at(ops->dtype, x, rows.begin * width),
+        ops->kernels->column_sums(dtype, rows.count, width, act_at(dtype, x, rows.begin * width),
                                   part_sums(ops, part, width));
     }
     add_parts(ops, parts, 0, width, sums);
@@ -152,33 +152,55 @@ void tdm_layernorm_backward_f32(tdm_ops *ops, int64_t t, int64_t width, const fl
     layernorm_backward(ops, TDM_F32, t, width, dy, x, mean, rstd, gamma, false, dx, NULL, dgamma, dbeta);
 }
 
-void tdm_activation_forward(tdm_ops *ops, tdm_activation kind, int64_t n, const void *x, void *y)
+static void activation_forward(tdm_ops *ops, tdm_dtype dtype, tdm_activation kind, int64_t n, const void *x,
+                               void *y)
 {
     double start = op_begin();
     int parts = ops_threads_for(ops, n, 24);
 #pragma omp parallel for num_threads(parts) schedule(static)
     for (int part = 0; part < parts; part++) {
         row_range range = part_rows(n, parts, part);
-        ops->kernels->activation_forward(kind, ops->dtype, range.count, act_at(ops->dtype, x, range.begin),
-                                         act_at_mutable(ops->dtype, y, range.begin));
+        ops->kernels->activation_forward(kind, dtype, range.count, act_at(dtype, x, range.begin),
+                                         act_at_mutable(dtype, y, range.begin));
     }
     op_end(ops, TDM_OP_ACTIVATION, start, 0.0);
 }
 
-void tdm_activation_backward(tdm_ops *ops, tdm_activation kind, int64_t n, const void *x, const void *dy,
-                             void *dx, void *y)
+static void activation_backward(tdm_ops *ops, tdm_dtype dtype, tdm_activation kind, int64_t n, const void *x,
+                                const void *dy, void *dx, void *y)
 {
     double start = op_begin();
     int parts = ops_threads_for(ops, n, 32);
 #pragma omp parallel for num_threads(parts) schedule(static)
     for (int part = 0; part < parts; part++) {
         row_range range = part_rows(n, parts, part);
-        ops->kernels->activation_backward(kind, ops->dtype, range.count, act_at(ops->dtype, x, range.begin),
-                                          act_at(ops->dtype, dy, range.begin),
-                                          act_at_mutable(ops->dtype, dx, range.begin),
-                                          act_or_null_mutable(ops->dtype, y, range.begin));
+        ops->kernels->activation_backward(
+            kind, dtype, range.count, act_at(dtype, x, range.begin), act_at(dtype, dy, range.begin),
+            act_at_mutable(dtype, dx, range.begin), act_or_null_mutable(dtype, y, range.begin));
     }
     op_end(ops, TDM_OP_ACTIVATION, start, 0.0);
+}
+
+void tdm_activation_forward(tdm_ops *ops, tdm_activation kind, int64_t n, const void *x, void *y)
+{
+    activation_forward(ops, ops->dtype, kind, n, x, y);
+}
+
+void tdm_activation_forward_f32(tdm_ops *ops, tdm_activation kind, int64_t n, const float *x, float *y)
+{
+    activation_forward(ops, TDM_F32, kind, n, x, y);
+}
+
+void tdm_activation_backward(tdm_ops *ops, tdm_activation kind, int64_t n, const void *x, const void *dy,
+                             void *dx, void *y)
+{
+    activation_backward(ops, ops->dtype, kind, n, x, dy, dx, y);
+}
+
+void tdm_activation_backward_f32(tdm_ops *ops, tdm_activation kind, int64_t n, const float *x,
+                                 const float *dy, float *dx)
+{
+    activation_backward(ops, TDM_F32, kind, n, x, dy, dx, NULL);
 }
 
 static void dropout_sequence(tdm_ops *ops, uint32_t threshold, float scale, const tdm_rng *stream,
@@ -209,9 +231,9 @@ void tdm_dropout(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t 
 }
 
 void tdm_dropout_rows(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint32_t site, int64_t n,
-                      const int64_t *sample, int64_t width, float *x)
+                      const int64_t *sample, int64_t width, const float *x, float *y)
 {
-    if (p <= 0.0 || n == 0) return;
+    if (n == 0 || (p <= 0.0 && x == y)) return;
     const double start = op_begin(), limit = ceil(p * 0x1p32); /* word·2^-32 < p, of whole numbers */
     const uint32_t threshold = limit < 0x1p32 ? (uint32_t)limit : UINT32_MAX;
     const float scale = p < 1.0 ? (float)(1.0 / (1.0 - p)) : 0.0f;
@@ -219,7 +241,8 @@ void tdm_dropout_rows(tdm_ops *ops, double p, uint64_t seed, uint64_t step, uint
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {
         const tdm_rng stream = tdm_rng_at(seed, step, (uint64_t)sample[i], TDM_RNG_DROPOUT + site * 256);
-        ops->kernels->dropout_row(width, stream.key, stream.counter, threshold, scale, x + i * width);
+        ops->kernels->dropout_row(width, stream.key, stream.counter, threshold, scale, x + i * width,
+                                  y + i * width);
     }
     op_end(ops, TDM_OP_OTHER, start, 0.0);
 }

@@ -38,19 +38,32 @@ static tdm_status choose_backend(tdm_linear *l)
     return TDM_OK;
 }
 
+static tdm_status create(tdm_ops *ops, linear_shape shape, tdm_linear **linear)
+{
+    TDM_REQUIRE(shape.in > 0 && shape.out > 0, TDM_E_SHAPE, "a linear layer of %lld inputs and %lld outputs",
+                (long long)shape.in, (long long)shape.out);
+    TDM_TRY(TDM_ALLOC(1, linear));
+    tdm_linear *l = *linear;
+    l->ops = ops;
+    l->shape = shape;
+    linear_count_as(l, TDM_OP_LINEAR_FORWARD, TDM_OP_LINEAR_DATA, TDM_OP_LINEAR_WEIGHT);
+    TDM_TRY(choose_backend(l));
+    return l->backend->create(ops, &l->shape, &l->state);
+}
+
 tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bias, bool transposed,
                              tdm_linear **linear)
 {
     *linear = NULL;
-    TDM_REQUIRE(in > 0 && out > 0, TDM_E_SHAPE, "a linear layer of %lld inputs and %lld outputs",
-                (long long)in, (long long)out);
-    TDM_TRY(TDM_ALLOC(1, linear));
-    tdm_linear *l = *linear;
-    l->ops = ops;
-    l->shape = (linear_shape){.in = in, .out = out, .has_bias = has_bias, .transposed = transposed};
-    linear_count_as(l, TDM_OP_LINEAR_FORWARD, TDM_OP_LINEAR_DATA, TDM_OP_LINEAR_WEIGHT);
-    TDM_TRY(choose_backend(l));
-    return l->backend->create(ops, &l->shape, &l->state);
+    return create(ops, (linear_shape){ops->dtype, in, out, has_bias, transposed}, linear);
+}
+
+tdm_status tdm_linear_create_f32(tdm_ops *ops, int64_t in, int64_t out, bool has_bias, tdm_linear **linear)
+{
+    *linear = NULL;
+    TDM_TRY(create(ops, (linear_shape){TDM_F32, in, out, has_bias, false}, linear));
+    if ((*linear)->backend == &linear_dnnl) tdm_linear_destroy(linear);
+    return TDM_OK;
 }
 
 void linear_count_as(tdm_linear *l, tdm_op_kind forward, tdm_op_kind data, tdm_op_kind weight)
@@ -146,7 +159,7 @@ tdm_status tdm_linear_backward_weight(tdm_linear *l, int64_t t, const void *x, c
     if (dweight)
         TDM_TRY(l->backend->backward_weight(l->state, t, x, dy, add, dweight, dbias));
     else if (dbias)
-        ops_column_sums(l->ops, t, l->shape.out, dy, dbias);
+        ops_column_sums(l->ops, l->shape.dtype, t, l->shape.out, dy, dbias);
     op_end(l->ops, l->weight_kind, start, dweight ? linear_flop(l, t) : 0.0);
     return TDM_OK;
 }

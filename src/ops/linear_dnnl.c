@@ -292,7 +292,7 @@ static tdm_status backward_weight(void *state, int64_t t, const void *x, const v
     tdm_status status = s->transposed ? run_weight_gradient(l, t, s->in, s->out, x, dy, dweight)
                                       : run_weight_gradient(l, t, s->out, s->in, dy, x, dweight);
     ops_dnnl_leave(saved);
-    if (status == TDM_OK && dbias) ops_column_sums(l->ops, t, s->out, dy, dbias);
+    if (status == TDM_OK && dbias) ops_column_sums(l->ops, s->dtype, t, s->out, dy, dbias);
     return status;
 }
 

@@ -12,15 +12,15 @@ typedef struct gemm_linear {
 } gemm_linear;
 
 /* NULL: none */
-static const gemm_backend *gemm_for(const tdm_ops *ops)
+static const gemm_backend *gemm_for(const tdm_ops *ops, tdm_dtype dtype)
 {
 #if defined(TANDEM_HAVE_AMX)
-    if (ops->dtype == TDM_BF16 && ops->cpu.amx_bf16 && ops->cpu.avx512_bf16) return &gemm_amx;
+    if (dtype == TDM_BF16 && ops->cpu.amx_bf16 && ops->cpu.avx512_bf16) return &gemm_amx;
 #endif
 #if defined(__x86_64__)
-    if (ops->dtype == TDM_F32 && ops->cpu.isa == TDM_ISA_AVX512) return &gemm_avx512;
+    if (dtype == TDM_F32 && ops->cpu.isa == TDM_ISA_AVX512) return &gemm_avx512;
 #endif
-    (void)ops;
+    (void)ops, (void)dtype;
     return NULL;
 }
 
@@ -36,8 +36,7 @@ void gemm_pack_weight(const gemm_backend *gemm, int threads, int64_t rows, int64
 
 static bool supports(const tdm_ops *ops, const linear_shape *shape)
 {
-    (void)shape;
-    return gemm_for(ops) != NULL;
+    return gemm_for(ops, shape->dtype) != NULL;
 }
 
 static void destroy(void **state)
@@ -57,7 +56,7 @@ static tdm_status create(tdm_ops *ops, const linear_shape *shape, void **state)
     *state = l;
     TDM_TRY(status);
     l->ops = ops;
-    l->gemm = gemm_for(ops);
+    l->gemm = gemm_for(ops, shape->dtype);
     l->shape = *shape;
     return tdm_alloc(l->gemm->weight_bytes(shape->in, shape->out), "packed weights", &l->forward);
 }

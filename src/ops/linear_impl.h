@@ -5,12 +5,13 @@
 #include "ops_impl.h"
 
 typedef struct linear_shape {
+    tdm_dtype dtype; /* of x, y and their gradients */
     int64_t in, out;
     bool has_bias;
     bool transposed; /* the weight is [in][out], not [out][in] */
 } linear_shape;
 
-/* Activations have ops->dtype. `state` is what create made; owned by the layer, passed to every function. */
+/* `state` is what create made; owned by the layer, passed to every function. */
 typedef struct linear_backend {
     const char *name;
     bool (*supports)(const tdm_ops *ops, const linear_shape *shape);

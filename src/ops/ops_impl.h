@@ -116,9 +116,10 @@ typedef struct ops_kernels {
      * `scale`, where the word is >= threshold. */
     void (*dropout)(tdm_dtype dtype, int64_t width, const uint32_t key[2], const uint32_t counter[4],
                     uint32_t threshold, float scale, void *x);
-    /* The same of f32, element e with word e % 4 of the block with counter {e / 4, …}: in the order of a tdm_rng. */
+    /* The same of f32, from x to y, which may be x; element e with word e % 4 of the block with counter {e / 4, …}: in the
+     * order of a tdm_rng. */
     void (*dropout_row)(int64_t width, const uint32_t key[2], const uint32_t counter[4], uint32_t threshold,
-                        float scale, float *x);
+                        float scale, const float *x, float *y);
     void (*l2norm_forward)(int64_t rows, int64_t width, const float *x, float *y, float *norm);
     void (*l2norm_backward)(int64_t rows, int64_t width, const float *y, const float *norm, const float *dy,
                             float *dx);
@@ -183,7 +184,7 @@ static inline void *act_at_mutable(tdm_dtype dtype, void *x, int64_t i)
 }
 
 /* sums[width] += column sums of x[t][width]; partial sums of the threads are added in thread order. */
-void ops_column_sums(tdm_ops *ops, int64_t t, int64_t width, const void *x, float *sums);
+void ops_column_sums(tdm_ops *ops, tdm_dtype dtype, int64_t t, int64_t width, const void *x, float *sums);
 
 /* ---- Reference twins: plain loops, accumulating in double, one thread, no blocking ---- */
 float bf16_value_ref(uint16_t x);

@@ -1,5 +1,6 @@
 /* Rows that lack a part, further wordings of captions, stored features, class bits in memory. */
 #include "check.h"
+#include "tandem/loader.h"
 #include "toy.h"
 
 #include <hdf5.h>
@@ -306,6 +307,23 @@ static void poke(const fixture *it, const char *name, int64_t at, int64_t value)
     tdm_free(row);
 }
 
+/* The loader reads whole shards; what is wrong with a row is said of that row all the same. */
+static void loader_names_the_row(tdm_dataset *dataset, const char *message)
+{
+    const tdm_loader_config config = {.global_batch = tdm_dataset_captions(dataset),
+                                      .size = 1,
+                                      .views = 1u << TDM_VIEW_IMAGE_PLAIN | 1u << TDM_VIEW_TEXT_PLAIN,
+                                      .feature_width = {WIDTH, TEXT_WIDTH},
+                                      .workers = 1,
+                                      .prefetch = 1};
+    tdm_loader *loader;
+    const tdm_batch *batch;
+    CHECK_OK(tdm_loader_create(dataset, NULL, &config, 0, &loader));
+    CHECK_FAILS(tdm_loader_next(loader, &batch, NULL), TDM_E_DATA, message);
+    CHECK_FAILS(tdm_loader_next(loader, &batch, NULL), TDM_E_DATA, message);
+    tdm_loader_destroy(&loader);
+}
+
 /* Another program's shard: the checksums are right, a value is not finite. */
 static void features_that_are_not_finite(void **state)
 {
@@ -335,6 +353,7 @@ static void features_that_are_not_finite(void **state)
         CHECK_FAILS(tdm_dataset_read_feature(it->dataset, (tdm_modality)m, 0, row), TDM_E_DATA,
                     m ? "rows-00000.h5 caption row 0: its caption feature is not finite at 1"
                       : "rows-00000.h5 row 0: its image feature is not finite at 1");
+        loader_names_the_row(it->dataset, m ? "caption row 0: its caption feature" : " row 0: its image");
         tdm_dataset_close(&it->dataset);
     }
 }

@@ -200,13 +200,13 @@ static void test_dropout(void **state)
     start();
     for (int i = 0; i < 800; i++) all[i] = 1;
     for (int i = 0; i < 100; i++) alone[i] = 1;
-    tdm_nn_dropout(&nn, &pass, 0.5, 3, 8, sample, 100, all);
-    tdm_nn_dropout(&nn, &pass, 0.5, 3, 1, sample + 4, 100, alone);
+    tdm_nn_dropout(&nn, &pass, 0.5, 3, 8, sample, 100, all, all);
+    tdm_nn_dropout(&nn, &pass, 0.5, 3, 1, sample + 4, 100, alone, alone);
     CHECK_MEM_EQ(all + 400, alone, sizeof alone);
     double sum = 0;
     for (int i = 0; i < 800; i++) sum += all[i];
     CHECK_NEAR(sum / 800, 1, 0.12); /* 3.4 deviations of a mean of 800 */
-    tdm_nn_dropout(&nn, &(tdm_pass){0}, 0.5, 3, 1, sample, 100, alone);
+    tdm_nn_dropout(&nn, &(tdm_pass){0}, 0.5, 3, 1, sample, 100, alone, alone);
     CHECK_MEM_EQ(all + 400, alone, sizeof alone);
     finish();
 }

@@ -170,7 +170,7 @@ static void dropout_replays(tdm_ops *ops)
         dropout_ref(dtype, 0.3, 42, 7, 2, 4, seq, sample, width, x_ref);
         check_act("dropout", TOL_ELEMENT, dtype, n, x, x_ref);
         float *y = random_f32(4 * width, 2, 1.0), *y_ref = copy_f32(y, 4 * width);
-        tdm_dropout_rows(ops, 0.3, 42, 7, 2, 4, sample, width, y);
+        tdm_dropout_rows(ops, 0.3, 42, 7, 2, 4, sample, width, y, y);
         dropout_rows_ref(0.3, 42, 7, 2, 4, sample, width, y_ref);
         CHECK_MEM_EQ(y, y_ref, sizeof(float) * (size_t)(4 * width));
         free(x), free(x_ref), free(y), free(y_ref);
