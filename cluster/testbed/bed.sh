@@ -110,11 +110,11 @@ steps() { if [ -e "$shared/$1/metrics.jsonl" ]; then grep -c '"loss"' "$shared/$
 beyond() { [ "$(steps "$1")" -gt "$2" ]; }
 # log_says RUN PATTERN
 log_says() { grep -qE "$2" "$shared/$1.log"; }
-# made_twice LOG: how many steps had to be made again by resumed runs, by the log of all of them
+# made_twice LOG…: how many steps had to be made again by resumed runs, by the logs of all of them
 made_twice() {
     awk '/^step +[0-9]/ { split($2, part, "/"); last = part[1] }
-        /^resuming from/ { twice += last - $NF }
-        END { print twice + 0 }' "$1"
+        /^resuming from/ && last > $NF { twice += last - $NF }
+        END { print twice + 0 }' "$@"
 }
 # same_bits RUN RUN: whether weights and moments of the latest checkpoints are the same bits
 same_bits() {
@@ -151,6 +151,9 @@ slurm() {
 all_idle() { [ "$(on h1 sinfo --noheader --Node --states=idle --partition=low --format=%N | wc -l)" -eq "$1" ]; }
 # slurm_again HOST: its daemons, after host_down and host_up
 slurm_again() {
+    # What a centre should do at boot: in what a lost step has left there, Slurm 22.05 cannot start it again ("task launch
+    # failed: Unspecified error").
+    on "$1" rm -rf /var/spool/slurmd
     on "$1" munged --force
     on "$1" slurmd
 }

@@ -20,7 +20,7 @@ mount --rbind /sys sys
 mount --rbind /dev dev
 for dir in dev/shm tmp run; do mount -t tmpfs -o mode=1777 tmpfs "$dir"; done
 mkdir -p "./$bed/shared" "./$bed/bin" "./$bed/cluster"
-for part in shared bin cluster; do mount --bind "$bed/$part" "./$bed/$part"; done
+for part in shared bin cluster; do mount --rbind "$bed/$part" "./$bed/$part"; done
 hostname "$name"
 pivot_root . .
 umount -l .

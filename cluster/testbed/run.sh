@@ -164,10 +164,13 @@ run_one() {
     limit=$(about "$file" limit)
     export limit=${limit:-120}
     (enclosed "$here/bed.sh" "$file") </dev/null >"$result/log" 2>&1 || code=$?
-    [ "$code" -eq 0 ] || verdict=FAILED
+    if [ "$code" -ne 0 ]; then
+        verdict=FAILED
+        mv "$result/fault" "$result/outcome" 2>/dev/null || echo "ended with exit code $code" >"$result/outcome"
+    fi
     printf '%-7s %-20s %6.1f s   %-9s %-14s %s\n' "$verdict" "$name" \
         "$(awk "BEGIN { print $EPOCHREALTIME - $began }")" "$(cat "$result/took" 2>/dev/null || echo -)" \
-        "$(cat "$result/lost" 2>/dev/null || echo -)" "$(cat "$result/fault" "$result/outcome" 2>/dev/null | paste -sd ';')"
+        "$(cat "$result/lost" 2>/dev/null || echo -)" "$(cat "$result/outcome" 2>/dev/null)"
     if [ "$code" -ne 0 ]; then sed 's/^/    | /' "$result/log" | tail -40; fi
     if [ -n "$keep" ]; then rm -rf "${keep:?}/$name" && cp -r "$result" "$keep/"; fi
     return "$code"
