@@ -148,6 +148,8 @@ void tdm_trim_cut(char *text);
 
 /* Whole file into memory, NUL-terminated (the NUL is not counted). Caller frees with tdm_text_free. */
 TDM_CHECKED tdm_status tdm_read_file(const char *path, tdm_text *text);
+/* The first line of a small file of the system, cut to fit; "" when it cannot be read. */
+void tdm_read_line(const char *path, char *line, size_t bytes);
 /* TDM_E_FORMAT when `data`, read from `path`, is what Git LFS leaves in place of a file. */
 TDM_CHECKED tdm_status tdm_refuse_lfs_pointer(const char *path, const void *data, size_t bytes);
 /* Writes path.XXXXXXXX.tmp, fsyncs and renames: the file is either the old or the new one. Of several writers at the

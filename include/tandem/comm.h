@@ -17,6 +17,8 @@ bool tdm_comm_launched(void);
 /* How many tasks the launcher of this process started, as far as its variables say; at least so many. 1: none, or
  * one alone. evidence: the variable that says so, "PMI_SIZE=4", or "". */
 int tdm_comm_started_tasks(char evidence[64]);
+/* The launcher by its variables: "mpirun", "srun" …; "none". */
+const char *tdm_comm_launcher(void);
 void tdm_comm_destroy(tdm_comm **comm); /* MPI_Finalize if create began it */
 
 int tdm_comm_rank(const tdm_comm *comm); /* not collective */

@@ -23,6 +23,9 @@
 
 #define TDM_H5_MAX_DIMS 4
 
+/* "1.10.8": the library's version. */
+void tdm_h5_library(char out[24]);
+
 /* ---- Files ---- */
 typedef struct tdm_h5 tdm_h5;
 

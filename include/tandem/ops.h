@@ -39,6 +39,8 @@ void tdm_ops_set_poll(tdm_ops *ops, void (*poll)(void *context), void *context);
 TDM_CHECKED tdm_status tdm_ops_resolve_precision(const char *precision, tdm_dtype *dtype);
 /* "avx512+amx", "avx2" …: what the fused loops and matmuls will use. */
 const char *tdm_ops_isa(const tdm_ops *ops);
+/* "3.7.1": oneDNN's version. */
+void tdm_ops_library(char out[24]);
 /* Peak of a register-resident loop on all threads, GFLOP/s: the best of `runs` runs of about 10 ms; bf16 uses
  * AMX where present. On shared hardware one run tells what can be had at this moment, five what there is. */
 double tdm_ops_measure_peak_gflops(const tdm_ops *ops, int runs);

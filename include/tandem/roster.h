@@ -65,4 +65,16 @@ TDM_CHECKED tdm_status tdm_roster_groups(const tdm_roster *roster, tdm_member_va
  * if TANDEM_MIXED_BUILDS is 1 in the environment of rank 0. Collective. */
 TDM_CHECKED tdm_status tdm_comm_same_program(tdm_comm *comm);
 
+/* How ranks reach each other, for people. */
+typedef struct tdm_comm_facts {
+    char library[160]; /* MPI_Get_library_version, its first line */
+    char threads[16];  /* what MPI allows: "multiple" …, "not started" */
+    char transport
+        [160]; /* as far as the mapped libraries tell: "pml ob1, btl tcp, btl vader"; else "unknown" */
+    char settings[512]; /* variables that choose it */
+    char peers[80];     /* ranks of one host: "read each other's memory", or why not */
+} tdm_comm_facts;
+/* Not collective. Without MPI (tdm_comm_create_alone) two children try whether they can read each other. */
+void tdm_comm_describe(const tdm_comm *comm, tdm_comm_facts *facts);
+
 #endif

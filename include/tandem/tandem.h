@@ -15,6 +15,7 @@
 #include "tandem/inference.h"
 #include "tandem/loader.h"
 #include "tandem/loss.h"
+#include "tandem/machine.h"
 #include "tandem/metric.h"
 #include "tandem/model.h"
 #include "tandem/nn.h"

@@ -58,9 +58,18 @@ static tdm_status find_command(const char *name, const tdm_command **command)
     TDM_FAIL(TDM_E_USAGE, "unknown command \"%s\"; `tandem --help` lists the commands", name);
 }
 
+/* Whether the command may run on several ranks as it is called. */
+static bool takes_ranks(const tdm_command *command, int argc, char **argv)
+{
+    bool flag = false;
+    for (int i = 2; command->mpi_flag != NULL && i < argc; i++)
+        flag = flag || strcmp(argv[i], command->mpi_flag) == 0;
+    return command->mpi || flag;
+}
+
 static tdm_status run_command(const tdm_command *command, tdm_comm *comm, int argc, char **argv)
 {
-    TDM_REQUIRE(command->mpi || tdm_comm_size(comm) == 1, TDM_E_USAGE,
+    TDM_REQUIRE(tdm_comm_size(comm) == 1 || takes_ranks(command, argc, argv), TDM_E_USAGE,
                 "tandem %s runs on one rank, not on %d: start it without mpirun", command->name,
                 tdm_comm_size(comm));
     return command->run(comm, argc - 1, argv + 1);
@@ -107,14 +116,17 @@ int main(int argc, char **argv)
     if (stops) tdm_stop_install(); /* before all that takes time */
     signal(SIGXFSZ, SIG_IGN);      /* a file at its size limit is an error of write(), which names the file */
     note_cores();
-    const bool alone = !tdm_comm_launched() && (command == NULL || !command->mpi);
+    char evidence[64];
+    const bool several = command != NULL && takes_ranks(command, argc, argv);
+    const bool alone = !tdm_comm_launched() && (command == NULL || !command->mpi) &&
+                       !(several && tdm_comm_started_tasks(evidence) > 1);
     tdm_comm *comm = NULL;
     if (status == TDM_OK && alone) status = check_alone(command);
     if ((alone ? tdm_comm_create_alone(&comm) : tdm_comm_create(&argc, &argv, &comm)) != TDM_OK) {
         tdm_log_always("tandem: %s", tdm_error_last()->message);
         return EXIT_FAILED;
     }
-    if (stops) tdm_stop_install(); /* some MPI libraries take SIGUSR1 for themselves */
+    if (stops) tdm_stop_install();                       /* some MPI libraries take SIGUSR1 for themselves */
     const tdm_status same = tdm_comm_same_program(comm); /* its calls must fit those of other ranks */
     if (status == TDM_OK) status = same;
     tdm_cpu cpu;

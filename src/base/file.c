@@ -25,6 +25,16 @@ tdm_status tdm_read_file(const char *path, tdm_text *text)
     return status;
 }
 
+void tdm_read_line(const char *path, char *line, size_t bytes)
+{
+    FILE *file = fopen(path, "r");
+    line[0] = '\0';
+    if (file == NULL) return;
+    if (fgets(line, (int)bytes, file) == NULL) line[0] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+    fclose(file);
+}
+
 tdm_status tdm_refuse_lfs_pointer(const char *path, const void *data, size_t bytes)
 {
     static const char begin[] = "version https://git-lfs";

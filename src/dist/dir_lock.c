@@ -49,23 +49,12 @@ struct tdm_dir_lock {
 
 /* ---- Who is who ---- */
 
-/* The first line of a small file, "" when it cannot be read. */
-static void read_line(const char *path, char *line, size_t bytes)
-{
-    FILE *file = fopen(path, "r");
-    line[0] = '\0';
-    if (file == NULL) return;
-    if (fgets(line, (int)bytes, file) == NULL) line[0] = '\0';
-    line[strcspn(line, "\n")] = '\0';
-    fclose(file);
-}
-
 /* State and start of a process of this host. False: /proc does not show it. */
 static bool read_process(long long pid, char *state, long long *start)
 {
     char path[64], line[2048];
     snprintf(path, sizeof path, "/proc/%lld/stat", pid);
-    read_line(path, line, sizeof line);
+    tdm_read_line(path, line, sizeof line);
     const char *at = strrchr(line, ')'); /* the name before it may hold anything */
     if (at == NULL || sscanf(at + 1, " %c", state) != 1) return false;
     for (int field = 2; field < 22 && at != NULL; field++) at = strchr(at + 1, ' ');
@@ -79,8 +68,8 @@ static tdm_status describe_self(const char *command, owner *self)
     *self = (owner){.pid = (long long)getpid(), .start = -1};
     snprintf(self->command, sizeof self->command, "%s", command);
     if (gethostname(self->host, sizeof self->host - 1) != 0) snprintf(self->host, sizeof self->host, "?");
-    read_line("/etc/machine-id", self->machine, sizeof self->machine);
-    read_line("/proc/sys/kernel/random/boot_id", self->boot, sizeof self->boot);
+    tdm_read_line("/etc/machine-id", self->machine, sizeof self->machine);
+    tdm_read_line("/proc/sys/kernel/random/boot_id", self->boot, sizeof self->boot);
     if (readlink("/proc/self/ns/pid", self->pid_space, sizeof self->pid_space - 1) < 0)
         self->pid_space[0] = '\0';
     if (!read_process(self->pid, &state, &self->start)) self->start = -1;

@@ -14,6 +14,26 @@ bool tdm_comm_launched(void)
     return false;
 }
 
+/* srun and Flux hand PMI or PMIx to the tasks; mpirun within a job of Slurm sets its own variables beside. */
+const char *tdm_comm_launcher(void)
+{
+    static const struct {
+        const char *variable, *name;
+    } rows[] = {{"OMPI_COMM_WORLD_SIZE", "mpirun of Open MPI"},
+                {"PALS_RANKID", "PALS"},
+                {"FLUX_TASK_RANK", "flux"},
+                {"MPI_LOCALNRANKS", "mpiexec of MPICH (Hydra)"},
+                {"SLURM_STEP_NUM_TASKS", "srun"},
+                {"PMIX_RANK", "a launcher with PMIx"},
+                {"PMI_RANK", "a launcher with PMI"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        /* in the shell of `srun --pty` nothing has been launched yet */
+        if (!strncmp(rows[i].variable, "SLURM_", 6) && getenv("SLURM_PTY_PORT") != NULL) continue;
+        if (getenv(rows[i].variable) != NULL) return rows[i].name;
+    }
+    return "none";
+}
+
 /* A number of the environment, or -1. */
 static long number_of(const char *name)
 {

@@ -10,17 +10,6 @@ enum { VALUE_BYTES = 96, MOST_VALUES = 8, MOST_NAMES = 4 };
 
 /* ---- One rank ---- */
 
-/* A line of a small file of the system, "" when it cannot be read. */
-static void read_line(const char *path, char *line, size_t bytes)
-{
-    FILE *file = fopen(path, "r");
-    line[0] = '\0';
-    if (file == NULL) return;
-    if (fgets(line, (int)bytes, file) == NULL) line[0] = '\0';
-    line[strcspn(line, "\n")] = '\0';
-    fclose(file);
-}
-
 /* FNV-1a, 64 bits. */
 static uint64_t hash_text(const char *text)
 {
@@ -33,7 +22,7 @@ static uint64_t hash_text(const char *text)
 static void read_pages(char out[12])
 {
     char line[64];
-    read_line("/sys/kernel/mm/transparent_hugepage/enabled", line, sizeof line);
+    tdm_read_line("/sys/kernel/mm/transparent_hugepage/enabled", line, sizeof line);
     const char *begin = strchr(line, '[');
     if (begin != NULL)
         snprintf(out, 12, "%.*s", (int)tdm_min_i64(11, (int64_t)strcspn(begin + 1, "]")), begin + 1);
@@ -75,7 +64,7 @@ void tdm_member_describe(const tdm_comm *comm, int threads, const char *isa, con
     if (comm->mpi != MPI_COMM_NULL) MPI_Get_library_version(library, &length);
     comm_short_library(library, member->mpi, sizeof member->mpi);
     read_pages(member->pages);
-    read_line("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
+    tdm_read_line("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
     member->boot = hash_text(boot);
     member->threads = threads;
     member->allowed_isa = tdm_cpu_detect(&cpu) == TDM_OK ? (int32_t)cpu.isa : TDM_ISA_GENERIC;

@@ -82,6 +82,13 @@ static tdm_status allocate(const char *path, tdm_h5 **file)
     return TDM_OK;
 }
 
+void tdm_h5_library(char out[24])
+{
+    unsigned major = 0, minor = 0, release = 0;
+    (void)H5get_libversion(&major, &minor, &release);
+    snprintf(out, 24, "%u.%u.%u", major, minor, release);
+}
+
 static tdm_status create_file(tdm_h5 *file, const char *format, int64_t version)
 {
     const hid_t access = access_list(), create = H5Pcreate(H5P_FILE_CREATE);

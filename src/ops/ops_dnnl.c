@@ -4,6 +4,12 @@
 
 #include <string.h>
 
+void tdm_ops_library(char out[24])
+{
+    const dnnl_version_t *version = dnnl_version();
+    snprintf(out, 24, "%d.%d.%d", version->major, version->minor, version->patch);
+}
+
 tdm_status ops_dnnl_create(const tdm_cpu *cpu, struct ops_dnnl **out)
 {
     ops_dnnl_cap_isa(cpu);

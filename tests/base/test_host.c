@@ -1,6 +1,7 @@
-/* Threads when nobody says how many, threads on given cores, and requests to stop. */
+/* Threads when nobody says how many, threads on given cores, requests to stop, and what the host has. */
 #include "check.h"
 #include "tandem/base.h"
+#include "tandem/machine.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -156,6 +157,43 @@ static void test_ignored_stop(void **state)
     }
 }
 
+static void test_machine(void **state)
+{
+    (void)state;
+    tdm_machine m;
+    uint8_t core[TDM_CORE_BYTES];
+    tdm_machine_describe(&m);
+    CHECK_EQ(m.online_cores, sysconf(_SC_NPROCESSORS_ONLN));
+    CHECK_EQ(m.allowed_cores, tdm_allowed_cores(core));
+    CHECK_LE(m.own_numa_nodes, m.numa_nodes);
+    CHECK_GT(m.memory_bytes, 1 << 20);
+    CHECK_LE(m.available_bytes, m.memory_bytes);
+    CHECK_GE(m.limit_bytes, 0);
+    CHECK_LT(m.limit_bytes, m.memory_bytes); /* 0: none */
+    CHECK_CONTAINS(m.huge_pages, "reserved");
+}
+
+static void test_file_system(void **state)
+{
+    (void)state;
+    tdm_file_system s;
+    char dir[] = "/tmp/tandem-machine-XXXXXX", line[4];
+    CHECK_NOT_NULL(mkdtemp(dir));
+    tdm_file_system_describe(dir, &s);
+    CHECK_GT(strlen(s.type), 0);
+    CHECK_STR_EQ(s.hard_links, "work");
+    CHECK_GT(s.free_bytes, 0);
+    CHECK_EQ(rmdir(dir), 0); /* nothing is left in it */
+    tdm_file_system_describe(dir, &s);
+    CHECK_STR_EQ(s.type, "missing");
+    tdm_file_system_describe("/proc/self", &s); /* nobody can write there */
+    CHECK_MEM_EQ(s.hard_links, "cannot write: ", 14);
+    tdm_read_line("/proc/self/comm", line, sizeof line);
+    CHECK_STR_EQ(line, "tes");
+    tdm_read_line(dir, line, sizeof line);
+    CHECK_STR_EQ(line, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +202,8 @@ int main(void)
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_second_stop),
         cmocka_unit_test(test_ignored_stop),
+        cmocka_unit_test(test_machine),
+        cmocka_unit_test(test_file_system),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* How many tasks a launcher started, by the variables that launchers are known to set. */
+/* Which launcher there is, and how many tasks it started, by the variables that launchers are known to set. */
 #include "check.h"
 
 #include "../../src/dist/comm_impl.h"
@@ -78,8 +78,28 @@ static void test_tasks(void **state)
     set_environment("");
 }
 
+static void test_name(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"none", ""},
+        {"none", "SLURM_JOB_ID=7 SLURM_NTASKS=8"},
+        {"none", "SLURM_STEP_NUM_TASKS=8 SLURM_PTY_PORT=40001"},
+        {"mpirun of Open MPI", "OMPI_COMM_WORLD_SIZE=4 PMIX_RANK=0 SLURM_STEP_NUM_TASKS=4"},
+        {"mpiexec of MPICH (Hydra)", "PMI_SIZE=3 PMI_RANK=0 MPI_LOCALNRANKS=3"},
+        {"srun", "PMIX_RANK=0 SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=0"},
+        {"a launcher with PMIx", "PMIX_RANK=0"},
+        {"PALS", "PALS_RANKID=0 PMI_RANK=0"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        set_environment(cases[i][1]);
+        CHECK_STR_EQ(tdm_comm_launcher(), cases[i][0]);
+    }
+    set_environment("");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tasks)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tasks), cmocka_unit_test(test_name)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
