@@ -21,8 +21,9 @@ int tdm_comm_started_tasks(char evidence[64]);
 const char *tdm_comm_launcher(void);
 void tdm_comm_destroy(tdm_comm **comm); /* MPI_Finalize if create began it */
 
-int tdm_comm_rank(const tdm_comm *comm); /* not collective */
-int tdm_comm_size(const tdm_comm *comm); /* not collective */
+int tdm_comm_rank(const tdm_comm *comm);                   /* not collective */
+int tdm_comm_size(const tdm_comm *comm);                   /* not collective */
+const char *tdm_comm_host(const tdm_comm *comm, int rank); /* its name; not collective */
 
 /* Phase boundary: when any rank passes a failure, the lowest failing rank's record becomes every rank's
  * record and all return its code (so that all unwind together). */

@@ -83,6 +83,8 @@ typedef struct tdm_config {
         int wire;           /* "f32", "bf16": gradients between nodes; a tdm_wire */
         int reduce;         /* "exchange", "mpi", "auto": how they travel there; a tdm_reduce */
         double time_limit_minutes; /* 0 = none; then checkpoint and exit 3 */
+        double stall_minutes;      /* without progress; 0 = no watchdog */
+        bool stall_end;            /* then exit 4 */
     } train;
     struct {
         double lr, weight_decay;

@@ -27,6 +27,7 @@
 #include "tandem/params.h"
 #include "tandem/plain_text.h"
 #include "tandem/projection.h"
+#include "tandem/pulse.h"
 #include "tandem/report.h"
 #include "tandem/resume.h"
 #include "tandem/rng.h"
@@ -41,5 +42,6 @@
 #include "tandem/tokenizer.h"
 #include "tandem/train.h"
 #include "tandem/views.h"
+#include "tandem/watch.h"
 
 #endif

@@ -20,6 +20,7 @@ typedef struct run {
     const train_options *options;
     tdm_session session;
     tdm_dir_lock *lock;
+    tdm_watch *watch;
     tdm_dataset *eval_dataset;
     tdm_resume resume; /* what the run goes on from */
     tdm_roster roster; /* what it is made of */
@@ -34,6 +35,7 @@ typedef struct run {
 static void run_destroy(run *r)
 {
     run_log_close(&r->log);
+    tdm_watch_stop(&r->watch);
     tdm_dir_lock_release(&r->lock);
     tdm_resume_destroy(&r->resume);
     tdm_roster_free(&r->roster);
@@ -83,6 +85,16 @@ static tdm_status lock_run_dir(run *r)
     return tdm_dir_lock_take(
         r->comm, &(tdm_dir_lock_options){.dir = o->out, .command = "train", .steal = o->steal_lock},
         &r->lock);
+}
+
+static tdm_status start_watch(run *r)
+{
+    const tdm_config *c = &r->session.config;
+    return tdm_watch_start(r->comm,
+                           &(tdm_watch_options){.run_dir = r->options->out,
+                                                .stall_s = 60.0 * c->train.stall_minutes,
+                                                .end = c->train.stall_end},
+                           &r->watch);
 }
 
 static tdm_status check_new(const char *out)
@@ -218,6 +230,7 @@ static tdm_status save(run *r, bool best)
     TDM_AGREE(r->comm, status);
     r->state.elapsed_s = elapsed_s(r);
     r->checkpoint_s = tdm_now_s();
+    tdm_pulse_phase("checkpoint");
     return tdm_checkpoint_save(r->comm, r->options->out, &r->session.config, &r->session.params,
                                &r->session.optim, r->session.tokenizer, &r->state, best);
 }
@@ -228,6 +241,7 @@ static tdm_status evaluate(run *r, bool *best)
     tdm_embeddings embeddings = {0};
     tdm_metrics metrics[TDM_DIRECTIONS];
     *best = false;
+    tdm_pulse_phase("evaluation");
     tdm_status status = tdm_embed_dataset(
         r->comm, r->session.model, r->session.ops, c, r->eval_dataset, r->session.tokenizer,
         tdm_min_i64(256, tdm_trainer_rows(c, tdm_comm_size(r->comm))), c->data.workers, &embeddings);
@@ -353,10 +367,13 @@ static tdm_status run_steps(run *r)
         const tdm_batch *batch;
         tdm_step_report report;
         double wait_s = 0.0;
+        tdm_pulse_step(r->session.optim.step + 1);
+        tdm_pulse_phase("reading data");
         TDM_AGREE(r->comm, tdm_loader_next(r->session.loader, &batch, &wait_s));
         const tdm_status status = tdm_trainer_step(r->session.trainer, batch, &report);
         if (status == TDM_E_NUMERIC) return status; /* the same on every rank */
         if (status != TDM_OK) tdm_comm_abort(r->comm);
+        tdm_pulse_phase("end of the step");
         TDM_AGREE(r->comm, run_log_step(&r->log, r->session.optim.step,
                                         tdm_session_epoch(&r->session, r->session.optim.step), &report,
                                         wait_s, elapsed_s(r)));
@@ -396,15 +413,20 @@ static tdm_status prepare(run *r, char resume[TDM_PATH_BYTES], bool *over)
     TDM_TRY(phase(r, load_config(r)));
     TDM_TRY(same_config_everywhere(r));
     if (!r->options->dry_run) TDM_TRY(lock_run_dir(r));
+    if (!r->options->dry_run) TDM_TRY(start_watch(r));
     if (r->session.pretrained[0]) TDM_TRY(tdm_checkpoint_check(r->comm, r->session.pretrained, false));
+    tdm_pulse_phase("opening the data");
     TDM_TRY(phase(r, open_all_data(r)));
+    tdm_pulse_phase("making the model");
     TDM_TRY(phase(r, tdm_session_create_model(&r->session)));
     r->state.best_value = NAN;
     r->state.best_step = -1;
+    tdm_pulse_phase("reading a checkpoint");
     TDM_TRY(find_resume(r, resume));
     if (!resume[0] && r->session.pretrained[0]) TDM_TRY(phase(r, tdm_session_read_pretrained(&r->session)));
     if (resume[0]) TDM_TRY(phase(r, resume_from(r, resume)));
     if (resume[0] && !r->options->dry_run) TDM_TRY(find_best(r));
+    tdm_pulse_phase("start");
     TDM_TRY(phase(r, tdm_session_create_loader(&r->session)));
     if (resume[0] && is_over(r)) {
         show_nothing_to_do(r, resume);
@@ -440,6 +462,7 @@ static tdm_status run_training(run *r)
     r->start_s = r->checkpoint_s = tdm_now_s();
     const tdm_status status = run_steps(r);
     tdm_progress_clear();
+    tdm_pulse_phase("report");
     const tdm_error kept = *tdm_error_last();
     if (tdm_comm_rank(r->comm) == 0 && tdm_dir_lock_check(r->lock) == TDM_OK &&
         tdm_path_exists(r->options->out) && tdm_report_write(r->options->out) != TDM_OK)

@@ -39,7 +39,8 @@ static void print_help(void)
          "  tandem COMMAND --help   the command's options\n"
          "  tandem --version        the version\n"
          "\n"
-         "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped on request, to be gone on with.");
+         "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped on request, to be gone on with, 4 ended by\n"
+         "train.stall_end, to be started again.");
 }
 
 static tdm_status find_command(const char *name, const tdm_command **command)

@@ -179,6 +179,10 @@ static const tdm_option rows[] = {
            "collectives, the same up to rounding; auto = the faster one, timed in the first steps."),
     FLOAT(train.time_limit_minutes, FREE, "0.0", 0, 1e7, "minutes",
           "After this time a checkpoint is written and the run ends with exit code 3; 0 = no limit."),
+    FLOAT(train.stall_minutes, FREE, "10.0", 0, 1e7, "minutes",
+          "When there is no progress for so long, the log says for which rank all others wait; 0 = never."),
+    BOOL(train.stall_end, FREE, "false",
+         "Then the job ends with exit code 4, where a rank does not answer or all wait in MPI."),
 
     FLOAT(optim.lr, RUN, "5e-4", 0, 1000, "", "Learning rate after warm-up."),
     FLOAT(optim.weight_decay, RUN, "0.2", 0, 100, "", "Decoupled weight decay of matrices."),

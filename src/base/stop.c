@@ -1,5 +1,6 @@
 /* Requests to stop: signals only set a flag. A second SIGINT or SIGHUP ends the process as if it were not caught. */
 #include "tandem/base.h"
+#include "tandem/pulse.h"
 
 #include <signal.h>
 #include <stdarg.h>
@@ -64,6 +65,7 @@ bool tdm_stop_requested(void)
 tdm_status tdm_stop_point(const char *when, ...)
 {
     char text[512];
+    tdm_pulse_beat(); /* within what takes long */
     if (!stop_flag) return TDM_OK;
     va_list arguments;
     va_start(arguments, when);

@@ -1,6 +1,8 @@
 /* Rows of the parameter table as data sets of a group: /param, /m, /v. */
 #include "checkpoint_impl.h"
 
+#include "tandem/pulse.h"
+
 enum { CHUNK_BYTES = 1 << 20, NAME_BYTES = 256 };
 
 static tdm_status set_name(const tdm_h5 *file, const char *group, const char *row, char name[NAME_BYTES])
@@ -15,6 +17,7 @@ tdm_status checkpoint_put_row(tdm_h5 *file, const char *group, const tdm_param *
 {
     char name[NAME_BYTES];
     TDM_TRY(set_name(file, group, row->name, name));
+    tdm_pulse_beat();
     return tdm_h5_put_array(file, name, TDM_H5_F32, row->ndim, row->shape, CHUNK_BYTES, data);
 }
 

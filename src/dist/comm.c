@@ -13,6 +13,17 @@ static void name_host(tdm_comm *comm)
     if (gethostname(comm->host, sizeof comm->host - 1) != 0) strcpy(comm->host, "?");
 }
 
+/* Of all ranks. Collective. */
+static tdm_status name_hosts(tdm_comm *comm)
+{
+    TDM_TRY(tdm_comm_agree(comm, TDM_ALLOC(comm->size, &comm->hosts)));
+    memcpy(comm->hosts[comm->rank], comm->host, sizeof comm->host);
+    if (comm->size > 1)
+        MPI_Allgather(comm->host, (int)sizeof comm->host, MPI_BYTE, comm->hosts, (int)sizeof comm->host,
+                      MPI_BYTE, comm->mpi);
+    return TDM_OK;
+}
+
 tdm_status tdm_comm_create_alone(tdm_comm **comm)
 {
     TDM_TRY(TDM_ALLOC(1, comm));
@@ -20,7 +31,10 @@ tdm_status tdm_comm_create_alone(tdm_comm **comm)
     (*comm)->max_count = COMM_MAX_COUNT;
     (*comm)->size = 1;
     name_host(*comm);
-    return comm_find_nodes(*comm, NULL);
+    tdm_status status = name_hosts(*comm);
+    if (status == TDM_OK) status = comm_find_nodes(*comm, NULL);
+    if (status != TDM_OK) tdm_comm_destroy(comm);
+    return status;
 }
 
 tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
@@ -51,6 +65,7 @@ tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
     tdm_log_set_rank(made->rank, made->size);
     *comm = made;
     tdm_status status = comm_check_launch(made->size);
+    if (status == TDM_OK) status = name_hosts(made);
     if (status == TDM_OK) status = comm_find_nodes(made, getenv("TANDEM_NODE_RANKS"));
     if (status != TDM_OK) tdm_comm_destroy(comm);
     return status;
@@ -62,6 +77,7 @@ void tdm_comm_destroy(tdm_comm **comm)
     const bool finalize = (*comm)->initialized_here;
     comm_forget_nodes(*comm);
     if ((*comm)->mpi != MPI_COMM_NULL) MPI_Comm_free(&(*comm)->mpi);
+    tdm_free((*comm)->hosts);
     tdm_free(*comm);
     *comm = NULL;
     if (finalize) MPI_Finalize();
@@ -75,6 +91,11 @@ int tdm_comm_rank(const tdm_comm *comm)
 int tdm_comm_size(const tdm_comm *comm)
 {
     return comm->size;
+}
+
+const char *tdm_comm_host(const tdm_comm *comm, int rank)
+{
+    return comm->hosts[rank];
 }
 
 int tdm_comm_nodes(const tdm_comm *comm)
@@ -118,13 +139,17 @@ tdm_status tdm_comm_agree(tdm_comm *comm, tdm_status local)
     struct {
         int failed, rank;
     } worst = {local != TDM_OK, comm->rank};
+    tdm_pulse_wait("agreement");
     MPI_Allreduce(MPI_IN_PLACE, &worst, 1, MPI_2INT, MPI_MAXLOC, comm->mpi);
+    tdm_pulse_met();
     if (!worst.failed) return TDM_OK;
 
     tdm_error record;
     memset(&record, 0, sizeof record);
     if (comm->rank == worst.rank) record = local_record(comm, local);
+    tdm_pulse_wait("news of an error");
     MPI_Bcast(&record, (int)sizeof record, MPI_BYTE, worst.rank, comm->mpi);
+    tdm_pulse_met();
     return tdm_error_adopt(&record);
 }
 
@@ -164,7 +189,10 @@ _Noreturn void tdm_comm_abort(tdm_comm *comm)
 
 void tdm_comm_barrier(tdm_comm *comm)
 {
-    if (comm->size > 1) MPI_Barrier(comm->mpi);
+    if (comm->size == 1) return;
+    tdm_pulse_wait("barrier");
+    MPI_Barrier(comm->mpi);
+    tdm_pulse_met();
 }
 
 /* In-place Allreduce of any number of elements. */
@@ -173,12 +201,15 @@ static void reduce_all(tdm_comm *comm, void *value, int64_t count, size_t elemen
 {
     if (comm->size == 1) return;
     unsigned char *at = value;
+    tdm_pulse_wait(op == MPI_MAX ? "maximum of values" : "sum of values");
     while (count > 0) {
         const int64_t n = tdm_min_i64(count, comm->max_count);
+        tdm_pulse_beat();
         MPI_Allreduce(MPI_IN_PLACE, at, (int)n, type, op, comm->mpi);
         at += (size_t)n * element_bytes;
         count -= n;
     }
+    tdm_pulse_met();
 }
 
 void tdm_comm_sum_f64(tdm_comm *comm, double *value, int64_t count)
@@ -205,19 +236,24 @@ void tdm_comm_broadcast(tdm_comm *comm, void *data, int64_t bytes, int root)
 {
     if (comm->size == 1) return;
     unsigned char *at = data;
+    tdm_pulse_wait("broadcast");
     while (bytes > 0) {
         const int64_t n = tdm_min_i64(bytes, comm->max_count);
+        tdm_pulse_beat();
         MPI_Bcast(at, (int)n, MPI_BYTE, root, comm->mpi);
         at += n;
         bytes -= n;
     }
+    tdm_pulse_met();
 }
 
 bool tdm_comm_all_equal_u64(tdm_comm *comm, uint64_t value)
 {
     if (comm->size == 1) return true;
     uint64_t least[2] = {value, ~value}; /* the minimum of ~value is ~maximum */
+    tdm_pulse_wait("comparison of values");
     MPI_Allreduce(MPI_IN_PLACE, least, 2, MPI_UINT64_T, MPI_MIN, comm->mpi);
+    tdm_pulse_met();
     return least[0] == ~least[1];
 }
 
@@ -227,5 +263,7 @@ void tdm_comm_gather_i64(tdm_comm *comm, int64_t value, int64_t *all)
         all[0] = value;
         return;
     }
+    tdm_pulse_wait("gathering of values");
     MPI_Allgather(&value, 1, MPI_INT64_T, all, 1, MPI_INT64_T, comm->mpi);
+    tdm_pulse_met();
 }

@@ -3,6 +3,7 @@
 #define TANDEM_COMM_IMPL_H
 
 #include "tandem/comm.h"
+#include "tandem/pulse.h"
 
 #include <mpi.h>
 #include <sys/types.h>
@@ -18,6 +19,7 @@ struct tdm_comm {
     MPI_Comm mpi; /* a duplicate of the world: nobody else's messages can meet ours */
     int rank, size;
     char host[64];
+    char (*hosts)[64];     /* [size], owned */
     bool initialized_here; /* then destroy finalizes MPI */
     int64_t max_count;     /* elements (or bytes) given to one MPI call */
 

@@ -306,9 +306,11 @@ static void complete(tdm_reducer *r, tdm_comm_time *time)
     MPI_Request barrier;
     int together = 0;
     double last_s = tdm_now_s();
+    tdm_pulse_wait(r->sum ? "sum of gradients" : "exchange of weights");
     MPI_Ibarrier(r->all, &barrier);
     for (bool done = false; !done;) {
         const bool moved = advance(r);
+        if (moved) tdm_pulse_beat();
         if (!together) MPI_Test(&barrier, &together, MPI_STATUS_IGNORE);
         done = together && r->pushed == r->buckets && all_have(r, PUSHED, r->buckets);
         if (!moved && !done) sched_yield();
@@ -316,6 +318,7 @@ static void complete(tdm_reducer *r, tdm_comm_time *time)
         *(moved || together ? &time->transfer_s : &time->wait_s) += now_s - last_s;
         last_s = now_s;
     }
+    tdm_pulse_met();
     r->base += r->buckets;
     r->arena = NULL;
     r->ready = r->summed = r->sent = r->scattered = r->pushed = 0;

@@ -28,7 +28,9 @@ static double median_s(const double *tried_s, int way)
 
 static tdm_reduce choose(tdm_reducer *r)
 {
+    tdm_pulse_wait("maximum of values");
     MPI_Allreduce(MPI_IN_PLACE, r->tried_s, REDUCE_WAYS * REDUCE_ROUNDS, MPI_DOUBLE, MPI_MAX, r->all);
+    tdm_pulse_met();
     const double exchange_s = median_s(r->tried_s, TDM_REDUCE_EXCHANGE);
     const double mpi_s = median_s(r->tried_s, TDM_REDUCE_MPI);
     const bool mpi = mpi_s < (1.0 - LEAST_GAIN) * exchange_s;

@@ -49,15 +49,20 @@ void tdm_comm_gather_rows(tdm_comm *comm, const void *local, void *all, const in
     }
     int count[comm->size], offset[comm->size];
     int_counts(rows, comm->size, row_bytes, count, offset);
+    tdm_pulse_wait("gathering of rows");
     MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, count, offset, MPI_BYTE, comm->mpi);
+    tdm_pulse_met();
 }
 
 static void reduce_to_root(tdm_comm *comm, const float *from, float *to, int64_t count, int root)
 {
+    tdm_pulse_wait("sum of rows");
     for (int64_t at = 0; at < count; at += comm->max_count) {
         const int n = (int)tdm_min_i64(count - at, comm->max_count);
+        tdm_pulse_beat();
         MPI_Reduce(from + at, comm->rank == root ? to + at : NULL, n, MPI_FLOAT, MPI_SUM, root, comm->mpi);
     }
+    tdm_pulse_met();
 }
 
 void tdm_comm_reduce_scatter_rows(tdm_comm *comm, const float *all, float *local, const int64_t *rows,
@@ -76,7 +81,9 @@ void tdm_comm_reduce_scatter_rows(tdm_comm *comm, const float *all, float *local
     }
     int count[comm->size];
     int_counts(rows, comm->size, width, count, NULL);
+    tdm_pulse_wait("sum of rows");
     MPI_Reduce_scatter(all, local, count, MPI_FLOAT, MPI_SUM, comm->mpi);
+    tdm_pulse_met();
 }
 
 void tdm_comm_shift(tdm_comm *comm, const void *send, int64_t send_bytes, void *recv, int64_t recv_bytes)
@@ -90,7 +97,9 @@ void tdm_comm_shift(tdm_comm *comm, const void *send, int64_t send_bytes, void *
     const unsigned char *from = send;
     unsigned char *to = recv;
     /* Piece i of a sender meets piece i of its receiver; whoever has no piece left talks to nobody. */
+    tdm_pulse_wait("exchange with the next rank");
     while (send_bytes > 0 || recv_bytes > 0) {
+        tdm_pulse_beat();
         const int out = (int)tdm_min_i64(send_bytes, comm->max_count);
         const int in = (int)tdm_min_i64(recv_bytes, comm->max_count);
         MPI_Sendrecv(from, out, MPI_BYTE, out > 0 ? next : MPI_PROC_NULL, TAG_SHIFT, to, in, MPI_BYTE,
@@ -100,6 +109,7 @@ void tdm_comm_shift(tdm_comm *comm, const void *send, int64_t send_bytes, void *
         send_bytes -= out;
         recv_bytes -= in;
     }
+    tdm_pulse_met();
 }
 
 static tdm_status collect_buffer(tdm_comm *comm, const int64_t *bytes, unsigned char **all, int64_t *offset)
@@ -114,6 +124,7 @@ static void send_pieces(tdm_comm *comm, const unsigned char *data, int64_t bytes
 {
     for (int64_t at = 0; at < bytes; at += comm->max_count) {
         const int n = (int)tdm_min_i64(bytes - at, comm->max_count);
+        tdm_pulse_beat();
         MPI_Send(data + at, n, MPI_BYTE, 0, TAG_COLLECT, comm->mpi);
     }
 }
@@ -122,6 +133,7 @@ static void receive_pieces(tdm_comm *comm, unsigned char *data, int64_t bytes, i
 {
     for (int64_t at = 0; at < bytes; at += comm->max_count) {
         const int n = (int)tdm_min_i64(bytes - at, comm->max_count);
+        tdm_pulse_beat();
         MPI_Recv(data + at, n, MPI_BYTE, from, TAG_COLLECT, comm->mpi, MPI_STATUS_IGNORE);
     }
 }
@@ -133,11 +145,11 @@ tdm_status tdm_comm_collect(tdm_comm *comm, const void *local, int64_t bytes, un
     int64_t rank_bytes[comm->size];
     tdm_comm_gather_i64(comm, bytes, rank_bytes);
     TDM_TRY(tdm_comm_agree(comm, collect_buffer(comm, rank_bytes, all, offset)));
-    if (comm->rank != 0) {
-        send_pieces(comm, local, bytes);
-        return TDM_OK;
-    }
-    if (bytes > 0) memcpy(*all, local, (size_t)bytes);
-    for (int r = 1; r < comm->size; r++) receive_pieces(comm, *all + offset[r], rank_bytes[r], r);
+    tdm_pulse_wait("collection on rank 0");
+    if (comm->rank != 0) send_pieces(comm, local, bytes);
+    if (comm->rank == 0 && bytes > 0) memcpy(*all, local, (size_t)bytes);
+    for (int r = 1; r < comm->size && comm->rank == 0; r++)
+        receive_pieces(comm, *all + offset[r], rank_bytes[r], r);
+    tdm_pulse_met();
     return TDM_OK;
 }

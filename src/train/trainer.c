@@ -68,6 +68,7 @@ static void sum_over_ranks(void *context, double *value, int64_t count)
 static void poll_sums(void *context)
 {
     tdm_trainer *tr = context;
+    tdm_pulse_beat();
     tdm_reducer_poll(tr->reducer);
 }
 
@@ -382,14 +383,19 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
     TDM_REQUIRE(batch->n == tr->b, TDM_E_SHAPE, "the batch holds %lld pairs, this rank's share is %lld",
                 (long long)batch->n, (long long)tr->b);
 
+    tdm_pulse_phase("forward");
     TDM_TRY(local_rows(tr));
     TDM_TRY(forward(tr));
+    tdm_pulse_phase("exchange of features");
     exchange_rows(tr);
     exchange_features(tr);
     clear_gradients(tr);
     TDM_TRY(exchange_normalizers(tr));
+    tdm_pulse_phase("objectives");
     TDM_TRY(run_losses(tr));
+    tdm_pulse_phase("backward");
     TDM_TRY(backward(tr, report));
+    tdm_pulse_phase("update of the weights");
     TDM_TRY(update_weights(tr, report));
 
     report->flop = step_flop(tr, batch, &report->tokens);

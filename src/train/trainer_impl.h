@@ -6,6 +6,7 @@
 #ifndef TANDEM_TRAINER_IMPL_H
 #define TANDEM_TRAINER_IMPL_H
 
+#include "tandem/pulse.h"
 #include "tandem/train.h"
 
 /* Features of one view. b, B: room for the most rows of a step, here and on all ranks. */

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# The watchdog: a rank that is stopped is named, with host, step and operation, and a job that may end does so with exit
+# code 4. A rank that reads slowly or is under a debugger is named only, and a run that goes on gives the same bits.
+. "$(dirname "$0")/common.sh"
+make_data
+host=$(hostname)
+run=$work/run
+minutes=${STALL_MINUTES:-0.03}
+settings=(--config "$work/run.cfg" --out "$run" --resume auto --set train.steps=1000000 --set checkpoint.keep=1
+    --set optim.schedule=constant     --set "train.stall_minutes=$minutes")
+
+# begin ARG…: two ranks; waits until they step. pid_of holds the ranks' processes.
+begin() {
+    local child before
+    before=$(lines_of "$run")
+    start 2 train "${settings[@]}" "$@"
+    until [ "$(lines_of "$run")" -gt $((before + 3)) ]; do
+        kill -0 "$pid" || fail "ended at once: $(tail -5 "$work/log")"
+        sleep 0.02
+    done
+    for child in $(pgrep -P "$pid"); do
+        pid_of[$(tr '\0' '\n' <"/proc/$child/environ" | sed -n 's/^\(OMPI_COMM_WORLD_RANK\|PMI_RANK\)=//p' | head -1)]=$child
+    done
+}
+# says TEXT: in the log, within the time that it takes three times over
+says() {
+    for _ in $(seq 300); do
+        grep -q "$1" "$work/log" && return
+        sleep 0.05
+    done
+    fail "\"$1\" is not said: $(tail -5 "$work/log")"
+}
+# ends CODE
+ends() {
+    local code=0
+    wait "$pid" || code=$?
+    [ "$code" -eq "$1" ] || fail "exit code $code, not $1: $(tail -5 "$work/log")"
+}
+
+# hold THREAD…: as a debugger does, until release
+hold() {
+    rm -f "$work/held" "$work/release"
+    mkfifo "$work/release"
+    "$HOLD" "$@" >"$work/held" <"$work/release" &
+    exec 8>"$work/release"
+    until grep -q held "$work/held"; do sleep 0.02; done
+}
+release() {
+    exec 8>&-
+}
+
+# stopped, and on again: the same bits as an undisturbed run
+begin
+kill -STOP "${pid_of[1]}"
+says "no progress for 0.0 minutes: all wait for rank 1 of 2 on $host in step [0-9]*, [a-z ]*: [a-z ]*; it is stopped, by SIGSTOP"
+kill -CONT "${pid_of[1]}"
+says "the run goes on after 0.[01] minutes"
+[ "$(grep -c 'no progress' "$work/log")" -eq 1 ] || fail "said twice: $(cat "$work/log")"
+kill -USR1 "$pid"
+ends 3
+[ ! -e "$run/.tandem-stall" ] || fail "files are left: $(ls "$run/.tandem-stall")"
+steps=$(sed 's/step-0*//' "$run/checkpoints/latest")
+ranks 2 train "${settings[@]}" --out "$work/undisturbed" --set train.steps="$steps" 2>"$work/whole.log" ||
+    fail "$(cat "$work/whole.log")"
+same_weights "$run" "$work/undisturbed"
+echo "stopped for a while: the same weights at step $steps; $(grep 'no progress' "$work/log")"
+
+# a debugger holds a rank; a rank's loader hangs, while its other threads live: no end
+settings+=(--set train.stall_end=true)
+begin
+mapfile -t threads < <(ls "/proc/${pid_of[1]}/task")
+hold "${threads[@]}"
+says "all wait for rank 1 of 2 on $host in step .*; it is under a debugger. It waits: a debugger looks at a rank"
+release
+says "the run goes on"
+mapfile -t threads < <(ls "/proc/${pid_of[1]}/task" | sort -n | tail -3) # the loader's are the last that were made
+hold "${threads[@]}"
+says "all wait for rank 1 of 2 on $host, which is at work in step [0-9]*, reading data$"
+release
+[ "$(grep -c 'the run goes on' "$work/log")" -ge 1 ] && [ ! -e "$run/stalled.txt" ] || fail "$(cat "$work/log")"
+echo "not ended: $(grep 'at work' "$work/log")"
+
+# the lowest rank that answers speaks, and ends the job
+kill -STOP "${pid_of[0]}"
+says "all wait for rank 0 of 2 on $host in step .* The job ends with exit code 4 (train.stall_end)"
+ends 4
+grep -q "all wait for rank 0 of 2" "$run/stalled.txt" || fail "no reason: $(cat "$run/stalled.txt")"
+begin
+[ ! -e "$run/stalled.txt" ] && [ ! -e "$run/.tandem-stall" ] || fail "the next start leaves the files: $(ls -A "$run")"
+kill -USR1 "$pid"
+ends 3
+echo "ended with 4: $(tail -1 "$work/log")"
