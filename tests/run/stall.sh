@@ -65,9 +65,13 @@ ranks 2 train "${settings[@]}" --out "$work/undisturbed" --set train.steps="$ste
 same_weights "$run" "$work/undisturbed"
 echo "stopped for a while: the same weights at step $steps; $(grep 'no progress' "$work/log")"
 
-# a debugger holds a rank; a rank's loader hangs, while its other threads live: no end
+# all are suspended for longer than it takes; a debugger holds a rank; a rank's loader hangs, while its other threads
+# live: no end
 settings+=(--set train.stall_end=true)
 begin
+kill -STOP "${pid_of[@]}"
+sleep 2.5
+kill -CONT "${pid_of[@]}"
 mapfile -t threads < <(ls "/proc/${pid_of[1]}/task")
 hold "${threads[@]}"
 says "all wait for rank 1 of 2 on $host in step .*; it is under a debugger. It waits: a debugger looks at a rank"
@@ -78,15 +82,18 @@ hold "${threads[@]}"
 says "all wait for rank 1 of 2 on $host, which is at work in step [0-9]*, reading data$"
 release
 [ "$(grep -c 'the run goes on' "$work/log")" -ge 1 ] && [ ! -e "$run/stalled.txt" ] || fail "$(cat "$work/log")"
+! grep -q 'does not answer\|do not answer\|is stopped' "$work/log" || fail "suspended is not silent: $(grep 'no progress' "$work/log")"
 echo "not ended: $(grep 'at work' "$work/log")"
 
 # the lowest rank that answers speaks, and ends the job
 kill -STOP "${pid_of[0]}"
 says "all wait for rank 0 of 2 on $host in step .* The job ends with exit code 4 (train.stall_end)"
 ends 4
-grep -q "all wait for rank 0 of 2" "$run/stalled.txt" || fail "no reason: $(cat "$run/stalled.txt")"
+last=$work/stalled.txt
+cp "$run/stalled.txt" "$last"
+grep -q "all wait for rank 0 of 2" "$last" || fail "no reason: $(cat "$run/stalled.txt")"
 begin
 [ ! -e "$run/stalled.txt" ] && [ ! -e "$run/.tandem-stall" ] || fail "the next start leaves the files: $(ls -A "$run")"
 kill -USR1 "$pid"
 ends 3
-echo "ended with 4: $(tail -1 "$work/log")"
+echo "ended with 4: $(head -1 "$last")"
