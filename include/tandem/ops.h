@@ -282,6 +282,9 @@ void tdm_l2norm_forward(tdm_ops *ops, int64_t n, int64_t width, const float *x, 
 /* dx = (dy - y·(y·dy)) / norm */
 void tdm_l2norm_backward(tdm_ops *ops, int64_t n, int64_t width, const float *y, const float *norm,
                          const float *dy, float *dx);
+/* dx += the same; rows of at most tens of millions of floats. */
+void tdm_l2norm_backward_add(tdm_ops *ops, int64_t n, int64_t width, const float *y, const float *norm,
+                             const float *dy, float *dx);
 /* C[m][n] = alpha·op(A)·op(B) + beta·C, f32 row-major with leading dimensions. */
 TDM_CHECKED tdm_status tdm_gemm(tdm_ops *ops, bool transpose_a, bool transpose_b, int64_t m, int64_t n,
                                 int64_t k, float alpha, const float *a, int64_t lda, const float *b,

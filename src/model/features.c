@@ -37,11 +37,11 @@ static tdm_status features_forward(tower *self, const tdm_tower_input *input, co
                                    const tdm_tower_output *output)
 {
     const features *f = (const features *)self;
-    (void)mode, (void)keep;
+    (void)mode, (void)keep; /* pooled is NULL where a head reads the input itself */
     TDM_REQUIRE(input->feature || input->n == 0, TDM_E_DATA,
                 "model.%s.tower is \"features\", but the data hold no %s features",
                 tdm_modality_name(f->modality), tdm_modality_name(f->modality));
-    memcpy(output->pooled, input->feature, sizeof(float) * (size_t)(input->n * f->width));
+    if (output->pooled) memcpy(output->pooled, input->feature, sizeof(float) * (size_t)(input->n * f->width));
     return TDM_OK;
 }
 

@@ -10,7 +10,7 @@ struct head_record {
     size_t mark;
     head_call call;
     int64_t *sample; /* [n] */
-    float *x;        /* [n][feature_dim] the tower's pooled features */
+    const float *x;  /* [n][feature_dim] the tower's pooled features */
 };
 
 tdm_status module_create(const tower_setup *setup, tdm_modality modality, module *m)
@@ -65,12 +65,21 @@ bool module_trains(const module *m)
     return m->head_trains || module_tower_trains(m);
 }
 
-static tdm_status record_take(const module *m, tdm_scratch *scratch, int64_t n, head_record **record)
+/* Cached features are not copied: the head reads them where they are. */
+static bool is_cached(const module *m)
+{
+    return m->tower->type->reads == TDM_READS_FEATURES;
+}
+
+/* *pooled: where the tower's features go, NULL for cached ones. */
+static tdm_status record_take(const module *m, tdm_scratch *scratch, int64_t n, head_record **record,
+                              float **pooled)
 {
     head_record room = {0};
+    *pooled = NULL;
     TDM_TAKE(scratch, 1, record);
     TDM_TAKE(scratch, n, &room.sample);
-    TDM_TAKE(scratch, n * m->feature_dim, &room.x);
+    if (!is_cached(m)) TDM_TAKE(scratch, n * m->feature_dim, pooled);
     TDM_TRY(m->head->type->take(m->head, scratch, n, &room.call.kept));
     if (*record) **record = room;
     return TDM_OK;
@@ -83,18 +92,20 @@ tdm_status module_forward(module *m, const tdm_tower_input *input, const tdm_pas
     const size_t mark = tdm_scratch_mark(m->nn.scratch);
     const bool keep_tower = keep && module_tower_trains(m);
     head_record *r;
+    float *pooled;
     TDM_REQUIRE(!output->tokens || type->has_tokens, TDM_E_CONFIG,
                 "model.%s.tower = \"%s\" gives no dense tokens", tdm_modality_name(type->modality),
                 type->name);
     if (!m->head) return type->forward(m->tower, input, pass, keep_tower, output);
-    TDM_TRY(record_take(m, m->nn.scratch, input->n, &r));
+    TDM_TRY(record_take(m, m->nn.scratch, input->n, &r, &pooled));
     r->below = m->waiting;
     r->mark = mark;
     r->call.n = input->n;
     r->call.pass = *pass;
     r->call.sample = r->sample;
     for (int64_t i = 0; i < input->n; i++) r->sample[i] = input->sample ? input->sample[i] : 0;
-    TDM_TRY(type->forward(m->tower, input, pass, keep_tower, &(tdm_tower_output){r->x, output->tokens}));
+    r->x = pooled ? pooled : input->feature;
+    TDM_TRY(type->forward(m->tower, input, pass, keep_tower, &(tdm_tower_output){pooled, output->tokens}));
     TDM_TRY(m->head->type->forward(m->head, &r->call, r->x, output->pooled));
     if (keep && module_trains(m))
         m->waiting = r;
@@ -144,7 +155,8 @@ tdm_status module_bytes(const module *m, int64_t n, int64_t tokens_per_caption, 
     if (m->head) {
         tdm_scratch room = {.capacity_bytes = SIZE_MAX};
         head_record *r;
-        TDM_TRY(record_take(m, &room, n, &r));
+        float *pooled;
+        TDM_TRY(record_take(m, &room, n, &r, &pooled));
         bytes->kept += (int64_t)room.used_bytes;
         bytes->lone += (int64_t)room.used_bytes;
         bytes->work += (int64_t)(m->head->type->backward_bytes(m->head, n) +

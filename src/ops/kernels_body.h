@@ -479,6 +479,71 @@ static void dropout(tdm_dtype dtype, int64_t width, const uint32_t key[2], const
     BY_DTYPE(dtype, dropout_typed(DTYPE, width, key, counter, threshold, scale, x));
 }
 
+#if defined(__AVX512F__)
+/* Eight Philox blocks: word w of each is the low half of a 64-bit lane, the high halves are anything. */
+typedef struct philox_lanes {
+    __m512i word[4];
+} philox_lanes;
+
+/* Blocks `first` … + 7, in the order 0 4 1 5 2 6 3 7, which unpacking puts right. */
+INLINE philox_lanes philox_begin(uint32_t first, const uint32_t counter[4])
+{
+    const __m512i place = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    return (philox_lanes){{_mm512_add_epi64(_mm512_set1_epi64(first), place), _mm512_set1_epi64(counter[1]),
+                           _mm512_set1_epi64(counter[2]), _mm512_set1_epi64(counter[3])}};
+}
+
+INLINE philox_lanes philox_round(philox_lanes c, __m512i key0, __m512i key1)
+{
+    enum { XOR_OF_THREE = 0x96 };
+    const __m512i p0 = _mm512_mul_epu32(c.word[0], _mm512_set1_epi64(0xD2511F53u)),
+                  p1 = _mm512_mul_epu32(c.word[2], _mm512_set1_epi64(0xCD9E8D57u));
+    return (philox_lanes){
+        {_mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c.word[1], key0, XOR_OF_THREE), p1,
+         _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c.word[3], key1, XOR_OF_THREE), p0}};
+}
+
+/* 32 elements, of which there are `count`. */
+INLINE void drop_lanes(philox_lanes c, int64_t count, __m512i threshold, __m512 scale, const float *x,
+                       float *y)
+{
+    const __m512i low = _mm512_mask_blend_epi32(0xaaaa, c.word[0], _mm512_slli_epi64(c.word[1], 32)),
+                  high = _mm512_mask_blend_epi32(0xaaaa, c.word[2], _mm512_slli_epi64(c.word[3], 32));
+    const __m512i word[2] = {_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high)};
+    for (int h = 0; h < 2; h++) {
+        const int64_t left = count - 16 * h;
+        const __mmask16 there = left >= 16 ? 0xffff : left > 0 ? (__mmask16)((1u << left) - 1) : 0;
+        const __mmask16 kept = _mm512_cmpge_epu32_mask(word[h], threshold);
+        const __m512 v = _mm512_maskz_loadu_ps(there, x + 16 * h);
+        _mm512_mask_storeu_ps(y + 16 * h, there, _mm512_maskz_mul_ps(kept, v, scale));
+    }
+}
+
+static void dropout_row(int64_t width, const uint32_t key[2], const uint32_t counter[4], uint32_t threshold,
+                        float scale, const float *x, float *y)
+{
+    enum { STEP = 32, WORDS = 4, TOGETHER = 4 }; /* together: a multiplication takes five cycles */
+    const __m512i limit = _mm512_set1_epi32((int)threshold);
+    const __m512 factor = _mm512_set1_ps(scale);
+    for (int64_t begin = 0; begin < width; begin += TOGETHER * STEP) {
+        philox_lanes c[TOGETHER];
+        uint32_t k0 = key[0], k1 = key[1];
+#pragma GCC unroll 4
+        for (int i = 0; i < TOGETHER; i++)
+            c[i] = philox_begin((uint32_t)((begin + i * STEP) / WORDS), counter);
+        for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+            const __m512i key0 = _mm512_set1_epi64(k0), key1 = _mm512_set1_epi64(k1);
+#pragma GCC unroll 4
+            for (int i = 0; i < TOGETHER; i++) c[i] = philox_round(c[i], key0, key1);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < TOGETHER; i++)
+            if (begin + i * STEP < width)
+                drop_lanes(c[i], width - begin - i * STEP, limit, factor, x + begin + i * STEP,
+                           y + begin + i * STEP);
+    }
+}
+#else
 static void dropout_row(int64_t width, const uint32_t key[2], const uint32_t counter[4], uint32_t threshold,
                         float scale, const float *x, float *y)
 {
@@ -495,6 +560,7 @@ static void dropout_row(int64_t width, const uint32_t key[2], const uint32_t cou
         for (int64_t i = 0; i < count; i++) y[begin + i] = word[i] >= threshold ? x[begin + i] * scale : 0.0f;
     }
 }
+#endif
 
 static void attention_factors(const attention_mask *mask, int64_t query, int64_t key, int64_t keys,
                               float *factor)

@@ -2,6 +2,7 @@
 #include "ops_impl.h"
 
 #include <math.h>
+#include <omp.h>
 
 enum { CHUNK = 1 << 16 }; /* elements of one partial sum: the same whatever the threads */
 
@@ -24,6 +25,21 @@ void tdm_l2norm_backward(tdm_ops *ops, int64_t n, int64_t width, const float *y,
     for (int64_t row = 0; row < n; row++)
         ops->kernels->l2norm_backward(1, width, y + row * width, norm + row, dy + row * width,
                                       dx + row * width);
+    op_end(ops, TDM_OP_OTHER, start, 0.0);
+}
+
+/* By way of the thread's scratch: added behind the rounding, as by tdm_l2norm_backward and a sum. */
+void tdm_l2norm_backward_add(tdm_ops *ops, int64_t n, int64_t width, const float *y, const float *norm,
+                             const float *dy, float *dx)
+{
+    double start = op_begin();
+    int threads = ops_threads_for(ops, n, width * 20);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < n; row++) {
+        float *gradient = ops_scratch(ops, omp_get_thread_num(), sizeof(float) * (size_t)width);
+        ops->kernels->l2norm_backward(1, width, y + row * width, norm + row, dy + row * width, gradient);
+        ops->kernels->add(width, dx + row * width, gradient, dx + row * width);
+    }
     op_end(ops, TDM_OP_OTHER, start, 0.0);
 }
 

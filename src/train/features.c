@@ -29,14 +29,13 @@ static tdm_status create_view(tdm_trainer *tr, int v)
     TDM_TRY(TDM_ALLOC(b * d, &f->raw));
     TDM_TRY(TDM_ALLOC(b * d, &f->draw));
     if (f->needs & (TDM_NEED_ALL | TDM_NEED_TARGET)) {
-        TDM_TRY(TDM_ALLOC(b * d, &f->unit));
         TDM_TRY(TDM_ALLOC(b, &f->norm));
-        TDM_TRY(TDM_ALLOC(b * d, &f->dunit));
         TDM_TRY(TDM_ALLOC(B * d, &f->all));
         TDM_TRY(TDM_ALLOC(B * d, &f->dall));
     }
     if ((f->needs & TDM_NEED_TARGET) && tdm_model_is_random(tr->model, m))
         TDM_TRY(TDM_ALLOC(B * d, &f->target));
+    if (f->dall && (f->target || tdm_comm_size(tr->comm) > 1)) TDM_TRY(TDM_ALLOC(b * d, &f->dunit));
     if (!(f->needs & TDM_NEED_TOKENS)) return TDM_OK;
     const int64_t kept = tr->keep_all ? b : tr->chunk, each = tdm_model_most_tokens(tr->model, m);
     TDM_REQUIRE(tdm_model_has_tokens(tr->model, m), TDM_E_CONFIG,
@@ -126,8 +125,8 @@ void features_destroy(tdm_trainer *tr)
 {
     for (int v = 0; v < TDM_VIEWS; v++) {
         view_features *f = &tr->view[v];
-        float *const array[] = {f->raw, f->unit, f->norm,   f->draw,   f->dunit,
-                                f->all, f->dall, f->target, f->tokens, f->dtokens};
+        float *const array[] = {f->raw,  f->norm,   f->draw,   f->dunit,  f->all,
+                                f->dall, f->target, f->tokens, f->dtokens};
         for (size_t i = 0; i < sizeof(array) / sizeof(array[0]); i++) tdm_free(array[i]);
         tdm_free(f->seq);
     }
@@ -250,10 +249,11 @@ void exchange_features(tdm_trainer *tr)
 {
     for (int v = 0; v < TDM_VIEWS; v++) {
         view_features *f = &tr->view[v];
-        const int64_t b = tr->side[tdm_view_of((tdm_view)v)->modality].b;
+        const tdm_loss_rows *side = &tr->side[tdm_view_of((tdm_view)v)->modality];
         if (!(f->needs & (TDM_NEED_ALL | TDM_NEED_TARGET))) continue;
-        tdm_l2norm_forward(tr->ops, b, tr->d, f->raw, f->unit, f->norm);
-        memset(f->dall, 0, sizeof(float) * (size_t)(tr->B * tr->d));
+        f->unit = f->all + side->row0 * tr->d;
+        tdm_l2norm_forward(tr->ops, side->b, tr->d, f->raw, f->unit, f->norm);
+        tdm_clear(tr->ops, tr->B * tr->d, f->dall);
     }
     const double start_s = tdm_now_s();
     for (int v = 0; v < TDM_VIEWS; v++) {
@@ -279,13 +279,12 @@ void scatter_gradients(tdm_trainer *tr)
     for (int v = 0; v < TDM_VIEWS; v++) {
         view_features *f = &tr->view[v];
         const tdm_modality m = tdm_view_of((tdm_view)v)->modality;
-        const int64_t n = tr->side[m].b * tr->d;
+        const float *dunit = f->dunit ? f->dunit : f->dall; /* of a single rank */
         if (!(f->needs & TDM_NEED_ALL) || !tdm_model_trains(tr->model, m)) continue;
         const double start_s = tdm_now_s();
-        tdm_comm_reduce_scatter_rows(tr->comm, f->dall, f->dunit, tr->rows[m], tr->d);
+        if (f->dunit) tdm_comm_reduce_scatter_rows(tr->comm, f->dall, f->dunit, tr->rows[m], tr->d);
         tr->time.transfer_s += tdm_now_s() - start_s;
-        tdm_l2norm_backward(tr->ops, tr->side[m].b, tr->d, f->unit, f->norm, f->dunit, f->dunit);
-        for (int64_t i = 0; i < n; i++) f->draw[i] += f->dunit[i];
+        tdm_l2norm_backward_add(tr->ops, tr->side[m].b, tr->d, f->unit, f->norm, dunit, f->draw);
     }
 }
 

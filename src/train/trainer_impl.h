@@ -13,9 +13,9 @@
 typedef struct view_features {
     uint8_t needs;      /* TDM_NEED_…, 0: the view is off */
     float *raw;         /* [b][d] before normalisation */
-    float *unit, *norm; /* [b][d], [b] */
+    float *unit, *norm; /* [b][d] this rank's rows of `all`; [b] */
     float *draw;        /* [b][d] gradient of raw */
-    float *dunit;       /* [b][d] */
+    float *dunit;       /* [b][d]; NULL on a single rank without a target: dall is all of it */
     float *all, *dall;  /* [B][d] unit features of the global batch, and their gradient */
     float *target;      /* [B][d] those of the pass without gradient; NULL: there is none, they are `all` */
     float *tokens;      /* dense tokens of the pieces that are kept; see pieces.c */

@@ -24,6 +24,11 @@ static void l2norm(tdm_ops *ops)
         check_f32("l2norm norm", TOL_REDUCTION, TDM_F32, ROWS, norm, norm_ref);
         tdm_l2norm_backward(ops, ROWS - 1, width, y_ref + width, norm_ref + 1, dy + width, dx + width);
         l2norm_backward_ref(ROWS - 1, width, y_ref + width, norm_ref + 1, dy + width, dx_ref + width);
+        float *sum = random_f32(ROWS * width, 77, 1.0), *parts = copy_f32(sum, ROWS * width);
+        for (int64_t k = width; k < ROWS * width; k++) parts[k] += dx[k];
+        tdm_l2norm_backward_add(ops, ROWS - 1, width, y_ref + width, norm_ref + 1, dy + width, sum + width);
+        CHECK_MEM_EQ(sum, parts, sizeof(float) * (size_t)(ROWS * width));
+        free(sum), free(parts);
         if (width > 1) check_f32("l2norm dx", TOL_REDUCTION, TDM_F32, n - width, dx + width, dx_ref + width);
         free(x), free(dy), free(y), free(y_ref), free(dx), free(dx_ref);
     }
