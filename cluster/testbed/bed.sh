@@ -104,6 +104,10 @@ finish() {
     code=0
     wait "$started_process" || code=$?
 }
+# ended: whether the run of `start` has
+ended() { ! kill -0 "$started_process" 2>/dev/null; }
+# runs N: whether N run directories have begun
+runs() { [ "$(find "$shared" -name metrics.jsonl | wc -l)" -ge "$1" ]; }
 # steps RUN: how many lines metrics.jsonl has; a line is a step in the configuration of the bed
 steps() { if [ -e "$shared/$1/metrics.jsonl" ]; then grep -c '"loss"' "$shared/$1/metrics.jsonl"; else echo 0; fi; }
 # beyond RUN N: whether more than N steps are done
@@ -134,6 +138,15 @@ same_curve() {
 }
 losses() { jq -r 'select(.loss) | "\(.step) \(.loss)"' "$shared/$1/metrics.jsonl"; }
 
+# knows KEY: whether this build has such a key of the configuration
+knows() { on h1 tandem train --help | grep -q "\b$1\b"; }
+# stall_settings: sets $stall to what makes a run end that waits 6 s for a silent rank; nothing in a build without a watchdog
+# shellcheck disable=SC2034
+stall_settings() {
+    stall=()
+    if knows train.stall_minutes; then stall=(--set train.stall_minutes=0.1 --set train.stall_end=true); fi
+}
+
 # --- Slurm ------------------------------------------------------------------------------------------------------------
 
 # slurm N: brings up N hosts with munge and slurmd, and slurmctld on h1, with the partitions "low" (the default) and "high",
@@ -157,6 +170,9 @@ slurm_again() {
     on "$1" munged --force
     on "$1" slurmd
 }
+# job_over: whether the job, all tasks of it, has come to its end; a script that requeues itself has ended for a moment
+job_over() { no_task_left && sleep 1 && no_task_left; }
+no_task_left() { [[ " $(job_state) " != *" "@(PENDING|RUNNING|COMPLETING|SUSPENDED|CONFIGURING)" "* ]]; }
 # submit ARG…: sbatch on h1, two hosts with a rank each unless ARG says otherwise; the job's number is in $job, and its log is
 # $shared/tandem-$job.log
 submit() { job=$(on h1 sbatch --parsable --chdir="$shared" --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 "$@"); }

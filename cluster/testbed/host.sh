@@ -17,7 +17,14 @@ mount -t overlay overlay -o "lowerdir=$bed/layer:/,upperdir=upper,workdir=work" 
 cd root
 mount -t proc proc proc
 mount --rbind /sys sys
-mount --rbind /dev dev
+mount -t tmpfs -o mode=755 tmpfs dev # its own: a program that replaces /dev/null replaces this one
+for device in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 "dev/${device%:*}" c 1 "${device#*:}"; done
+mknod -m 666 dev/tty c 5 0
+mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+for stream in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${stream%:*}" "dev/${stream#*:}"; done
 for dir in dev/shm tmp run; do mount -t tmpfs -o mode=1777 tmpfs "$dir"; done
 mkdir -p "./$bed/shared" "./$bed/bin" "./$bed/cluster"
 for part in shared bin cluster; do mount --rbind "$bed/$part" "./$bed/$part"; done
@@ -32,6 +39,7 @@ ip address add "10.77.0.$number/24" dev eth0
 ip link set eth0 mtu 9000 up
 mkdir -p /run/sshd /run/munge
 /usr/sbin/sshd -f /etc/bed/sshd_config
+until true 2>/dev/null >/dev/tcp/127.0.0.1/22; do sleep 0.01; done # it goes into the background before it listens
 echo "$process" >"$bed/shared/.hosts/$name"
 sleep infinity &
 wait

@@ -171,7 +171,7 @@ run_one() {
     printf '%-7s %-20s %6.1f s   %-9s %-14s %s\n' "$verdict" "$name" \
         "$(awk "BEGIN { print $EPOCHREALTIME - $began }")" "$(cat "$result/took" 2>/dev/null || echo -)" \
         "$(cat "$result/lost" 2>/dev/null || echo -)" "$(cat "$result/outcome" 2>/dev/null)"
-    if [ "$code" -ne 0 ]; then sed 's/^/    | /' "$result/log" | tail -40; fi
+    if [ "$code" -ne 0 ]; then grep -v '^step ' "$result/log" | tail -25 | cut -c1-200 | sed 's/^/    | /'; fi
     if [ -n "$keep" ]; then rm -rf "${keep:?}/$name" && cp -r "$result" "$keep/"; fi
     return "$code"
 }

@@ -2,10 +2,10 @@
 # expected: the run waits and goes on; exit code 0, no work lost, the same bits as without it
 # form: short
 hosts 2
-train h1:1,h2:1 quiet --set train.steps=15
+train h1:1,h2:1 quiet --set train.steps=10
 link delay h2 5
-start h1:1,h2:1 cut --set train.steps=15
-wait_for 30 beyond cut 5
+start h1:1,h2:1 cut --set train.steps=10
+wait_for 30 beyond cut 3
 link cut h2
 stopwatch
 sleep 1
