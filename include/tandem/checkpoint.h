@@ -91,6 +91,9 @@ TDM_CHECKED tdm_status tdm_checkpoint_read_progress(const char *dir, tdm_train_s
 /* Fills the moments of the optimiser's part and the state. */
 TDM_CHECKED tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_params *params, tdm_optim *optim,
                                                  tdm_train_state *state);
+/* Its files, model.h5 and, with_state, state.h5. what: "checkpoint". */
+TDM_CHECKED tdm_status tdm_checkpoint_reading(const char *dir, const char *what, bool with_state,
+                                              tdm_reading *reading);
 /* tdm_checkpoint_check by this process alone, of state.h5 where it is there. */
 TDM_CHECKED tdm_status tdm_checkpoint_verify(const char *dir);
 

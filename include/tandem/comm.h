@@ -3,7 +3,7 @@
 #ifndef TANDEM_COMM_H
 #define TANDEM_COMM_H
 
-#include "tandem/base.h"
+#include "tandem/reading.h"
 
 typedef struct tdm_comm tdm_comm;
 
@@ -29,6 +29,11 @@ const char *tdm_comm_host(const tdm_comm *comm, int rank); /* its name; not coll
  * record and all return its code (so that all unwind together). */
 TDM_CHECKED tdm_status tdm_comm_agree(tdm_comm *comm, tdm_status local);
 #define TDM_AGREE(comm, expr) TDM_TRY(tdm_comm_agree((comm), (expr)))
+
+/* The same, and all ranks have read the same: their lists are equal. TDM_E_DATA: the first fact in which a rank differs
+ * from rank 0, and who. It stands before the first collective whose size depends on what was read.
+ * local: whether the list could be made. *reading is emptied. */
+TDM_CHECKED tdm_status tdm_comm_agree_on(tdm_comm *comm, tdm_status local, tdm_reading *reading);
 
 /* Between boundaries: prints this rank's record as one line and MPI_Aborts. Not collective. */
 _Noreturn void tdm_comm_abort(tdm_comm *comm);

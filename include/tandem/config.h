@@ -7,6 +7,7 @@
 
 #include "tandem/base.h"
 #include "tandem/option.h"
+#include "tandem/reading.h"
 #include "tandem/views.h"
 
 /* Choices are stored as numbers, in the order of the enum that reads them (TDM_OPTION_CHOICE). */
@@ -165,7 +166,7 @@ TDM_CHECKED tdm_status tdm_config_check(const tdm_config *config);
 TDM_CHECKED tdm_status tdm_config_print(const tdm_config *config, const char *group, tdm_text *text);
 /* Every key with type, default, range, unit and help, for --help and the documentation. */
 TDM_CHECKED tdm_status tdm_config_help(tdm_text *text);
-/* FNV-1a of the printed configuration: equal on all ranks, or something is wrong. */
+/* FNV-1a of the printed configuration. */
 TDM_CHECKED tdm_status tdm_config_hash(const tdm_config *config, uint64_t *hash);
 
 /* One thing in which a run differs from its checkpoint: a key of the configuration, or a fact beside it. */
@@ -184,6 +185,8 @@ void tdm_differences_free(tdm_differences *list);
 /* Appends every key whose value differs, in the order of the schema. Keys of a set of rows that does not count in both
  * configurations are left out: the key that chooses it differs then, or it is idle. */
 TDM_CHECKED tdm_status tdm_config_compare(const tdm_config *was, const tdm_config *is, tdm_differences *list);
+/* Every key with its value; path: the file that messages name. */
+TDM_CHECKED tdm_status tdm_config_reading(const tdm_config *config, const char *path, tdm_reading *reading);
 
 TDM_CHECKED tdm_status tdm_config_copy(const tdm_config *from, tdm_config *to);
 void tdm_config_destroy(tdm_config *config);

@@ -22,7 +22,8 @@ typedef struct tdm_dir_lock_options {
 
 /* Takes the lock on rank 0. Collective; comm may be NULL for this process alone. The lock of a process of this
  * host that no longer lives is taken over, with a line in the log. TDM_E_IO: another one holds it; the message
- * says who. *lock is the caller's on every rank (tdm_dir_lock_release). */
+ * says who; or a rank does not see what rank 0 writes into the directory, which is then on another file system for it.
+ * *lock is the caller's on every rank (tdm_dir_lock_release). */
 TDM_CHECKED tdm_status tdm_dir_lock_take(tdm_comm *comm, const tdm_dir_lock_options *options,
                                          tdm_dir_lock **lock);
 /* TDM_E_IO when somebody has taken the lock over since; then nothing more may be written. Not collective;

@@ -149,5 +149,8 @@ TDM_CHECKED tdm_status tdm_h5_verify(const char *path);
 TDM_CHECKED tdm_status tdm_h5_compare_seal(const char *path, int64_t part, int64_t parts, bool *sealed);
 /* Part `part` of `parts` of the same work, which cover it together. *sealed: whether there is a seal. */
 TDM_CHECKED tdm_status tdm_h5_verify_part(const char *path, int64_t part, int64_t parts, bool *sealed);
+/* Equal where the content of two files was equal when they were finished: the seal's own checksum and the size, which
+ * reads 32 bytes; without a seal, tdm_file_digest. Damage since then is not seen. */
+TDM_CHECKED tdm_status tdm_h5_digest(const char *path, char digest[65]);
 
 #endif

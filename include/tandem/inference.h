@@ -34,14 +34,14 @@ typedef struct tdm_inference { /* owned; tdm_inference_close */
 } tdm_inference;
 
 /* Into a zeroed struct, which must not move afterwards: the model points into it. Collective: every rank opens the
- * checkpoint, all return the same status. Close it after an error, too. */
+ * checkpoint, which must be the same on all; all return the same status. Close it after an error, too. */
 TDM_CHECKED tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *options,
                                           bool with_digest, tdm_inference *inference);
 void tdm_inference_close(tdm_inference *inference); /* a zeroed one is fine */
 
-/* Opens a split and checks that it was not packed with another tokenizer. Not collective. */
-TDM_CHECKED tdm_status tdm_inference_open_data(const tdm_inference *inference, const char *dir,
-                                               const char *split, tdm_dataset **dataset);
+/* Opens a split and checks that it was not packed with another tokenizer. Collective, as above. */
+TDM_CHECKED tdm_status tdm_inference_open_data(tdm_comm *comm, const tdm_inference *inference,
+                                               const char *dir, const char *split, tdm_dataset **dataset);
 /* tdm_embed_dataset with this model. */
 TDM_CHECKED tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inference,
                                                 tdm_dataset *dataset, bool with_captions,

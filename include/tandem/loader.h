@@ -113,6 +113,8 @@ typedef struct tdm_left_out {
     int64_t samples;  /* too few for one more batch, others in each epoch */
 } tdm_left_out;
 tdm_left_out tdm_loader_left_out(const tdm_loader *loader);
+/* What it reads beside the data set: the files of augmentations. */
+TDM_CHECKED tdm_status tdm_loader_reading(const tdm_loader *loader, tdm_reading *reading);
 /* Batches that are decoded and wait for tdm_loader_next: at most config.prefetch, one more before the first
  * call. */
 int64_t tdm_loader_ready(tdm_loader *loader);

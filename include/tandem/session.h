@@ -12,7 +12,8 @@
  *     tdm_session_start(&s);                         tdm_trainer_step(s.trainer, …) from here on
  *     tdm_session_destroy(&s);                       also of a session that is not complete
  *
- * None of these is collective: ranks agree on the status of each (TDM_AGREE). Errors are those of the parts. */
+ * None of these is collective: ranks agree on the status of each (TDM_AGREE). Errors are those of the parts. Between
+ * them the tdm_session_agree_… make sure that all ranks have read the same; these are collective. */
 #ifndef TANDEM_SESSION_H
 #define TANDEM_SESSION_H
 
@@ -73,6 +74,18 @@ TDM_CHECKED tdm_status tdm_session_state(const tdm_session *session, tdm_train_s
 /* Packs the parameters as they are now. */
 TDM_CHECKED tdm_status tdm_session_load(tdm_session *session);
 TDM_CHECKED tdm_status tdm_session_start(tdm_session *session);
+
+/* ---- Collective: have all ranks read the same? TDM_E_DATA names the first difference (tdm_comm_agree_on). ---- */
+/* Behind tdm_session_configure: configuration and pretrained model. file: what messages name. */
+TDM_CHECKED tdm_status tdm_session_agree_config(const tdm_session *session, const char *file);
+/* Behind tdm_session_open_data: tokenizer, data set, and `eval` (may be NULL). */
+TDM_CHECKED tdm_status tdm_session_agree_data(const tdm_session *session, const tdm_dataset *eval);
+/* Before a checkpoint is read: its files. */
+TDM_CHECKED tdm_status tdm_session_agree_checkpoint(const tdm_session *session, const char *dir);
+/* Behind tdm_session_create_loader: step, parameters, moments, and what the loader reads beside the data set.
+ * from: the checkpoint that the run goes on from, or "". */
+TDM_CHECKED tdm_status tdm_session_agree_start(const tdm_session *session, const char *from);
+
 void tdm_session_destroy(tdm_session *session);
 
 #endif

@@ -27,7 +27,7 @@
 #ifndef TANDEM_SHARD_H
 #define TANDEM_SHARD_H
 
-#include "tandem/base.h"
+#include "tandem/reading.h"
 #include "tandem/views.h"
 
 /* ---- Writing ---- */
@@ -90,6 +90,9 @@ int64_t tdm_dataset_class_count(const tdm_dataset *dataset);
 const char *tdm_dataset_class_name(const tdm_dataset *dataset, int64_t index);
 /* SHA-256 over the digests of the split's shards: equal where its samples and their order are. */
 TDM_CHECKED tdm_status tdm_dataset_digest(const tdm_dataset *dataset, char digest[65]);
+/* The split and each of its shards, by what the index and the shards' seals say. what: "data set". */
+TDM_CHECKED tdm_status tdm_dataset_reading(const tdm_dataset *dataset, const char *what,
+                                           tdm_reading *reading);
 const char *tdm_dataset_tokenizer_digest(
     const tdm_dataset *dataset); /* "" when the shards were not checked */
 /* In memory after open, global image rows 0 … images-1: */

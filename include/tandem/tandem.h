@@ -28,6 +28,7 @@
 #include "tandem/plain_text.h"
 #include "tandem/projection.h"
 #include "tandem/pulse.h"
+#include "tandem/reading.h"
 #include "tandem/report.h"
 #include "tandem/resume.h"
 #include "tandem/rng.h"

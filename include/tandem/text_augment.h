@@ -7,6 +7,7 @@
 #define TANDEM_TEXT_AUGMENT_H
 
 #include "tandem/operation.h"
+#include "tandem/reading.h"
 #include "tandem/rng.h"
 #include "tandem/tokenizer.h"
 
@@ -29,6 +30,8 @@ bool tdm_text_pipeline_is_plain(const tdm_text_pipeline *pipeline);
 bool tdm_text_pipeline_has_tokens(const tdm_text_pipeline *pipeline);
 /* It replaces tokens that are to be predicted. */
 bool tdm_text_pipeline_has_targets(const tdm_text_pipeline *pipeline);
+/* The files that its operations read. */
+TDM_CHECKED tdm_status tdm_text_pipeline_reading(const tdm_text_pipeline *pipeline, tdm_reading *reading);
 
 typedef struct tdm_caption { /* borrowed */
     const char *text;

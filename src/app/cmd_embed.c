@@ -35,7 +35,7 @@ static tdm_status embed(tdm_comm *comm, const embed_options *options, tdm_infere
 {
     tdm_embedding_info info = {0};
     TDM_TRY(tdm_inference_open(comm, &options->inference, true, inference));
-    TDM_AGREE(comm, tdm_inference_open_data(inference, options->data, options->split, dataset));
+    TDM_TRY(tdm_inference_open_data(comm, inference, options->data, options->split, dataset));
     TDM_AGREE(comm, describe(inference, options, &info));
     /* one directory takes several splits, also at the same time */
     const tdm_dir_lock_options own = {

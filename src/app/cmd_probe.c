@@ -399,6 +399,15 @@ static tdm_status check_options(probe *p)
     return TDM_OK;
 }
 
+/* The checkpoint of the initial weights. */
+static tdm_status agree_on_initial(const probe *p)
+{
+    tdm_reading reading = {0};
+    if (tdm_comm_size(p->comm) == 1 || strcmp(p->from, "random") == 0) return TDM_OK;
+    return tdm_comm_agree_on(p->comm, tdm_checkpoint_reading(p->from, "initial model", false, &reading),
+                             &reading);
+}
+
 static tdm_status prepare(probe *p)
 {
     const tdm_inference *in = &p->in;
@@ -440,8 +449,9 @@ static tdm_status run(probe *p)
 {
     const probe_options *o = p->options;
     TDM_TRY(tdm_inference_open(p->comm, &o->inference, true, &p->in));
-    TDM_AGREE(p->comm, tdm_inference_open_data(&p->in, o->data, o->split, &p->dataset));
+    TDM_TRY(tdm_inference_open_data(p->comm, &p->in, o->data, o->split, &p->dataset));
     TDM_AGREE(p->comm, check_options(p));
+    TDM_TRY(agree_on_initial(p));
     TDM_AGREE(p->comm, prepare(p));
     const tdm_dir_lock_options own = {.dir = o->out, .command = "probe", .steal = o->steal_lock};
     TDM_TRY(tdm_dir_lock_take(p->comm, &own, &p->lock));

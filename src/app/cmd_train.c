@@ -61,16 +61,6 @@ static tdm_status load_config(run *r)
     return TDM_OK;
 }
 
-static tdm_status same_config_everywhere(run *r)
-{
-    uint64_t hash;
-    TDM_AGREE(r->comm, tdm_config_hash(&r->session.config, &hash));
-    TDM_REQUIRE(tdm_comm_all_equal_u64(r->comm, hash), TDM_E_CONFIG,
-                "%s: the ranks read different configurations; is the file the same on every host?",
-                r->options->config);
-    return TDM_OK;
-}
-
 static tdm_status open_all_data(run *r)
 {
     const tdm_config *c = &r->session.config;
@@ -411,12 +401,13 @@ static tdm_status prepare(run *r, char resume[TDM_PATH_BYTES], bool *over)
 {
     *over = false;
     TDM_TRY(phase(r, load_config(r)));
-    TDM_TRY(same_config_everywhere(r));
+    TDM_TRY(tdm_session_agree_config(&r->session, r->options->config));
     if (!r->options->dry_run) TDM_TRY(lock_run_dir(r));
     if (!r->options->dry_run) TDM_TRY(start_watch(r));
     if (r->session.pretrained[0]) TDM_TRY(tdm_checkpoint_check(r->comm, r->session.pretrained, false));
     tdm_pulse_phase("opening the data");
     TDM_TRY(phase(r, open_all_data(r)));
+    TDM_TRY(tdm_session_agree_data(&r->session, r->eval_dataset));
     tdm_pulse_phase("making the model");
     TDM_TRY(phase(r, tdm_session_create_model(&r->session)));
     r->state.best_value = NAN;
@@ -424,10 +415,12 @@ static tdm_status prepare(run *r, char resume[TDM_PATH_BYTES], bool *over)
     tdm_pulse_phase("reading a checkpoint");
     TDM_TRY(find_resume(r, resume));
     if (!resume[0] && r->session.pretrained[0]) TDM_TRY(phase(r, tdm_session_read_pretrained(&r->session)));
+    if (resume[0]) TDM_TRY(tdm_session_agree_checkpoint(&r->session, resume));
     if (resume[0]) TDM_TRY(phase(r, resume_from(r, resume)));
     if (resume[0] && !r->options->dry_run) TDM_TRY(find_best(r));
     tdm_pulse_phase("start");
     TDM_TRY(phase(r, tdm_session_create_loader(&r->session)));
+    TDM_TRY(tdm_session_agree_start(&r->session, resume));
     if (resume[0] && is_over(r)) {
         show_nothing_to_do(r, resume);
         *over = true;

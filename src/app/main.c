@@ -68,6 +68,16 @@ static bool takes_ranks(const tdm_command *command, int argc, char **argv)
     return command->mpi || flag;
 }
 
+/* All ranks run the same program with the same arguments: what they do together would not match otherwise. */
+static tdm_status agree_on_call(tdm_comm *comm, tdm_status status, int argc, char **argv)
+{
+    tdm_reading reading = {0};
+    if (status == TDM_OK) status = tdm_reading_add(&reading, "version", "tandem", TDM_VERSION);
+    for (int i = 1; i < argc && status == TDM_OK; i++)
+        status = tdm_reading_add(&reading, "argument", "tandem", argv[i]);
+    return tdm_comm_agree_on(comm, status, &reading);
+}
+
 static tdm_status run_command(const tdm_command *command, tdm_comm *comm, int argc, char **argv)
 {
     TDM_REQUIRE(tdm_comm_size(comm) == 1 || takes_ranks(command, argc, argv), TDM_E_USAGE,
@@ -133,6 +143,7 @@ int main(int argc, char **argv)
     tdm_cpu cpu;
     if (status == TDM_OK) status = tdm_cpu_detect(&cpu);   /* refuses an unknown TANDEM_ISA before any work */
     if (status == TDM_OK) status = tdm_register_options(); /* they join the configuration's schema */
+    status = agree_on_call(comm, status, argc, argv);
     if (status == TDM_OK) status = run_command(command, comm, argc, argv);
     status = tdm_comm_agree(comm, status);
     if (status == TDM_E_STOPPED)

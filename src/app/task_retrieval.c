@@ -234,7 +234,7 @@ static tdm_status evaluate(retrieval *r)
     const eval_request *o = r->request;
     TDM_TRY(check_options(r));
     TDM_TRY(tdm_inference_open(r->comm, &o->inference, false, &r->inference));
-    TDM_AGREE(r->comm, tdm_inference_open_data(&r->inference, o->data, o->split, &r->dataset));
+    TDM_TRY(tdm_inference_open_data(r->comm, &r->inference, o->data, o->split, &r->dataset));
     TDM_AGREE(r->comm, find_match(r));
     TDM_AGREE(r->comm, check_classes(r));
     TDM_TRY(inference_show(r->comm, &r->inference));

@@ -71,11 +71,23 @@ static tdm_status read_templates(zeroshot *z)
     return TDM_OK;
 }
 
+static tdm_status read_files(zeroshot *z, tdm_reading *reading)
+{
+    const zeroshot_options *o = z->options;
+    TDM_TRY(read_classes(z));
+    TDM_TRY(read_templates(z));
+    if (tdm_comm_size(z->comm) == 1) return TDM_OK;
+    if (o->classes[0] != '\0') TDM_TRY(tdm_reading_add_file(reading, "list of classes", o->classes));
+    return o->templates[0] != '\0' ? tdm_reading_add_file(reading, "list of templates", o->templates)
+                                   : TDM_OK;
+}
+
 static tdm_status open_input(zeroshot *z)
 {
-    TDM_TRY(tdm_inference_open_data(&z->inference, z->request->data, z->request->split, &z->dataset));
-    TDM_TRY(read_classes(z));
-    return read_templates(z);
+    tdm_reading reading = {0};
+    const eval_request *request = z->request;
+    TDM_TRY(tdm_inference_open_data(z->comm, &z->inference, request->data, request->split, &z->dataset));
+    return tdm_comm_agree_on(z->comm, read_files(z, &reading), &reading);
 }
 
 /* ---- Results ---- */
@@ -201,7 +213,7 @@ static tdm_status classify(zeroshot *z)
 {
     int64_t cut = 0;
     TDM_TRY(tdm_inference_open(z->comm, &z->request->inference, false, &z->inference));
-    TDM_AGREE(z->comm, open_input(z));
+    TDM_TRY(open_input(z));
     TDM_TRY(inference_show(z->comm, &z->inference));
     const double begin_s = tdm_now_s();
     TDM_AGREE(z->comm, embed_all(z, &cut));

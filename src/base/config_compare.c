@@ -70,3 +70,17 @@ tdm_status tdm_config_compare(const tdm_config *was, const tdm_config *is, tdm_d
     tdm_text_free(&b);
     return status;
 }
+
+tdm_status tdm_config_reading(const tdm_config *config, const char *path, tdm_reading *reading)
+{
+    config_field field;
+    tdm_text value = {0};
+    tdm_status status = TDM_OK;
+    for (size_t i = 0; status == TDM_OK && config_field_at(config, i, &field); i++) {
+        value.length = 0;
+        status = config_value_print(&field, &value);
+        if (status == TDM_OK) status = tdm_reading_add(reading, field.key, path, value.data);
+    }
+    tdm_text_free(&value);
+    return status;
+}

@@ -258,3 +258,15 @@ tdm_status tdm_checkpoint_read_state(const char *dir, const tdm_params *params, 
     tdm_h5_discard(&file);
     return status;
 }
+
+tdm_status tdm_checkpoint_reading(const char *dir, const char *what, bool with_state, tdm_reading *reading)
+{
+    static const char *const names[] = {"model.h5", "state.h5"};
+    char path[TDM_PATH_BYTES], digest[65];
+    for (int i = 0; i < (with_state ? 2 : 1); i++) {
+        TDM_TRY(tdm_path_join(path, sizeof path, dir, names[i]));
+        TDM_TRY(tdm_h5_digest(path, digest));
+        TDM_TRY(tdm_reading_add(reading, what, path, digest));
+    }
+    return TDM_OK;
+}

@@ -101,6 +101,19 @@ tdm_status tdm_dataset_digest(const tdm_dataset *dataset, char digest[65])
     return TDM_OK;
 }
 
+tdm_status tdm_dataset_reading(const tdm_dataset *dataset, const char *what, tdm_reading *reading)
+{
+    char path[TDM_PATH_BYTES], digest[65];
+    TDM_TRY(tdm_path_join(path, sizeof path, dataset->dir, INDEX_FILE));
+    TDM_TRY(tdm_dataset_digest(dataset, digest));
+    TDM_TRY(tdm_reading_add(reading, what, path, digest));
+    for (int64_t i = 0; i < dataset->shard_count; i++) {
+        TDM_TRY(tdm_h5_digest(dataset->shard[i].path, digest));
+        TDM_TRY(tdm_reading_add(reading, "shard", dataset->shard[i].path, digest));
+    }
+    return TDM_OK;
+}
+
 const char *tdm_dataset_tokenizer_digest(const tdm_dataset *dataset)
 {
     return dataset->tokenizer_digest;

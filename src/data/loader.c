@@ -341,6 +341,15 @@ tdm_status tdm_loader_create(tdm_dataset *dataset, const tdm_tokenizer *tokenize
     return status;
 }
 
+tdm_status tdm_loader_reading(const tdm_loader *loader, tdm_reading *reading)
+{
+    for (int v = 0; v < TDM_VIEWS; v++) {
+        const tdm_text_pipeline *text = loader->plan.pipelines.text[v];
+        if (text) TDM_TRY(tdm_text_pipeline_reading(text, reading));
+    }
+    return TDM_OK;
+}
+
 void tdm_loader_destroy(tdm_loader **loader)
 {
     tdm_loader *dying = *loader;

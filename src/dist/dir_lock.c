@@ -18,6 +18,7 @@
 #include "tandem/dir_lock.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -25,6 +26,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -311,12 +313,91 @@ static tdm_status take(tdm_dir_lock *lock, const tdm_dir_lock_options *options)
     return status;
 }
 
+/* ---- Whether every rank sees the directory ---- */
+
+/* Whether another host's new file may show up late, by the kind of the file system of `path` or of the folder above
+ * that exists. */
+static bool may_lag(const char *path)
+{
+    static const unsigned long local[] = {0xEF53 /* ext */,         0x58465342 /* XFS */,
+                                          0x9123683E /* btrfs */,   0x01021994 /* tmpfs */,
+                                          0x794C7630 /* overlay */, 0x2FC12FC1 /* ZFS */};
+    char dir[TDM_PATH_BYTES];
+    struct statfs info;
+    snprintf(dir, sizeof dir, "%s", path);
+    while (statfs(dir, &info) != 0) {
+        char *slash = strrchr(dir, '/');
+        if (strcmp(dir, "/") == 0 || strcmp(dir, ".") == 0) return true;
+        if (slash == NULL || slash == dir)
+            strcpy(dir, slash ? "/" : ".");
+        else
+            *slash = '\0';
+    }
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++)
+        if ((unsigned long)info.f_type == local[i]) return false;
+    return true;
+}
+
+/* Opening a directory makes a client of NFS ask for its state anew. */
+static bool can_see(const char *dir, const char *path)
+{
+    DIR *asked = opendir(dir);
+    if (asked != NULL) closedir(asked);
+    return tdm_path_exists(path);
+}
+
+/* This rank's part: the file that rank 0 has made is there, at the latest after so long as clients of network file
+ * systems keep names that were missing. */
+static tdm_status look_for_file(const tdm_comm *comm, const char *dir, const char *name, const char *host)
+{
+    enum { PAUSES_PER_S = 20, MOST_S = 65, SAID_AFTER_S = 3 };
+    char path[TDM_PATH_BYTES];
+    TDM_TRY(tdm_path_join(path, sizeof path, dir, name));
+    const int pauses = may_lag(dir) ? MOST_S * PAUSES_PER_S : 0;
+    for (int i = 0; !can_see(dir, path); i++) {
+        TDM_REQUIRE(
+            i < pauses, TDM_E_IO,
+            "%s: is not the directory that rank 0 on %s writes into: what it has put there is not seen from "
+            "this host; it must be on a file system that all ranks share",
+            dir, host);
+        if (i == SAID_AFTER_S * PAUSES_PER_S)
+            tdm_log(TDM_LOG_ALL_RANKS, "%s: rank %d waits for what rank 0 on %s has written to be seen here",
+                    dir, tdm_comm_rank(comm), host);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000000 / PAUSES_PER_S}, NULL);
+    }
+    return TDM_OK;
+}
+
+/* Every rank sees a new file of rank 0, whose name nobody has asked for before. */
+static tdm_status see_everywhere(tdm_comm *comm, const tdm_dir_lock *lock, const char *dir)
+{
+    struct {
+        char name[256], host[128];
+    } file = {.name = ""};
+    char path[TDM_PATH_BYTES] = "";
+    bool exists = false;
+    tdm_status status = TDM_OK;
+    if (tdm_comm_rank(comm) == 0) {
+        snprintf(file.name, sizeof file.name, LOCK_NAME "-%s-seen.tmp", lock->self.nonce);
+        snprintf(file.host, sizeof file.host, "%s", lock->self.host);
+        status = tdm_path_join(path, sizeof path, dir, file.name);
+        if (status == TDM_OK) status = write_owner(path, &lock->self, &exists);
+    }
+    TDM_AGREE(comm, status);
+    tdm_comm_broadcast(comm, &file, sizeof file, 0);
+    status = tdm_comm_agree(comm, look_for_file(comm, dir, file.name, file.host));
+    if (path[0]) unlink(path);
+    return status;
+}
+
 tdm_status tdm_dir_lock_take(tdm_comm *comm, const tdm_dir_lock_options *options, tdm_dir_lock **lock)
 {
     *lock = NULL;
     tdm_status status = TDM_ALLOC(1, lock);
     if (status == TDM_OK && (comm == NULL || tdm_comm_rank(comm) == 0)) status = take(*lock, options);
     if (comm != NULL) status = tdm_comm_agree(comm, status);
+    if (status == TDM_OK && comm != NULL && tdm_comm_size(comm) > 1)
+        status = see_everywhere(comm, *lock, options->dir);
     if (status != TDM_OK) tdm_dir_lock_release(lock);
     return status;
 }

@@ -277,13 +277,29 @@ static tdm_status gather_caption_labels(tdm_comm *comm, int64_t images_total, td
     return status;
 }
 
+/* This rank's piece, and every part as a whole. */
+static tdm_status read_and_list(tdm_comm *comm, const char *dir, const char *split, part_info *first,
+                                tdm_embeddings *e, tdm_reading *reading)
+{
+    const int rank = tdm_comm_rank(comm), size = tdm_comm_size(comm);
+    TDM_TRY(embedding_read_piece(rank, size, dir, split, first, e));
+    for (int64_t part = 0; part < first->parts && size > 1; part++) {
+        char path[TDM_PATH_BYTES], digest[65];
+        TDM_TRY(embedding_part_path(path, dir, split, part));
+        TDM_TRY(tdm_h5_digest(path, digest));
+        TDM_TRY(tdm_reading_add(reading, "file of embeddings", path, digest));
+    }
+    return TDM_OK;
+}
+
 tdm_status tdm_embeddings_read(tdm_comm *comm, const char *dir, const char *split, tdm_embedding_info *info,
                                tdm_embeddings *embeddings)
 {
     part_info first;
     *embeddings = (tdm_embeddings){0};
-    tdm_status status = tdm_comm_agree(
-        comm, embedding_read_piece(tdm_comm_rank(comm), tdm_comm_size(comm), dir, split, &first, embeddings));
+    tdm_reading reading = {0};
+    tdm_status status = read_and_list(comm, dir, split, &first, embeddings, &reading);
+    status = tdm_comm_agree_on(comm, status, &reading);
     if (status == TDM_OK) *info = first.info;
     if (status == TDM_OK && embeddings->class_count > 0)
         status = gather_caption_labels(comm, first.images_total, embeddings);

@@ -32,6 +32,13 @@ static tdm_status open_local(const tdm_inference_options *options, bool with_dig
     return tdm_sha256_file(path, in->digest);
 }
 
+static tdm_status agree_on_model(tdm_comm *comm, const char *dir)
+{
+    tdm_reading reading = {0};
+    if (tdm_comm_size(comm) == 1) return TDM_OK;
+    return tdm_comm_agree_on(comm, tdm_checkpoint_reading(dir, "model", false, &reading), &reading);
+}
+
 tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *options, bool with_digest,
                               tdm_inference *inference)
 {
@@ -42,6 +49,7 @@ tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *optio
     if (decides) tdm_checkpoint_selection(options->model, inference->dir, &inference->selection);
     tdm_comm_broadcast(comm, inference->dir, sizeof inference->dir, 0);
     tdm_comm_broadcast(comm, &inference->selection, sizeof inference->selection, 0);
+    TDM_TRY(agree_on_model(comm, inference->dir));
     TDM_TRY(tdm_checkpoint_check(comm, inference->dir, false));
     return tdm_comm_agree(comm, open_local(options, with_digest, inference));
 }
@@ -55,8 +63,8 @@ void tdm_inference_close(tdm_inference *inference)
     tdm_config_destroy(&inference->config);
 }
 
-tdm_status tdm_inference_open_data(const tdm_inference *inference, const char *dir, const char *split,
-                                   tdm_dataset **dataset)
+static tdm_status open_data(const tdm_inference *inference, const char *dir, const char *split,
+                            tdm_dataset **dataset)
 {
     TDM_TRY(tdm_dataset_open(dir, split, dataset));
     const char *packed = tdm_dataset_tokenizer_digest(*dataset);
@@ -65,6 +73,16 @@ tdm_status tdm_inference_open_data(const tdm_inference *inference, const char *d
                 "%s: split \"%s\" was packed with another tokenizer (%.12s…) than the model's (%.12s…)", dir,
                 split, packed, own);
     return TDM_OK;
+}
+
+tdm_status tdm_inference_open_data(tdm_comm *comm, const tdm_inference *inference, const char *dir,
+                                   const char *split, tdm_dataset **dataset)
+{
+    tdm_reading reading = {0};
+    tdm_status status = open_data(inference, dir, split, dataset);
+    if (status == TDM_OK && tdm_comm_size(comm) > 1)
+        status = tdm_dataset_reading(*dataset, "data set", &reading);
+    return tdm_comm_agree_on(comm, status, &reading);
 }
 
 tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inference, tdm_dataset *dataset,

@@ -32,8 +32,6 @@ static tdm_status choose_data_split(const char *dir, char *split, size_t bytes)
 
 static tdm_status embed_gallery(const char *dir, tdm_searcher *s)
 {
-    if (s->split[0] == '\0') TDM_TRY(choose_data_split(dir, s->split, sizeof s->split));
-    TDM_TRY(tdm_inference_open_data(s->inference, dir, s->split, &s->dataset));
     snprintf(s->source, sizeof s->source, "%s", dir);
     return tdm_inference_embed_data(s->comm, s->inference, s->dataset, true, &s->embeddings);
 }
@@ -85,7 +83,13 @@ static tdm_status load_gallery(const char *dir, tdm_searcher *s)
                                   ? tdm_path_join(index, sizeof index, dir, "dataset.h5")
                                   : TDM_ERROR(TDM_E_IO, "%s: there is no such directory", dir);
     TDM_AGREE(s->comm, status);
-    if (!tdm_path_exists(index)) return read_gallery(dir, s);
+    tdm_reading reading = {0};
+    const bool packed = tdm_path_exists(index);
+    TDM_TRY(tdm_comm_agree_on(
+        s->comm, tdm_reading_add(&reading, "gallery", dir, packed ? "a data set" : "embeddings"), &reading));
+    if (!packed) return read_gallery(dir, s);
+    if (s->split[0] == '\0') TDM_AGREE(s->comm, choose_data_split(dir, s->split, sizeof s->split));
+    TDM_TRY(tdm_inference_open_data(s->comm, s->inference, dir, s->split, &s->dataset));
     return tdm_comm_agree(s->comm, embed_gallery(dir, s));
 }
 

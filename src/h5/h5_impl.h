@@ -5,7 +5,7 @@
  *   array.c      data sets, in pieces and whole
  *   strings.c    lists of strings, columns of texts
  *   list.c       what a file holds, and reading everything once
- *   seal.c       checksums of the whole file, behind its end; xxh64.c */
+ *   seal.c       checksums of the whole file, behind its end */
 #ifndef TANDEM_H5_IMPL_H
 #define TANDEM_H5_IMPL_H
 
@@ -46,7 +46,6 @@ TDM_CHECKED tdm_status h5_visit_datasets(const tdm_h5 *file, h5_dataset_visitor 
 TDM_CHECKED tdm_status h5_verify_set(const tdm_h5 *file, const char *path, hid_t set);
 
 /* ---- seal.c ---- */
-uint64_t h5_xxh64(const void *data, size_t bytes); /* seed 0 */
 /* Appends the checksums to a closed file and syncs it. */
 TDM_CHECKED tdm_status h5_seal(const char *path);
 bool h5_ends_with_seal(const char *path);

@@ -9,6 +9,8 @@
  * the file: such a file has no seal, and neither have those of versions before this. */
 #include "h5_impl.h"
 
+#include "tandem/reading.h"
+
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -82,7 +84,7 @@ typedef struct block_job {
 
 static void take_block(block_job *job, int64_t block, const void *data, size_t bytes)
 {
-    const uint64_t hash = htole64(h5_xxh64(data, bytes));
+    const uint64_t hash = htole64(tdm_xxh64(data, bytes));
     if (!job->compare) {
         job->seal->hash[block] = hash;
     } else if (job->seal->hash[block] != hash) {
@@ -120,7 +122,7 @@ static tdm_status append_seal(int fd, const char *path, seal *made)
     end[0] = htole64(MAGIC);
     end[1] = htole64((uint64_t)made->bytes);
     end[2] = htole64((uint64_t)made->block_bytes);
-    end[3] = htole64(h5_xxh64(made->hash, (size_t)(made->blocks + 3) * sizeof *end));
+    end[3] = htole64(tdm_xxh64(made->hash, (size_t)(made->blocks + 3) * sizeof *end));
     return write_at(fd, path, made->hash, (size_t)(made->blocks + END_WORDS) * sizeof *end, made->bytes);
 }
 
@@ -203,7 +205,7 @@ static tdm_status read_seal(int fd, const char *path, int64_t file_bytes, seal *
     const size_t words = (size_t)(found->blocks + END_WORDS);
     TDM_TRY(TDM_ALLOC((int64_t)words, &found->hash));
     TDM_TRY(read_at(fd, path, found->hash, words * sizeof *found->hash, found->bytes));
-    TDM_REQUIRE(le64toh(found->hash[words - 1]) == h5_xxh64(found->hash, (words - 1) * sizeof *found->hash),
+    TDM_REQUIRE(le64toh(found->hash[words - 1]) == tdm_xxh64(found->hash, (words - 1) * sizeof *found->hash),
                 TDM_E_FORMAT, "%s: is damaged: the checksums at its end, from byte %lld on, have changed",
                 path, (long long)found->bytes);
     return TDM_OK;
@@ -323,6 +325,22 @@ tdm_status tdm_h5_compare_seal(const char *path, int64_t part, int64_t parts, bo
     tdm_free(found.hash);
     close(fd);
     return status;
+}
+
+tdm_status tdm_h5_digest(const char *path, char digest[65])
+{
+    int fd;
+    int64_t bytes;
+    uint64_t end[END_WORDS] = {0};
+    seal found = {0};
+    TDM_TRY(open_bytes(path, O_RDONLY, &fd, &bytes));
+    const int64_t at = bytes - (int64_t)sizeof end;
+    const tdm_status status = at > 0 ? read_at(fd, path, end, sizeof end, at) : TDM_OK;
+    close(fd);
+    TDM_TRY(status);
+    if (le64toh(end[0]) != MAGIC || !is_seal(end, bytes, &found)) return tdm_file_digest(path, digest);
+    snprintf(digest, 65, "seal %016llx of %lld bytes", (unsigned long long)le64toh(end[3]), (long long)bytes);
+    return TDM_OK;
 }
 
 bool h5_ends_with_seal(const char *path)

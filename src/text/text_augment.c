@@ -124,6 +124,11 @@ void tdm_text_pipeline_destroy(tdm_text_pipeline **pipeline)
     *pipeline = NULL;
 }
 
+tdm_status tdm_text_pipeline_reading(const tdm_text_pipeline *pipeline, tdm_reading *reading)
+{
+    return pipeline->wordnet ? wordnet_reading(pipeline->wordnet, reading) : TDM_OK;
+}
+
 bool tdm_text_pipeline_is_plain(const tdm_text_pipeline *pipeline)
 {
     return pipeline->count == 0;

@@ -104,6 +104,15 @@ void wordnet_close(wordnet **opened)
     *opened = NULL;
 }
 
+tdm_status wordnet_reading(const wordnet *from, tdm_reading *reading)
+{
+    for (int p = 0; p < PARTS; p++) {
+        const mapped *const file[] = {&from->index[p], &from->data[p], &from->exceptions[p]};
+        for (int i = 0; i < 3; i++) TDM_TRY(tdm_reading_add_file(reading, "WordNet", file[i]->path));
+    }
+    return TDM_OK;
+}
+
 /* ---- lines and their fields ---- */
 
 typedef struct span {

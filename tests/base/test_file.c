@@ -1,7 +1,7 @@
 /* Files and folders: whole reads, atomic writes, trees, paths, digests. */
 #include "check.h"
 #include "scratch.h"
-#include "tandem/base.h"
+#include "tandem/reading.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -231,6 +231,43 @@ static void test_sha256(void **state)
     CHECK_FAILS(tdm_sha256_file(in_dir("missing"), hex), TDM_E_IO, "missing: cannot open: ");
 }
 
+static void digest_of(const void *data, int64_t bytes, char digest[65])
+{
+    CHECK_OK(tdm_write_file_atomic(in_dir("digest"), data, (size_t)bytes));
+    CHECK_OK(tdm_file_digest(in_dir("digest"), digest));
+}
+
+/* Small files count byte by byte, large ones by their size and a sample that holds both ends. */
+static void test_digest(void **state)
+{
+    (void)state;
+    enum { LARGE = (4 << 20) + 999 };
+    char *data = calloc(LARGE, 1), one[65], other[65];
+    CHECK_NOT_NULL(data);
+    const int64_t sizes[] = {0, 1, 4096, 4097, 100000, LARGE - 999, LARGE};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const int64_t bytes = sizes[i], at[] = {0, bytes / 2, bytes - 1};
+        digest_of(data, bytes, one);
+        digest_of(data, bytes, other);
+        CHECK_STR_EQ(other, one);
+        for (int k = 0; k < 3 && bytes > 0; k++) {
+            if (k == 1 && bytes == LARGE) continue;
+            data[at[k]] = 1;
+            digest_of(data, bytes, other);
+            data[at[k]] = 0;
+            CHECK_TRUE(strcmp(one, other) != 0);
+        }
+        if (bytes > 0) digest_of(data, bytes - 1, other);
+        if (bytes > 0) CHECK_TRUE(strcmp(one, other) != 0);
+    }
+    memset(data + LARGE / 4, 1, LARGE / 2); /* another half */
+    digest_of(data, LARGE, other);
+    CHECK_TRUE(strcmp(one, other) != 0);
+    free(data);
+    CHECK_FAILS(tdm_file_digest(in_dir("none"), one), TDM_E_IO, "none: cannot open");
+    CHECK_FAILS(tdm_file_digest(dir, one), TDM_E_IO, "cannot read: Is a directory");
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -249,8 +286,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_read),        CASE(test_atomic_write), CASE(test_writers), CASE(test_make_dirs),
-        CASE(test_remove_tree), CASE(test_path_join),    CASE(test_sync),    CASE(test_sha256),
+        CASE(test_read),      CASE(test_atomic_write), CASE(test_writers),
+        CASE(test_make_dirs), CASE(test_remove_tree),  CASE(test_path_join),
+        CASE(test_sync),      CASE(test_sha256),       CASE(test_digest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,6 +73,65 @@ static void test_broadcast(void **state)
     with_limits(check_broadcast);
 }
 
+/* A list that is the same on every rank but for what the caller changes. */
+static tdm_reading listed(const char *path, const char *value, int rows)
+{
+    tdm_reading reading = {0};
+    CHECK_OK(tdm_reading_add(&reading, "configuration", "my.cfg", "1"));
+    for (int i = 0; i < rows; i++) CHECK_OK(tdm_reading_add(&reading, "shard", path, value));
+    return reading;
+}
+
+static tdm_status agree_on(tdm_reading reading, tdm_status local)
+{
+    const tdm_status status = tdm_comm_agree_on(comm, local, &reading);
+    CHECK_NULL(reading.rows.data); /* emptied */
+    return status;
+}
+
+static void check_agree_on(void)
+{
+    const int first_odd = size > 1 ? size / 2 : 1; /* ranks 1; 1 and 2; 2 and 3 */
+    const bool odd = rank >= first_odd;
+    char part[160];
+    CHECK_OK(agree_on((tdm_reading){0}, TDM_OK));
+    CHECK_OK(agree_on(listed("a.h5", "12", 3), TDM_OK));
+    const tdm_status wanted = size > 1 ? TDM_E_DATA : TDM_OK;
+
+    tdm_status status = agree_on(listed("a.h5", odd ? "13" : "12", 1), TDM_OK);
+    CHECK_EQ(status, wanted);
+    if (size > 1) {
+        CHECK_EQ(tdm_error_last()->rank, first_odd);
+        CHECK_MESSAGE("a.h5: another shard (13) than that of rank 0 on ");
+        snprintf(part, sizeof part, " (12)%s", size == 2 ? "" : "; 1 more rank differs, too");
+        CHECK_MESSAGE(part);
+    }
+    status = agree_on(listed(odd ? "b.h5" : "a.h5", "12", 1), TDM_OK);
+    CHECK_EQ(status, wanted);
+    if (size > 1) CHECK_MESSAGE("b.h5: this rank reads this shard where rank 0 on ");
+    status = agree_on(listed("a.h5", "12", odd ? 3 : 2), TDM_OK);
+    CHECK_EQ(status, wanted);
+    if (size > 1) CHECK_MESSAGE("a.h5: this rank reads this shard, rank 0 on ");
+    status = agree_on(listed("a.h5", "12", odd ? 1 : 2), TDM_OK);
+    CHECK_EQ(status, wanted);
+    if (size > 1) CHECK_MESSAGE("a.h5: rank 0 on ");
+    /* different facts of different ranks: the one that stands first */
+    status = agree_on(listed("a.h5", rank == 0 ? "0" : "1", rank == size - 1 ? 2 : 1), TDM_OK);
+    CHECK_EQ(status, wanted);
+    if (size > 1) CHECK_EQ(tdm_error_last()->rank, 1);
+
+    /* a list that could not be made */
+    status = rank == size - 1 ? TDM_ERROR(TDM_E_IO, "a.h5: is missing") : TDM_OK;
+    CHECK_FAILS(agree_on(listed("a.h5", "12", 1), status), TDM_E_IO, "a.h5: is missing");
+    CHECK_EQ(tdm_error_last()->rank, size - 1);
+}
+
+static void test_agree_on(void **state)
+{
+    (void)state;
+    with_limits(check_agree_on);
+}
+
 static void test_all_equal(void **state)
 {
     (void)state;
@@ -285,9 +344,10 @@ int main(int argc, char **argv)
     rank = tdm_comm_rank(comm);
     size = tdm_comm_size(comm);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sums),    cmocka_unit_test(test_broadcast), cmocka_unit_test(test_all_equal),
-        cmocka_unit_test(test_rows),    cmocka_unit_test(test_adjoint),   cmocka_unit_test(test_shift),
-        cmocka_unit_test(test_collect), cmocka_unit_test(test_agree),     cmocka_unit_test(test_report),
+        cmocka_unit_test(test_sums),     cmocka_unit_test(test_broadcast), cmocka_unit_test(test_all_equal),
+        cmocka_unit_test(test_agree_on), cmocka_unit_test(test_rows),      cmocka_unit_test(test_adjoint),
+        cmocka_unit_test(test_shift),    cmocka_unit_test(test_collect),   cmocka_unit_test(test_agree),
+        cmocka_unit_test(test_report),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tdm_comm_destroy(&comm);

@@ -64,7 +64,7 @@ static void test_one(void **state)
     tdm_dataset *dataset = NULL;
     tdm_embeddings e;
     CHECK_EQ(in.step, 7);
-    CHECK_OK(tdm_inference_open_data(&in, data_dir, "test", &dataset));
+    CHECK_OK(tdm_inference_open_data(comm, &in, data_dir, "test", &dataset));
     CHECK_OK(tdm_inference_embed_data(comm, &in, dataset, true, &e));
     for (int64_t i = 0; i < 5 && i < e.captions; i++) {
         float feature[20];

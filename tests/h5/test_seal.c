@@ -85,11 +85,11 @@ static void the_hash_is_xxh64(void **state)
     static const char ishmael[] = "Call me Ishmael. Some years ago--never mind how long precisely-";
     unsigned char bytes[1003];
     for (int i = 0; i < 1003; i++) bytes[i] = (unsigned char)(i * 7);
-    CHECK_EQ(h5_xxh64("", 0), 0xef46db3751d8e999U);
-    CHECK_EQ(h5_xxh64("a", 1), 0xd24ec4f1a98c6e5bU);
-    CHECK_EQ(h5_xxh64("asdf", 4), 0x415872f599cea71eU);
-    CHECK_EQ(h5_xxh64(ishmael, 63), 0x02a2e85470d6fd96U);
-    CHECK_EQ(h5_xxh64(bytes, 1003), 0x7c109bc7a719efbaU);
+    CHECK_EQ(tdm_xxh64("", 0), 0xef46db3751d8e999U);
+    CHECK_EQ(tdm_xxh64("a", 1), 0xd24ec4f1a98c6e5bU);
+    CHECK_EQ(tdm_xxh64("asdf", 4), 0x415872f599cea71eU);
+    CHECK_EQ(tdm_xxh64(ishmael, 63), 0x02a2e85470d6fd96U);
+    CHECK_EQ(tdm_xxh64(bytes, 1003), 0x7c109bc7a719efbaU);
 }
 
 static void every_byte_counts(void **state)
@@ -239,6 +239,34 @@ static void a_file_that_may_not_be_read_is_not_damaged(void **state)
     CHECK_MESSAGE("cannot open: Permission denied");
 }
 
+static void a_digest_is_that_of_the_content(void **state)
+{
+    (void)state;
+    char good[65], again[65], other[65];
+    tdm_h5 *file;
+    put(whole.data, whole.length);
+    CHECK_OK(tdm_h5_digest(path, good));
+    CHECK_OK(tdm_h5_create(path, "tandem.test", 1, &file));
+    CHECK_OK(fill(file));
+    CHECK_OK(tdm_h5_finish(&file));
+    CHECK_OK(tdm_h5_digest(path, again));
+    CHECK_STR_EQ(again, good);
+    CHECK_OK(tdm_h5_create(path, "tandem.test", 2, &file)); /* of the same size */
+    CHECK_OK(fill(file));
+    CHECK_OK(tdm_h5_finish(&file));
+    CHECK_OK(tdm_h5_digest(path, other));
+    CHECK_TRUE(strcmp(other, good) != 0);
+    /* without a seal, the bytes count */
+    put(whole.data, end_of_hdf5());
+    CHECK_OK(tdm_h5_digest(path, again));
+    CHECK_TRUE(damage(end_of_hdf5() / 2, 1, 0x04));
+    CHECK_EQ(truncate(path, (off_t)end_of_hdf5()), 0);
+    CHECK_OK(tdm_h5_digest(path, other));
+    CHECK_TRUE(strcmp(again, good) != 0);
+    CHECK_TRUE(strcmp(again, other) != 0);
+    CHECK_FAILS(tdm_h5_digest("/nowhere/file.h5", other), TDM_E_IO, "/nowhere/file.h5: cannot open");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +278,7 @@ int main(void)
         cmocka_unit_test(truncated_and_longer_files_are_found),
         cmocka_unit_test(files_without_a_seal_are_read),
         cmocka_unit_test(edits_of_other_programs_take_the_seal_off),
+        cmocka_unit_test(a_digest_is_that_of_the_content),
         cmocka_unit_test(a_file_that_may_not_be_read_is_not_damaged),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

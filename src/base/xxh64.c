@@ -1,6 +1,6 @@
 /* XXH64, Yann Collet's 64-bit hash: four lanes of multiply and rotate, faster than memory is read on any processor
  * without instructions of its own. Against accidents, not against forgers. */
-#include "h5_impl.h"
+#include "tandem/base.h"
 
 #include <endian.h>
 #include <string.h>
@@ -56,7 +56,7 @@ static uint64_t hash_stripes(const unsigned char **at, size_t stripes)
     return merge(merge(merge(merge(hash, a), b), c), d);
 }
 
-uint64_t h5_xxh64(const void *data, size_t bytes)
+uint64_t tdm_xxh64(const void *data, size_t bytes)
 {
     const unsigned char *at = data;
     uint64_t hash = bytes >= 32 ? hash_stripes(&at, bytes / 32) : P5;
