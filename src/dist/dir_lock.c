@@ -363,6 +363,7 @@ static tdm_status look_for_file(const tdm_comm *comm, const char *dir, const cha
         if (i == SAID_AFTER_S * PAUSES_PER_S)
             tdm_log(TDM_LOG_ALL_RANKS, "%s: rank %d waits for what rank 0 on %s has written to be seen here",
                     dir, tdm_comm_rank(comm), host);
+        TDM_TRY(tdm_stop_point("while waiting for %s to be seen by all ranks", dir));
         nanosleep(&(struct timespec){.tv_nsec = 1000000000 / PAUSES_PER_S}, NULL);
     }
     return TDM_OK;
