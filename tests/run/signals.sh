@@ -66,7 +66,10 @@ held model.h5 HUP pretrained "${tuned[@]}"
 HOLD_RANK=0 HOLD_PATH=train-00001.h5 HOLD_MARK=$work/mark LD_PRELOAD=$HOLD_OPEN \
     "$MPIEXEC" --oversubscribe -n 2 "$TANDEM" train "${settings[@]}" --out "$work/two" >"$work/out" 2>"$work/log" &
 pid=$!
-until [ -e "$work/mark" ]; do kill -0 "$pid" && sleep 0.01; done
+until [ -e "$work/mark" ]; do
+    kill -0 "$pid" || fail "one rank of two: $(cat "$work/log")"
+    sleep 0.01
+done
 mapfile -d ' ' -t ranks_of < <(cat "/proc/$pid/task/"*/children)
 for rank in "${ranks_of[@]}"; do
     ! grep -qz '^OMPI_COMM_WORLD_RANK=1$' "/proc/$rank/environ" || kill -USR1 "$rank"
@@ -122,6 +125,18 @@ for name in INT HUP USR1 TERM; do
     step=$next
     [ "$(lines_of "$work/run")" -eq "$step" ] || fail "SIG$name: $(lines_of "$work/run") lines at step $step"
 done
+
+# mpirun answers a SIGTERM to itself by killing its ranks; cluster/resubmit.sh passes it on as SIGUSR1
+PATH=$(dirname "$TANDEM"):$PATH MPIRUN_OPTIONS=--oversubscribe RANKS=2 "$here/../../cluster/resubmit.sh" "$work/run.cfg" "$work/again" \
+    train.steps=1000000 2>"$work/log" &
+pid=$!
+until [ "$(lines_of "$work/again")" -gt 3 ]; do
+    kill -0 "$pid" || fail "resubmit.sh: $(cat "$work/log")"
+    sleep 0.02
+done
+kill -TERM "$pid"
+ends 3 "SIGTERM to resubmit.sh"
+"$TANDEM" info --verify "$work/again" >/dev/null || fail "resubmit.sh: no whole checkpoint"
 
 # in an evaluation: it is given up for the checkpoint
 begin train "${settings[@]}" --set "eval.dir=$work/data" --set eval.split=train --set eval.every_epochs=1 --out "$work/evaluated"
