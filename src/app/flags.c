@@ -267,8 +267,9 @@ static void print_help(const char *command, const char *synopsis, const tdm_flag
         print_flag(&flags[i], 0);
     }
     if (heading == NULL) print_row("-h, --help", "print this", "");
-    puts("\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped on request, to be gone on with, 4 ended by\n"
-         "train.stall_end, to be started again.");
+    puts(
+        "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped on request, to be gone on with, 4 ended by\n"
+        "train.stall_end, to be started again.");
 }
 
 /* ---- parsing ---- */

@@ -3,7 +3,7 @@
 # limit: 200
 slurm 2
 link delay h2 10
-submit --time=1 --signal=USR1@40 "$bed/cluster/slurm.sbatch" "$config" "$shared/run" train.steps=150
+SBATCH_SIGNAL=USR1@40 submit --time=1 "$bed/cluster/slurm.sbatch" "$config" "$shared/run" train.steps=150
 wait_for 90 test -e run/checkpoints/latest
 stopwatch
 wait_for 60 grep -q '^resuming' "tandem-$job.log"
