@@ -81,7 +81,7 @@ private() { on "$1" mount -t tmpfs tmpfs "$shared/$2"; }
 mpi() {
     local where=$1
     shift
-    on h1 mpirun --host "$where" "$@"
+    on h1 mpirun --host "$where" -x OMP_NUM_THREADS "$@"
 }
 # train HOSTS RUN ARG…: `tandem train` on these hosts into $shared/RUN, its log is appended to $shared/RUN.log. Keeps the exit
 # code in $code instead of failing.
@@ -139,7 +139,7 @@ same_curve() {
 losses() { jq -r 'select(.loss) | "\(.step) \(.loss)"' "$shared/$1/metrics.jsonl"; }
 
 # knows KEY: whether this build has such a key of the configuration
-knows() { on h1 tandem train --help | grep -q "\b$1\b"; }
+knows() { on h1 tandem train --help | grep "$1 " >/dev/null; } # all of it is read: no broken pipe
 # stall_settings: sets $stall to what makes a run end that waits 6 s for a silent rank; nothing in a build without a watchdog
 # shellcheck disable=SC2034
 stall_settings() {
