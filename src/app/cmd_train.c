@@ -349,6 +349,18 @@ static tdm_status stopped_early(void)
              "stopped on request before the first step: nothing is lost, and the same command goes on");
 }
 
+/* Of this rank; behind it all ranks have one. */
+static tdm_status next_batch(run *r, const tdm_batch **batch, rank_wait *wait)
+{
+    *wait = (rank_wait){0};
+    tdm_pulse_phase("reading data");
+    tdm_status status = tdm_loader_next(r->session.loader, batch, &wait->loader_s);
+    const double start_s = tdm_now_s();
+    status = tdm_comm_agree(r->comm, status);
+    wait->data_s = tdm_now_s() - start_s;
+    return status;
+}
+
 static tdm_status run_steps(run *r)
 {
     bool stop = stop_before_first_step(r);
@@ -356,17 +368,16 @@ static tdm_status run_steps(run *r)
     while (!is_over(r) && !stop) {
         const tdm_batch *batch;
         tdm_step_report report;
-        double wait_s = 0.0;
+        rank_wait wait;
         tdm_pulse_step(r->session.optim.step + 1);
-        tdm_pulse_phase("reading data");
-        TDM_AGREE(r->comm, tdm_loader_next(r->session.loader, &batch, &wait_s));
+        TDM_TRY(next_batch(r, &batch, &wait));
         const tdm_status status = tdm_trainer_step(r->session.trainer, batch, &report);
         if (status == TDM_E_NUMERIC) return status; /* the same on every rank */
         if (status != TDM_OK) tdm_comm_abort(r->comm);
         tdm_pulse_phase("end of the step");
         TDM_AGREE(r->comm, run_log_step(&r->log, r->session.optim.step,
-                                        tdm_session_epoch(&r->session, r->session.optim.step), &report,
-                                        wait_s, elapsed_s(r)));
+                                        tdm_session_epoch(&r->session, r->session.optim.step), &report, &wait,
+                                        elapsed_s(r)));
         TDM_TRY(after_step(r, &stop));
     }
     if (r->best_metric.metric && r->state.best_step >= 0 && !stop) {

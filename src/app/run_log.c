@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SLOW_SHARE 0.05 /* of an interval, from where on the log says it */
+
 /* Of a run that goes on from `step`: no line of a later one, no end, no start that came to nothing else. */
 static bool is_kept(const json_t *line, int64_t step)
 {
@@ -93,8 +95,8 @@ static void show_bar(char out[64], double fraction)
 static void begin_interval(run_log *log)
 {
     log->steps = 0;
-    log->wait_data_s = log->flop = 0.0;
-    log->time = (tdm_comm_time){0};
+    log->flop = log->transfer_s = 0.0;
+    log->wait = (rank_wait){0};
     log->since_s = tdm_now_s();
 }
 
@@ -130,16 +132,52 @@ tdm_status run_log_resume(run_log *log, double epoch, const tdm_resume *resume)
     return write_line(log, line);
 }
 
-tdm_status run_log_step(run_log *log, int64_t step, double epoch, const tdm_step_report *report,
-                        double wait_data_s, double elapsed_s)
+/* Collective. What all ranks waited in the interval: *slow, and the longest that one waited for its loader. */
+static double meet_ranks(run_log *log, slow_rank *slow)
 {
+    const int ranks = tdm_comm_size(log->comm);
+    int64_t one[ranks];
+    rank_wait wait[ranks];
+    double most_s = 0.0;
+    for (int r = 0; r < ranks; r++) one[r] = 1;
+    tdm_comm_gather_rows(log->comm, &log->wait, wait, one, sizeof *wait);
+    for (int r = 0; r < ranks; r++) most_s = fmax(most_s, wait[r].loader_s);
+    if (ranks > 1) *slow = slow_rank_of(wait, ranks);
+    return most_s;
+}
+
+static void show_slow(const run_log *log, const slow_rank *slow, double window_s)
+{
+    if (slow->wait_s <= SLOW_SHARE * window_s) return;
+    tdm_log(TDM_LOG_INFO, "slow: all waited for rank %d on %s, %.1f s of %.1f s, %s", slow->rank,
+            tdm_comm_host(log->comm, slow->rank), slow->wait_s, window_s,
+            2.0 * slow->wait_data_s > slow->wait_s ? "for its data" : "which computed longer");
+}
+
+static void set_slow(const run_log *log, json_t *line, const slow_rank *slow, double window_s)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "rank", json_integer(slow->rank));
+    json_object_set_new(object, "host", tdm_json_text(tdm_comm_host(log->comm, slow->rank)));
+    set_real(object, "wait_s", slow->wait_s);
+    set_real(object, "wait_data_s", slow->wait_data_s);
+    set_real(object, "share", slow->wait_s / window_s);
+    json_object_set_new(line, "slow_rank", object);
+}
+
+tdm_status run_log_step(run_log *log, int64_t step, double epoch, const tdm_step_report *report,
+                        const rank_wait *wait, double elapsed_s)
+{
+    slow_rank slow = {0};
     log->steps++;
-    log->wait_data_s += wait_data_s;
-    log->time.wait_s += report->comm.wait_s;
-    log->time.transfer_s += report->comm.transfer_s;
+    log->wait.loader_s += wait->loader_s;
+    log->wait.data_s += wait->data_s;
+    log->wait.step_s += report->comm.wait_s;
+    log->transfer_s += report->comm.transfer_s;
     log->flop += report->flop;
     const bool due = step % log->log_every == 0 || step == log->total_steps;
-    if (due) tdm_comm_max_f64(log->comm, &log->wait_data_s, 1); /* all wait for the rank that waits longest */
+    /* all wait for the rank that waits longest */
+    const double wait_data_s = due ? meet_ranks(log, &slow) : log->wait.loader_s;
     if (tdm_log_rank() != 0) {
         if (due) begin_interval(log);
         return TDM_OK;
@@ -153,7 +191,7 @@ tdm_status run_log_step(run_log *log, int64_t step, double epoch, const tdm_step
     show_bar(bar, (double)step / (double)log->total_steps);
     tdm_progress("%s step %lld/%lld  loss %.4f  %.1f pairs/s  data wait %.1f %%  ETA %s", bar,
                  (long long)step, (long long)log->total_steps, report->loss, pairs_per_s,
-                 100.0 * log->wait_data_s / window_s, eta);
+                 100.0 * wait_data_s / window_s, eta);
 
     if (!due) return TDM_OK;
     if (!tdm_progress_active())
@@ -161,8 +199,10 @@ tdm_status run_log_step(run_log *log, int64_t step, double epoch, const tdm_step
                 "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  scale %.2f  |g| %.3g  "
                 "%.1f pairs/s  data wait %.1f %%  rank wait %.1f %%  comm %.1f %%  ETA %s",
                 (long long)step, (long long)log->total_steps, epoch, report->loss, report->lr,
-                exp(report->logit_scale), report->grad_norm, pairs_per_s, 100.0 * log->wait_data_s / window_s,
-                100.0 * log->time.wait_s / window_s, 100.0 * log->time.transfer_s / window_s, eta);
+                exp(report->logit_scale), report->grad_norm, pairs_per_s, 100.0 * wait_data_s / window_s,
+                100.0 * log->wait.step_s / window_s, 100.0 * log->transfer_s / window_s, eta);
+
+    if (!tdm_progress_active()) show_slow(log, &slow, window_s);
 
     json_t *line = json_object();
     json_object_set_new(line, "step", json_integer(step));
@@ -178,13 +218,14 @@ tdm_status run_log_step(run_log *log, int64_t step, double epoch, const tdm_step
     set_real(line, "grad_norm", report->grad_norm);
     set_real(line, "pairs_per_s", pairs_per_s);
     set_real(line, "gflops", log->flop / window_s * 1e-9);
-    set_real(line, "wait_data_s", log->wait_data_s);
-    set_real(line, "wait_ranks_s", log->time.wait_s);
-    set_real(line, "comm_s", log->time.transfer_s);
-    set_real(line, "wait_comm_s", log->time.wait_s + log->time.transfer_s);
-    set_real(line, "wait_data_share", log->wait_data_s / window_s);
-    set_real(line, "wait_ranks_share", log->time.wait_s / window_s);
-    set_real(line, "comm_share", log->time.transfer_s / window_s);
+    set_real(line, "wait_data_s", wait_data_s);
+    set_real(line, "wait_ranks_s", log->wait.step_s);
+    set_real(line, "comm_s", log->transfer_s);
+    set_real(line, "wait_comm_s", log->wait.step_s + log->transfer_s);
+    set_real(line, "wait_data_share", wait_data_s / window_s);
+    set_real(line, "wait_ranks_share", log->wait.step_s / window_s);
+    set_real(line, "comm_share", log->transfer_s / window_s);
+    if (tdm_comm_size(log->comm) > 1) set_slow(log, line, &slow, window_s);
     set_real(line, "elapsed_s", elapsed_s);
     json_object_set_new(line, "rss_bytes", json_integer(tdm_resident_bytes()));
     begin_interval(log);

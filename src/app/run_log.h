@@ -2,6 +2,8 @@
 #ifndef TANDEM_APP_RUN_LOG_H
 #define TANDEM_APP_RUN_LOG_H
 
+#include "slow_rank.h"
+
 #include "tandem/eval.h"
 #include "tandem/resume.h"
 #include "tandem/roster.h"
@@ -23,8 +25,9 @@ typedef struct run_log {
     int64_t start_step;
     int64_t steps; /* since the last line */
     double since_s;
-    double wait_data_s, flop; /* of this rank */
-    tdm_comm_time time;       /* of this rank */
+    double flop;       /* of this rank */
+    rank_wait wait;    /* of this rank */
+    double transfer_s; /* of this rank */
 } run_log;
 
 /* Opens RUN/metrics.jsonl and drops lines of steps after `step` (a resumed run repeats them). */
@@ -34,9 +37,10 @@ void run_log_close(run_log *log);
 TDM_CHECKED tdm_status run_log_start(run_log *log, double epoch, const tdm_roster *roster);
 /* That the run goes on otherwise than its checkpoint; nothing where it does not. */
 TDM_CHECKED tdm_status run_log_resume(run_log *log, double epoch, const tdm_resume *resume);
-/* Collective. After each step (number `step`, counted from 1). elapsed_s: training time over all resumes. */
+/* Collective. After each step (number `step`, counted from 1). wait: .loader_s and .data_s of it; the rest is in the
+ * report. elapsed_s: training time over all resumes. */
 TDM_CHECKED tdm_status run_log_step(run_log *log, int64_t step, double epoch, const tdm_step_report *report,
-                                    double wait_data_s, double elapsed_s);
+                                    const rank_wait *wait, double elapsed_s);
 /* An evaluation while training. */
 TDM_CHECKED tdm_status run_log_eval(run_log *log, int64_t step, double epoch,
                                     const tdm_metrics metrics[TDM_DIRECTIONS]);

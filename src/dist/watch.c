@@ -12,8 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STALL_DIR  ".tandem-stall"
-#define STALL_NOTE "stalled.txt"
+#define STALL_DIR   ".tandem-stall"
+#define STALL_NOTE  "stalled.txt"
+#define THREAD_NAME "tandem-watch"
 
 enum { MOST_GRACE_S = 120, MOST_TICK_S = 5, ABORT_S = 5, JOIN_S = 10, LINE = 1024 };
 
@@ -162,6 +163,7 @@ static void keep_round(tdm_watch *w, bool end)
 static void *post(void *argument)
 {
     tdm_watch *w = argument;
+    pthread_setname_np(pthread_self(), THREAD_NAME);
     pthread_mutex_lock(&w->lock);
     while (!w->stop) {
         bool end = false;
@@ -242,14 +244,14 @@ static void say_verdict(tdm_watch *w, const char *line)
 /* The file system does not let ask. */
 static void say_alone(tdm_watch *w)
 {
-    char place[LINE];
+    char place[LINE], time[32];
     const stall_verdict alone = {.kind = STALL_NONE, .rank = w->verdict.rank};
+    stall_time(w->own.quiet_s, time);
     stall_place(&w->own, place, sizeof place);
     if (!w->has_said || !same_verdict(&alone, &w->said))
-        warn(
-            "rank %d of %d on %s: no progress for %.1f minutes %s; the run directory does not answer, so that the "
-            "other ranks cannot be asked",
-            w->comm->rank, w->comm->size, w->comm->host, w->own.quiet_s / 60.0, place);
+        warn("rank %d of %d on %s: no progress for %s %s; the run directory does not answer, so that the "
+             "other ranks cannot be asked",
+             w->comm->rank, w->comm->size, w->comm->host, time, place);
     remember(&w->said, &alone);
     w->has_said = true;
 }
@@ -288,6 +290,7 @@ static void begin_poster(tdm_watch *w)
 static void *watch(void *argument)
 {
     tdm_watch *w = argument;
+    pthread_setname_np(pthread_self(), THREAD_NAME);
     pthread_mutex_lock(&w->lock);
     w->last_s = tdm_now_s();
     w->woken_s = w->last_s - w->stall_s;
@@ -298,7 +301,9 @@ static void *watch(void *argument)
         begin_poster(w);
         if (w->has_said && quiet_s > 0.0) {
             w->has_said = false;
-            warn("the run goes on after %.1f minutes", quiet_s / 60.0);
+            char time[32];
+            stall_time(quiet_s, time);
+            warn("the run goes on after %s", time);
         }
         if (w->end_told) end_job(w, NULL);
         if (w->own.quiet_s >= w->stall_s) judge(w);

@@ -49,6 +49,8 @@ void stall_judge(const stall_peer *peer, int size, double stall_s, stall_verdict
 /* One line for people. host [size]: names. */
 void stall_describe(const stall_verdict *verdict, const stall_peer *peer, int size, int self,
                     const char (*host)[64], double quiet_s, char *line, size_t bytes);
+/* "10.0 minutes" */
+void stall_time(double s, char text[32]);
 /* "in step 118, backward: sum of gradients" */
 void stall_place(const stall_state *state, char *text, size_t bytes);
 

@@ -85,6 +85,11 @@ static void say_place(words *w, const stall_state *s)
     say(w, "%s%s%s", s->phase, s->wait[0] ? ": " : "", s->wait);
 }
 
+void stall_time(double s, char text[32])
+{
+    snprintf(text, 32, s < 60.0 ? "%.1f seconds" : "%.1f minutes", s < 60.0 ? s : s / 60.0);
+}
+
 void stall_place(const stall_state *state, char *text, size_t bytes)
 {
     words w = {text, bytes, 0};
@@ -132,7 +137,9 @@ void stall_describe(const stall_verdict *v, const stall_peer *peer, int size, in
     words w = {line, bytes, 0};
     const stall_state *own = &peer[self].state;
     const stall_state *first = v->count > 0 ? &peer[v->rank[0]].state : own;
-    say(&w, "no progress for %.1f minutes", quiet_s / 60.0);
+    char time[32];
+    stall_time(quiet_s, time);
+    say(&w, "no progress for %s", time);
     if (v->kind == STALL_LOST && !v->apart) {
         say(&w, ": all %d ranks wait for each other ", size);
         say_place(&w, own);

@@ -85,6 +85,26 @@ static void drop_from(run_curves *curves, double step)
     }
 }
 
+/* The host of a slow rank, as it was called last. */
+static tdm_status note_host(run_curves *curves, const json_t *slow)
+{
+    const char *name = json_string_value(json_object_get(slow, "host"));
+    const json_t *rank = json_object_get(slow, "rank");
+    if (name == NULL || !json_is_integer(rank)) return TDM_OK;
+    int64_t i = 0;
+    while (i < curves->host_count && curves->host[i].rank != json_integer_value(rank)) i++;
+    if (i == curves->host_capacity) {
+        curves->host_capacity = curves->host_capacity * 2 + 16;
+        TDM_TRY(
+            grow((void **)&curves->host, curves->host_count, curves->host_capacity, sizeof *curves->host));
+    }
+    curves->host[i].rank = json_integer_value(rank);
+    snprintf(curves->host[i].name, sizeof curves->host[i].name, "%s", name);
+    tdm_trim_cut(curves->host[i].name);
+    if (i == curves->host_count) curves->host_count++;
+    return TDM_OK;
+}
+
 static tdm_status add_line(run_curves *curves, const char *line, size_t length)
 {
     json_t *object = json_loadb(line, length, 0, NULL);
@@ -95,6 +115,7 @@ static tdm_status add_line(run_curves *curves, const char *line, size_t length)
         if (step < curves->last_step) drop_from(curves, step);
         curves->last_step = step;
         status = add_object(curves, "", object, step, 0);
+        if (status == TDM_OK) status = note_host(curves, json_object_get(object, "slow_rank"));
     } else {
         curves->bad_lines++;
     }
@@ -126,5 +147,6 @@ void run_curves_free(run_curves *curves)
         tdm_free(curves->item[i].y);
     }
     tdm_free(curves->item);
+    tdm_free(curves->host);
     *curves = (run_curves){0};
 }

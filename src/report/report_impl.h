@@ -45,14 +45,25 @@ typedef struct run_curve {
     int64_t n, capacity;
     double *x, *y;
 } run_curve;
+/* The host of a rank that was slow. */
+typedef struct run_host {
+    int64_t rank;
+    char name[64];
+} run_host;
 typedef struct run_curves {
     run_curve *item;
     int64_t count, capacity;
     double last_step;
+    run_host *host;
+    int64_t host_count, host_capacity;
     int64_t bad_lines; /* of metrics.jsonl: not JSON objects with a step, such as a half-written last one */
 } run_curves;
 TDM_CHECKED tdm_status run_curves_read(const char *path, run_curves *curves);
 const run_curve *run_curves_find(const run_curves *curves, const char *name); /* NULL when not there */
 void run_curves_free(run_curves *curves);
+
+/* ---- slow_ranks.c ---- */
+/* Nothing for a run of one rank. */
+TDM_CHECKED tdm_status slow_ranks_append(tdm_text *html, const run_curves *curves);
 
 #endif

@@ -330,6 +330,7 @@ static tdm_status append_page(tdm_text *html, const char *run_dir, const run_cur
     TDM_TRY(append_evaluation(html, curves));
     TDM_TRY(append_rows(html, curves, run_rows, sizeof run_rows / sizeof run_rows[0]));
     TDM_TRY(tdm_text_printf(html, "</div>\n"));
+    TDM_TRY(slow_ranks_append(html, curves));
     TDM_TRY(append_config(html, config_path));
     snprintf(note, sizeof note, "Tandem " TDM_VERSION ". The numbers behind the curves: metrics.jsonl%s",
              curves->bad_lines > 0 ? ", of which a line that is no JSON object with a step was left out."

@@ -98,6 +98,30 @@ static void test_curves(void **state)
     run_curves_free(&curves);
 }
 
+static void test_slow_ranks(void **state)
+{
+    (void)state;
+    tdm_text page;
+    write_text(
+        "metrics.jsonl",
+        "{\"step\": 1, \"slow_rank\": {\"rank\": 2, \"host\": \"c<2\", \"wait_s\": 1.5, \"wait_data_s\": 0.5}}\n"
+        "{\"step\": 2, \"slow_rank\": {\"rank\": 0, \"host\": \"c0\", \"wait_s\": 2.25, \"wait_data_s\": 0}}\n"
+        "{\"step\": 3, \"slow_rank\": {\"rank\": 2, \"host\": \"c<2\", \"wait_s\": 3, \"wait_data_s\": 0.25}}\n"
+        "{\"step\": 4, \"slow_rank\": {\"rank\": 1, \"host\": \"c1\", \"wait_s\": null}}\n");
+    report(&page);
+    const char *two = strstr(page.data, "<td>rank 2 c&lt;2</td><td>4.5</td><td>0.8</td><td>2</td>");
+    const char *zero = strstr(page.data, "<td>rank 0 c0</td><td>2.2</td><td>0.0</td><td>1</td>");
+    CHECK_NOT_NULL(two);
+    CHECK_NOT_NULL(zero);
+    CHECK_TRUE(two < zero);
+    CHECK_LACKS(page.data, "<td>rank 1 ");
+    tdm_text_free(&page);
+    write_text("metrics.jsonl", "{\"step\": 1, \"loss\": 1}\n");
+    report(&page);
+    CHECK_LACKS(page.data, "Slow ranks");
+    tdm_text_free(&page);
+}
+
 static void test_report_of_a_run(void **state)
 {
     (void)state;
@@ -366,10 +390,15 @@ static void test_base64_of_all_lengths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_curves),        cmocka_unit_test(test_report_of_a_run),
-        cmocka_unit_test(test_short_runs),    cmocka_unit_test(test_values),
-        cmocka_unit_test(test_hostile_sheet), cmocka_unit_test(test_sheet),
-        cmocka_unit_test(test_eval_page),     cmocka_unit_test(test_base64_of_all_lengths),
+        cmocka_unit_test(test_curves),
+        cmocka_unit_test(test_slow_ranks),
+        cmocka_unit_test(test_report_of_a_run),
+        cmocka_unit_test(test_short_runs),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_hostile_sheet),
+        cmocka_unit_test(test_sheet),
+        cmocka_unit_test(test_eval_page),
+        cmocka_unit_test(test_base64_of_all_lengths),
     };
     if (scratch_dir(dir, sizeof dir) != 0) return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,11 +9,11 @@ minutes=${STALL_MINUTES:-0.03}
 settings=(--config "$work/run.cfg" --out "$run" --resume auto --set train.steps=1000000 --set checkpoint.keep=1
     --set optim.schedule=constant     --set "train.stall_minutes=$minutes")
 
-# begin ARG…: two ranks; waits until they step. pid_of holds the ranks' processes.
+# begin: two ranks; waits until they step. pid_of holds the ranks' processes.
 begin() {
     local child before
     before=$(lines_of "$run")
-    start 2 train "${settings[@]}" "$@"
+    start 2 train "${settings[@]}"
     until [ "$(lines_of "$run")" -gt $((before + 3)) ]; do
         kill -0 "$pid" || fail "ended at once: $(tail -5 "$work/log")"
         sleep 0.02
@@ -52,9 +52,9 @@ release() {
 # stopped, and on again: the same bits as an undisturbed run
 begin
 kill -STOP "${pid_of[1]}"
-says "no progress for 0.0 minutes: all wait for rank 1 of 2 on $host in step [0-9]*, [a-z ]*: [a-z ]*; it is stopped, by SIGSTOP"
+says "no progress for [1-3].[0-9] seconds: all wait for rank 1 of 2 on $host in step [0-9]*, [a-z ]*: [a-z ]*; it is stopped, by SIGSTOP"
 kill -CONT "${pid_of[1]}"
-says "the run goes on after 0.[01] minutes"
+says "the run goes on after [0-9.]* [sm]"
 [ "$(grep -c 'no progress' "$work/log")" -eq 1 ] || fail "said twice: $(cat "$work/log")"
 kill -USR1 "$pid"
 ends 3
@@ -72,16 +72,23 @@ begin
 kill -STOP "${pid_of[@]}"
 sleep 2.5
 kill -CONT "${pid_of[@]}"
-mapfile -t threads < <(ls "/proc/${pid_of[1]}/task")
-hold "${threads[@]}"
+# shellcheck disable=SC2046 # numbers
+hold $(ls "/proc/${pid_of[1]}/task")
 says "all wait for rank 1 of 2 on $host in step .*; it is under a debugger. It waits: a debugger looks at a rank"
 release
 says "the run goes on"
-mapfile -t threads < <(ls "/proc/${pid_of[1]}/task" | sort -n | tail -3) # the loader's are the last that were made
-hold "${threads[@]}"
+mapfile -t threads < <(grep -Lx tandem-watch "/proc/${pid_of[1]}"/task/*/comm | cut -d / -f 5 | sort -n)
+hold "${threads[@]: -3}" # the loader's are the last that were made
 says "all wait for rank 1 of 2 on $host, which is at work in step [0-9]*, reading data$"
 release
-[ "$(grep -c 'the run goes on' "$work/log")" -ge 1 ] && [ ! -e "$run/stalled.txt" ] || fail "$(cat "$work/log")"
+says "slow: all waited for rank 1 on $host, [1-9][0-9.]* s of [0-9.]* s, for its data"
+python3 - "$run/metrics.jsonl" "$host" <<'END' || fail "slow_rank: $(tail -3 "$run/metrics.jsonl")"
+import json, sys
+rows = map(json.loads, open(sys.argv[1]))
+slow = max((row["slow_rank"] for row in rows if "slow_rank" in row), key=lambda slow: slow["wait_data_s"])
+sys.exit(not (slow["rank"] == 1 and slow["host"] == sys.argv[2] and slow["wait_data_s"] > 1 and slow["share"] > 0.5))
+END
+[ ! -e "$run/stalled.txt" ] || fail "ended: $(cat "$run/stalled.txt")"
 ! grep -q 'does not answer\|do not answer\|is stopped' "$work/log" || fail "suspended is not silent: $(grep 'no progress' "$work/log")"
 echo "not ended: $(grep 'at work' "$work/log")"
 
@@ -93,7 +100,9 @@ last=$work/stalled.txt
 cp "$run/stalled.txt" "$last"
 grep -q "all wait for rank 0 of 2" "$last" || fail "no reason: $(cat "$run/stalled.txt")"
 begin
-[ ! -e "$run/stalled.txt" ] && [ ! -e "$run/.tandem-stall" ] || fail "the next start leaves the files: $(ls -A "$run")"
+for file in stalled.txt .tandem-stall; do
+    [ ! -e "$run/$file" ] || fail "the next start leaves $file"
+done
 kill -USR1 "$pid"
 ends 3
 echo "ended with 4: $(head -1 "$last")"
