@@ -57,6 +57,7 @@ static tdm_status contrastive_step(const tdm_loss_call *call)
     pair_rows p;
     double value = 0.0;
     TDM_TRY(pairs_make(call, o->pairs.positives, &p));
+    p.alone = true;
     TDM_TRY(pairs_walk(&p, contrastive_row, (void *)o, call->weight / N, &value));
     call->term[0] += value / N;
     tdm_scratch_rewind(call->nn->scratch, mark);

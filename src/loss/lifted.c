@@ -120,13 +120,15 @@ static tdm_status run_sound(const pair_rows *p, sums *s, double P)
 {
     const tdm_loss_call *call = p->call;
     double value = 0.0, unused = 0.0;
+    pair_rows last = *p;
+    last.alone = true; /* the passes before it add to sums of the answers, row by row */
     memset(s->text, 0, sizeof(double) * (size_t)p->W);
     memset(s->dtext, 0, sizeof(double) * (size_t)p->W);
     TDM_TRY(pairs_look(p, add_up, s, &unused));
     call->exchange->sum(call->exchange->context, p->W, s->text);
     TDM_TRY(pairs_look(p, evaluate, s, &value));
     call->exchange->sum(call->exchange->context, p->W, s->dtext);
-    TDM_TRY(pairs_walk(p, differentiate, s, call->weight / (2.0 * P), &unused));
+    TDM_TRY(pairs_walk(&last, differentiate, s, call->weight / (2.0 * P), &unused));
     call->term[0] += value / (2.0 * P);
     return TDM_OK;
 }

@@ -87,6 +87,10 @@ typedef struct pair_rows {
     int64_t block;   /* queries at a time */
     float *cosine;   /* [block][W] */
     uint8_t *same;   /* [W] of the row at hand: 1 for what belongs together */
+    bool alone;      /* set by the objective: a row writes to x and to what is of its thread only */
+    int thread;      /* of the row at hand */
+    uint8_t *shared; /* [threads][most rows of a modality] their `same` */
+    double *value;   /* [block] of a block's rows */
     double *room[4]; /* [most rows of a modality] each, the objective's to use */
 } pair_rows;
 /* Images ask, until pairs_turn. The memory is the call's scratch. */

@@ -32,6 +32,7 @@ static tdm_status modality_invariant_step(const tdm_loss_call *call)
     double N = 0.5 * (double)(call->rows[TDM_IMAGE].B + call->rows[TDM_TEXT].B), value = 0.0, queries;
     pair_rows p;
     TDM_TRY(pairs_make(call, o->positives, &p));
+    p.alone = true;
     if (o->positives == SAME_SAMPLE) pairs_count(&p, &N, &queries);
     if (N > 0.0) {
         TDM_TRY(pairs_walk(&p, modality_invariant_row, NULL, call->weight / N, &value));

@@ -90,6 +90,7 @@ static tdm_status npairs_step(const tdm_loss_call *call)
     double P, queries;
     pair_rows p;
     TDM_TRY(pairs_make(call, o->pairs.positives, &p));
+    p.alone = true;
     pairs_count(&p, &P, &queries);
     for (int m = 0; P > 0.0 && m < TDM_MODALITIES; m++) {
         double value = 0.0;

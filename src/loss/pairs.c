@@ -3,6 +3,7 @@
  * are 2 - 2 cos: their gradients differ from those of |f - g|^2 only along f and g, where a unit vector has none. */
 #include "loss_impl.h"
 
+#include <omp.h>
 #include <string.h>
 
 void pairs_needs(const void *options, tdm_loss_needs *needs)
@@ -44,6 +45,8 @@ static tdm_status take(const tdm_loss_call *call, tdm_scratch *scratch, pair_row
     p->block = block_rows_of(tdm_max_i64(image->b, text->b), most);
     TDM_TAKE(scratch, p->block * most, &p->cosine);
     TDM_TAKE(scratch, most, &p->same);
+    TDM_TAKE(scratch, p->block, &p->value);
+    TDM_TAKE(scratch, tdm_ops_threads(call->nn->ops) * most, &p->shared);
     for (size_t i = 0; i < sizeof(p->room) / sizeof(p->room[0]); i++) TDM_TAKE(scratch, most, &p->room[i]);
     return TDM_OK;
 }
@@ -129,6 +132,22 @@ static tdm_status backward(const pair_rows *p, int64_t first, int64_t n, float d
                     p->answer_view->dall, d);
 }
 
+/* The values of a block's rows, and what `row` makes of their cosines; the same whatever the threads. */
+static void visit_rows(const pair_rows *p, int64_t first, int64_t n, pairs_row *row, void *context)
+{
+    enum { WORTH_A_THREAD = 16384 }; /* pairs */
+    const int64_t wanted = p->alone ? tdm_min_i64(n, n * p->W / WORTH_A_THREAD) : 1;
+    const int threads = (int)tdm_max_i64(1, tdm_min_i64(wanted, tdm_ops_threads(p->call->nn->ops)));
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        pair_rows mine = *p;
+        mine.thread = omp_get_thread_num();
+        mine.same = p->shared + mine.thread * p->W;
+        relate(&mine, first + i);
+        p->value[i] = row(context, &mine, first + i, p->cosine + i * p->W);
+    }
+}
+
 static tdm_status visit(const pair_rows *p, pairs_row *row, void *context, const double *dscale,
                         double *value)
 {
@@ -138,10 +157,8 @@ static tdm_status visit(const pair_rows *p, pairs_row *row, void *context, const
         const int64_t n = tdm_min_i64(p->block, end - first);
         TDM_TRY(tdm_gemm(p->call->nn->ops, false, true, n, W, d, 1.0f, p->query_view->all + first * d, d,
                          p->answer_view->all, d, 0.0f, p->cosine, W));
-        for (int64_t i = 0; i < n; i++) {
-            relate(p, first + i);
-            *value += row(context, p, first + i, p->cosine + i * W);
-        }
+        visit_rows(p, first, n, row, context);
+        for (int64_t i = 0; i < n; i++) *value += p->value[i];
         if (dscale) TDM_TRY(backward(p, first, n, (float)*dscale));
     }
     return TDM_OK;

@@ -64,6 +64,7 @@ static double sound_row(void *context, const pair_rows *p, int64_t query, float 
 static tdm_status run_sound(pair_rows *p, const supcon_options *o)
 {
     const tdm_loss_call *call = p->call;
+    p->alone = true;
     for (int m = 0; m < TDM_MODALITIES; m++) {
         double value = 0.0, P, Q;
         pairs_turn(p, (tdm_modality)m);

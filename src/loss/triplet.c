@@ -44,9 +44,8 @@ typedef struct positive {
     int32_t at;
 } positive;
 
-/* Temporaries of a row. */
+/* Temporaries of a thread's row. */
 typedef struct room {
-    pair_rows p;
     double margin;
     positive *list, *other; /* [W] */
     double *sum;            /* [W+1] of the cosines of the first k of the list */
@@ -69,7 +68,8 @@ static int64_t triplet_scratch_bytes(const tdm_loss_call *call)
 {
     room r;
     tdm_scratch count = {.capacity_bytes = SIZE_MAX};
-    if (take(call, &count, &r) != TDM_OK) return 0;
+    for (int i = 0; i < tdm_ops_threads(call->nn->ops); i++)
+        if (take(call, &count, &r) != TDM_OK) return 0;
     return (int64_t)count.used_bytes + pairs_scratch_bytes(call);
 }
 
@@ -127,7 +127,7 @@ static int64_t list_positives(room *r, const pair_rows *p, const float *x)
 
 static double all_row(void *context, const pair_rows *p, int64_t query, float *x)
 {
-    room *r = context;
+    room *r = (room *)context + p->thread;
     const int64_t n = list_positives(r, p, x);
     double value = 0.0;
     (void)query;
@@ -196,13 +196,13 @@ static double one_row(room *r, const pair_rows *p, bool semi_hard, float *x)
 static double semi_hard_row(void *context, const pair_rows *p, int64_t query, float *x)
 {
     (void)query;
-    return one_row(context, p, true, x);
+    return one_row((room *)context + p->thread, p, true, x);
 }
 
 static double hardest_row(void *context, const pair_rows *p, int64_t query, float *x)
 {
     (void)query;
-    return one_row(context, p, false, x);
+    return one_row((room *)context + p->thread, p, false, x);
 }
 
 static tdm_status triplet_step(const tdm_loss_call *call)
@@ -211,15 +211,21 @@ static tdm_status triplet_step(const tdm_loss_call *call)
         [MINING_ALL] = all_row, [MINING_SEMI_HARD] = semi_hard_row, [MINING_HARDEST] = hardest_row};
     const triplet_options *o = call->options;
     const size_t mark = tdm_scratch_mark(call->nn->scratch);
-    room r = {.margin = o->margin};
+    const int threads = tdm_ops_threads(call->nn->ops);
+    room r[threads];
     double P, queries;
-    TDM_TRY(pairs_make(call, o->pairs.positives, &r.p));
-    TDM_TRY(take(call, call->nn->scratch, &r));
-    pairs_count(&r.p, &P, &queries);
+    pair_rows p;
+    TDM_TRY(pairs_make(call, o->pairs.positives, &p));
+    p.alone = true;
+    for (int i = 0; i < threads; i++) {
+        r[i].margin = o->margin;
+        TDM_TRY(take(call, call->nn->scratch, &r[i]));
+    }
+    pairs_count(&p, &P, &queries);
     for (int m = 0; P > 0.0 && m < TDM_MODALITIES; m++) {
         double value = 0.0;
-        pairs_turn(&r.p, (tdm_modality)m);
-        TDM_TRY(pairs_walk(&r.p, row[o->mining], &r, call->weight / P, &value));
+        pairs_turn(&p, (tdm_modality)m);
+        TDM_TRY(pairs_walk(&p, row[o->mining], r, call->weight / P, &value));
         call->term[0] += value / P;
         call->term[1 + m] += value / P;
     }
