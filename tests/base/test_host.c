@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <string.h>
 #include <unistd.h>
 
 static void test_default_threads(void **state)
@@ -83,8 +84,10 @@ static int stopped_by(int number)
     const pid_t child = fork();
     if (child == 0) {
         tdm_stop_install();
-        if (tdm_stop_requested()) _exit(1);
+        if (tdm_stop_requested() || tdm_stop_point("before") != TDM_OK) _exit(1);
         raise(number);
+        if (tdm_stop_point("while reading %s", "a.h5") != TDM_E_STOPPED) _exit(3);
+        if (strcmp(tdm_error_last()->message, "stopped on request while reading a.h5")) _exit(4);
         _exit(tdm_stop_requested() ? 0 : 2);
     }
     int status = -1;
