@@ -114,6 +114,18 @@ static void say_ranks(words *w, const stall_verdict *v, int size, const char (*h
     say(w, ", of %d", size);
 }
 
+/* "cn01, cn02 and 7 more" */
+static void say_hosts(words *w, int size, const char (*host)[64])
+{
+    int hosts = 0;
+    for (int r = 0; r < size; r++) {
+        bool known = false;
+        for (int i = 0; i < r && !known; i++) known = strcmp(host[i], host[r]) == 0;
+        if (!known && hosts++ < SHOWN) say(w, "%s%s", hosts > 1 ? ", " : "", host[r]);
+    }
+    if (hosts > SHOWN) say(w, " and %d more", hosts - SHOWN);
+}
+
 static void say_silent(words *w, const stall_verdict *v, const stall_peer *peer)
 {
     const look seen = peer[v->rank[0]].look;
@@ -141,7 +153,9 @@ void stall_describe(const stall_verdict *v, const stall_peer *peer, int size, in
     stall_time(quiet_s, time);
     say(&w, "no progress for %s", time);
     if (v->kind == STALL_LOST && !v->apart) {
-        say(&w, ": all %d ranks wait for each other ", size);
+        say(&w, ": all %d ranks, on ", size);
+        say_hosts(&w, size, host);
+        say(&w, ", wait for each other ");
         say_place(&w, own);
         say(&w, "; all answer, so a message between them is lost or does not get through");
         return;
@@ -161,6 +175,7 @@ void stall_describe(const stall_verdict *v, const stall_peer *peer, int size, in
         say_place(&w, own);
         say(&w, v->count == 1 ? "; it is behind the others, " : "; they are behind the others, ");
         say_place(&w, first);
+        say(&w, "; all answer, so a message may be lost or not get through");
         break;
     default:
         say(&w, size == 1 ? " " : v->count == 1 ? ", which is at work " : ", which are at work ");

@@ -83,18 +83,20 @@ static void test_busy(void **state)
 static void test_lost(void **state)
 {
     (void)state;
-    judge(STALL_LOST,
-          "no progress for 10.0 minutes: all 4 ranks wait for each other in step 118, backward: sum of "
-          "gradients; all answer, so a message between them is lost or does not get through");
+    judge(
+        STALL_LOST,
+        "no progress for 10.0 minutes: all 4 ranks, on cn01, cn02, cn03, wait for each other in step 118, backward: sum of "
+        "gradients; all answer, so a message between them is lost or does not get through");
     peer[3].state.quiet_s = STALL_S / 3.0; /* its messages arrive */
     judge(STALL_NONE, "");
     peer[3].state.quiet_s = STALL_S;
     peer[3].state.meetings = 6;
     peer[3].state.step = 0;
     snprintf(peer[3].state.phase, NAME_BYTES, "start");
-    judge(STALL_LOST,
-          "no progress for 10.0 minutes: all wait for rank 3 of 4 on cn03 in step 118, backward: sum of "
-          "gradients; it is behind the others, before the first step, start: sum of gradients");
+    judge(
+        STALL_LOST,
+        "no progress for 10.0 minutes: all wait for rank 3 of 4 on cn03 in step 118, backward: sum of "
+        "gradients; it is behind the others, before the first step, start: sum of gradients; all answer, so a message may be lost or not get through");
 }
 
 /* ---- Files ---- */
