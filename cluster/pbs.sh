@@ -53,9 +53,13 @@ else
     place_ranks=(--map-by slot --bind-to none)
 fi
 
+# A job after the first one may find the lock of a former one, on a host that was lost.
+steal=()
+if [ -n "${FIRST_JOB:-}" ] || [ "$(of_job run_count)" -gt 1 ] 2>/dev/null; then steal=(--steal-lock); fi
+
 begin_try "$run"
 launch mpirun --hostfile "$PBS_NODEFILE" "${place_ranks[@]}" -x OMP_NUM_THREADS -x PATH -x LD_LIBRARY_PATH \
-    tandem train --config "$config" --out "$run" --resume auto "${settings[@]}"
+    tandem train --config "$config" --out "$run" --resume auto "${steal[@]}" "${settings[@]}"
 end_try "$run" $? "${FIRST_JOB:=$PBS_JOBID}"
 [ -n "$again" ] || exit "$code"
 

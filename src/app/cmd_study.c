@@ -12,7 +12,7 @@ extern const tdm_command tdm_command_train, tdm_command_eval;
 typedef struct study_options {
     const char *config, *out, *only;
     tdm_strings set;
-    bool report, dry_run;
+    bool report, dry_run, steal_lock;
 } study_options;
 
 typedef struct share {
@@ -61,7 +61,8 @@ static void arguments_free(arguments *list)
     list->count = 0;
 }
 
-static tdm_status train_arguments(const tdm_study *study, const tdm_study_run *run, arguments *list)
+static tdm_status train_arguments(const study_options *o, const tdm_study *study, const tdm_study_run *run,
+                                  arguments *list)
 {
     const tdm_strings *set = &study->row[run->row].set;
     char seed[48];
@@ -71,6 +72,7 @@ static tdm_status train_arguments(const tdm_study *study, const tdm_study_run *r
     snprintf(seed, sizeof seed, "seed=%lld", (long long)run->seed);
     TDM_TRY(add_pair(list, "--set", seed));
     TDM_TRY(add_pair(list, "--out", run->dir));
+    if (o->steal_lock) TDM_TRY(add(list, "--steal-lock"));
     return add_pair(list, "--resume", "auto");
 }
 
@@ -105,8 +107,10 @@ static tdm_status add_eval_dir(const tdm_study_run *run, arguments *list)
     return status;
 }
 
-static tdm_status eval_arguments(const tdm_study *study, const tdm_study_run *run, arguments *list)
+static tdm_status eval_arguments(const study_options *o, const tdm_study *study, const tdm_study_run *run,
+                                 arguments *list)
 {
+    (void)o; /* an evaluation holds no lock */
     char path[TDM_PATH_BYTES];
     TDM_TRY(add(list, "eval"));
     bool best;
@@ -121,13 +125,15 @@ static tdm_status eval_arguments(const tdm_study *study, const tdm_study_run *ru
     return add_pair(list, "--json", path);
 }
 
-static tdm_status run_command(tdm_comm *comm, const tdm_command *command,
-                              tdm_status (*fill)(const tdm_study *, const tdm_study_run *, arguments *),
-                              const tdm_study *study, const tdm_study_run *run)
+typedef tdm_status fill_arguments(const study_options *o, const tdm_study *study, const tdm_study_run *run,
+                                  arguments *list);
+
+static tdm_status run_command(tdm_comm *comm, const tdm_command *command, fill_arguments *fill,
+                              const study_options *o, const tdm_study *study, const tdm_study_run *run)
 {
     arguments *list = calloc(1, sizeof *list);
     tdm_status status =
-        list ? fill(study, run, list) : TDM_ERROR(TDM_E_NOMEM, "no memory for the arguments of a run");
+        list ? fill(o, study, run, list) : TDM_ERROR(TDM_E_NOMEM, "no memory for the arguments of a run");
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK) status = tdm_comm_agree(comm, command->run(comm, list->count, list->item));
     if (list) arguments_free(list);
@@ -150,12 +156,13 @@ static tdm_status mark(tdm_comm *comm, const tdm_study_run *run, tdm_status (*ch
 }
 
 /* A failure is the run's own: it is named and the study goes on. Stopping on request is passed up. */
-static tdm_status make_run(tdm_comm *comm, const tdm_study *study, const tdm_study_run *run, int64_t *failed)
+static tdm_status make_run(tdm_comm *comm, const tdm_study *study, const study_options *o,
+                           const tdm_study_run *run, int64_t *failed)
 {
     TDM_TRY(mark(comm, run, tdm_study_begin));
-    tdm_status status = run_command(comm, &tdm_command_train, train_arguments, study, run);
+    tdm_status status = run_command(comm, &tdm_command_train, train_arguments, o, study, run);
     if (status == TDM_OK && study->eval_split)
-        status = run_command(comm, &tdm_command_eval, eval_arguments, study, run);
+        status = run_command(comm, &tdm_command_eval, eval_arguments, o, study, run);
     if (status == TDM_OK) status = finish(comm, study, run, NULL);
     if (status == TDM_E_STOPPED) {
         const tdm_error kept = *tdm_error_last();
@@ -216,7 +223,7 @@ static tdm_status make_one(tdm_comm *comm, const tdm_study *study, const study_o
         TDM_FAIL(TDM_E_STOPPED, "stopped on request before %s; the same call goes on", run->dir);
     tdm_log(TDM_LOG_INFO, "study: run %lld of %lld: %s, seed %lld", (long long)index + 1,
             (long long)tdm_study_runs(study), study->row[run->row].label, (long long)run->seed);
-    const tdm_status status = make_run(comm, study, run, failed);
+    const tdm_status status = make_run(comm, study, o, run, failed);
     const tdm_error kept = *tdm_error_last();
     if (status != TDM_OK && status != TDM_E_STOPPED) return status;
     TDM_TRY(report(comm, study, o->out));
@@ -359,6 +366,7 @@ static tdm_status study_run(tdm_comm *comm, int argc, char **argv)
                     "only write table and page again, of the runs that are done"),
         FLAG_SWITCH("--dry-run", &options.dry_run,
                     "say which runs are missing, their steps and the expected time"),
+        FLAG_STEAL_LOCK(&options.steal_lock),
     };
     tdm_strings positional = {0};
     bool help = false;

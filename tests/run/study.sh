@@ -79,14 +79,16 @@ study --out "$work/b" --only 1/2 || fail "--only 1/2: $(cat "$work/log")"
 study --out "$work/b" --only 2/2 || fail "--only 2/2: $(cat "$work/log")"
 cmp "$work/a/study.json" "$work/b/study.json" || fail "two shares give another study.json"
 
-# a run that took the whole process with it comes behind those that were not tried
+# a run that took the whole process with it, on a host that was lost, comes behind those that were not tried
 python3 - "$work/b/runs" <<'EOF'
 import json, pathlib, sys
 first, second = (pathlib.Path(sys.argv[1]) / row / "seed-1/study-run.json" for row in ("itc-1e-3", "itc-2e-3"))
 first.write_text(json.dumps({"digest": json.loads(first.read_text())["digest"], "begun": True}))
 second.unlink()
 EOF
-study --out "$work/b" || fail "after a run that ended the process: $(cat "$work/log")"
+printf '%s\n' 'command train' 'host cn07' 'process 1' 'since then' 'start 1' 'machine 0' 'boot 0' 'pid_space 0' 'nonce 00ff' \
+    >"$work/b/runs/itc-1e-3/seed-1/.tandem-lock"
+study --out "$work/b" --steal-lock || fail "after a run that ended the process: $(cat "$work/log")"
 [ "$(grep -o 'study: run [0-9]' "$work/log" | tr '\n' ' ')" = "study: run 2 study: run 1 " ] ||
     fail "wrong order: $(grep 'study: run' "$work/log")"
 cmp "$work/a/study.json" "$work/b/study.json" || fail "made again, study.json differs"
