@@ -201,12 +201,38 @@ static void test_neighbour(void **state)
     stall_files_withdraw(&three);
 }
 
+/* Begins and ends at any time, also while it speaks; what a job left before goes away. */
+static void test_life(void **state)
+{
+    (void)state;
+    tdm_comm *comm;
+    tdm_watch *watch = NULL;
+    char note[TDM_PATH_BYTES];
+    CHECK_OK(tdm_comm_create_alone(&comm));
+    CHECK_OK(tdm_path_join(note, sizeof note, run, "stalled.txt"));
+    CHECK_OK(tdm_write_file_atomic(note, "", 0));
+    CHECK_OK(tdm_watch_start(comm, &(tdm_watch_options){.run_dir = run}, &watch));
+    CHECK_NULL(watch); /* switched off */
+    for (int i = 0; i < 20; i++) {
+        CHECK_OK(tdm_watch_start(comm, &(tdm_watch_options){.run_dir = run, .stall_s = 0.01, .end = true},
+                                 &watch));
+        usleep((useconds_t)(i * 1500));
+        tdm_pulse_step(i);
+        tdm_watch_stop(&watch);
+        CHECK_NULL(watch);
+    }
+    CHECK_FALSE(tdm_path_exists(note));
+    tdm_comm_destroy(&comm);
+}
+
 int main(void)
 {
     if (scratch_dir(run, sizeof run) != 0) return 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup(test_silent, all_wait),
                                        cmocka_unit_test_setup(test_busy, all_wait),
                                        cmocka_unit_test_setup(test_lost, all_wait),
-                                       cmocka_unit_test(test_files), cmocka_unit_test(test_neighbour)};
+                                       cmocka_unit_test(test_files),
+                                       cmocka_unit_test(test_neighbour),
+                                       cmocka_unit_test(test_life)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
