@@ -43,6 +43,7 @@ typedef struct packer {
     bool named_identities;                 /* those of the items are indices of list.identities */
     int64_t feature_width[TDM_MODALITIES]; /* 0: no features */
     char digest[65];                       /* of the list */
+    tdm_reading reading;                   /* what all ranks must have read alike */
     /* this rank's work */
     tdm_index_row *row; /* [rows] of the shards it wrote */
     int64_t rows;
@@ -91,14 +92,15 @@ static tdm_status find_format(packer *p)
 static tdm_status list_source(packer *p, const char *source)
 {
     tdm_pack_list *list = &p->list;
-    const int64_t before = list->count + list->fault_n;
+    const int64_t before = list->count + list->fault_n, items = list->count, features = list->features_n;
     tdm_status status = tdm_pack_list_source(p->format, p->options->format_options, source, list);
     if (p->options->skip_bad && pack_is_fault(status) && tdm_path_exists(source))
         status = pack_list_fault(list, source, status);
     TDM_TRY(status);
     TDM_REQUIRE(p->options->skip_bad || !list->fault_n, TDM_E_DATA, "%s", list->fault[0]);
     if (list->count + list->fault_n == before) p->empty_source[p->empty_sources++] = source;
-    return TDM_OK;
+    if (tdm_comm_size(p->comm) == 1) return TDM_OK;
+    return pack_list_reading(list, items, features, source, &p->reading);
 }
 
 static tdm_status holds_nothing(const packer *p)
@@ -280,6 +282,7 @@ static tdm_status prepare(packer *p)
     TDM_TRY(find_format(p));
     if (o->tokenizer) {
         TDM_TRY(tdm_tokenizer_open_variant(o->tokenizer, o->tokenizer_mask, &p->tokenizer));
+        TDM_TRY(tdm_reading_add(&p->reading, "tokenizer", o->tokenizer, tdm_tokenizer_digest(p->tokenizer)));
         TDM_TRY(TDM_ALLOC(o->context_length, &p->token));
     }
     TDM_TRY(list_sources(p));
@@ -738,7 +741,8 @@ static tdm_status finish(packer *p, tdm_pack_result *result)
 
 static tdm_status pack_all(packer *p, tdm_pack_result *result)
 {
-    TDM_AGREE(p->comm, prepare(p));
+    const tdm_status prepared = prepare(p); /* fills p->reading */
+    TDM_TRY(tdm_comm_agree_on(p->comm, prepared, &p->reading));
     const tdm_dir_lock_options own = {
         .dir = p->options->out_dir, .command = "pack", .steal = p->options->steal_lock};
     TDM_TRY(tdm_dir_lock_take(p->comm, &own, &p->lock));

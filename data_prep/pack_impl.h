@@ -85,6 +85,10 @@ TDM_CHECKED tdm_status pack_list_fault(tdm_pack_list *list, const char *where, t
  * is the extension; why: NULL where the kind says all. */
 TDM_CHECKED tdm_status pack_list_leave_out(tdm_pack_list *list, const char *kind, const char *where,
                                            const char *why);
+/* What was read of a source whose items begin with first_item and whose features with first_features: the list, and a
+ * sample of images and rows of features. */
+TDM_CHECKED tdm_status pack_list_reading(const tdm_pack_list *list, int64_t first_item,
+                                         int64_t first_features, const char *source, tdm_reading *reading);
 /* Is SOURCE what the format reads? Errors name what it is, and what reads it. */
 TDM_CHECKED tdm_status pack_check_source(const tdm_pack_format *format, const char *source);
 /* Is the error the data's own, so that one may go on without that sample? */

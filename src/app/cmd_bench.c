@@ -194,7 +194,6 @@ static tdm_status bench_create(bench *b)
     const int ranks = tdm_comm_size(b->comm);
     double *memory = b->result.memory;
     TDM_TRY(tdm_trainer_plan(c, ranks, &b->result.plan));
-    if (c->data.dir[0]) TDM_TRY(tdm_session_open_data(&b->session));
     TDM_TRY(tdm_session_create_model(&b->session));
     for (int64_t i = 0; i < b->session.optim.parts; i++)
         memory[BENCH_MOMENTS] += (double)b->session.optim.moments * sizeof(float) *
@@ -306,11 +305,20 @@ static tdm_status bench_memory_split(bench *b)
     return TDM_OK;
 }
 
+static tdm_status bench_open(bench *b)
+{
+    TDM_AGREE(b->comm, bench_configure(b));
+    TDM_TRY(tdm_session_agree_config(&b->session, b->options->config));
+    if (!b->session.config.data.dir[0]) return TDM_OK;
+    TDM_AGREE(b->comm, tdm_session_open_data(&b->session));
+    return tdm_session_agree_data(&b->session, NULL);
+}
+
 static tdm_status bench_all(bench *b)
 {
     bench_result *r = &b->result;
     r->memory[BENCH_BASE] = (double)tdm_resident_bytes();
-    TDM_AGREE(b->comm, bench_configure(b));
+    TDM_TRY(bench_open(b));
     r->model = b->options->model[0] ? b->options->model : b->session.config.model.name;
     r->data = b->session.config.data.dir[0] ? b->session.config.data.dir : "synthetic";
     tdm_option_choice_text(TDM_RECOMPUTE_CHOICES, b->session.config.train.recompute, r->recompute);

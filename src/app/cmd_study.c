@@ -335,13 +335,16 @@ static tdm_status run_study(tdm_comm *comm, const study_options *o)
 {
     tdm_study *study = NULL;
     share only = {.parts = 1};
+    tdm_reading reading = {0};
     tdm_status status = parse_only(o->only, &only);
     if (status == TDM_OK) status = tdm_study_read(o->config, &o->set, &study);
     for (int64_t k = 0; status == TDM_OK && k < study->metric.count; k++) {
         tdm_metric_choice choice;
         status = tdm_metric_choose(study->metric.item[k], &choice);
     }
-    status = tdm_comm_agree(comm, status);
+    if (status == TDM_OK) status = tdm_reading_add_file(&reading, "study", o->config);
+    if (status == TDM_OK) status = tdm_reading_add_file(&reading, "base configuration", study->config);
+    status = tdm_comm_agree_on(comm, status, &reading);
     if (status == TDM_OK && o->dry_run) status = show_runs(comm, study, o, &only);
     if (status == TDM_OK && o->report) status = report(comm, study, o->out);
     if (status == TDM_OK && o->report) status = tdm_comm_agree(comm, show_table(comm, o->out));

@@ -107,11 +107,26 @@ static void check_read(double tolerance, bool with_classes)
     tdm_embeddings_free(&want);
 }
 
+/* Rank 1 reads other files. */
+static void check_other_files(void)
+{
+    char other[sizeof dir + 8];
+    tdm_embedding_info found;
+    tdm_embeddings got, e = make_piece(true);
+    snprintf(other, sizeof other, "%s/other", dir);
+    CHECK_OK(tdm_embeddings_write(comm, other, &info, TDM_F32, &e));
+    tdm_embeddings_free(&e);
+    if (tdm_comm_size(comm) == 1) return;
+    CHECK_FAILS(tdm_embeddings_read(comm, tdm_comm_rank(comm) == 1 ? other : dir, "val", &found, &got),
+                TDM_E_DATA, "/other/val-00000.h5: this rank reads this file of embeddings where rank 0 on ");
+}
+
 static void test_round_trip(void **state)
 {
     (void)state;
     write_piece(TDM_F32, true);
     check_read(0, true);
+    check_other_files();
     write_piece(TDM_BF16, false);
     check_read(1.0 / 512, false);
     CHECK_FAILS(tdm_embeddings_read(comm, dir, "test", &(tdm_embedding_info){0}, &(tdm_embeddings){0}),

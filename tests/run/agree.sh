@@ -55,7 +55,6 @@ sed -i 's/seed = 5/seed = 6/' other.cfg
 
 # ---- train ----
 differs run2.cfg run.cfg 'run.cfg: another optim.lr (0.002) than that of rank 0 on .* (0.001)' "${train[@]}" --out r1
-differs /dev/null run.cfg 'run.cfg: is not a file' "${train[@]}" --out r1
 differs data2 data 'data/dataset.h5: another data set (' "${train[@]}" --out r1
 differs data2/train-00001.h5 data/train-00001.h5 'data/train-00001.h5: another shard (seal' "${train[@]}" --out r1
 differs empty data 'data/dataset.h5: is missing' "${train[@]}" --out r1
@@ -68,3 +67,27 @@ differs p2/checkpoints p1/checkpoints 'model.h5: another checkpoint (seal' "${tr
 mkdir r1
 differs empty r1 'r1: is not the directory that rank 0 on .* writes into' "${train[@]}" --out r1
 [ -z "$(ls -A r1)" ] || fail "left in r1: $(ls -A r1)"
+
+# ---- the other commands ----
+differs p2 p1 'model.h5: another model (seal' eval --model p1 --data data --split train
+differs data2 data 'data/dataset.h5: another data set (' eval --model p1 --data data --split train
+mkdir emb
+differs empty emb 'emb: is not the directory that rank 0 on .* writes into' embed --model p1 --data data --split train \
+    --out emb
+for i in 1 2; do
+    "$TANDEM" embed --model p$i --data data --split train --out e$i 2>log || fail "$(cat log)"
+done
+differs e2 e1 'e1: another matrix of features (' pack --format features --out new e1
+pack=(pack --format folder --split train --shard-size 50)
+differs raw2 raw 'raw: another list of samples (' "${pack[@]}" --out new raw
+cp -r raw raw3
+cp raw3/"$(ls raw3 | grep -v txt | tail -1)" raw3/"$(ls raw3 | grep -v txt | head -1)"
+differs raw3 raw 'raw/.*: another image (' "${pack[@]}" --out new raw
+[ ! -e new ] || fail "new was made"
+cat >study.cfg <<'SH'
+config = "run.cfg"; seeds = [1]; metrics = ["text_to_image.recall_at_1"];
+axes = ( { name = "lr"; values = ( { label = "a"; set = ["optim.lr=1e-3"]; } ); } );
+SH
+sed 's/seeds = \[1\]/seeds = [1, 2]/' study.cfg >study2.cfg
+differs study2.cfg study.cfg 'study.cfg: another study (' study --config study.cfg --out st
+differs run2.cfg run.cfg 'run.cfg: another base configuration (' study --config study.cfg --out st
