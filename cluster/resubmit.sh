@@ -32,6 +32,23 @@ on_signal() {
 }
 trap on_signal TERM INT HUP USR1
 
+# attend PID: passes a request to stop on to mpirun. One whose ranks the watchdog has ended may still wait for the daemon of a
+# host that is lost, for a quarter of an hour: it gets half a minute.
+attend() {
+    while true; do
+        sleep 1
+        if [ -e "$run/stop" ]; then
+            kill -USR1 "$1"
+            break
+        elif [ "$(note_of "$run")" != "$stalled" ]; then
+            sleep 30
+            pkill -KILL -P "$1" # the ssh to that host, which would keep the log open
+            kill -KILL "$1"
+            break
+        fi
+    done
+}
+
 # A group of its own, so that a terminal's Ctrl-C does not reach it
 start_ranks() {
     local code=0 got seen watch
@@ -41,7 +58,7 @@ start_ranks() {
     "$@" 2>"$said.pipe" </dev/null &
     pid=$!
     set +m
-    (while [ ! -e "$run/stop" ]; do sleep 1; done && kill -USR1 "$pid") 2>/dev/null &
+    attend "$pid" 2>/dev/null &
     watch=$!
     while true; do # a signal ends `wait`
         seen=$signals

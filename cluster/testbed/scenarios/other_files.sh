@@ -1,5 +1,6 @@
 # shows: one host has other files under the same path: data, tokenizer, pretrained weights, checkpoint, run directory
 # expected: refused before the first step with one message, exit code 1
+# form: short
 hosts 2
 train h1:1 first --set train.steps=5
 train h1:1 second --set train.steps=5 --set seed=6
