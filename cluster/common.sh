@@ -3,6 +3,9 @@
 # Shared by the scripts of this folder: what to make of the end of a try, and whether to start again. RUN/restarts.txt gets a
 # line for each try: when, exit code, "moved" or "idle" (no newer checkpoint), where the run is, and the job.
 
+# Open MPI's daemons notice a cut link within half a minute, not after eight; other launchers do not look at these.
+export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMPI_MCA_oob_tcp_keepalive_probes=3
+
 tell() { echo "$(basename "${script:-$0}"): $*" >&2; }
 
 # place_of DIR: where a run, or the runs of a study, are: a word that changes with each checkpoint and each finished run

@@ -79,7 +79,8 @@ pause=${PAUSE:-5}
 while true; do
     begin_try "$run"
     # shellcheck disable=SC2086 # words
-    start_ranks mpirun "${ranks[@]}" ${MPIRUN_OPTIONS:-} tandem train --config "$config" --out "$run" --resume auto "${settings[@]}"
+    start_ranks mpirun "${ranks[@]}" ${MPIRUN_OPTIONS:-} tandem train --config "$config" --out "$run" --resume auto \
+        --set train.stall_end=true "${settings[@]}"
     end_try "$run" $? "resubmit-$$"
     rm -f "$said"
     [ -n "$again" ] || exit "$code"

@@ -53,7 +53,7 @@ train() { run "$1" env SLURM_JOB_ID=17 SLURM_SUBMIT_DIR=/ "${@:2}" bash "$work/s
 planned 'step 5; exit 0' 'step 10; exit 3' 'exit 3' 'exit 3' 'exit 3' 'step 20; exit 3'
 train 0
 says "complete: $work/r"
-called '^srun .* tandem train --config my.cfg --out .*/r --resume auto --set optim.lr=1e-3$'
+called '^srun .* tandem train --config my.cfg --out .*/r --resume auto --set train.stall_end=true --set optim.lr=1e-3$'
 train 3
 says 'stopped on request at step-00000010'
 called '^scontrol requeue 17$'
@@ -129,7 +129,7 @@ called "--out $work/seed-2 .* --set seed=2$"
 planned 'mkdir -p "$run/runs/a/seed-1"; echo 1 >"$run/runs/a/seed-1/study-run.json"; exit 3' 'exit 3'
 study() { run "$1" env SLURM_JOB_ID=17 SLURM_SUBMIT_DIR=/ "${array[@]}" bash "$work/spool/study.sbatch" s.cfg "$work/s"; }
 study 3
-called "tandem study --config s.cfg --out $work/s --only 2/4$"
+called "tandem study --config s.cfg --out $work/s --only 2/4 --set train.stall_end=true$"
 called '^scontrol requeue 16_2$'
 says 'stopped on request at study-'
 study 3
