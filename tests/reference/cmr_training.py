@@ -9,8 +9,8 @@ tandem draws (those of a step with a learning rate of 0) and take the same batch
 with, and in f32, what it is off by itself. Two errors of a parameter after the last step: `norm`, the distance over the
 norm of the tensor, limit 1e-5; `largest`, that of the entry that is off most over the largest entry. The second is large
 in PyTorch's f32, too: Adam divides a gradient by its own size, so that among half a million entries there are some whose
-gradient is little more than rounding and whose step is random. Its limit is 1e-5, or ten times what PyTorch's f32 is off
-by. Needs torch, numpy and h5py; says so and ends with 77 when one is missing."""
+gradient is little more than rounding and whose step is random; with other seeds either side is the one that is off more.
+Its limit is 1e-5, or twenty times what PyTorch's f32 is off by. Needs torch, numpy and h5py; says so and ends with 77 when one is missing."""
 import argparse
 import json
 import os
@@ -167,7 +167,7 @@ def main():
             print(f"| {title}, loss {expected[1][0]:.4f} to {expected[1][-1]:.4f} | PyTorch f32 | {own} | |")
             for r in ranks:
                 found = Difference(run_tandem(options.tandem, r, folder, folder / f"{title} {r}"), expected)
-                fine = found.norm <= LIMIT and found.largest <= max(LIMIT, 10 * own.largest)
+                fine = found.norm <= LIMIT and found.largest <= max(LIMIT, 20 * own.largest)
                 failed |= not fine
                 print(f"| | tandem, {r} rank{'s' * (r > 1)} | {found} | {'' if fine else '**above the limit**'} |", flush=True)
     sys.exit(failed)
