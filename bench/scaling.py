@@ -4,6 +4,7 @@
     python3 bench/scaling.py tables                      Markdown tables of weak and strong scaling
     python3 bench/scaling.py plan --ranks 64 > step.txt  what bench/smpi/step_pattern.c replays
     python3 bench/scaling.py step --ranks 64             one step, by parts
+    python3 bench/scaling.py ways                        a Markdown table of the ways to sum between nodes
     python3 bench/scaling.py compare …                   a row of what bench/smpi/run.sh prints
 
 Units: seconds, bytes, bytes/s. A rank is one MPI process; b pairs per rank, B in the global batch.
@@ -204,27 +205,56 @@ def node_copy_s(node, elements, cached):
     return F32 * elements / node.ranks * (node.ranks - cached) / node.memory if node.ranks > 1 else 0.0
 
 
+def exchange_rounds(node, part, nodes, wire_bytes):
+    """Pieces to the nodes that complete them, then completed pieces to all: to every other node at once."""
+    sent = part * (nodes - 1) / nodes
+    return [(wire_bytes * sent, sum_s(node, sent)), (wire_bytes * sent, 0.0)]
+
+
+def mpi_rounds(adding, silent):
+    """Rounds of one message each; what an Allreduce leaves is copied from its buffer into the arena."""
+
+    def rounds(node, part, nodes, wire_bytes):
+        made = [(F32 * n, sum_s(node, n)) for n in adding(part, nodes)]
+        made += [(F32 * n, 0.0) for n in silent(part, nodes)]
+        size, work = made[-1]
+        made[-1] = (size, work + 2 * F32 * part / node.memory)
+        return made
+
+    return rounds
+
+
+def halves(part, nodes):
+    return [part / 2 ** (i + 1) for i in range(int(math.log2(nodes)))]
+
+
+# How a rank's part of a bucket is summed over the nodes: rounds of (bytes sent, seconds of work when they have arrived).
+WAYS = {
+    "exchange": exchange_rounds,
+    "rabenseifner": mpi_rounds(halves, lambda part, nodes: halves(part, nodes)[::-1]),
+    "ring": mpi_rounds(lambda part, nodes: [part / nodes] * (nodes - 1), lambda part, nodes: [part / nodes] * (nodes - 1)),
+    "doubling": mpi_rounds(lambda part, nodes: [part] * int(math.log2(nodes)), lambda part, nodes: []),
+    # switches that add at the rate of their links: the part goes up while the sum comes down (not in step_pattern.c)
+    "network": mpi_rounds(lambda part, nodes: [], lambda part, nodes: [part]),
+}
+
+
 class Flow:
-    """One bucket between nodes: pieces to the nodes that complete them, then completed pieces to all.
+    """One bucket between nodes. One latency passes for all messages of a round."""
 
-    Every rank sends to the rank of its place in each other node at once; one latency passes for all.
-    """
-
-    def __init__(self, elements, network, node, nodes, wire_bytes):
-        self.node, self.elements, self.round = node, elements, 0
-        self.sent = elements / node.ranks * (nodes - 1) / nodes
+    def __init__(self, elements, network, node, nodes, options):
+        self.rounds = WAYS[options.reduce](node, elements / node.ranks, nodes, options.wire_bytes)
+        size, work = self.rounds[-1]
+        self.rounds[-1] = (size, work + node_copy_s(node, elements, False))
         self.latency_s, self.bandwidth = link(network, node, False)
-        self.bytes = wire_bytes * self.sent
         self.send()
 
     def send(self):
-        self.latency, self.left = self.latency_s, self.bytes
+        """The first of the rounds that are left."""
+        self.latency, self.left = self.latency_s, self.rounds[0][0]
 
     def arrived(self):
         return self.latency <= 0.0 and self.left <= 1e-3
-
-    def own_work_s(self):
-        return sum_s(self.node, self.sent) if self.round == 0 else node_copy_s(self.node, self.elements, False)
 
 
 def until_next(flows):
@@ -258,8 +288,8 @@ def drain(flows, seconds):
 class Sums:
     """The buckets of one step."""
 
-    def __init__(self, network, node, nodes, wire_bytes):
-        self.network, self.node, self.nodes, self.wire_bytes = network, node, nodes, wire_bytes
+    def __init__(self, network, node, nodes, options):
+        self.network, self.node, self.nodes, self.options = network, node, nodes, options
         self.ready, self.flows = [], []
 
     def work(self, seconds):
@@ -273,30 +303,30 @@ class Sums:
             elements = self.ready.pop(0)
             spent += self.work(node_sum_s(self.node, elements))
             if self.nodes > 1:
-                self.flows.append(Flow(elements, self.network, self.node, self.nodes, self.wire_bytes))
+                self.flows.append(Flow(elements, self.network, self.node, self.nodes, self.options))
             else:
                 spent += self.work(node_copy_s(self.node, elements, True))
         for f in list(self.flows):
             if not f.arrived():
                 continue
-            spent += self.work(f.own_work_s())
-            f.round += 1
-            f.send()
-            if f.round == 2:
+            spent += self.work(f.rounds.pop(0)[1])
+            if f.rounds:
+                f.send()
+            else:
                 self.flows.remove(f)
         return spent
 
 
-def polled_s(network, node, ranks, stages, buckets, wire_bytes, polls):
-    """Sums that advance in polls only, `polls` of them in a stage, the last one at its end.
+def polled_s(network, node, ranks, stages, buckets, options):
+    """Sums that advance in polls only, `options.polls` of them in a stage, the last one at its end.
 
     Returns the seconds of additions and copies inside backward, and those of everything after it.
     """
-    sums, inside, waiting = Sums(network, node, ranks // node.ranks, wire_bytes), 0.0, list(buckets)
+    sums, inside, waiting = Sums(network, node, ranks // node.ranks, options), 0.0, list(buckets)
     for index, stage in enumerate(stages):
-        for k in range(polls):
-            drain(sums.flows, stage.seconds / polls)
-            inside += sums.poll() if k + 1 < polls else 0.0
+        for k in range(options.polls):
+            drain(sums.flows, stage.seconds / options.polls)
+            inside += sums.poll() if k + 1 < options.polls else 0.0
         while waiting and waiting[0][1] == index:
             sums.ready.append(waiting.pop(0)[0])
         inside += sums.poll()
@@ -350,8 +380,7 @@ def model_step(network, node, ranks, b, options):
     buckets = bucket_elements(stages, options.bucket_mib << 20, ranks // node.ranks, node.ranks)
     features = F32 * B * DIM
     alone = ranks == 1
-    args = (network, node, ranks, stages, buckets, options.wire_bytes)
-    sums = (0.0, 0.0) if alone else polled_s(*args, options.polls)
+    sums = (0.0, 0.0) if alone else polled_s(network, node, ranks, stages, buckets, options)
     return Step(
         ranks=ranks,
         b=b,
@@ -436,6 +465,25 @@ def print_tables(options):
     )
 
 
+def print_ways(options):
+    """Exposed gradient sums, ms, of every way."""
+    node = node_of(options)
+    names = [NETWORKS[name] for name in options.networks]
+    heads = [f"{network.name}: {way}" for network in names for way in WAYS]
+    print("| nodes | " + " | ".join(heads) + " |")
+    print("|" + "---:|" * (len(heads) + 1))
+    for nodes in options.nodes:
+        if nodes == 1:
+            continue
+        row = []
+        for network in names:
+            for way in WAYS:
+                chosen = argparse.Namespace(**{**vars(options), "reduce": way})
+                step = model_step(network, node, nodes * node.ranks, options.batch, chosen)
+                row.append(f"{1e3 * (step.sums_s + step.tail_s):.1f}")
+        print(f"| {nodes:,} | " + " | ".join(row) + " |")
+
+
 def print_step(options):
     node = node_of(options)
     network = NETWORKS[options.network]
@@ -455,7 +503,7 @@ def print_plan(options):
     print(f"ranks {ranks} node {node.ranks} b {b} d {DIM} wire {options.wire_bytes} memory {node.memory:.9g}")
     forward_s = node.pair_s * (1.0 - node.backward_share) * b
     print(f"forward {forward_s:.9g} loss {loss_s(node, b, b * ranks):.9g} fixed {node.fixed_s:.9g}")
-    print(f"stages {len(stages)} buckets {len(buckets)}")
+    print(f"reduce {options.reduce} stages {len(stages)} buckets {len(buckets)}")
     for stage in stages:
         print(f"{stage.seconds:.9g}")
     for elements, after in buckets:
@@ -474,12 +522,12 @@ def print_comparison(options):
         (step.sums_s + step.tail_s, simulated["sums_s"]),
     ]
     cells = [f"{1e3 * model:.2f} / {1e3 * smpi:.2f} / {smpi / model:.3f}" for model, smpi in pairs]
-    print(f"| {NETWORKS[options.network].name} | {options.ranks} | " + " | ".join(cells) + " |")
+    print(f"| {NETWORKS[options.network].name} | {options.reduce} | {options.ranks} | " + " | ".join(cells) + " |")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["tables", "step", "plan", "compare"])
+    parser.add_argument("what", choices=["tables", "ways", "step", "plan", "compare"])
     add = parser.add_argument
     add("--faster", type=float, default=1.0, help="the node computes this many times as fast")
     add("--node-ranks", type=int, default=2, help="ranks of a node (a power of two)")
@@ -498,6 +546,7 @@ def arguments():
     add("--bucket-mib", type=int, default=25, help="train.bucket_mib")
     add("--polls", type=int, default=16, help="of the sums per stage of backward; one after each operation")
     add("--wire-bytes", type=int, default=4, choices=[2, 4], help="per gradient element: 4 f32, 2 bf16")
+    add("--reduce", choices=list(WAYS), default="exchange", help="how sums travel between nodes")
     add("--nodes", type=int, nargs="+", default=[2**i for i in range(11)])
     add("--ranks", type=int, default=8)
     add("--network", choices=sorted(NETWORKS), default="ethernet100")
@@ -512,7 +561,7 @@ def arguments():
 
 def main():
     options = arguments()
-    {"tables": print_tables, "step": print_step, "plan": print_plan, "compare": print_comparison}[
+    {"tables": print_tables, "ways": print_ways, "step": print_step, "plan": print_plan, "compare": print_comparison}[
         options.what
     ](options)
 

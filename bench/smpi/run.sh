@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # The communication of a training step in SimGrid's SMPI, beside the model of bench/scaling.py: one Markdown row per
 # network and number of simulated ranks (two per node).
-#   bench/smpi/run.sh [--polls N] [--networks "NAME…"] [--ranks "N…"] [option of scaling.py]…
+#   bench/smpi/run.sh [--polls N] [--networks "NAME…"] [--reduce "WAY…"] [--ranks "N…"] [option of scaling.py]…
 # Needs libsimgrid-dev (scripts/install.sh bench). Computing is not done, only waited for.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
 polls=16
 networks="ethernet100 infiniband200"
+ways="exchange"
 ranks="8 16 32 64 128"
 options=()
 while [ $# -gt 0 ]; do
     case $1 in
     --polls) polls=$2 && shift 2 ;;
     --networks) networks=$2 && shift 2 ;;
+    --reduce) ways=$2 && shift 2 ;;
     --ranks) ranks=$2 && shift 2 ;;
     *) options+=("$1") && shift ;;
     esac
@@ -36,20 +38,22 @@ settings=(--cfg=smpi/simulate-computation:no --cfg=smpi/host-speed:1Gf --cfg=smp
 
 # Which lists are words on purpose.
 # shellcheck disable=SC2206
-network_list=($networks) rank_list=($ranks)
+network_list=($networks) way_list=($ways) rank_list=($ranks)
 cell="model / SMPI / ratio"
-echo "| network | ranks | step, ms: $cell | gather, ms | reduce-scatter, ms | exposed gradient sums, ms |"
-echo "|---|---:|---:|---:|---:|---:|"
+echo "| network | sums | ranks | step, ms: $cell | gather, ms | reduce-scatter, ms | exposed gradient sums, ms |"
+echo "|---|---|---:|---:|---:|---:|---:|"
 for network in "${network_list[@]}"; do
-    for n in "${rank_list[@]}"; do
-        for ((i = 0; i < n; i++)); do echo "node$((i / 2))"; done >"$work/hosts"
-        python3 "$here/../scaling.py" plan --ranks "$n" "${options[@]}" >"$work/plan"
-        simulated=$(smpirun -np "$n" -hostfile "$work/hosts" -platform "$here/$network.xml" "${settings[@]}" \
-            "$work/step_pattern" "$work/plan" "$polls" 2>"$work/errors") || {
-            cat "$work/errors" >&2
-            exit 1
-        }
-        python3 "$here/../scaling.py" compare --ranks "$n" --network "$network" --polls "$polls" \
-            --simulated "$simulated" "${options[@]}"
+    for way in "${way_list[@]}"; do
+        for n in "${rank_list[@]}"; do
+            for ((i = 0; i < n; i++)); do echo "node$((i / 2))"; done >"$work/hosts"
+            python3 "$here/../scaling.py" plan --ranks "$n" --reduce "$way" "${options[@]}" >"$work/plan"
+            simulated=$(smpirun -np "$n" -hostfile "$work/hosts" -platform "$here/$network.xml" "${settings[@]}" \
+                "$work/step_pattern" "$work/plan" "$polls" 2>"$work/errors") || {
+                cat "$work/errors" >&2
+                exit 1
+            }
+            python3 "$here/../scaling.py" compare --ranks "$n" --reduce "$way" --network "$network" --polls "$polls" \
+                --simulated "$simulated" "${options[@]}"
+        done
     done
 done

@@ -2,9 +2,10 @@
  * and sizes, with computing replaced by its modelled seconds (a plan that bench/scaling.py writes). Prints
  * the simulated seconds of the step and of its parts, the longest of any rank.
  *
- * The gradient sums are those of src/dist/reducer.c: additions in a node, pieces to the rank of the same
- * place in every other node, additions, completed pieces to all of them, copies in the node; a bucket
- * advances in polls only. MPI_Reduce_scatter is made by hand as well (Open MPI's ring and butterfly): SMPI's
+ * The gradient sums are those of src/dist/reducer.c: additions in a node, then one of the ways below over the ranks of
+ * the same place in all nodes, copies in the node; a bucket advances in polls only. MPI_Iallreduce is made by hand, in
+ * the rounds of the usual algorithms, as libraries without progress threads do it: SMPI's sends everything to everybody.
+ * MPI_Reduce_scatter is made by hand as well (Open MPI's ring and butterfly): SMPI's
  * would need memory for a copy of all features per rank.
  *
  *   smpirun … step_pattern PLAN [POLLS]      POLLS: per stage of the backward pass */
@@ -13,10 +14,14 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { RING_BELOW = 64, F32 = 4, SLOTS = 4, MAX_STAGES = 256, MAX_BUCKETS = 4096, TAG_SCATTER = 5000 };
 
+typedef struct way way;
+
 typedef struct plan {
+    const way *reduce;
     int ranks, node_ranks, b, d, wire_bytes, stages, buckets;
     double memory, forward_s, loss_s, fixed_s; /* memory: bytes/s of a rank */
     double stage_s[MAX_STAGES];
@@ -39,14 +44,18 @@ typedef struct simulation {
     sum sums[SLOTS];
 } simulation;
 
+static const way *find_way(const char *name);
+
 static bool read_plan(const char *path, plan *p)
 {
     FILE *file = fopen(path, "r");
     if (!file) return false;
+    char reduce[32] = "";
     bool ok = fscanf(file, " ranks %d node %d b %d d %d wire %d memory %lf forward %lf loss %lf fixed %lf",
                      &p->ranks, &p->node_ranks, &p->b, &p->d, &p->wire_bytes, &p->memory, &p->forward_s,
                      &p->loss_s, &p->fixed_s) == 9 &&
-              fscanf(file, " stages %d buckets %d", &p->stages, &p->buckets) == 2 &&
+              fscanf(file, " reduce %31s stages %d buckets %d", reduce, &p->stages, &p->buckets) == 3 &&
+              (p->reduce = find_way(reduce)) != NULL &&
               p->stages <= MAX_STAGES && p->buckets <= MAX_BUCKETS;
     for (int i = 0; ok && i < p->stages; i++) ok = fscanf(file, "%lf", &p->stage_s[i]) == 1;
     for (int i = 0; ok && i < p->buckets; i++)
@@ -73,18 +82,116 @@ static void move_bytes(const simulation *s, double bytes)
     compute(bytes / s->plan->memory);
 }
 
+/* One round of a sum: messages of `elements` to and from one node, or to and from all others; then as many are added as
+ * `adds` says. */
+typedef struct message_round {
+    int to, from; /* nodes; ALL */
+    double elements, adds;
+} message_round;
+enum { ALL = -1 };
+
+struct way {
+    const char *name;
+    int (*rounds)(const simulation *s);
+    message_round (*at)(const simulation *s, double part, int round);
+    bool copies; /* from a buffer of its own, at the end */
+};
+
+static int node_of(const simulation *s)
+{
+    return s->rank / s->plan->node_ranks;
+}
+
+static int log2_nodes(const simulation *s)
+{
+    int n = 0;
+    while (1 << n < s->nodes) n++;
+    return n;
+}
+
+static int exchange_rounds(const simulation *s)
+{
+    (void)s;
+    return 2;
+}
+
+static message_round exchange_at(const simulation *s, double part, int round)
+{
+    const double adds = round == 0 ? part * (s->nodes - 1) / s->nodes : 0.0;
+    return (message_round){ALL, ALL, part / s->nodes, adds};
+}
+
+/* Recursive halving, then doubling. */
+static int rabenseifner_rounds(const simulation *s)
+{
+    return 2 * log2_nodes(s);
+}
+
+static message_round rabenseifner_at(const simulation *s, double part, int round)
+{
+    const int log2 = log2_nodes(s), k = round < log2 ? round : 2 * log2 - 1 - round;
+    const int peer = node_of(s) ^ (1 << k);
+    const double n = part / (2 << k);
+    return (message_round){peer, peer, n, round < log2 ? n : 0.0};
+}
+
+static int ring_rounds(const simulation *s)
+{
+    return 2 * (s->nodes - 1);
+}
+
+static message_round ring_at(const simulation *s, double part, int round)
+{
+    const double n = part / s->nodes;
+    return (message_round){(node_of(s) + 1) % s->nodes, (node_of(s) + s->nodes - 1) % s->nodes, n,
+                           round < s->nodes - 1 ? n : 0.0};
+}
+
+static message_round doubling_at(const simulation *s, double part, int round)
+{
+    const int peer = node_of(s) ^ (1 << round);
+    return (message_round){peer, peer, part, part};
+}
+
+static const way ways[] = {
+    {"exchange", exchange_rounds, exchange_at, false},
+    {"rabenseifner", rabenseifner_rounds, rabenseifner_at, true},
+    {"ring", ring_rounds, ring_at, true},
+    {"doubling", log2_nodes, doubling_at, true},
+};
+
+static const way *find_way(const char *name)
+{
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        if (strcmp(ways[i].name, name) == 0) return &ways[i];
+    return NULL;
+}
+
+static void send_to(simulation *s, sum *x, int to, int from, int bytes)
+{
+    const int place = s->rank % s->plan->node_ranks;
+    MPI_Irecv(s->in, bytes, MPI_BYTE, from * s->plan->node_ranks + place, x->tag, MPI_COMM_WORLD,
+              &x->request[x->requests++]);
+    MPI_Isend(s->out, bytes, MPI_BYTE, to * s->plan->node_ranks + place, x->tag, MPI_COMM_WORLD,
+              &x->request[x->requests++]);
+}
+
+static message_round round_of(const simulation *s, const sum *x)
+{
+    return s->plan->reduce->at(s, (double)x->elements / s->plan->node_ranks, x->round);
+}
+
 static void send_round(simulation *s, sum *x)
 {
-    const int place = s->rank % s->plan->node_ranks, mine = s->rank / s->plan->node_ranks;
-    const int bytes = (int)(x->elements / s->plan->ranks * s->plan->wire_bytes);
+    const message_round round = round_of(s, x);
+    const int bytes = (int)(round.elements * s->plan->wire_bytes), mine = node_of(s);
     x->requests = 0;
-    for (int i = 1; i < s->nodes; i++) {
-        const int to = (mine + i) % s->nodes, from = (mine + s->nodes - i) % s->nodes;
-        MPI_Irecv(s->in, bytes, MPI_BYTE, from * s->plan->node_ranks + place, x->tag, MPI_COMM_WORLD,
-                  &x->request[x->requests++]);
-        MPI_Isend(s->out, bytes, MPI_BYTE, to * s->plan->node_ranks + place, x->tag, MPI_COMM_WORLD,
-                  &x->request[x->requests++]);
+    if (round.to != ALL) {
+        send_to(s, x, round.to, round.from, bytes);
+        return;
     }
+    for (int i = 1; i < s->nodes; i++)
+        send_to(s, x, (mine + i) % s->nodes, (mine + s->nodes - i) % s->nodes, bytes);
 }
 
 /* Writes the part into the memory of the others; on one node while it is in the cache. */
@@ -114,11 +221,13 @@ static void start_sum(simulation *s)
 /* The round of `x` has arrived: true when it was the last one. */
 static bool next_round(simulation *s, sum *x)
 {
-    if (x->round++ == 0) {
-        add(s, (double)x->elements / s->plan->node_ranks * (s->nodes - 1) / s->nodes);
+    const way *reduce = s->plan->reduce;
+    add(s, round_of(s, x).adds);
+    if (++x->round < reduce->rounds(s)) {
         send_round(s, x);
         return false;
     }
+    if (reduce->copies) move_bytes(s, 2.0 * F32 * (double)x->elements / s->plan->node_ranks);
     push_in_node(s, (double)x->elements);
     return true;
 }

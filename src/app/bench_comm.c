@@ -1,12 +1,16 @@
-/* The same bytes summed over the ranks in four ways, in turn, so that all see the same machine:
+/* The same bytes summed over the ranks in several ways, in turn, so that all see the same machine:
  *
  *   MPI_Allreduce   one call, in place
- *   f32             the trainer's sums in buckets
+ *   f32             the trainer's sums in buckets, by exchange between nodes
  *   bf16            the same, bf16 between nodes
  *   shard           sums of this rank's part, then all parts gathered, as with optim.shard
+ *   mpi             f32 by MPI's collectives between nodes, in the same buckets (train.reduce = "mpi")
+ *   mpi shard       the same with optim.shard
+ *
+ * The last two only where there are several nodes. The largest sum is measured with other buckets, too.
  *
  * Nothing overlaps with anything: a sum begins when all ranks are there. Bus bandwidth is
- * 2·(p-1)/p·bytes/time, what a rank must send at least: the same for all four. CPU time tells what it takes
+ * 2·(p-1)/p·bytes/time, what a rank must send at least: the same for all. CPU time tells what it takes
  * from the cores that compute. */
 #include "bench_comm.h"
 #include "result_json.h"
@@ -17,12 +21,29 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { ALLREDUCE, F32, BF16, SHARD, WAYS, LEAST_BYTES = 64 << 10 };
-static const char *const way_name[WAYS] = {"MPI_Allreduce", "f32", "bf16", "shard"};
+enum { LEAST_BYTES = 64 << 10, MOST_BUCKET_MIB = 64 };
+
+typedef struct way {
+    const char *name;
+    bool buckets, shard;
+    tdm_wire wire;
+    tdm_reduce reduce;
+} way;
+
+static const way ways[] = {
+    {"MPI_Allreduce", .buckets = false},
+    {"f32", .buckets = true},
+    {"bf16", .buckets = true, .wire = TDM_WIRE_BF16},
+    {"shard", .buckets = true, .shard = true},
+    {"mpi", .buckets = true, .reduce = TDM_REDUCE_MPI},
+    {"mpi shard", .buckets = true, .shard = true, .reduce = TDM_REDUCE_MPI},
+};
+enum { WAYS = sizeof ways / sizeof *ways };
 
 typedef struct sums {
     tdm_comm *comm;
     const bench_comm_options *options;
+    int64_t bucket_mib;
     float *data; /* zeros, which stay zeros however often they are summed */
     json_t *results;
     double *time_s[WAYS]; /* [rounds], of the slowest rank */
@@ -37,51 +58,59 @@ static double cpu_now_s(void)
            1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
 }
 
-static void sum_once(sums *s, int way, tdm_reducer *reducer, int64_t count)
+/* Whether it is another way than those before it here. */
+static bool is_measured(const sums *s, int w)
+{
+    return ways[w].reduce == TDM_REDUCE_EXCHANGE || tdm_comm_nodes(s->comm) > 1;
+}
+
+static void sum_once(sums *s, int w, tdm_reducer *reducer, int64_t count)
 {
     tdm_comm_time time = {0};
-    if (way == ALLREDUCE) {
+    if (!ways[w].buckets) {
         tdm_comm_sum_f32(s->comm, s->data, count);
         return;
     }
     tdm_reducer_ready(reducer, 0);
     tdm_reducer_finish(reducer, &time);
-    if (way == SHARD) tdm_reducer_gather(reducer, &time);
+    if (ways[w].shard) tdm_reducer_gather(reducer, &time);
 }
 
 /* Small sums are repeated, for a clock that ticks coarsely. */
-static void measure(sums *s, int way, tdm_reducer *reducer, int64_t count, int64_t round)
+static void measure(sums *s, int w, tdm_reducer *reducer, int64_t count, int64_t round)
 {
     const int64_t bytes = count * (int64_t)sizeof(float);
     const int64_t repeats = tdm_min_i64(200, tdm_max_i64(1, ((int64_t)32 << 20) / bytes));
     tdm_comm_barrier(s->comm);
     const double start_s = tdm_now_s(), cpu_start_s = cpu_now_s();
-    for (int64_t i = 0; i < repeats; i++) sum_once(s, way, reducer, count);
+    for (int64_t i = 0; i < repeats; i++) sum_once(s, w, reducer, count);
     double time_s = (tdm_now_s() - start_s) / (double)repeats;
     double cpu_s = (cpu_now_s() - cpu_start_s) / (double)repeats;
     tdm_comm_max_f64(s->comm, &time_s, 1);
     tdm_comm_sum_f64(s->comm, &cpu_s, 1);
     if (round < 0) return; /* a first time, which does not count */
-    s->time_s[way][round] = time_s;
-    s->cpu_s[way][round] = cpu_s / tdm_comm_size(s->comm);
+    s->time_s[w][round] = time_s;
+    s->cpu_s[w][round] = cpu_s / tdm_comm_size(s->comm);
 }
 
-static void report(sums *s, int way, int64_t bytes)
+static void report(sums *s, int w, int64_t bytes)
 {
     const int64_t rounds = s->options->rounds;
     const int ranks = tdm_comm_size(s->comm);
     const double bus_bytes = 2.0 * (ranks - 1) / ranks * (double)bytes;
-    double *time_s = s->time_s[way], *cpu_s = s->cpu_s[way];
+    double *time_s = s->time_s[w], *cpu_s = s->cpu_s[w];
     qsort(time_s, (size_t)rounds, sizeof(double), tdm_compare_doubles);
     qsort(cpu_s, (size_t)rounds, sizeof(double), tdm_compare_doubles);
     const double gb = bus_bytes * 1e-9, median = gb / time_s[rounds / 2];
     if (tdm_comm_rank(s->comm) != 0) return;
-    fprintf(stderr, "%10.0f KiB  %-14s %7.2f GB/s (%.2f to %.2f)  %9.3f ms  %9.3f ms CPU per rank\n",
-            (double)bytes / 1024, way_name[way], median, gb / time_s[rounds - 1], gb / time_s[0],
-            time_s[rounds / 2] * 1e3, cpu_s[rounds / 2] * 1e3);
+    fprintf(stderr,
+            "%10.0f KiB / %3lld MiB  %-14s %7.2f GB/s (%.2f to %.2f)  %9.3f ms  %9.3f ms CPU per rank\n",
+            (double)bytes / 1024, (long long)s->bucket_mib, ways[w].name, median, gb / time_s[rounds - 1],
+            gb / time_s[0], time_s[rounds / 2] * 1e3, cpu_s[rounds / 2] * 1e3);
     json_t *row = json_object();
     json_object_set_new(row, "bytes", json_integer(bytes));
-    json_object_set_new(row, "way", json_string(way_name[way]));
+    json_object_set_new(row, "bucket_mib", json_integer(s->bucket_mib));
+    json_object_set_new(row, "way", json_string(ways[w].name));
     json_object_set_new(row, "bus_gb_per_s", json_real(median));
     json_object_set_new(row, "bus_gb_per_s_min", json_real(gb / time_s[rounds - 1]));
     json_object_set_new(row, "bus_gb_per_s_max", json_real(gb / time_s[0]));
@@ -92,38 +121,42 @@ static void report(sums *s, int way, int64_t bytes)
 
 static tdm_status create_reducers(sums *s, int64_t count, tdm_reducer *reducer[WAYS])
 {
-    for (int way = F32; way < WAYS; way++) {
+    for (int w = 0; w < WAYS; w++) {
         const tdm_reducer_options options = {
-            .bucket_bytes = s->options->bucket_mib << 20,
-            .wire = way == BF16 ? TDM_WIRE_BF16 : TDM_WIRE_F32,
-            .shard = way == SHARD,
+            .bucket_bytes = s->bucket_mib << 20,
+            .wire = ways[w].wire,
+            .reduce = ways[w].reduce,
+            .shard = ways[w].shard,
             .threads = s->options->threads,
         };
-        TDM_TRY(
-            tdm_reducer_create(s->comm, s->data, s->data, &(tdm_span){0, count}, 1, &options, &reducer[way]));
+        if (ways[w].buckets && is_measured(s, w))
+            TDM_TRY(tdm_reducer_create(s->comm, s->data, s->data, &(tdm_span){0, count}, 1, &options,
+                                       &reducer[w]));
     }
     return TDM_OK;
 }
 
-static tdm_status measure_size(sums *s, int64_t bytes)
+static tdm_status measure_size(sums *s, int64_t bytes, int64_t bucket_mib)
 {
     const int64_t count = bytes / (int64_t)sizeof(float);
     tdm_reducer *reducer[WAYS] = {NULL};
+    s->bucket_mib = bucket_mib;
     const tdm_status status = create_reducers(s, count, reducer);
     for (int64_t round = -1; status == TDM_OK && round < s->options->rounds; round++)
-        for (int way = 0; way < WAYS; way++) measure(s, way, reducer[way], count, round);
-    for (int way = 0; way < WAYS; way++) {
-        tdm_reducer_destroy(&reducer[way]);
-        if (status == TDM_OK) report(s, way, bytes);
+        for (int w = 0; w < WAYS; w++)
+            if (is_measured(s, w)) measure(s, w, reducer[w], count, round);
+    for (int w = 0; w < WAYS; w++) {
+        tdm_reducer_destroy(&reducer[w]);
+        if (status == TDM_OK && is_measured(s, w)) report(s, w, bytes);
     }
     return status;
 }
 
 static tdm_status allocate(sums *s)
 {
-    for (int way = 0; way < WAYS; way++) {
-        TDM_TRY(TDM_ALLOC(s->options->rounds, &s->time_s[way]));
-        TDM_TRY(TDM_ALLOC(s->options->rounds, &s->cpu_s[way]));
+    for (int w = 0; w < WAYS; w++) {
+        TDM_TRY(TDM_ALLOC(s->options->rounds, &s->time_s[w]));
+        TDM_TRY(TDM_ALLOC(s->options->rounds, &s->cpu_s[w]));
     }
     return TDM_ALLOC((s->options->max_mib << 20) / (int64_t)sizeof(float), &s->data);
 }
@@ -145,9 +178,14 @@ static tdm_status write_json(sums *s)
 
 static tdm_status measure_all(sums *s)
 {
+    int64_t largest = 0;
     TDM_AGREE(s->comm, allocate(s));
-    for (int64_t bytes = LEAST_BYTES; bytes <= s->options->max_mib << 20; bytes *= 2)
-        TDM_TRY(measure_size(s, bytes));
+    for (int64_t bytes = LEAST_BYTES; bytes <= s->options->max_mib << 20; bytes *= 2) {
+        TDM_TRY(measure_size(s, bytes, s->options->bucket_mib));
+        largest = bytes;
+    }
+    for (int64_t mib = 1; mib << 20 < largest && mib <= MOST_BUCKET_MIB; mib *= 4)
+        if (mib != s->options->bucket_mib) TDM_TRY(measure_size(s, largest, mib));
     return tdm_comm_agree(s->comm, write_json(s));
 }
 
@@ -159,9 +197,9 @@ tdm_status bench_comm(tdm_comm *comm, const bench_comm_options *options)
     const tdm_status status = measure_all(&s);
     json_decref(s.results);
     tdm_free(s.data);
-    for (int way = 0; way < WAYS; way++) {
-        tdm_free(s.time_s[way]);
-        tdm_free(s.cpu_s[way]);
+    for (int w = 0; w < WAYS; w++) {
+        tdm_free(s.time_s[w]);
+        tdm_free(s.cpu_s[w]);
     }
     return status;
 }

@@ -3,10 +3,9 @@
  *
  * MPI_Iallreduce is not called in place: Open MPI chooses its fast algorithms only with two buffers. */
 #include "reducer_impl.h"
+#include "wire.h"
 
 #include "tandem/base.h"
-
-#include <string.h>
 
 /* A part, or with shards the pieces of the lanes. */
 static int64_t buffer_bytes(const tdm_reducer *r)
@@ -61,9 +60,7 @@ static void start_lane(tdm_reducer *r, int64_t k, int lane)
 static void keep_sum(tdm_reducer *r, int64_t k, int lane)
 {
     const tdm_span span = summed_span(r, k, lane);
-    if (span.begin < span.end)
-        memcpy(r->arena->at + span.begin, sum_at(r, k, lane),
-               (size_t)(span.end - span.begin) * sizeof(float));
+    wire_copy(r->options.threads, sum_at(r, k, lane), r->arena->at + span.begin, span.end - span.begin);
 }
 
 static void gather_lane(tdm_reducer *r, int64_t k, int lane)

@@ -104,6 +104,14 @@ void wire_add_rows(tdm_wire wire, int threads, int count, int mine, const void *
     }
 }
 
+void wire_copy(int threads, const float *x, float *y, int64_t n)
+{
+    const int64_t pieces = pieces_of(n, COPY);
+#pragma omp parallel for num_threads(team(threads, pieces)) schedule(static)
+    for (int64_t i = 0; i < pieces; i++)
+        memcpy(y + i * COPY, x + i * COPY, (size_t)tdm_min_i64(COPY, n - i * COPY) * sizeof *y);
+}
+
 void wire_to_bf16(int threads, const float *x, uint16_t *y, int64_t n)
 {
     const int64_t pieces = pieces_of(n, COPY);

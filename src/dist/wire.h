@@ -14,6 +14,7 @@ void wire_push(tdm_comm *comm, int threads, float *const *arena, const float *ow
  * [count-1][stride] of the wire's type. */
 void wire_add_rows(tdm_wire wire, int threads, int count, int mine, const void *other, int64_t stride,
                    float *own, int64_t n);
+void wire_copy(int threads, const float *x, float *y, int64_t n);
 void wire_to_bf16(int threads, const float *x, uint16_t *y, int64_t n); /* round to nearest even */
 void wire_from_bf16(int threads, const uint16_t *x, float *y, int64_t n);
 

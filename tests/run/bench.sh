@@ -48,14 +48,15 @@ EOF2
 [ "$(grep -c 'recompute = "[a-z]*": activations [0-9]' "$work/log")" -eq 4 ] || fail "no plan: $(cat "$work/log")"
 grep -q '\* recompute = "chunk"' "$work/log" || fail "the configured way is not marked: $(cat "$work/log")"
 
-TANDEM_NODE_RANKS=1 ranks 2 bench --comm --max-mib 1 --steps 3 --threads 1 --json "$work/comm.json" 2>"$work/log" ||
+TANDEM_NODE_RANKS=1 ranks 2 bench --comm --max-mib 2 --steps 3 --threads 1 --json "$work/comm.json" 2>"$work/log" ||
     fail "$(cat "$work/log")"
 python3 - "$work/comm.json" <<'EOF2' || fail "wrong figures of --comm"
 import json, sys
 r = json.load(open(sys.argv[1]))
 assert (r["ranks"], r["nodes"], r["rounds"]) == (2, 2, 3)
-assert [x["bytes"] for x in r["results"]] == [2**k for k in range(16, 21) for _ in range(4)]
-assert [x["way"] for x in r["results"][:4]] == ["MPI_Allreduce", "f32", "bf16", "shard"]
+assert [(x["bytes"], x["bucket_mib"]) for x in r["results"]] == [
+    (2**k, bucket) for k, bucket in [(k, 25) for k in range(16, 22)] + [(21, 1)] for _ in range(6)]
+assert [x["way"] for x in r["results"][:6]] == ["MPI_Allreduce", "f32", "bf16", "shard", "mpi", "mpi shard"]
 for x in r["results"]:
     assert 0 < x["bus_gb_per_s_min"] <= x["bus_gb_per_s"] <= x["bus_gb_per_s_max"] < 1000 and x["cpu_s"] >= 0
     assert abs(x["bus_gb_per_s"] * x["time_s"] * 1e9 / x["bytes"] - 1) < 1e-6  # 2 (p-1)/p = 1 on two ranks
