@@ -18,10 +18,12 @@
 #include "tandem/base.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 #include <sys/resource.h>
 
 enum { LEAST_BYTES = 64 << 10, MOST_BUCKET_MIB = 64 };
+static const double LEAST_TIME_S = 0.01; /* of one measurement */
 
 typedef struct way {
     const char *name;
@@ -46,6 +48,7 @@ typedef struct sums {
     int64_t bucket_mib;
     float *data; /* zeros, which stay zeros however often they are summed */
     json_t *results;
+    int64_t repeats[WAYS];
     double *time_s[WAYS]; /* [rounds], of the slowest rank */
     double *cpu_s[WAYS];  /* [rounds], mean over the ranks */
 } sums;
@@ -76,20 +79,32 @@ static void sum_once(sums *s, int w, tdm_reducer *reducer, int64_t count)
     if (ways[w].shard) tdm_reducer_gather(reducer, &time);
 }
 
-/* Small sums are repeated, for a clock that ticks coarsely. */
+/* Seconds of `repeats` sums, of the slowest rank. */
+static double time_sums(sums *s, int w, tdm_reducer *reducer, int64_t count, int64_t repeats)
+{
+    tdm_comm_barrier(s->comm);
+    const double start_s = tdm_now_s();
+    for (int64_t i = 0; i < repeats; i++) sum_once(s, w, reducer, count);
+    double time_s = tdm_now_s() - start_s;
+    tdm_comm_max_f64(s->comm, &time_s, 1);
+    return time_s;
+}
+
+/* Small sums are repeated, for a clock that ticks coarsely. A first time (round -1) finds out how often, and does not
+ * count. */
 static void measure(sums *s, int w, tdm_reducer *reducer, int64_t count, int64_t round)
 {
-    const int64_t bytes = count * (int64_t)sizeof(float);
-    const int64_t repeats = tdm_min_i64(200, tdm_max_i64(1, ((int64_t)32 << 20) / bytes));
-    tdm_comm_barrier(s->comm);
-    const double start_s = tdm_now_s(), cpu_start_s = cpu_now_s();
-    for (int64_t i = 0; i < repeats; i++) sum_once(s, w, reducer, count);
-    double time_s = (tdm_now_s() - start_s) / (double)repeats;
-    double cpu_s = (cpu_now_s() - cpu_start_s) / (double)repeats;
-    tdm_comm_max_f64(s->comm, &time_s, 1);
+    if (round < 0) {
+        enum { MOST_REPEATS = 200 };
+        (void)time_sums(s, w, reducer, count, 1);
+        const double one_s = time_sums(s, w, reducer, count, 1);
+        s->repeats[w] = (int64_t)fmax(1.0, fmin(MOST_REPEATS, LEAST_TIME_S / one_s));
+        return;
+    }
+    const double cpu_start_s = cpu_now_s();
+    s->time_s[w][round] = time_sums(s, w, reducer, count, s->repeats[w]) / (double)s->repeats[w];
+    double cpu_s = (cpu_now_s() - cpu_start_s) / (double)s->repeats[w];
     tdm_comm_sum_f64(s->comm, &cpu_s, 1);
-    if (round < 0) return; /* a first time, which does not count */
-    s->time_s[w][round] = time_s;
     s->cpu_s[w][round] = cpu_s / tdm_comm_size(s->comm);
 }
 
