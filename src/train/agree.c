@@ -55,31 +55,33 @@ tdm_status tdm_session_agree_checkpoint(const tdm_session *s, const char *dir)
 
 /* ---- Parameters ---- */
 
-static tdm_status list_rows(const tdm_params *params, const float *arena, const char *kind, const char *path,
-                            tdm_reading *reading)
+/* Of each row at most its first `most` elements. */
+static tdm_status list_rows(const tdm_params *params, const float *arena, int64_t most, const char *kind,
+                            const char *path, tdm_reading *reading)
 {
     for (int64_t i = 0; i < params->count; i++) {
         const tdm_param *row = &params->row[i];
+        const size_t bytes = (size_t)tdm_min_i64(row->size, most) * sizeof *arena;
         char what[sizeof row->name + 16], hash[24];
         snprintf(what, sizeof what, "%s%s", kind, row->name);
-        snprintf(hash, sizeof hash, "%016llx",
-                 (unsigned long long)tdm_xxh64(arena + row->offset, (size_t)row->size * sizeof *arena));
+        snprintf(hash, sizeof hash, "%016llx", (unsigned long long)tdm_xxh64(arena + row->offset, bytes));
         TDM_TRY(tdm_reading_add(reading, what, path, hash));
     }
     return TDM_OK;
 }
 
-/* Moments of a sharded optimiser are each rank's own. */
+/* All parameters, which are initialised or read and resized; of the moments, which come from state.h5 as they are and
+ * are twice as many, the rows' beginnings. Those of a sharded optimiser are each rank's own. */
 static tdm_status list_start(const tdm_session *s, const char *path, tdm_reading *reading)
 {
     char step[24], kind[16];
     snprintf(step, sizeof step, "%lld", (long long)s->optim.step);
     TDM_TRY(tdm_reading_add(reading, "step", path, step));
-    TDM_TRY(list_rows(&s->params, s->params.weight, "", path, reading));
+    TDM_TRY(list_rows(&s->params, s->params.weight, INT64_MAX, "", path, reading));
     for (int k = 0; k < s->optim.moments && tdm_optim_is_whole(&s->optim, &s->params) && s->optim.step > 0;
          k++) {
         snprintf(kind, sizeof kind, "%.8s of ", tdm_optim_moment_name(&s->optim, k));
-        TDM_TRY(list_rows(&s->params, s->optim.moment[k], kind, path, reading));
+        TDM_TRY(list_rows(&s->params, s->optim.moment[k], 1 << 16, kind, path, reading));
     }
     return s->loader ? tdm_loader_reading(s->loader, reading) : TDM_OK;
 }
