@@ -140,7 +140,7 @@ optim: { lr = 1e-3; warmup_steps = 5; clip_norm = 1.0; };
 checkpoint: { every_minutes = 0.0; keep = 2; };
 END
 flock --unlock 8
-export bed=$cache/bed layers data shell_on keep
+export bed=$cache/bed layers data shell_on keep short
 
 # enclosed COMMAND…: in namespaces of its own, in which everything ends with the command, and the command with us
 enclosed() {

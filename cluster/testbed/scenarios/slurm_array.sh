@@ -2,7 +2,7 @@
 # expected: every task has a run directory of its own; the one task is requeued and goes on, the others are not; all complete
 # limit: 150
 slurm 3
-submit --array=1-3 --nodes=1 --ntasks-per-node=2 "$bed/cluster/slurm.sbatch" "$config" "$shared/run" train.steps=400
+submit --array=1-3 --nodes=1 --ntasks-per-node=2 "$bed/cluster/slurm.sbatch" "$config" "$shared/run" train.steps=800
 wait_for 60 runs 3
 stopwatch
 on h1 scancel --signal=USR1 "${job}_2"

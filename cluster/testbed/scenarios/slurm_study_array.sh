@@ -4,14 +4,13 @@
 slurm 2
 cat >study.cfg <<END
 config = "$config";
-set = ["train.steps=60", "eval.dir=$shared/data", "eval.split=train", "eval.every_epochs=4"];
+set = ["train.steps=300", "eval.dir=$shared/data", "eval.split=train", "eval.every_epochs=20"];
 seeds = [1, 2];
 metrics = ["text_to_image.recall_at_1"];
 axes = ( { name = "rate"; values = ( { label = "low"; set = ["optim.lr=1e-4"]; }, { label = "high"; set = ["optim.lr=1e-3"]; } ); } );
 END
 submit --array=1-2 --nodes=1 --ntasks-per-node=2 --output=study-%a.log "$bed/cluster/study.sbatch" "$shared/study.cfg" "$shared/study"
-wait_for 60 grep -q '^step' study-2.log
-sleep 1
+wait_for 60 grep -q "^step 20/" study-2.log
 stopwatch
 on h1 scancel --signal=USR1 "${job}_2"
 wait_for 60 grep -q '^resuming' study-2.log
