@@ -55,8 +55,7 @@ static bool read_plan(const char *path, plan *p)
                      &p->ranks, &p->node_ranks, &p->b, &p->d, &p->wire_bytes, &p->memory, &p->forward_s,
                      &p->loss_s, &p->fixed_s) == 9 &&
               fscanf(file, " reduce %31s stages %d buckets %d", reduce, &p->stages, &p->buckets) == 3 &&
-              (p->reduce = find_way(reduce)) != NULL &&
-              p->stages <= MAX_STAGES && p->buckets <= MAX_BUCKETS;
+              (p->reduce = find_way(reduce)) != NULL && p->stages <= MAX_STAGES && p->buckets <= MAX_BUCKETS;
     for (int i = 0; ok && i < p->stages; i++) ok = fscanf(file, "%lf", &p->stage_s[i]) == 1;
     for (int i = 0; ok && i < p->buckets; i++)
         ok = fscanf(file, "%ld %d", &p->elements[i], &p->after[i]) == 2;

@@ -81,7 +81,8 @@ differs e2 e1 'e1: another matrix of features (' pack --format features --out ne
 pack=(pack --format folder --split train --shard-size 50)
 differs raw2 raw 'raw: another list of samples (' "${pack[@]}" --out new raw
 cp -r raw raw3
-cp raw3/"$(ls raw3 | grep -v txt | tail -1)" raw3/"$(ls raw3 | grep -v txt | head -1)"
+pictures=(raw3/*.png)
+cp "${pictures[-1]}" "${pictures[0]}"
 differs raw3 raw 'raw/.*: another image (' "${pack[@]}" --out new raw
 [ ! -e new ] || fail "new was made"
 cat >study.cfg <<'SH'
