@@ -9,6 +9,15 @@
 #include "tandem/ops.h"
 #include "tandem/views.h"
 
+/* Which gallery rows answer which queries, and how well, where neither ids nor labels say it. All of it on every rank. */
+typedef struct tdm_judgements { /* owned; tdm_judgements_free */
+    int64_t queries;
+    int64_t *offset; /* [queries + 1] where each global query's answers begin */
+    int64_t *row;    /* global gallery rows, ascending and distinct within a query */
+    int32_t *grade;  /* at least 1; what nDCG gains */
+} tdm_judgements;
+void tdm_judgements_free(tdm_judgements *judged);
+
 /* One side of a retrieval: this rank's rows of a list that is cut contiguously over the ranks. */
 typedef struct tdm_eval_side {
     int64_t n; /* local rows */
@@ -18,6 +27,7 @@ typedef struct tdm_eval_side {
     const uint64_t
         *labels; /* [n][label_words] multi-label bits: rows match when they share a bit; NULL = use id */
     int64_t label_words;
+    const tdm_judgements *judged; /* of queries: instead of id and labels; NULL: those say it. Borrowed */
 } tdm_eval_side;
 
 /* score(q, g) = sum over k of q_k·g_k in f32, one fused multiply-add chain in the order of k: the same bits
@@ -28,6 +38,8 @@ typedef struct tdm_eval_side {
 TDM_CHECKED tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
                                         const tdm_eval_side *gallery, bool exclude_self, int64_t query_block,
                                         tdm_metrics *metrics);
+/* Queries of a block: it keeps every thread busy for a while and is small beside the gallery. Not collective. */
+int64_t tdm_eval_block_rows(const tdm_ops *ops);
 /* What one may ask for beside the metrics. The same bits for any number of ranks. */
 enum { TDM_RECALL_STEPS = 20, TDM_CURVE_POINTS = 64 };
 typedef struct tdm_eval_detail { /* zero-initialise, say what is wanted; tdm_eval_detail_free */
@@ -35,6 +47,8 @@ typedef struct tdm_eval_detail { /* zero-initialise, say what is wanted; tdm_eva
     const uint64_t *query_class; /* [local queries][class_words] bits; borrowed */
     int64_t class_words;
     bool curves;
+    double *
+        value; /* [metrics][local queries] of each query, NaN where it has no positive; borrowed room, or NULL */
     /* filled */
     tdm_class_metrics *per_class; /* [classes] */
     int points;                   /* the first rank at which the recall reaches 0.05, 0.10 … 1 */
@@ -110,9 +124,12 @@ const tdm_match *const *tdm_match_table(size_t *count);
 TDM_CHECKED tdm_status tdm_match_find(const char *where, tdm_status code, const char *name,
                                       const tdm_match **match);
 
-/* What is near. Of unit vectors both give one order, but for the last bits of their norms. */
-typedef enum tdm_distance { TDM_COSINE, TDM_EUCLIDEAN } tdm_distance;
-#define TDM_DISTANCES "cosine|euclidean"
+/* What is near. Of unit vectors, which these are, all give one order, but for the last bits of their norms. */
+typedef enum tdm_distance { TDM_COSINE, TDM_EUCLIDEAN, TDM_DOT } tdm_distance;
+#define TDM_DISTANCES "cosine|euclidean|dot"
+/* |q - g|² = |q|² + |g|² - 2 q·g, and |q|² does not change a query's order: one more column makes the inner product
+ * q·g - |g|²/2, which orders the gallery by rising distance. *out [side->n][side->d + 1]: tdm_free. Not collective. */
+TDM_CHECKED tdm_status tdm_eval_euclidean_rows(const tdm_eval_side *side, bool of_gallery, float **out);
 
 /* Both directions. Collective. */
 TDM_CHECKED tdm_status tdm_eval_embeddings(tdm_comm *comm, tdm_ops *ops, const tdm_embeddings *embeddings,

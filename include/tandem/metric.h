@@ -9,6 +9,8 @@
 typedef struct tdm_ranking {
     int64_t m;           /* positives, at least 1 */
     const int64_t *rank; /* [m] ascending; 1 = best */
+    /* [m] of each positive, at least 1, and the same from the largest to the smallest; NULL: all are 1. */
+    const int32_t *grade, *ideal;
 } tdm_ranking;
 
 typedef enum tdm_metric_summary { TDM_MEAN, TDM_MEDIAN } tdm_metric_summary;

@@ -20,6 +20,7 @@ typedef struct eval_command {
     tdm_flag flag[MAX_FLAGS];
     bool given[MAX_FLAGS];
     int owner[MAX_FLAGS]; /* task that a flag belongs to, -1: all */
+    bool required[COMMON_FLAGS];
     size_t flags;
 } eval_command;
 
@@ -38,7 +39,12 @@ static void add_common_flags(eval_command *c)
                    "eval_command has room for the common flags");
     c->flags = sizeof common / sizeof common[0];
     memcpy(c->flag, common, sizeof common);
-    for (size_t i = 0; i < c->flags; i++) c->owner[i] = -1;
+    for (size_t i = 0; i < c->flags; i++) {
+        c->owner[i] = -1;
+        c->flag[i].given = &c->given[i];
+        c->required[i] = c->flag[i].default_text == NULL; /* by the tasks with a model */
+        if (c->required[i]) c->flag[i].default_text = "";
+    }
 }
 
 static tdm_status add_task_flags(eval_command *c, int t)
@@ -66,12 +72,45 @@ static tdm_status add_flags(eval_command *c)
     return TDM_OK;
 }
 
-/* The parser has made sure that there is one. */
+static bool is_given(const eval_command *c, const char *name)
+{
+    for (size_t i = 0; i < c->flags; i++)
+        if (c->given[i] && strcmp(c->flag[i].name, name) == 0) return true;
+    return false;
+}
+
+/* The one of --task, whose name the parser has checked, or the one that an option of its own chooses. */
 static int find_task(const eval_command *c)
 {
     int t = 0;
     while (t < TASKS - 1 && strcmp(c->task, tasks[t]->name) != 0) t++;
+    for (int s = 0; s < TASKS && !is_given(c, "--task"); s++)
+        if (tasks[s]->chosen_by != NULL && is_given(c, tasks[s]->chosen_by)) return s;
     return t;
+}
+
+/* An option that several tasks have: the parser gave it to the first of them. */
+static void hand_over(eval_command *c, int task)
+{
+    for (size_t i = 0; i < c->flags; i++) {
+        if (!c->given[i] || c->owner[i] < 0 || c->owner[i] == task) continue;
+        for (size_t j = 0; j < c->flags; j++) {
+            if (c->owner[j] != task || c->flag[j].type != TDM_FLAG_STRING ||
+                strcmp(c->flag[j].name, c->flag[i].name) != 0)
+                continue;
+            *(const char **)c->flag[j].value = *(const char *const *)c->flag[i].value;
+            c->given[i] = false;
+            c->given[j] = true;
+        }
+    }
+}
+
+static tdm_status check_required(const eval_command *c, int task)
+{
+    for (size_t i = 0; tasks[task]->needs_model && i < COMMON_FLAGS; i++)
+        TDM_REQUIRE(!c->required[i] || c->given[i], TDM_E_USAGE,
+                    "eval: %s %s is missing; see `tandem eval --help`", c->flag[i].name, c->flag[i].argument);
+    return TDM_OK;
 }
 
 /* One task's options are not silently ignored by another. */
@@ -90,13 +129,17 @@ static tdm_status parse_and_run(tdm_comm *comm, eval_command *c, int argc, char 
     bool help = false;
     TDM_TRY(add_flags(c));
     TDM_TRY(tdm_parse_options(
-        "eval", "--model CKPT --data DIR --split NAME [--task NAME] [--json FILE] [--html FILE]", c->flag,
-        c->flags, argc, argv, &help));
+        "eval",
+        "--model CKPT --data DIR --split NAME [--task NAME] [--json FILE] [--html FILE]\n"
+        "       tandem eval --query FILE --gallery FILE [--qrels FILE] [--json FILE] [--run-out FILE]",
+        c->flag, c->flags, argc, argv, &help));
     for (int t = 0; help && t < TASKS && tdm_comm_rank(comm) == 0; t++)
         if (tasks[t]->explain != NULL) tasks[t]->explain();
     if (help) return TDM_OK;
     const int task = find_task(c);
+    hand_over(c, task);
     TDM_TRY(refuse_options_of_others(c, task));
+    TDM_TRY(check_required(c, task));
     return tasks[task]->run(comm, &c->request, c->options[task]);
 }
 
@@ -116,7 +159,8 @@ static tdm_status eval_run(tdm_comm *comm, int argc, char **argv)
 
 const tdm_command tdm_command_eval = {
     .name = "eval",
-    .summary = "exact retrieval metrics, or zero-shot accuracy, of a model on a split",
+    .summary =
+        "exact retrieval metrics, or zero-shot accuracy, of a model on a split; metrics of any embeddings",
     .mpi = true,
     .stops = true,
     .run = eval_run};

@@ -18,6 +18,8 @@ typedef struct eval_task {
     /* The task's own options: a struct and the rows that fill it. They are refused with another task. */
     size_t option_bytes;
     const void *defaults;
+    bool needs_model;      /* --model, --data and --split must be there */
+    const char *chosen_by; /* an option of its own that chooses the task without --task; NULL: none */
     size_t (*flags)(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]); /* fills; returns how many */
     /* Lines after the options of --help, or NULL. */
     void (*explain)(void);

@@ -6,7 +6,8 @@
 
 #define EVAL_TASK_TABLE(ROW)                                                                                 \
     ROW(task_retrieval)                                                                                      \
-    ROW(task_zeroshot)
+    ROW(task_zeroshot)                                                                                       \
+    ROW(task_embeddings)
 
 #define DECLARE_TASK(task) extern const eval_task task;
 EVAL_TASK_TABLE(DECLARE_TASK)

@@ -318,6 +318,7 @@ const eval_task task_retrieval = {
     .help = "texts find images and images find texts; --html: some captions and what they find",
     .option_bytes = sizeof defaults,
     .defaults = &defaults,
+    .needs_model = true,
     .flags = retrieval_flags,
     .explain = explain,
     .run = retrieval_run,

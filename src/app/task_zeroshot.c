@@ -267,6 +267,7 @@ const eval_task task_zeroshot = {
     .help = "the classes of images from prompts; --html: accuracy by class",
     .option_bytes = sizeof defaults,
     .defaults = &defaults,
+    .needs_model = true,
     .flags = zeroshot_flags,
     .run = zeroshot_run,
 };

@@ -99,7 +99,5 @@ void eval_layout_free(eval_layout *layout);
 
 /* ops may be NULL: then OpenMP's default. */
 int eval_threads(const tdm_ops *ops);
-/* Queries of a block: it keeps every thread busy for a while and is small beside the gallery. */
-int64_t eval_block_rows(const tdm_ops *ops);
 
 #endif

@@ -1,5 +1,6 @@
-/* Normalised discounted cumulative gain at K, binary: a positive at rank r gains 1 / log2(r + 1) when r <= K, divided
- * by what the ideal ranking gains, whose first min(m, K) places are positives (Järvelin and Kekäläinen, 2002). */
+/* Normalised discounted cumulative gain at K: a positive at rank r gains its grade / log2(r + 1) when r <= K, divided
+ * by what the ideal ranking gains, which begins with the positives of the highest grades (Järvelin and Kekäläinen, 2002;
+ * the gain is the grade itself, as in trec_eval). Without grades all are 1. */
 #include "metric_table.h"
 
 #include <math.h>
@@ -8,8 +9,9 @@ static double ndcg(const tdm_ranking *ranking, int64_t cutoff)
 {
     double gain = 0, ideal = 0;
     for (int64_t i = 0; i < ranking->m && i < cutoff; i++) {
-        ideal += 1 / log2((double)(i + 2));
-        if (ranking->rank[i] <= cutoff) gain += 1 / log2((double)(ranking->rank[i] + 1));
+        ideal += (ranking->ideal ? ranking->ideal[i] : 1) / log2((double)(i + 2));
+        if (ranking->rank[i] <= cutoff)
+            gain += (ranking->grade ? ranking->grade[i] : 1) / log2((double)(ranking->rank[i] + 1));
     }
     return gain / ideal;
 }

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- From ranks to metrics ---- */
 
@@ -45,6 +46,39 @@ static void make_metrics(const evaluation *eval, const eval_layout *layout, int6
         metrics->without_positive = layout->queries - with;
         metrics->value[r] = summarise(row[r], with, all);
     }
+}
+
+void tdm_judgements_free(tdm_judgements *judged)
+{
+    tdm_free(judged->offset);
+    tdm_free(judged->row);
+    tdm_free(judged->grade);
+    *judged = (tdm_judgements){0};
+}
+
+static int compare_grades(const void *a, const void *b)
+{
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* Of the block's positives: grade[total] in the order of the ranking, and behind it the ideal order of each query's. */
+static tdm_status find_grades(const evaluation *eval, int64_t query_first, const int64_t *order, int64_t n,
+                              const positives *p, int32_t **grade)
+{
+    const tdm_judgements *j = eval->judged;
+    TDM_TRY(TDM_ALLOC(2 * p->total, grade));
+    int32_t *ideal = *grade + p->total;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t first = j->offset[query_first + order[i]];
+        const int64_t count = j->offset[query_first + order[i] + 1] - first;
+        for (int64_t k = p->offset[i]; k < p->offset[i + 1]; k++)
+            (*grade)[k] = j->grade[first + tdm_lower_bound(j->row + first, count, p->row[k])];
+        const size_t m = (size_t)(p->offset[i + 1] - p->offset[i]);
+        memcpy(ideal + p->offset[i], *grade + p->offset[i], m * sizeof *ideal);
+        qsort(ideal + p->offset[i], m, sizeof *ideal, compare_grades);
+    }
+    return TDM_OK;
 }
 
 /* What query `query` contributes to each metric; m = 0: nothing. value [metrics][n] */
@@ -100,22 +134,31 @@ static tdm_status evaluate_block(evaluation *eval, const tdm_eval_side *query, i
     tdm_status status = eval_ring_load(&eval->ring, query, query_first, order, n);
     TDM_TRY(travel(eval, status, metrics_collect));
     status = metrics_arrange(eval);
-    TDM_TRY(travel(eval, status, metrics_count));
+    status = travel(eval, status, metrics_count);
+    TDM_TRY(status);
     const positives p = metrics_positives(&eval->ring, n);
+    int32_t *grade = NULL;
+    if (eval->judged)
+        status = tdm_comm_agree(eval->comm, find_grades(eval, query_first, order, n, &p, &grade));
     for (int64_t i = 0; i < p.total; i++) p.beaten[i]++; /* items that beat it -> its rank */
-    for (int64_t i = 0; i < n; i++) {
-        const tdm_ranking ranking = {.m = p.offset[i + 1] - p.offset[i], .rank = p.beaten + p.offset[i]};
+    for (int64_t i = 0; status == TDM_OK && i < n; i++) {
+        tdm_ranking ranking = {.m = p.offset[i + 1] - p.offset[i], .rank = p.beaten + p.offset[i]};
+        if (grade) {
+            ranking.grade = grade + p.offset[i];
+            ranking.ideal = grade + p.total + p.offset[i];
+        }
         contribute(&ranking, order[i], query->n, value);
         detail_add(&eval->tally, &ranking);
     }
-    return TDM_OK;
+    tdm_free(grade);
+    return status;
 }
 
 static tdm_status evaluate(evaluation *eval, const eval_layout *layout, const tdm_eval_side *query,
                            const tdm_eval_side *gallery, int64_t query_block, int64_t *order, double *value,
                            double *all, tdm_metrics *metrics)
 {
-    const bool by_id = layout->label_words == 0;
+    const bool by_id = layout->label_words == 0 && !eval->judged;
     int64_t longest = 1; /* block that any rank sends */
     for (int r = 0; r < tdm_comm_size(eval->comm); r++) longest = tdm_max_i64(longest, layout->query_rows[r]);
     const int64_t block = tdm_min_i64(tdm_min_i64(query_block, longest), INT32_MAX);
@@ -132,6 +175,11 @@ static tdm_status evaluate(evaluation *eval, const eval_layout *layout, const td
     }
     TDM_TRY(detail_open_classes(eval->comm, layout, eval->detail, &eval->tally));
     make_metrics(eval, layout, query->n, value, all, metrics);
+    if (eval->detail && eval->detail->value) {
+        size_t count = 0;
+        (void)tdm_metric_table(&count);
+        memcpy(eval->detail->value, value, count * (size_t)query->n * sizeof *value);
+    }
     return eval->tally.found ? detail_make_curves(eval->comm, &eval->tally, eval->detail) : TDM_OK;
 }
 
@@ -152,13 +200,19 @@ tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_ev
     size_t count = 0;
     (void)tdm_metric_table(&count);
     tdm_status status = eval_layout_create(comm, query, gallery, query_block, &layout);
-    evaluation eval = {
-        .comm = comm, .threads = eval_threads(ops), .exclude_self = exclude_self, .detail = detail};
+    evaluation eval = {.comm = comm,
+                       .threads = eval_threads(ops),
+                       .exclude_self = exclude_self,
+                       .judged = query->judged,
+                       .detail = detail};
     eval.ring = (eval_ring){.comm = comm, .d = query->d, .label_words = layout.label_words};
     if (status == TDM_OK) {
         status = TDM_ALLOC(query->n, &order);
         if (status == TDM_OK) status = TDM_ALLOC((int64_t)count * query->n, &value);
         if (status == TDM_OK) status = TDM_ALLOC(layout.queries, &all);
+        if (status == TDM_OK && query->judged && query->judged->queries != layout.queries)
+            status = TDM_ERROR(TDM_E_SHAPE, "judgements of %lld queries, there are %lld",
+                               (long long)query->judged->queries, (long long)layout.queries);
         if (status == TDM_OK) status = detail_create(detail, layout.gallery, &eval.tally);
         status = tdm_comm_agree(comm, status);
     }

@@ -36,6 +36,7 @@ typedef struct evaluation {
     tdm_comm *comm;
     int threads;
     bool exclude_self;
+    const tdm_judgements *judged; /* NULL: ids or labels say what matches */
     eval_gallery gallery;
     eval_ring ring;
     tdm_eval_detail *detail; /* NULL: none is asked for */

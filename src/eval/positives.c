@@ -41,9 +41,26 @@ static void candidate_columns(const evaluation *eval, const eval_queries *querie
     if (id < INT64_MAX) *end = tdm_lower_bound(g->sorted_id, g->n, id + 1);
 }
 
+/* Places [*begin, *end) in the list of judgements of query i: those whose gallery rows are here. */
+static void judged_here(const evaluation *eval, const eval_queries *queries, int64_t i, int64_t *begin,
+                        int64_t *end)
+{
+    const eval_gallery *g = &eval->gallery;
+    const int64_t *offset = eval->judged->offset + queries->row[i];
+    const int64_t *row = eval->judged->row + offset[0];
+    *begin = offset[0] + tdm_lower_bound(row, offset[1] - offset[0], g->first);
+    *end = offset[0] + tdm_lower_bound(row, offset[1] - offset[0], g->first + g->n);
+}
+
 static int64_t count_positives(const evaluation *eval, const eval_queries *queries, int64_t i)
 {
     int64_t begin, end, count = 0;
+    if (eval->judged) {
+        judged_here(eval, queries, i, &begin, &end);
+        for (int64_t k = begin; k < end; k++)
+            count += !eval->exclude_self || eval->judged->row[k] != queries->row[i];
+        return count;
+    }
     candidate_columns(eval, queries, i, &begin, &end);
     for (int64_t c = begin; c < end; c++) count += is_answer(eval, queries, i, c);
     return count;
@@ -92,6 +109,30 @@ static void collect_group(const evaluation *eval, const eval_queries *queries, i
     }
 }
 
+/* The same where a list says what matches: its columns keep the rows' order. */
+static void collect_judged(const evaluation *eval, const eval_queries *queries, int64_t first, int64_t rows,
+                           found_positive *const *cursor)
+{
+    const eval_gallery *g = &eval->gallery;
+    const int64_t columns = g->kernel->columns;
+    float tile[EVAL_TILE_ROWS * EVAL_MAX_COLUMNS];
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t begin, end, panel = -1;
+        found_positive *out = cursor[r];
+        judged_here(eval, queries, first + r, &begin, &end);
+        for (int64_t k = begin; k < end; k++) {
+            const int64_t row = eval->judged->row[k], column = row - g->first;
+            if (eval->exclude_self && row == queries->row[first + r]) continue;
+            if (column / columns != panel) {
+                panel = column / columns;
+                eval_gallery_tile(g, eval->packed_query + first * g->d, panel, tile);
+            }
+            *out++ = (found_positive){
+                .row = row, .score = tile[r * columns + column % columns], .query = (int32_t)(first + r)};
+        }
+    }
+}
+
 tdm_status metrics_collect(evaluation *eval)
 {
     const eval_queries queries = eval_ring_queries(&eval->ring);
@@ -111,7 +152,10 @@ tdm_status metrics_collect(evaluation *eval)
             const int64_t first = g * EVAL_TILE_ROWS, rows = tdm_min_i64(EVAL_TILE_ROWS, n - first);
             found_positive *cursor[EVAL_TILE_ROWS];
             for (int64_t r = 0; r < rows; r++) cursor[r] = out + begin[first + r];
-            collect_group(eval, &queries, first, rows, cursor);
+            if (eval->judged)
+                collect_judged(eval, &queries, first, rows, cursor);
+            else
+                collect_group(eval, &queries, first, rows, cursor);
         }
     }
     tdm_free(begin);

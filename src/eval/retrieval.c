@@ -1,14 +1,12 @@
 /* Retrieval in both directions over embeddings. */
 #include "eval_impl.h"
 
-int64_t eval_block_rows(const tdm_ops *ops)
+int64_t tdm_eval_block_rows(const tdm_ops *ops)
 {
     return tdm_max_i64(512, 96 * (int64_t)eval_threads(ops));
 }
 
-/* |q - g|² = |q|² + |g|² - 2 q·g, and |q|² does not change a query's order: one more column makes the inner product
- * q·g - |g|²/2. of_gallery: what this side's rows get there, else 1. */
-static tdm_status append_norms(const tdm_eval_side *side, bool of_gallery, float **out)
+tdm_status tdm_eval_euclidean_rows(const tdm_eval_side *side, bool of_gallery, float **out)
 {
     const int64_t d = side->d;
     TDM_TRY(TDM_ALLOC(side->n * (d + 1), out));
@@ -31,15 +29,15 @@ static tdm_status evaluate(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *qu
     float *of_query = NULL, *of_gallery = NULL;
     tdm_status status = TDM_OK;
     if (distance == TDM_EUCLIDEAN) {
-        status = append_norms(query, false, &of_query);
-        if (status == TDM_OK) status = append_norms(gallery, true, &of_gallery);
+        status = tdm_eval_euclidean_rows(query, false, &of_query);
+        if (status == TDM_OK) status = tdm_eval_euclidean_rows(gallery, true, &of_gallery);
         q.feature = of_query;
         g.feature = of_gallery;
         q.d = g.d = query->d + 1;
     }
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK)
-        status = tdm_eval_metrics_in_detail(comm, ops, &q, &g, false, eval_block_rows(ops), metrics, detail);
+        status = tdm_eval_metrics_in_detail(comm, ops, &q, &g, false, tdm_eval_block_rows(ops), metrics, detail);
     tdm_free(of_query);
     tdm_free(of_gallery);
     return status;

@@ -152,7 +152,7 @@ static tdm_status find(const tdm_searcher *s, int64_t n, const float *query, int
     const tdm_eval_side captions = {.n = e->captions, .d = e->d, .feature = e->text};
     TDM_TRY(tdm_eval_top_k(s->comm, s->inference->ops, &queries,
                            found->what == TDM_IMAGE ? &images : &captions, found->k,
-                           eval_block_rows(s->inference->ops), row, score));
+                           tdm_eval_block_rows(s->inference->ops), row, score));
     return collect(s, n, row, score, found);
 }
 

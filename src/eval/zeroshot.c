@@ -275,7 +275,7 @@ static tdm_status score(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *image
 {
     int64_t total[TOTALS] = {0};
     const int64_t k = tdm_min_i64(TOP, a->classes);
-    TDM_TRY(tdm_eval_top_k(comm, ops, image, classes, k, eval_block_rows(ops), best, cosine));
+    TDM_TRY(tdm_eval_top_k(comm, ops, image, classes, k, tdm_eval_block_rows(ops), best, cosine));
     for (int64_t i = 0; i < image->n; i++)
         count_image(image->labels + i * image->label_words, a->classes, best + i * k, k, total, a->per_class);
     tdm_comm_sum_i64(comm, total, TOTALS);

@@ -126,6 +126,13 @@ for n in 1 3; do
     "$TANDEM" search --model run --gallery "emb$n" -k 7 --json "found$n.json" --html "found$n.html" "a red disc" >"found$n.txt" 2>log ||
         fail "search: $(cat log)"
 done
+# The metrics, too, as of any other embeddings: cosine leaves unit vectors as they are.
+"$TANDEM" eval --model run --data data --split test --positives pair --json pair.json 2>log || fail "pairs: $(tail -3 log)"
+for n in 1 2; do
+    ranks "$n" eval --query emb3:text --gallery emb3:image --json stored.json 2>log || fail "stored: $(tail -3 log)"
+    sed -n '/query_to_gallery/,/}/p' stored.json | grep '[0-9],*$' | tr -d , >stored.txt
+    sed -n '/text_to_image/,/}/p' pair.json | grep '[0-9],*$' | tr -d , | diff - stored.txt || fail "stored embeddings on $n ranks"
+done
 [ -e emb3/test-00002.h5 ] || fail "embed on 3 ranks did not write three files"
 cmp found1.txt found3.txt || fail "search depends on how many ranks embedded"
 "$TANDEM" search --model run --gallery data --split test -k 7 "a red disc" >found0.txt 2>log || fail "search in data: $(cat log)"

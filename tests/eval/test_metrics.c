@@ -496,6 +496,99 @@ static void test_errors(void **state)
     free_side(&rows);
 }
 
+/* ---- Judgements instead of ids ---- */
+
+/* The same matches as the keys', as a list; the grade of gallery row g is 1, or 1 + g % 3. */
+static tdm_judgements judge(const whole_side *query, const whole_side *gallery, bool graded)
+{
+    tdm_judgements j = {.queries = query->n};
+    CHECK_OK(TDM_ALLOC(query->n + 1, &j.offset));
+    CHECK_OK(TDM_ALLOC(query->n * gallery->n, &j.row));
+    CHECK_OK(TDM_ALLOC(query->n * gallery->n, &j.grade));
+    for (int64_t q = 0, at = 0; q < query->n; q++) {
+        for (int64_t g = 0; g < gallery->n; g++) {
+            if (query->key[q] != gallery->key[g]) continue;
+            j.row[at] = g;
+            j.grade[at++] = graded ? (int32_t)(1 + g % 3) : 1;
+        }
+        j.offset[q + 1] = at;
+    }
+    return j;
+}
+
+/* nDCG@10 of one query by sorting its gallery, grades as above. NaN: no positive. */
+static double definition_ndcg(const float *score, const whole_side *query, const whole_side *gallery,
+                              int64_t q, bool exclude_self)
+{
+    double gain = 0, ideal = 0;
+    int64_t of_grade[4] = {0}, place = 0;
+    for (int64_t g = 0; g < gallery->n; g++) {
+        if (query->key[q] != gallery->key[g] || (exclude_self && g == q)) continue;
+        int64_t at = 1;
+        for (int64_t h = 0; h < gallery->n; h++)
+            at += !(exclude_self && h == q) && (score[h] > score[g] || (score[h] == score[g] && h < g));
+        of_grade[1 + g % 3]++;
+        if (at <= 10) gain += (double)(1 + g % 3) / log2((double)(at + 1));
+    }
+    for (int grade = 3; grade > 0; grade--)
+        for (int64_t i = 0; i < of_grade[grade] && place < 10; i++)
+            ideal += grade / log2((double)(++place + 1));
+    return place > 0 ? gain / ideal : NAN;
+}
+
+static void check_judged(const whole_side *query, const whole_side *gallery, bool exclude_self)
+{
+    size_t count = 0;
+    (void)tdm_metric_table(&count);
+    const int ndcg = tdm_metric_index("ndcg_at_10");
+    float *score = definition_scores(query, gallery);
+    tdm_judgements flat = judge(query, gallery, false), graded = judge(query, gallery, true);
+    for (int sharding = 0; sharding < SHARDINGS; sharding++) {
+        tdm_eval_side q = piece(query, false, sharding),
+                      g = piece(gallery, false, (sharding + 1) % SHARDINGS);
+        const int64_t first = cut_at(query->n, sharding, rank);
+        tdm_metrics by_id, got;
+        double *value = NULL;
+        CHECK_OK(TDM_ALLOC((int64_t)count * q.n, &value));
+        CHECK_OK(tdm_eval_metrics(comm, NULL, &q, &g, exclude_self, 19, &by_id));
+        q.id = g.id = NULL;
+        q.judged = &flat;
+        CHECK_OK(tdm_eval_metrics(comm, NULL, &q, &g, exclude_self, 31, &got));
+        assert_metrics("judged", &got, &by_id, 0);
+        q.judged = &graded;
+        tdm_eval_detail detail = {.value = value};
+        CHECK_OK(tdm_eval_metrics_in_detail(comm, NULL, &q, &g, exclude_self, 7, &got, &detail));
+        by_id.value[ndcg] = NAN; /* the one that looks at grades */
+        assert_metrics("graded", &got, &by_id, 0);
+        for (int64_t i = 0; i < q.n; i++) {
+            const double want =
+                definition_ndcg(score + (first + i) * gallery->n, query, gallery, first + i, exclude_self);
+            CHECK_EQ(isnan(value[ndcg * q.n + i]), isnan(want));
+            /* sums of at most ten f64 in another order */
+            if (!isnan(want)) CHECK_TRUE(fabs(value[ndcg * q.n + i] - want) <= 1e-14);
+        }
+        tdm_free(value);
+    }
+    tdm_eval_side q = piece(query, false, EVEN), g = piece(gallery, false, EVEN);
+    tdm_metrics got;
+    flat.queries--;
+    q.judged = &flat;
+    CHECK_FAILS(tdm_eval_metrics(comm, NULL, &q, &g, exclude_self, 8, &got), TDM_E_SHAPE, "judgements of");
+    tdm_judgements_free(&flat);
+    tdm_judgements_free(&graded);
+    tdm_free(score);
+}
+
+static void test_judged(void **state)
+{
+    (void)state;
+    whole_side query = random_side(60, 5, 9, false, 31), gallery = random_side(150, 5, 12, false, 32);
+    check_judged(&query, &gallery, false);
+    check_judged(&gallery, &gallery, true);
+    free_side(&query);
+    free_side(&gallery);
+}
+
 /* ---- What a row says of itself ---- */
 
 /* A positive that moves up makes no metric worse, in the direction that its row names. */
@@ -615,6 +708,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_detail),
         cmocka_unit_test(test_euclidean),
+        cmocka_unit_test(test_judged),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_print),

@@ -1,0 +1,20 @@
+/* What an evaluation writes for other programs: the best of every query, and every metric of every query. */
+#ifndef TANDEM_APP_RANKING_FILES_H
+#define TANDEM_APP_RANKING_FILES_H
+
+#include "row_file.h"
+#include "tandem/eval.h"
+
+/* A TREC run, "query Q0 document rank score tandem": the `depth` best of every query, in the order of the queries.
+ * query and gallery as for tdm_eval_top_k. Scores have nine digits, so that reading them gives the same f32. The same
+ * bytes for any number of ranks. Collective. */
+TDM_CHECKED tdm_status ranking_write_run(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                                         const tdm_eval_side *gallery, const row_names *query_names,
+                                         const row_names *gallery_names, int64_t query_first, int64_t depth,
+                                         const char *path);
+/* value [metrics][n] of this rank's queries, NaN where there is no positive. A path that ends in .h5 or .hdf5 gets a
+ * data set for each metric, f32, and the ids as query_bytes and query_offset; any other a CSV. Collective. */
+TDM_CHECKED tdm_status ranking_write_queries(tdm_comm *comm, const row_names *query_names, int64_t n,
+                                             const double *value, const char *path);
+
+#endif

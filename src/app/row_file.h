@@ -1,0 +1,50 @@
+/* Files that hold a row for each item of a list, as other programs write them: a matrix of embeddings, or names. */
+#ifndef TANDEM_APP_ROW_FILE_H
+#define TANDEM_APP_ROW_FILE_H
+
+#include "tandem/comm.h"
+
+/* A place in a file: "FILE", "FILE:NAME" or "DIR:NAME", of which the part before the colon exists. */
+typedef enum row_file_kind { ROW_TEXT, ROW_ARRAYS, ROW_H5, ROW_EMBEDDINGS } row_file_kind;
+typedef struct row_file {
+    const char *option; /* "--query"; for messages */
+    const char *given;  /* as it stands there */
+    char path[TDM_PATH_BYTES];
+    const char *name; /* behind the colon, without a slash in front; "": none */
+    row_file_kind kind;
+} row_file;
+/* Finds the kind by the content. Collective: the ranks agree on path, kind and content. */
+TDM_CHECKED tdm_status row_file_find(tdm_comm *comm, const char *option, const char *given, row_file *file);
+
+/* ---- A matrix, of which this rank has a contiguous part ---- */
+typedef struct row_matrix {        /* owned; row_matrix_free */
+    int64_t rows, first, n, width; /* of all, this rank's part, f32 of a row */
+    float *value;                  /* [n][width] */
+    bool is_unit;                  /* Tandem's own embeddings: of norm 1 up to rounding */
+    int64_t *image;                /* [rows] the image each row belongs to, of Tandem's own; else NULL */
+} row_matrix;
+/* split: of a directory of embeddings, "" where it has only one. Errors name the file and what is wrong with its
+ * shape or type, or the row that is not finite. Collective. */
+TDM_CHECKED tdm_status row_matrix_read(tdm_comm *comm, const row_file *file, const char *split,
+                                       row_matrix *matrix);
+void row_matrix_free(row_matrix *matrix);
+
+/* ---- Names, all of them on every rank ---- */
+typedef struct row_names { /* zero-initialise; row_names_free */
+    int64_t count;
+    tdm_text bytes;  /* each with its NUL */
+    int64_t *offset; /* [count] */
+    int64_t *sorted; /* [count] rows in the order of their names; equal ones in that of the rows */
+} row_names;
+/* One line each, or the rows of an array of whole numbers or texts; as many as `rows`, which `of` has. */
+TDM_CHECKED tdm_status row_names_read(const row_file *file, const char *of, int64_t rows, row_names *names);
+/* number[rows]; NULL: 0, 1, 2 … */
+TDM_CHECKED tdm_status row_names_number(int64_t rows, const int64_t *number, row_names *names);
+const char *row_names_at(const row_names *names, int64_t row);
+/* The first row of this name; -1: none. */
+int64_t row_names_find(const row_names *names, const char *name);
+/* No two rows have the same name, and none has white space in it or is empty. `what` begins the message. */
+TDM_CHECKED tdm_status row_names_check_ids(const char *what, const row_names *names);
+void row_names_free(row_names *names);
+
+#endif

@@ -1,0 +1,323 @@
+/* tandem eval --query FILE --gallery FILE: exact metrics of embeddings that come from anywhere. */
+#include "eval_task_table.h"
+#include "qrels.h"
+#include "ranking_files.h"
+#include "result_json.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { QUERY, GALLERY, SIDES };
+static const char *const side_option[SIDES] = {"--query", "--gallery"};
+static const char *const ids_option[SIDES] = {"--query-ids", "--gallery-ids"};
+static const char *const labels_option[SIDES] = {"--query-labels", "--gallery-labels"};
+
+typedef struct embeddings_options { /* files; "" = unset */
+    const char *side[SIDES], *ids[SIDES], *labels[SIDES];
+    const char *qrels, *distance, *run_out, *per_query;
+    int64_t depth;
+} embeddings_options;
+
+typedef struct ranked { /* one side of the retrieval */
+    row_matrix matrix;
+    row_names ids, labels;
+    int64_t *key; /* [matrix.n] equal where the labels are */
+    float *with_norms;
+    tdm_eval_side side;
+} ranked;
+
+typedef struct external {
+    tdm_comm *comm;
+    const eval_request *request;
+    const embeddings_options *options;
+    tdm_distance distance;
+    ranked side[SIDES];
+    qrels qrels;
+    tdm_ops *ops;
+    double *value; /* [metrics][local queries] */
+    tdm_metrics metrics;
+} external;
+
+static void external_close(external *x)
+{
+    for (int s = 0; s < SIDES; s++) {
+        row_matrix_free(&x->side[s].matrix);
+        row_names_free(&x->side[s].ids);
+        row_names_free(&x->side[s].labels);
+        tdm_free(x->side[s].key);
+        tdm_free(x->side[s].with_norms);
+    }
+    qrels_free(&x->qrels);
+    tdm_ops_destroy(&x->ops);
+    tdm_free(x->value);
+}
+
+/* ---- Input ---- */
+
+static tdm_status check_options(const external *x)
+{
+    const embeddings_options *o = x->options;
+    const eval_request *r = x->request;
+    for (int s = 0; s < SIDES; s++) {
+        TDM_REQUIRE(o->side[s][0] != '\0', TDM_E_USAGE, "tandem eval: %s FILE is missing", side_option[s]);
+        TDM_REQUIRE(o->qrels[0] == '\0' || o->labels[s][0] == '\0', TDM_E_USAGE,
+                    "tandem eval: both --qrels and %s say what belongs together", labels_option[s]);
+    }
+    const char *const of_models = r->inference.model[0] != '\0' ? "--model"
+                                  : r->data[0] != '\0'          ? "--data"
+                                  : r->html[0] != '\0'          ? "--html"
+                                                                : NULL;
+    TDM_REQUIRE(
+        of_models == NULL, TDM_E_USAGE,
+        "tandem eval: %s belongs to the tasks that embed with a model, --query to embeddings from files",
+        of_models);
+    return TDM_OK;
+}
+
+/* Names from a file, if there is one. Collective. */
+static tdm_status read_names(const external *x, const char *option, const char *given, int s,
+                             row_names *names)
+{
+    row_file file;
+    TDM_TRY(row_file_find(x->comm, option, given, &file));
+    return tdm_comm_agree(x->comm, row_names_read(&file, side_option[s], x->side[s].matrix.rows, names));
+}
+
+/* Ids: the file's, or the numbers of the rows. Labels: the file's; of Tandem's own embeddings the image; or the ids,
+ * and then the list stays empty. Collective. */
+static tdm_status read_side(external *x, int s)
+{
+    const embeddings_options *o = x->options;
+    ranked *side = &x->side[s];
+    row_file file;
+    TDM_TRY(row_file_find(x->comm, side_option[s], o->side[s], &file));
+    TDM_TRY(row_matrix_read(x->comm, &file, x->request->split, &side->matrix));
+    if (o->ids[s][0] != '\0') {
+        TDM_TRY(read_names(x, ids_option[s], o->ids[s], s, &side->ids));
+        TDM_AGREE(x->comm, row_names_check_ids(ids_option[s], &side->ids));
+    } else {
+        TDM_AGREE(x->comm, row_names_number(side->matrix.rows, NULL, &side->ids));
+    }
+    if (o->labels[s][0] != '\0') return read_names(x, labels_option[s], o->labels[s], s, &side->labels);
+    const bool by_image = side->matrix.image != NULL && o->ids[s][0] == '\0' && o->qrels[0] == '\0';
+    return tdm_comm_agree(
+        x->comm, by_image ? row_names_number(side->matrix.rows, side->matrix.image, &side->labels) : TDM_OK);
+}
+
+static const row_names *labels_of(const ranked *side)
+{
+    return side->labels.count > 0 ? &side->labels : &side->ids;
+}
+
+/* A label's key is the first row of the gallery that has it, -1 when none has. */
+static tdm_status find_keys(external *x)
+{
+    const row_names *gallery = labels_of(&x->side[GALLERY]);
+    for (int s = 0; s < SIDES; s++) {
+        ranked *side = &x->side[s];
+        TDM_TRY(TDM_ALLOC(side->matrix.n, &side->key));
+        for (int64_t i = 0; i < side->matrix.n; i++)
+            side->key[i] = row_names_find(gallery, row_names_at(labels_of(side), side->matrix.first + i));
+    }
+    return TDM_OK;
+}
+
+/* ---- Distance ---- */
+
+/* Norms in f64. Tandem's own embeddings have been divided by theirs. */
+static tdm_status normalise(const char *option, const char *given, row_matrix *m)
+{
+    for (int64_t i = 0; !m->is_unit && i < m->n; i++) {
+        float *row = m->value + i * m->width;
+        double square = 0;
+        for (int64_t k = 0; k < m->width; k++) square += (double)row[k] * (double)row[k];
+        TDM_REQUIRE(square > 0, TDM_E_NUMERIC,
+                    "%s: %s: row %lld is all zeros: it has no cosine (--distance dot and euclidean take it)",
+                    option, given, (long long)(m->first + i));
+        const double norm = sqrt(square);
+        for (int64_t k = 0; k < m->width; k++) row[k] = (float)((double)row[k] / norm);
+    }
+    return TDM_OK;
+}
+
+static tdm_status make_sides(external *x)
+{
+    for (int s = 0; s < SIDES; s++) {
+        ranked *r = &x->side[s];
+        if (x->distance == TDM_COSINE) TDM_TRY(normalise(side_option[s], x->options->side[s], &r->matrix));
+        r->side =
+            (tdm_eval_side){.n = r->matrix.n, .d = r->matrix.width, .feature = r->matrix.value, .id = r->key};
+        if (x->distance != TDM_EUCLIDEAN) continue;
+        TDM_TRY(tdm_eval_euclidean_rows(&r->side, s == GALLERY, &r->with_norms));
+        r->side.feature = r->with_norms;
+        r->side.d++;
+    }
+    if (x->options->qrels[0] != '\0') x->side[QUERY].side.judged = &x->qrels.judged;
+    return TDM_OK;
+}
+
+static tdm_status read_qrels(external *x)
+{
+    const char *path = x->options->qrels;
+    tdm_reading reading = {0};
+    if (path[0] == '\0') return tdm_comm_agree(x->comm, find_keys(x));
+    TDM_TRY(tdm_comm_agree_on(x->comm, tdm_reading_add_file(&reading, "--qrels", path), &reading));
+    return tdm_comm_agree(x->comm, qrels_read(path, &x->side[QUERY].ids, &x->side[GALLERY].ids, &x->qrels));
+}
+
+static tdm_status check_widths(const external *x)
+{
+    const row_matrix *q = &x->side[QUERY].matrix, *g = &x->side[GALLERY].matrix;
+    TDM_REQUIRE(q->width == g->width, TDM_E_SHAPE, "--query %s has rows of %lld, --gallery %s of %lld",
+                x->options->side[QUERY], (long long)q->width, x->options->side[GALLERY], (long long)g->width);
+    return TDM_OK;
+}
+
+/* ---- Results ---- */
+
+static const char *positives_of(const external *x)
+{
+    const embeddings_options *o = x->options;
+    if (o->qrels[0] != '\0') return "qrels";
+    return x->side[QUERY].labels.count + x->side[GALLERY].labels.count > 0 ? "labels" : "ids";
+}
+
+/* The same bytes for any number of ranks. */
+static tdm_status write_json(const external *x)
+{
+    json_t *root = json_object();
+    json_object_set_new(root, "query", tdm_json_text(x->options->side[QUERY]));
+    json_object_set_new(root, "gallery", tdm_json_text(x->options->side[GALLERY]));
+    json_object_set_new(root, "width", json_integer(x->side[QUERY].matrix.width));
+    json_object_set_new(root, "positives", json_string(positives_of(x)));
+    json_object_set_new(root, "distance", json_string(x->options->distance));
+    if (x->options->qrels[0] != '\0') {
+        json_t *judged = json_object();
+        json_object_set_new(judged, "file", tdm_json_text(x->options->qrels));
+        json_object_set_new(judged, "judgements", json_integer(x->qrels.judgements));
+        json_object_set_new(judged, "of_unknown_queries", json_integer(x->qrels.unknown_query));
+        json_object_set_new(judged, "of_documents_not_in_gallery", json_integer(x->qrels.unknown_document));
+        json_object_set_new(judged, "queries_without_judgement", json_integer(x->qrels.unjudged));
+        json_object_set_new(root, "qrels", judged);
+    }
+    json_object_set_new(root, "query_to_gallery", result_metrics(&x->metrics));
+    tdm_status status = result_write(root, 17, x->request->json);
+    json_decref(root);
+    return status;
+}
+
+static tdm_status show(const external *x, double rank_s)
+{
+    tdm_text values = {0};
+    const tdm_metrics *m = &x->metrics;
+    tdm_status status = tdm_metrics_print(m, false, &values);
+    if (status == TDM_OK)
+        tdm_log(TDM_LOG_INFO, "%s  (%lld queries, gallery %lld, positives by %s; ranking took %.2f s)",
+                values.data, (long long)m->queries, (long long)m->gallery, positives_of(x), rank_s);
+    if (m->without_positive > 0)
+        tdm_log(TDM_LOG_WARN, "%lld of %lld queries have no positive in the gallery and are left out",
+                (long long)m->without_positive, (long long)m->queries);
+    tdm_text_free(&values);
+    return status;
+}
+
+/* ---- The task ---- */
+
+static tdm_status rank(external *x)
+{
+    const int64_t asked = x->request->inference.threads;
+    size_t metrics = 0;
+    (void)tdm_metric_table(&metrics);
+    tdm_status status = tdm_ops_create(TDM_F32, asked > 0 ? (int)asked : tdm_default_threads(), &x->ops);
+    if (status == TDM_OK) status = make_sides(x);
+    if (status == TDM_OK) status = TDM_ALLOC((int64_t)metrics * x->side[QUERY].matrix.n, &x->value);
+    TDM_AGREE(x->comm, status);
+    tdm_eval_detail detail = {.value = x->value};
+    return tdm_eval_metrics_in_detail(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side, false,
+                                      tdm_eval_block_rows(x->ops), &x->metrics, &detail);
+}
+
+static tdm_status evaluate(external *x)
+{
+    const embeddings_options *o = x->options;
+    TDM_TRY(check_options(x));
+    x->distance = (tdm_distance)tdm_option_choice(TDM_DISTANCES, o->distance);
+    for (int s = 0; s < SIDES; s++) TDM_TRY(read_side(x, s));
+    TDM_AGREE(x->comm, check_widths(x));
+    TDM_TRY(read_qrels(x));
+    const double begin_s = tdm_now_s();
+    TDM_TRY(rank(x));
+    TDM_AGREE(x->comm, show(x, tdm_now_s() - begin_s));
+    TDM_AGREE(x->comm, tdm_comm_rank(x->comm) == 0 ? write_json(x) : TDM_OK);
+    const row_matrix *query = &x->side[QUERY].matrix;
+    if (o->per_query[0] != '\0')
+        TDM_TRY(ranking_write_queries(x->comm, &x->side[QUERY].ids, query->n, x->value, o->per_query));
+    if (o->run_out[0] == '\0') return TDM_OK;
+    return ranking_write_run(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side,
+                             &x->side[QUERY].ids, &x->side[GALLERY].ids, query->first, o->depth, o->run_out);
+}
+
+static tdm_status embeddings_run(tdm_comm *comm, const eval_request *request, const void *options)
+{
+    external x = {.comm = comm, .request = request, .options = options};
+    const tdm_status status = evaluate(&x);
+    external_close(&x);
+    return status;
+}
+
+/* ---- Options ---- */
+
+static const embeddings_options defaults = {.side = {"", ""},
+                                            .ids = {"", ""},
+                                            .labels = {"", ""},
+                                            .qrels = "",
+                                            .distance = "cosine",
+                                            .run_out = "",
+                                            .per_query = "",
+                                            .depth = 1000};
+
+static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
+{
+    embeddings_options *o = options;
+    const tdm_flag own[] = {
+        FLAG_STRING("--query", &o->side[QUERY], "FILE", "", "embeddings of the queries, see below"),
+        FLAG_STRING("--gallery", &o->side[GALLERY], "FILE", "", "embeddings of what they search"),
+        FLAG_STRING("--query-ids", &o->ids[QUERY], "FILE", "",
+                    "name of each row, see below; unset: 0, 1, 2 …"),
+        FLAG_STRING("--gallery-ids", &o->ids[GALLERY], "FILE", "", "the same of the gallery"),
+        FLAG_STRING(
+            "--query-labels", &o->labels[QUERY], "FILE", "",
+            "what a row belongs to (pair, class, identity): rows of equal labels match; unset: the ids"),
+        FLAG_STRING("--gallery-labels", &o->labels[GALLERY], "FILE", "", "the same of the gallery"),
+        FLAG_STRING("--qrels", &o->qrels, "FILE", "",
+                    "graded judgements of ids instead of labels: lines of query, iteration, document, grade"),
+        FLAG_STRING("--distance", &o->distance, TDM_DISTANCES, "cosine",
+                    "by which the gallery is put in order"),
+        FLAG_STRING("--run-out", &o->run_out, "FILE", "", "writes the best of each query as a TREC run"),
+        FLAG_INT("--depth", &o->depth, "N", "1000", "rows", 1, 1 << 30, "of each query in --run-out"),
+        FLAG_STRING("--per-query", &o->per_query, "FILE", "",
+                    "writes every metric of every query: .h5 or .hdf5, else CSV"),
+    };
+    _Static_assert(sizeof own / sizeof own[0] <= EVAL_TASK_MAX_FLAGS, "there is room for the task's flags");
+    memcpy(flag, own, sizeof own);
+    return sizeof own / sizeof own[0];
+}
+
+static void explain(void)
+{
+    puts("\nEmbeddings: an .npy file, FILE.npz:ARRAY, FILE.h5:/DATA/SET (f16, f32 or f64 [rows, width]), or\n"
+         "DIR:image and DIR:text of what tandem embed wrote (--split: which, of several).\n"
+         "Ids and labels: one line each, an .npy list of texts or whole numbers, FILE.h5:/DATA/SET of whole "
+         "numbers.");
+}
+
+const eval_task task_embeddings = {
+    .name = "embeddings",
+    .help = "embeddings from anywhere; --query is enough to choose it",
+    .option_bytes = sizeof defaults,
+    .defaults = &defaults,
+    .chosen_by = "--query",
+    .flags = embeddings_flags,
+    .explain = explain,
+    .run = embeddings_run,
+};

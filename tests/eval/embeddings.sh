@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# tandem eval --query FILE --gallery FILE: NumPy's figures, a run and a table that do not depend on the ranks, and one line
+# for each bad input. The files are made by tests/reference/embeddings.py.
+. "$(dirname "$0")/../run/common.sh"
+cp "$here"/../golden/embeddings/* "$work"
+cd "$work"
+
+refuse() { # PATTERN CODE ARG…
+    local pattern=$1 want=$2 code=0
+    shift 2
+    "$TANDEM" eval "$@" >out 2>err || code=$?
+    [ "$code" -eq "$want" ] || fail "eval $*: exit code $code: $(cat err)"
+    [ "$(wc -l <err)" -eq 1 ] || fail "eval $*: not one line: $(cat err)"
+    grep -qF -- "$pattern" err || fail "eval $*: no \"$pattern\" in: $(cat err)"
+}
+# figures JSON EXPECTED: 15 digits, since sums of NumPy have another order
+figures() {
+    awk 'NR == FNR { want[$1] = $2; n++; next }
+         { gsub(/[",:]/, ""); if ($1 in want) { d = $2 - want[$1]; if (d < 0) d = -d; if (d <= 1e-12 * (1 + want[$1])) seen++; else print $1, $2, want[$1] } }
+         END { if (n < 15 || seen != n) { print seen + 0, "of", n, "agree"; exit 1 } }' "$2" "$1" || fail "$1 is not $2"
+}
+
+both=(--query query.npy --gallery gallery.npy)
+judged=("${both[@]}" --query-ids query_ids.txt --gallery-ids gallery_ids.npy --qrels qrels)
+for n in 1 2; do
+    ranks "$n" eval "${judged[@]}" --json "qrels$n.json" --run-out "run$n" --depth 7 --per-query "each$n.csv" 2>log ||
+        fail "eval on $n ranks: $(cat log)"
+done
+for file in qrels1.json run1 each1.csv; do cmp "$file" "${file/1/2}" || fail "$file depends on the ranks"; done
+figures qrels1.json expected_qrels.txt
+for word in '"of_unknown_queries": 1' '"of_documents_not_in_gallery": 2' '"queries_without_judgement": 1' '"positives": "qrels"'; do
+    grep -qF "$word" qrels1.json || fail "no $word in $(cat qrels1.json)"
+done
+grep -q "documents that are not in the gallery, first gone/" log || fail "no unknown documents in: $(cat log)"
+[ "$(wc -l <run1)" -eq 63 ] || fail "run: $(wc -l <run1) lines"
+grep -q '^q000 Q0 doc/[0-9]* 1 [0-9.e-]* tandem$' run1 || fail "run: $(head -1 run1)"
+grep -q '^q004,,,' each1.csv || fail "a query without judgement has figures"
+"$TANDEM" eval "${both[@]}" --query-labels query_labels.txt --gallery-labels gallery_labels.txt --distance euclidean \
+    --per-query each.h5 >labels.json 2>log || fail "labels: $(cat log)"
+figures labels.json expected_labels.txt
+"$TANDEM" info each.h5 >info.txt 2>&1 || fail "each.h5: $(cat info.txt)"
+
+refuse "tandem eval: --gallery FILE is missing" 2 --query query.npy
+refuse "eval: --data DIR is missing" 2 --split val
+refuse "--query needs --task embeddings" 2 --task retrieval "${both[@]}"
+refuse "--curves needs --task retrieval" 2 "${both[@]}" --curves
+refuse "--model belongs to" 2 "${both[@]}" --model x
+refuse "both --qrels and --query-labels" 2 "${judged[@]}" --query-labels query_labels.txt
+refuse "--gallery: absent.npy: no such file" 1 --query query.npy --gallery absent.npy
+refuse "--gallery: qrels: is no .npy" 1 --query query.npy --gallery qrels
+refuse "--gallery: gallery_ids.npy: is text of 1 dimensions" 1 --query query.npy --gallery gallery_ids.npy
+refuse "each.h5:/map: has 1 dimensions" 1 --query query.npy --gallery each.h5:/map
+refuse "which data set?" 2 --query query.npy --gallery each.h5
+refuse "--gallery-ids: query_ids.txt: has 9 lines, --gallery has 23 rows" 1 "${both[@]}" --gallery-ids query_ids.txt
+refuse 'row 0 has the id "class' 1 "${both[@]}" --query-ids query_labels.txt
+{ head -8 query_ids.txt && echo q003; } >twice
+refuse 'rows 3 and 8 have the same id "q003"' 1 "${both[@]}" --query-ids twice
+printf 'q000 0 doc/1 1\nq000 doc/2 1\n' >bad
+refuse "bad: line 2 has 3 fields" 1 "${judged[@]}" --qrels bad
+printf 'q000 0 doc/1 high\n' >bad
+refuse 'bad: line 1: the grade "high"' 1 "${judged[@]}" --qrels bad
+printf 'q000 0 doc/1 1\n\nq000 0 doc/1 2\n' >bad
+refuse "bad: lines 1 and 3 judge the same pair" 1 "${judged[@]}" --qrels bad
+printf 'q0 0 doc/1 1\nq000 0 d1 1\n' >bad
+refuse "queries not there: q0; documents not there: d1" 1 "${judged[@]}" --qrels bad
+# Row 2 becomes NaN, then all zeros, behind the 128 bytes of the header; the width becomes 3.
+{ head -c 168 query.npy && printf '\0\0\300\177' && tail -c +173 query.npy; } >nan.npy
+refuse "nan.npy: row 2 holds a NaN" 1 --query nan.npy --gallery gallery.npy
+{ head -c 168 query.npy && head -c 20 /dev/zero && tail -c +189 query.npy; } >zero.npy
+refuse "zero.npy: row 2 is all zeros" 1 --query zero.npy --gallery gallery.npy
+LC_ALL=C sed 's/(9, 5)/(15, 3)/' query.npy | LC_ALL=C sed 's/(15, 3), }  /(15, 3), } /' >narrow.npy
+refuse "--query narrow.npy has rows of 3, --gallery gallery.npy of 5" 1 --query narrow.npy --gallery gallery.npy
+head -c 200 query.npy >cut.npy
+refuse "cut.npy" 1 --query cut.npy --gallery gallery.npy
+echo "embeddings from files are evaluated"

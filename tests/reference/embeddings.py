@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""`tandem eval --query FILE --gallery FILE` against NumPy, and against ir-measures and ranx where they are installed.
+
+    TANDEM=build/tandem python3 tests/reference/embeddings.py
+    python3 tests/reference/embeddings.py --golden    # renews tests/golden/embeddings
+
+The scores are made as tandem makes them, one chain of fused multiply-adds, which f64 gives but for a double rounding
+in 2^29: with them the ranks are equal, ties included, and figures differ by their sums alone. Without NumPy it says so.
+"""
+
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy as np
+except ImportError as missing:
+    print(f"skipped: {missing}")
+    sys.exit(77)  # tells ctest
+
+TOLERANCE = 1e-12  # sums of some hundred f64 in another order
+
+
+def scores(query, gallery, distance):
+    """f32 [Q, G], larger is nearer."""
+    if distance == "cosine":
+        query, gallery = (
+            (x.astype(np.float64) / np.sqrt((x.astype(np.float64) ** 2).sum(1, keepdims=True))).astype(np.float32)
+            for x in (query, gallery)
+        )
+    if distance == "euclidean":
+        half = (-(gallery.astype(np.float64) ** 2).sum(1, keepdims=True) / 2).astype(np.float32)
+        gallery = np.concatenate([gallery, half], 1)
+        query = np.concatenate([query, np.ones((len(query), 1), np.float32)], 1)
+    total = np.zeros((len(query), len(gallery)), np.float32)
+    for k in range(query.shape[1]):
+        product = np.outer(query[:, k].astype(np.float64), gallery[:, k].astype(np.float64))
+        total = (product + total).astype(np.float32)
+    return total
+
+
+def of_query(order, grades):
+    """order: gallery rows, best first; grades: row -> grade of its positives."""
+    m = len(grades)
+    if m == 0:
+        return None
+    hit = np.array([row in grades for row in order])
+    rank = np.flatnonzero(hit) + 1
+    precision = np.arange(1, m + 1) / rank
+    first50 = precision[rank <= 50].sum()
+    discount = 1 / np.log2(np.arange(2, 12))
+    gains = [grades.get(row, 0) for row in order[:10]]
+    ideal = sorted(grades.values(), reverse=True)[:10]
+    found = {
+        "median_rank": rank[0], "mean_rank": rank[0], "map": precision.mean(), "mrr": 1 / rank[0],
+        "map_at_r": precision[rank <= m].sum() / m, "minp": m / rank[-1],
+        "ndcg_at_10": (gains * discount[: len(gains)]).sum() / (ideal * discount[: len(ideal)]).sum(),
+        "map_at_50_hits": first50 / max(1, (rank <= 50).sum()),
+        "map_at_50_min": first50 / min(m, 50), "map_at_50_r": first50 / m,
+    }
+    found.update({f"recall_at_{k}": float(rank[0] <= k) for k in (1, 5, 10)})
+    found.update({f"precision_at_{k}": (rank <= k).sum() / k for k in (1, 2, 4, 8, 16)})
+    return found
+
+
+def evaluate(query, gallery, distance, positives):
+    """positives: for each query a dictionary of gallery row -> grade. Scores, orders, metrics of each query, means."""
+    score = scores(query, gallery, distance)
+    order = np.argsort(-score, axis=1, kind="stable")  # ties: the lower row first
+    each = [of_query(order[i], positives[i]) for i in range(len(query))]
+    having = [e for e in each if e]
+    means = {name: np.mean([e[name] for e in having]) for name in having[0]}
+    means["median_rank"] = np.median([e["median_rank"] for e in having])
+    return score, order, each, means
+
+
+def run(arguments, ranks=1):
+    launcher = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks > 1 else []
+    done = subprocess.run(launcher + [os.environ["TANDEM"], "eval"] + [str(a) for a in arguments],
+                          capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"eval {arguments} on {ranks} ranks: {done.stderr}")
+    return done.stdout
+
+
+def compare(name, got, want):
+    worst = 0
+    for key, value in want.items():
+        difference = abs(got[key] - value) / max(1, abs(value))
+        worst = max(worst, difference)
+        if not difference <= TOLERANCE:
+            sys.exit(f"{name}: {key} is {got[key]!r}, NumPy has {value!r}")
+    return worst
+
+
+def make_judgements(rng, queries, documents):
+    """Lines and what of them is known: graded, zeros and negative ones, unknown ids, queries without any."""
+    lines, known = [], [{} for _ in range(queries)]
+    for q in range(queries):
+        if q % 9 == 4:
+            continue
+        for g in rng.choice(documents, size=rng.integers(1, 12), replace=False):
+            grade = int(rng.integers(-1, 4))
+            lines.append(f"q{q:03} 0 doc/{g} {grade}")
+            if grade >= 1:
+                known[q][int(g)] = grade
+    lines += ["q000 0 gone/1 2", "q001 0 gone/2 1", "nobody 0 doc/1 1"]
+    order = rng.permutation(len(lines))
+    return [lines[i] for i in order], known
+
+
+def against_packages(qrels, trec, table, known):
+    """Full run and judgements through other readers of the same files; queries that have a positive."""
+    try:
+        import ir_measures
+        from ir_measures import AP, RR, P, Success, nDCG
+    except ImportError as missing:
+        print(f"not compared with ir-measures: {missing}")
+        return
+    judged = [j for j in ir_measures.read_trec_qrels(str(qrels)) if not j.doc_id.startswith("gone/")]
+    names = {AP: "map", RR: "mrr", nDCG @ 10: "ndcg_at_10", Success @ 1: "recall_at_1", Success @ 5: "recall_at_5",
+             Success @ 10: "recall_at_10", P @ 1: "precision_at_1", P @ 4: "precision_at_4"}
+    worst, count = 0, 0
+    for value in ir_measures.iter_calc(list(names), judged, ir_measures.read_trec_run(str(trec))):
+        row = table.get(value.query_id)
+        if row is None or row["map"] == "":
+            continue
+        worst = max(worst, abs(float(row[names[value.measure]]) - value.value))
+        count += 1
+    print(f"ir-measures: {count} values, largest difference {worst:.1e}")
+    if count == 0 or worst > TOLERANCE:
+        sys.exit("ir-measures differs")
+    try:
+        import ranx
+    except ImportError as missing:
+        print(f"not compared with ranx: {missing}")
+        return
+    having = {f"q{q:03}" for q, grades in enumerate(known) if grades}
+    relevant, found = {}, {}
+    for j in judged:
+        if j.query_id in having and j.relevance >= 1:
+            relevant.setdefault(j.query_id, {})[j.doc_id] = j.relevance
+    for line in open(trec):
+        q, _, doc, _, score, _ = line.split()
+        if q in having:
+            found.setdefault(q, {})[doc] = float(score)
+    names = {"map": "map", "mrr": "mrr", "ndcg@10": "ndcg_at_10", "hit_rate@5": "recall_at_5"}
+    means = ranx.evaluate(ranx.Qrels(relevant), ranx.Run(found), list(names))
+    for key, name in names.items():
+        ours = np.mean([float(table[q][name]) for q in having])
+        print(f"ranx {key}: difference {abs(means[key] - ours):.1e}")
+        if abs(means[key] - ours) > TOLERANCE:
+            sys.exit("ranx differs")
+
+
+def check(folder):
+    rng = np.random.default_rng(16)
+    queries, documents, width = 120, 700, 48
+    query = rng.standard_normal((queries, width)).astype(np.float32)
+    gallery = (rng.standard_normal((documents, width)) + 0.3).astype(np.float32)
+    folder = pathlib.Path(folder)
+    np.save(folder / "q.npy", query)
+    np.save(folder / "g.npy", np.asfortranarray(gallery.astype(np.float64)))
+    np.save(folder / "ids.npy", np.array([f"doc/{g}" for g in range(documents)]))
+    (folder / "ids.txt").write_text("".join(f"q{q:03}\n" for q in range(queries)))
+    lines, known = make_judgements(rng, queries, documents)
+    (folder / "qrels").write_text("\n".join(lines) + "\n")
+    os.chdir(folder)
+    judged = ["--query", "q.npy", "--gallery", "g.npy", "--query-ids", "ids.txt", "--gallery-ids", "ids.npy",
+              "--qrels", "qrels", "--depth", documents]
+    worst = 0
+    for distance in ("cosine", "dot", "euclidean"):
+        score, order, each, means = evaluate(query, gallery, distance, known)
+        texts, files = set(), set()
+        for ranks in (1, 2, 3):
+            texts.add(run(judged + ["--distance", distance, "--run-out", "run", "--per-query", "each.csv"], ranks))
+            files.add(open("run").read() + open("each.csv").read())
+        if len(texts) != 1 or len(files) != 1:
+            sys.exit(f"{distance}: results depend on the number of ranks")
+        result = json.loads(texts.pop())
+        worst = max(worst, compare(distance, result["query_to_gallery"], means))
+        assert result["qrels"] == {"file": "qrels", "judgements": len(lines), "of_unknown_queries": 1,
+                                   "of_documents_not_in_gallery": 2,
+                                   "queries_without_judgement": sum(q % 9 == 4 for q in range(queries))}
+        table = {row["query"]: row for row in csv.DictReader(open("each.csv"))}
+        for q, values in enumerate(each):
+            row = table[f"q{q:03}"]
+            if values:
+                compare(f"q{q:03}", {name: float(row[name]) for name in values}, values)
+            elif any(row[name] for name in row if name != "query"):
+                sys.exit(f"q{q:03} has values, but no positive")
+        read = [line.split() for line in open("run")]
+        assert len(read) == queries * documents
+        for i, (_, _, doc, rank, value, _) in enumerate(read):
+            q, place = divmod(i, documents)
+            assert doc == f"doc/{order[q, place]}" and int(rank) == place + 1
+            assert np.float32(float(value)) == score[q, order[q, place]], (distance, q, place)
+        against_packages("qrels", "run", table, known)
+    print(f"graded judgements: largest difference {worst:.1e}, run and figures the same bytes on 1 to 3 ranks")
+
+    # Ties everywhere, classes as texts and numbers, f16 in HDF5
+    query, gallery = (rng.integers(-2, 3, (n, 6)).astype(np.float32) for n in (90, 400))
+    kinds = [rng.integers(0, 7, n) for n in (90, 400)]
+    np.save("q.npy", query.astype(np.float16))
+    np.save("kinds.npy", kinds[0].astype(np.uint8))
+    (folder / "kinds.txt").write_text("".join(f"{k}\n" for k in kinds[1]))
+    positives = [{int(g): 1 for g in np.flatnonzero(kinds[1] == k)} for k in kinds[0]]
+    places = ["g.npy"]
+    np.save("g.npy", gallery)
+    try:
+        import h5py
+
+        with h5py.File("g.h5", "w") as file:
+            file["some/where"] = gallery.astype(np.float16)
+            file["other"] = gallery.astype(np.float64)
+        places += ["g.h5:/some/where", "g.h5:other"]
+    except ImportError as missing:
+        print(f"HDF5 not compared: {missing}")
+    for place in places:
+        for distance in ("dot", "euclidean"):
+            *_, means = evaluate(query, gallery, distance, positives)
+            for ranks in (1, 3):
+                text = run(["--query", "q.npy", "--gallery", place, "--query-labels", "kinds.npy",
+                            "--gallery-labels", "kinds.txt", "--distance", distance], ranks)
+                worst = max(worst, compare(place, json.loads(text)["query_to_gallery"], means))
+    print(f"ties, labels, {', '.join(places)}: largest difference {worst:.1e}")
+
+
+def golden(folder):
+    """Small files for tests/eval/embeddings.sh."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(3)
+    query, gallery = (rng.integers(-3, 4, (n, 5)).astype(np.float32) for n in (9, 23))
+    gallery[(gallery == 0).all(1)] = 1
+    query[(query == 0).all(1)] = 1
+    np.save(folder / "query.npy", query)
+    np.save(folder / "gallery.npy", gallery.astype(np.float16))
+    np.save(folder / "gallery_ids.npy", np.array([f"doc/{g}" for g in range(23)]))
+    (folder / "query_ids.txt").write_text("".join(f"q{q:03}\n" for q in range(9)))
+    lines, known = make_judgements(rng, 9, 23)
+    (folder / "qrels").write_text("\n".join(lines) + "\n")
+    labels = [rng.integers(0, 3, n) for n in (9, 23)]
+    for name, of in zip(("query", "gallery"), labels):
+        (folder / f"{name}_labels.txt").write_text("".join(f"class {k}\n" for k in of))
+    same = [{int(g): 1 for g in np.flatnonzero(labels[1] == k)} for k in labels[0]]
+    for name, positives, distance in (("qrels", known, "cosine"), ("labels", same, "euclidean")):
+        *_, means = evaluate(query, gallery, distance, positives)
+        with open(folder / f"expected_{name}.txt", "w") as file:
+            for key, value in means.items():
+                file.write(f"{key} {float(value)!r}\n")
+
+
+if __name__ == "__main__":
+    if "--golden" in sys.argv:
+        golden(pathlib.Path(__file__).resolve().parent.parent / "golden" / "embeddings")
+    else:
+        os.environ["TANDEM"] = os.path.abspath(os.environ["TANDEM"])
+        with tempfile.TemporaryDirectory() as scratch:
+            check(scratch)
