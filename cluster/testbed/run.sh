@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
         case $1 in
         --tandem) tandem=$(realpath "$2") ;;
         --jobs) jobs=$2 ;;
-        --keep) keep=$2 ;;
+        --keep) keep=$(realpath -m "$2") ;;
         --shell) shell_on=$2 ;;
         esac
         shift
@@ -142,7 +142,7 @@ END
 flock --unlock 8
 export bed=$cache/bed layers data shell_on keep short
 
-# enclosed COMMAND…: in namespaces of its own, in which everything ends with the command, and the command with us
+# enclosed COMMAND…: in namespaces of its own, in which everything ends with the command, and the command with its caller
 enclosed() {
     exec setpriv --pdeathsig KILL unshare --mount --net --uts --ipc --pid --fork --kill-child --mount-proc \
         --propagation private "$@" 8>&-
@@ -176,21 +176,30 @@ run_one() {
     return "$code"
 }
 
-began=$EPOCHREALTIME failed=0
-if [ -n "$keep" ]; then mkdir -p "$keep"; fi
-printf '%-7s %-20s %8s   %-9s %-14s %s\n' '' scenario all fault lost outcome
-running=0
-for name in "${names[@]}"; do
-    if [ "$running" -ge "$jobs" ]; then
+# run_all NAME…
+run_all() {
+    local name running=0 failed=0 began=$EPOCHREALTIME
+    printf '%-7s %-20s %8s   %-9s %-14s %s\n' '' scenario all fault lost outcome
+    for name in "$@"; do
+        if [ "$running" -ge "$jobs" ]; then
+            wait -n || failed=$((failed + 1))
+            running=$((running - 1))
+        fi
+        run_one "$name" &
+        running=$((running + 1))
+    done
+    while [ "$running" -gt 0 ]; do
         wait -n || failed=$((failed + 1))
         running=$((running - 1))
-    fi
-    run_one "$name" &
-    running=$((running + 1))
-done
-while [ "$running" -gt 0 ]; do
-    wait -n || failed=$((failed + 1))
-    running=$((running - 1))
-done
-printf '%d scenarios, %d failed, %.0f s\n' "${#names[@]}" "$failed" "$(awk "BEGIN { print $EPOCHREALTIME - $began }")"
-[ "$failed" -eq 0 ]
+    done
+    printf '%d scenarios, %d failed, %.0f s\n' $# "$failed" "$(awk "BEGIN { print $EPOCHREALTIME - $began }")"
+    [ "$failed" -eq 0 ]
+}
+
+# All of them in namespaces of their own, which end with this process however it ends. In the background, so that a signal
+# ends the waiting.
+[ -z "$keep" ] || mkdir -p "$keep"
+export here work jobs
+export -f about enclosed run_one run_all
+(enclosed bash -c 'set -euo pipefail; run_all "$@"' run_all "${names[@]}") &
+wait $!
