@@ -58,7 +58,8 @@ static tdm_status write_block(const run_file *r, int64_t begin)
 static tdm_status open_run(run_file *r)
 {
     if (tdm_comm_rank(r->comm) != 0) return TDM_OK;
-    const int length = snprintf(r->partial, sizeof r->partial, "%s.partial", r->path);
+    const char *suffix = tdm_path_is_device(r->path) ? "" : ".partial";
+    const int length = snprintf(r->partial, sizeof r->partial, "%s%s", r->path, suffix);
     TDM_REQUIRE(length < (int)sizeof r->partial, TDM_E_IO, "--run-out: the path is too long");
     r->file = fopen(r->partial, "w");
     TDM_REQUIRE(r->file != NULL, TDM_E_IO, "--run-out: %s: cannot write: %s", r->partial, strerror(errno));
@@ -69,13 +70,14 @@ static tdm_status open_run(run_file *r)
 static tdm_status close_run(run_file *r, tdm_status status)
 {
     if (r->file == NULL) return status;
-    const bool written = fflush(r->file) == 0 && fsync(fileno(r->file)) == 0;
+    const bool device = strcmp(r->partial, r->path) == 0;
+    const bool written = fflush(r->file) == 0 && (device || fsync(fileno(r->file)) == 0);
     const int why = errno;
     fclose(r->file);
-    if (status == TDM_OK && (!written || rename(r->partial, r->path) != 0))
+    if (status == TDM_OK && (!written || (!device && rename(r->partial, r->path) != 0)))
         status =
             TDM_ERROR(TDM_E_IO, "--run-out: %s: cannot write: %s", r->path, strerror(written ? errno : why));
-    if (status != TDM_OK) (void)unlink(r->partial);
+    if (status != TDM_OK && !device) (void)unlink(r->partial);
     return status;
 }
 

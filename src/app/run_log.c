@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define SLOW_SHARE 0.05 /* of an interval, from where on the log says it */
+#define SLOW_S     0.5  /* shorter is noise of a small run */
 
 /* Of a run that goes on from `step`: no line of a later one, no end, no start that came to nothing else. */
 static bool is_kept(const json_t *line, int64_t step)
@@ -148,7 +149,7 @@ static double meet_ranks(run_log *log, slow_rank *slow)
 
 static void show_slow(const run_log *log, const slow_rank *slow, double window_s)
 {
-    if (slow->wait_s <= SLOW_SHARE * window_s) return;
+    if (slow->wait_s <= fmax(SLOW_S, SLOW_SHARE * window_s)) return;
     tdm_log(TDM_LOG_INFO, "slow: all waited for rank %d on %s, %.1f s of %.1f s, %s", slow->rank,
             tdm_comm_host(log->comm, slow->rank), slow->wait_s, window_s,
             2.0 * slow->wait_data_s > slow->wait_s ? "for its data" : "which computed longer");

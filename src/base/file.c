@@ -63,7 +63,7 @@ tdm_status tdm_fsync_parent(const char *path)
     return tdm_fsync_path(!slash ? "." : dir[0] ? dir : "/");
 }
 
-static tdm_status write_all(int fd, const char *path, const void *data, size_t bytes)
+static tdm_status write_bytes(int fd, const char *path, const void *data, size_t bytes)
 {
     const char *at = data;
     while (bytes) {
@@ -73,8 +73,29 @@ static tdm_status write_all(int fd, const char *path, const void *data, size_t b
         at += n;
         bytes -= (size_t)n;
     }
+    return TDM_OK;
+}
+
+static tdm_status write_all(int fd, const char *path, const void *data, size_t bytes)
+{
+    TDM_TRY(write_bytes(fd, path, data, bytes));
     TDM_REQUIRE(fsync(fd) == 0, TDM_E_IO, "%s: cannot sync: %s", path, strerror(errno));
     return TDM_OK;
+}
+
+bool tdm_path_is_device(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
+static tdm_status write_to_device(const char *path, const void *data, size_t bytes)
+{
+    const int fd = open(path, O_WRONLY | O_CLOEXEC);
+    TDM_REQUIRE(fd >= 0, TDM_E_IO, "%s: cannot open: %s", path, strerror(errno));
+    const tdm_status status = write_bytes(fd, path, data, bytes);
+    close(fd);
+    return status;
 }
 
 /* A new file for what becomes `path`, under a name that no other writer of `path` has, on whichever host. */
@@ -97,6 +118,7 @@ tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t byte
 {
     char temporary[TDM_PATH_BYTES];
     int fd = -1;
+    if (tdm_path_is_device(path)) return write_to_device(path, data, bytes);
     TDM_TRY(create_beside(path, temporary, &fd));
     tdm_status status = write_all(fd, temporary, data, bytes);
     close(fd);

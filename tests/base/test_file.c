@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -111,6 +112,18 @@ static void test_atomic_write(void **state)
     check_content("file", "newer");
     CHECK_OK(tdm_write_file_atomic(in_dir("file"), "short", 5));
     check_content("file", "short");
+    check_no_piece();
+
+    /* a pipe gets the bytes and stays one, also behind a link; so does /dev/null, whoever the user is */
+    char read_back[8] = "";
+    CHECK_EQ(mkfifo(in_dir("pipe"), 0600), 0);
+    const int pipe = open(in_dir("pipe"), O_RDWR | O_NONBLOCK);
+    CHECK_EQ(symlink("pipe", in_dir("link")), 0);
+    CHECK_OK(tdm_write_file_atomic(in_dir("link"), "word", 4));
+    CHECK_EQ(read(pipe, read_back, sizeof read_back), 4);
+    CHECK_TRUE(strcmp(read_back, "word") == 0 && tdm_path_is_device(in_dir("pipe")));
+    CHECK_TRUE(!tdm_path_is_device(in_dir("file")) && !tdm_path_is_device(in_dir("nothing")));
+    close(pipe);
     check_no_piece();
 
     CHECK_FAILS(tdm_write_file_atomic(in_dir("none/file"), "x", 1), TDM_E_IO, ".tmp: cannot create: ");

@@ -58,7 +58,6 @@ static void run_step(tdm_reducer *reducer, float *grad, int64_t count, int64_t s
     tdm_reducer_finish(reducer, &time);
     CHECK_GE(time.wait_s, 0);
     CHECK_GE(time.transfer_s, 0);
-    CHECK_LT(time.wait_s + time.transfer_s, 60);
     if (size == 1) {
         CHECK_EQ(time.wait_s, 0);
         CHECK_EQ(time.transfer_s, 0);
