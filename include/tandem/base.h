@@ -155,7 +155,8 @@ void tdm_read_line(const char *path, char *line, size_t bytes);
 /* TDM_E_FORMAT when `data`, read from `path`, is what Git LFS leaves in place of a file. */
 TDM_CHECKED tdm_status tdm_refuse_lfs_pointer(const char *path, const void *data, size_t bytes);
 /* Writes path.XXXXXXXX.tmp, fsyncs and renames: the file is either the old or the new one. Of several writers at the
- * same time the last one stays, whole. A device or pipe, such as /dev/stdout, is written to, not replaced. */
+ * same time the last one stays, whole. A device or pipe, such as /dev/stdout, is written to, not
+ * replaced; of a link, the file that it leads to is the one. */
 TDM_CHECKED tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t bytes);
 /* mkdir -p */
 TDM_CHECKED tdm_status tdm_make_dirs(const char *path);
@@ -167,6 +168,9 @@ TDM_CHECKED tdm_status tdm_remove_tree(const char *path);
 bool tdm_path_exists(const char *path);
 /* Something that bytes go into and that no file may take the place of: /dev/null, a terminal, a pipe. */
 bool tdm_path_is_device(const char *path);
+/* Its descriptor to write to, behind what is there; that of this process for /dev/stdout and /dev/stderr. -1 and errno on
+ * failure. */
+int tdm_device_open(const char *path);
 bool tdm_path_is_dir(const char *path);
 /* "dir/name" into out[bytes]; TDM_E_IO when it does not fit. */
 TDM_CHECKED tdm_status tdm_path_join(char *out, size_t bytes, const char *dir, const char *name);

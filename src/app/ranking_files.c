@@ -58,10 +58,11 @@ static tdm_status write_block(const run_file *r, int64_t begin)
 static tdm_status open_run(run_file *r)
 {
     if (tdm_comm_rank(r->comm) != 0) return TDM_OK;
-    const char *suffix = tdm_path_is_device(r->path) ? "" : ".partial";
+    const bool device = tdm_path_is_device(r->path);
+    const char *suffix = device ? "" : ".partial";
     const int length = snprintf(r->partial, sizeof r->partial, "%s%s", r->path, suffix);
     TDM_REQUIRE(length < (int)sizeof r->partial, TDM_E_IO, "--run-out: the path is too long");
-    r->file = fopen(r->partial, "w");
+    r->file = device ? fdopen(tdm_device_open(r->path), "w") : fopen(r->partial, "w");
     TDM_REQUIRE(r->file != NULL, TDM_E_IO, "--run-out: %s: cannot write: %s", r->partial, strerror(errno));
     return TDM_OK;
 }

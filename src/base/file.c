@@ -85,13 +85,26 @@ static tdm_status write_all(int fd, const char *path, const void *data, size_t b
 
 bool tdm_path_is_device(const char *path)
 {
-    struct stat info;
-    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+    struct stat info, itself;
+    if (stat(path, &info) != 0 || lstat(path, &itself) != 0) return false;
+    if (!S_ISREG(info.st_mode)) return !S_ISDIR(info.st_mode);
+    /* /dev/stdout leads to a file when the shell sends it there */
+    return (S_ISLNK(itself.st_mode) && strncmp(path, "/dev/", 5) == 0) || strncmp(path, "/proc/", 6) == 0;
+}
+
+int tdm_device_open(const char *path)
+{
+    int fd = -1;
+    if (strcmp(path, "/dev/stdout") == 0) fd = STDOUT_FILENO;
+    if (strcmp(path, "/dev/stderr") == 0) fd = STDERR_FILENO;
+    if (fd < 0) return open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fd == STDOUT_FILENO) fflush(stdout);
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0); /* opened anew, a file would be written to from its own place */
 }
 
 static tdm_status write_to_device(const char *path, const void *data, size_t bytes)
 {
-    const int fd = open(path, O_WRONLY | O_CLOEXEC);
+    const int fd = tdm_device_open(path);
     TDM_REQUIRE(fd >= 0, TDM_E_IO, "%s: cannot open: %s", path, strerror(errno));
     const tdm_status status = write_bytes(fd, path, data, bytes);
     close(fd);
@@ -116,9 +129,15 @@ static tdm_status create_beside(const char *path, char temporary[TDM_PATH_BYTES]
 
 tdm_status tdm_write_file_atomic(const char *path, const void *data, size_t bytes)
 {
-    char temporary[TDM_PATH_BYTES];
+    char temporary[TDM_PATH_BYTES], *target = NULL;
     int fd = -1;
     if (tdm_path_is_device(path)) return write_to_device(path, data, bytes);
+    struct stat itself;
+    if (lstat(path, &itself) == 0 && S_ISLNK(itself.st_mode) && (target = realpath(path, NULL)) != NULL) {
+        const tdm_status status = tdm_write_file_atomic(target, data, bytes);
+        free(target);
+        return status;
+    }
     TDM_TRY(create_beside(path, temporary, &fd));
     tdm_status status = write_all(fd, temporary, data, bytes);
     close(fd);

@@ -124,6 +124,24 @@ static void test_atomic_write(void **state)
     CHECK_TRUE(strcmp(read_back, "word") == 0 && tdm_path_is_device(in_dir("pipe")));
     CHECK_TRUE(!tdm_path_is_device(in_dir("file")) && !tdm_path_is_device(in_dir("nothing")));
     close(pipe);
+    CHECK_EQ(symlink("file", in_dir("to_file")), 0);
+    CHECK_OK(tdm_write_file_atomic(in_dir("to_file"), "through", 7));
+    check_content("file", "through");
+    struct stat itself;
+    CHECK_TRUE(lstat(in_dir("to_file"), &itself) == 0 && S_ISLNK(itself.st_mode));
+    CHECK_OK(tdm_write_file_atomic(in_dir("file"), "short", 5));
+    /* a standard stream that goes into a file */
+    const int kept = dup(STDOUT_FILENO), file = open(in_dir("out"), O_WRONLY | O_CREAT, 0600);
+    fflush(stdout);
+    CHECK_EQ(write(file, "one ", 4), 4);
+    dup2(file, STDOUT_FILENO);
+    const tdm_status streamed = tdm_write_file_atomic("/dev/stdout", "two ", 4);
+    CHECK_EQ(write(STDOUT_FILENO, "three", 5), 5);
+    dup2(kept, STDOUT_FILENO);
+    close(file);
+    close(kept);
+    CHECK_OK(streamed);
+    check_content("out", "one two three");
     check_no_piece();
 
     CHECK_FAILS(tdm_write_file_atomic(in_dir("none/file"), "x", 1), TDM_E_IO, ".tmp: cannot create: ");
