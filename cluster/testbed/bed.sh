@@ -134,7 +134,7 @@ same_curve() {
         NR % 2 { step = $1; loss = $2; next }
         step == "" || $1 != step { bad = "other steps"; exit }
         { d = (loss - $2) / loss; if (d < 0) d = -d; if (d > worst) worst = d }
-        END { print NR / 2, "steps, largest relative difference", worst, bad; exit bad != "" || NR == 0 || worst > limit }'
+        END { print NR / 2, "steps, largest relative difference", worst + 0, bad; exit bad != "" || NR == 0 || worst > limit }'
 }
 losses() { jq -r 'select(.loss) | "\(.step) \(.loss)"' "$shared/$1/metrics.jsonl"; }
 

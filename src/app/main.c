@@ -73,8 +73,11 @@ static tdm_status agree_on_call(tdm_comm *comm, tdm_status status, int argc, cha
 {
     tdm_reading reading = {0};
     if (status == TDM_OK) status = tdm_reading_add(&reading, "version", "tandem", TDM_VERSION);
-    for (int i = 1; i < argc && status == TDM_OK; i++)
-        status = tdm_reading_add(&reading, "argument", "tandem", argv[i]);
+    for (int i = 1; i < argc && status == TDM_OK; i++) {
+        char place[32];
+        snprintf(place, sizeof place, "argument %d", i);
+        status = tdm_reading_add(&reading, "argument", place, argv[i]);
+    }
     return tdm_comm_agree_on(comm, status, &reading);
 }
 

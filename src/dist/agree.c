@@ -69,13 +69,13 @@ static tdm_status report(const tdm_fact *own, const tdm_fact *other, const char 
     char more[64], here[48], there[48];
     count_others(others, more);
     if (own->what == NULL)
-        TDM_FAIL(TDM_E_DATA, "%s: rank 0 on %s reads this %s, this rank does not%s", other->path, host,
-                 other->what, more);
+        TDM_FAIL(TDM_E_DATA, "%s: rank 0 on %s has this %s (%s), this rank has not%s", other->path, host,
+                 other->what, shorten(other->value, there), more);
     if (other->what == NULL)
-        TDM_FAIL(TDM_E_DATA, "%s: this rank reads this %s, rank 0 on %s does not%s", own->path, own->what,
-                 host, more);
+        TDM_FAIL(TDM_E_DATA, "%s: this rank has this %s (%s), rank 0 on %s has not%s", own->path, own->what,
+                 shorten(own->value, here), host, more);
     if (strcmp(own->what, other->what) != 0 || strcmp(own->path, other->path) != 0)
-        TDM_FAIL(TDM_E_DATA, "%s: this rank reads this %s where rank 0 on %s reads the %s %s%s", own->path,
+        TDM_FAIL(TDM_E_DATA, "%s: this rank has this %s where rank 0 on %s has the %s %s%s", own->path,
                  own->what, host, other->what, other->path, more);
     TDM_FAIL(TDM_E_DATA, "%s: another %s (%s) than that of rank 0 on %s (%s)%s", own->path, own->what,
              shorten(own->value, here), host, shorten(other->value, there), more);

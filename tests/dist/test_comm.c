@@ -108,10 +108,10 @@ static void check_agree_on(void)
     }
     status = agree_on(listed(odd ? "b.h5" : "a.h5", "12", 1), TDM_OK);
     CHECK_EQ(status, wanted);
-    if (size > 1) CHECK_MESSAGE("b.h5: this rank reads this shard where rank 0 on ");
+    if (size > 1) CHECK_MESSAGE("b.h5: this rank has this shard where rank 0 on ");
     status = agree_on(listed("a.h5", "12", odd ? 3 : 2), TDM_OK);
     CHECK_EQ(status, wanted);
-    if (size > 1) CHECK_MESSAGE("a.h5: this rank reads this shard, rank 0 on ");
+    if (size > 1) CHECK_MESSAGE("a.h5: this rank has this shard (");
     status = agree_on(listed("a.h5", "12", odd ? 1 : 2), TDM_OK);
     CHECK_EQ(status, wanted);
     if (size > 1) CHECK_MESSAGE("a.h5: rank 0 on ");

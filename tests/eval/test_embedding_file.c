@@ -118,7 +118,7 @@ static void check_other_files(void)
     tdm_embeddings_free(&e);
     if (tdm_comm_size(comm) == 1) return;
     CHECK_FAILS(tdm_embeddings_read(comm, tdm_comm_rank(comm) == 1 ? other : dir, "val", &found, &got),
-                TDM_E_DATA, "/other/val-00000.h5: this rank reads this file of embeddings where rank 0 on ");
+                TDM_E_DATA, "/other/val-00000.h5: this rank has this file of embeddings where rank 0 on ");
 }
 
 static void test_round_trip(void **state)
