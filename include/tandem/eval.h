@@ -47,6 +47,7 @@ typedef struct tdm_eval_detail { /* zero-initialise, say what is wanted; tdm_eva
     const uint64_t *query_class; /* [local queries][class_words] bits; borrowed */
     int64_t class_words;
     bool curves;
+    const tdm_metric_rows *rows; /* that are made; NULL: the table. Borrowed by the metrics, too */
     double *
         value; /* [metrics][local queries] of each query, NaN where it has no positive; borrowed room, or NULL */
     /* filled */

@@ -36,14 +36,31 @@ typedef struct tdm_metric {
 enum { TDM_MAX_METRICS = 64 };
 /* All rows, in the order of the JSON. */
 const tdm_metric *const *tdm_metric_table(size_t *count);
+/* Rows that one may ask for by name: "{K}" in the texts stands for a cutoff of one's choice. */
+const tdm_metric *const *tdm_metric_family_table(size_t *count);
 /* Place in the table, -1 when there is none of the name. */
 int tdm_metric_index(const char *name);
 /* Is `value` better than `best`? NaN as `best`: there is none yet. */
 bool tdm_metric_better(const tdm_metric *metric, double value, double best);
 
+/* The rows of the table, and behind them those that were asked for. */
+typedef struct tdm_metric_rows { /* tdm_metric_rows_free */
+    size_t count;
+    const tdm_metric *row[TDM_MAX_METRICS];
+    bool r_sum;               /* tdm_metrics_r_sum was asked for, too */
+    struct metric_made *made; /* owned: what the families became */
+} tdm_metric_rows;
+/* names: "recall_at_20,r_precision", "" for none. What the table has already is not added again. TDM_E_USAGE begins with
+ * `where` and names the nearest that exists. */
+TDM_CHECKED tdm_status tdm_metric_rows_ask(const char *where, const char *names, tdm_metric_rows *rows);
+void tdm_metric_rows_free(tdm_metric_rows *rows);
+/* rows NULL: the table. */
+const tdm_metric *const *tdm_metric_rows_of(const tdm_metric_rows *rows, size_t *count);
+
 typedef struct tdm_metrics {                    /* of one direction of a retrieval */
     int64_t queries, gallery, without_positive; /* queries without a positive are left out of `value` */
-    double value[TDM_MAX_METRICS];              /* in the order of the table */
+    const tdm_metric_rows *rows;                /* of `value`; NULL: the table. Borrowed */
+    double value[TDM_MAX_METRICS];              /* in the order of the rows */
 } tdm_metrics;
 /* By name; NaN when there is no such metric. */
 double tdm_metrics_value(const tdm_metrics *metrics, const char *name);
@@ -78,5 +95,7 @@ typedef struct tdm_metric_choice {
 /* TDM_E_CONFIG names `key` and the nearest one that exists. */
 TDM_CHECKED tdm_status tdm_metric_choose(const char *key, tdm_metric_choice *choice);
 double tdm_metrics_chosen(const tdm_metrics metrics[TDM_DIRECTIONS], const tdm_metric_choice *choice);
+/* Recall at 1, 5 and 10 of both directions, added up: from 0 to 6. */
+double tdm_metrics_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS]);
 
 #endif

@@ -12,9 +12,10 @@ TDM_CHECKED tdm_status ranking_write_run(tdm_comm *comm, tdm_ops *ops, const tdm
                                          const tdm_eval_side *gallery, const row_names *query_names,
                                          const row_names *gallery_names, int64_t query_first, int64_t depth,
                                          const char *path);
-/* value [metrics][n] of this rank's queries, NaN where there is no positive. A path that ends in .h5 or .hdf5 gets a
+/* value [rows][n], in the order of `rows` (NULL: the table of metrics), of this rank's queries, NaN where there is no positive. A path that ends in .h5 or .hdf5 gets a
  * data set for each metric, f32, and the ids as query_bytes and query_offset; any other a CSV. Collective. */
 TDM_CHECKED tdm_status ranking_write_queries(tdm_comm *comm, const row_names *query_names, int64_t n,
-                                             const double *value, const char *path);
+                                             const tdm_metric_rows *rows, const double *value,
+                                             const char *path);
 
 #endif

@@ -30,7 +30,7 @@ static json_t *metric_value(double value)
 json_t *result_metrics(const tdm_metrics *metrics)
 {
     size_t count = 0;
-    const tdm_metric *const *row = tdm_metric_table(&count);
+    const tdm_metric *const *row = tdm_metric_rows_of(metrics->rows, &count);
     json_t *object = json_object();
     json_object_set_new(object, "queries", json_integer(metrics->queries));
     json_object_set_new(object, "gallery", json_integer(metrics->gallery));
@@ -43,13 +43,18 @@ json_t *result_metrics(const tdm_metrics *metrics)
 json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS])
 {
     size_t count = 0;
-    const tdm_metric *const *row = tdm_metric_table(&count);
+    const tdm_metric *const *row = tdm_metric_rows_of(metrics[TDM_TEXT_TO_IMAGE].rows, &count);
     json_t *object = json_object();
     for (size_t i = 0; i < count; i++)
         json_object_set_new(
             object, row[i]->name,
             metric_value((metrics[TDM_TEXT_TO_IMAGE].value[i] + metrics[TDM_IMAGE_TO_TEXT].value[i]) / 2));
     return object;
+}
+
+json_t *result_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS])
+{
+    return metric_value(tdm_metrics_r_sum(metrics));
 }
 
 tdm_status result_selection(json_t *root, const tdm_inference *inference, const tdm_dataset *dataset)
@@ -92,7 +97,7 @@ static json_t *curve(const tdm_curve_point *point, int points)
 void result_detail(json_t *object, const tdm_dataset *dataset, const tdm_eval_detail *detail)
 {
     size_t count = 0;
-    const tdm_metric *const *row = tdm_metric_table(&count);
+    const tdm_metric *const *row = tdm_metric_rows_of(detail->rows, &count);
     if (detail->curves) {
         json_object_set_new(object, "precision_recall", curve(detail->precision_recall, detail->points));
         json_object_set_new(object, "precision_scope", curve(detail->scope, detail->scopes));

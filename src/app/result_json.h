@@ -12,10 +12,11 @@
 TDM_CHECKED tdm_status result_write(const json_t *root, int digits, const char *path);
 /* For people, on standard output; text is shown as tdm_text_show does. */
 void result_show(const json_t *object);
-/* One direction: counts, then every row of the table of metrics. */
+/* One direction: counts, then every row of metrics->rows. */
 json_t *result_metrics(const tdm_metrics *metrics);
 /* Of each metric the mean of both directions. */
 json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS]);
+json_t *result_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS]);
 /* Adds "selection" where the checkpoint was chosen by the evaluations of its run, and warns where that was done on the
  * very split that is measured. */
 TDM_CHECKED tdm_status result_selection(json_t *root, const tdm_inference *inference,

@@ -14,7 +14,7 @@ static const char *const labels_option[SIDES] = {"--query-labels", "--gallery-la
 
 typedef struct embeddings_options { /* files; "" = unset */
     const char *side[SIDES], *ids[SIDES], *labels[SIDES];
-    const char *qrels, *distance, *run_out, *per_query;
+    const char *qrels, *distance, *metrics, *run_out, *per_query;
     int64_t depth;
 } embeddings_options;
 
@@ -34,7 +34,8 @@ typedef struct external {
     ranked side[SIDES];
     qrels qrels;
     tdm_ops *ops;
-    double *value; /* [metrics][local queries] */
+    tdm_metric_rows rows;
+    double *value; /* [rows][local queries] */
     tdm_metrics metrics;
 } external;
 
@@ -49,6 +50,7 @@ static void external_close(external *x)
     }
     qrels_free(&x->qrels);
     tdm_ops_destroy(&x->ops);
+    tdm_metric_rows_free(&x->rows);
     tdm_free(x->value);
 }
 
@@ -226,13 +228,11 @@ static tdm_status show(const external *x, double rank_s)
 static tdm_status rank(external *x)
 {
     const int64_t asked = x->request->inference.threads;
-    size_t metrics = 0;
-    (void)tdm_metric_table(&metrics);
     tdm_status status = tdm_ops_create(TDM_F32, asked > 0 ? (int)asked : tdm_default_threads(), &x->ops);
     if (status == TDM_OK) status = make_sides(x);
-    if (status == TDM_OK) status = TDM_ALLOC((int64_t)metrics * x->side[QUERY].matrix.n, &x->value);
+    if (status == TDM_OK) status = TDM_ALLOC((int64_t)x->rows.count * x->side[QUERY].matrix.n, &x->value);
     TDM_AGREE(x->comm, status);
-    tdm_eval_detail detail = {.value = x->value};
+    tdm_eval_detail detail = {.rows = &x->rows, .value = x->value};
     return tdm_eval_metrics_in_detail(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side, false,
                                       tdm_eval_block_rows(x->ops), &x->metrics, &detail);
 }
@@ -241,6 +241,9 @@ static tdm_status evaluate(external *x)
 {
     const embeddings_options *o = x->options;
     TDM_TRY(check_options(x));
+    TDM_TRY(tdm_metric_rows_ask("tandem eval: --metrics", o->metrics, &x->rows));
+    TDM_REQUIRE(!x->rows.r_sum, TDM_E_USAGE,
+                "tandem eval: --metrics: r_sum is made of two directions, --query and --gallery are one");
     x->distance = (tdm_distance)tdm_option_choice(TDM_DISTANCES, o->distance);
     for (int s = 0; s < SIDES; s++) TDM_TRY(read_side(x, s));
     TDM_AGREE(x->comm, check_widths(x));
@@ -251,7 +254,8 @@ static tdm_status evaluate(external *x)
     TDM_AGREE(x->comm, tdm_comm_rank(x->comm) == 0 ? write_json(x) : TDM_OK);
     const row_matrix *query = &x->side[QUERY].matrix;
     if (o->per_query[0] != '\0')
-        TDM_TRY(ranking_write_queries(x->comm, &x->side[QUERY].ids, query->n, x->value, o->per_query));
+        TDM_TRY(
+            ranking_write_queries(x->comm, &x->side[QUERY].ids, query->n, &x->rows, x->value, o->per_query));
     if (o->run_out[0] == '\0') return TDM_OK;
     return ranking_write_run(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side,
                              &x->side[QUERY].ids, &x->side[GALLERY].ids, query->first, o->depth, o->run_out);
@@ -272,6 +276,7 @@ static const embeddings_options defaults = {.side = {"", ""},
                                             .labels = {"", ""},
                                             .qrels = "",
                                             .distance = "cosine",
+                                            .metrics = "",
                                             .run_out = "",
                                             .per_query = "",
                                             .depth = 1000};
@@ -293,6 +298,8 @@ static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]
                     "graded judgements of ids instead of labels: lines of query, iteration, document, grade"),
         FLAG_STRING("--distance", &o->distance, TDM_DISTANCES, "cosine",
                     "by which the gallery is put in order"),
+        FLAG_STRING("--metrics", &o->metrics, "NAME,…", "",
+                    "further figures beside those that are always there, see below; not r_sum"),
         FLAG_STRING("--run-out", &o->run_out, "FILE", "", "writes the best of each query as a TREC run"),
         FLAG_INT("--depth", &o->depth, "N", "1000", "rows", 1, 1 << 30, "of each query in --run-out"),
         FLAG_STRING("--per-query", &o->per_query, "FILE", "",

@@ -9,6 +9,7 @@
 typedef struct retrieval_options {
     const char *positives; /* "": as the model's configuration says */
     const char *distance;  /* of TDM_DISTANCES */
+    const char *metrics;   /* that are asked for beside the table's */
     bool curves, per_class;
     int64_t sheet_queries, top;
     eval_picture_options picture;
@@ -22,6 +23,7 @@ typedef struct retrieval {
     tdm_inference inference;
     tdm_dataset *dataset;
     tdm_embeddings embeddings;
+    tdm_metric_rows rows;
     tdm_metrics metrics[TDM_DIRECTIONS];
     tdm_eval_detail detail[TDM_DIRECTIONS];
     eval_picture picture; /* of the page */
@@ -64,6 +66,7 @@ static tdm_status write_json(const retrieval *r)
         json_object_set_new(root, tdm_direction_key((tdm_direction)i), direction);
     }
     json_object_set_new(root, "average", result_average(r->metrics));
+    if (r->rows.r_sum) json_object_set_new(root, "r_sum", result_r_sum(r->metrics));
     tdm_status status = result_selection(root, &r->inference, r->dataset);
     if (status == TDM_OK) status = result_write(root, 17, r->request->json);
     json_decref(root);
@@ -233,6 +236,7 @@ static tdm_status evaluate(retrieval *r)
 {
     const eval_request *o = r->request;
     TDM_TRY(check_options(r));
+    TDM_TRY(tdm_metric_rows_ask("tandem eval: --metrics", r->options->metrics, &r->rows));
     TDM_TRY(tdm_inference_open(r->comm, &o->inference, false, &r->inference));
     TDM_TRY(tdm_inference_open_data(r->comm, &r->inference, o->data, o->split, &r->dataset));
     TDM_AGREE(r->comm, find_match(r));
@@ -244,12 +248,14 @@ static tdm_status evaluate(retrieval *r)
     begin_s = tdm_now_s();
     for (int i = 0; i < TDM_DIRECTIONS; i++)
         r->detail[i] = (tdm_eval_detail){.classes = r->options->per_class ? r->embeddings.class_count : 0,
-                                         .curves = r->options->curves};
+                                         .curves = r->options->curves,
+                                         .rows = &r->rows};
     TDM_TRY(tdm_eval_embeddings_in_detail(
         r->comm, r->inference.ops, &r->embeddings, r->match,
         (tdm_distance)tdm_option_choice(TDM_DISTANCES, r->options->distance), r->metrics, r->detail));
     r->rank_s = tdm_now_s() - begin_s;
     for (int i = 0; i < TDM_DIRECTIONS; i++) TDM_TRY(show_direction((tdm_direction)i, &r->metrics[i]));
+    if (r->rows.r_sum) tdm_log(TDM_LOG_INFO, "both directions: R-sum %.4f", tdm_metrics_r_sum(r->metrics));
     tdm_log(TDM_LOG_INFO, "positives by %s; embedding took %.1f s, ranking %.2f s", r->match->name,
             r->embed_s, r->rank_s);
     TDM_AGREE(r->comm, tdm_comm_rank(r->comm) == 0 ? write_json(r) : TDM_OK);
@@ -261,6 +267,7 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
     retrieval r = {.comm = comm, .request = request, .options = options};
     const tdm_status status = evaluate(&r);
     for (int i = 0; i < TDM_DIRECTIONS; i++) tdm_eval_detail_free(&r.detail[i]);
+    tdm_metric_rows_free(&r.rows);
     eval_picture_free(&r.picture);
     tdm_embeddings_free(&r.embeddings);
     tdm_dataset_close(&r.dataset);
@@ -272,6 +279,7 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
 
 static const retrieval_options defaults = {.positives = "",
                                            .distance = "cosine",
+                                           .metrics = "",
                                            .sheet_queries = 24,
                                            .top = 10,
                                            .picture = {.projections = "", .points = 4000, .perplexity = 30}};
@@ -284,6 +292,8 @@ static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
                     "what belongs together, see below; unset: eval.positives of the model's configuration"),
         FLAG_STRING("--distance", &o->distance, TDM_DISTANCES, "cosine",
                     "by which the gallery is put in order"),
+        FLAG_STRING("--metrics", &o->metrics, "NAME,…", "",
+                    "further figures beside those that are always there, see below"),
         FLAG_SWITCH("--curves", &o->curves, "precision at steps of recall and at scopes"),
         FLAG_SWITCH("--per-class", &o->per_class, "the metrics of each class's queries"),
         FLAG_INT("--queries", &o->sheet_queries, "N", "24", "captions", 1, 10000,
@@ -311,6 +321,10 @@ static void explain(void)
     eval_picture_explain();
     puts("\nMetrics of --task retrieval:");
     for (size_t i = 0; i < metrics; i++) printf("  %-24s  %s\n", metric[i]->name, metric[i]->help);
+    puts("\n--metrics, {K} being any number, as in ndcg_at_100:");
+    metric = tdm_metric_family_table(&metrics);
+    for (size_t i = 0; i < metrics; i++) printf("  %-24s  %s\n", metric[i]->name, metric[i]->help);
+    printf("  %-24s  %s\n", "r_sum", "recall_at_1, _5 and _10 of both directions, added up");
 }
 
 const eval_task task_retrieval = {

@@ -91,8 +91,8 @@ void detail_by_class(const eval_tally *tally, const eval_layout *layout, const d
                      double (*summary)(const tdm_metric *, int64_t, double *), tdm_eval_detail *detail)
 {
     size_t count;
-    const tdm_metric *row = tdm_metric_table(&count)[metric];
     if (!tally->query_class) return;
+    const tdm_metric *row = tdm_metric_rows_of(detail->rows, &count)[metric];
     for (int64_t c = 0; c < detail->classes; c++) {
         int64_t n = 0;
         for (int64_t i = 0; i < layout->queries; i++) {

@@ -16,13 +16,17 @@ static double ndcg(const tdm_ranking *ranking, int64_t cutoff)
     return gain / ideal;
 }
 
-const tdm_metric metric_ndcg_at_10 = {
-    .name = "ndcg_at_10",
-    .label = "nDCG@10",
-    .title = "nDCG@10",
-    .help =
-        "mean over the queries of the discounted gain of the first 10 places, 1 being the ideal ranking's",
-    .is_share = true,
-    .cutoff = 10,
-    .value = ndcg,
-};
+#define NDCG(variable, k, places)                                                                            \
+    const tdm_metric variable = {                                                                            \
+        .name = "ndcg_at_" k,                                                                                \
+        .label = "nDCG@" k,                                                                                  \
+        .title = "nDCG@" k,                                                                                  \
+        .help = "mean over the queries of the discounted gain of the first " k                               \
+                " places, 1 being the ideal ranking's",                                                      \
+        .is_share = true,                                                                                    \
+        .cutoff = places,                                                                                    \
+        .value = ndcg,                                                                                       \
+    }
+
+NDCG(metric_ndcg_at_10, "10", 10);
+NDCG(family_ndcg, METRIC_K, 0);

@@ -9,19 +9,35 @@ static double precision(const tdm_ranking *ranking, int64_t cutoff)
     return (double)hits / (double)cutoff;
 }
 
-#define PRECISION(k)                                                                                         \
-    const tdm_metric metric_precision_at_##k = {                                                             \
-        .name = "precision_at_" #k,                                                                          \
-        .label = "P@" #k,                                                                                    \
-        .title = "Precision@" #k,                                                                            \
-        .help = "mean over the queries of the share of positives among the first " #k,                       \
+#define PRECISION(variable, k, places)                                                                       \
+    const tdm_metric variable = {                                                                            \
+        .name = "precision_at_" k,                                                                           \
+        .label = "P@" k,                                                                                     \
+        .title = "Precision@" k,                                                                             \
+        .help = "mean over the queries of the share of positives among the first " k,                        \
         .is_share = true,                                                                                    \
-        .cutoff = k,                                                                                         \
+        .cutoff = places,                                                                                    \
         .value = precision,                                                                                  \
     }
 
-PRECISION(1);
-PRECISION(2);
-PRECISION(4);
-PRECISION(8);
-PRECISION(16);
+PRECISION(metric_precision_at_1, "1", 1);
+PRECISION(metric_precision_at_2, "2", 2);
+PRECISION(metric_precision_at_4, "4", 4);
+PRECISION(metric_precision_at_8, "8", 8);
+PRECISION(metric_precision_at_16, "16", 16);
+PRECISION(family_precision, METRIC_K, 0);
+
+static double precision_at_r(const tdm_ranking *ranking, int64_t cutoff)
+{
+    (void)cutoff;
+    return precision(ranking, ranking->m);
+}
+
+const tdm_metric family_r_precision = {
+    .name = "r_precision",
+    .label = "R-Prec",
+    .title = "R-Precision",
+    .help = "mean over the queries of the share of positives among the first m, m being the positives",
+    .is_share = true,
+    .value = precision_at_r,
+};

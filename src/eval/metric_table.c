@@ -49,11 +49,23 @@ double tdm_metrics_chosen(const tdm_metrics metrics[TDM_DIRECTIONS], const tdm_m
     return (metrics[TDM_TEXT_TO_IMAGE].value[i] + metrics[TDM_IMAGE_TO_TEXT].value[i]) / 2;
 }
 
+double tdm_metrics_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS])
+{
+    static const char *const term[] = {"recall_at_1", "recall_at_5", "recall_at_10"};
+    double sum = 0;
+    for (int d = 0; d < TDM_DIRECTIONS; d++)
+        for (size_t i = 0; i < sizeof term / sizeof term[0]; i++)
+            sum += tdm_metrics_value(&metrics[d], term[i]);
+    return sum;
+}
+
 tdm_status tdm_metrics_print(const tdm_metrics *metrics, bool headline_only, tdm_text *text)
 {
+    size_t count = 0;
+    const tdm_metric *const *rows = tdm_metric_rows_of(metrics->rows, &count);
     const char *between = "";
-    for (int i = 0; i < METRICS; i++) {
-        const tdm_metric *row = metrics_known[i];
+    for (size_t i = 0; i < count; i++) {
+        const tdm_metric *row = rows[i];
         if (headline_only && !row->is_headline) continue;
         TDM_TRY(tdm_text_printf(text, row->is_share ? "%s%s %.4f" : "%s%s %.1f", between, row->label,
                                 metrics->value[i]));

@@ -35,8 +35,8 @@ static void make_metrics(const evaluation *eval, const eval_layout *layout, int6
                          double *all, tdm_metrics *metrics)
 {
     size_t count = 0;
-    const tdm_metric *const *row = tdm_metric_table(&count);
-    *metrics = (tdm_metrics){.queries = layout->queries, .gallery = layout->gallery};
+    const tdm_metric *const *row = tdm_metric_rows_of(eval->rows, &count);
+    *metrics = (tdm_metrics){.queries = layout->queries, .gallery = layout->gallery, .rows = eval->rows};
     for (size_t r = 0; r < count; r++) {
         int64_t with = 0;
         tdm_comm_gather_rows(eval->comm, value + (int64_t)r * n, all, layout->query_rows, sizeof *all);
@@ -82,10 +82,11 @@ static tdm_status find_grades(const evaluation *eval, int64_t query_first, const
 }
 
 /* What query `query` contributes to each metric; m = 0: nothing. value [metrics][n] */
-static void contribute(const tdm_ranking *ranking, int64_t query, int64_t n, double *value)
+static void contribute(const tdm_metric_rows *rows, const tdm_ranking *ranking, int64_t query, int64_t n,
+                       double *value)
 {
     size_t count = 0;
-    const tdm_metric *const *row = tdm_metric_table(&count);
+    const tdm_metric *const *row = tdm_metric_rows_of(rows, &count);
     for (size_t r = 0; r < count; r++)
         value[(int64_t)r * n + query] = ranking->m == 0 ? NAN : row[r]->value(ranking, row[r]->cutoff);
 }
@@ -147,7 +148,7 @@ static tdm_status evaluate_block(evaluation *eval, const tdm_eval_side *query, i
             ranking.grade = grade + p.offset[i];
             ranking.ideal = grade + p.total + p.offset[i];
         }
-        contribute(&ranking, order[i], query->n, value);
+        contribute(eval->rows, &ranking, order[i], query->n, value);
         detail_add(&eval->tally, &ranking);
     }
     tdm_free(grade);
@@ -177,7 +178,7 @@ static tdm_status evaluate(evaluation *eval, const eval_layout *layout, const td
     make_metrics(eval, layout, query->n, value, all, metrics);
     if (eval->detail && eval->detail->value) {
         size_t count = 0;
-        (void)tdm_metric_table(&count);
+        (void)tdm_metric_rows_of(eval->rows, &count);
         memcpy(eval->detail->value, value, count * (size_t)query->n * sizeof *value);
     }
     return eval->tally.found ? detail_make_curves(eval->comm, &eval->tally, eval->detail) : TDM_OK;
@@ -198,12 +199,14 @@ tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_ev
     int64_t *order = NULL;
     double *value = NULL, *all = NULL;
     size_t count = 0;
-    (void)tdm_metric_table(&count);
+    const tdm_metric_rows *rows = detail ? detail->rows : NULL;
+    (void)tdm_metric_rows_of(rows, &count);
     tdm_status status = eval_layout_create(comm, query, gallery, query_block, &layout);
     evaluation eval = {.comm = comm,
                        .threads = eval_threads(ops),
                        .exclude_self = exclude_self,
                        .judged = query->judged,
+                       .rows = rows,
                        .detail = detail};
     eval.ring = (eval_ring){.comm = comm, .d = query->d, .label_words = layout.label_words};
     if (status == TDM_OK) {

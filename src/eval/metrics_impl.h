@@ -37,6 +37,7 @@ typedef struct evaluation {
     int threads;
     bool exclude_self;
     const tdm_judgements *judged; /* NULL: ids or labels say what matches */
+    const tdm_metric_rows *rows;  /* NULL: the table */
     eval_gallery gallery;
     eval_ring ring;
     tdm_eval_detail *detail; /* NULL: none is asked for */

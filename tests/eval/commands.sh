@@ -70,7 +70,23 @@ assert abs(sum(c["queries"] * c["map"] for c in by_class) / 128 - m["map"]) < 1e
 assert [p["rank"] for p in m["precision_scope"]] == [1, 2, 5, 10, 20, 50, 64]
 assert m["precision_scope"][0]["precision"] == m["recall_at_1"] and m["precision_recall"][-1]["recall"] == 1
 PY
+"$TANDEM" eval --model run --data data --split test --positives class --per-class --metrics r_sum,recall_at_3,r_precision \
+    >asked.json 2>log || fail "eval --metrics: $(cat log)"
+has log "R@3 0."
+has log "R-sum "
 "$TANDEM" eval --model run --data data --split test --positives class >class.json 2>log || fail "eval by class: $(cat log)"
+python3 - <<'PY' || fail "--metrics: $(cat asked.json)"
+import json
+asked, plain = json.load(open("asked.json")), json.load(open("class.json"))
+assert list(asked) == list(plain)[:list(plain).index("average") + 1] + ["r_sum"] + list(plain)[list(plain).index("average") + 1:]
+sides = [asked[side] for side in ("text_to_image", "image_to_text")]
+assert abs(asked["r_sum"] - sum(side[f"recall_at_{k}"] for side in sides for k in (1, 5, 10))) < 1e-15
+for name in ("recall_at_3", "r_precision"):
+    assert abs(asked["average"].pop(name) - sum(side.pop(name) for side in sides) / 2) < 1e-15
+    assert all(name in row for side in sides for row in side["per_class"])
+assert all(side.pop("per_class") for side in sides)
+assert {key: asked[key] for key in plain} == plain
+PY
 has class.json '"positives": "class"'
 "$TANDEM" eval --model run --data data --split test --positives class --distance euclidean >far.json 2>log ||
     fail "eval by distance: $(tail -3 log)"

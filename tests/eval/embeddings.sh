@@ -38,6 +38,26 @@ grep -q '^q004,,,' each1.csv || fail "a query without judgement has figures"
 "$TANDEM" eval "${both[@]}" --query-labels query_labels.txt --gallery-labels gallery_labels.txt --distance euclidean \
     --per-query each.h5 >labels.json 2>log || fail "labels: $(cat log)"
 figures labels.json expected_labels.txt
+# Figures that are asked for stand behind the others, which stay as they are.
+asked=recall_at_2,recall_all_at_5,map_at_3_r,ndcg_at_4,r_precision
+for n in 1 2; do
+    ranks "$n" eval "${judged[@]}" --metrics "$asked" --json "asked$n.json" --per-query "more$n.csv" 2>log ||
+        fail "eval --metrics on $n ranks: $(cat log)"
+done
+cmp asked1.json asked2.json && cmp more1.csv more2.csv || fail "figures that were asked for depend on the ranks"
+figures asked1.json expected_qrels.txt
+python3 - "$asked" <<'PY' || fail "--metrics $asked: $(cat asked1.json)"
+import csv, json, sys
+asked = sys.argv[1].split(",")
+plain, more = (json.load(open(name))["query_to_gallery"] for name in ("qrels1.json", "asked1.json"))
+assert list(more) == list(plain) + asked and {name: more[name] for name in plain} == plain
+rows = list(csv.DictReader(open("more1.csv")))
+assert list(rows[0])[-len(asked):] == asked
+for name in asked:
+    values = [float(row[name]) for row in rows if row[name]]
+    assert len(values) == more["queries"] - more["without_positive"]
+    assert abs(sum(values) / len(values) - more[name]) < 1e-15, name
+PY
 "$TANDEM" info each.h5 >info.txt 2>&1 || fail "each.h5: $(cat info.txt)"
 
 refuse "tandem eval: --gallery FILE is missing" 2 --query query.npy
@@ -45,6 +65,8 @@ refuse "eval: --data DIR is missing" 2 --split val
 refuse "--query needs --task embeddings" 2 --task retrieval "${both[@]}"
 refuse "--curves needs --task retrieval" 2 "${both[@]}" --curves
 refuse "--model belongs to" 2 "${both[@]}" --model x
+refuse 'did you mean recall_all_at_20?' 2 "${both[@]}" --metrics map,recal_all_at_20
+refuse "r_sum is made of two directions" 2 "${both[@]}" --metrics r_sum
 refuse "both --qrels and --query-labels" 2 "${judged[@]}" --query-labels query_labels.txt
 refuse "--gallery: absent.npy: no such file" 1 --query query.npy --gallery absent.npy
 refuse "--gallery: qrels: is no .npy" 1 --query query.npy --gallery qrels

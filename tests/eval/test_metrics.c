@@ -642,6 +642,167 @@ static void test_rows(void **state)
     CHECK_TRUE(isnan(tdm_metrics_value(&(tdm_metrics){.queries = 1}, "recall_at_2")));
 }
 
+/* ---- Rows that are asked for ---- */
+
+static const tdm_metric *asked(const tdm_metric_rows *rows, const char *name)
+{
+    for (size_t i = 0; i < rows->count; i++)
+        if (strcmp(rows->row[i]->name, name) == 0) return rows->row[i];
+    fail_msg("there is no row %s", name);
+    return NULL;
+}
+
+/* By hand: three positives at the ranks 2, 3 and 7; grades 1, 3 and 2. */
+static void test_asked(void **state)
+{
+    (void)state;
+    static const int64_t ranks[] = {2, 3, 7};
+    static const int32_t grade[] = {1, 3, 2}, ideal[] = {3, 2, 1};
+    const tdm_ranking plain = {.m = 3, .rank = ranks};
+    const tdm_ranking graded = {.m = 3, .rank = ranks, .grade = grade, .ideal = ideal};
+    const struct {
+        const char *name, *label;
+        double plain, graded;
+    } want[] = {
+        {"recall_at_2", "R@2", 1, 1},
+        {"recall_all_at_2", "R@2/all", 1.0 / 3, 1.0 / 3},
+        {"recall_all_at_7", "R@7/all", 1, 1},
+        {"precision_at_3", "P@3", 2.0 / 3, 2.0 / 3},
+        {"precision_at_100", "P@100", 0.03, 0.03},
+        {"r_precision", "R-Prec", 2.0 / 3, 2.0 / 3},
+        {"map_at_3_hits", "mAP@3/hits", (1.0 / 2 + 2.0 / 3) / 2, (1.0 / 2 + 2.0 / 3) / 2},
+        {"map_at_2_min", "mAP@2/min", 1.0 / 2 / 2, 1.0 / 2 / 2},
+        {"map_at_3_r", "mAP@3/R", (1.0 / 2 + 2.0 / 3) / 3, (1.0 / 2 + 2.0 / 3) / 3},
+        {"map_at_1000000000_r", "mAP@1000000000/R", (1.0 / 2 + 2.0 / 3 + 3.0 / 7) / 3,
+         (1.0 / 2 + 2.0 / 3 + 3.0 / 7) / 3},
+        {"mrr_at_2", "MRR@2", 0.5, 0.5},
+        {"mrr_at_1", "MRR@1", 0, 0},
+        {"ndcg_at_2", "nDCG@2", 1 / log2(3) / (1 + 1 / log2(3)), 1 / log2(3) / (3 + 2 / log2(3))},
+        /* the ideal of ten places or of three are one, with three positives */
+        {"ndcg_at_3", "nDCG@3", (1 / log2(3) + 0.5) / (1 + 1 / log2(3) + 0.5),
+         (1 / log2(3) + 1.5) / (3 + 2 / log2(3) + 0.5)},
+    };
+    size_t table = 0;
+    const tdm_metric *const *first = tdm_metric_table(&table);
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        tdm_metric_rows rows;
+        CHECK_OK(tdm_metric_rows_ask("--metrics", want[i].name, &rows));
+        CHECK_EQ(rows.count, table + 1);
+        CHECK_FALSE(rows.r_sum);
+        for (size_t r = 0; r < table; r++) CHECK_TRUE(rows.row[r] == first[r]);
+        const tdm_metric *row = asked(&rows, want[i].name);
+        CHECK_STR_EQ(row->label, want[i].label);
+        CHECK_LACKS(row->title, "{");
+        CHECK_LACKS(row->help, "{");
+        CHECK_FALSE(row->is_headline);
+        /* a few roundings of f64 */
+        CHECK_NEAR(row->value(&plain, row->cutoff), want[i].plain, 1e-15);
+        CHECK_NEAR(row->value(&graded, row->cutoff), want[i].graded, 1e-15);
+        tdm_metric_rows_free(&rows);
+    }
+}
+
+static void test_asking(void **state)
+{
+    (void)state;
+    size_t table = 0, families = 0;
+    (void)tdm_metric_table(&table);
+    (void)tdm_metric_family_table(&families);
+    tdm_metric_rows rows;
+    CHECK_OK(tdm_metric_rows_ask("--metrics", "", &rows));
+    CHECK_EQ(rows.count, table);
+    tdm_metric_rows_free(&rows);
+    /* Twice, and what the table has: once. */
+    CHECK_OK(tdm_metric_rows_ask("--metrics", "recall_at_5,map,recall_at_7,r_sum,recall_at_7", &rows));
+    CHECK_EQ(rows.count, table + 1);
+    CHECK_TRUE(rows.r_sum);
+    tdm_metric_rows_free(&rows);
+    static const char *const wrong[][2] = {
+        {"recall_at_0", "there is no metric \"recall_at_0\"; did you mean recall_at_10?"},
+        {"recal_at_20", "did you mean recall_at_20?"},
+        {"recall_at_05", "did you mean recall_at_5?"},
+        {"recall_at_1000000001", "there is no metric"},
+        {"recall_at_99999999999999999999", "there is no metric"},
+        {"recall_at_7x", "did you mean recall_at_7?"},
+        {"recall_at_", "did you mean recall_at_1"},
+        {"ndcg_at_{K}", "there is no metric"},
+        {"map_at_5", "did you mean map_at_5_hits, map_at_5_min, map_at_5_r?"},
+        {"r_precison", "did you mean r_precision?"},
+        {"map,,mrr", "there is no metric \"\""},
+        {"accuracy_of_all_the_world", "`tandem eval --help`"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        CHECK_FAILS(tdm_metric_rows_ask("--metrics", wrong[i][0], &rows), TDM_E_USAGE, "--metrics: ");
+        CHECK_MESSAGE(wrong[i][1]);
+        CHECK_TRUE(rows.made == NULL);
+    }
+    tdm_text many = {0};
+    for (int k = 0; k < TDM_MAX_METRICS; k++)
+        CHECK_OK(tdm_text_printf(&many, "%srecall_all_at_%d", k ? "," : "", k + 1));
+    CHECK_FAILS(tdm_metric_rows_ask("--metrics", many.data, &rows), TDM_E_USAGE, "more than 64 figures");
+    tdm_text_free(&many);
+}
+
+/* The table's values keep their bits, those that were asked for are summed alike, by class and by query, too. */
+static void test_asked_rows(void **state)
+{
+    (void)state;
+    whole_side query = random_side(60, 5, 9, false, 31), gallery = random_side(150, 5, 12, false, 32);
+    const tdm_eval_side q = piece(&query, false, EVEN), g = piece(&gallery, false, EVEN);
+    size_t table = 0;
+    (void)tdm_metric_table(&table);
+    tdm_metric_rows rows;
+    CHECK_OK(tdm_metric_rows_ask("--metrics", "recall_all_at_20,mrr_at_1000,r_precision,r_sum", &rows));
+    tdm_metrics plain, got[TDM_DIRECTIONS];
+    double *value = NULL;
+    uint64_t *one_class = NULL;
+    CHECK_OK(TDM_ALLOC((int64_t)rows.count * q.n, &value));
+    CHECK_OK(TDM_ALLOC(q.n, &one_class));
+    for (int64_t i = 0; i < q.n; i++) one_class[i] = 1;
+    tdm_eval_detail detail = {
+        .rows = &rows, .value = value, .classes = 1, .query_class = one_class, .class_words = 1};
+    CHECK_OK(tdm_eval_metrics(comm, NULL, &q, &g, false, 19, &plain));
+    CHECK_OK(tdm_eval_metrics_in_detail(comm, NULL, &q, &g, false, 19, &got[0], &detail));
+    assert_metrics("asked", &got[0], &plain, 0);
+    CHECK_TRUE(plain.rows == NULL);
+    CHECK_TRUE(got[0].rows == &rows);
+    CHECK_EQ(got[0].value[table + 1], tdm_metrics_value(&plain, "mrr")); /* 150 in the gallery */
+    for (size_t r = 0; r < rows.count; r++) CHECK_EQ(detail.per_class[0].value[r], got[0].value[r]);
+    float *score = definition_scores(&query, &gallery);
+    double all = 0, first = 0, with = 0;
+    int64_t rank_of[150];
+    for (int64_t i = 0; i < query.n; i++) {
+        const int64_t m = definition_ranks(score, &query, &gallery, i, false, false, rank_of);
+        double within = 0, at_r = 0;
+        for (int64_t p = 0; p < m; p++) {
+            within += rank_of[p] <= 20;
+            at_r += rank_of[p] <= m;
+        }
+        if (m == 0) continue;
+        with++;
+        all += within / (double)m;
+        first += at_r / (double)m;
+    }
+    /* means of at most 60 f64 */
+    CHECK_NEAR(got[0].value[table], all / with, 1e-13);
+    CHECK_NEAR(got[0].value[table + 2], first / with, 1e-13);
+    tdm_text text = {0};
+    CHECK_OK(tdm_metrics_print(&got[0], false, &text));
+    CHECK_CONTAINS(text.data, "  R@20/all 0.");
+    got[1] = got[0];
+    const double r_sum = tdm_metrics_value(&plain, "recall_at_1") + tdm_metrics_value(&plain, "recall_at_5") +
+                         tdm_metrics_value(&plain, "recall_at_10");
+    CHECK_NEAR(tdm_metrics_r_sum(got), 2 * r_sum, 1e-15);
+    tdm_text_free(&text);
+    tdm_eval_detail_free(&detail);
+    tdm_metric_rows_free(&rows);
+    tdm_free(value);
+    tdm_free(one_class);
+    tdm_free(score);
+    free_side(&query);
+    free_side(&gallery);
+}
+
 static void test_choice(void **state)
 {
     (void)state;
@@ -710,6 +871,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_euclidean),
         cmocka_unit_test(test_judged),
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_asked),
+        cmocka_unit_test(test_asking),
+        cmocka_unit_test(test_asked_rows),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_print),
     };

@@ -22,6 +22,10 @@ except ImportError as missing:
     print(f"skipped: {missing}")
     sys.exit(77)  # tells ctest
 
+# Asked for by name; of_query has them, too.
+ASKED = ["recall_at_3", "recall_at_20", "recall_all_at_5", "recall_all_at_20", "recall_all_at_700", "precision_at_3",
+         "precision_at_100", "r_precision", "map_at_5_hits", "map_at_5_min", "map_at_5_r", "map_at_100_r", "mrr_at_3",
+         "ndcg_at_3", "ndcg_at_100"]
 TOLERANCE = 1e-12  # sums of some hundred f64 in another order
 
 
@@ -43,8 +47,8 @@ def scores(query, gallery, distance):
     return total
 
 
-def of_query(order, grades):
-    """order: gallery rows, best first; grades: row -> grade of its positives."""
+def of_query(order, grades, asked):
+    """order: gallery rows, best first; grades: row -> grade of its positives; asked: those of ASKED, too."""
     m = len(grades)
     if m == 0:
         return None
@@ -52,26 +56,42 @@ def of_query(order, grades):
     rank = np.flatnonzero(hit) + 1
     precision = np.arange(1, m + 1) / rank
     first50 = precision[rank <= 50].sum()
-    discount = 1 / np.log2(np.arange(2, 12))
-    gains = [grades.get(row, 0) for row in order[:10]]
-    ideal = sorted(grades.values(), reverse=True)[:10]
+
+    def ndcg(k):
+        discount = 1 / np.log2(np.arange(2, k + 2))
+        gains = [grades.get(row, 0) for row in order[:k]]
+        ideal = sorted(grades.values(), reverse=True)[:k]
+        return (gains * discount[: len(gains)]).sum() / (ideal * discount[: len(ideal)]).sum()
+
     found = {
         "median_rank": rank[0], "mean_rank": rank[0], "map": precision.mean(), "mrr": 1 / rank[0],
         "map_at_r": precision[rank <= m].sum() / m, "minp": m / rank[-1],
-        "ndcg_at_10": (gains * discount[: len(gains)]).sum() / (ideal * discount[: len(ideal)]).sum(),
+        "ndcg_at_10": ndcg(10),
         "map_at_50_hits": first50 / max(1, (rank <= 50).sum()),
         "map_at_50_min": first50 / min(m, 50), "map_at_50_r": first50 / m,
     }
     found.update({f"recall_at_{k}": float(rank[0] <= k) for k in (1, 5, 10)})
     found.update({f"precision_at_{k}": (rank <= k).sum() / k for k in (1, 2, 4, 8, 16)})
+    if asked:
+        first5 = precision[rank <= 5].sum()
+        found.update({f"recall_at_{k}": float(rank[0] <= k) for k in (3, 20)})
+        found.update({f"recall_all_at_{k}": (rank <= k).sum() / m for k in (5, 20, 700)})
+        found.update({f"precision_at_{k}": (rank <= k).sum() / k for k in (3, 100)})
+        found.update({f"ndcg_at_{k}": ndcg(k) for k in (3, 100)})
+        found.update({
+            "r_precision": (rank <= m).sum() / m, "mrr_at_3": 1 / rank[0] if rank[0] <= 3 else 0,
+            "map_at_5_hits": first5 / max(1, (rank <= 5).sum()), "map_at_5_min": first5 / min(m, 5),
+            "map_at_5_r": first5 / m, "map_at_100_r": precision[rank <= 100].sum() / m,
+        })
+        assert found.keys() >= set(ASKED)
     return found
 
 
-def evaluate(query, gallery, distance, positives):
+def evaluate(query, gallery, distance, positives, asked=True):
     """positives: for each query a dictionary of gallery row -> grade. Scores, orders, metrics of each query, means."""
     score = scores(query, gallery, distance)
     order = np.argsort(-score, axis=1, kind="stable")  # ties: the lower row first
-    each = [of_query(order[i], positives[i]) for i in range(len(query))]
+    each = [of_query(order[i], positives[i], asked) for i in range(len(query))]
     having = [e for e in each if e]
     means = {name: np.mean([e[name] for e in having]) for name in having[0]}
     means["median_rank"] = np.median([e["median_rank"] for e in having])
@@ -117,13 +137,17 @@ def against_packages(qrels, trec, table, known):
     """Full run and judgements through other readers of the same files; queries that have a positive."""
     try:
         import ir_measures
-        from ir_measures import AP, RR, P, Success, nDCG
+        from ir_measures import AP, RR, P, R, Rprec, Success, nDCG
     except ImportError as missing:
         print(f"not compared with ir-measures: {missing}")
         return
     judged = [j for j in ir_measures.read_trec_qrels(str(qrels)) if not j.doc_id.startswith("gone/")]
     names = {AP: "map", RR: "mrr", nDCG @ 10: "ndcg_at_10", Success @ 1: "recall_at_1", Success @ 5: "recall_at_5",
-             Success @ 10: "recall_at_10", P @ 1: "precision_at_1", P @ 4: "precision_at_4"}
+             Success @ 10: "recall_at_10", P @ 1: "precision_at_1", P @ 4: "precision_at_4",
+             Success @ 3: "recall_at_3", Success @ 20: "recall_at_20", R @ 5: "recall_all_at_5", R @ 20: "recall_all_at_20",
+             R @ 700: "recall_all_at_700", P @ 3: "precision_at_3", P @ 100: "precision_at_100", Rprec: "r_precision",
+             AP @ 5: "map_at_5_r", AP @ 100: "map_at_100_r", RR @ 3: "mrr_at_3", nDCG @ 3: "ndcg_at_3",
+             nDCG @ 100: "ndcg_at_100"}
     worst, count = 0, 0
     for value in ir_measures.iter_calc(list(names), judged, ir_measures.read_trec_run(str(trec))):
         row = table.get(value.query_id)
@@ -148,7 +172,9 @@ def against_packages(qrels, trec, table, known):
         q, _, doc, _, score, _ = line.split()
         if q in having:
             found.setdefault(q, {})[doc] = float(score)
-    names = {"map": "map", "mrr": "mrr", "ndcg@10": "ndcg_at_10", "hit_rate@5": "recall_at_5"}
+    names = {"map": "map", "mrr": "mrr", "ndcg@10": "ndcg_at_10", "hit_rate@5": "recall_at_5",
+             "recall@20": "recall_all_at_20", "r-precision": "r_precision", "map@5": "map_at_5_r", "mrr@3": "mrr_at_3",
+             "ndcg@100": "ndcg_at_100", "precision@3": "precision_at_3"}
     means = ranx.evaluate(ranx.Qrels(relevant), ranx.Run(found), list(names))
     for key, name in names.items():
         ours = np.mean([float(table[q][name]) for q in having])
@@ -171,7 +197,7 @@ def check(folder):
     (folder / "qrels").write_text("\n".join(lines) + "\n")
     os.chdir(folder)
     judged = ["--query", "q.npy", "--gallery", "g.npy", "--query-ids", "ids.txt", "--gallery-ids", "ids.npy",
-              "--qrels", "qrels", "--depth", documents]
+              "--qrels", "qrels", "--depth", documents, "--metrics", ",".join(ASKED)]
     worst = 0
     for distance in ("cosine", "dot", "euclidean"):
         score, order, each, means = evaluate(query, gallery, distance, known)
@@ -225,7 +251,7 @@ def check(folder):
             *_, means = evaluate(query, gallery, distance, positives)
             for ranks in (1, 3):
                 text = run(["--query", "q.npy", "--gallery", place, "--query-labels", "kinds.npy",
-                            "--gallery-labels", "kinds.txt", "--distance", distance], ranks)
+                            "--gallery-labels", "kinds.txt", "--distance", distance, "--metrics", ",".join(ASKED)], ranks)
                 worst = max(worst, compare(place, json.loads(text)["query_to_gallery"], means))
     print(f"ties, labels, {', '.join(places)}: largest difference {worst:.1e}")
 
@@ -248,7 +274,7 @@ def golden(folder):
         (folder / f"{name}_labels.txt").write_text("".join(f"class {k}\n" for k in of))
     same = [{int(g): 1 for g in np.flatnonzero(labels[1] == k)} for k in labels[0]]
     for name, positives, distance in (("qrels", known, "cosine"), ("labels", same, "euclidean")):
-        *_, means = evaluate(query, gallery, distance, positives)
+        *_, means = evaluate(query, gallery, distance, positives, asked=False)
         with open(folder / f"expected_{name}.txt", "w") as file:
             for key, value in means.items():
                 file.write(f"{key} {float(value)!r}\n")

@@ -1,0 +1,159 @@
+/* The rows that were asked for by name, behind those of the table. */
+#include "metric_table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define METRIC_ADDRESS(metric) &metric,
+static const tdm_metric *const families[] = {TDM_METRIC_FAMILY_TABLE(METRIC_ADDRESS)};
+enum { FAMILIES = sizeof families / sizeof families[0], NAME_BYTES = 64, TEXT_BYTES = 192 };
+static const int64_t most_places = 1000000000;
+static const char r_sum_name[] = "r_sum";
+
+typedef struct metric_made { /* a family with its cutoff */
+    tdm_metric metric;
+    char name[NAME_BYTES], label[NAME_BYTES], title[TEXT_BYTES], help[TEXT_BYTES];
+} metric_made;
+
+const tdm_metric *const *tdm_metric_family_table(size_t *count)
+{
+    *count = FAMILIES;
+    return families;
+}
+
+const tdm_metric *const *tdm_metric_rows_of(const tdm_metric_rows *rows, size_t *count)
+{
+    if (rows == NULL) return tdm_metric_table(count);
+    *count = rows->count;
+    return rows->row;
+}
+
+void tdm_metric_rows_free(tdm_metric_rows *rows)
+{
+    tdm_free(rows->made);
+    *rows = (tdm_metric_rows){0};
+}
+
+/* ---- From a name to a row ---- */
+
+/* Every METRIC_K in `text` as k. The texts are those of the table; out has room. */
+static void fill_in(const char *text, const char *k, char *out, size_t bytes)
+{
+    size_t length = 0;
+    out[0] = '\0';
+    for (const char *at; *text != '\0'; text = at) {
+        const char *variable = strstr(text, METRIC_K);
+        const size_t plain = variable ? (size_t)(variable - text) : strlen(text);
+        length +=
+            (size_t)snprintf(out + length, bytes - length, "%.*s%s", (int)plain, text, variable ? k : "");
+        at = text + plain + (variable ? strlen(METRIC_K) : 0);
+    }
+}
+
+/* The first number in `name` from 1 to most_places, written as k; "" when there is none. */
+static int64_t find_cutoff(const char *name, char k[16])
+{
+    const char *digits = name + strcspn(name, "0123456789");
+    const long long cutoff = strtoll(digits, NULL, 10);
+    k[0] = '\0';
+    if (*digits == '\0' || cutoff < 1 || cutoff > most_places) return 0;
+    snprintf(k, 16, "%lld", cutoff);
+    return cutoff;
+}
+
+/* The family of the name, -1: none. A family with a variable needs a cutoff; "05" is not "5". */
+static int find_family(const char *name, const char *k)
+{
+    char made[NAME_BYTES];
+    for (int i = 0; i < FAMILIES; i++) {
+        if (k[0] == '\0' && strstr(families[i]->name, METRIC_K)) continue;
+        fill_in(families[i]->name, k, made, sizeof made);
+        if (strcmp(made, name) == 0) return i;
+    }
+    return -1;
+}
+
+/* Names the ones that begin like it ("map_at_5": divided by what?), or the nearest. */
+static tdm_status refuse(const char *where, const char *name, const char *k)
+{
+    char made[FAMILIES][NAME_BYTES];
+    const char *known[TDM_MAX_METRICS + FAMILIES + 1];
+    size_t rows = 0, count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&rows);
+    tdm_text like = {0};
+    tdm_status status = TDM_OK;
+    for (int i = 0; i < FAMILIES; i++) {
+        fill_in(families[i]->name, k[0] ? k : "10", made[i], sizeof made[i]);
+        known[count++] = made[i];
+        if (status == TDM_OK && k[0] != '\0' && strncmp(made[i], name, strlen(name)) == 0)
+            status = tdm_text_printf(&like, "%s%s", like.length > 0 ? ", " : "", made[i]);
+    }
+    for (size_t i = 0; i < rows; i++) known[count++] = row[i]->name;
+    known[count++] = r_sum_name;
+    const char *near = like.length > 0 ? like.data : tdm_nearest_name(name, known, count);
+    if (status == TDM_OK)
+        status =
+            near
+                ? TDM_ERROR(TDM_E_USAGE, "%s: there is no metric \"%s\"; did you mean %s?", where, name, near)
+                : TDM_ERROR(TDM_E_USAGE, "%s: there is no metric \"%s\"; `tandem eval --help` lists them",
+                            where, name);
+    tdm_text_free(&like);
+    return status;
+}
+
+static bool is_there(const tdm_metric_rows *rows, const char *name)
+{
+    for (size_t i = 0; i < rows->count; i++)
+        if (strcmp(rows->row[i]->name, name) == 0) return true;
+    return false;
+}
+
+static tdm_status add(const char *where, const char *name, tdm_metric_rows *rows)
+{
+    char k[16];
+    const int64_t cutoff = find_cutoff(name, k);
+    if (strcmp(name, r_sum_name) == 0) {
+        rows->r_sum = true;
+        return TDM_OK;
+    }
+    if (is_there(rows, name)) return TDM_OK;
+    const int f = find_family(name, k);
+    if (f < 0) return refuse(where, name, k);
+    TDM_REQUIRE(rows->count < TDM_MAX_METRICS, TDM_E_USAGE, "%s: more than %d figures", where,
+                TDM_MAX_METRICS);
+    const tdm_metric *family = families[f];
+    metric_made *made = &rows->made[rows->count];
+    fill_in(family->name, k, made->name, sizeof made->name);
+    fill_in(family->label, k, made->label, sizeof made->label);
+    fill_in(family->title, k, made->title, sizeof made->title);
+    fill_in(family->help, k, made->help, sizeof made->help);
+    made->metric = *family;
+    made->metric.name = made->name;
+    made->metric.label = made->label;
+    made->metric.title = made->title;
+    made->metric.help = made->help;
+    made->metric.cutoff = strstr(family->name, METRIC_K) ? cutoff : 0;
+    made->metric.is_headline = false; /* short lines and charts stay as they are */
+    rows->row[rows->count++] = &made->metric;
+    return TDM_OK;
+}
+
+tdm_status tdm_metric_rows_ask(const char *where, const char *names, tdm_metric_rows *rows)
+{
+    *rows = (tdm_metric_rows){0};
+    const tdm_metric *const *table = tdm_metric_table(&rows->count);
+    memcpy((void *)rows->row, (const void *)table, rows->count * sizeof *table);
+    if (names[0] == '\0') return TDM_OK;
+    tdm_status status = TDM_ALLOC(TDM_MAX_METRICS, &rows->made);
+    for (const char *at = names; status == TDM_OK;) {
+        char name[NAME_BYTES];
+        const size_t length = strcspn(at, ",");
+        /* A longer one is none, cut or not. */
+        snprintf(name, sizeof name, "%.*s", (int)tdm_min_i64((int64_t)length, NAME_BYTES), at);
+        status = add(where, name, rows);
+        if (at[length] == '\0') break;
+        at += length + 1;
+    }
+    if (status != TDM_OK) tdm_metric_rows_free(rows);
+    return status;
+}
