@@ -60,7 +60,7 @@ if [ -n "${FIRST_JOB:-}" ] || [ "$(of_job run_count)" -gt 1 ] 2>/dev/null; then 
 begin_try "$run"
 launch mpirun --hostfile "$PBS_NODEFILE" "${place_ranks[@]}" -x OMP_NUM_THREADS -x PATH -x LD_LIBRARY_PATH \
     tandem train --config "$config" --out "$run" --resume auto "${steal[@]}" \
-    --set train.stall_end=true "${settings[@]}"
+        --set train.stall_end=true "${settings[@]}"
 end_try "$run" $? "${FIRST_JOB:=$PBS_JOBID}"
 [ -n "$again" ] || exit "$code"
 

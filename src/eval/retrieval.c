@@ -37,7 +37,8 @@ static tdm_status evaluate(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *qu
     }
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK)
-        status = tdm_eval_metrics_in_detail(comm, ops, &q, &g, false, tdm_eval_block_rows(ops), metrics, detail);
+        status =
+            tdm_eval_metrics_in_detail(comm, ops, &q, &g, false, tdm_eval_block_rows(ops), metrics, detail);
     tdm_free(of_query);
     tdm_free(of_gallery);
     return status;
