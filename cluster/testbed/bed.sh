@@ -140,11 +140,12 @@ losses() { jq -r 'select(.loss) | "\(.step) \(.loss)"' "$shared/$1/metrics.jsonl
 
 # knows KEY: whether this build has such a key of the configuration
 knows() { on h1 tandem train --help | grep "$1 " >/dev/null; } # all of it is read: no broken pipe
-# stall_settings: sets $stall to what makes a run end that waits 6 s for a silent rank; nothing in a build without a watchdog
+# stall_settings: sets $stall to the settings (group.key=value) that make a run end which waits 6 s for a silent rank; nothing in
+# a build without a watchdog
 # shellcheck disable=SC2034
 stall_settings() {
     stall=()
-    if knows train.stall_minutes; then stall=(--set train.stall_minutes=0.1 --set train.stall_end=true); fi
+    if knows train.stall_minutes; then stall=(train.stall_minutes=0.1 train.stall_end=true); fi
 }
 
 # --- Slurm ------------------------------------------------------------------------------------------------------------
@@ -176,6 +177,18 @@ no_task_left() { [[ " $(job_state) " != *" "@(PENDING|RUNNING|COMPLETING|SUSPEND
 # submit ARG…: sbatch on h1, two hosts with a rank each unless ARG says otherwise; the job's number is in $job, and its log is
 # $shared/tandem-$job.log
 submit() { job=$(on h1 sbatch --parsable --chdir="$shared" --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 "$@"); }
+# goes_on SECONDS SECONDS [MOST]: the job is at work again within the first, which ends the stopwatch, and has completed within
+# the second; at most MOST steps were made twice
+goes_on() {
+    local twice
+    wait_for "$1" grep -q '^resuming' "tandem-$job.log"
+    took
+    wait_for "$2" job_over
+    twice=$(made_twice "tandem-$job.log")
+    lost "$twice steps"
+    job_is COMPLETED || fail "$(job_state)"
+    [ "$twice" -le "${3:-$twice}" ] || fail "$twice steps were made twice, more than $3"
+}
 # job_state: PENDING, RUNNING, COMPLETED, FAILED, … ; job_is STATE… : whether it is one of these
 job_state() { on h1 scontrol show job "$job" | sed -n 's/^ *JobState=\([A-Z_]*\).*/\1/p' | paste -sd ' '; }
 job_is() { [[ " $* " == *" $(job_state) "* ]]; }

@@ -5,7 +5,7 @@
 hosts 2
 stall_settings
 link delay h2 5
-start h1:1,h2:1 run --set train.steps=12 --set checkpoint.every_steps=2 "${stall[@]}"
+start h1:1,h2:1 run --set train.steps=12 --set checkpoint.every_steps=2 "${stall[@]/#/--set=}"
 wait_for 60 beyond run 3
 link cut h2
 stopwatch

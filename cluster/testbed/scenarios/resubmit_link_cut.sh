@@ -7,10 +7,8 @@ hosts 2
 stall_settings
 link delay h2 5
 printf 'h1 slots=1\nh2 slots=1\n' >hosts
-settings=(train.steps=14 checkpoint.every_steps=2)
-for word in "${stall[@]}"; do [ "$word" = --set ] || settings+=("$word"); done
-HOSTS=$shared/hosts MPIRUN_OPTIONS="-x OMP_NUM_THREADS -x PATH" on h1 "$bed/cluster/resubmit.sh" "$config" "$shared/run" "${settings[@]}" \
-    >>run.log 2>&1 &
+HOSTS=$shared/hosts MPIRUN_OPTIONS="-x OMP_NUM_THREADS -x PATH" on h1 "$bed/cluster/resubmit.sh" "$config" "$shared/run" train.steps=14 \
+    checkpoint.every_steps=2 "${stall[@]}" >>run.log 2>&1 &
 started_process=$!
 wait_for 60 beyond run 3
 link cut h2

@@ -7,10 +7,5 @@ submit "$bed/cluster/slurm.sbatch" "$config" "$shared/run" train.steps=60
 wait_for 60 beyond run 10
 stopwatch
 on h1 sbatch --parsable --partition=high --exclusive --nodes=2 --output=/dev/null --wrap "sleep 3"
-wait_for 60 grep -q '^resuming' "tandem-$job.log"
-took
-wait_for 60 job_is COMPLETED FAILED CANCELLED TIMEOUT PREEMPTED
-lost "$(made_twice "tandem-$job.log") steps"
-job_is COMPLETED || fail "$(job_state)"
-[ "$(made_twice "tandem-$job.log")" -eq 0 ] || fail "steps were made twice"
+goes_on 60 60 0
 outcome "requeued, complete"

@@ -6,11 +6,6 @@ link delay h2 10
 SBATCH_SIGNAL=USR1@40 submit --time=1 "$bed/cluster/slurm.sbatch" "$config" "$shared/run" train.steps=150
 wait_for 90 test -e run/checkpoints/latest
 stopwatch
-wait_for 60 grep -q '^resuming' "tandem-$job.log"
-took
-wait_for 150 job_is COMPLETED FAILED CANCELLED TIMEOUT
-lost "$(made_twice "tandem-$job.log") steps"
-job_is COMPLETED || fail "$(job_state)"
+goes_on 60 150 0
 [ "$(job_says Restarts)" -ge 1 ] || fail "it was in time"
-[ "$(made_twice "tandem-$job.log")" -eq 0 ] || fail "steps were made twice"
 outcome "requeued $(job_says Restarts) times, complete"
