@@ -1,36 +1,22 @@
 /* Average precision over the first K places: the sum over the positives there of i / r_i, divided by what the name says.
  * The literature of supervised cross-modal retrieval calls each of them mAP@K, mostly with K = 50. */
-#include "metric_table.h"
-
-/* Sum over the positives among the first `last` places, and how many they are. */
-static double precision_sum(const tdm_ranking *ranking, int64_t last, int64_t *hits)
-{
-    double sum = 0;
-    int64_t i = 0;
-    for (; i < ranking->m && ranking->rank[i] <= last; i++) sum += (double)(i + 1) / (double)ranking->rank[i];
-    *hits = i;
-    return sum;
-}
+#include "metric_sums.h"
 
 /* evaluate.py of github zhixiongz/CLIP4CMR, as its ancestors: by the positives found, 0 where there are none. */
 static double by_hits(const tdm_ranking *ranking, int64_t cutoff)
 {
-    int64_t hits;
-    const double sum = precision_sum(ranking, cutoff, &hits);
-    return hits ? sum / (double)hits : 0;
+    const int64_t hits = count_until(ranking, cutoff);
+    return hits ? precisions_until(ranking, cutoff) / (double)hits : 0;
 }
 
 static double by_min(const tdm_ranking *ranking, int64_t cutoff)
 {
-    int64_t hits;
-    const double sum = precision_sum(ranking, cutoff, &hits);
-    return sum / (double)tdm_min_i64(ranking->m, cutoff);
+    return precisions_until(ranking, cutoff) / (double)tdm_min_i64(ranking->m, cutoff);
 }
 
 static double by_all(const tdm_ranking *ranking, int64_t cutoff)
 {
-    int64_t hits;
-    return precision_sum(ranking, cutoff, &hits) / (double)ranking->m;
+    return precisions_until(ranking, cutoff) / (double)ranking->m;
 }
 
 #define MAP_AT(variable, k, places, key, text, function, flaw, what)                                         \

@@ -1,12 +1,10 @@
 /* Precision@K: the share of positives among the first K places; K stays the divisor where there are fewer positives. That
  * of 1 is recall_at_1. CLIP4CMR's evaluate.py (github zhixiongz/CLIP4CMR, 12d7e71) prints these five, in percent. */
-#include "metric_table.h"
+#include "metric_sums.h"
 
 static double precision(const tdm_ranking *ranking, int64_t cutoff)
 {
-    int64_t hits = 0;
-    while (hits < ranking->m && ranking->rank[hits] <= cutoff) hits++;
-    return (double)hits / (double)cutoff;
+    return (double)count_until(ranking, cutoff) / (double)cutoff;
 }
 
 #define PRECISION(variable, k, places)                                                                       \

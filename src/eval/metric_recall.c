@@ -1,6 +1,6 @@
 /* Recall@K, of two kinds. Any: is the best positive among the first K? Over the queries that is the share of those
  * answered: hit rate, success, CMC at rank K. All: how many of a query's positives are there? */
-#include "metric_table.h"
+#include "metric_sums.h"
 
 static double recall(const tdm_ranking *ranking, int64_t cutoff)
 {
@@ -9,9 +9,7 @@ static double recall(const tdm_ranking *ranking, int64_t cutoff)
 
 static double recall_of_all(const tdm_ranking *ranking, int64_t cutoff)
 {
-    int64_t hits = 0;
-    while (hits < ranking->m && ranking->rank[hits] <= cutoff) hits++;
-    return (double)hits / (double)ranking->m;
+    return (double)count_until(ranking, cutoff) / (double)ranking->m;
 }
 
 #define RECALL(variable, k, places)                                                                          \
