@@ -256,8 +256,8 @@ int main(int argc, char **argv)
     tdm_ops *ops;
     fail_if(tdm_ops_resolve_precision(argc > 3 ? argv[3] : "auto", &dtype));
     fail_if(tdm_ops_create(dtype, threads, &ops));
-    printf("%s, %s, %d thread(s), peak %.0f GFLOP/s\n", tdm_ops_isa(ops), dtype == TDM_BF16 ? "bf16" : "f32",
-           threads, tdm_ops_measure_peak_gflops(ops, 5));
+    printf("%s, %s, %d thread(s), peak %.0f GFLOP/s\n", tdm_ops_isa(ops), tdm_dtype_name(dtype), threads,
+           tdm_ops_measure_peak_gflops(ops, 5));
     if (strcmp(which, "text")) bench_tower(ops, (tower){"image ViT-B/32", batch, 50, 768, 12, 3072, false});
     if (strcmp(which, "image")) bench_tower(ops, (tower){"text", batch, 19, 512, 8, 2048, true});
     if (!strcmp(which, "b16")) bench_tower(ops, (tower){"image ViT-B/16", batch, 197, 768, 12, 3072, false});

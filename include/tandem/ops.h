@@ -21,6 +21,10 @@ static inline size_t tdm_dtype_bytes(tdm_dtype dtype)
 {
     return dtype == TDM_BF16 ? 2 : 4;
 }
+static inline const char *tdm_dtype_name(tdm_dtype dtype)
+{
+    return dtype == TDM_BF16 ? "bf16" : "f32";
+}
 
 typedef struct tdm_ops tdm_ops;
 

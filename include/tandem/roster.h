@@ -50,6 +50,8 @@ TDM_CHECKED tdm_status tdm_roster_gather(tdm_comm *comm, const tdm_member *mine,
 TDM_CHECKED tdm_status tdm_roster_make(const tdm_member *member, int ranks, tdm_roster *roster);
 void tdm_roster_free(tdm_roster *roster);
 
+/* Least and most ranks of a node, threads of a rank. */
+void tdm_roster_ranges(const tdm_roster *roster, int ranks[2], int threads[2]);
 /* One line for people, appended. */
 TDM_CHECKED tdm_status tdm_roster_summary(const tdm_roster *roster, tdm_text *line);
 /* What of it is slow, or gives other results than equal hosts: a line each, ended by '\n', appended. */

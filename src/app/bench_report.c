@@ -68,7 +68,7 @@ static void describe_run(json_t *root, const tdm_comm *comm, tdm_ops *ops, const
 {
     const int ranks = tdm_comm_size(comm);
     set_string(root, "model", r->model);
-    set_string(root, "precision", tdm_ops_dtype(ops) == TDM_BF16 ? "bf16" : "f32");
+    set_string(root, "precision", tdm_dtype_name(tdm_ops_dtype(ops)));
     set_string(root, "isa", tdm_ops_isa(ops));
     set_integer(root, "ranks", ranks);
     set_integer(root, "threads", tdm_ops_threads(ops));
@@ -108,8 +108,8 @@ tdm_status bench_report(const tdm_comm *comm, tdm_ops *ops, const bench_result *
     json_object_set_new(root, "per_op", report_operations(tdm_ops_stats(ops), r->steps, step_s));
     json_object_set_new(root, "memory", report_memory(r->memory));
     fprintf(stderr, "%s %s, %d ranks x %d threads, %lld pairs per rank in chunks of %lld, recompute %s:\n",
-            r->model, tdm_ops_dtype(ops) == TDM_BF16 ? "bf16" : "f32", tdm_comm_size(comm),
-            tdm_ops_threads(ops), (long long)r->batch, (long long)r->plan.chunk, r->recompute);
+            r->model, tdm_dtype_name(tdm_ops_dtype(ops)), tdm_comm_size(comm), tdm_ops_threads(ops),
+            (long long)r->batch, (long long)r->plan.chunk, r->recompute);
     fprintf(stderr,
             "%.2f pairs/s, step %.1f ms, MFU %.1f %% of %.0f GFLOP/s, %.1f %% of %.0f between the steps\n",
             pairs / step_s, step_s * 1e3, 100.0 * mfu, r->peak_gflops, 100.0 * gflops / r->sustained_gflops,

@@ -62,8 +62,8 @@ static json_t *describe(const probe *p)
     const probe_options *o = p->options;
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:s}", "model", p->in.digest, "data",
                      p->data_digest, "split", o->split, "metric", o->metric, "positives", p->match->name,
-                     "precision", tdm_ops_dtype(p->in.ops) == TDM_BF16 ? "bf16" : "f32", "from", p->from,
-                     "seed", (json_int_t)p->seed, "eps", o->eps, "grid", o->step, "search", o->search);
+                     "precision", tdm_dtype_name(tdm_ops_dtype(p->in.ops)), "from", p->from, "seed",
+                     (json_int_t)p->seed, "eps", o->eps, "grid", o->step, "search", o->search);
 }
 
 /* Entries of an earlier start count when they are of the same probe. */

@@ -93,9 +93,7 @@ static tdm_status describe_member(const tdm_comm *comm, tdm_member *mine)
     tdm_ops *ops = NULL;
     TDM_TRY(tdm_ops_resolve_precision("auto", &dtype));
     tdm_status status = tdm_ops_create(dtype, tdm_default_threads(), &ops);
-    if (status == TDM_OK)
-        tdm_member_describe(comm, tdm_ops_threads(ops), tdm_ops_isa(ops), dtype == TDM_BF16 ? "bf16" : "f32",
-                            mine);
+    if (status == TDM_OK) roster_member(comm, ops, mine);
     tdm_ops_destroy(&ops);
     return status;
 }

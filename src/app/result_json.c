@@ -40,6 +40,20 @@ json_t *result_metrics(const tdm_metrics *metrics)
     return object;
 }
 
+tdm_status result_log(const char *name, const tdm_metrics *m, const char *behind)
+{
+    tdm_text values = {0};
+    const tdm_status status = tdm_metrics_print(m, false, &values);
+    if (status == TDM_OK)
+        tdm_log(TDM_LOG_INFO, "%s%s  (%lld queries, gallery %lld%s)", name, values.data,
+                (long long)m->queries, (long long)m->gallery, behind);
+    if (m->without_positive > 0)
+        tdm_log(TDM_LOG_WARN, "%s%lld of %lld queries have no positive in the gallery and are left out", name,
+                (long long)m->without_positive, (long long)m->queries);
+    tdm_text_free(&values);
+    return status;
+}
+
 json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS])
 {
     size_t count = 0;

@@ -14,6 +14,8 @@ TDM_CHECKED tdm_status result_write(const json_t *root, int digits, const char *
 void result_show(const json_t *object);
 /* One direction: counts, then every row of metrics->rows. */
 json_t *result_metrics(const tdm_metrics *metrics);
+/* The same in the log: "NAMER@1 0.4170 …  (20 queries, gallery 40BEHIND)", and a warning of queries left out. */
+TDM_CHECKED tdm_status result_log(const char *name, const tdm_metrics *metrics, const char *behind);
 /* Of each metric the mean of both directions. */
 json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS]);
 json_t *result_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS]);

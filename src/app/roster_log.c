@@ -37,11 +37,16 @@ static tdm_status gather_and_show(tdm_comm *comm, const tdm_member *mine, tdm_ro
     return status;
 }
 
+void roster_member(const tdm_comm *comm, const tdm_ops *ops, tdm_member *mine)
+{
+    tdm_member_describe(comm, tdm_ops_threads(ops), tdm_ops_isa(ops), tdm_dtype_name(tdm_ops_dtype(ops)),
+                        mine);
+}
+
 tdm_status roster_log(tdm_comm *comm, const tdm_ops *ops, tdm_roster *roster)
 {
     tdm_member mine;
-    tdm_member_describe(comm, tdm_ops_threads(ops), tdm_ops_isa(ops),
-                        tdm_ops_dtype(ops) == TDM_BF16 ? "bf16" : "f32", &mine);
+    roster_member(comm, ops, &mine);
     return gather_and_show(comm, &mine, roster);
 }
 
@@ -77,20 +82,17 @@ static json_t *range(int least, int most)
 
 json_t *roster_json(const tdm_roster *roster)
 {
-    int ranks[2] = {roster->ranks, 0}, threads[2] = {roster->member[0].threads, 0};
+    int ranks[2], threads[2];
     json_t *hosts = json_array(), *isa = json_array(), *precision = json_array(), *mpi = json_array(),
            *cpu = json_array();
     char build[TDM_BUILD_BYTES];
+    tdm_roster_ranges(roster, ranks, threads);
     for (int i = 0; i < roster->nodes; i++) {
-        const tdm_roster_node *node = &roster->node[i];
-        ranks[0] = node->ranks < ranks[0] ? node->ranks : ranks[0];
-        ranks[1] = node->ranks > ranks[1] ? node->ranks : ranks[1];
-        json_array_append_new(hosts, tdm_json_text(roster->member[node->first].host));
+        const int first = roster->node[i].first;
+        json_array_append_new(hosts, tdm_json_text(roster->member[first].host));
     }
     for (int i = 0; i < roster->ranks; i++) {
         const tdm_member *m = &roster->member[i];
-        threads[0] = m->threads < threads[0] ? m->threads : threads[0];
-        threads[1] = m->threads > threads[1] ? m->threads : threads[1];
         add_once(isa, m->isa);
         add_once(precision, m->precision);
         add_once(mpi, m->mpi);

@@ -7,6 +7,8 @@
 
 #include <jansson.h>
 
+/* This rank, as it computes by `ops`. */
+void roster_member(const tdm_comm *comm, const tdm_ops *ops, tdm_member *mine);
 /* One line on rank 0, and one for each warning. Fills *roster there (tdm_roster_free), elsewhere with nothing; NULL: it
  * is not kept. Collective. */
 TDM_CHECKED tdm_status roster_log(tdm_comm *comm, const tdm_ops *ops, tdm_roster *roster);

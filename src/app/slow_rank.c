@@ -1,9 +1,6 @@
 #include "slow_rank.h"
 
-static double least(double a, double b)
-{
-    return a < b ? a : b;
-}
+#include <math.h>
 
 slow_rank slow_rank_of(const rank_wait *wait, int ranks)
 {
@@ -17,6 +14,5 @@ slow_rank slow_rank_of(const rank_wait *wait, int ranks)
     const double mean_data_s = (data_s - wait[slow].data_s) / (ranks - 1) - wait[slow].data_s;
     const double mean_step_s = (step_s - wait[slow].step_s) / (ranks - 1) - wait[slow].step_s;
     const double wait_s = mean_data_s + mean_step_s; /* not negative: nobody waited less */
-    return (slow_rank){
-        .rank = slow, .wait_s = wait_s, .wait_data_s = least(wait_s, mean_data_s > 0.0 ? mean_data_s : 0.0)};
+    return (slow_rank){.rank = slow, .wait_s = wait_s, .wait_data_s = fmin(wait_s, fmax(mean_data_s, 0.0))};
 }

@@ -210,17 +210,9 @@ static tdm_status write_json(const external *x)
 
 static tdm_status show(const external *x, double rank_s)
 {
-    tdm_text values = {0};
-    const tdm_metrics *m = &x->metrics;
-    tdm_status status = tdm_metrics_print(m, false, &values);
-    if (status == TDM_OK)
-        tdm_log(TDM_LOG_INFO, "%s  (%lld queries, gallery %lld, positives by %s; ranking took %.2f s)",
-                values.data, (long long)m->queries, (long long)m->gallery, positives_of(x), rank_s);
-    if (m->without_positive > 0)
-        tdm_log(TDM_LOG_WARN, "%lld of %lld queries have no positive in the gallery and are left out",
-                (long long)m->without_positive, (long long)m->queries);
-    tdm_text_free(&values);
-    return status;
+    char behind[80];
+    snprintf(behind, sizeof behind, ", positives by %s; ranking took %.2f s", positives_of(x), rank_s);
+    return result_log("", &x->metrics, behind);
 }
 
 /* ---- The task ---- */

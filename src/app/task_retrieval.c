@@ -34,18 +34,9 @@ typedef struct retrieval {
 
 static tdm_status show_direction(tdm_direction direction, const tdm_metrics *m)
 {
-    const char *name = tdm_direction_label(direction);
-    tdm_text values = {0};
-    tdm_status status = tdm_metrics_print(m, false, &values);
-    if (status == TDM_OK)
-        tdm_log(TDM_LOG_INFO, "%s: %s  (%lld queries, gallery %lld%s)", name, values.data,
-                (long long)m->queries, (long long)m->gallery,
-                m->without_positive > 0 ? ", some without a positive" : "");
-    if (m->without_positive > 0)
-        tdm_log(TDM_LOG_WARN, "%s: %lld of %lld queries have no positive in the gallery and are left out",
-                name, (long long)m->without_positive, (long long)m->queries);
-    tdm_text_free(&values);
-    return status;
+    char name[48];
+    snprintf(name, sizeof name, "%s: ", tdm_direction_label(direction));
+    return result_log(name, m, m->without_positive > 0 ? ", some without a positive" : "");
 }
 
 /* The same bytes for any number of ranks: what depends on them, or on the clock, goes to the log. */
@@ -57,8 +48,7 @@ static tdm_status write_json(const retrieval *r)
     json_object_set_new(root, "data", tdm_json_text(r->request->data));
     json_object_set_new(root, "split", tdm_json_text(r->request->split));
     json_object_set_new(root, "positives", json_string(r->match->name));
-    json_object_set_new(root, "precision",
-                        json_string(tdm_ops_dtype(r->inference.ops) == TDM_BF16 ? "bf16" : "f32"));
+    json_object_set_new(root, "precision", json_string(tdm_dtype_name(tdm_ops_dtype(r->inference.ops))));
     json_object_set_new(root, "distance", json_string(r->options->distance));
     for (int i = 0; i < TDM_DIRECTIONS; i++) {
         json_t *direction = result_metrics(&r->metrics[i]);

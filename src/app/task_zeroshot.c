@@ -142,8 +142,7 @@ static json_t *result_json(const zeroshot *z)
     json_object_set_new(root, "step", json_integer(z->inference.step));
     json_object_set_new(root, "data", tdm_json_text(z->request->data));
     json_object_set_new(root, "split", tdm_json_text(z->request->split));
-    json_object_set_new(root, "precision",
-                        json_string(tdm_ops_dtype(z->inference.ops) == TDM_BF16 ? "bf16" : "f32"));
+    json_object_set_new(root, "precision", json_string(tdm_dtype_name(tdm_ops_dtype(z->inference.ops))));
     json_object_set_new(root, "images", json_integer(a->images));
     json_object_set_new(root, "without_class", json_integer(a->without_class));
     json_object_set_new(root, "several_classes", json_integer(a->several_classes));

@@ -17,7 +17,8 @@
  * replacement itself is one rename(). */
 #include "tandem/dir_lock.h"
 
-#include <ctype.h>
+#include "process.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -51,18 +52,6 @@ struct tdm_dir_lock {
 
 /* ---- Who is who ---- */
 
-/* State and start of a process of this host. False: /proc does not show it. */
-static bool read_process(long long pid, char *state, long long *start)
-{
-    char path[64], line[2048];
-    snprintf(path, sizeof path, "/proc/%lld/stat", pid);
-    tdm_read_line(path, line, sizeof line);
-    const char *at = strrchr(line, ')'); /* the name before it may hold anything */
-    if (at == NULL || sscanf(at + 1, " %c", state) != 1) return false;
-    for (int field = 2; field < 22 && at != NULL; field++) at = strchr(at + 1, ' ');
-    return at != NULL && sscanf(at, " %lld", start) == 1;
-}
-
 static tdm_status describe_self(const char *command, owner *self)
 {
     unsigned char random[NONCE_BYTES];
@@ -74,7 +63,7 @@ static tdm_status describe_self(const char *command, owner *self)
     tdm_read_line("/proc/sys/kernel/random/boot_id", self->boot, sizeof self->boot);
     if (readlink("/proc/self/ns/pid", self->pid_space, sizeof self->pid_space - 1) < 0)
         self->pid_space[0] = '\0';
-    if (!read_process(self->pid, &state, &self->start)) self->start = -1;
+    if (!process_read(self->pid, &state, &self->start)) self->start = -1;
     const time_t now = time(NULL);
     struct tm utc;
     if (gmtime_r(&now, &utc) == NULL || strftime(self->since, sizeof self->since, "%F %T UTC", &utc) == 0)
@@ -96,21 +85,6 @@ static int print_owner(const owner *o, char *text, size_t bytes)
         o->command, o->host, o->pid, o->since, o->start, o->machine, o->boot, o->pid_space, o->nonce);
 }
 
-/* The value of `key`, "" where there is none; what is not printable is left out, since messages show it. */
-static void parse_value(const char *text, const char *key, char *value, size_t bytes)
-{
-    const size_t length = strlen(key);
-    size_t n = 0;
-    for (const char *at = text; at != NULL; at = strchr(at, '\n')) {
-        at += *at == '\n';
-        if (strncmp(at, key, length) != 0 || at[length] != ' ') continue;
-        for (at += length + 1; *at && *at != '\n' && n + 1 < bytes; at++)
-            if (isprint((unsigned char)*at)) value[n++] = *at;
-        break;
-    }
-    value[n] = '\0';
-}
-
 static void parse_owner(const char *text, owner *o)
 {
     char pid[32], start[32];
@@ -128,7 +102,7 @@ static void parse_owner(const char *text, owner *o)
                 {"pid_space", o->pid_space, sizeof o->pid_space},
                 {"nonce", o->nonce, sizeof o->nonce}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        parse_value(text, rows[i].key, rows[i].value, rows[i].bytes);
+        process_value(text, rows[i].key, rows[i].value, rows[i].bytes);
     o->pid = strtoll(pid, NULL, 10);
     o->start = start[0] ? strtoll(start, NULL, 10) : -1;
     /* it becomes part of a file's name */
@@ -171,7 +145,7 @@ static life look_for(const owner *o, const owner *self)
     if (kill((pid_t)o->pid, 0) != 0 && errno == ESRCH) return LIFE_GONE;
     char state;
     long long start;
-    if (!read_process(o->pid, &state, &start)) return LIFE_LIVES; /* hidden, as other users' may be */
+    if (!process_read(o->pid, &state, &start)) return LIFE_LIVES; /* hidden, as other users' may be */
     if (state == 'Z' || state == 'X') return LIFE_GONE;           /* ended, not yet waited for */
     return o->start >= 0 && start != o->start ? LIFE_GONE : LIFE_LIVES;
 }

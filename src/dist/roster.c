@@ -10,14 +10,6 @@ enum { VALUE_BYTES = 96, MOST_VALUES = 8, MOST_NAMES = 4 };
 
 /* ---- One rank ---- */
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash_text(const char *text)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
 /* "always [madvise] never": the word in brackets. */
 static void read_pages(char out[12])
 {
@@ -65,7 +57,7 @@ void tdm_member_describe(const tdm_comm *comm, int threads, const char *isa, con
     comm_short_library(library, member->mpi, sizeof member->mpi);
     read_pages(member->pages);
     tdm_read_line("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
-    member->boot = hash_text(boot);
+    member->boot = tdm_xxh64(boot, strlen(boot));
     member->threads = threads;
     member->allowed_isa = tdm_cpu_detect(&cpu) == TDM_OK ? (int32_t)cpu.isa : TDM_ISA_GENERIC;
     (void)tdm_allowed_cores(member->core);
@@ -296,6 +288,20 @@ static void used_isa_of(const tdm_roster *roster, int i, char *out, size_t room)
 
 /* ---- In one line ---- */
 
+static void widen(int range[2], int value)
+{
+    range[0] = value < range[0] ? value : range[0];
+    range[1] = value > range[1] ? value : range[1];
+}
+
+void tdm_roster_ranges(const tdm_roster *roster, int ranks[2], int threads[2])
+{
+    ranks[0] = ranks[1] = roster->node[0].ranks;
+    threads[0] = threads[1] = roster->member[0].threads;
+    for (int i = 0; i < roster->nodes; i++) widen(ranks, roster->node[i].ranks);
+    for (int i = 0; i < roster->ranks; i++) widen(threads, roster->member[i].threads);
+}
+
 static void plural(char out[48], int least, int most, const char *one)
 {
     if (least == most)
@@ -317,17 +323,9 @@ static tdm_status print_common(const tdm_roster *roster, tdm_member_value *value
 
 tdm_status tdm_roster_summary(const tdm_roster *roster, tdm_text *line)
 {
-    int ranks[2] = {roster->node[0].ranks, roster->node[0].ranks};
-    int threads[2] = {roster->member[0].threads, roster->member[0].threads};
+    int ranks[2], threads[2];
     char nodes[48], each[48], inside[48], all[64] = "";
-    for (int i = 0; i < roster->nodes; i++) {
-        ranks[0] = (int)tdm_min_i64(ranks[0], roster->node[i].ranks);
-        ranks[1] = (int)tdm_max_i64(ranks[1], roster->node[i].ranks);
-    }
-    for (int i = 0; i < roster->ranks; i++) {
-        threads[0] = (int)tdm_min_i64(threads[0], roster->member[i].threads);
-        threads[1] = (int)tdm_max_i64(threads[1], roster->member[i].threads);
-    }
+    tdm_roster_ranges(roster, ranks, threads);
     plural(nodes, roster->nodes, roster->nodes, "node");
     plural(each, ranks[0], ranks[1], "rank");
     plural(inside, threads[0], threads[1], "thread");
@@ -445,7 +443,7 @@ tdm_status tdm_comm_same_program(tdm_comm *comm)
     char build[TDM_BUILD_BYTES], named[TDM_BUILD_BYTES + 16];
     tdm_program_build(build);
     snprintf(named, sizeof named, "%s %s", TDM_VERSION, build);
-    if (tdm_comm_all_equal_u64(comm, hash_text(named))) return TDM_OK;
+    if (tdm_comm_all_equal_u64(comm, tdm_xxh64(named, strlen(named)))) return TDM_OK;
     tdm_member mine;
     tdm_roster roster;
     describe_build(comm, named, &mine);

@@ -6,6 +6,7 @@
 #include "tandem/base.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -314,18 +315,13 @@ static void *watch(void *argument)
 
 /* ---- Life ---- */
 
-static double least(double a, double b)
-{
-    return a < b ? a : b;
-}
-
 static void set_times(tdm_watch *w, double stall_s)
 {
     w->stall_s = stall_s;
-    w->grace_s = least(stall_s / 2.0, MOST_GRACE_S);
+    w->grace_s = fmin(stall_s / 2.0, MOST_GRACE_S);
     w->ask_s = stall_s - w->grace_s;
     w->look_s = w->grace_s / 4.0;
-    w->tick_s = least(w->grace_s / 8.0, MOST_TICK_S);
+    w->tick_s = fmin(w->grace_s / 8.0, MOST_TICK_S);
 }
 
 static tdm_status create(tdm_comm *comm, const tdm_watch_options *o, tdm_watch **watch)

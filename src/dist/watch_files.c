@@ -1,6 +1,7 @@
 /* RUN/.tandem-stall: how ranks tell each other where they are when MPI no longer can. One small file a rank, written
  * whole by a rename, again and again with a growing number: who is stopped or cut off writes no more. No clock of
  * another host is believed. */
+#include "process.h"
 #include "watch_impl.h"
 
 #include "tandem/base.h"
@@ -14,24 +15,6 @@
 enum { FILE_BYTES = 8192 };
 
 /* ---- Processes of this host ---- */
-
-/* Letter of the state and start of a process. False: /proc does not show it. */
-static bool read_process(int64_t pid, char *state, int64_t *start)
-{
-    char path[64], line[1024] = "";
-    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL) return false;
-    if (fgets(line, sizeof line, file) == NULL) line[0] = '\0';
-    fclose(file);
-    const char *at = strrchr(line, ')'); /* the name before it may hold anything */
-    if (at == NULL || sscanf(at + 1, " %c", state) != 1) return false;
-    for (int field = 2; field < 22 && at != NULL; field++) at = strchr(at + 1, ' ');
-    long long ticks;
-    if (at == NULL || sscanf(at, " %lld", &ticks) != 1) return false;
-    *start = ticks;
-    return true;
-}
 
 static bool is_traced(int64_t pid)
 {
@@ -49,9 +32,10 @@ static bool is_traced(int64_t pid)
 void stall_process_here(stall_process *process)
 {
     char state;
+    long long start = 0;
     struct stat space;
     *process = (stall_process){.pid = getpid()};
-    if (!read_process(process->pid, &state, &process->start)) process->start = 0;
+    if (process_read(process->pid, &state, &start)) process->start = start;
     if (stat("/proc/self/ns/pid", &space) == 0) process->pid_space = (int64_t)space.st_ino;
 }
 
@@ -63,9 +47,9 @@ bool stall_is_traced_here(void)
 static look look_at(const stall_process *process)
 {
     char state = '?';
-    int64_t start = 0;
+    long long start = 0;
     if (is_traced(process->pid)) return LOOK_TRACED;
-    if (!read_process(process->pid, &state, &start) || start != process->start || state == 'Z')
+    if (!process_read(process->pid, &state, &start) || start != process->start || state == 'Z')
         return LOOK_GONE;
     return state == 'T' ? LOOK_STOPPED : LOOK_WELL;
 }
@@ -107,24 +91,11 @@ static void write_own(stall_files *f, const stall_state *s)
     (void)status;
 }
 
-/* The rest of the line that begins with `key` and a space. */
-static void find_text(const char *text, const char *key, char value[NAME_BYTES])
-{
-    const size_t length = strlen(key);
-    value[0] = '\0';
-    for (const char *at = text; at != NULL && *at != '\0'; at = strchr(at, '\n')) {
-        at += *at == '\n';
-        if (strncmp(at, key, length) != 0 || at[length] != ' ') continue;
-        snprintf(value, NAME_BYTES, "%.*s", (int)strcspn(at + length + 1, "\n"), at + length + 1);
-        return;
-    }
-}
-
 static double find_number(const char *text, const char *key)
 {
     char value[NAME_BYTES];
     double number = 0.0;
-    find_text(text, key, value);
+    process_value(text, key, value, sizeof value);
     return sscanf(value, "%lf", &number) == 1 ? number : 0.0;
 }
 
@@ -158,8 +129,8 @@ static void read_rank(stall_files *f, int rank)
                              .quiet_s = find_number(text, "quiet"),
                              .asks = find_number(text, "asks") > 0.0,
                              .traced = find_number(text, "traced") > 0.0};
-    find_text(text, "phase", r->state.phase);
-    find_text(text, "wait", r->state.wait);
+    process_value(text, "phase", r->state.phase, sizeof r->state.phase);
+    process_value(text, "wait", r->state.wait, sizeof r->state.wait);
 }
 
 bool stall_files_answers(const stall_files *f, int rank, double now_s)

@@ -23,7 +23,7 @@ static tdm_status put_attributes(tdm_h5 *file, const part_info *p)
                  {"split", p->info.split},
                  {"model", p->info.model},
                  {"model_digest", p->info.model_digest},
-                 {"dtype", p->dtype == TDM_BF16 ? "bf16" : "f32"}};
+                 {"dtype", tdm_dtype_name(p->dtype)}};
     const struct {
         const char *name;
         int64_t value;

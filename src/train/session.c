@@ -108,7 +108,7 @@ double tdm_session_epoch(const tdm_session *s, int64_t step)
 
 const char *tdm_session_precision(const tdm_session *s)
 {
-    return tdm_ops_dtype(s->ops) == TDM_BF16 ? "bf16" : "f32";
+    return tdm_dtype_name(tdm_ops_dtype(s->ops));
 }
 
 tdm_status tdm_session_state(const tdm_session *s, tdm_train_state *state)

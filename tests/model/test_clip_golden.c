@@ -185,7 +185,7 @@ static void load_weights(setup *s)
 static void create(setup *s, const char *activation, tdm_dtype dtype, int64_t vectors)
 {
     memset(s, 0, sizeof *s);
-    snprintf(s->variant, sizeof s->variant, "%s %s", activation, dtype == TDM_BF16 ? "bf16" : "f32");
+    snprintf(s->variant, sizeof s->variant, "%s %s", activation, tdm_dtype_name(dtype));
     s->activation = activation;
     s->dtype = dtype;
     set_config(&s->config, activation);

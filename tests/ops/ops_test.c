@@ -62,7 +62,7 @@ void check_f32(const char *what, tolerance kind, tdm_dtype dtype, int64_t n, con
     double worst = worst_error(n, got, want, &where);
     if (getenv("OPS_TEST_VERBOSE"))
         print_message("%-40s %-10s %s worst %.2e of %.2e\n", what, tolerances[kind].name,
-                      dtype == TDM_BF16 ? "bf16" : "f32", worst, allowed);
+                      tdm_dtype_name(dtype), worst, allowed);
     enum { ENOUGH = 256 }; /* elements for a mean to mean something */
     if (dtype == TDM_BF16 && n >= ENOUGH && !(rms_error(n, got, want) <= BF16_RMS))
         fail_msg("%s: rms error %.3g, allowed %.3g (%s)", what, rms_error(n, got, want), BF16_RMS,
