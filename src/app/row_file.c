@@ -172,14 +172,11 @@ static tdm_status gather_images(tdm_comm *comm, const int64_t *own, row_matrix *
 
 static tdm_status take_images(tdm_comm *comm, tdm_embeddings *e, row_matrix *matrix)
 {
-    int64_t *own = NULL;
     matrix->value = e->image;
     e->image = NULL;
-    tdm_status status = tdm_comm_agree(comm, TDM_ALLOC(e->images, &own));
-    for (int64_t i = 0; status == TDM_OK && i < e->images; i++) own[i] = e->image_first + i;
-    if (status == TDM_OK) status = gather_images(comm, own, matrix);
-    tdm_free(own);
-    return status;
+    TDM_AGREE(comm, TDM_ALLOC(matrix->rows, &matrix->image));
+    for (int64_t i = 0; i < matrix->rows; i++) matrix->image[i] = i;
+    return TDM_OK;
 }
 
 static tdm_status take_texts(tdm_comm *comm, tdm_embeddings *e, row_matrix *matrix)
