@@ -34,6 +34,7 @@
 #include "tandem/rng.h"
 #include "tandem/roster.h"
 #include "tandem/searcher.h"
+#include "tandem/serve.h"
 #include "tandem/session.h"
 #include "tandem/shard.h"
 #include "tandem/status.h"
