@@ -108,6 +108,7 @@ typedef struct tdm_config {
         const char *dir, *split; /* "" = no evaluation while training */
         int64_t every_epochs;    /* 0 = only at the end */
         const char *positives;   /* name of a tdm_match */
+        const char *metrics;     /* "recall_at_20,ndcg_at_10" beside those that are always there */
     } eval;
     /* Everything below is private to src/base/config.c */
     struct tdm_config_store *store;

@@ -20,6 +20,7 @@ typedef struct tdm_metric {
     const char *label; /* on the console: "R@1" */
     const char *title; /* on pages: "Recall@1" */
     const char *help;  /* one sentence */
+    const char *also;  /* other names that one may ask by, "AP,mAP": those of ir-measures first; NULL: none */
     bool less_is_better;
     bool is_share;    /* from 0 to 1; otherwise a rank or a count */
     bool is_headline; /* one of the few that short lines, charts and sheets show */
@@ -50,9 +51,10 @@ typedef struct tdm_metric_rows { /* tdm_metric_rows_free */
     bool r_sum;               /* tdm_metrics_r_sum was asked for, too */
     struct metric_made *made; /* owned: what the families became */
 } tdm_metric_rows;
-/* names: "recall_at_20,r_precision", "" for none. What the table has already is not added again. TDM_E_USAGE begins with
- * `where` and names the nearest that exists. */
-TDM_CHECKED tdm_status tdm_metric_rows_ask(const char *where, const char *names, tdm_metric_rows *rows);
+/* names: "recall_at_20,r_precision", "" for none. What the table has already is not added again. An error `code`
+ * begins with `where` and names the nearest that exists. */
+TDM_CHECKED tdm_status tdm_metric_rows_ask(const char *where, tdm_status code, const char *names,
+                                           tdm_metric_rows *rows);
 void tdm_metric_rows_free(tdm_metric_rows *rows);
 /* rows NULL: the table. */
 const tdm_metric *const *tdm_metric_rows_of(const tdm_metric_rows *rows, size_t *count);
@@ -87,13 +89,17 @@ typedef enum tdm_direction {
 const char *tdm_direction_key(tdm_direction direction);   /* "text_to_image", in JSON */
 const char *tdm_direction_label(tdm_direction direction); /* "text to image" */
 
-/* What checkpoint.best_metric names: "text_to_image.recall_at_1", "average.map". */
+/* What checkpoint.best_metric names: "text_to_image.recall_at_1", "average.map", "r_sum". */
 typedef struct tdm_metric_choice {
     tdm_direction direction;
     const tdm_metric *metric;
+    bool r_sum; /* of both directions; metric describes it and has no value of its own */
 } tdm_metric_choice;
-/* TDM_E_CONFIG names `key` and the nearest one that exists. */
-TDM_CHECKED tdm_status tdm_metric_choose(const char *key, tdm_metric_choice *choice);
+/* rows: among which (NULL: the table); choice borrows of them. TDM_E_CONFIG names `key` and the nearest one that
+ * exists. */
+TDM_CHECKED tdm_status tdm_metric_choose(const char *key, const tdm_metric_rows *rows,
+                                         tdm_metric_choice *choice);
+/* Of metrics of the same rows. */
 double tdm_metrics_chosen(const tdm_metrics metrics[TDM_DIRECTIONS], const tdm_metric_choice *choice);
 /* Recall at 1, 5 and 10 of both directions, added up: from 0 to 6. */
 double tdm_metrics_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS]);

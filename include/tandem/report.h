@@ -59,6 +59,7 @@ typedef struct tdm_eval_page {
     const tdm_class_metrics *per_class[TDM_DIRECTIONS];      /* [classes] */
     const char *const *class_name;
     int64_t classes;              /* 0: no table */
+    const tdm_metric_rows *rows;  /* of per_class; NULL: the table of metrics */
     const tdm_sheet_query *query; /* [queries] some queries with what they found */
     int64_t queries;
 } tdm_eval_page;

@@ -340,7 +340,7 @@ static tdm_status run_study(tdm_comm *comm, const study_options *o)
     if (status == TDM_OK) status = tdm_study_read(o->config, &o->set, &study);
     for (int64_t k = 0; status == TDM_OK && k < study->metric.count; k++) {
         tdm_metric_choice choice;
-        status = tdm_metric_choose(study->metric.item[k], &choice);
+        status = tdm_metric_choose(study->metric.item[k], NULL, &choice);
     }
     if (status == TDM_OK) status = tdm_reading_add_file(&reading, "study", o->config);
     if (status == TDM_OK) status = tdm_reading_add_file(&reading, "base configuration", study->config);

@@ -27,7 +27,8 @@ typedef struct run {
     tdm_train_state state;
     run_log log;
     const tdm_match *match;           /* eval.positives */
-    tdm_metric_choice best_metric;    /* checkpoint.best_metric; .metric NULL: none */
+    tdm_metric_rows rows;             /* eval.metrics behind the table's */
+    tdm_metric_choice best_metric;    /* checkpoint.best_metric, one of them; .metric NULL: none */
     double start_s, elapsed_before_s; /* of this process, of those before it */
     double checkpoint_s;              /* when the last checkpoint was written */
 } run;
@@ -40,6 +41,7 @@ static void run_destroy(run *r)
     tdm_resume_destroy(&r->resume);
     tdm_roster_free(&r->roster);
     tdm_dataset_close(&r->eval_dataset);
+    tdm_metric_rows_free(&r->rows);
     tdm_session_destroy(&r->session);
 }
 
@@ -57,8 +59,9 @@ static tdm_status load_config(run *r)
     const tdm_config *c = &r->session.config;
     TDM_TRY(tdm_session_configure(&r->session, o->config, &o->set));
     TDM_TRY(tdm_match_find("eval.positives", TDM_E_CONFIG, c->eval.positives, &r->match));
-    if (c->checkpoint.best_metric[0]) TDM_TRY(tdm_metric_choose(c->checkpoint.best_metric, &r->best_metric));
-    return TDM_OK;
+    TDM_TRY(tdm_metric_rows_ask("eval.metrics", TDM_E_CONFIG, c->eval.metrics, &r->rows));
+    if (c->checkpoint.best_metric[0] == '\0') return TDM_OK;
+    return tdm_metric_choose(c->checkpoint.best_metric, &r->rows, &r->best_metric);
 }
 
 static tdm_status open_all_data(run *r)
@@ -230,6 +233,7 @@ static tdm_status evaluate(run *r, bool *best)
     const tdm_config *c = &r->session.config;
     tdm_embeddings embeddings = {0};
     tdm_metrics metrics[TDM_DIRECTIONS];
+    tdm_eval_detail detail[TDM_DIRECTIONS] = {{.rows = &r->rows}, {.rows = &r->rows}};
     *best = false;
     tdm_pulse_phase("evaluation");
     tdm_status status = tdm_embed_dataset(
@@ -237,7 +241,8 @@ static tdm_status evaluate(run *r, bool *best)
         tdm_min_i64(256, tdm_trainer_rows(c, tdm_comm_size(r->comm))), c->data.workers, &embeddings);
     status = tdm_comm_agree(r->comm, status);
     if (status == TDM_OK)
-        status = tdm_eval_embeddings(r->comm, r->session.ops, &embeddings, r->match, metrics);
+        status = tdm_eval_embeddings_in_detail(r->comm, r->session.ops, &embeddings, r->match, TDM_COSINE,
+                                               metrics, detail);
     tdm_embeddings_free(&embeddings);
     TDM_TRY(status);
     TDM_TRY(run_log_eval(&r->log, r->session.optim.step,

@@ -248,6 +248,8 @@ tdm_status run_log_eval(run_log *log, int64_t step, double epoch, const tdm_metr
         tdm_text_free(&values);
     }
     json_object_set_new(eval, tdm_direction_key(TDM_AVERAGE), result_average(metrics));
+    const tdm_metric_rows *rows = metrics[TDM_TEXT_TO_IMAGE].rows;
+    if (rows && rows->r_sum) json_object_set_new(eval, "r_sum", result_r_sum(metrics));
     json_object_set_new(line, "step", json_integer(step));
     set_real(line, "epoch", epoch);
     json_object_set_new(line, "eval", eval);

@@ -233,7 +233,7 @@ static tdm_status evaluate(external *x)
 {
     const embeddings_options *o = x->options;
     TDM_TRY(check_options(x));
-    TDM_TRY(tdm_metric_rows_ask("tandem eval: --metrics", o->metrics, &x->rows));
+    TDM_TRY(tdm_metric_rows_ask("tandem eval: --metrics", TDM_E_USAGE, o->metrics, &x->rows));
     TDM_REQUIRE(!x->rows.r_sum, TDM_E_USAGE,
                 "tandem eval: --metrics: r_sum is made of two directions, --query and --gallery are one");
     x->distance = (tdm_distance)tdm_option_choice(TDM_DISTANCES, o->distance);

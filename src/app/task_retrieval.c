@@ -129,7 +129,7 @@ static tdm_status write_page(const retrieval *r, const sheet *s)
 {
     tdm_text title = {0}, subtitle = {0};
     const char **class_name = NULL;
-    tdm_eval_page page = {.query = s->query, .queries = s->found->queries};
+    tdm_eval_page page = {.query = s->query, .queries = s->found->queries, .rows = &r->rows};
     for (int64_t q = 0; q < page.queries; q++) TDM_TRY(read_query(r, s, q));
     tdm_status status = TDM_ALLOC(r->detail[0].classes, &class_name);
     if (status == TDM_OK) status = tdm_text_printf(&title, "Text to image: ");
@@ -226,7 +226,7 @@ static tdm_status evaluate(retrieval *r)
 {
     const eval_request *o = r->request;
     TDM_TRY(check_options(r));
-    TDM_TRY(tdm_metric_rows_ask("tandem eval: --metrics", r->options->metrics, &r->rows));
+    TDM_TRY(tdm_metric_rows_ask("tandem eval: --metrics", TDM_E_USAGE, r->options->metrics, &r->rows));
     TDM_TRY(tdm_inference_open(r->comm, &o->inference, false, &r->inference));
     TDM_TRY(tdm_inference_open_data(r->comm, &r->inference, o->data, o->split, &r->dataset));
     TDM_AGREE(r->comm, find_match(r));
@@ -301,6 +301,15 @@ static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
     return sizeof own / sizeof own[0];
 }
 
+static void list_metrics(const tdm_metric *const *metric, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        printf("  %-24s  %s", metric[i]->name, metric[i]->help);
+        if (metric[i]->also) printf("; also %s", metric[i]->also);
+        puts("");
+    }
+}
+
 static void explain(void)
 {
     size_t metrics = 0, matches = 0;
@@ -310,10 +319,10 @@ static void explain(void)
     for (size_t i = 0; i < matches; i++) printf("  %-24s  %s\n", match[i]->name, match[i]->help);
     eval_picture_explain();
     puts("\nMetrics of --task retrieval:");
-    for (size_t i = 0; i < metrics; i++) printf("  %-24s  %s\n", metric[i]->name, metric[i]->help);
+    list_metrics(metric, metrics);
     puts("\n--metrics, {K} being any number, as in ndcg_at_100:");
     metric = tdm_metric_family_table(&metrics);
-    for (size_t i = 0; i < metrics; i++) printf("  %-24s  %s\n", metric[i]->name, metric[i]->help);
+    list_metrics(metric, metrics);
     printf("  %-24s  %s\n", "r_sum", "recall_at_1, _5 and _10 of both directions, added up");
 }
 

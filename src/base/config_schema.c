@@ -224,6 +224,9 @@ static const tdm_option rows[] = {
     STRING(
         eval.positives, FREE, "pair", NULL,
         "What counts as an answer: the pair's own partner, everything of the same identity, or of a common class; `tandem eval --help` lists the choices."),
+    STRING(
+        eval.metrics, FREE, "", NULL,
+        "Figures beside those that are always there, with any cutoff (\"recall_at_20,ndcg_at_100,r_sum\"); `tandem eval --help` lists them."),
     TDM_VIEW_NAME_TABLE(VIEW_ROW)};
 
 const tdm_option *tdm_config_options(size_t *count)

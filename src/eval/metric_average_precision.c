@@ -19,6 +19,7 @@ const tdm_metric metric_map = {
     .label = "mAP",
     .title = "mAP",
     .help = "mean over the queries of the average precision",
+    .also = "AP,mAP",
     .is_share = true,
     .is_headline = true,
     .value = average_precision,
@@ -29,6 +30,7 @@ const tdm_metric metric_map_at_r = {
     .label = "mAP@R",
     .title = "mAP@R",
     .help = "mean over the queries of the average precision over the first m places, m being the positives",
+    .also = "mAP@R",
     .is_share = true,
     .value = average_precision_at_r,
 };

@@ -19,23 +19,26 @@ static double by_all(const tdm_ranking *ranking, int64_t cutoff)
     return precisions_until(ranking, cutoff) / (double)ranking->m;
 }
 
-#define MAP_AT(variable, k, places, key, text, function, flaw, what)                                         \
+#define MAP_AT(variable, k, places, key, text, function, flaw, others, what)                                 \
     const tdm_metric variable = {                                                                            \
         .name = "map_at_" k "_" key,                                                                         \
         .label = "mAP@" k "/" text,                                                                          \
         .title = "mAP@" k " by " what,                                                                       \
         .help =                                                                                              \
             "mean over the queries of the average precision over the first " k " places, divided by " what,  \
+        .also = others,                                                                                      \
         .is_share = true,                                                                                    \
         .may_fall = flaw,                                                                                    \
         .cutoff = places,                                                                                    \
         .value = function,                                                                                   \
     }
 #define BY_HITS(variable, k, places)                                                                         \
-    MAP_AT(variable, k, places, "hits", "hits", by_hits, true, "the positives found there")
+    MAP_AT(variable, k, places, "hits", "hits", by_hits, true, "mAP@" k "/hits", "the positives found there")
 #define BY_MIN(variable, k, places)                                                                          \
-    MAP_AT(variable, k, places, "min", "min", by_min, false, "the lesser of " k " and the positives")
-#define BY_ALL(variable, k, places) MAP_AT(variable, k, places, "r", "R", by_all, false, "all positives")
+    MAP_AT(variable, k, places, "min", "min", by_min, false, "mAP@" k "/min",                                \
+           "the lesser of " k " and the positives")
+#define BY_ALL(variable, k, places)                                                                          \
+    MAP_AT(variable, k, places, "r", "R", by_all, false, "AP@" k ",map@" k ",mAP@" k "/R", "all positives")
 
 BY_HITS(metric_map_at_50_hits, "50", 50);
 BY_MIN(metric_map_at_50_min, "50", 50);

@@ -13,6 +13,7 @@ const tdm_metric metric_minp = {
     .label = "mINP",
     .title = "mINP",
     .help = "mean over the queries of m / rank of the last of their m positives",
+    .also = "mINP",
     .is_share = true,
     .value = inverse_negative_penalty,
 };

@@ -12,6 +12,7 @@ const tdm_metric metric_mrr = {
     .label = "MRR",
     .title = "MRR",
     .help = "mean over the queries of 1 / rank of the best positive",
+    .also = "RR,MRR",
     .is_share = true,
     .value = reciprocal_rank,
 };
@@ -27,6 +28,7 @@ const tdm_metric family_mrr = {
     .title = "MRR@" METRIC_K,
     .help =
         "mean over the queries of 1 / rank of the best positive, 0 when it is not among the first " METRIC_K,
+    .also = "RR@" METRIC_K ",MRR@" METRIC_K ",mrr@" METRIC_K,
     .is_share = true,
     .value = reciprocal_rank_until,
 };

@@ -23,6 +23,7 @@ static double ndcg(const tdm_ranking *ranking, int64_t cutoff)
         .title = "nDCG@" k,                                                                                  \
         .help = "mean over the queries of the discounted gain of the first " k                               \
                 " places, 1 being the ideal ranking's",                                                      \
+        .also = "nDCG@" k ",NDCG@" k ",ndcg@" k,                                                             \
         .is_share = true,                                                                                    \
         .cutoff = places,                                                                                    \
         .value = ndcg,                                                                                       \

@@ -13,6 +13,7 @@ static double precision(const tdm_ranking *ranking, int64_t cutoff)
         .label = "P@" k,                                                                                     \
         .title = "Precision@" k,                                                                             \
         .help = "mean over the queries of the share of positives among the first " k,                        \
+        .also = "P@" k ",precision@" k,                                                                      \
         .is_share = true,                                                                                    \
         .cutoff = places,                                                                                    \
         .value = precision,                                                                                  \
@@ -36,6 +37,7 @@ const tdm_metric family_r_precision = {
     .label = "R-Prec",
     .title = "R-Precision",
     .help = "mean over the queries of the share of positives among the first m, m being the positives",
+    .also = "Rprec,RPrec,r-precision",
     .is_share = true,
     .value = precision_at_r,
 };

@@ -18,6 +18,7 @@ static double recall_of_all(const tdm_ranking *ranking, int64_t cutoff)
         .label = "R@" k,                                                                                     \
         .title = "Recall@" k,                                                                                \
         .help = "share of the queries whose best positive stands among the first " k,                        \
+        .also = "Success@" k ",CMC@" k ",Rank@" k ",hit_rate@" k,                                            \
         .is_share = true,                                                                                    \
         .is_headline = true,                                                                                 \
         .cutoff = places,                                                                                    \
@@ -34,6 +35,7 @@ const tdm_metric family_recall_all = {
     .label = "R@" METRIC_K "/all",
     .title = "Recall of all@" METRIC_K,
     .help = "mean over the queries of the share of their positives that stand among the first " METRIC_K,
+    .also = "R@" METRIC_K ",recall@" METRIC_K,
     .is_share = true,
     .value = recall_of_all,
 };

@@ -73,8 +73,44 @@ static int find_family(const char *name, const char *k)
     return -1;
 }
 
+typedef bool match_text(const char *made, const char *name);
+
+static bool is_name(const char *made, const char *name)
+{
+    return strcmp(made, name) == 0;
+}
+
+static bool begins_like(const char *made, const char *name)
+{
+    return strncmp(made, name, strlen(name)) == 0;
+}
+
+/* Does one of the row's other names match? */
+static bool is_also(const tdm_metric *metric, const char *k, const char *name, match_text *matches)
+{
+    char made[TEXT_BYTES];
+    if (metric->also == NULL) return false;
+    fill_in(metric->also, k, made, sizeof made);
+    for (char *rest = made, *one; (one = strtok_r(rest, ",", &rest)) != NULL;)
+        if (matches(one, name)) return true;
+    return false;
+}
+
+/* The name in the JSON of what `name` is called elsewhere; what has no other name keeps its own. */
+static void find_own_name(const char *name, const char *k, char own[NAME_BYTES])
+{
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_table(&count);
+    snprintf(own, NAME_BYTES, "%s", name);
+    for (size_t i = 0; i < count; i++)
+        if (is_also(row[i], "", name, is_name)) snprintf(own, NAME_BYTES, "%s", row[i]->name);
+    for (int i = 0; i < FAMILIES; i++)
+        if ((k[0] != '\0' || !strstr(families[i]->name, METRIC_K)) && is_also(families[i], k, name, is_name))
+            fill_in(families[i]->name, k, own, NAME_BYTES);
+}
+
 /* Names the ones that begin like it ("map_at_5": divided by what?), or the nearest. */
-static tdm_status refuse(const char *where, const char *name, const char *k)
+static tdm_status refuse(const char *where, tdm_status code, const char *name, const char *k)
 {
     char made[FAMILIES][NAME_BYTES];
     const char *known[TDM_MAX_METRICS + FAMILIES + 1];
@@ -85,18 +121,17 @@ static tdm_status refuse(const char *where, const char *name, const char *k)
     for (int i = 0; i < FAMILIES; i++) {
         fill_in(families[i]->name, k[0] ? k : "10", made[i], sizeof made[i]);
         known[count++] = made[i];
-        if (status == TDM_OK && k[0] != '\0' && strncmp(made[i], name, strlen(name)) == 0)
+        if (status == TDM_OK && k[0] != '\0' &&
+            (begins_like(made[i], name) || is_also(families[i], k, name, begins_like)))
             status = tdm_text_printf(&like, "%s%s", like.length > 0 ? ", " : "", made[i]);
     }
     for (size_t i = 0; i < rows; i++) known[count++] = row[i]->name;
     known[count++] = r_sum_name;
     const char *near = like.length > 0 ? like.data : tdm_nearest_name(name, known, count);
     if (status == TDM_OK)
-        status =
-            near
-                ? TDM_ERROR(TDM_E_USAGE, "%s: there is no metric \"%s\"; did you mean %s?", where, name, near)
-                : TDM_ERROR(TDM_E_USAGE, "%s: there is no metric \"%s\"; `tandem eval --help` lists them",
-                            where, name);
+        status = near ? TDM_ERROR(code, "%s: there is no metric \"%s\"; did you mean %s?", where, name, near)
+                      : TDM_ERROR(code, "%s: there is no metric \"%s\"; `tandem eval --help` lists them",
+                                  where, name);
     tdm_text_free(&like);
     return status;
 }
@@ -108,19 +143,23 @@ static bool is_there(const tdm_metric_rows *rows, const char *name)
     return false;
 }
 
-static tdm_status add(const char *where, const char *name, tdm_metric_rows *rows)
+static tdm_status add(const char *where, tdm_status code, const char *asked, tdm_metric_rows *rows)
 {
-    char k[16];
-    const int64_t cutoff = find_cutoff(name, k);
+    char k[16], name[NAME_BYTES];
+    const int64_t cutoff = find_cutoff(asked, k);
+    find_own_name(asked, k, name);
     if (strcmp(name, r_sum_name) == 0) {
         rows->r_sum = true;
         return TDM_OK;
     }
+    /* What the console calls R@K is another figure. */
+    if (strncmp(asked, "R@", 2) == 0 && strcmp(asked, name) != 0)
+        tdm_log(TDM_LOG_INFO, "%s: %s is %s, as in ir-measures; any of several positives is recall_at_%s",
+                where, asked, name, k);
     if (is_there(rows, name)) return TDM_OK;
     const int f = find_family(name, k);
-    if (f < 0) return refuse(where, name, k);
-    TDM_REQUIRE(rows->count < TDM_MAX_METRICS, TDM_E_USAGE, "%s: more than %d figures", where,
-                TDM_MAX_METRICS);
+    if (f < 0) return refuse(where, code, asked, k);
+    TDM_REQUIRE(rows->count < TDM_MAX_METRICS, code, "%s: more than %d figures", where, TDM_MAX_METRICS);
     const tdm_metric *family = families[f];
     metric_made *made = &rows->made[rows->count];
     fill_in(family->name, k, made->name, sizeof made->name);
@@ -132,13 +171,14 @@ static tdm_status add(const char *where, const char *name, tdm_metric_rows *rows
     made->metric.label = made->label;
     made->metric.title = made->title;
     made->metric.help = made->help;
+    made->metric.also = NULL;
     made->metric.cutoff = strstr(family->name, METRIC_K) ? cutoff : 0;
     made->metric.is_headline = false; /* short lines and charts stay as they are */
     rows->row[rows->count++] = &made->metric;
     return TDM_OK;
 }
 
-tdm_status tdm_metric_rows_ask(const char *where, const char *names, tdm_metric_rows *rows)
+tdm_status tdm_metric_rows_ask(const char *where, tdm_status code, const char *names, tdm_metric_rows *rows)
 {
     *rows = (tdm_metric_rows){0};
     const tdm_metric *const *table = tdm_metric_table(&rows->count);
@@ -150,7 +190,7 @@ tdm_status tdm_metric_rows_ask(const char *where, const char *names, tdm_metric_
         const size_t length = strcspn(at, ",");
         /* A longer one is none, cut or not. */
         snprintf(name, sizeof name, "%.*s", (int)tdm_min_i64((int64_t)length, NAME_BYTES), at);
-        status = add(where, name, rows);
+        status = add(where, code, name, rows);
         if (at[length] == '\0') break;
         at += length + 1;
     }

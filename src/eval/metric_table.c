@@ -38,13 +38,26 @@ bool tdm_metric_better(const tdm_metric *metric, double value, double best)
 
 double tdm_metrics_value(const tdm_metrics *metrics, const char *name)
 {
-    const int i = tdm_metric_index(name);
-    return i < 0 ? NAN : metrics->value[i];
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_rows_of(metrics->rows, &count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(row[i]->name, name) == 0) return metrics->value[i];
+    return NAN;
+}
+
+/* Place of a row among those of `rows`. */
+static size_t place_of(const tdm_metric *metric, const tdm_metric_rows *rows)
+{
+    size_t count = 0, i = 0;
+    const tdm_metric *const *row = tdm_metric_rows_of(rows, &count);
+    while (i + 1 < count && row[i] != metric) i++;
+    return i;
 }
 
 double tdm_metrics_chosen(const tdm_metrics metrics[TDM_DIRECTIONS], const tdm_metric_choice *choice)
 {
-    const int i = tdm_metric_index(choice->metric->name);
+    if (choice->r_sum) return tdm_metrics_r_sum(metrics);
+    const size_t i = place_of(choice->metric, metrics[TDM_TEXT_TO_IMAGE].rows);
     if (choice->direction != TDM_AVERAGE) return metrics[choice->direction].value[i];
     return (metrics[TDM_TEXT_TO_IMAGE].value[i] + metrics[TDM_IMAGE_TO_TEXT].value[i]) / 2;
 }
@@ -84,25 +97,35 @@ const char *tdm_direction_label(tdm_direction direction)
     return directions[direction].label;
 }
 
-tdm_status tdm_metric_choose(const char *key, tdm_metric_choice *choice)
+tdm_status tdm_metric_choose(const char *key, const tdm_metric_rows *rows, tdm_metric_choice *choice)
 {
-    enum { CHOICES = (TDM_DIRECTIONS + 1) * METRICS };
+    enum { CHOICES = (TDM_DIRECTIONS + 1) * TDM_MAX_METRICS + 1 };
+    static const tdm_metric r_sum = {.name = "r_sum", .label = "R-sum", .title = "R-sum"};
     char name[CHOICES][96];
     const char *names[CHOICES];
-    for (int i = 0; i < CHOICES; i++) {
-        const tdm_direction direction = (tdm_direction)(i / METRICS);
-        const tdm_metric *metric = metrics_known[i % METRICS];
-        snprintf(name[i], sizeof name[i], "%s.%s", directions[direction].key, metric->name);
-        names[i] = name[i];
-        if (strcmp(key, names[i]) != 0) continue;
-        *choice = (tdm_metric_choice){.direction = direction, .metric = metric};
+    size_t count = 0;
+    int choices = 0;
+    const tdm_metric *const *row = tdm_metric_rows_of(rows, &count);
+    if (rows && rows->r_sum && strcmp(key, r_sum.name) == 0) {
+        *choice = (tdm_metric_choice){.direction = TDM_AVERAGE, .metric = &r_sum, .r_sum = true};
         return TDM_OK;
     }
-    const char *near = tdm_nearest_name(key, names, CHOICES);
+    for (int d = 0; d <= TDM_DIRECTIONS; d++) {
+        for (size_t i = 0; i < count; i++, choices++) {
+            snprintf(name[choices], sizeof name[choices], "%s.%s", directions[d].key, row[i]->name);
+            names[choices] = name[choices];
+            if (strcmp(key, name[choices]) != 0) continue;
+            *choice = (tdm_metric_choice){.direction = (tdm_direction)d, .metric = row[i]};
+            return TDM_OK;
+        }
+    }
+    const char *near = tdm_nearest_name(key, names, (size_t)choices);
     TDM_REQUIRE(near == NULL, TDM_E_CONFIG,
-                "checkpoint.best_metric = \"%s\": there is no such metric; did you mean \"%s\"?", key, near);
+                "checkpoint.best_metric = \"%s\": there is no such metric; did you mean \"%s\"? Others, with "
+                "any cutoff, are there when eval.metrics names them",
+                key, near);
     TDM_FAIL(TDM_E_CONFIG,
              "checkpoint.best_metric = \"%s\": there is no such metric; `tandem eval --help` lists them, "
-             "\"%s\" is one",
+             "\"%s\" is one, and eval.metrics adds others",
              key, names[0]);
 }

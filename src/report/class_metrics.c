@@ -1,4 +1,4 @@
-/* A retrieval by class: the headline metrics of each class's queries, in both directions. */
+/* A retrieval by class: the headline metrics of each class's queries and those that were asked for, in both directions. */
 #include "report_impl.h"
 
 #include <math.h>
@@ -9,6 +9,14 @@ static const char style[] =
     "9em;overflow-wrap:anywhere}.dense tr:nth-child(2)>*{border-top:0}"
     ".dense [colspan]{text-align:center}.dense .bar{width:10%;min-width:60px}";
 static const char ordered_by[] = "map"; /* the mean of both directions */
+
+/* The rows that have a column: the headline ones, and those behind the table's. */
+static bool is_shown(const tdm_metric *const *row, size_t i)
+{
+    size_t table = 0;
+    (void)tdm_metric_table(&table);
+    return row[i]->is_headline || i >= table;
+}
 
 typedef struct class_line {
     int64_t class;
@@ -29,22 +37,22 @@ static int compare_lines(const void *a, const void *b)
     return x->class < y->class ? -1 : 1;
 }
 
-static tdm_status append_head(tdm_text *html)
+static tdm_status append_head(tdm_text *html, const tdm_eval_page *page)
 {
     size_t count = 0;
-    const tdm_metric *const *metric = tdm_metric_table(&count);
+    const tdm_metric *const *metric = tdm_metric_rows_of(page->rows, &count);
     const char *title = metric[tdm_metric_index(ordered_by)]->title;
-    int headlines = 0;
-    for (size_t i = 0; i < count; i++) headlines += metric[i]->is_headline;
+    int columns = 0;
+    for (size_t i = 0; i < count; i++) columns += is_shown(metric, i);
     TDM_TRY(tdm_text_printf(html, "<tr><th></th>"));
     for (int d = 0; d < TDM_DIRECTIONS; d++)
-        TDM_TRY(tdm_text_printf(html, "<th colspan=\"%d\">%s</th>", headlines + 1,
+        TDM_TRY(tdm_text_printf(html, "<th colspan=\"%d\">%s</th>", columns + 1,
                                 tdm_direction_label((tdm_direction)d)));
     TDM_TRY(tdm_text_printf(html, "<th colspan=\"2\">both</th></tr>\n<tr><th>class</th>"));
     for (int d = 0; d < TDM_DIRECTIONS; d++) {
         TDM_TRY(tdm_text_printf(html, "<th>queries</th>"));
         for (size_t i = 0; i < count; i++)
-            if (metric[i]->is_headline) TDM_TRY(tdm_text_printf(html, "<th>%s</th>", metric[i]->title));
+            if (is_shown(metric, i)) TDM_TRY(tdm_text_printf(html, "<th>%s</th>", metric[i]->title));
     }
     return tdm_text_printf(html, "<th>%s</th><th class=\"bar\"></th></tr>\n", title);
 }
@@ -60,14 +68,14 @@ static tdm_status append_value(tdm_text *html, double value, bool is_share)
 static tdm_status append_line(tdm_text *html, const tdm_eval_page *page, const class_line *line)
 {
     size_t count = 0;
-    const tdm_metric *const *metric = tdm_metric_table(&count);
+    const tdm_metric *const *metric = tdm_metric_rows_of(page->rows, &count);
     TDM_TRY(tdm_text_printf(html, "<tr><td>"));
     TDM_TRY(tdm_text_html(html, page->class_name[line->class]));
     TDM_TRY(tdm_text_printf(html, "</td>"));
     for (int d = 0; d < TDM_DIRECTIONS; d++) {
         TDM_TRY(tdm_text_printf(html, "<td>%lld</td>", (long long)page->per_class[d][line->class].queries));
         for (int i = 0; i < (int)count; i++)
-            if (metric[i]->is_headline)
+            if (is_shown(metric, (size_t)i))
                 TDM_TRY(append_value(html, value_of(page, d, line->class, i), metric[i]->is_share));
     }
     TDM_TRY(append_value(html, line->mean, true));
@@ -98,7 +106,7 @@ tdm_status class_metrics_append(tdm_text *html, const tdm_eval_page *page)
                         "The queries of each class; the best classes first.</p>\n"
                         "<div style=\"overflow-x:auto\">\n<table class=\"dense\">\n",
                         style));
-    TDM_TRY(append_head(html));
+    TDM_TRY(append_head(html, page));
     TDM_TRY(TDM_ALLOC(page->classes, &line));
     const tdm_status status = append_lines(html, page, line);
     tdm_free(line);

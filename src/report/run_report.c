@@ -243,6 +243,39 @@ static tdm_status append_metric(tdm_text *html, const run_curves *curves, const 
     return tdm_text_printf(html, "</tr>\n");
 }
 
+/* A figure that was asked for; nothing where `key` is no metric's, or is in the table. */
+static tdm_status append_asked(tdm_text *html, const run_curves *curves, const json_t *eval, const char *key)
+{
+    tdm_metric_rows rows;
+    size_t table = 0;
+    (void)tdm_metric_table(&table);
+    /* What is no metric is no failure here. */
+    if (tdm_metric_rows_ask("report", TDM_E_DATA, key, &rows) != TDM_OK) return TDM_OK;
+    tdm_status status = TDM_OK;
+    for (size_t i = table; i < rows.count && status == TDM_OK; i++)
+        status = append_metric(html, curves, eval, rows.row[i]->name, rows.row[i]->title, rows.row[i]->help,
+                               rows.row[i]->is_share);
+    tdm_metric_rows_free(&rows);
+    return status;
+}
+
+/* Those of eval.metrics, or of --metrics, in their order. */
+static tdm_status append_all_asked(tdm_text *html, const run_curves *curves, const json_t *eval)
+{
+    char prefix[64];
+    const char *key = tdm_direction_key(TDM_TEXT_TO_IMAGE);
+    json_t *value, *direction = json_object_get(eval, key);
+    const int length = snprintf(prefix, sizeof prefix, "eval.%s.", key);
+    json_object_foreach(direction, key, value)
+    {
+        if (json_is_number(value)) TDM_TRY(append_asked(html, curves, eval, key));
+    }
+    for (int64_t i = 0; eval == NULL && i < curves->count; i++)
+        if (strncmp(curves->item[i].name, prefix, (size_t)length) == 0)
+            TDM_TRY(append_asked(html, curves, eval, curves->item[i].name + length));
+    return TDM_OK;
+}
+
 static tdm_status append_metric_rows(tdm_text *html, const run_curves *curves, const json_t *eval)
 {
     size_t count = 0;
@@ -250,6 +283,7 @@ static tdm_status append_metric_rows(tdm_text *html, const run_curves *curves, c
     for (size_t i = 0; i < count; i++)
         TDM_TRY(
             append_metric(html, curves, eval, row[i]->name, row[i]->title, row[i]->help, row[i]->is_share));
+    TDM_TRY(append_all_asked(html, curves, eval));
     TDM_TRY(append_metric(html, curves, eval, "queries", "Queries", "", false));
     TDM_TRY(append_metric(html, curves, eval, "without_positive", "Queries without a positive (left out)", "",
                           false));

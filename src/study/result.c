@@ -113,7 +113,7 @@ static tdm_status take_figures(const tdm_study *study, const char *dir, const js
         "%s: the run was never evaluated; set eval.dir and eval.split, or give the study a group eval", dir);
     for (int64_t k = 0; k < study->metric.count; k++) {
         tdm_metric_choice choice;
-        TDM_TRY(tdm_metric_choose(study->metric.item[k], &choice));
+        TDM_TRY(tdm_metric_choose(study->metric.item[k], NULL, &choice));
         json_t *value = figure_of(evaluation, &choice);
         TDM_REQUIRE(json_is_number(value), TDM_E_CONFIG, "%s: its evaluation has no %s", dir,
                     study->metric.item[k]);
@@ -212,7 +212,7 @@ static tdm_status describe_metrics(const tdm_study *study, study_table *t)
     for (int64_t k = 0; k < study->metric.count; k++) {
         tdm_metric_choice choice;
         char label[128];
-        TDM_TRY(tdm_metric_choose(study->metric.item[k], &choice));
+        TDM_TRY(tdm_metric_choose(study->metric.item[k], NULL, &choice));
         snprintf(label, sizeof label, "%s, %s", choice.metric->title, tdm_direction_label(choice.direction));
         t->label[k] = strdup(label);
         TDM_REQUIRE(t->label[k], TDM_E_NOMEM, "no memory for the table of a study");

@@ -30,11 +30,13 @@ model: {
 };
 train: { batch = 64; steps = 60; precision = "f32"; log_every = 20; };
 optim: { lr = 3e-3; warmup_steps = 10; };
-eval: { positives = "identity"; };
-checkpoint: { every_minutes = 0.0; };
+eval: { positives = "identity"; dir = "data"; split = "train"; every_epochs = 0; metrics = "recall_at_20,nDCG@3,r_sum"; };
+checkpoint: { every_minutes = 0.0; best_metric = "r_sum"; };
 CFG
 "$TANDEM" train --config run.cfg --out run 2>log || fail "train: $(tail -3 log)"
 has run/report.html "<svg"
+has run/report.html ">Recall@20</td>"
+for word in '"recall_at_20":' '"ndcg_at_3":' '"r_sum":'; do has run/metrics.jsonl "$word"; done
 
 # Metrics and pages do not depend on the ranks.
 for n in 1 2 3 4; do
@@ -181,6 +183,8 @@ for word in "--task retrieval:" "--task zeroshot:" --templates --positives ident
 # Bad input.
 refuse 'did you mean "text_to_image.recall_at_1"?' 1 train --config run.cfg --out bad \
     --set checkpoint.best_metric=text_to_image.recall_at_2
+refuse 'eval.metrics: there is no metric "map_at_3"; did you mean map_at_3_hits' 1 train --config run.cfg --out bad \
+    --set eval.metrics=map_at_3
 refuse "eval.positives friend: must be pair, identity or class" 1 train --config run.cfg --out bad --set eval.positives=friend
 refuse "must be pair, identity or class" 2 eval --model run --data data --split test --positives friend
 zeroshot=(eval --task zeroshot --model run --data data --split test)

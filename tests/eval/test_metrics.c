@@ -686,7 +686,7 @@ static void test_asked(void **state)
     const tdm_metric *const *first = tdm_metric_table(&table);
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         tdm_metric_rows rows;
-        CHECK_OK(tdm_metric_rows_ask("--metrics", want[i].name, &rows));
+        CHECK_OK(tdm_metric_rows_ask("--metrics", TDM_E_USAGE, want[i].name, &rows));
         CHECK_EQ(rows.count, table + 1);
         CHECK_FALSE(rows.r_sum);
         for (size_t r = 0; r < table; r++) CHECK_TRUE(rows.row[r] == first[r]);
@@ -709,15 +709,43 @@ static void test_asking(void **state)
     (void)tdm_metric_table(&table);
     (void)tdm_metric_family_table(&families);
     tdm_metric_rows rows;
-    CHECK_OK(tdm_metric_rows_ask("--metrics", "", &rows));
+    CHECK_OK(tdm_metric_rows_ask("--metrics", TDM_E_USAGE, "", &rows));
     CHECK_EQ(rows.count, table);
     tdm_metric_rows_free(&rows);
     /* Twice, and what the table has: once. */
-    CHECK_OK(tdm_metric_rows_ask("--metrics", "recall_at_5,map,recall_at_7,r_sum,recall_at_7", &rows));
+    CHECK_OK(tdm_metric_rows_ask("--metrics", TDM_E_USAGE, "recall_at_5,map,recall_at_7,r_sum,recall_at_7",
+                                 &rows));
     CHECK_EQ(rows.count, table + 1);
     CHECK_TRUE(rows.r_sum);
     tdm_metric_rows_free(&rows);
+    static const char *const others[][2] = {
+        {"Success@5", "recall_at_5"},
+        {"CMC@7", "recall_at_7"},
+        {"hit_rate@20", "recall_at_20"},
+        {"R@5", "recall_all_at_5"},
+        {"P@10", "precision_at_10"},
+        {"P@4", "precision_at_4"},
+        {"Rprec", "r_precision"},
+        {"nDCG@10", "ndcg_at_10"},
+        {"nDCG@11", "ndcg_at_11"},
+        {"AP", "map"},
+        {"AP@5", "map_at_5_r"},
+        {"mAP@5/min", "map_at_5_min"},
+        {"RR", "mrr"},
+        {"RR@10", "mrr_at_10"},
+        {"mINP", "minp"},
+        {"mAP@R", "map_at_r"},
+        {"AP@50", "map_at_50_r"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        CHECK_OK(tdm_metric_rows_ask("--metrics", TDM_E_USAGE, others[i][0], &rows));
+        CHECK_EQ(rows.count, table + (tdm_metric_index(others[i][1]) < 0));
+        CHECK_STR_EQ(asked(&rows, others[i][1])->name, others[i][1]);
+        tdm_metric_rows_free(&rows);
+    }
     static const char *const wrong[][2] = {
+        {"mAP@5", "did you mean map_at_5_hits, map_at_5_min, map_at_5_r?"},
+        {"Success@0", "there is no metric"},
         {"recall_at_0", "there is no metric \"recall_at_0\"; did you mean recall_at_10?"},
         {"recal_at_20", "did you mean recall_at_20?"},
         {"recall_at_05", "did you mean recall_at_5?"},
@@ -732,14 +760,16 @@ static void test_asking(void **state)
         {"accuracy_of_all_the_world", "`tandem eval --help`"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        CHECK_FAILS(tdm_metric_rows_ask("--metrics", wrong[i][0], &rows), TDM_E_USAGE, "--metrics: ");
+        CHECK_FAILS(tdm_metric_rows_ask("--metrics", TDM_E_USAGE, wrong[i][0], &rows), TDM_E_USAGE,
+                    "--metrics: ");
         CHECK_MESSAGE(wrong[i][1]);
         CHECK_TRUE(rows.made == NULL);
     }
     tdm_text many = {0};
     for (int k = 0; k < TDM_MAX_METRICS; k++)
         CHECK_OK(tdm_text_printf(&many, "%srecall_all_at_%d", k ? "," : "", k + 1));
-    CHECK_FAILS(tdm_metric_rows_ask("--metrics", many.data, &rows), TDM_E_USAGE, "more than 64 figures");
+    CHECK_FAILS(tdm_metric_rows_ask("--metrics", TDM_E_USAGE, many.data, &rows), TDM_E_USAGE,
+                "more than 64 figures");
     tdm_text_free(&many);
 }
 
@@ -752,7 +782,8 @@ static void test_asked_rows(void **state)
     size_t table = 0;
     (void)tdm_metric_table(&table);
     tdm_metric_rows rows;
-    CHECK_OK(tdm_metric_rows_ask("--metrics", "recall_all_at_20,mrr_at_1000,r_precision,r_sum", &rows));
+    CHECK_OK(tdm_metric_rows_ask("--metrics", TDM_E_USAGE, "recall_all_at_20,mrr_at_1000,r_precision,r_sum",
+                                 &rows));
     tdm_metrics plain, got[TDM_DIRECTIONS];
     double *value = NULL;
     uint64_t *one_class = NULL;
@@ -813,7 +844,7 @@ static void test_choice(void **state)
             char key[96];
             tdm_metric_choice choice;
             snprintf(key, sizeof key, "%s.%s", tdm_direction_key((tdm_direction)d), row[i]->name);
-            CHECK_OK(tdm_metric_choose(key, &choice));
+            CHECK_OK(tdm_metric_choose(key, NULL, &choice));
             CHECK_EQ(choice.direction, d);
             CHECK_TRUE(choice.metric == row[i]);
             tdm_metrics metrics[TDM_DIRECTIONS] = {0};
@@ -822,6 +853,21 @@ static void test_choice(void **state)
             CHECK_EQ(tdm_metrics_chosen(metrics, &choice), d == TDM_AVERAGE ? 0.5 : metrics[d].value[i]);
         }
     }
+    tdm_metric_rows rows;
+    tdm_metric_choice choice;
+    CHECK_OK(tdm_metric_rows_ask("eval.metrics", TDM_E_CONFIG, "ndcg_at_3,recall_at_2,r_sum", &rows));
+    CHECK_OK(tdm_metric_choose("average.recall_at_2", &rows, &choice));
+    CHECK_STR_EQ(choice.metric->name, "recall_at_2");
+    tdm_metrics both[TDM_DIRECTIONS] = {{.rows = &rows}, {.rows = &rows}};
+    both[TDM_TEXT_TO_IMAGE].value[count + 1] = 0.5;
+    both[TDM_TEXT_TO_IMAGE].value[tdm_metric_index("recall_at_5")] = 0.125;
+    CHECK_EQ(tdm_metrics_chosen(both, &choice), 0.25);
+    CHECK_EQ(tdm_metrics_value(&both[TDM_TEXT_TO_IMAGE], "recall_at_2"), 0.5);
+    CHECK_OK(tdm_metric_choose("r_sum", &rows, &choice));
+    CHECK_EQ(tdm_metrics_chosen(both, &choice), 0.125);
+    CHECK_TRUE(tdm_metric_better(choice.metric, 2, 1));
+    tdm_metric_rows_free(&rows);
+    CHECK_FAILS(tdm_metric_choose("r_sum", NULL, &choice), TDM_E_CONFIG, "eval.metrics");
     static const char *const wrong[][2] = {
         {"text_to_image.recall_at_2", "did you mean \"text_to_image.recall_at_1\""},
         {"image_to_txt.map", "did you mean \"image_to_text.map\""},
@@ -829,8 +875,7 @@ static void test_choice(void **state)
         {"text_to_image.queries", "no such metric"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        tdm_metric_choice choice;
-        CHECK_FAILS(tdm_metric_choose(wrong[i][0], &choice), TDM_E_CONFIG, wrong[i][0]);
+        CHECK_FAILS(tdm_metric_choose(wrong[i][0], NULL, &choice), TDM_E_CONFIG, wrong[i][0]);
         CHECK_MESSAGE(wrong[i][1]);
     }
 }

@@ -336,6 +336,9 @@ static void test_eval_page(void **state)
     page.picture = &picture;
     page.classes = GROUPS;
     page.class_name = group;
+    tdm_metric_rows rows;
+    CHECK_OK(tdm_metric_rows_ask("--metrics", TDM_E_USAGE, "recall_at_20", &rows));
+    page.rows = &rows;
     for (int d = 0; d < TDM_DIRECTIONS; d++) {
         page.recall[d] = recall;
         page.scope[d] = scope;
@@ -347,6 +350,8 @@ static void test_eval_page(void **state)
     assert_self_contained(html.data);
     CHECK_LACKS(html.data, "\x1b");
     CHECK_LACKS(html.data, "<i>many");
+    CHECK_EQ(count(html.data, "<th>Recall@20</th>"), TDM_DIRECTIONS);
+    tdm_metric_rows_free(&rows);
     CHECK_CONTAINS(html.data, "Embed&lt;ding");
     CHECK_CONTAINS(html.data, "first &lt;note&gt;");
     CHECK_CONTAINS(html.data, "&lt;/foreignObject&gt;&lt;script&gt;");
