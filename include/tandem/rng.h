@@ -16,7 +16,10 @@ enum {
     TDM_RNG_TEST = 6,    /* tests and synthetic data */
     TDM_RNG_TEXT = 7,    /* text augmentation: as TDM_RNG_AUGMENT */
     TDM_RNG_MIX =
-        8 /* whether a batch has mixed samples: step = epoch, sample = where the batch begins in it */
+        8, /* whether a batch has mixed samples: step = epoch, sample = where the batch begins in it */
+    TDM_RNG_BOOTSTRAP = 9, /* which clusters of queries are drawn again: step = resample */
+    TDM_RNG_FLIP =
+        10 /* signs of clusters of queries: step = block of permutations, sample = group of clusters */
 };
 
 typedef struct tdm_rng {
@@ -31,6 +34,7 @@ void tdm_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4
 
 tdm_rng tdm_rng_at(uint64_t seed, uint64_t step, uint64_t sample, uint32_t purpose);
 uint32_t tdm_rng_u32(tdm_rng *rng);
+void tdm_rng_fill(tdm_rng *rng, int64_t n, uint32_t *out);   /* n of tdm_rng_u32 at once */
 double tdm_rng_uniform(tdm_rng *rng);                        /* [0, 1), 32 random bits */
 double tdm_rng_range(tdm_rng *rng, double low, double high); /* [low, high) */
 double tdm_rng_normal(tdm_rng *rng);                         /* mean 0, variance 1 (Box-Muller) */

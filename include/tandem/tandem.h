@@ -37,6 +37,7 @@
 #include "tandem/serve.h"
 #include "tandem/session.h"
 #include "tandem/shard.h"
+#include "tandem/significance.h"
 #include "tandem/status.h"
 #include "tandem/study.h"
 #include "tandem/tensors.h"

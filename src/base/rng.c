@@ -52,6 +52,17 @@ uint32_t tdm_rng_u32(tdm_rng *rng)
     return rng->block[rng->used++];
 }
 
+void tdm_rng_fill(tdm_rng *rng, int64_t n, uint32_t *out)
+{
+    int64_t i = 0;
+    while (i < n && rng->used < 4) out[i++] = tdm_rng_u32(rng);
+    for (; i + 4 <= n; i += 4) {
+        tdm_philox(rng->counter, rng->key, out + i);
+        if (++rng->counter[0] == 0) rng->counter[1]++;
+    }
+    while (i < n) out[i++] = tdm_rng_u32(rng);
+}
+
 double tdm_rng_uniform(tdm_rng *rng)
 {
     return tdm_rng_u32(rng) * 0x1p-32;
