@@ -16,14 +16,15 @@ typedef enum tdm_isa {
 typedef struct tdm_cpu {
     tdm_isa isa;
     bool avx512_bf16; /* dot product of bf16 pairs */
+    bool avx512_vnni; /* dot products of int8 quadruples and int16 pairs */
     bool amx_bf16;    /* tiles; before their first use see tdm_cpu_request_tiles */
 } tdm_cpu;
 
 /* "generic", "avx2", "avx512": also the values of TANDEM_ISA. */
 const char *tdm_isa_name(tdm_isa isa);
 
-/* What this CPU has and TANDEM_ISA allows; unset or empty allows everything, "avx512" allows AVX512_BF16 but no
- * tiles. The environment is read at each call. Collective: no.
+/* What this CPU has and TANDEM_ISA allows; unset or empty allows everything, "avx512" allows AVX512_BF16 and
+ * AVX512_VNNI but no tiles. The environment is read at each call. Collective: no.
  * Errors: TDM_E_CONFIG for an unknown value of TANDEM_ISA. */
 TDM_CHECKED tdm_status tdm_cpu_detect(tdm_cpu *cpu);
 

@@ -54,10 +54,14 @@ static tdm_cpu ask_cpu(void)
     __builtin_cpu_init();
     tdm_cpu cpu = {.isa = has_avx512() ? TDM_ISA_AVX512 : has_avx2() ? TDM_ISA_AVX2 : TDM_ISA_GENERIC};
     if (cpu.isa != TDM_ISA_AVX512) return cpu;
-    /* Intel SDM vol. 2A, CPUID leaf 7: sub-leaf 1 EAX bit 5 AVX512_BF16; sub-leaf 0 EDX bits 22 AMX-BF16, 24 AMX-TILE */
+    /* Intel SDM vol. 2A, CPUID leaf 7: sub-leaf 1 EAX bit 5 AVX512_BF16; sub-leaf 0 ECX bit 11 AVX512_VNNI, EDX bits 22
+     * AMX-BF16, 24 AMX-TILE */
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) cpu.avx512_bf16 = bit(eax, 5);
-    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) cpu.amx_bf16 = bit(edx, 22) && bit(edx, 24);
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
+        cpu.avx512_vnni = bit(ecx, 11);
+        cpu.amx_bf16 = bit(edx, 22) && bit(edx, 24);
+    }
     return cpu;
 }
 #else
@@ -143,6 +147,7 @@ tdm_status tdm_cpu_detect(tdm_cpu *cpu)
                 "environment: TANDEM_ISA is \"%s\", not one of generic, avx2, avx512", cap);
     if (isa < (int)cpu->isa) cpu->isa = (tdm_isa)isa;
     cpu->avx512_bf16 = cpu->avx512_bf16 && cpu->isa == TDM_ISA_AVX512;
+    cpu->avx512_vnni = cpu->avx512_vnni && cpu->isa == TDM_ISA_AVX512;
     cpu->amx_bf16 = false;
     return TDM_OK;
 }

@@ -37,11 +37,12 @@ void eval_pack_queries(int64_t n, int64_t d, const float *feature, float *out);
 typedef struct eval_gallery {
     const eval_kernel *kernel;
     int64_t n, d, panels;
-    int64_t first;      /* global row of local row 0 */
-    float *packed;      /* [panels][d][columns], zeros beyond n */
-    int64_t *row;       /* [panels·columns] global row in each column, -1 beyond n */
-    int64_t *sorted_id; /* [n] ids in column order, ascending; NULL when columns keep the rows' order */
-    int64_t *column;    /* [n] column of each local row; NULL when columns keep the rows' order */
+    int64_t first;        /* global row of local row 0 */
+    const float *feature; /* [n][d] in the rows' order, borrowed */
+    float *packed;        /* [panels][d][columns], zeros beyond n */
+    int64_t *row;         /* [panels·columns] global row in each column, -1 beyond n */
+    int64_t *sorted_id;   /* [n] ids in column order, ascending; NULL when columns keep the rows' order */
+    int64_t *column;      /* [n] column of each local row; NULL when columns keep the rows' order */
     const uint64_t *labels;
     int64_t label_words;
 } eval_gallery;

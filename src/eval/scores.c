@@ -89,6 +89,7 @@ tdm_status eval_gallery_pack(const tdm_eval_side *side, int64_t first, bool by_i
                               .d = side->d,
                               .panels = panels,
                               .first = first,
+                              .feature = side->feature,
                               .labels = side->labels,
                               .label_words = side->label_words};
     TDM_TRY(TDM_ALLOC(panels * columns, &gallery->row));

@@ -64,6 +64,7 @@ static void test_native(void **state)
                   cpu.amx_bf16 ? " amx_bf16" : "");
     CHECK_EQ(cpu.isa, want);
     CHECK_EQ(cpu.avx512_bf16, want == TDM_ISA_AVX512 && kernel_lists("avx512_bf16"));
+    CHECK_EQ(cpu.avx512_vnni, want == TDM_ISA_AVX512 && kernel_lists("avx512_vnni"));
     CHECK_EQ(cpu.amx_bf16, want == TDM_ISA_AVX512 && kernel_lists("amx_bf16") && kernel_lists("amx_tile"));
 }
 
@@ -73,12 +74,14 @@ static void test_cap(void **state)
     const tdm_cpu native = detect(NULL), unset = detect("");
     CHECK_EQ(unset.isa, native.isa); /* empty is unset */
     CHECK_EQ(unset.avx512_bf16, native.avx512_bf16);
+    CHECK_EQ(unset.avx512_vnni, native.avx512_vnni);
     CHECK_EQ(unset.amx_bf16, native.amx_bf16);
     for (int i = 0; i < 3; i++) {
         const tdm_cpu cpu = detect(isas[i]);
         CHECK_EQ(cpu.isa, tdm_min_i64(i, native.isa));
         CHECK_STR_EQ(tdm_isa_name((tdm_isa)i), isas[i]);
         CHECK_EQ(cpu.avx512_bf16, cpu.isa == TDM_ISA_AVX512 && native.avx512_bf16);
+        CHECK_EQ(cpu.avx512_vnni, cpu.isa == TDM_ISA_AVX512 && native.avx512_vnni);
         CHECK_FALSE(cpu.amx_bf16);
     }
 }
