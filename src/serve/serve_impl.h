@@ -77,9 +77,11 @@ typedef struct serve_results {
     int64_t step, images, captions;
     const char *const *label; /* [labels] names of all classes */
     int64_t labels;
-    bool can_unique; /* near-duplicates can be left out */
+    bool can_unique;    /* near-duplicates can be left out */
+    int64_t body_bytes; /* that a request may have */
     /* the question */
     const serve_query *query; /* never NULL; empty on the front page */
+    const serve_item *asked;  /* the gallery's picture query->row; NULL: none, or nothing is known of it */
     const serve_fault *fault; /* NULL: none */
     bool cut;                 /* the text was longer than the model reads */
     /* the answer */
