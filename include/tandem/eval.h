@@ -68,6 +68,15 @@ TDM_CHECKED tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, 
 TDM_CHECKED tdm_status tdm_eval_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
                                       const tdm_eval_side *gallery, int64_t k, int64_t query_block,
                                       int64_t *row, float *score);
+/* The same in a gallery that is kept: packed and checked once. passes [gallery rows of this rank]: those that are not 0
+ * are looked through; NULL: all. The features are copied. Collective. */
+typedef struct tdm_eval_gallery tdm_eval_gallery;
+TDM_CHECKED tdm_status tdm_eval_gallery_create(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *side,
+                                               tdm_eval_gallery **gallery);
+void tdm_eval_gallery_destroy(tdm_eval_gallery **gallery);
+TDM_CHECKED tdm_status tdm_eval_gallery_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                                              const tdm_eval_gallery *gallery, const uint8_t *passes,
+                                              int64_t k, int64_t query_block, int64_t *row, float *score);
 /* The blocked score kernel, for benchmarks and tests: out[nq][ng]. Not collective. */
 TDM_CHECKED tdm_status tdm_eval_scores(int64_t nq, int64_t ng, int64_t d, const float *query,
                                        const float *gallery, float *out);

@@ -47,11 +47,26 @@ TDM_CHECKED tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_infere
                                                 tdm_dataset *dataset, bool with_captions,
                                                 tdm_embeddings *embeddings);
 
-/* One text, or one encoded image (`name` stands in messages), into feature[embed_dim], unit norm: the same bits as
- * embedded among others. *cut, unless NULL: the text was longer than the context and lost its end. Not collective. */
+/* Texts text[n], or images, into feature[n][embed_dim], unit norm, a batch at a time: the same bits as embedded one by
+ * one or among others. Not collective; one thread at a time.
+ * cut[n], unless NULL: the text was longer than the context and lost its end. TDM_E_DATA: one is blank. */
+TDM_CHECKED tdm_status tdm_inference_embed_texts(const tdm_inference *inference, int64_t n,
+                                                 const char *const *text, float *feature, bool *cut);
+/* An image is first decoded into pixel[tdm_inference_pixel_bytes], by any number of threads at a time; `name` stands in
+ * messages. */
+int64_t tdm_inference_pixel_bytes(const tdm_inference *inference);
+TDM_CHECKED tdm_status tdm_inference_decode(const tdm_inference *inference, const char *name,
+                                            const void *data, size_t bytes, uint8_t *pixel);
+/* pixel: of n images, one behind the other */
+TDM_CHECKED tdm_status tdm_inference_embed_pixels(const tdm_inference *inference, int64_t n,
+                                                  const uint8_t *pixel, float *feature);
+/* The same of one. */
 TDM_CHECKED tdm_status tdm_inference_embed_text(const tdm_inference *inference, const char *text,
                                                 float *feature, bool *cut);
 TDM_CHECKED tdm_status tdm_inference_embed_image(const tdm_inference *inference, const char *name,
                                                  const void *data, size_t bytes, float *feature);
+/* A query of two, such as an image and what shall be different: ((1 - weight) a + weight b) / |…|. out may be a or b. */
+TDM_CHECKED tdm_status tdm_inference_combine(const tdm_inference *inference, const float *a, const float *b,
+                                             double weight, float *out);
 
 #endif

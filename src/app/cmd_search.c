@@ -44,11 +44,12 @@ static tdm_status embed_query(search *s)
 static tdm_status find_best(search *s)
 {
     const search_options *o = s->options;
-    TDM_TRY(tdm_searcher_open(s->comm, &s->inference, o->gallery, o->split, &s->searcher));
-    if (s->searcher.dataset == NULL)
+    const tdm_searcher_options gallery = {.gallery = o->gallery, .split = o->split};
+    TDM_TRY(tdm_searcher_open(s->comm, &s->inference, &gallery, &s->searcher));
+    if (!tdm_searcher_has_source(&s->searcher))
         tdm_log(TDM_LOG_WARN, "%s: the gallery's source is not there: no captions, names and thumbnails",
                 s->searcher.source);
-    TDM_TRY(tdm_searcher_find(&s->searcher, s->what, 1, s->query, o->k, &s->found));
+    TDM_TRY(tdm_searcher_find(&s->searcher, &(tdm_find){.what = s->what, .k = o->k}, 1, s->query, &s->found));
     TDM_TRY(TDM_ALLOC(s->found.k, &s->item));
     return tdm_searcher_read(&s->searcher, &s->found, 0, o->html[0] != '\0', s->item);
 }

@@ -180,12 +180,14 @@ static tdm_status make_sheet(const retrieval *r)
     const int64_t queries = tdm_min_i64(r->options->sheet_queries, tdm_dataset_captions(r->dataset));
     tdm_status status = tdm_comm_agree(r->comm, select_queries(r, queries, &n, &feature));
     if (status == TDM_OK && queries > 0)
-        status = tdm_searcher_find(&searcher, TDM_IMAGE, n, feature, r->options->top, &found);
+        status = tdm_searcher_find(&searcher, &(tdm_find){.what = TDM_IMAGE, .k = r->options->top}, n,
+                                   feature, &found);
     if (status == TDM_OK)
         status =
             tdm_comm_agree(r->comm, tdm_comm_rank(r->comm) == 0 ? show_page(r, &searcher, &found) : TDM_OK);
     tdm_free(feature);
     tdm_found_free(&found);
+    tdm_searcher_close(&searcher);
     return status;
 }
 

@@ -3,6 +3,7 @@
 #include "tandem/checkpoint.h"
 #include "tandem/image.h"
 
+#include <math.h>
 #include <string.h>
 
 static tdm_status create_model(const tdm_inference_options *options, tdm_inference *inference)
@@ -93,54 +94,123 @@ tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inferen
                              inference->workers, embeddings);
 }
 
-/* ---- One text, one image ---- */
+/* ---- Some texts, some images ---- */
 
-static tdm_status embed_one(const tdm_inference *inference, tdm_modality modality,
-                            const tdm_tower_input *input, float *feature)
+/* At most a batch. */
+static tdm_status embed_rows(const tdm_inference *inference, tdm_modality modality,
+                             const tdm_tower_input *input, float *feature)
 {
     const int64_t d = tdm_model_embed_dim(inference->model);
     const tdm_pass mode = {.train = false};
-    float *raw = NULL, norm;
-    TDM_TRY(TDM_ALLOC(d, &raw));
-    const tdm_status status =
-        tdm_model_embed(inference->model, modality, input, &mode, &(tdm_tower_output){.pooled = raw});
-    if (status == TDM_OK) tdm_l2norm_forward(inference->ops, 1, d, raw, feature, &norm);
+    float *raw = NULL, *norm = NULL; /* [n][d], [n] */
+    tdm_status status = TDM_ALLOC(input->n * d, &raw);
+    if (status == TDM_OK) status = TDM_ALLOC(input->n, &norm);
+    if (status == TDM_OK)
+        status =
+            tdm_model_embed(inference->model, modality, input, &mode, &(tdm_tower_output){.pooled = raw});
+    if (status == TDM_OK) tdm_l2norm_forward(inference->ops, input->n, d, raw, feature, norm);
     tdm_free(raw);
+    tdm_free(norm);
+    return status;
+}
+
+/* One batch. token [n·context], seq [n + 1]: room. */
+static tdm_status embed_text_batch(const tdm_inference *inference, int64_t n, const char *const *text,
+                                   int32_t *token, int64_t *seq, float *feature, bool *cut)
+{
+    const int64_t context = tdm_caption_tokens(&inference->config);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t count = 0;
+        bool is_cut = false;
+        TDM_REQUIRE(text[i][strspn(text[i], " \t\r\n")] != '\0', TDM_E_DATA, "the text is empty");
+        TDM_TRY(
+            tdm_tokenizer_encode(inference->tokenizer, text[i], context, token + seq[i], &count, &is_cut));
+        seq[i + 1] = seq[i] + count;
+        if (cut != NULL) cut[i] = is_cut;
+    }
+    const tdm_tower_input input = {.n = n, .token = token, .seq = seq};
+    return embed_rows(inference, TDM_TEXT, &input, feature);
+}
+
+tdm_status tdm_inference_embed_texts(const tdm_inference *inference, int64_t n, const char *const *text,
+                                     float *feature, bool *cut)
+{
+    const int64_t context = tdm_caption_tokens(&inference->config), d = tdm_model_embed_dim(inference->model);
+    const int64_t batch = tdm_min_i64(inference->batch, n);
+    int32_t *token = NULL;
+    int64_t *seq = NULL;
+    TDM_REQUIRE(inference->tokenizer != NULL, TDM_E_CONFIG, "%s: holds no tokenizer: it cannot read a text",
+                inference->dir);
+    tdm_status status = TDM_ALLOC(batch * context, &token);
+    if (status == TDM_OK) status = TDM_ALLOC(batch + 1, &seq);
+    for (int64_t i = 0; i < n && status == TDM_OK; i += batch)
+        status = embed_text_batch(inference, tdm_min_i64(batch, n - i), text + i, token, seq, feature + i * d,
+                                  cut != NULL ? cut + i : NULL);
+    tdm_free(token);
+    tdm_free(seq);
     return status;
 }
 
 tdm_status tdm_inference_embed_text(const tdm_inference *inference, const char *text, float *feature,
                                     bool *cut)
 {
-    const int64_t context = tdm_caption_tokens(&inference->config);
-    int32_t *token = NULL;
-    int64_t count = 0;
-    TDM_REQUIRE(inference->tokenizer != NULL, TDM_E_CONFIG, "%s: holds no tokenizer: it cannot read a text",
-                inference->dir);
-    TDM_REQUIRE(text[strspn(text, " \t\r\n")] != '\0', TDM_E_DATA, "the text is empty");
-    TDM_TRY(TDM_ALLOC(context, &token));
-    tdm_status status = tdm_tokenizer_encode(inference->tokenizer, text, context, token, &count, cut);
-    const int64_t seq[2] = {0, count};
-    const tdm_tower_input input = {.n = 1, .token = token, .seq = seq};
-    if (status == TDM_OK) status = embed_one(inference, TDM_TEXT, &input, feature);
-    tdm_free(token);
+    return tdm_inference_embed_texts(inference, 1, &text, feature, cut);
+}
+
+int64_t tdm_inference_pixel_bytes(const tdm_inference *inference)
+{
+    const tdm_tower_config *tower = &inference->config.model.image;
+    return tower->height_px * tower->width_px * 3;
+}
+
+tdm_status tdm_inference_decode(const tdm_inference *inference, const char *name, const void *data,
+                                size_t bytes, uint8_t *pixel)
+{
+    const tdm_tower_config *tower = &inference->config.model.image;
+    const tdm_image_policy policy = tdm_image_policy_of(tower);
+    tdm_image image = {0};
+    TDM_TRY(tdm_refuse_lfs_pointer(name, data, bytes));
+    TDM_TRY(tdm_image_decode(name, data, bytes, policy.alpha, &image));
+    const tdm_status status = tdm_image_plain(&image, policy.fit, tower->height_px, tower->width_px, pixel);
+    tdm_image_free(&image);
     return status;
+}
+
+tdm_status tdm_inference_embed_pixels(const tdm_inference *inference, int64_t n, const uint8_t *pixel,
+                                      float *feature)
+{
+    const int64_t d = tdm_model_embed_dim(inference->model), bytes = tdm_inference_pixel_bytes(inference);
+    for (int64_t i = 0; i < n; i += inference->batch) {
+        const tdm_tower_input input = {.n = tdm_min_i64(inference->batch, n - i), .image = pixel + i * bytes};
+        TDM_TRY(embed_rows(inference, TDM_IMAGE, &input, feature + i * d));
+    }
+    return TDM_OK;
 }
 
 tdm_status tdm_inference_embed_image(const tdm_inference *inference, const char *name, const void *data,
                                      size_t bytes, float *feature)
 {
-    const tdm_tower_config *tower = &inference->config.model.image;
-    const tdm_image_policy policy = tdm_image_policy_of(tower);
-    tdm_image image = {0};
-    uint8_t *plain = NULL; /* [height][width][3] */
-    TDM_TRY(tdm_image_decode(name, data, bytes, policy.alpha, &image));
-    tdm_status status = TDM_ALLOC(tower->height_px * tower->width_px * 3, &plain);
-    if (status == TDM_OK)
-        status = tdm_image_plain(&image, policy.fit, tower->height_px, tower->width_px, plain);
-    const tdm_tower_input input = {.n = 1, .image = plain};
-    if (status == TDM_OK) status = embed_one(inference, TDM_IMAGE, &input, feature);
-    tdm_image_free(&image);
-    tdm_free(plain);
+    uint8_t *pixel = NULL; /* [height][width][3] */
+    TDM_TRY(TDM_ALLOC(tdm_inference_pixel_bytes(inference), &pixel));
+    tdm_status status = tdm_inference_decode(inference, name, data, bytes, pixel);
+    if (status == TDM_OK) status = tdm_inference_embed_pixels(inference, 1, pixel, feature);
+    tdm_free(pixel);
     return status;
+}
+
+tdm_status tdm_inference_combine(const tdm_inference *inference, const float *a, const float *b,
+                                 double weight, float *out)
+{
+    const int64_t d = tdm_model_embed_dim(inference->model);
+    double square = 0;
+    for (int64_t k = 0; k < d; k++) {
+        const double sum = (1 - weight) * (double)a[k] + weight * (double)b[k];
+        square += sum * sum;
+    }
+    const double scale = square > 0 ? 1 / sqrt(square) : 0;
+    TDM_REQUIRE(scale > 0 && isfinite(scale), TDM_E_NUMERIC,
+                "two queries that cancel each other cannot be combined");
+    for (int64_t k = 0; k < d; k++)
+        out[k] = (float)(scale * ((1 - weight) * (double)a[k] + weight * (double)b[k]));
+    return TDM_OK;
 }

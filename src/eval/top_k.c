@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct tdm_eval_gallery {
+    eval_gallery packed; /* this rank's part */
+};
+
 typedef struct candidate {
     int64_t row; /* -1: free place */
     float score;
@@ -39,6 +43,7 @@ static int compare_candidate(const void *a, const void *b)
 
 typedef struct top_search {
     const eval_gallery *gallery;
+    const int64_t *row; /* [panels·columns] of the gallery, -1 also for what is passed over */
     const float *packed_query;
     int64_t n, k;
     candidate *best; /* [n][k] heaps: the ring's tail */
@@ -57,19 +62,29 @@ static void search_tile(const top_search *search, int64_t group, int64_t panel)
         const float threshold = heap[0].row < 0 ? -INFINITY : heap[0].score;
         const int64_t n = g->kernel->select(columns, tile + r * columns, threshold, place);
         for (int64_t j = 0; j < n; j++) {
-            const candidate item = {.row = g->row[panel * columns + place[j]],
+            const candidate item = {.row = search->row[panel * columns + place[j]],
                                     .score = tile[r * columns + place[j]]};
             if (item.row >= 0 && is_behind(&heap[0], &item)) replace_last(heap, search->k, item);
         }
     }
 }
 
-static void search_block(const eval_gallery *gallery, const eval_ring *ring, int64_t k, int threads,
-                         float *packed_query)
+/* Is there anything to find in it? */
+static bool has_rows(const top_search *search, int64_t panel)
+{
+    const int64_t columns = search->gallery->kernel->columns;
+    for (int64_t c = panel * columns; c < (panel + 1) * columns; c++)
+        if (search->row[c] >= 0) return true;
+    return false;
+}
+
+static void search_block(const tdm_eval_gallery *gallery, const eval_ring *ring, const int64_t *row,
+                         int64_t k, int threads, float *packed_query)
 {
     const eval_queries queries = eval_ring_queries(ring);
     const int64_t groups = (queries.n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
-    const top_search search = {.gallery = gallery,
+    const top_search search = {.gallery = &gallery->packed,
+                               .row = row,
                                .packed_query = packed_query,
                                .n = queries.n,
                                .k = k,
@@ -79,8 +94,10 @@ static void search_block(const eval_gallery *gallery, const eval_ring *ring, int
     for (int thread = 0; thread < threads; thread++) {
         const int64_t begin = tdm_part_begin(groups, threads, thread);
         const int64_t end = tdm_part_begin(groups, threads, thread + 1);
-        for (int64_t panel = 0; panel < gallery->panels; panel++)
+        for (int64_t panel = 0; begin < end && panel < search.gallery->panels; panel++) {
+            if (!has_rows(&search, panel)) continue;
             for (int64_t g = begin; g < end; g++) search_tile(&search, g, panel);
+        }
     }
 }
 
@@ -112,52 +129,119 @@ static void store_block(const eval_ring *ring, int64_t begin, int64_t k, int64_t
     }
 }
 
-static tdm_status search_all(eval_ring *ring, const eval_layout *layout, const eval_gallery *gallery,
-                             const tdm_eval_side *query, int64_t k, int64_t block, int threads,
-                             float *packed_query, int64_t *row, float *score)
+typedef struct top_job {
+    const tdm_eval_gallery *gallery;
+    const int64_t *gallery_row; /* as top_search.row */
+    const tdm_eval_side *query;
+    int64_t k, block;
+    int threads;
+    float *packed_query;
+} top_job;
+
+static tdm_status search_all(const top_job *job, eval_ring *ring, const eval_layout *layout, int64_t *row,
+                             float *score)
 {
     for (int64_t round = 0; round < layout->rounds; round++) {
-        const int64_t begin = tdm_min_i64(round * block, query->n);
-        const int64_t n = tdm_min_i64(begin + block, query->n) - begin;
-        tdm_status status = load_block(ring, query, layout->query_first, begin, n, k);
+        const int64_t begin = tdm_min_i64(round * job->block, job->query->n);
+        const int64_t n = tdm_min_i64(begin + job->block, job->query->n) - begin;
+        tdm_status status = load_block(ring, job->query, layout->query_first, begin, n, job->k);
         for (int hop = 0; hop < tdm_comm_size(ring->comm); hop++) {
-            if (status == TDM_OK) search_block(gallery, ring, k, threads, packed_query);
+            if (status == TDM_OK)
+                search_block(job->gallery, ring, job->gallery_row, job->k, job->threads, job->packed_query);
             TDM_TRY(eval_ring_shift(ring, status));
         }
-        store_block(ring, begin, k, row, score);
+        store_block(ring, begin, job->k, row, score);
     }
     return TDM_OK;
+}
+
+/* ---- A gallery that is kept ---- */
+
+/* Who is whose positive plays no part: ids and labels stay at home. */
+static tdm_eval_side bare(const tdm_eval_side *side)
+{
+    return (tdm_eval_side){.n = side->n, .d = side->d, .feature = side->feature};
+}
+
+tdm_status tdm_eval_gallery_create(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *side,
+                                   tdm_eval_gallery **gallery)
+{
+    const tdm_eval_side rows = bare(side), no_query = {.d = side->d};
+    eval_layout layout = {0};
+    *gallery = NULL;
+    tdm_status status = eval_layout_create(comm, &no_query, &rows, 1, &layout);
+    if (status == TDM_OK) {
+        status = TDM_ALLOC(1, gallery);
+        if (status == TDM_OK)
+            status =
+                eval_gallery_pack(&rows, layout.gallery_first, false, eval_threads(ops), &(*gallery)->packed);
+        status = tdm_comm_agree(comm, status);
+    }
+    eval_layout_free(&layout);
+    if (status != TDM_OK) tdm_eval_gallery_destroy(gallery);
+    return status;
+}
+
+void tdm_eval_gallery_destroy(tdm_eval_gallery **gallery)
+{
+    if (*gallery != NULL) eval_gallery_free(&(*gallery)->packed);
+    tdm_free(*gallery);
+    *gallery = NULL;
+}
+
+/* The gallery's rows without those that do not pass; tdm_free. */
+static tdm_status passing_rows(const eval_gallery *gallery, const uint8_t *passes, int64_t **row)
+{
+    const int64_t columns = gallery->panels * gallery->kernel->columns;
+    TDM_TRY(TDM_ALLOC(columns, row));
+    for (int64_t c = 0; c < columns; c++)
+        (*row)[c] = gallery->row[c] >= 0 && passes[gallery->row[c] - gallery->first] ? gallery->row[c] : -1;
+    return TDM_OK;
+}
+
+/* Room that this rank needs, before the first message. */
+static tdm_status prepare(const tdm_comm *comm, const eval_layout *layout, const uint8_t *passes,
+                          top_job *job, int64_t **row)
+{
+    int64_t longest = 0; /* block that any rank sends */
+    for (int r = 0; r < tdm_comm_size(comm); r++) longest = tdm_max_i64(longest, layout->query_rows[r]);
+    longest = tdm_min_i64(longest, job->block);
+    if (passes != NULL) TDM_TRY(passing_rows(&job->gallery->packed, passes, row));
+    job->gallery_row = passes != NULL ? *row : job->gallery->packed.row;
+    return TDM_ALLOC((longest + EVAL_TILE_ROWS) * job->query->d, &job->packed_query);
+}
+
+tdm_status tdm_eval_gallery_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                                  const tdm_eval_gallery *gallery, const uint8_t *passes, int64_t k,
+                                  int64_t query_block, int64_t *row, float *score)
+{
+    TDM_REQUIRE(k >= 1, TDM_E_SHAPE, "the %lld best of a gallery are asked for", (long long)k);
+    const tdm_eval_side queries = bare(query), checked = {.d = gallery->packed.d};
+    eval_layout layout = {0};
+    eval_ring ring = {.comm = comm, .d = query->d};
+    top_job job = {
+        .gallery = gallery, .query = &queries, .k = k, .block = query_block, .threads = eval_threads(ops)};
+    int64_t *own_rows = NULL;
+    tdm_status status = eval_layout_create(comm, &queries, &checked, query_block, &layout);
+    if (status == TDM_OK) {
+        status = tdm_comm_agree(comm, prepare(comm, &layout, passes, &job, &own_rows));
+        if (status == TDM_OK) status = search_all(&job, &ring, &layout, row, score);
+    }
+    tdm_free(own_rows);
+    tdm_free(job.packed_query);
+    eval_ring_free(&ring);
+    eval_layout_free(&layout);
+    return status;
 }
 
 tdm_status tdm_eval_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
                           const tdm_eval_side *gallery, int64_t k, int64_t query_block, int64_t *row,
                           float *score)
 {
-    TDM_REQUIRE(k >= 1, TDM_E_SHAPE, "the %lld best of a gallery are asked for", (long long)k);
-    /* Who is whose positive plays no part: leave ids and labels at home. */
-    tdm_eval_side bare_query = *query, bare_gallery = *gallery;
-    bare_query.id = bare_gallery.id = NULL;
-    bare_query.labels = bare_gallery.labels = NULL;
-    eval_layout layout = {0};
-    eval_gallery packed = {0};
-    eval_ring ring = {.comm = comm, .d = query->d};
-    float *packed_query = NULL;
-    const int threads = eval_threads(ops);
-    tdm_status status = eval_layout_create(comm, &bare_query, &bare_gallery, query_block, &layout);
-    if (status == TDM_OK) {
-        int64_t block = 0; /* the longest block that any rank sends */
-        for (int r = 0; r < tdm_comm_size(comm); r++) block = tdm_max_i64(block, layout.query_rows[r]);
-        block = tdm_min_i64(block, query_block);
-        status = eval_gallery_pack(&bare_gallery, layout.gallery_first, false, threads, &packed);
-        if (status == TDM_OK) status = TDM_ALLOC((block + EVAL_TILE_ROWS) * query->d, &packed_query);
-        status = tdm_comm_agree(comm, status);
-        if (status == TDM_OK)
-            status = search_all(&ring, &layout, &packed, &bare_query, k, query_block, threads, packed_query,
-                                row, score);
-    }
-    tdm_free(packed_query);
-    eval_gallery_free(&packed);
-    eval_ring_free(&ring);
-    eval_layout_free(&layout);
+    tdm_eval_gallery *packed = NULL;
+    TDM_TRY(tdm_eval_gallery_create(comm, ops, gallery, &packed));
+    const tdm_status status =
+        tdm_eval_gallery_top_k(comm, ops, query, packed, NULL, k, query_block, row, score);
+    tdm_eval_gallery_destroy(&packed);
     return status;
 }

@@ -54,6 +54,13 @@ static void open_model(bool with_digest, tdm_inference *inference)
     CHECK_OK(tdm_inference_open(comm, &options, with_digest, inference));
 }
 
+static tdm_status open_gallery(const tdm_inference *inference, const char *gallery, const char *split,
+                               tdm_searcher *searcher)
+{
+    const tdm_searcher_options how = {.gallery = gallery, .split = split, .cache = ""};
+    return tdm_searcher_open(comm, inference, &how, searcher);
+}
+
 /* One text and one image get the features that they get among others. oneDNN, which multiplies where there is no
  * AVX-512, adds in another order for another number of rows: features of unit norm differ by some 1e-7. */
 static void test_one(void **state)
@@ -132,14 +139,14 @@ static float *whole_of(const float *piece, int64_t n, int64_t d)
 }
 
 /* Each rank asks for its first `own` captions. */
-static void check_find(const tdm_searcher *s, tdm_modality what, int64_t own, int64_t k)
+static void check_find(tdm_searcher *s, tdm_modality what, int64_t own, int64_t k)
 {
     const tdm_embeddings *e = &s->embeddings;
     float *query = whole_of(e->text, own, e->d);
     float *gallery =
         what == TDM_IMAGE ? whole_of(e->image, e->images, e->d) : whole_of(e->text, e->captions, e->d);
     tdm_found found;
-    CHECK_OK(tdm_searcher_find(s, what, own, e->text, k, &found));
+    CHECK_OK(tdm_searcher_find(s, &(tdm_find){.what = what, .k = k}, own, e->text, &found));
     int64_t queries = own;
     tdm_comm_sum_i64(comm, &queries, 1);
     CHECK_EQ(found.queries, rank == 0 ? queries : 0);
@@ -150,11 +157,12 @@ static void check_find(const tdm_searcher *s, tdm_modality what, int64_t own, in
     tdm_free(gallery);
 }
 
-static void check_items(const tdm_searcher *s, tdm_modality what, bool has_source)
+static void check_items(tdm_searcher *s, tdm_modality what, bool has_source)
 {
     tdm_found found;
     tdm_found_item *item = NULL;
-    CHECK_OK(tdm_searcher_find(s, what, rank == 0 ? 1 : 0, s->embeddings.text, 3, &found));
+    CHECK_OK(tdm_searcher_find(s, &(tdm_find){.what = what, .k = 3}, rank == 0 ? 1 : 0, s->embeddings.text,
+                               &found));
     if (rank == 0) {
         CHECK_OK(TDM_ALLOC(found.k, &item));
         CHECK_OK(tdm_searcher_read(s, &found, 0, true, item));
@@ -179,16 +187,16 @@ static void test_find(void **state)
     tdm_inference in;
     open_model(true, &in);
     tdm_searcher packed, stored;
-    CHECK_OK(tdm_searcher_open(comm, &in, data_dir, "test", &packed));
+    CHECK_OK(open_gallery(&in, data_dir, "test", &packed));
     tdm_embedding_info info = {0};
     snprintf(info.source, sizeof info.source, "%s", data_dir);
     snprintf(info.split, sizeof info.split, "test");
     snprintf(info.model, sizeof info.model, "%s", model_dir);
     snprintf(info.model_digest, sizeof info.model_digest, "%s", in.digest);
     CHECK_OK(tdm_embeddings_write(comm, embedding_dir, &info, TDM_F32, &packed.embeddings));
-    CHECK_OK(tdm_searcher_open(comm, &in, embedding_dir, "", &stored));
+    CHECK_OK(open_gallery(&in, embedding_dir, "", &stored));
     CHECK_STR_EQ(stored.split, "test");
-    const tdm_searcher *const searchers[] = {&packed, &stored};
+    tdm_searcher *const searchers[] = {&packed, &stored};
     for (int i = 0; i < 2; i++) {
         check_find(searchers[i], TDM_IMAGE, 2, 5);
         check_find(searchers[i], TDM_IMAGE, rank == 0 ? 4 : 0, 100); /* more than there are */
@@ -205,7 +213,7 @@ static void test_find(void **state)
     /* Embeddings without their source, and of another model. */
     snprintf(info.source, sizeof info.source, "%s/gone", dir);
     CHECK_OK(tdm_embeddings_write(comm, embedding_dir, &info, TDM_F32, &packed.embeddings));
-    CHECK_OK(tdm_searcher_open(comm, &in, embedding_dir, "", &stored));
+    CHECK_OK(open_gallery(&in, embedding_dir, "", &stored));
     CHECK_NULL(stored.dataset);
     check_find(&stored, TDM_IMAGE, 1, 3);
     check_items(&stored, TDM_IMAGE, false);
@@ -213,7 +221,7 @@ static void test_find(void **state)
     tdm_searcher_close(&stored);
     memset(info.model_digest, 'a', 64);
     CHECK_OK(tdm_embeddings_write(comm, embedding_dir, &info, TDM_F32, &packed.embeddings));
-    CHECK_FAILS(tdm_searcher_open(comm, &in, embedding_dir, "", &stored), TDM_E_DATA, "another model");
+    CHECK_FAILS(open_gallery(&in, embedding_dir, "", &stored), TDM_E_DATA, "another model");
     tdm_searcher_close(&packed);
     tdm_inference_close(&in);
 }
@@ -234,7 +242,7 @@ static void test_errors(void **state)
         {model_dir, "", "neither embeddings", TDM_E_IO},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        const tdm_status status = tdm_searcher_open(comm, &in, wrong[i].dir, wrong[i].split, &s);
+        const tdm_status status = open_gallery(&in, wrong[i].dir, wrong[i].split, &s);
         if (status != wrong[i].status || strstr(tdm_error_last()->message, wrong[i].message) == NULL)
             print_error("%s: %s\n", wrong[i].dir, tdm_error_last()->message);
         CHECK_EQ(status, wrong[i].status);
