@@ -233,5 +233,8 @@ TDM_CHECKED tdm_status tdm_embeddings_read(tdm_comm *comm, const char *dir, cons
 /* Is DIR/SPLIT-00000.h5 there for any split? split[bytes], unless it is set already, receives the only one.
  * TDM_E_USAGE names the splits when there are several, TDM_E_IO when there is none. Not collective. */
 TDM_CHECKED tdm_status tdm_embeddings_find_split(const char *dir, char *split, size_t bytes);
+/* Names of the classes, each with its NUL, appended to `names`; nothing where the files do not hold them. Not
+ * collective. */
+TDM_CHECKED tdm_status tdm_embeddings_class_names(const char *dir, const char *split, tdm_text *names);
 
 #endif

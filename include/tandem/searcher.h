@@ -27,7 +27,7 @@ typedef struct tdm_searcher {
     struct picture_folder *folder;          /* does so for a folder of pictures; else NULL */
     tdm_folder_news news;                   /* of a folder */
     char source[TDM_PATH_BYTES], split[64]; /* of the data set; the folder, split "" */
-    tdm_h5_strings class_name;              /* of embeddings whose data set is gone */
+    tdm_text class_names;                   /* of embeddings whose data set is gone */
     bool is_view;                           /* embeddings and dataset are borrowed */
     tdm_eval_gallery *packed[TDM_MODALITIES]; /* made by the first search */
 } tdm_searcher;
@@ -61,6 +61,10 @@ bool tdm_searcher_has_source(const tdm_searcher *searcher);
 /* Classes of the gallery, 0: it has none; NULL: the name is not known. */
 int64_t tdm_searcher_classes(const tdm_searcher *searcher);
 const char *tdm_searcher_class_name(const tdm_searcher *searcher, int64_t index);
+/* Class bits of an image row (tdm_found_item.image), bit c % 64 of word c / 64; NULL: not known here, as of images of other
+ * ranks where the data set is gone. Valid until the searcher is closed. Not collective. */
+TDM_CHECKED tdm_status tdm_searcher_class_bits(const tdm_searcher *searcher, int64_t image,
+                                               const uint64_t **bits);
 
 /* Which rows may be found: those of any of the classes, and of any of the identities. Zeroed: all. */
 typedef struct tdm_filter { /* owned; tdm_filter_free */

@@ -341,3 +341,29 @@ tdm_status tdm_embeddings_find_split(const char *dir, char *split, size_t bytes)
     if (split[0] == '\0') snprintf(split, bytes, "%s", only);
     return TDM_OK;
 }
+
+static tdm_status append_class_names(tdm_h5 *file, tdm_text *names)
+{
+    enum { LONGEST = 1 << 16 };
+    tdm_h5_strings list = {0};
+    if (!tdm_h5_has(file, "class_name_bytes")) return TDM_OK;
+    tdm_status status = tdm_h5_get_strings(file, "class_name_", LONGEST, &list);
+    for (int64_t c = 0; c < list.count && status == TDM_OK; c++) {
+        int64_t bytes;
+        const char *name = tdm_h5_strings_at(&list, c, &bytes);
+        status = tdm_text_append(names, name, (size_t)bytes);
+        if (status == TDM_OK) status = tdm_text_append(names, "", 1);
+    }
+    tdm_h5_strings_free(&list);
+    return status;
+}
+
+tdm_status tdm_embeddings_class_names(const char *dir, const char *split, tdm_text *names)
+{
+    tdm_h5 *file;
+    part_info p;
+    tdm_status status = open_part(dir, split, 0, &file, &p);
+    if (status == TDM_OK) status = append_class_names(file, names);
+    tdm_h5_discard(&file);
+    return status;
+}

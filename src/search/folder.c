@@ -161,6 +161,20 @@ static tdm_status gather_good(folder_job *job)
     return status;
 }
 
+static tdm_status set_class_bits(picture_folder *f)
+{
+    const int64_t words = (f->list.classes.count + 63) / 64;
+    if (words == 0) return TDM_OK;
+    TDM_TRY(TDM_ALLOC(f->images * words, &f->class_bits));
+    for (int64_t i = 0; i < f->images; i++) {
+        const tdm_pack_item *item = folder_picture(f, i);
+        for (int64_t k = 0; k < item->class_n; k++)
+            f->class_bits[i * words + item->class_index[k] / 64] |= UINT64_C(1)
+                                                                    << (item->class_index[k] % 64);
+    }
+    return TDM_OK;
+}
+
 /* ---- The piece of the gallery ---- */
 
 static tdm_status describe_piece(const folder_job *job, tdm_embeddings *e)
@@ -193,8 +207,7 @@ static void fill_image(const folder_job *job, int64_t i, tdm_embeddings *e)
     const tdm_pack_item *item = folder_picture(f, row);
     memcpy(e->image + i * d, job->feature + job->good[i] * d, (size_t)d * sizeof *e->image);
     e->image_identity[i] = item->identity >= 0 ? item->identity : row;
-    for (int64_t k = 0; k < item->class_n; k++)
-        e->image_labels[i * words + item->class_index[k] / 64] |= UINT64_C(1) << (item->class_index[k] % 64);
+    for (int64_t w = 0; w < words; w++) e->image_labels[i * words + w] = f->class_bits[row * words + w];
     for (int64_t c = f->caption_first[row]; e->captions > 0 && c < f->caption_first[row + 1]; c++) {
         const int64_t own = c - e->caption_first;
         e->image_row_of_caption[own] = row;
@@ -457,6 +470,7 @@ static tdm_status fill_gallery(folder_job *job, bool stopped)
 {
     tdm_searcher *s = job->searcher;
     tdm_embeddings *e = &s->embeddings;
+    TDM_AGREE(s->comm, set_class_bits(job->folder));
     TDM_AGREE(s->comm, describe_piece(job, e));
     for (int64_t i = 0; i < e->images; i++) fill_image(job, i, e);
     if (stopped) e->captions = 0;
@@ -516,6 +530,7 @@ void folder_close(picture_folder **folder)
         tdm_pack_list_free(&f->list);
         tdm_free(f->item);
         tdm_free(f->caption_first);
+        tdm_free(f->class_bits);
         tdm_free(f->bad);
         tdm_text_free(&f->bad_text);
     }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -299,11 +300,12 @@ tdm_status gallery_cache_write(const gallery_cache *cache, const gallery_kept *k
     char dir[TDM_PATH_BYTES], temporary[TDM_PATH_BYTES];
     snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(cache->path, '/') - cache->path), cache->path);
     TDM_TRY(tdm_make_dirs(dir));
-    const int length = snprintf(temporary, sizeof temporary, "%s.XXXXXX.tmp", cache->path);
+    uint64_t number = 0; /* a name of this writer's own */
+    TDM_REQUIRE(getrandom(&number, sizeof number, 0) == sizeof number, TDM_E_LIBRARY,
+                "the system gives no random bytes: %s", strerror(errno));
+    const int length =
+        snprintf(temporary, sizeof temporary, "%s.%016llx.tmp", cache->path, (unsigned long long)number);
     TDM_REQUIRE(length < (int)sizeof temporary, TDM_E_IO, "%.200s…: path is too long", cache->path);
-    const int made = mkstemps(temporary, 4); /* a name of this writer's own */
-    TDM_REQUIRE(made >= 0, TDM_E_IO, "%s: cannot make it: %s", temporary, strerror(errno));
-    close(made);
     tdm_status status = write_file(temporary, cache, kept);
     if (status == TDM_OK && rename(temporary, cache->path) != 0)
         status = TDM_ERROR(TDM_E_IO, "%s: cannot rename: %s", temporary, strerror(errno));

@@ -74,6 +74,7 @@ typedef struct picture_folder { /* owned; folder_close */
     int64_t images;         /* that can be read, of all ranks */
     int64_t *item;          /* [images] of the list */
     int64_t *caption_first; /* [images + 1] */
+    uint64_t *class_bits;   /* [images][words]; NULL: no classes */
     tdm_unreadable *bad;    /* [bads] on rank 0 */
     int64_t bads;
     tdm_text bad_text; /* what they point into */

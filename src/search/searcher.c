@@ -64,6 +64,29 @@ static tdm_status open_source(const char *dir, tdm_searcher *s)
     return TDM_OK;
 }
 
+/* Names of the classes as the files hold them, where the data set that they point to is gone. */
+static tdm_status read_class_names(const char *dir, tdm_searcher *s)
+{
+    tdm_embeddings *e = &s->embeddings;
+    if (s->dataset != NULL || e->class_count == 0) return TDM_OK;
+    TDM_TRY(tdm_embeddings_class_names(dir, s->split, &s->class_names));
+    if (s->class_names.length == 0) return TDM_OK; /* files of an earlier version */
+    TDM_TRY(TDM_ALLOC(e->class_count, &e->class_name));
+    const char *at = s->class_names.data, *end = at + s->class_names.length;
+    for (int64_t c = 0; c < e->class_count; c++, at += strlen(at) + 1) {
+        TDM_REQUIRE(at < end, TDM_E_FORMAT, "%s: names %lld of %lld classes", dir, (long long)c,
+                    (long long)e->class_count);
+        e->class_name[c] = at;
+    }
+    return TDM_OK;
+}
+
+static tdm_status open_known(const char *dir, tdm_searcher *s)
+{
+    TDM_TRY(open_source(dir, s));
+    return read_class_names(dir, s);
+}
+
 static tdm_status read_gallery(const char *dir, tdm_searcher *s)
 {
     tdm_embedding_info info;
@@ -71,7 +94,7 @@ static tdm_status read_gallery(const char *dir, tdm_searcher *s)
     TDM_TRY(tdm_embeddings_read(s->comm, dir, s->split, &info, &s->embeddings));
     TDM_AGREE(s->comm, check_embeddings(dir, &info, s));
     snprintf(s->source, sizeof s->source, "%s", info.source);
-    return tdm_comm_agree(s->comm, open_source(dir, s));
+    return tdm_comm_agree(s->comm, open_known(dir, s));
 }
 
 typedef enum gallery_kind { GALLERY_PACKED, GALLERY_EMBEDDINGS, GALLERY_FOLDER, GALLERY_KINDS } gallery_kind;
@@ -140,7 +163,7 @@ tdm_searcher tdm_searcher_over(tdm_comm *comm, const tdm_inference *inference, t
 void tdm_searcher_close(tdm_searcher *searcher)
 {
     for (int m = 0; m < TDM_MODALITIES; m++) tdm_eval_gallery_destroy(&searcher->packed[m]);
-    tdm_h5_strings_free(&searcher->class_name);
+    tdm_text_free(&searcher->class_names);
     if (!searcher->is_view) {
         tdm_embeddings_free(&searcher->embeddings);
         tdm_dataset_close(&searcher->dataset);
@@ -171,6 +194,19 @@ const char *tdm_searcher_class_name(const tdm_searcher *searcher, int64_t index)
 {
     if (searcher->embeddings.class_name != NULL) return searcher->embeddings.class_name[index];
     return searcher->dataset != NULL ? tdm_dataset_class_name(searcher->dataset, index) : NULL;
+}
+
+tdm_status tdm_searcher_class_bits(const tdm_searcher *searcher, int64_t image, const uint64_t **bits)
+{
+    const tdm_embeddings *e = &searcher->embeddings;
+    *bits = NULL;
+    if (e->class_count == 0) return TDM_OK;
+    if (searcher->dataset != NULL) return tdm_dataset_class_bits(searcher->dataset, image, bits);
+    if (searcher->folder != NULL)
+        *bits = searcher->folder->class_bits + image * e->label_words;
+    else if (image >= e->image_first && image < e->image_first + e->images)
+        *bits = e->image_labels + (image - e->image_first) * e->label_words;
+    return TDM_OK;
 }
 
 /* ---- Finding ---- */
