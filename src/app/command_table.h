@@ -10,6 +10,7 @@
     ROW(tdm_command_embed)                                                                                   \
     ROW(tdm_command_probe)                                                                                   \
     ROW(tdm_command_search)                                                                                  \
+    ROW(tdm_command_serve)                                                                                   \
     ROW(tdm_command_import)                                                                                  \
     ROW(tdm_command_export)                                                                                  \
     ROW(tdm_command_info)                                                                                    \

@@ -95,5 +95,242 @@ typedef struct serve_results {
 /* page.c: the whole page. Links are relative to the site's root. No script and no style within it (CSP): those are
  * /page.js and /style.css. */
 TDM_CHECKED tdm_status serve_page_render(const serve_results *results, tdm_text *out);
+/* json.c: docs/serve.md and /api/schema say what is in it. */
+TDM_CHECKED tdm_status serve_json_render(const serve_results *results, tdm_text *out);
+TDM_CHECKED tdm_status serve_json_gallery(const serve_results *results, tdm_text *out);
+TDM_CHECKED tdm_status serve_json_fault(const serve_fault *fault, tdm_text *out);
+
+/* ---- A request ---- */
+typedef enum serve_method {
+    SERVE_GET = 1,
+    SERVE_HEAD = 2,
+    SERVE_POST = 4,
+    SERVE_OPTIONS = 8
+} serve_method; /* bits */
+
+typedef struct serve_server serve_server;
+typedef struct serve_route serve_route;
+
+typedef struct serve_request { /* owned; serve_request_free */
+    serve_method method;
+    const serve_route *route; /* NULL: there is none */
+    int64_t row;              /* of a path that ends with one */
+    char id[SERVE_ID_BYTES];  /* of a path that ends with one */
+    serve_query query;
+    tdm_text token; /* ?token=, empty: none */
+    uint64_t seen;  /* fields that were given, a bit each */
+} serve_request;
+void serve_request_free(serve_request *request);
+/* Of the first line: method "GET", target "/api/search?q=a+dog". Into a zeroed request; free it after a refusal, too. */
+bool serve_request_begin(const char *method, const char *target, serve_request *request, serve_fault *fault);
+/* Of the body (multipart/form-data, application/x-www-form-urlencoded, application/json, or a picture), and what the
+ * fields mean together. content_type: NULL for none. */
+bool serve_request_finish(serve_request *request, const char *content_type, const void *body, size_t bytes,
+                          serve_fault *fault);
+
+/* form.c: fields of queries and bodies, one at a time. value: decoded, NUL-terminated, and may hold any bytes. */
+typedef bool (*serve_field)(void *to, const char *name, const char *value, size_t bytes, bool is_file,
+                            serve_fault *fault);
+bool serve_form_read(const char *text, size_t bytes, serve_field field, void *to, serve_fault *fault);
+bool serve_multipart_read(const char *content_type, const char *body, size_t bytes, serve_field field,
+                          void *to, serve_fault *fault);
+/* TDM_E_FORMAT: it is no base64. */
+TDM_CHECKED tdm_status serve_base64_decode(const char *text, size_t bytes, tdm_text *out);
+
+/* ---- An answer ---- */
+typedef struct serve_answer { /* owned; serve_answer_free */
+    int status;
+    const char *type; /* static */
+    tdm_text body;
+    bool may_keep;     /* in the browser's cache, under the ETag of its bytes */
+    bool not_shown;    /* a file to be saved, not a picture to be shown */
+    double retry_s;    /* > 0: Retry-After */
+    tdm_text location; /* of a redirection */
+} serve_answer;
+void serve_answer_free(serve_answer *answer);
+#define SERVE_HTML "text/html; charset=utf-8"
+#define SERVE_JSON "application/json"
+/* Whole: 200 with what lies in the body, unless making it failed (status). */
+bool serve_answer_with(serve_answer *answer, const char *type, tdm_status status, serve_fault *fault);
+
+/* ---- Routes: one file and one row of route_table.h each ---- */
+typedef enum serve_tail { SERVE_TAIL_NONE, SERVE_TAIL_ROW, SERVE_TAIL_ID } serve_tail;
+struct serve_route {
+    const char *path; /* "/image/", with what stands behind it: */
+    serve_tail tail;
+    unsigned methods; /* GET, POST; HEAD goes with GET, OPTIONS with all */
+    bool takes_query; /* else it has no fields */
+    bool is_page;     /* people see it: errors are pages, ?token= becomes a cookie */
+    bool is_open;     /* needs no token */
+    /* Fills *answer, or *fault and returns false. */
+    bool (*answer)(serve_server *server, serve_request *request, serve_answer *answer, serve_fault *fault);
+};
+const serve_route *const *serve_routes(size_t *count);
+
+/* ---- Searches that wait (queue.c) ---- */
+typedef struct serve_job { /* owned; serve_job_free */
+    struct serve_job *next;
+    serve_query query;
+    uint8_t *pixel; /* of query.image, as the model reads it; NULL: none */
+    double since_s; /* when it was asked */
+    /* filled by the compute thread */
+    serve_fault fault;
+    float *feature; /* [d] of the query */
+    bool cut;
+    int64_t total, items;
+    tdm_found_item *found; /* [items] what item points into */
+    serve_item *item;      /* [items] */
+    const char **label;    /* what item's labels point into */
+    /* the queue's */
+    bool done, abandoned;
+    pthread_cond_t answered;
+} serve_job;
+TDM_CHECKED tdm_status serve_job_create(serve_job **job);
+void serve_job_free(serve_job **job);
+
+typedef struct serve_queue {
+    pthread_mutex_t lock;
+    pthread_cond_t waiting;
+    serve_job *first, *last;
+    int64_t length, most;
+    bool closed;
+} serve_queue;
+void serve_queue_init(serve_queue *queue, int64_t most);
+void serve_queue_destroy(serve_queue *queue); /* nobody asks any more */
+/* Puts the job into the queue and waits for its answer, at most limit_s. When that is over, or the queue is full or
+ * closed: false, a fault, and *job is the queue's and NULL. */
+bool serve_queue_ask(serve_queue *queue, serve_job **job, double limit_s, serve_fault *fault);
+/* All that wait, at most `most`; when none does, waits for the first for wait_s. Returns how many. */
+int64_t serve_queue_take(serve_queue *queue, serve_job **job, int64_t most, double wait_s);
+/* Of a job that was taken. */
+void serve_queue_answer(serve_queue *queue, serve_job *job);
+/* What waits and what comes is refused. */
+void serve_queue_close(serve_queue *queue);
+int64_t serve_queue_length(serve_queue *queue);
+/* A condition whose timed waits go by CLOCK_MONOTONIC, and such a point in time. */
+void serve_condition_init(pthread_cond_t *condition);
+struct timespec serve_after(double wait_s);
+
+/* ---- Features that were asked for already (store.c): of texts and of uploaded pictures, the oldest make room. The
+ * next page of results is made of the same features, to the bit, and a picture need not be sent again. ---- */
+typedef struct serve_store serve_store;
+TDM_CHECKED tdm_status serve_store_create(int64_t d, int64_t most, serve_store **store);
+void serve_store_destroy(serve_store **store);
+/* First 32 digits of the SHA-256. */
+TDM_CHECKED tdm_status serve_store_id(char kind, const void *data, size_t bytes, char id[SERVE_ID_BYTES]);
+bool serve_store_find(serve_store *store, const char *id, float *feature, bool *cut);
+/* picture: a small JPEG, NULL: none. */
+TDM_CHECKED tdm_status serve_store_keep(serve_store *store, const char *id, const float *feature, bool cut,
+                                        const tdm_text *picture);
+/* Appends the picture that was kept; false: there is none. */
+bool serve_store_picture(serve_store *store, const char *id, tdm_text *out);
+
+/* ---- Requests a second of one client (rate.c): a bucket of `burst` that fills at `rate` ---- */
+enum { SERVE_CLIENTS = 4096 };
+typedef struct serve_bucket {
+    uint64_t client; /* 0: free */
+    double level, since_s;
+} serve_bucket;
+typedef struct serve_rate {
+    double rate, burst; /* rate 0: no limit */
+    serve_bucket bucket[SERVE_CLIENTS];
+} serve_rate;
+/* client: not 0. Returns for how many seconds it must wait, 0: it may go on. */
+double serve_rate_take(serve_rate *rate, uint64_t client, double now_s);
+
+/* ---- Who may ask (gate.c) ---- */
+typedef struct serve_gate {
+    char token[128];   /* "": none is needed */
+    char cookie[32];   /* its name */
+    const char *hosts; /* allowed names, borrowed */
+    pthread_mutex_t lock;
+    serve_rate rate;
+} serve_gate;
+/* What a request says of its sender; NULL: the header is missing. */
+typedef struct serve_sender {
+    const char *host, *origin, *authorization, *cookie;
+    const struct sockaddr *address;
+} serve_sender;
+/* Reads or makes the token, as the options and the address say. */
+TDM_CHECKED tdm_status serve_gate_open(serve_gate *gate, const tdm_serve_options *options);
+void serve_gate_close(serve_gate *gate);
+/* *retry_s: of a fault 429. */
+bool serve_gate_pass(serve_gate *gate, const serve_sender *sender, const serve_request *request,
+                     double *retry_s, serve_fault *fault);
+/* Equal, in a time that does not tell where they differ. */
+bool serve_same_secret(const char *a, const char *b);
+bool serve_address_is_loopback(const struct sockaddr *address);
+
+/* ---- Figures (metrics.c) ---- */
+enum { SERVE_BUCKETS = 14, SERVE_STATUSES = 24, SERVE_ROUTES = 32 };
+typedef struct serve_histogram {
+    int64_t count[SERVE_BUCKETS]; /* not cumulative; the last one is above all bounds */
+    double sum;
+} serve_histogram;
+typedef struct serve_metrics {
+    pthread_mutex_t lock;
+    int64_t requests[SERVE_ROUTES][SERVE_STATUSES]; /* the last route is "none" */
+    serve_histogram latency[SERVE_ROUTES];          /* seconds */
+    serve_histogram batch;                          /* searches */
+    int64_t sent_bytes, connections, refused_slow;
+    double since_s;
+} serve_metrics;
+void serve_metrics_init(serve_metrics *metrics);
+void serve_metrics_destroy(serve_metrics *metrics);
+void serve_metrics_request(serve_metrics *metrics, const serve_route *route, int status, double took_s,
+                           size_t bytes);
+void serve_metrics_batch(serve_metrics *metrics, int64_t searches);
+TDM_CHECKED tdm_status serve_metrics_print(serve_server *server, tdm_text *out);
+
+/* ---- The server ---- */
+struct serve_server {
+    const tdm_searcher *searcher;
+    const tdm_serve_options *options;
+    serve_gate gate;
+    serve_queue queue;
+    serve_store *store;
+    serve_metrics metrics;
+    pthread_mutex_t source; /* of the data set: HDF5 takes one thread at a time */
+    atomic_bool stopping;
+    atomic_llong held_bytes; /* of bodies that are on the way */
+    /* facts of the gallery */
+    char title[256];
+    int64_t images, captions, labels;
+    const char **label; /* [labels] */
+};
+
+/* ask.c: the search that a request asks for, answered, into results that point into *job (serve_job_free), NULL where
+ * nothing is asked. */
+bool serve_ask(serve_server *server, serve_request *request, serve_job **job, serve_results *results,
+               serve_fault *fault);
+/* What every page shows, without a question. */
+serve_results serve_results_of(const serve_server *server, const serve_request *request);
+
+/* picture.c: the encoded bytes of a picture of the gallery. */
+bool serve_picture_read(serve_server *server, int64_t row, tdm_text *out, serve_fault *fault);
+/* MIME type by content; NULL: no browser shows it. */
+const char *serve_picture_type(const tdm_text *picture);
+
+/* batch.c: rank 0 answers jobs[n]; the other ranks help until rank 0 ends it. Collective. */
+TDM_CHECKED tdm_status serve_batch_answer(serve_server *server, serve_job **job, int64_t n);
+TDM_CHECKED tdm_status serve_batch_help(const tdm_searcher *searcher, double stall_s);
+/* On rank 0, now and then while there is nothing to do: the others know that it lives. *stop: one was asked to stop. */
+TDM_CHECKED tdm_status serve_batch_beat(const tdm_searcher *searcher, bool *stop);
+TDM_CHECKED tdm_status serve_batch_end(const tdm_searcher *searcher);
+
+/* front.c */
+typedef struct serve_front serve_front;
+TDM_CHECKED tdm_status serve_front_open(serve_server *server, serve_front **front);
+int serve_front_port(const serve_front *front);
+/* No new connections; requests that have begun are answered, as long as the compute thread works. */
+void serve_front_quiesce(serve_front *front);
+bool serve_front_is_idle(serve_front *front);
+void serve_front_close(serve_front **front); /* NULL is fine */
+
+/* access_log.c */
+TDM_CHECKED tdm_status serve_access_open(const char *path);
+void serve_access_note(const char *client, serve_method method, const char *target, int status, size_t bytes,
+                       double took_s);
+void serve_access_close(void);
 
 #endif

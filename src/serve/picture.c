@@ -1,0 +1,34 @@
+/* Pictures of the gallery. */
+#include "serve_impl.h"
+
+#include "tandem/image.h"
+
+bool serve_picture_read(serve_server *server, int64_t row, tdm_text *out, serve_fault *fault)
+{
+    tdm_dataset *dataset = server->searcher->dataset;
+    if (dataset == NULL || row < 0 || row >= tdm_dataset_images(dataset) ||
+        !tdm_dataset_has_image(dataset, row))
+        return serve_refuse(fault, 404, "not_found", "there is no picture %lld", (long long)row);
+    pthread_mutex_lock(&server->source);
+    const tdm_status status = tdm_dataset_read_image(dataset, row, out);
+    pthread_mutex_unlock(&server->source);
+    if (status == TDM_E_DATA)
+        return serve_refuse(fault, 404, "not_found", "row %lld has no picture", (long long)row);
+    if (status == TDM_OK) return true;
+    tdm_log(TDM_LOG_WARN, "%s", tdm_error_last()->message);
+    return serve_refuse(fault, 500, "unreadable", "picture %lld cannot be read: the log says why",
+                        (long long)row);
+}
+
+const char *serve_picture_type(const tdm_text *picture)
+{
+    static const char *const types[][2] = {{"JPEG", "image/jpeg"},
+                                           {"PNG", "image/png"},
+                                           {"WebP", "image/webp"},
+                                           {"GIF", "image/gif"},
+                                           {"BMP", "image/bmp"}};
+    const tdm_image_type *type = tdm_image_type_of(picture->data, picture->length);
+    for (size_t i = 0; type != NULL && i < sizeof types / sizeof types[0]; i++)
+        if (strcmp(type->name, types[i][0]) == 0) return types[i][1];
+    return NULL;
+}
