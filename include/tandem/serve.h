@@ -21,11 +21,12 @@ typedef struct tdm_serve_options { /* strings borrowed */
     int64_t batch;                 /* searches that are answered together */
     double rate, burst;            /* requests a second of one client; 0: no limit */
     double request_s;              /* to receive a request, and to answer it */
+    double duplicates;             /* cosine of near-duplicates, see tdm_find */
     double stall_s;                /* under mpirun: ranks that do not answer for so long end the job */
 } tdm_serve_options;
 
 /* Serves until SIGTERM or SIGINT, then answers what waits and returns TDM_OK. Rank 0 listens; the others help it to
  * search. Collective. */
-TDM_CHECKED tdm_status tdm_serve(const tdm_searcher *searcher, const tdm_serve_options *options);
+TDM_CHECKED tdm_status tdm_serve(tdm_searcher *searcher, const tdm_serve_options *options);
 
 #endif

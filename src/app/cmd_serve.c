@@ -14,7 +14,8 @@ static tdm_status serve(tdm_comm *comm, const serve_options *o, tdm_inference *i
                         tdm_searcher *searcher)
 {
     TDM_TRY(tdm_inference_open(comm, &o->inference, true, inference));
-    TDM_TRY(tdm_searcher_open(comm, inference, o->serve.gallery, o->split, searcher));
+    const tdm_searcher_options gallery = {.gallery = o->serve.gallery, .split = o->split};
+    TDM_TRY(tdm_searcher_open(comm, inference, &gallery, searcher));
     TDM_TRY(inference_show(comm, inference));
     return tdm_serve(searcher, &o->serve);
 }
@@ -33,6 +34,7 @@ static tdm_status serve_run(tdm_comm *comm, int argc, char **argv)
                                  .queue = 256,
                                  .rate = 100,
                                  .request_s = 30,
+                                 .duplicates = 0.97,
                                  .stall_s = 120},
                        .split = "",
                        .body_mb = 16,

@@ -2,7 +2,6 @@
  * thread. */
 #include "serve_impl.h"
 
-#include "compat.h"
 #include "tandem/image.h"
 
 #include <stdlib.h>
@@ -21,6 +20,7 @@ serve_results serve_results_of(const serve_server *server, const serve_request *
                            .captions = server->captions,
                            .label = (const char *const *)server->label,
                            .labels = server->labels,
+                           .can_unique = true,
                            .query = &request->query,
                            .next_offset = -1};
 }

@@ -2,13 +2,12 @@
  * lets all ranks search for all of them at once. The other ranks wait for its calls, asleep. */
 #include "serve_impl.h"
 
-#include "compat.h"
-
 #include <stdlib.h>
 
 enum { CALL_END, CALL_BEAT, CALL_FIND, CALL_ROWS };
 typedef struct serve_call { /* from rank 0 to the others */
-    int64_t what_to_do, what, k, n;
+    int64_t what_to_do, what, k;
+    bool filtered, unique;
 } serve_call;
 
 /* ---- Calls to the other ranks ---- */
@@ -19,31 +18,32 @@ static tdm_status call_ranks(const tdm_searcher *s, const serve_call *call)
     return tdm_comm_broadcast_patiently(s->comm, &copy, sizeof copy, 0, 0);
 }
 
-/* feature[n][d] of images row[n] of the gallery, whichever rank has them. row: on every rank. */
-static void gather_features(const tdm_searcher *s, int64_t n, const int64_t *row, float *feature)
+/* On all ranks; class_bits [label_words], query [n][d] and *found are rank 0's. */
+static tdm_status find_together(tdm_searcher *s, const serve_call *call, double duplicates,
+                                const uint64_t *class_bits, int64_t n, const float *query, tdm_found *found)
 {
-    const tdm_embeddings *e = &s->embeddings;
-    memset(feature, 0, (size_t)(n * e->d) * sizeof *feature);
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t local = row[i] - e->image_first;
-        if (local >= 0 && local < e->images)
-            memcpy(feature + i * e->d, e->image + local * e->d, (size_t)e->d * sizeof *feature);
+    tdm_filter filter = {0};
+    const tdm_find find = {.what = (tdm_modality)call->what,
+                           .k = call->k,
+                           .filter = call->filtered ? &filter : NULL,
+                           .hide_duplicates = call->unique ? duplicates : 0};
+    const int64_t words = s->embeddings.label_words;
+    if (call->filtered) {
+        TDM_AGREE(s->comm, TDM_ALLOC(words, &filter.class_bits));
+        if (class_bits != NULL) memcpy(filter.class_bits, class_bits, (size_t)words * sizeof *class_bits);
+        tdm_comm_broadcast(s->comm, filter.class_bits, words * (int64_t)sizeof *class_bits, 0);
     }
-    tdm_comm_sum_f32(s->comm, feature, n * e->d);
+    const tdm_status status = tdm_searcher_find(s, &find, n, query, found);
+    tdm_filter_free(&filter);
+    return status;
 }
 
-static tdm_status help_rows(const tdm_searcher *s, int64_t n)
+/* The other ranks' part of tdm_searcher_features, whose results rank 0 alone needs. */
+static tdm_status help_rows(const tdm_searcher *s)
 {
-    int64_t *row = NULL;
-    float *feature = NULL;
-    tdm_status status = TDM_ALLOC(n, &row);
-    if (status == TDM_OK) status = TDM_ALLOC(n * s->embeddings.d, &feature);
-    status = tdm_comm_agree(s->comm, status);
-    if (status == TDM_OK) {
-        tdm_comm_broadcast(s->comm, row, n * (int64_t)sizeof *row, 0);
-        gather_features(s, n, row, feature);
-    }
-    tdm_free(row);
+    float *feature = NULL; /* room for as many as a batch may have */
+    TDM_AGREE(s->comm, TDM_ALLOC(SERVE_MOST_BATCH * s->embeddings.d, &feature));
+    const tdm_status status = tdm_searcher_features(s, TDM_IMAGE, 0, NULL, feature);
     tdm_free(feature);
     return status;
 }
@@ -55,19 +55,19 @@ static void exchange_stop(const tdm_searcher *s, bool *stop)
     *stop = asked > 0;
 }
 
-tdm_status serve_batch_help(const tdm_searcher *searcher, double stall_s)
+tdm_status serve_batch_help(tdm_searcher *searcher, const tdm_serve_options *options)
 {
     for (;;) {
         serve_call call = {0};
         tdm_found found = {0};
         bool stop = false;
-        TDM_TRY(tdm_comm_broadcast_patiently(searcher->comm, &call, sizeof call, 0, stall_s));
+        TDM_TRY(tdm_comm_broadcast_patiently(searcher->comm, &call, sizeof call, 0, options->stall_s));
         switch (call.what_to_do) {
         case CALL_END: return TDM_OK;
         case CALL_BEAT: exchange_stop(searcher, &stop); break;
-        case CALL_ROWS: TDM_TRY(help_rows(searcher, call.n)); break;
+        case CALL_ROWS: TDM_TRY(help_rows(searcher)); break;
         default:
-            TDM_TRY(tdm_searcher_find(searcher, (tdm_modality)call.what, 0, NULL, call.k, &found));
+            TDM_TRY(find_together(searcher, &call, options->duplicates, NULL, 0, NULL, &found));
             tdm_found_free(&found);
         }
     }
@@ -96,6 +96,8 @@ typedef struct batch {
     int64_t n, d;
     float *text, *picture; /* [n][d] of each job, as far as it has them */
     bool *has_text, *has_picture;
+    int64_t *place, *of; /* [n] room */
+    float *feature;      /* [n][d] room */
 } batch;
 
 static bool is_fine(const serve_job *job)
@@ -112,7 +114,44 @@ static void fail_job(serve_job *job)
         serve_refuse(&job->fault, 500, "failed", "%s", error->message);
 }
 
-/* Texts that were not asked for before, in one go. */
+/* ---- Texts ---- */
+
+static tdm_status keep_text(batch *b, int64_t i, const float *feature, bool cut)
+{
+    char id[SERVE_ID_BYTES];
+    const tdm_text *text = &b->job[i]->query.text;
+    memcpy(b->text + i * b->d, feature, (size_t)b->d * sizeof *feature);
+    b->job[i]->cut = cut;
+    TDM_TRY(serve_store_id('t', text->data, text->length, id));
+    return serve_store_keep(b->server->store, id, feature, cut, NULL);
+}
+
+/* Texts text[n] of the jobs of[n]. One that cannot be embedded makes its own job fail, not those of others. */
+static tdm_status embed_new_texts(batch *b, int64_t n, const char *const *text, const int64_t *of,
+                                  float *feature, bool *cut)
+{
+    const bool together = tdm_inference_embed_texts(b->inference, n, text, feature, cut) == TDM_OK;
+    for (int64_t j = 0; j < n; j++) {
+        float *own = feature + j * b->d;
+        if (!together && tdm_inference_embed_texts(b->inference, 1, text + j, own, cut + j) != TDM_OK)
+            fail_job(b->job[of[j]]);
+        else
+            TDM_TRY(keep_text(b, of[j], own, cut[j]));
+    }
+    return TDM_OK;
+}
+
+/* Is the job's text there, or known from before? */
+static tdm_status recall_text(batch *b, int64_t i, bool *known)
+{
+    char id[SERVE_ID_BYTES];
+    const tdm_text *text = &b->job[i]->query.text;
+    TDM_TRY(serve_store_id('t', text->data, text->length, id));
+    *known = serve_store_find(b->server->store, id, b->text + i * b->d, &b->job[i]->cut);
+    return TDM_OK;
+}
+
+/* Those that were not asked for before, in one go. */
 static tdm_status embed_texts(batch *b)
 {
     const char **text = NULL;
@@ -124,27 +163,14 @@ static tdm_status embed_texts(batch *b)
     if (status == TDM_OK) status = TDM_ALLOC(b->n, &cut);
     if (status == TDM_OK) status = TDM_ALLOC(b->n, &of);
     for (int64_t i = 0; i < b->n && status == TDM_OK; i++) {
-        char id[SERVE_ID_BYTES];
-        const tdm_text *q = &b->job[i]->query.text;
-        if (q->length == 0) continue;
-        b->has_text[i] = true;
-        status = serve_store_id('t', q->data, q->length, id);
-        if (status != TDM_OK || serve_store_find(b->server->store, id, b->text + i * b->d, &b->job[i]->cut))
-            continue;
-        text[count] = q->data;
+        bool known = false;
+        b->has_text[i] = b->job[i]->query.text.length > 0;
+        if (b->has_text[i]) status = recall_text(b, i, &known);
+        if (!b->has_text[i] || known) continue;
+        text[count] = b->job[i]->query.text.data;
         of[count++] = i;
     }
-    if (status == TDM_OK && count > 0)
-        status = tdm_inference_embed_texts(b->inference, count, text, feature, cut);
-    for (int64_t j = 0; j < count && status == TDM_OK; j++) {
-        char id[SERVE_ID_BYTES];
-        serve_job *job = b->job[of[j]];
-        memcpy(b->text + of[j] * b->d, feature + j * b->d, (size_t)b->d * sizeof *feature);
-        job->cut = cut[j];
-        status = serve_store_id('t', job->query.text.data, job->query.text.length, id);
-        if (status == TDM_OK)
-            status = serve_store_keep(b->server->store, id, feature + j * b->d, cut[j], NULL);
-    }
+    if (status == TDM_OK && count > 0) status = embed_new_texts(b, count, text, of, feature, cut);
     tdm_free((void *)text);
     tdm_free(feature);
     tdm_free(cut);
@@ -152,7 +178,22 @@ static tdm_status embed_texts(batch *b)
     return status;
 }
 
-/* Pictures that were decoded for this batch, in one go; those that are known, from the store. */
+/* ---- Pictures ---- */
+
+/* Pictures of the jobs of[n], one behind the other. */
+static tdm_status embed_new_pictures(batch *b, int64_t n, const uint8_t *pixel, const int64_t *of,
+                                     float *feature)
+{
+    TDM_TRY(tdm_inference_embed_pixels(b->inference, n, pixel, feature));
+    for (int64_t j = 0; j < n; j++) {
+        const serve_query *q = &b->job[of[j]]->query;
+        memcpy(b->picture + of[j] * b->d, feature + j * b->d, (size_t)b->d * sizeof *feature);
+        TDM_TRY(serve_store_keep(b->server->store, q->upload, feature + j * b->d, false, &q->image));
+    }
+    return TDM_OK;
+}
+
+/* Those that were decoded for this batch, in one go; those that are known, from the store. */
 static tdm_status embed_pictures(batch *b)
 {
     const int64_t bytes = tdm_inference_pixel_bytes(b->inference);
@@ -174,19 +215,14 @@ static tdm_status embed_pictures(batch *b)
             serve_refuse(&job->fault, 404, "upload_gone", "this picture is not kept any more: send it again");
         }
     }
-    if (status == TDM_OK && count > 0)
-        status = tdm_inference_embed_pixels(b->inference, count, pixel, feature);
-    for (int64_t j = 0; j < count && status == TDM_OK; j++) {
-        serve_job *job = b->job[of[j]];
-        memcpy(b->picture + of[j] * b->d, feature + j * b->d, (size_t)b->d * sizeof *feature);
-        status = serve_store_keep(b->server->store, job->query.upload, feature + j * b->d, false,
-                                  &job->query.image);
-    }
+    if (status == TDM_OK && count > 0) status = embed_new_pictures(b, count, pixel, of, feature);
     tdm_free(pixel);
     tdm_free(feature);
     tdm_free(of);
     return status;
 }
+
+/* ---- Rows of the gallery ---- */
 
 /* Place in the gallery of a picture's row; -1: it is not there. */
 static int64_t place_of_row(const serve_server *server, int64_t row)
@@ -196,42 +232,39 @@ static int64_t place_of_row(const serve_server *server, int64_t row)
     return row < tdm_dataset_images(dataset) ? tdm_dataset_image_number(dataset, row) : -1;
 }
 
-/* Pictures of the gallery, from the ranks that have them. */
-static tdm_status find_rows(batch *b)
+/* Fills place[*count] and of[*count]. */
+static void list_rows(batch *b, int64_t *place, int64_t *of, int64_t *count)
+{
+    for (int64_t i = 0; i < b->n; i++) {
+        const int64_t row = b->job[i]->query.row;
+        if (row < 0) continue;
+        b->has_picture[i] = true;
+        place[*count] = place_of_row(b->server, row);
+        if (place[*count] < 0)
+            serve_refuse(&b->job[i]->fault, 404, "not_found", "the gallery has no picture %lld",
+                         (long long)row);
+        else
+            of[(*count)++] = i;
+    }
+}
+
+/* From the ranks that have them. An error is one of all ranks. */
+static tdm_status fetch_rows(batch *b, int64_t *place, int64_t *of, float *feature)
 {
     const tdm_searcher *s = b->server->searcher;
-    int64_t *row = NULL, *of = NULL, count = 0;
-    float *feature = NULL;
-    TDM_TRY(TDM_ALLOC(b->n, &row));
-    TDM_TRY(TDM_ALLOC(b->n, &of));
-    TDM_TRY(TDM_ALLOC(b->n * b->d, &feature));
-    for (int64_t i = 0; i < b->n; i++) {
-        if (b->job[i]->query.row < 0) continue;
-        b->has_picture[i] = true;
-        row[count] = place_of_row(b->server, b->job[i]->query.row);
-        if (row[count] < 0)
-            serve_refuse(&b->job[i]->fault, 404, "not_found", "the gallery has no picture %lld",
-                         (long long)b->job[i]->query.row);
-        else
-            of[count++] = i;
-    }
-    tdm_status status = TDM_OK;
-    if (count > 0) {
-        const serve_call call = {.what_to_do = CALL_ROWS, .n = count};
-        status = call_ranks(s, &call);
-        if (status == TDM_OK) status = tdm_comm_agree(s->comm, TDM_OK);
-        if (status == TDM_OK) {
-            tdm_comm_broadcast(s->comm, row, count * (int64_t)sizeof *row, 0);
-            gather_features(s, count, row, feature);
-        }
-    }
-    for (int64_t j = 0; j < count && status == TDM_OK; j++)
+    const serve_call call = {.what_to_do = CALL_ROWS};
+    int64_t count = 0;
+    list_rows(b, place, of, &count);
+    if (count == 0) return TDM_OK;
+    TDM_TRY(call_ranks(s, &call));
+    TDM_AGREE(s->comm, TDM_OK); /* room for them */
+    TDM_TRY(tdm_searcher_features(s, TDM_IMAGE, count, place, feature));
+    for (int64_t j = 0; j < count; j++)
         memcpy(b->picture + of[j] * b->d, feature + j * b->d, (size_t)b->d * sizeof *feature);
-    tdm_free(row);
-    tdm_free(of);
-    tdm_free(feature);
-    return status;
+    return TDM_OK;
 }
+
+/* ---- The query ---- */
 
 static void combine(batch *b, int64_t i)
 {
@@ -246,42 +279,35 @@ static void combine(batch *b, int64_t i)
     }
 }
 
-static tdm_status make_features(batch *b)
+/* ---- Results ---- */
+
+/* Names of the classes of an item, at label[]; NULL counts them. */
+static tdm_status read_labels(const serve_server *server, int64_t row, const char **label, int64_t *count)
 {
-    TDM_TRY(TDM_ALLOC(b->n * b->d, &b->text));
-    TDM_TRY(TDM_ALLOC(b->n * b->d, &b->picture));
-    TDM_TRY(TDM_ALLOC(b->n, &b->has_text));
-    TDM_TRY(TDM_ALLOC(b->n, &b->has_picture));
-    TDM_TRY(embed_texts(b));
-    TDM_TRY(embed_pictures(b));
-    TDM_TRY(find_rows(b));
-    for (int64_t i = 0; i < b->n; i++) combine(b, i);
+    const uint64_t *bits = NULL;
+    *count = 0;
+    if (row < 0 || server->labels == 0) return TDM_OK;
+    TDM_TRY(tdm_searcher_class_bits(server->searcher, row, &bits));
+    for (int64_t c = 0; bits != NULL && c < server->labels; c++) {
+        if ((bits[c / 64] >> (c % 64) & 1u) == 0) continue;
+        if (label != NULL) label[*count] = server->label[c];
+        ++*count;
+    }
     return TDM_OK;
 }
 
-/* ---- Results ---- */
-
-/* Names of the classes of job->item[i]; those of the whole gallery are counted first. */
-static tdm_status read_labels(serve_server *server, serve_job *job)
+static tdm_status label_items(const serve_server *server, serve_job *job)
 {
-    tdm_dataset *dataset = server->searcher->dataset;
-    int64_t count = 0;
-    for (int pass = 0; pass < 2 && dataset != NULL && server->labels > 0; pass++) {
-        if (pass == 1) TDM_TRY(TDM_ALLOC(count, &job->label));
-        count = 0;
-        for (int64_t i = 0; i < job->items; i++) {
-            const uint64_t *bits = NULL;
-            serve_item *item = &job->item[i];
-            if (item->row < 0) continue;
-            TDM_TRY(tdm_dataset_class_bits(dataset, item->row, &bits));
-            if (pass == 1) item->label = job->label + count;
-            for (int64_t c = 0; c < server->labels; c++) {
-                if ((bits[c / 64] >> (c % 64) & 1u) == 0) continue;
-                if (pass == 1) job->label[count] = server->label[c];
-                if (pass == 1) item->labels++;
-                count++;
-            }
-        }
+    int64_t total = 0, at = 0;
+    for (int64_t i = 0; i < job->items; i++) {
+        TDM_TRY(read_labels(server, job->item[i].row, NULL, &job->item[i].labels));
+        total += job->item[i].labels;
+    }
+    TDM_TRY(TDM_ALLOC(total, &job->label));
+    for (int64_t i = 0; i < job->items; i++) {
+        job->item[i].label = job->label + at;
+        TDM_TRY(read_labels(server, job->item[i].row, job->label + at, &job->item[i].labels));
+        at += job->item[i].labels;
     }
     return TDM_OK;
 }
@@ -291,13 +317,23 @@ static const char *text_of(const tdm_text *text)
     return text->data != NULL ? text->data : "";
 }
 
+/* Rows of query `index` that were found; behind them there may be free places. */
+static int64_t count_found(const tdm_found *found, int64_t index)
+{
+    int64_t n = 0;
+    while (n < found->k && found->row[index * found->k + n] >= 0) n++;
+    return n;
+}
+
 /* The results that this job's page shows, of those that were found for query `index`. */
 static tdm_status read_items(serve_server *server, serve_job *job, const tdm_found *found, int64_t index)
 {
     const tdm_searcher *s = server->searcher;
-    const int64_t first = tdm_min_i64(job->query.offset, found->k);
-    const int64_t n = tdm_min_i64(job->query.k, found->k - first);
-    job->total = tdm_min_i64(found->gallery, SERVE_MOST_DEPTH);
+    const bool has_source = tdm_searcher_has_source(s);
+    const int64_t all = count_found(found, index), first = tdm_min_i64(job->query.offset, all);
+    const int64_t n = tdm_min_i64(job->query.k, all - first);
+    const int64_t hidden = found->hidden != NULL ? found->hidden[index] : 0;
+    job->total = all < found->k ? all : tdm_min_i64(found->gallery - hidden, SERVE_MOST_DEPTH);
     const tdm_found part = {.what = found->what,
                             .gallery = found->gallery,
                             .queries = 1,
@@ -315,44 +351,108 @@ static tdm_status read_items(serve_server *server, serve_job *job, const tdm_fou
                                     .score = job->found[i].score,
                                     .text = text_of(&job->found[i].text),
                                     .name = text_of(&job->found[i].name),
-                                    .has_picture = s->dataset != NULL};
-    return read_labels(server, job);
+                                    .has_picture = has_source && job->found[i].image >= 0};
+    return label_items(server, job);
 }
 
 /* ---- The search: jobs that want the same kind of thing, together ---- */
 
-static bool belongs(const serve_job *job, tdm_modality what)
+static bool same_labels(const serve_query *a, const serve_query *b)
 {
-    return is_fine(job) && job->query.find == what;
+    if (a->labels != b->labels) return false;
+    for (int64_t i = 0; i < a->labels; i++)
+        if (strcmp(a->label[i], b->label[i]) != 0) return false;
+    return true;
 }
 
-static tdm_status find_group(batch *b, tdm_modality what)
+static bool belong_together(const serve_query *a, const serve_query *b)
 {
-    const tdm_searcher *s = b->server->searcher;
-    float *query = NULL;
-    int64_t n = 0, k = 0;
-    tdm_found found = {0};
-    TDM_TRY(TDM_ALLOC(b->n * b->d, &query));
-    for (int64_t i = 0; i < b->n; i++) {
-        if (!belongs(b->job[i], what)) continue;
-        memcpy(query + n++ * b->d, b->job[i]->feature, (size_t)b->d * sizeof *query);
-        k = tdm_max_i64(k, b->job[i]->query.offset + b->job[i]->query.k);
+    return a->find == b->find && a->unique == b->unique && same_labels(a, b);
+}
+
+/* bits [label_words] of a query's classes, which are all known. */
+static void set_class_bits(const serve_server *server, const serve_query *q, uint64_t *bits)
+{
+    for (int64_t i = 0; i < q->labels; i++)
+        for (int64_t c = 0; c < server->labels; c++)
+            if (strcmp(server->label[c], q->label[i]) == 0) bits[c / 64] |= UINT64_C(1) << (c % 64);
+}
+
+/* A row of jobs that are searched for together: their places of[n] in the batch. An error is one of all ranks. */
+static tdm_status search_group(batch *b, const int64_t *of, int64_t n, uint64_t *class_bits, tdm_found *found)
+{
+    serve_server *server = b->server;
+    const serve_query *q = &b->job[of[0]]->query;
+    serve_call call = {
+        .what_to_do = CALL_FIND, .what = q->find, .filtered = q->labels > 0, .unique = q->unique};
+    for (int64_t j = 0; j < n; j++) {
+        const serve_job *job = b->job[of[j]];
+        memcpy(b->feature + j * b->d, job->feature, (size_t)b->d * sizeof *b->feature);
+        call.k = tdm_max_i64(call.k, job->query.offset + job->query.k);
     }
-    tdm_status status = TDM_OK;
-    if (n > 0) {
-        const serve_call call = {.what_to_do = CALL_FIND, .what = what, .k = k};
-        status = call_ranks(s, &call);
-        if (status == TDM_OK) status = tdm_searcher_find(s, what, n, query, k, &found);
-    }
-    tdm_free(query);
+    memset(class_bits, 0, (size_t)server->searcher->embeddings.label_words * sizeof *class_bits);
+    set_class_bits(server, q, class_bits);
+    TDM_TRY(call_ranks(server->searcher, &call));
+    return find_together(server->searcher, &call, server->options->duplicates, class_bits, n, b->feature,
+                         found);
+}
+
+static void read_group(batch *b, const int64_t *of, int64_t n, const tdm_found *found)
+{
     pthread_mutex_lock(&b->server->source);
-    for (int64_t i = 0, index = 0; i < b->n && n > 0 && status == TDM_OK; i++) {
-        if (!belongs(b->job[i], what)) continue;
-        if (read_items(b->server, b->job[i], &found, index++) != TDM_OK) fail_job(b->job[i]);
-    }
+    for (int64_t j = 0; j < n; j++)
+        if (read_items(b->server, b->job[of[j]], found, j) != TDM_OK) fail_job(b->job[of[j]]);
     pthread_mutex_unlock(&b->server->source);
-    tdm_found_free(&found);
-    return status;
+}
+
+/* Jobs that belong together with the first of those that are not done. done [n]. Whether there were any. */
+static int64_t next_group(const batch *b, bool *done, int64_t *of)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < b->n; i++) {
+        if (done[i] || !is_fine(b->job[i])) continue;
+        if (n > 0 && !belong_together(&b->job[of[0]]->query, &b->job[i]->query)) continue;
+        done[i] = true;
+        of[n++] = i;
+    }
+    return n;
+}
+
+static tdm_status search_all(batch *b, uint64_t *class_bits, bool *done)
+{
+    for (int64_t n; (n = next_group(b, done, b->of)) > 0;) {
+        tdm_found found = {0};
+        TDM_TRY(search_group(b, b->of, n, class_bits, &found));
+        read_group(b, b->of, n, &found);
+        tdm_found_free(&found);
+    }
+    return TDM_OK;
+}
+
+/* ---- A batch ---- */
+
+static tdm_status make_room(batch *b, uint64_t **class_bits, bool **done)
+{
+    TDM_TRY(TDM_ALLOC(b->n * b->d, &b->text));
+    TDM_TRY(TDM_ALLOC(b->n * b->d, &b->picture));
+    TDM_TRY(TDM_ALLOC(b->n * b->d, &b->feature));
+    TDM_TRY(TDM_ALLOC(b->n, &b->has_text));
+    TDM_TRY(TDM_ALLOC(b->n, &b->has_picture));
+    TDM_TRY(TDM_ALLOC(b->n, &b->place));
+    TDM_TRY(TDM_ALLOC(b->n, &b->of));
+    TDM_TRY(TDM_ALLOC(b->server->searcher->embeddings.label_words, class_bits));
+    return TDM_ALLOC(b->n, done);
+}
+
+static void free_room(batch *b)
+{
+    tdm_free(b->text);
+    tdm_free(b->picture);
+    tdm_free(b->feature);
+    tdm_free(b->has_text);
+    tdm_free(b->has_picture);
+    tdm_free(b->place);
+    tdm_free(b->of);
 }
 
 tdm_status serve_batch_answer(serve_server *server, serve_job **job, int64_t n)
@@ -362,13 +462,21 @@ tdm_status serve_batch_answer(serve_server *server, serve_job **job, int64_t n)
                .job = job,
                .n = n,
                .d = server->searcher->embeddings.d};
-    tdm_status status = make_features(&b);
-    if (status == TDM_OK) status = find_group(&b, TDM_IMAGE);
-    if (status == TDM_OK) status = find_group(&b, TDM_TEXT);
-    tdm_free(b.text);
-    tdm_free(b.picture);
-    tdm_free(b.has_text);
-    tdm_free(b.has_picture);
+    uint64_t *class_bits = NULL;
+    bool *done = NULL;
+    /* what fails here fails on this rank alone, before the others are called */
+    tdm_status own = make_room(&b, &class_bits, &done), status = TDM_OK;
+    if (own == TDM_OK) own = embed_texts(&b);
+    if (own == TDM_OK) own = embed_pictures(&b);
+    for (int64_t i = 0; i < n && own != TDM_OK; i++) fail_job(job[i]);
+    if (own == TDM_OK) {
+        status = fetch_rows(&b, b.place, b.of, b.feature);
+        for (int64_t i = 0; i < n; i++) combine(&b, i);
+        if (status == TDM_OK) status = search_all(&b, class_bits, done);
+    }
+    free_room(&b);
+    tdm_free(class_bits);
+    tdm_free(done);
     serve_metrics_batch(&server->metrics, n);
     return status;
 }

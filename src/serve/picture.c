@@ -3,15 +3,22 @@
 
 #include "tandem/image.h"
 
+static bool is_there(const serve_server *server, int64_t row)
+{
+    const tdm_searcher *s = server->searcher;
+    if (s->folder != NULL) return row < server->images;
+    return s->dataset != NULL && row < tdm_dataset_images(s->dataset) &&
+           tdm_dataset_has_image(s->dataset, row);
+}
+
 bool serve_picture_read(serve_server *server, int64_t row, tdm_text *out, serve_fault *fault)
 {
-    tdm_dataset *dataset = server->searcher->dataset;
-    if (dataset == NULL || row < 0 || row >= tdm_dataset_images(dataset) ||
-        !tdm_dataset_has_image(dataset, row))
+    const tdm_searcher *s = server->searcher;
+    if (!is_there(server, row))
         return serve_refuse(fault, 404, "not_found", "there is no picture %lld", (long long)row);
-    pthread_mutex_lock(&server->source);
-    const tdm_status status = tdm_dataset_read_image(dataset, row, out);
-    pthread_mutex_unlock(&server->source);
+    if (s->dataset != NULL) pthread_mutex_lock(&server->source);
+    const tdm_status status = tdm_searcher_read_image(s, row, out);
+    if (s->dataset != NULL) pthread_mutex_unlock(&server->source);
     if (status == TDM_E_DATA)
         return serve_refuse(fault, 404, "not_found", "row %lld has no picture", (long long)row);
     if (status == TDM_OK) return true;

@@ -6,12 +6,14 @@
 
 bool serve_refuse(serve_fault *fault, int status, const char *code, const char *fmt, ...)
 {
+    char message[sizeof fault->message];
     va_list args;
     va_start(args, fmt);
-    *fault = (serve_fault){.status = status, .code = code};
-    vsnprintf(fault->message, sizeof fault->message, fmt, args);
+    vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
-    tdm_trim_cut(fault->message);
+    tdm_trim_cut(message);
+    *fault = (serve_fault){.status = status, .code = code};
+    tdm_show_text(fault->message, sizeof fault->message, message); /* it may quote what was sent */
     return false;
 }
 

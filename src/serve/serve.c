@@ -4,17 +4,18 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { MOST_BATCH = 1024, STORE_ENTRIES = 4096 };
+enum { STORE_ENTRIES = 4096 };
 static const double poll_s = 0.1, beat_s = 1.0, grace_s = 10.0;
 
 /* ---- What never changes ---- */
 
 static tdm_status list_labels(serve_server *server)
 {
-    const tdm_dataset *dataset = server->searcher->dataset;
-    server->labels = dataset != NULL ? tdm_dataset_class_count(dataset) : 0;
+    const tdm_searcher *s = server->searcher;
+    server->labels = tdm_searcher_classes(s);
+    if (server->labels > 0 && tdm_searcher_class_name(s, 0) == NULL) server->labels = 0; /* not known */
     TDM_TRY(TDM_ALLOC(server->labels, &server->label));
-    for (int64_t c = 0; c < server->labels; c++) server->label[c] = tdm_dataset_class_name(dataset, c);
+    for (int64_t c = 0; c < server->labels; c++) server->label[c] = tdm_searcher_class_name(s, c);
     return TDM_OK;
 }
 
@@ -61,7 +62,7 @@ static void say_where(const serve_server *server, const serve_front *front)
 
 static tdm_status answer_batch(serve_server *server, double wait_s, int64_t *n)
 {
-    static serve_job *job[MOST_BATCH];
+    static serve_job *job[SERVE_MOST_BATCH];
     *n = serve_queue_take(&server->queue, job, server->options->batch, wait_s);
     if (*n == 0) return TDM_OK;
     const tdm_status status = serve_batch_answer(server, job, *n);
@@ -125,13 +126,13 @@ static tdm_status run(serve_server *server)
         status = serve_first(server, front);
         if (status == TDM_OK) status = serve_batch_end(server->searcher);
     } else if (status == TDM_OK) {
-        status = serve_batch_help(server->searcher, server->options->stall_s);
+        status = serve_batch_help(server->searcher, server->options);
     }
     serve_front_close(&front);
     return status;
 }
 
-tdm_status tdm_serve(const tdm_searcher *searcher, const tdm_serve_options *options)
+tdm_status tdm_serve(tdm_searcher *searcher, const tdm_serve_options *options)
 {
     serve_server *server = NULL;
     TDM_AGREE(searcher->comm, TDM_ALLOC(1, &server));

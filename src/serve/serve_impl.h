@@ -23,6 +23,7 @@ enum {
     SERVE_MOST_K = 200,      /* results in one answer */
     SERVE_DEFAULT_K = 24,
     SERVE_MOST_DEPTH = 10000, /* offset + k */
+    SERVE_MOST_BATCH = 1024,  /* searches that are answered together */
     SERVE_ID_BYTES = 33       /* 32 hexadecimal digits and a NUL */
 };
 
@@ -284,7 +285,7 @@ TDM_CHECKED tdm_status serve_metrics_print(serve_server *server, tdm_text *out);
 
 /* ---- The server ---- */
 struct serve_server {
-    const tdm_searcher *searcher;
+    tdm_searcher *searcher;
     const tdm_serve_options *options;
     serve_gate gate;
     serve_queue queue;
@@ -313,7 +314,7 @@ const char *serve_picture_type(const tdm_text *picture);
 
 /* batch.c: rank 0 answers jobs[n]; the other ranks help until rank 0 ends it. Collective. */
 TDM_CHECKED tdm_status serve_batch_answer(serve_server *server, serve_job **job, int64_t n);
-TDM_CHECKED tdm_status serve_batch_help(const tdm_searcher *searcher, double stall_s);
+TDM_CHECKED tdm_status serve_batch_help(tdm_searcher *searcher, const tdm_serve_options *options);
 /* On rank 0, now and then while there is nothing to do: the others know that it lives. *stop: one was asked to stop. */
 TDM_CHECKED tdm_status serve_batch_beat(const tdm_searcher *searcher, bool *stop);
 TDM_CHECKED tdm_status serve_batch_end(const tdm_searcher *searcher);
