@@ -25,6 +25,7 @@ typedef struct tdm_sheet_query {
     int64_t image_bytes;
     const tdm_sheet_item *item;
     int64_t item_count;
+    const char *note; /* a line below the query, or NULL */
 } tdm_sheet_query;
 /* Points in the plane. Everything borrowed. */
 typedef struct tdm_picture_point {

@@ -127,6 +127,10 @@ TDM_CHECKED tdm_status tdm_searcher_read_row(const tdm_searcher *searcher, tdm_m
 /* The picture of an image row (tdm_found_item.image) in full, encoded as its file is; TDM_E_DATA where there is none. */
 TDM_CHECKED tdm_status tdm_searcher_read_image(const tdm_searcher *searcher, int64_t image,
                                                tdm_text *encoded);
+/* Embeds picture files to search with, path[n], into feature[n][embed_dim], as those of a folder. The first that cannot
+ * be read is the error, *failed its place, -1 otherwise. Not collective. */
+TDM_CHECKED tdm_status tdm_search_embed_files(const tdm_inference *inference, int64_t n,
+                                              const char *const *path, float *feature, int64_t *failed);
 /* Frees the texts and the array. */
 void tdm_found_items_free(tdm_found_item *item, int64_t count);
 

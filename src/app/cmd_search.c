@@ -1,15 +1,17 @@
-/* tandem search: the best of a gallery for a text or an image. */
+/* tandem search: the best of a gallery for texts and images. */
 #include "inference_flags.h"
-#include "result_json.h"
-#include "sheet_items.h"
+#include "search_results.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct search_options {
     tdm_inference_options inference;
-    const char *gallery, *split, *text, *image, *find, *html, *json;
-    int64_t k;
+    const char *gallery, *split, *text, *image, *queries, *find, *html, *json, *cache;
+    int64_t k, class_level, identity_level;
+    double weight, duplicate_cosine;
+    bool no_cache, hide_duplicates;
+    tdm_strings classes, identities;
 } search_options;
 
 typedef struct search {
@@ -17,149 +19,123 @@ typedef struct search {
     const search_options *options;
     tdm_inference inference;
     tdm_searcher searcher;
-    tdm_text query_image; /* encoded */
-    float *query;         /* [d] unit norm */
-    tdm_modality what;
+    search_queries queries;
+    tdm_filter filter;
     tdm_found found;
-    tdm_found_item *item; /* [found.k] */
+    tdm_found_item *item; /* [queries][found.k] on rank 0 */
 } search;
 
-static tdm_status embed_query(search *s)
+static tdm_status read_queries(search *s)
 {
     const search_options *o = s->options;
-    bool cut = false;
-    TDM_TRY(TDM_ALLOC(tdm_model_embed_dim(s->inference.model), &s->query));
-    if (o->image[0] != '\0') {
-        TDM_TRY(tdm_read_file(o->image, &s->query_image));
-        return tdm_inference_embed_image(&s->inference, o->image, s->query_image.data, s->query_image.length,
-                                         s->query);
-    }
-    TDM_TRY(tdm_inference_embed_text(&s->inference, o->text, s->query, &cut));
-    if (cut)
-        tdm_log(TDM_LOG_WARN, "the text was cut to the %lld tokens that the model reads",
-                (long long)tdm_caption_tokens(&s->inference.config));
-    return TDM_OK;
+    if (o->queries[0] != '\0') return search_queries_read(s->comm, o->queries, o->weight, &s->queries);
+    return search_queries_add(&s->queries, o->text[0] != '\0' ? o->text : NULL,
+                              o->image[0] != '\0' ? o->image : NULL, o->weight);
 }
 
-static tdm_status find_best(search *s)
+static tdm_status open_gallery(search *s)
 {
     const search_options *o = s->options;
-    const tdm_searcher_options gallery = {.gallery = o->gallery, .split = o->split};
+    const tdm_searcher_options gallery = {.gallery = o->gallery,
+                                          .split = o->split,
+                                          .cache = o->no_cache ? "" : o->cache,
+                                          .class_level = o->class_level,
+                                          .identity_level = o->identity_level};
     TDM_TRY(tdm_searcher_open(s->comm, &s->inference, &gallery, &s->searcher));
     if (!tdm_searcher_has_source(&s->searcher))
         tdm_log(TDM_LOG_WARN, "%s: the gallery's source is not there: no captions, names and thumbnails",
                 s->searcher.source);
-    TDM_TRY(tdm_searcher_find(&s->searcher, &(tdm_find){.what = s->what, .k = o->k}, 1, s->query, &s->found));
-    TDM_TRY(TDM_ALLOC(s->found.k, &s->item));
-    return tdm_searcher_read(&s->searcher, &s->found, 0, o->html[0] != '\0', s->item);
+    return TDM_OK;
 }
 
-/* ---- Results ---- */
-
-/* A caption or a name, "-" for none. */
-static tdm_status show_or_dash(const tdm_text *text, tdm_text *line)
+static tdm_status make_filter(search *s)
 {
-    return tdm_text_show(line, text->length > 0 ? text->data : "-");
-}
-
-static tdm_status append_result(const search *s, int64_t i, tdm_text *line)
-{
-    TDM_TRY(tdm_text_printf(line, "%4lld  %7.4f  %8lld  ", (long long)i + 1, s->item[i].score,
-                            (long long)s->found.row[i]));
-    TDM_TRY(show_or_dash(&s->item[i].text, line));
-    TDM_TRY(tdm_text_printf(line, "  ["));
-    TDM_TRY(show_or_dash(&s->item[i].name, line));
-    return tdm_text_printf(line, "]\n");
-}
-
-static tdm_status print_table(const search *s)
-{
-    tdm_text table = {0};
-    tdm_status status = tdm_text_printf(&table, "%4s  %7s  %8s  %s\n", "rank", "score",
-                                        s->what == TDM_TEXT ? "caption" : "image",
-                                        s->what == TDM_TEXT ? "caption, of image" : "captions, file");
-    for (int64_t i = 0; i < s->found.k && status == TDM_OK; i++) status = append_result(s, i, &table);
-    if (status == TDM_OK && (fputs(table.data, stdout) == EOF || fflush(stdout) != 0))
-        status = TDM_ERROR(TDM_E_IO, "standard output: cannot write");
-    tdm_text_free(&table);
-    return status;
-}
-
-static void set_text(json_t *object, const char *key, const tdm_text *text)
-{
-    json_object_set_new(object, key, text->length > 0 ? tdm_json_text(text->data) : json_null());
-}
-
-static tdm_status write_json(const search *s)
-{
-    json_t *root = json_object(), *results = json_array();
     const search_options *o = s->options;
-    json_object_set_new(root, "model", tdm_json_text(s->inference.dir));
-    json_object_set_new(root, "gallery", tdm_json_text(o->gallery));
-    json_object_set_new(root, "split", tdm_json_text(s->searcher.split));
-    if (o->image[0] != '\0')
-        json_object_set_new(root, "image", tdm_json_text(o->image));
-    else
-        json_object_set_new(root, "text", tdm_json_text(o->text));
-    for (int64_t i = 0; i < s->found.k; i++) {
-        json_t *item = json_object();
-        json_object_set_new(item, "rank", json_integer(i + 1));
-        json_object_set_new(item, "score", json_real(s->item[i].score));
-        json_object_set_new(item, "image", json_integer(s->item[i].image));
-        if (s->what == TDM_TEXT) json_object_set_new(item, "caption_row", json_integer(s->item[i].caption));
-        set_text(item, "name", &s->item[i].name);
-        set_text(item, "caption", &s->item[i].text);
-        json_array_append_new(results, item);
+    for (int64_t i = 0; i < o->classes.count; i++)
+        TDM_TRY(tdm_filter_add_classes(&s->searcher, "--class", o->classes.item[i], &s->filter));
+    for (int64_t i = 0; i < o->identities.count; i++)
+        TDM_TRY(tdm_filter_add_identities(&s->searcher, "--identity", o->identities.item[i], &s->filter));
+    return TDM_OK;
+}
+
+/* Each rank embeds its contiguous piece of the queries. Collective. */
+static tdm_status find_best(search *s)
+{
+    const search_options *o = s->options;
+    const int rank = tdm_comm_rank(s->comm), size = tdm_comm_size(s->comm);
+    const int64_t begin = tdm_part_begin(s->queries.count, size, rank);
+    const int64_t n = tdm_part_begin(s->queries.count, size, rank + 1) - begin;
+    const tdm_find find = {.what = strcmp(o->find, "captions") == 0 ? TDM_TEXT : TDM_IMAGE,
+                           .k = o->k,
+                           .filter = o->classes.count + o->identities.count > 0 ? &s->filter : NULL,
+                           .hide_duplicates = o->hide_duplicates ? o->duplicate_cosine : 0};
+    float *feature = NULL; /* [n][d] */
+    int64_t cut = 0;
+    tdm_status status = TDM_ALLOC(n * tdm_model_embed_dim(s->inference.model), &feature);
+    if (status == TDM_OK)
+        status = search_queries_embed(&s->inference, &s->queries, begin, begin + n, feature, &cut);
+    status = tdm_comm_agree(s->comm, status);
+    if (status == TDM_OK) {
+        tdm_comm_sum_i64(s->comm, &cut, 1);
+        if (cut > 0)
+            tdm_log(TDM_LOG_WARN, "%s cut to the %lld tokens that the model reads",
+                    s->queries.count == 1 ? "the text was" : "texts were",
+                    (long long)tdm_caption_tokens(&s->inference.config));
+        status = tdm_searcher_find(&s->searcher, &find, n, feature, &s->found);
     }
-    json_object_set_new(root, "results", results);
-    const tdm_status status = result_write(root, 17, o->json);
-    json_decref(root);
+    tdm_free(feature);
+    if (status == TDM_OK && s->found.k == 0)
+        tdm_log(TDM_LOG_WARN, "nothing in the gallery is of the classes and identities that are asked for");
     return status;
 }
 
-static tdm_status write_html(const search *s)
+/* On rank 0. */
+static tdm_status show_results(search *s)
 {
-    tdm_sheet_item *shown = NULL;
-    tdm_text subtitle = {0};
-    TDM_TRY(TDM_ALLOC(s->found.k, &shown));
-    sheet_items_of(s->item, s->found.k, shown);
     const search_options *o = s->options;
-    const bool by_image = o->image[0] != '\0';
-    const tdm_sheet_query query = {.text = by_image ? o->image : o->text,
-                                   .image = by_image ? s->query_image.data : NULL,
-                                   .image_bytes = (int64_t)s->query_image.length,
-                                   .item = shown,
-                                   .item_count = s->found.k};
-    tdm_status status = tdm_text_printf(
-        &subtitle, "%lld best of %lld %s in %s, split %s; model %s, step %lld", (long long)s->found.k,
-        (long long)s->found.gallery, s->what == TDM_TEXT ? "captions" : "images", s->searcher.source,
-        s->searcher.split, s->inference.dir, (long long)s->inference.step);
-    if (status == TDM_OK) status = tdm_sheet_write(o->html, "Search", subtitle.data, &query, 1);
-    tdm_text_free(&subtitle);
-    tdm_free(shown);
-    return status;
+    const tdm_found *found = &s->found;
+    TDM_TRY(TDM_ALLOC(found->queries * found->k, &s->item));
+    for (int64_t q = 0; q < found->queries; q++)
+        TDM_TRY(tdm_searcher_read(&s->searcher, found, q, o->html[0] != '\0', s->item + q * found->k));
+    const search_results results = {.inference = &s->inference,
+                                    .searcher = &s->searcher,
+                                    .gallery = o->gallery,
+                                    .queries = &s->queries,
+                                    .found = found,
+                                    .item = s->item,
+                                    .classes = &o->classes,
+                                    .identities = &o->identities,
+                                    .hide_duplicates = o->hide_duplicates ? o->duplicate_cosine : 0};
+    TDM_TRY(search_print_table(&results));
+    if (o->json[0] != '\0') TDM_TRY(search_write_json(&results, o->json));
+    return o->html[0] != '\0' ? search_write_html(&results, o->html) : TDM_OK;
 }
 
 static tdm_status run_search(search *s)
 {
+    TDM_AGREE(s->comm, read_queries(s));
     TDM_TRY(tdm_inference_open(s->comm, &s->options->inference, true, &s->inference));
-    TDM_TRY(embed_query(s));
+    TDM_TRY(open_gallery(s));
+    TDM_AGREE(s->comm, make_filter(s));
     TDM_TRY(find_best(s));
     TDM_TRY(inference_show(s->comm, &s->inference));
-    TDM_TRY(print_table(s));
-    if (s->options->json[0] != '\0') TDM_TRY(write_json(s));
-    return s->options->html[0] != '\0' ? write_html(s) : TDM_OK;
+    return tdm_comm_agree(s->comm, tdm_comm_rank(s->comm) == 0 ? show_results(s) : TDM_OK);
 }
 
 static tdm_status check_options(search_options *o, const tdm_strings *positional)
 {
-    const bool by_image = o->image[0] != '\0';
-    TDM_REQUIRE(positional->count == (by_image ? 0 : 1), TDM_E_USAGE,
-                "tandem search: give either one text or --image FILE, not %lld texts%s",
-                (long long)positional->count, by_image ? " and an image" : "");
-    if (!by_image) o->text = positional->item[0];
-    TDM_REQUIRE(by_image || o->text[strspn(o->text, " \t\r\n")] != '\0', TDM_E_USAGE,
+    const bool by_file = o->queries[0] != '\0', by_image = o->image[0] != '\0';
+    TDM_REQUIRE(!by_file || (positional->count == 0 && !by_image), TDM_E_USAGE,
+                "tandem search: --queries takes the place of a text and of --image");
+    TDM_REQUIRE(by_file || positional->count == 1 || (by_image && positional->count == 0), TDM_E_USAGE,
+                "tandem search: give one text, --image FILE, both, or --queries FILE, not %lld texts",
+                (long long)positional->count);
+    if (positional->count > 0) o->text = positional->item[0];
+    TDM_REQUIRE(positional->count == 0 || o->text[strspn(o->text, " \t\r\n")] != '\0', TDM_E_USAGE,
                 "tandem search: the text is empty");
+    TDM_REQUIRE(!o->no_cache || o->cache == NULL, TDM_E_USAGE, "tandem search: --cache and --no-cache");
+    TDM_REQUIRE(o->cache == NULL || o->cache[0] != '\0', TDM_E_USAGE,
+                "tandem search: --cache: which directory?");
     return TDM_OK;
 }
 
@@ -170,45 +146,68 @@ static tdm_status search_run(tdm_comm *comm, int argc, char **argv)
                               .split = "",
                               .text = "",
                               .image = "",
+                              .queries = "",
                               .find = "images",
                               .html = "",
                               .json = "",
-                              .k = 10};
+                              .k = 10,
+                              .weight = 0.5,
+                              .duplicate_cosine = 0.98};
     const tdm_flag flags[] = {
-        FLAG_STRING(
-            "--data,--gallery", &options.gallery, "DIR", NULL,
-            "embeddings made by tandem embed, or a packed data directory, which is then embedded first"),
+        FLAG_STRING("--data,--gallery", &options.gallery, "DIR", NULL,
+                    "a folder of pictures, a packed data directory, or embeddings made by tandem embed"),
         FLAG_STRING("--split", &options.split, "NAME", "", "of the gallery, if it has several"),
         FLAG_INT("-k,--top", &options.k, "N", "10", "rows", 1, 1000000, "how many of the best to show"),
-        FLAG_STRING("--image", &options.image, "FILE", "", "search with an image instead of a text"),
+        FLAG_STRING("--image", &options.image, "FILE", "",
+                    "search with an image; with a text, too, for what lies between both"),
+        FLAG_FLOAT("--weight", &options.weight, "X", "0.5", "", 0, 1, "of the image beside a text"),
+        FLAG_STRING(
+            "--queries", &options.queries, "FILE", "",
+            "one query a line: a text, image:PATH, or {\"text\": …, \"image\": …}; -: standard input"),
         FLAG_STRING("--find", &options.find, "images|captions", "images", "what to look for"),
+        FLAG_LIST("--class", &options.classes, "NAME,…", "",
+                  "find only what belongs to one of these classes"),
+        FLAG_LIST("--identity", &options.identities, "NAME,…", "", "find only these identities"),
+        FLAG_SWITCH("--hide-duplicates", &options.hide_duplicates,
+                    "leave out what is nearly the same as a better result, and take further ones"),
+        FLAG_FLOAT("--duplicate-cosine", &options.duplicate_cosine, "X", "0.98", "", 0.01, 1,
+                   "from which cosine two results are nearly the same"),
+        FLAG_STRING(
+            "--cache", &options.cache, "DIR", "",
+            "where embeddings of a folder are kept; unset: $XDG_CACHE_HOME/tandem or ~/.cache/tandem"),
+        FLAG_SWITCH("--no-cache", &options.no_cache, "keep none, and use none"),
+        FLAG_INT("--class-level", &options.class_level, "N", "0", "", 0, 64,
+                 "in a folder, folders of this level are classes: 1, those in DIR; 0: none are"),
+        FLAG_INT("--identity-level", &options.identity_level, "N", "0", "", 0, 64,
+                 "the same: folders are identities"),
         FLAG_STRING("--html", &options.html, "FILE", "", "contact sheet with thumbnails"),
         FLAG_STRING("--json", &options.json, "FILE", "", "the results as JSON"),
         INFERENCE_FLAGS(options.inference),
     };
     tdm_strings positional = {0};
     bool help = false;
-    TDM_TRY(tdm_parse_flags(
-        "search", "--model CKPT --gallery DIR [-k N] [--html FILE] [--json FILE] \"text\" | --image FILE",
-        flags, sizeof flags / sizeof flags[0], argc, argv, &positional, &help));
-    const tdm_status usable = help ? TDM_OK : check_options(&options, &positional);
+    tdm_status status = tdm_parse_flags(
+        "search",
+        "--model CKPT --gallery DIR [-k N] [--html FILE] [--json FILE] [\"text\"] [--image FILE] | --queries FILE",
+        flags, sizeof flags / sizeof flags[0], argc, argv, &positional, &help);
+    if (status == TDM_OK && !help) status = check_options(&options, &positional);
     free((void *)positional.item);
-    if (help || usable != TDM_OK) return usable;
-    search s = {.comm = comm,
-                .options = &options,
-                .what = strcmp(options.find, "captions") == 0 ? TDM_TEXT : TDM_IMAGE};
-    const tdm_status status = run_search(&s);
-    tdm_found_items_free(s.item, s.found.k);
+    search s = {.comm = comm, .options = &options};
+    if (status == TDM_OK && !help) status = run_search(&s);
+    tdm_found_items_free(s.item, s.found.queries * s.found.k);
     tdm_found_free(&s.found);
-    tdm_free(s.query);
-    tdm_text_free(&s.query_image);
+    tdm_filter_free(&s.filter);
+    search_queries_free(&s.queries);
     tdm_searcher_close(&s.searcher);
     tdm_inference_close(&s.inference);
+    free((void *)options.classes.item);
+    free((void *)options.identities.item);
     return status;
 }
 
 const tdm_command tdm_command_search = {.name = "search",
                                         .summary = "the best of a gallery for a text or an image",
-                                        .mpi = false,
+                                        .mpi = true,
+                                        .starts_alone = true,
                                         .stops = true,
                                         .run = search_run};

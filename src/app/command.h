@@ -47,10 +47,11 @@ typedef struct tdm_flag {
 
 typedef struct tdm_command {
     const char *name;
-    const char *summary;                                      /* one line */
-    bool mpi;                                                 /* may run under mpirun with several ranks */
-    const char *mpi_flag;                                     /* or only with this flag; NULL: never */
-    bool stops;                                               /* ends on request where it is safe */
+    const char *summary;  /* one line */
+    bool mpi;             /* may run under mpirun with several ranks */
+    const char *mpi_flag; /* or only with this flag; NULL: never */
+    bool starts_alone; /* without a launcher it starts without MPI, which would take longer than the work */
+    bool stops;        /* ends on request where it is safe */
     tdm_status (*run)(tdm_comm *comm, int argc, char **argv); /* argv[0] is the command's name */
 } tdm_command;
 

@@ -132,7 +132,7 @@ int main(int argc, char **argv)
     note_cores();
     char evidence[64];
     const bool several = command != NULL && takes_ranks(command, argc, argv);
-    const bool alone = !tdm_comm_launched() && (command == NULL || !command->mpi) &&
+    const bool alone = !tdm_comm_launched() && (command == NULL || !command->mpi || command->starts_alone) &&
                        !(several && tdm_comm_started_tasks(evidence) > 1);
     tdm_comm *comm = NULL;
     if (status == TDM_OK && alone) status = check_alone(command);

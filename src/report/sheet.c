@@ -34,7 +34,13 @@ static tdm_status append_query(tdm_text *html, const tdm_sheet_query *query)
     TDM_TRY(status);
     TDM_TRY(tdm_text_printf(html, "<div><span>Query</span><h2>"));
     TDM_TRY(tdm_text_html(html, query->text != NULL ? query->text : "image"));
-    TDM_TRY(tdm_text_printf(html, "</h2></div></div>\n<div class=\"sheet\">\n"));
+    TDM_TRY(tdm_text_printf(html, "</h2>"));
+    if (query->note != NULL) {
+        TDM_TRY(tdm_text_printf(html, "<span>"));
+        TDM_TRY(tdm_text_html(html, query->note));
+        TDM_TRY(tdm_text_printf(html, "</span>"));
+    }
+    TDM_TRY(tdm_text_printf(html, "</div></div>\n<div class=\"sheet\">\n"));
     for (int64_t i = 0; i < query->item_count; i++) TDM_TRY(append_item(html, &query->item[i], i + 1));
     return tdm_text_printf(html, "</div></section>\n");
 }

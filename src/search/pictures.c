@@ -185,3 +185,29 @@ tdm_status pictures_embed(const tdm_inference *inference, gallery_cache *cache, 
     distrust(cache, n, first);
     return embed_new(inference, cache, n, first, feature);
 }
+
+static tdm_status embed_files(const tdm_inference *inference, int64_t n, picture *file, float *feature,
+                              int64_t *failed)
+{
+    gallery_cache nothing = {.d = tdm_model_embed_dim(inference->model)};
+    TDM_TRY(pictures_embed(inference, &nothing, n, file, feature));
+    for (int64_t i = 0; i < n; i++) {
+        if (file[i].state != PICTURE_UNREADABLE) continue;
+        *failed = i;
+        TDM_FAIL(TDM_E_DATA, "%s", file[i].why.data);
+    }
+    return TDM_OK;
+}
+
+tdm_status tdm_search_embed_files(const tdm_inference *inference, int64_t n, const char *const *path,
+                                  float *feature, int64_t *failed)
+{
+    picture *file = NULL;
+    *failed = -1;
+    TDM_TRY(TDM_ALLOC(n, &file));
+    for (int64_t i = 0; i < n; i++) file[i] = (picture){.name = path[i], .path = path[i]};
+    const tdm_status status = embed_files(inference, n, file, feature, failed);
+    for (int64_t i = 0; i < n; i++) tdm_text_free(&file[i].why);
+    tdm_free(file);
+    return status;
+}

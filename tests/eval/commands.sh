@@ -210,7 +210,7 @@ refuse "has no classes to tell apart" 1 eval --task zeroshot --model run --data 
 refuse "nosuch" 1 eval --model nosuch --data data --split test
 refuse "train, test" 1 eval --model run --data data --split val
 refuse "--split" 2 search --model run --gallery data "a red disc"
-refuse "either one text or --image" 2 search --model run --gallery emb1
+refuse "give one text, --image FILE, both, or --queries FILE" 2 search --model run --gallery emb1
 refuse "the text is empty" 2 search --model run --gallery emb1 "  "
 refuse "run.cfg" 1 search --model run --gallery emb1 --image run.cfg
 refuse "neither embeddings" 1 search --model run --gallery run "a red disc"
