@@ -176,6 +176,64 @@ has log "no captions, names and thumbnails"
 [ "$(cut -c1-24 bare.txt)" = "$(head -3 found1.txt | cut -c1-24)" ] || fail "other rows without the source"
 mv gone data
 
+# A folder of pictures is what packing it gives, on 1 and 2 ranks; the second call embeds nothing.
+export XDG_CACHE_HOME=$work/kept
+python3 - <<'PY'
+import base64, os, re
+for i, png in enumerate(re.findall(r'<img alt="" src="data:image/png;base64,([^"]*)"', open("found1.html").read())):
+    name = f"pictures/{'even' if i % 2 == 0 else 'odd'}/\u00fc {i}\n.png"
+    os.makedirs(os.path.dirname(name), exist_ok=True)
+    open(name, "wb").write(base64.b64decode(png))
+    open(name[:-4] + ".txt", "w").write(f"caption {i}\nanother\n")
+open("pictures/broken.jpg", "w").write("no picture")
+open("queries.txt", "w").write('a red disc\n\nimage:query.png\n{"id": "both", "text": "a red disc", "image": "query.png", "weight": 0.25}\n')
+PY
+"$TANDEM" pack --format folder --split all --skip-bad --class-level 1 --out packed pictures 2>log || fail "pack: $(tail -3 log)"
+"$TANDEM" search --model run --gallery packed -k 7 "a red disc" >packed.txt 2>log || fail "search: $(tail -3 log)"
+folder=(search --model run --gallery pictures --class-level 1)
+for n in 1 2; do
+    ranks "$n" "${folder[@]}" -k 7 --json "folder$n.json" --html folder.html "a red disc" >folder.txt 2>log || fail "folder: $(tail -3 log)"
+    cmp packed.txt folder.txt || fail "a folder on $n ranks differs from packing it"
+    has log "$([ "$n" = 1 ] && echo "7 embedded now" || echo "0 embedded now"); 0 gone, 1 unreadable"
+    has log "unreadable: pictures/broken.jpg: "
+done
+cmp folder1.json folder2.json || fail "JSON on 2 ranks differs"
+[ "$(grep -o '<img' folder.html | wc -l)" -eq 7 ] || fail "the sheet of a folder does not hold 7 thumbnails"
+cp "pictures/even/ü 0
+.png" pictures/odd/copy.png
+"$TANDEM" "${folder[@]}" --class odd --hide-duplicates -k 9 --image query.png --json odd.json >odd.txt 2>log || fail "filter: $(tail -3 log)"
+has log "1 known by their content, 0 embedded now"
+for n in 1 2; do
+    ranks "$n" "${folder[@]}" -k 3 --queries - --json "many$n.json" --html many.html <queries.txt >many.txt 2>log || fail "queries: $(tail -3 log)"
+done
+cmp many1.json many2.json || fail "a file of queries on 2 ranks differs"
+"$TANDEM" "${folder[@]}" -k 3 --no-cache "a red disc" >one.txt 2>log || fail "--no-cache: $(tail -3 log)"
+has log "8 embedded now"
+python3 - <<'PY' || fail "search in a folder: $(cat folder1.json odd.json many1.json)"
+import json
+folder, odd, many = (json.load(open(name)) for name in ("folder1.json", "odd.json", "many1.json"))
+assert [one["name"] for one in folder["unreadable"]] == ["broken.jpg"] and folder["split"] == ""
+assert folder["results"][0]["caption"].startswith("caption ")
+assert odd["classes"] == ["odd"] and all(r["name"].startswith("odd/") for r in odd["results"])
+assert odd["results"][0]["score"] > 0.999 and odd["results"][0]["name"] == "odd/copy.png"
+assert len(odd["results"]) + odd["hidden"] == 4
+text, image, both = many["queries"]
+assert image["results"][0]["score"] > 0.999 and both["id"] == "both" and both["weight"] == 0.25
+best = {r["name"]: r["score"] for r in text["results"]}
+assert [line.split()[1] for line in open("one.txt").read().splitlines()[1:]] == [f"{v:.4f}" for v in best.values()]
+PY
+has many.txt "query both: a red disc, image query.png"
+refuse 'there is no class "od"; did you mean "odd"?' 2 "${folder[@]}" --class od "a red disc"
+refuse "has no split" 2 "${folder[@]}" --split test "a red disc"
+refuse "no folder is a class" 2 search --model run --gallery emb1 --class-level 1 "a red disc"
+printf 'a disc\n{"text": 3}\n' >bad.txt
+refuse 'bad.txt: line 2: "text" must be a text' 1 search --model run --gallery emb1 --queries bad.txt
+printf 'image:absent.png\n' >bad.txt
+refuse "bad.txt: line 1: absent.png: cannot open" 1 search --model run --gallery emb1 --queries bad.txt
+printf '\n' >bad.txt
+refuse "bad.txt: holds no query" 1 search --model run --gallery emb1 --queries bad.txt
+refuse "takes the place of a text" 2 search --model run --gallery emb1 --queries bad.txt "a red disc"
+
 # Every task, metric and way of matching is in the help.
 "$TANDEM" eval --help >help.txt
 for word in "--task retrieval:" "--task zeroshot:" --templates --positives identity map_at_r mrr --projection: tsne; do has help.txt "$word"; done
