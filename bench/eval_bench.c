@@ -1,9 +1,10 @@
 /* Retrieval metrics and top-10 lists over random unit vectors, cut over the ranks.
  *
- *   mpirun -n RANKS eval_bench [rows] [dim] [repeats] [metrics|top_k] [json file]
+ *   mpirun -n RANKS eval_bench [rows] [dim] [repeats] [metrics|both|top_k] [json file]
  *   defaults:                    20000 512 3 metrics (standard output)
  *
- * Every query has one positive. Writes {"queries_per_s": [one per repetition], "recall_at_1"}. */
+ * metrics: one direction; both: both directions in one pass. Every query has one positive.
+ * Writes {"queries_per_s": [one per repetition], "recall_at_1"}. */
 #include "tandem/base.h"
 #include "tandem/comm.h"
 #include "tandem/eval.h"
@@ -20,12 +21,12 @@ typedef struct bench {
     tdm_comm *comm;
     int64_t rows, d, first, n; /* of all ranks; of this one */
     int repeats;
-    bool top_k;
+    const char *what;
     float *query, *gallery;
     int64_t *id, *best; /* [n], [n][TOP] */
     float *score;       /* [n][TOP] */
     double *rate;       /* [repeats] */
-    tdm_metrics metrics;
+    tdm_metrics metrics[2];
 } bench;
 
 /* Unit rows: 0.6 of what a query and its positive share, and noise of their own. */
@@ -61,17 +62,23 @@ static tdm_status prepare(bench *b)
     return TDM_OK;
 }
 
+static tdm_status evaluate(bench *b)
+{
+    const tdm_eval_side side[2] = {{.n = b->n, .d = b->d, .feature = b->query, .id = b->id},
+                                   {.n = b->n, .d = b->d, .feature = b->gallery, .id = b->id}};
+    if (strcmp(b->what, "top_k") == 0)
+        return tdm_eval_top_k(b->comm, NULL, &side[0], &side[1], TOP, QUERY_BLOCK, b->best, b->score);
+    if (strcmp(b->what, "both") == 0)
+        return tdm_eval_both_ways(b->comm, NULL, side, QUERY_BLOCK, INT64_MAX, b->metrics, NULL);
+    return tdm_eval_metrics(b->comm, NULL, &side[0], &side[1], false, QUERY_BLOCK, b->metrics);
+}
+
 static tdm_status run(bench *b)
 {
-    const tdm_eval_side query = {.n = b->n, .d = b->d, .feature = b->query, .id = b->id};
-    const tdm_eval_side gallery = {.n = b->n, .d = b->d, .feature = b->gallery, .id = b->id};
     for (int i = 0; i < b->repeats; i++) {
         tdm_comm_barrier(b->comm);
         const double start_s = tdm_now_s();
-        if (b->top_k)
-            TDM_TRY(tdm_eval_top_k(b->comm, NULL, &query, &gallery, TOP, QUERY_BLOCK, b->best, b->score));
-        else
-            TDM_TRY(tdm_eval_metrics(b->comm, NULL, &query, &gallery, false, QUERY_BLOCK, &b->metrics));
+        TDM_TRY(evaluate(b));
         tdm_comm_barrier(b->comm);
         b->rate[i] = (double)b->rows / (tdm_now_s() - start_s);
     }
@@ -81,8 +88,8 @@ static tdm_status run(bench *b)
 static void write_result(const bench *b, FILE *file)
 {
     fprintf(file, "{\"rows\": %lld, \"dim\": %lld, \"ranks\": %d, \"what\": \"%s\", \"recall_at_1\": %g, ",
-            (long long)b->rows, (long long)b->d, tdm_comm_size(b->comm), b->top_k ? "top_k" : "metrics",
-            tdm_metrics_value(&b->metrics, "recall_at_1"));
+            (long long)b->rows, (long long)b->d, tdm_comm_size(b->comm), b->what,
+            tdm_metrics_value(&b->metrics[0], "recall_at_1"));
     fprintf(file, "\"queries_per_s\": [");
     for (int i = 0; i < b->repeats; i++) fprintf(file, "%s%.1f", i > 0 ? ", " : "", b->rate[i]);
     fprintf(file, "]}\n");
@@ -100,7 +107,7 @@ int main(int argc, char **argv)
     bench b = {.rows = argc > 1 ? atoll(argv[1]) : 20000,
                .d = argc > 2 ? atoll(argv[2]) : 512,
                .repeats = argc > 3 ? atoi(argv[3]) : 3,
-               .top_k = argc > 4 && strcmp(argv[4], "top_k") == 0};
+               .what = argc > 4 ? argv[4] : "metrics"};
     const char *path = argc > 5 ? argv[5] : NULL;
     tdm_status status = tdm_comm_create(&argc, &argv, &b.comm);
     if (status == TDM_OK) status = tdm_comm_agree(b.comm, prepare(&b));

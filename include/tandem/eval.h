@@ -63,6 +63,13 @@ TDM_CHECKED tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, 
                                                   const tdm_eval_side *gallery, bool exclude_self,
                                                   int64_t query_block, tdm_metrics *metrics,
                                                   tdm_eval_detail *detail);
+/* Both directions of two lists, side[0] asking for side[1] and the other way round, in about the time of one: the same
+ * bits as tdm_eval_metrics_in_detail of each. detail NULL or one for each. positive_bytes: memory of a rank for the
+ * positives of all of its rows; where they need more, each direction is made alone and holds those of a block.
+ * side[1] is packed, side[0] travels. Collective. */
+TDM_CHECKED tdm_status tdm_eval_both_ways(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side side[2],
+                                          int64_t query_block, int64_t positive_bytes, tdm_metrics metrics[2],
+                                          tdm_eval_detail detail[2]);
 /* The k best gallery rows of every local query, best first: row[n][k] global gallery rows, score[n][k]; -1
  * and 0 where the gallery is smaller than k. Same order and ties as above. Collective. */
 TDM_CHECKED tdm_status tdm_eval_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,

@@ -18,6 +18,11 @@ typedef struct eval_kernel {
      * positive i < m: a higher score, or the same and a lower row. */
     void (*count_beating)(int64_t n, const float *score, const int64_t *item_row, int64_t m,
                           const float *positive_score, const int64_t *positive_row, int64_t *beaten);
+    /* The same across columns: counter[s][columns] += how many of the rows' scores [rows][stride] are higher than
+     * threshold[s][columns], for each s < slots; NaN: none. Returns one bit for each column in which a score equals a
+     * threshold. */
+    uint32_t (*count_columns)(int64_t rows, int64_t stride, const float *score, int64_t slots,
+                              const float *threshold, int32_t *counter);
     /* Places j of score[n] (n a multiple of columns) with score >= threshold, ascending; returns how many. */
     int64_t (*select)(int64_t n, const float *score, float threshold, int32_t *place);
 } eval_kernel;
@@ -96,6 +101,10 @@ typedef struct eval_layout {
 TDM_CHECKED tdm_status eval_layout_create(tdm_comm *comm, const tdm_eval_side *query,
                                           const tdm_eval_side *gallery, int64_t query_block,
                                           eval_layout *layout);
+/* The layout of the other direction: the gallery, of which this rank has `rows`, asks for the queries. Without rounds.
+ * Collective. */
+TDM_CHECKED tdm_status eval_layout_turn(tdm_comm *comm, const eval_layout *layout, int64_t rows,
+                                        eval_layout *turned);
 void eval_layout_free(eval_layout *layout);
 
 /* ops may be NULL: then OpenMP's default. */

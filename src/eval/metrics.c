@@ -3,50 +3,14 @@
  * A block of queries goes round the ring twice. On the first round every rank adds the scores and rows of the
  * positives it holds. At home they are sorted as a ranking sorts them. On the second round every rank counts,
  * for each positive, the gallery items that beat it; the sum + 1 is its rank. Nothing of size queries ×
- * gallery exists, and nothing but a query's own positives is sorted. */
+ * gallery exists, and nothing but a query's own positives is sorted.
+ *
+ * One direction takes its blocks one after the other. Both directions in one pass send all blocks on their first round
+ * before any goes on its second: only then has every row of the gallery met all of its own positives (columns.c). */
 #include "metrics_impl.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- From ranks to metrics ---- */
-
-/* Sums in the order of the global query rows: the same bits whoever evaluated which query. value[n] of the
- * queries that have a positive; sorted afterwards where the summary needs it. */
-static double summarise(const tdm_metric *metric, int64_t n, double *value)
-{
-    double sum = 0;
-    if (n == 0) return metric->empty;
-    switch (metric->summary) {
-    case TDM_MEAN:
-        for (int64_t i = 0; i < n; i++) sum += value[i];
-        return sum / (double)n;
-    case TDM_MEDIAN:
-        qsort(value, (size_t)n, sizeof *value, tdm_compare_doubles);
-        return 0.5 * (value[(n - 1) / 2] + value[n / 2]);
-    }
-    return metric->empty;
-}
-
-/* value [metrics][queries of this rank], NaN where a query has no positive; all[layout->queries] is room for
- * one metric of all queries. Collective. */
-static void make_metrics(const evaluation *eval, const eval_layout *layout, int64_t n, const double *value,
-                         double *all, tdm_metrics *metrics)
-{
-    size_t count = 0;
-    const tdm_metric *const *row = tdm_metric_rows_of(eval->rows, &count);
-    *metrics = (tdm_metrics){.queries = layout->queries, .gallery = layout->gallery, .rows = eval->rows};
-    for (size_t r = 0; r < count; r++) {
-        int64_t with = 0;
-        tdm_comm_gather_rows(eval->comm, value + (int64_t)r * n, all, layout->query_rows, sizeof *all);
-        detail_by_class(&eval->tally, layout, all, (int)r, summarise, eval->detail);
-        for (int64_t i = 0; i < layout->queries; i++)
-            if (!isnan(all[i])) all[with++] = all[i];
-        metrics->without_positive = layout->queries - with;
-        metrics->value[r] = summarise(row[r], with, all);
-    }
-}
 
 void tdm_judgements_free(tdm_judgements *judged)
 {
@@ -56,42 +20,14 @@ void tdm_judgements_free(tdm_judgements *judged)
     *judged = (tdm_judgements){0};
 }
 
-static int compare_grades(const void *a, const void *b)
-{
-    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return (x < y) - (x > y);
-}
+/* ---- Queries ---- */
 
-/* Of the block's positives: grade[total] in the order of the ranking, and behind it the ideal order of each query's. */
-static tdm_status find_grades(const evaluation *eval, int64_t query_first, const int64_t *order, int64_t n,
-                              const positives *p, int32_t **grade)
-{
-    const tdm_judgements *j = eval->judged;
-    TDM_TRY(TDM_ALLOC(2 * p->total, grade));
-    int32_t *ideal = *grade + p->total;
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t first = j->offset[query_first + order[i]];
-        const int64_t count = j->offset[query_first + order[i] + 1] - first;
-        for (int64_t k = p->offset[i]; k < p->offset[i + 1]; k++)
-            (*grade)[k] = j->grade[first + tdm_lower_bound(j->row + first, count, p->row[k])];
-        const size_t m = (size_t)(p->offset[i + 1] - p->offset[i]);
-        memcpy(ideal + p->offset[i], *grade + p->offset[i], m * sizeof *ideal);
-        qsort(ideal + p->offset[i], m, sizeof *ideal, compare_grades);
-    }
-    return TDM_OK;
-}
-
-/* What query `query` contributes to each metric; m = 0: nothing. value [metrics][n] */
-static void contribute(const tdm_metric_rows *rows, const tdm_ranking *ranking, int64_t query, int64_t n,
-                       double *value)
-{
-    size_t count = 0;
-    const tdm_metric *const *row = tdm_metric_rows_of(rows, &count);
-    for (size_t r = 0; r < count; r++)
-        value[(int64_t)r * n + query] = ranking->m == 0 ? NAN : row[r]->value(ranking, row[r]->cutoff);
-}
-
-/* ---- The whole ---- */
+typedef struct query_blocks { /* of this rank */
+    const tdm_eval_side *side;
+    int64_t first;  /* global row of local row 0 */
+    int64_t *order; /* [side->n] local rows as they travel */
+    int64_t block, rounds;
+} query_blocks;
 
 static int compare_i64(const void *a, const void *b)
 {
@@ -114,6 +50,19 @@ static tdm_status order_queries(const tdm_eval_side *query, bool by_id, int64_t 
     return TDM_OK;
 }
 
+/* This rank's queries of a round, as places in its order; none when the others have more rounds. */
+static int64_t block_begin(const query_blocks *queries, int64_t round)
+{
+    return tdm_min_i64(round * queries->block, queries->side->n);
+}
+
+static tdm_status load_block(evaluation *eval, const query_blocks *queries, int64_t round)
+{
+    const int64_t begin = block_begin(queries, round);
+    return eval_ring_load(&eval->ring, queries->side, queries->first, queries->order + begin,
+                          block_begin(queries, round + 1) - begin);
+}
+
 /* Sends the block round the ring once; `step` sees it on every rank. `local`: status so far. Collective. */
 static tdm_status travel(evaluation *eval, tdm_status local, tdm_status (*step)(evaluation *))
 {
@@ -128,60 +77,107 @@ static tdm_status travel(evaluation *eval, tdm_status local, tdm_status (*step)(
     return TDM_OK;
 }
 
-/* The block of local queries order[0 … n): fills value [metrics][query->n] by local row. Collective. */
-static tdm_status evaluate_block(evaluation *eval, const tdm_eval_side *query, int64_t query_first,
-                                 const int64_t *order, int64_t n, double *value)
+/* First round, whose records become positives at home: they replace the tail. The status is this rank's; what the ranks
+ * must agree on is agreed. */
+static tdm_status first_round(evaluation *eval, const query_blocks *queries, int64_t round)
 {
-    tdm_status status = eval_ring_load(&eval->ring, query, query_first, order, n);
-    TDM_TRY(travel(eval, status, metrics_collect));
-    status = metrics_arrange(eval);
-    status = travel(eval, status, metrics_count);
-    TDM_TRY(status);
-    const positives p = metrics_positives(&eval->ring, n);
+    eval_buffer arranged = {0};
+    TDM_TRY(travel(eval, load_block(eval, queries, round), metrics_collect));
+    const tdm_status status =
+        positives_arrange(&eval->ring.tail, eval_ring_queries(&eval->ring).n, eval->threads, &arranged);
+    if (status == TDM_OK) {
+        tdm_free(eval->ring.tail.data);
+        eval->ring.tail = arranged;
+    } else {
+        tdm_free(arranged.data);
+    }
+    return status;
+}
+
+/* ---- What came home from the second round ---- */
+
+static int compare_grades(const void *a, const void *b)
+{
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* Of the block's positives: grade[total] in the order of the ranking, and behind it the ideal order of each query's. */
+static tdm_status find_grades(const evaluation *eval, const eval_queries *block, const positives *p,
+                              int32_t **grade)
+{
+    const tdm_judgements *j = eval->judged;
+    if (j == NULL) return TDM_OK;
+    TDM_TRY(TDM_ALLOC(2 * p->total, grade));
+    int32_t *ideal = *grade + p->total;
+    for (int64_t i = 0; i < block->n; i++) {
+        const int64_t first = j->offset[block->row[i]], count = j->offset[block->row[i] + 1] - first;
+        for (int64_t k = p->offset[i]; k < p->offset[i + 1]; k++)
+            (*grade)[k] = j->grade[first + tdm_lower_bound(j->row + first, count, p->row[k])];
+        const size_t m = (size_t)(p->offset[i + 1] - p->offset[i]);
+        memcpy(ideal + p->offset[i], *grade + p->offset[i], m * sizeof *ideal);
+        qsort(ideal + p->offset[i], m, sizeof *ideal, compare_grades);
+    }
+    return TDM_OK;
+}
+
+static tdm_status add_block(const evaluation *eval, const query_blocks *queries, eval_figures *figures)
+{
+    const eval_queries block = eval_ring_queries(&eval->ring);
+    const positives p = positives_in(&eval->ring.tail, block.n);
     int32_t *grade = NULL;
-    if (eval->judged)
-        status = tdm_comm_agree(eval->comm, find_grades(eval, query_first, order, n, &p, &grade));
+    TDM_AGREE(eval->comm, find_grades(eval, &block, &p, &grade));
     for (int64_t i = 0; i < p.total; i++) p.beaten[i]++; /* items that beat it -> its rank */
-    for (int64_t i = 0; status == TDM_OK && i < n; i++) {
+    for (int64_t i = 0; i < block.n; i++) {
         tdm_ranking ranking = {.m = p.offset[i + 1] - p.offset[i], .rank = p.beaten + p.offset[i]};
         if (grade) {
             ranking.grade = grade + p.offset[i];
             ranking.ideal = grade + p.total + p.offset[i];
         }
-        contribute(eval->rows, &ranking, order[i], query->n, value);
-        detail_add(&eval->tally, &ranking);
+        figures_add(figures, block.row[i] - queries->first, &ranking);
     }
     tdm_free(grade);
-    return status;
+    return TDM_OK;
 }
 
-static tdm_status evaluate(evaluation *eval, const eval_layout *layout, const tdm_eval_side *query,
-                           const tdm_eval_side *gallery, int64_t query_block, int64_t *order, double *value,
-                           double *all, tdm_metrics *metrics)
+/* ---- One evaluation ---- */
+
+static void close_evaluation(evaluation *eval, query_blocks *queries)
+{
+    tdm_free(queries->order);
+    tdm_free(eval->packed_query);
+    eval_gallery_free(&eval->gallery);
+    eval_ring_free(&eval->ring);
+}
+
+/* Packs the gallery and puts the queries in order. Collective; afterwards close_evaluation, also when it fails. */
+static tdm_status open_evaluation(evaluation *eval, const eval_layout *layout, const tdm_eval_side *query,
+                                  const tdm_eval_side *gallery, int64_t query_block, query_blocks *queries)
 {
     const bool by_id = layout->label_words == 0 && !eval->judged;
     int64_t longest = 1; /* block that any rank sends */
     for (int r = 0; r < tdm_comm_size(eval->comm); r++) longest = tdm_max_i64(longest, layout->query_rows[r]);
     const int64_t block = tdm_min_i64(tdm_min_i64(query_block, longest), INT32_MAX);
     const int64_t groups = (block + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    eval->ring = (eval_ring){.comm = eval->comm, .d = query->d, .label_words = layout->label_words};
+    *queries =
+        (query_blocks){.side = query, .first = layout->query_first, .block = block, .rounds = layout->rounds};
     tdm_status status =
         eval_gallery_pack(gallery, layout->gallery_first, by_id, eval->threads, &eval->gallery);
     if (status == TDM_OK) status = TDM_ALLOC(groups * EVAL_TILE_ROWS * eval->ring.d, &eval->packed_query);
-    if (status == TDM_OK) status = order_queries(query, by_id, order);
-    TDM_AGREE(eval->comm, status);
-    for (int64_t round = 0; round < layout->rounds; round++) {
-        const int64_t begin = tdm_min_i64(round * block, query->n);
-        const int64_t end = tdm_min_i64(begin + block, query->n);
-        TDM_TRY(evaluate_block(eval, query, layout->query_first, order + begin, end - begin, value));
+    if (status == TDM_OK) status = TDM_ALLOC(query->n, &queries->order);
+    if (status == TDM_OK) status = order_queries(query, by_id, queries->order);
+    return tdm_comm_agree(eval->comm, status);
+}
+
+/* One direction: block by block, both rounds. */
+static tdm_status rank_queries(evaluation *eval, const query_blocks *queries, eval_figures *figures)
+{
+    for (int64_t round = 0; round < queries->rounds; round++) {
+        TDM_TRY(travel(eval, first_round(eval, queries, round), metrics_count));
+        TDM_TRY(add_block(eval, queries, figures));
     }
-    TDM_TRY(detail_open_classes(eval->comm, layout, eval->detail, &eval->tally));
-    make_metrics(eval, layout, query->n, value, all, metrics);
-    if (eval->detail && eval->detail->value) {
-        size_t count = 0;
-        (void)tdm_metric_rows_of(eval->rows, &count);
-        memcpy(eval->detail->value, value, count * (size_t)query->n * sizeof *value);
-    }
-    return eval->tally.found ? detail_make_curves(eval->comm, &eval->tally, eval->detail) : TDM_OK;
+    return TDM_OK;
 }
 
 tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
@@ -196,38 +192,118 @@ tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_ev
                                       tdm_metrics *metrics, tdm_eval_detail *detail)
 {
     eval_layout layout = {0};
-    int64_t *order = NULL;
-    double *value = NULL, *all = NULL;
-    size_t count = 0;
-    const tdm_metric_rows *rows = detail ? detail->rows : NULL;
-    (void)tdm_metric_rows_of(rows, &count);
+    eval_figures figures = {0};
+    query_blocks queries = {0};
+    evaluation eval = {
+        .comm = comm, .threads = eval_threads(ops), .exclude_self = exclude_self, .judged = query->judged};
     tdm_status status = eval_layout_create(comm, query, gallery, query_block, &layout);
-    evaluation eval = {.comm = comm,
-                       .threads = eval_threads(ops),
-                       .exclude_self = exclude_self,
-                       .judged = query->judged,
-                       .rows = rows,
-                       .detail = detail};
-    eval.ring = (eval_ring){.comm = comm, .d = query->d, .label_words = layout.label_words};
     if (status == TDM_OK) {
-        status = TDM_ALLOC(query->n, &order);
-        if (status == TDM_OK) status = TDM_ALLOC((int64_t)count * query->n, &value);
-        if (status == TDM_OK) status = TDM_ALLOC(layout.queries, &all);
+        status = figures_open(&layout, query->n, detail, &figures);
         if (status == TDM_OK && query->judged && query->judged->queries != layout.queries)
             status = TDM_ERROR(TDM_E_SHAPE, "judgements of %lld queries, there are %lld",
                                (long long)query->judged->queries, (long long)layout.queries);
-        if (status == TDM_OK) status = detail_create(detail, layout.gallery, &eval.tally);
+        status = tdm_comm_agree(comm, status);
+    }
+    if (status == TDM_OK) status = open_evaluation(&eval, &layout, query, gallery, query_block, &queries);
+    if (status == TDM_OK) status = rank_queries(&eval, &queries, &figures);
+    if (status == TDM_OK) status = figures_finish(comm, &figures, metrics);
+    figures_free(&figures);
+    close_evaluation(&eval, &queries);
+    eval_layout_free(&layout);
+    return status;
+}
+
+/* ---- Both directions in one pass ---- */
+
+/* The first round of all blocks: kept[round] owns the positives of this rank's. *fits: what the positives take is at
+ * most `bytes` on every rank; else it stops early. Collective. */
+static tdm_status collect_all(evaluation *eval, const query_blocks *queries, int64_t bytes, eval_buffer *kept,
+                              bool *fits)
+{
+    /* While they are arranged the columns' records stand beside their copies, sorted and final. */
+    enum { COPIES = 3 };
+    int64_t of_blocks = 0;
+    double over = eval->gallery.n > INT32_MAX; /* columns are numbered in the records */
+    tdm_comm_max_f64(eval->comm, &over, 1);
+    for (int64_t round = 0; over == 0 && round < queries->rounds; round++) {
+        TDM_AGREE(eval->comm, first_round(eval, queries, round));
+        kept[round] = eval->ring.tail;
+        eval->ring.tail = (eval_buffer){0};
+        of_blocks += kept[round].bytes;
+        over = of_blocks + COPIES * eval->columns->found.bytes > bytes;
+        tdm_comm_max_f64(eval->comm, &over, 1);
+    }
+    *fits = over == 0;
+    return !*fits ? TDM_OK : tdm_comm_agree(eval->comm, columns_arrange(eval));
+}
+
+/* The second round of all blocks. kept[round] is emptied. Collective. */
+static tdm_status count_all(evaluation *eval, const query_blocks *queries, eval_buffer *kept,
+                            eval_figures figures[2])
+{
+    for (int64_t round = 0; round < queries->rounds; round++) {
+        const tdm_status status = load_block(eval, queries, round);
+        tdm_free(eval->ring.tail.data);
+        eval->ring.tail = kept[round];
+        kept[round] = (eval_buffer){0};
+        TDM_TRY(travel(eval, status, metrics_count));
+        TDM_TRY(add_block(eval, queries, &figures[0]));
+    }
+    columns_figures(eval, &figures[1]);
+    return TDM_OK;
+}
+
+static tdm_status rank_both(evaluation *eval, const query_blocks *queries, int64_t bytes, bool *fits,
+                            eval_figures figures[2])
+{
+    eval_buffer *kept = NULL;
+    TDM_AGREE(eval->comm, TDM_ALLOC(queries->rounds, &kept));
+    tdm_status status = collect_all(eval, queries, bytes, kept, fits);
+    if (status == TDM_OK && *fits) status = count_all(eval, queries, kept, figures);
+    for (int64_t round = 0; round < queries->rounds; round++) tdm_free(kept[round].data);
+    tdm_free(kept);
+    return status;
+}
+
+/* *fits = false: nothing is made, the positives need more than `bytes`. */
+static tdm_status evaluate_both(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side side[2],
+                                int64_t query_block, int64_t bytes, bool *fits, tdm_metrics metrics[2],
+                                tdm_eval_detail detail[2])
+{
+    eval_layout layout[2] = {{0}};
+    eval_figures figures[2] = {{0}};
+    eval_columns columns = {0};
+    query_blocks queries = {0};
+    evaluation eval = {.comm = comm, .threads = eval_threads(ops), .columns = &columns};
+    tdm_status status = eval_layout_create(comm, &side[0], &side[1], query_block, &layout[0]);
+    if (status == TDM_OK) status = eval_layout_turn(comm, &layout[0], side[1].n, &layout[1]);
+    if (status == TDM_OK) {
+        for (int i = 0; i < 2 && status == TDM_OK; i++)
+            status = figures_open(&layout[i], side[i].n, detail ? &detail[i] : NULL, &figures[i]);
         status = tdm_comm_agree(comm, status);
     }
     if (status == TDM_OK)
-        status = evaluate(&eval, &layout, query, gallery, query_block, order, value, all, metrics);
-    tdm_free(order);
-    tdm_free(value);
-    tdm_free(all);
-    detail_free(&eval.tally);
-    tdm_free(eval.packed_query);
-    eval_gallery_free(&eval.gallery);
-    eval_ring_free(&eval.ring);
-    eval_layout_free(&layout);
+        status = open_evaluation(&eval, &layout[0], &side[0], &side[1], query_block, &queries);
+    if (status == TDM_OK) status = rank_both(&eval, &queries, bytes, fits, figures);
+    for (int i = 0; i < 2; i++) {
+        if (status == TDM_OK && *fits) status = figures_finish(comm, &figures[i], &metrics[i]);
+        figures_free(&figures[i]);
+    }
+    columns_free(&columns);
+    close_evaluation(&eval, &queries);
+    for (int i = 0; i < 2; i++) eval_layout_free(&layout[i]);
     return status;
+}
+
+tdm_status tdm_eval_both_ways(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side side[2], int64_t query_block,
+                              int64_t positive_bytes, tdm_metrics metrics[2], tdm_eval_detail detail[2])
+{
+    bool fits = true;
+    TDM_REQUIRE(side[0].judged == NULL && side[1].judged == NULL, TDM_E_USAGE,
+                "judgements are of one direction, not of both");
+    TDM_TRY(evaluate_both(comm, ops, side, query_block, positive_bytes, &fits, metrics, detail));
+    for (int i = 0; i < 2 && !fits; i++)
+        TDM_TRY(tdm_eval_metrics_in_detail(comm, ops, &side[i], &side[1 - i], false, query_block, &metrics[i],
+                                           detail ? &detail[i] : NULL));
+    return TDM_OK;
 }

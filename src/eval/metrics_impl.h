@@ -4,16 +4,50 @@
 
 #include "eval_impl.h"
 
-typedef struct positives { /* the ring's tail on the second round, as pointers into it */
+/* ---- Positives (positives.c) ---- */
+typedef struct found_positive { /* one record of the first round */
+    int64_t row;
+    float score;
+    int32_t query; /* place in the block */
+} found_positive;
+
+typedef struct positives { /* of n queries, as pointers into one buffer */
     int64_t total;
     int64_t *offset; /* [n+1] of each query's positives */
     int64_t *row;    /* [total] best first */
     int64_t *beaten; /* [total] items that beat it */
     float *score;    /* [total] */
 } positives;
+/* Turns records, which came in any order, into positives in `arranged`, which is empty. TDM_E_NUMERIC names the row of
+ * a score that is not finite. */
+TDM_CHECKED tdm_status positives_arrange(const eval_buffer *found, int64_t n, int threads,
+                                         eval_buffer *arranged);
+positives positives_in(const eval_buffer *arranged, int64_t n);
 
-/* What the details are made of, from the queries of this rank until they are summed. */
-typedef struct eval_tally {
+/* ---- Queries with many positives (many.c) ----
+ * With few, each positive is compared with every score, in vectors. Beyond, each score is looked up in the query's
+ * sorted positives, through equal bins over their range. */
+struct score_bins;
+typedef struct many_positives { /* zero-initialise; many_free */
+    positives positives;
+    int64_t n;
+    struct score_bins *bins; /* [n] of the queries with many; NULL: none has */
+    int32_t *first;          /* their tables */
+    int64_t *histogram;      /* m + 1 per query: items by their place among its positives */
+} many_positives;
+bool many_has(const positives *p, int64_t query);
+TDM_CHECKED tdm_status many_open(positives p, int64_t n, int threads, many_positives *many);
+/* score[n] of `query` against the items in rows item_row; n is a multiple of the kernel's columns, place[n] is room.
+ * shared: other threads add to the same query. */
+void many_add(const many_positives *many, const eval_kernel *kernel, int64_t query, int64_t n,
+              const float *score, const int64_t *item_row, int32_t *place, bool shared);
+/* Adds what was counted to `beaten`. */
+void many_finish(const many_positives *many, int threads);
+void many_free(many_positives *many);
+
+/* ---- What one direction's rankings add up to (figures.c, detail.c) ---- */
+typedef struct
+    eval_tally { /* what the details are made of, from the queries of this rank until they are summed */
     int64_t gallery, queries; /* queries that have a positive */
     int64_t *found,
         *recalled; /* [gallery + 1] by rank: positives, and their shares of their queries' positives */
@@ -32,26 +66,78 @@ TDM_CHECKED tdm_status detail_open_classes(tdm_comm *comm, const eval_layout *la
 void detail_by_class(const eval_tally *tally, const eval_layout *layout, const double *value, int metric,
                      double (*summary)(const tdm_metric *, int64_t, double *), tdm_eval_detail *detail);
 
+typedef struct eval_figures { /* figures_free */
+    const eval_layout *layout;
+    int64_t n;                   /* queries of this rank */
+    tdm_eval_detail *detail;     /* NULL: none is asked for */
+    const tdm_metric_rows *rows; /* NULL: the table */
+    eval_tally tally;
+    double *value; /* [metrics][n], NaN where a query has no positive */
+    double *all;   /* [queries of all ranks] room */
+} eval_figures;
+TDM_CHECKED tdm_status figures_open(const eval_layout *layout, int64_t n, tdm_eval_detail *detail,
+                                    eval_figures *figures);
+/* ranking->m = 0: the query has no positive. Each local query once, in any order. */
+void figures_add(eval_figures *figures, int64_t query, const tdm_ranking *ranking);
+/* Collective. */
+TDM_CHECKED tdm_status figures_finish(tdm_comm *comm, eval_figures *figures, tdm_metrics *metrics);
+void figures_free(eval_figures *figures);
+
+/* ---- The gallery's rows as queries of the other direction (columns.c) ---- */
+typedef struct eval_columns { /* zero-initialise; columns_free. A "query" is a column of the packed gallery */
+    eval_buffer found;        /* first round: records, .row is of the side that travels */
+    eval_buffer arranged;     /* afterwards: the positives of each column */
+    positives positives;
+    many_positives many;
+    int64_t *slot; /* [panels + 1] vectors of thresholds before each panel */
+    float *
+        threshold; /* [slots][columns] scores of the columns' positives; NaN: it has no further one, or many */
+    uint32_t *lanes; /* [panels] one bit for each column with many positives */
+} eval_columns;
+
+/* ---- One evaluation ---- */
 typedef struct evaluation {
     tdm_comm *comm;
     int threads;
     bool exclude_self;
     const tdm_judgements *judged; /* NULL: ids or labels say what matches */
-    const tdm_metric_rows *rows;  /* NULL: the table */
     eval_gallery gallery;
     eval_ring ring;
-    tdm_eval_detail *detail; /* NULL: none is asked for */
-    eval_tally tally;
-    float *packed_query; /* [groups][d][EVAL_TILE_ROWS] of the block that is here */
+    float *packed_query;   /* [groups][d][EVAL_TILE_ROWS] of the block that is here */
+    eval_columns *columns; /* NULL: the gallery's rows are no queries. Then neither exclude_self nor judged */
 } evaluation;
 
-/* First round: appends this rank's positives of the block to the tail. */
+/* First round: appends this rank's positives of the block to the tail, and to the columns. */
 TDM_CHECKED tdm_status metrics_collect(evaluation *eval);
-/* At home: turns the tail's records, which came from several ranks, into sorted positives. */
-TDM_CHECKED tdm_status metrics_arrange(evaluation *eval);
-/* Second round: adds to `beaten` the items of this rank's part of the gallery. */
+/* Second round: adds to `beaten` the items of this rank's part of the gallery, and to the columns' the queries of the
+ * block. The tail holds positives. */
 TDM_CHECKED tdm_status metrics_count(evaluation *eval);
-/* The tail after metrics_arrange. */
-positives metrics_positives(const eval_ring *ring, int64_t n);
+
+/* Scores of one group of queries of the block against a chunk of panels: what is between the product and the
+ * counting. */
+typedef struct score_chunk {
+    int64_t first, rows;   /* queries [first, first + rows) of the block, rows <= EVAL_TILE_ROWS */
+    int64_t panel, panels; /* panels [panel, panel + panels) of the gallery */
+    int64_t n;             /* their columns; -inf beyond the gallery */
+    float *score;          /* [EVAL_TILE_ROWS][n] */
+} score_chunk;
+
+/* The records of the visiting block that this rank has just found. */
+TDM_CHECKED tdm_status columns_take(evaluation *eval, const eval_queries *queries,
+                                    const found_positive *found, int64_t count);
+/* Between the rounds. */
+TDM_CHECKED tdm_status columns_arrange(evaluation *eval);
+/* Whether any of these panels' columns has a positive. */
+bool columns_have(const evaluation *eval, int64_t panel, int64_t panels);
+/* Vectors of counters that panels [panel, panel + panels) need. */
+int64_t columns_slots(const eval_columns *columns, int64_t panel, int64_t panels);
+/* The chunk's rows as items of the columns. counter [columns_slots][columns]: how many beat each threshold. */
+void columns_count(const evaluation *eval, const eval_queries *queries, const score_chunk *chunk,
+                   int32_t *counter);
+/* Adds the counters of these panels to `beaten` and clears them. Threads may do so at once. */
+void columns_add(const evaluation *eval, int64_t panel, int64_t panels, int32_t *counter);
+/* Behind the second round. */
+void columns_figures(const evaluation *eval, eval_figures *figures);
+void columns_free(eval_columns *columns);
 
 #endif

@@ -5,12 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct found_positive { /* one record of the tail of the first round */
-    int64_t row;
-    float score;
-    int32_t query; /* place in the block */
-} found_positive;
-
 static bool share_bit(const uint64_t *a, const uint64_t *b, int64_t words)
 {
     for (int64_t w = 0; w < words; w++)
@@ -158,6 +152,9 @@ tdm_status metrics_collect(evaluation *eval)
                 collect_group(eval, &queries, first, rows, cursor);
         }
     }
+    if (status == TDM_OK && eval->columns)
+        status = columns_take(
+            eval, &queries, (const found_positive *)(const void *)(eval->ring.tail.data + before), begin[n]);
     tdm_free(begin);
     return status;
 }
@@ -177,49 +174,43 @@ static int compare_positive(const void *a, const void *b)
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
-tdm_status metrics_arrange(evaluation *eval)
+tdm_status positives_arrange(const eval_buffer *buffer, int64_t n, int threads, eval_buffer *arranged)
 {
-    const int64_t n = eval_ring_queries(&eval->ring).n;
-    const int64_t total = eval->ring.tail.bytes / (int64_t)sizeof(found_positive);
-    const found_positive *found = (const found_positive *)(const void *)eval->ring.tail.data;
+    const int64_t total = buffer->bytes / (int64_t)sizeof(found_positive);
+    const found_positive *found = (const found_positive *)(const void *)buffer->data;
     found_positive *sorted = NULL;
     int64_t *cursor = NULL;
-    eval_buffer arranged = {0};
     tdm_status status = TDM_ALLOC(total, &sorted);
     if (status == TDM_OK) status = TDM_ALLOC(n + 1, &cursor);
-    if (status == TDM_OK) status = eval_buffer_resize(&arranged, positives_bytes(n, total));
+    if (status == TDM_OK) status = eval_buffer_resize(arranged, positives_bytes(n, total));
     for (int64_t i = 0; i < total && status == TDM_OK; i++)
         if (!isfinite(found[i].score))
             status = TDM_ERROR(TDM_E_NUMERIC, "the score of a query and gallery row %lld is not finite",
                                (long long)found[i].row);
     if (status == TDM_OK) {
-        int64_t *offset = (int64_t *)(void *)arranged.data;
+        int64_t *offset = (int64_t *)(void *)arranged->data;
         for (int64_t i = 0; i < total; i++) cursor[found[i].query + 1]++;
         for (int64_t i = 0; i < n; i++) cursor[i + 1] += cursor[i];
         memcpy(offset, cursor, (size_t)(n + 1) * sizeof *offset);
         for (int64_t i = 0; i < total; i++) sorted[cursor[found[i].query]++] = found[i];
-#pragma omp parallel for num_threads(eval->threads) schedule(dynamic, 16)
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
         for (int64_t i = 0; i < n; i++)
             qsort(sorted + offset[i], (size_t)(offset[i + 1] - offset[i]), sizeof *sorted, compare_positive);
-        tdm_free(eval->ring.tail.data);
-        eval->ring.tail = arranged;
-        const positives p = metrics_positives(&eval->ring, n);
+        const positives p = positives_in(arranged, n);
         for (int64_t i = 0; i < total; i++) {
             p.row[i] = sorted[i].row;
             p.score[i] = sorted[i].score;
             p.beaten[i] = 0;
         }
-    } else {
-        tdm_free(arranged.data);
     }
     tdm_free(sorted);
     tdm_free(cursor);
     return status;
 }
 
-positives metrics_positives(const eval_ring *ring, int64_t n)
+positives positives_in(const eval_buffer *arranged, int64_t n)
 {
-    positives p = {.offset = (int64_t *)(void *)ring->tail.data};
+    positives p = {.offset = (int64_t *)(void *)arranged->data};
     p.total = p.offset[n];
     p.row = p.offset + n + 1;
     p.beaten = p.row + p.total;

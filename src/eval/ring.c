@@ -151,6 +151,18 @@ tdm_status eval_layout_create(tdm_comm *comm, const tdm_eval_side *query, const 
     return tdm_comm_agree(comm, status);
 }
 
+tdm_status eval_layout_turn(tdm_comm *comm, const eval_layout *layout, int64_t rows, eval_layout *turned)
+{
+    *turned = (eval_layout){.query_first = layout->gallery_first,
+                            .gallery_first = layout->query_first,
+                            .queries = layout->gallery,
+                            .gallery = layout->queries,
+                            .label_words = layout->label_words};
+    TDM_AGREE(comm, TDM_ALLOC(tdm_comm_size(comm), &turned->query_rows));
+    tdm_comm_gather_i64(comm, rows, turned->query_rows);
+    return TDM_OK;
+}
+
 void eval_layout_free(eval_layout *layout)
 {
     tdm_free(layout->query_rows);

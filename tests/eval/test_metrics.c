@@ -293,6 +293,115 @@ static void test_exclude_self(void **state)
     free_side(&rows);
 }
 
+/* ---- Both directions in one pass ---- */
+
+/* What one asks of each direction: everything. */
+static tdm_eval_detail everything(const uint64_t *bits, double *value)
+{
+    return (tdm_eval_detail){
+        .classes = 3, .query_class = bits, .class_words = 1, .curves = true, .value = value};
+}
+
+static void assert_detail(const tdm_eval_detail *got, const tdm_eval_detail *want, int64_t n)
+{
+    size_t count = 0;
+    (void)tdm_metric_table(&count);
+    CHECK_MEM_EQ(got->value, want->value, count * (size_t)n * sizeof *got->value);
+    CHECK_MEM_EQ(got->per_class, want->per_class, 3 * sizeof *got->per_class);
+    CHECK_EQ(got->points, want->points);
+    CHECK_MEM_EQ(got->precision_recall, want->precision_recall, sizeof got->precision_recall);
+    CHECK_EQ(got->scopes, want->scopes);
+    CHECK_MEM_EQ(got->scope, want->scope, (size_t)got->scopes * sizeof *got->scope);
+}
+
+/* One pass over a and b against a pass for each direction: the same bits of everything. bytes: for positives. */
+static void check_both(const whole_side *a, const whole_side *b, bool labelled, int way, int64_t block,
+                       int64_t bytes)
+{
+    const whole_side *whole[2] = {a, b};
+    tdm_eval_side side[2];
+    tdm_eval_detail one[2], both[2];
+    tdm_metrics want[2], got[2];
+    double *value[4] = {NULL};
+    uint64_t *bits[2] = {NULL};
+    size_t count = 0;
+    (void)tdm_metric_table(&count);
+    for (int i = 0; i < 2; i++) {
+        side[i] = piece(whole[i], labelled, i == 0 ? way % SHARDINGS : way / 2 % SHARDINGS);
+        CHECK_OK(TDM_ALLOC(side[i].n, &bits[i]));
+        for (int64_t j = 0; j < side[i].n; j++) bits[i][j] = (uint64_t)(j + way) % 8;
+        for (int k = 0; k < 2; k++) CHECK_OK(TDM_ALLOC((int64_t)count * side[i].n, &value[2 * i + k]));
+        one[i] = everything(bits[i], value[2 * i]);
+        both[i] = everything(bits[i], value[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++)
+        CHECK_OK(
+            tdm_eval_metrics_in_detail(comm, NULL, &side[i], &side[1 - i], false, 100000, &want[i], &one[i]));
+    CHECK_OK(tdm_eval_both_ways(comm, NULL, side, block, bytes, got, both));
+    for (int i = 0; i < 2; i++) {
+        assert_metrics("both", &got[i], &want[i], 0);
+        assert_detail(&both[i], &one[i], side[i].n);
+    }
+    for (int i = 0; i < 2; i++) {
+        tdm_eval_detail_free(&one[i]);
+        tdm_eval_detail_free(&both[i]);
+        tdm_free(bits[i]);
+    }
+    for (int i = 0; i < 4; i++) tdm_free(value[i]);
+}
+
+static void check_both_ways(int64_t na, int64_t nb, int64_t d, int64_t identities, bool labelled, bool ties)
+{
+    whole_side a = random_side(na, d, identities, labelled, 6),
+               b = random_side(nb, d, identities, labelled, 7);
+    /* Few different rows: scores are equal across tiles, blocks and ranks. */
+    for (int64_t i = 0; ties && i < na * d; i++) a.feature[i] = (float)(i / d % 3 - i % 2);
+    for (int64_t i = 0; ties && i < nb * d; i++) b.feature[i] = (float)(i / d % 2 + i % 3);
+    if (na > 0 && nb > 0) {
+        const tdm_metrics want[2] = {definition(&a, &b, labelled, false),
+                                     definition(&b, &a, labelled, false)};
+        const tdm_eval_side side[2] = {piece(&a, labelled, EVEN), piece(&b, labelled, BACK)};
+        tdm_metrics got[2];
+        CHECK_OK(tdm_eval_both_ways(comm, NULL, side, 37, INT64_MAX, got, NULL));
+        for (int i = 0; i < 2; i++) assert_metrics("both against the definition", &got[i], &want[i], 0);
+    }
+    check_both(&a, &b, labelled, 1, 64, INT64_MAX);
+    check_both(&a, &b, labelled, 2, 100000, INT64_MAX);
+    free_side(&a);
+    free_side(&b);
+}
+
+static void test_both(void **state)
+{
+    use_isa(*state);
+    check_both_ways(150, 60, 33, 200, false, false); /* few have a positive */
+    check_both_ways(161, 57, 16, 40, false, false);
+    check_both_ways(90, 260, 20, 3, false, false); /* each has many */
+    check_both_ways(260, 90, 5, 16, false, false); /* columns with few and with many beside each other */
+    check_both_ways(50, 130, 12, 6, true, false);
+    check_both_ways(161, 57, 7, 40, false, true);
+    check_both_ways(90, 160, 7, 4, false, true);
+    check_both_ways(3, 5, 4, 2, false, true);
+    check_both_ways(0, 5, 4, 2, false, false);
+    check_both_ways(5, 0, 4, 2, false, false);
+    whole_side a = random_side(60, 4, 3, false, 8), b = random_side(60, 4, 3, false, 9);
+    check_both(&a, &b, false, 0, 19, 0); /* there is no room for positives */
+    check_both(&a, &b, false, 1, 19,
+               rank == 0 ? 8000 : 12000); /* there is less on the way, on one rank alone */
+    tdm_eval_side side[2] = {piece(&a, false, EVEN), piece(&b, false, EVEN)};
+    const tdm_judgements judged = {.queries = 60};
+    tdm_metrics got[2];
+    side[1].judged = &judged;
+    CHECK_FAILS(tdm_eval_both_ways(comm, NULL, side, 8, INT64_MAX, got, NULL), TDM_E_USAGE, "judgements");
+    side[1].judged = NULL;
+    for (int64_t i = 0; i < 240; i++) a.feature[i] = b.feature[i] = 3e38F;
+    CHECK_FAILS(tdm_eval_both_ways(comm, NULL, side, 8, INT64_MAX, got, NULL), TDM_E_NUMERIC, "not finite");
+    side[1].d = 3;
+    CHECK_FAILS(tdm_eval_both_ways(comm, NULL, side, 8, INT64_MAX, got, NULL), TDM_E_SHAPE, "");
+    free_side(&a);
+    free_side(&b);
+}
+
 /* ---- Curves and classes ---- */
 
 /* From the definition: point at rank k, and the classes' mAP. */
@@ -910,6 +1019,7 @@ int main(int argc, char **argv)
         EACH(test_numpy),
         EACH(test_definition),
         EACH(test_exclude_self),
+        EACH(test_both),
         EACH(test_top_k),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_detail),
