@@ -39,6 +39,8 @@ enum { TDM_MAX_METRICS = 64 };
 const tdm_metric *const *tdm_metric_table(size_t *count);
 /* Rows that one may ask for by name: "{K}" in the texts stands for a cutoff of one's choice. */
 const tdm_metric *const *tdm_metric_family_table(size_t *count);
+/* The mean or median of value[n], which may be sorted for it. Sums go in the order that is given. n = 0: .empty */
+double tdm_metric_summarise(const tdm_metric *metric, int64_t n, double *value);
 /* Place in the table, -1 when there is none of the name. */
 int tdm_metric_index(const char *name);
 /* Is `value` better than `best`? NaN as `best`: there is none yet. */

@@ -10,6 +10,7 @@
 #include "tandem/cpu.h"
 #include "tandem/dir_lock.h"
 #include "tandem/eval.h"
+#include "tandem/eval_groups.h"
 #include "tandem/h5.h"
 #include "tandem/image.h"
 #include "tandem/inference.h"

@@ -89,16 +89,28 @@ static int find_task(const eval_command *c)
     return t;
 }
 
+static size_t value_bytes(tdm_flag_type type)
+{
+    switch (type) {
+    case TDM_FLAG_SWITCH: return sizeof(bool);
+    case TDM_FLAG_INT: return sizeof(int64_t);
+    case TDM_FLAG_FLOAT: return sizeof(double);
+    case TDM_FLAG_STRING: return sizeof(const char *);
+    case TDM_FLAG_LIST: break; /* owned by its first task; none has one */
+    }
+    return 0;
+}
+
 /* An option that several tasks have: the parser gave it to the first of them. */
 static void hand_over(eval_command *c, int task)
 {
     for (size_t i = 0; i < c->flags; i++) {
         if (!c->given[i] || c->owner[i] < 0 || c->owner[i] == task) continue;
         for (size_t j = 0; j < c->flags; j++) {
-            if (c->owner[j] != task || c->flag[j].type != TDM_FLAG_STRING ||
+            if (c->owner[j] != task || c->flag[j].type != c->flag[i].type ||
                 strcmp(c->flag[j].name, c->flag[i].name) != 0)
                 continue;
-            *(const char **)c->flag[j].value = *(const char *const *)c->flag[i].value;
+            memcpy(c->flag[j].value, c->flag[i].value, value_bytes(c->flag[i].type));
             c->given[i] = false;
             c->given[j] = true;
         }

@@ -10,7 +10,7 @@ typedef struct eval_request { /* what every task is given */
     const char *json, *html; /* files to write; "": standard output, no page */
 } eval_request;
 
-enum { EVAL_TASK_MAX_FLAGS = 16 };
+enum { EVAL_TASK_MAX_FLAGS = 32 };
 
 typedef struct eval_task {
     const char *name;

@@ -27,16 +27,20 @@ static json_t *metric_value(double value)
     return value == rint(value) && fabs(value) < 1e15 ? json_integer((json_int_t)value) : json_real(value);
 }
 
-json_t *result_metrics(const tdm_metrics *metrics)
+static void set_values(json_t *object, const tdm_metric_rows *rows, const double *value)
 {
     size_t count = 0;
-    const tdm_metric *const *row = tdm_metric_rows_of(metrics->rows, &count);
+    const tdm_metric *const *row = tdm_metric_rows_of(rows, &count);
+    for (size_t i = 0; i < count; i++) json_object_set_new(object, row[i]->name, metric_value(value[i]));
+}
+
+json_t *result_metrics(const tdm_metrics *metrics)
+{
     json_t *object = json_object();
     json_object_set_new(object, "queries", json_integer(metrics->queries));
     json_object_set_new(object, "gallery", json_integer(metrics->gallery));
     json_object_set_new(object, "without_positive", json_integer(metrics->without_positive));
-    for (size_t i = 0; i < count; i++)
-        json_object_set_new(object, row[i]->name, metric_value(metrics->value[i]));
+    set_values(object, metrics->rows, metrics->value);
     return object;
 }
 
@@ -63,6 +67,58 @@ json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS])
         json_object_set_new(
             object, row[i]->name,
             metric_value((metrics[TDM_TEXT_TO_IMAGE].value[i] + metrics[TDM_IMAGE_TO_TEXT].value[i]) / 2));
+    return object;
+}
+
+json_t *result_folds(int64_t folds, int directions, const char *const *key, tdm_metrics *const *fold)
+{
+    json_t *object = json_object(), *each = json_array();
+    tdm_metrics mean[TDM_DIRECTIONS];
+    json_object_set_new(object, "count", json_integer(folds));
+    for (int d = 0; d < directions; d++) {
+        json_t *values = json_object();
+        tdm_metrics_mean(folds, fold[d], &mean[d]);
+        set_values(values, mean[d].rows, mean[d].value);
+        json_object_set_new(object, key[d], values);
+    }
+    if (directions == TDM_DIRECTIONS) {
+        json_object_set_new(object, "average", result_average(mean));
+        if (mean[0].rows && mean[0].rows->r_sum) json_object_set_new(object, "r_sum", result_r_sum(mean));
+    }
+    for (int64_t k = 0; k < folds; k++) {
+        json_t *one = json_object();
+        for (int d = 0; d < directions; d++) json_object_set_new(one, key[d], result_metrics(&fold[d][k]));
+        json_array_append_new(each, one);
+    }
+    json_object_set_new(object, "each", each);
+    return object;
+}
+
+json_t *result_group(const char *name, const tdm_metric_rows *rows, const tdm_group_metrics *groups,
+                     int64_t k)
+{
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_rows_of(rows, &count);
+    json_t *object = json_object();
+    json_object_set_new(object, "class", tdm_json_text(name));
+    json_object_set_new(object, "queries", json_integer(groups->queries[k]));
+    for (size_t i = 0; groups->queries[k] && i < count; i++)
+        json_object_set_new(object, row[i]->name,
+                            metric_value(groups->value[(int64_t)i * groups->groups + k]));
+    return object;
+}
+
+json_t *result_macro(const char *by, const tdm_metric_rows *rows, const tdm_group_metrics *groups)
+{
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_rows_of(rows, &count);
+    json_t *object = json_object();
+    json_object_set_new(object, "by", json_string(by));
+    json_object_set_new(object, "groups", json_integer(groups->groups));
+    json_object_set_new(object, "without_positive", json_integer(groups->without_positive));
+    for (size_t i = 0; i < count; i++)
+        if (row[i]->summary == TDM_MEAN)
+            json_object_set_new(object, row[i]->name, metric_value(groups->macro[i]));
     return object;
 }
 

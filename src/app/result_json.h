@@ -4,6 +4,7 @@
 
 #include "tandem/json_text.h"
 #include "tandem/eval.h"
+#include "tandem/eval_groups.h"
 #include "tandem/inference.h"
 #include "tandem/shard.h"
 
@@ -18,6 +19,14 @@ json_t *result_metrics(const tdm_metrics *metrics);
 TDM_CHECKED tdm_status result_log(const char *name, const tdm_metrics *metrics, const char *behind);
 /* Of each metric the mean of both directions. */
 json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS]);
+/* Folds: their number, of each direction the mean over the folds, of two directions "average" and what else was asked for
+ * of both, and "each" with all figures of every fold. key[directions] names them; fold[direction] is a list [folds]. */
+json_t *result_folds(int64_t folds, int directions, const char *const *key, tdm_metrics *const *fold);
+/* One group as a line of a table by class. */
+json_t *result_group(const char *name, const tdm_metric_rows *rows, const tdm_group_metrics *groups,
+                     int64_t k);
+/* Means over groups of queries, `by` says of what. */
+json_t *result_macro(const char *by, const tdm_metric_rows *rows, const tdm_group_metrics *groups);
 json_t *result_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS]);
 /* Adds "selection" where the checkpoint was chosen by the evaluations of its run, and warns where that was done on the
  * very split that is measured. */

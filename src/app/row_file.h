@@ -40,11 +40,36 @@ typedef struct row_names { /* zero-initialise; row_names_free */
 TDM_CHECKED tdm_status row_names_read(const row_file *file, const char *of, int64_t rows, row_names *names);
 /* number[rows]; NULL: 0, 1, 2 … */
 TDM_CHECKED tdm_status row_names_number(int64_t rows, const int64_t *number, row_names *names);
+/* Of names whose bytes are there, `count` of them. */
+TDM_CHECKED tdm_status row_names_index(int64_t count, row_names *names);
 const char *row_names_at(const row_names *names, int64_t row);
 /* The first row of this name; -1: none. */
 int64_t row_names_find(const row_names *names, const char *name);
 /* No two rows have the same name, and none has white space in it or is empty. `what` begins the message. */
 TDM_CHECKED tdm_status row_names_check_ids(const char *what, const row_names *names);
 void row_names_free(row_names *names);
+
+/* ---- Several labels of each row, all of them on every rank ---- */
+typedef struct row_sets { /* zero-initialise; row_sets_free */
+    int64_t rows;
+    int64_t *first;  /* [rows + 1] where each row's labels begin */
+    int64_t *label;  /* [first[rows]] numbers of distinct ones, in the order of their names */
+    row_names names; /* the distinct ones, sorted */
+    int64_t columns; /* of a matrix; 0: no matrix */
+} row_sets;
+/* Are there several labels of a row: a matrix of numbers, or lines that are divided by `separators` ("": they are not)? */
+TDM_CHECKED tdm_status row_sets_are_in(const row_file *file, const char *separators, bool *are);
+/* Of a matrix of 0 and 1 they are the numbers of the columns that hold 1. Of any other file they are names, one or, where
+ * lines are divided, several of a row. */
+TDM_CHECKED tdm_status row_sets_read(const row_file *file, const char *separators, const char *of,
+                                     int64_t rows, row_sets *sets);
+/* One label of each row. */
+TDM_CHECKED tdm_status row_sets_of_names(const row_names *names, row_sets *sets);
+/* The distinct labels of all `count` sets, in the order of their names. */
+TDM_CHECKED tdm_status row_sets_names(const row_sets *sets, int count, row_names *names);
+/* Bits [n][*words] of the rows from `first` on: bit k is label k of `names`, which has all of them. tdm_free */
+TDM_CHECKED tdm_status row_sets_bits(const row_sets *sets, const row_names *names, int64_t first, int64_t n,
+                                     uint64_t **bits, int64_t *words);
+void row_sets_free(row_sets *sets);
 
 #endif

@@ -156,6 +156,15 @@ tdm_status row_names_number(int64_t rows, const int64_t *number, row_names *name
     return TDM_OK;
 }
 
+tdm_status row_names_index(int64_t count, row_names *names)
+{
+    TDM_TRY(open_names(count, names));
+    for (int64_t at = 0; names->count < count; at += (int64_t)strlen(names->bytes.data + at) + 1)
+        names->offset[names->count++] = at;
+    sort_names(names);
+    return TDM_OK;
+}
+
 /* ---- Looking up ---- */
 
 const char *row_names_at(const row_names *names, int64_t row)

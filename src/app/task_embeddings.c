@@ -14,13 +14,17 @@ static const char *const labels_option[SIDES] = {"--query-labels", "--gallery-la
 
 typedef struct embeddings_options { /* files; "" = unset */
     const char *side[SIDES], *ids[SIDES], *labels[SIDES];
-    const char *qrels, *distance, *metrics, *run_out, *per_query;
+    const char *qrels, *label_separator, *distance, *metrics, *run_out, *per_query;
+    bool macro, per_class;
+    int64_t folds; /* 0: none */
     int64_t depth;
 } embeddings_options;
 
 typedef struct ranked { /* one side of the retrieval */
     row_matrix matrix;
     row_names ids, labels;
+    uint64_t *bits; /* [matrix.n][words] of its labels, where there are several */
+    int64_t words;
     int64_t *key; /* [matrix.n] equal where the labels are */
     float *with_norms;
     tdm_eval_side side;
@@ -32,11 +36,17 @@ typedef struct external {
     const embeddings_options *options;
     tdm_distance distance;
     ranked side[SIDES];
+    row_sets sets[SIDES]; /* several labels of each row; .rows = 0: there is one */
+    row_names label;      /* all distinct ones of these */
     qrels qrels;
     tdm_ops *ops;
     tdm_metric_rows rows;
     double *value; /* [rows][local queries] */
     tdm_metrics metrics;
+    tdm_group_metrics groups; /* --macro, --per-class */
+    tdm_metrics *fold;        /* [folds] */
+    int64_t *fold_of[SIDES];  /* of each row of this rank, -1: none */
+    int64_t queries_in_no_fold;
 } external;
 
 static void external_close(external *x)
@@ -45,13 +55,19 @@ static void external_close(external *x)
         row_matrix_free(&x->side[s].matrix);
         row_names_free(&x->side[s].ids);
         row_names_free(&x->side[s].labels);
+        row_sets_free(&x->sets[s]);
+        tdm_free(x->side[s].bits);
         tdm_free(x->side[s].key);
+        tdm_free(x->fold_of[s]);
         tdm_free(x->side[s].with_norms);
     }
+    row_names_free(&x->label);
     qrels_free(&x->qrels);
     tdm_ops_destroy(&x->ops);
     tdm_metric_rows_free(&x->rows);
     tdm_free(x->value);
+    tdm_group_metrics_free(&x->groups);
+    tdm_free(x->fold);
 }
 
 /* ---- Input ---- */
@@ -65,6 +81,11 @@ static tdm_status check_options(const external *x)
         TDM_REQUIRE(o->qrels[0] == '\0' || o->labels[s][0] == '\0', TDM_E_USAGE,
                     "tandem eval: both --qrels and %s say what belongs together", labels_option[s]);
     }
+    TDM_REQUIRE(o->qrels[0] == '\0' || !(o->macro || o->per_class || o->folds > 0), TDM_E_USAGE,
+                "tandem eval: %s goes by labels, --qrels has none",
+                o->folds > 0   ? "--folds"
+                : o->per_class ? "--per-class"
+                               : "--macro");
     const char *const of_models = r->inference.model[0] != '\0' ? "--model"
                                   : r->data[0] != '\0'          ? "--data"
                                   : r->html[0] != '\0'          ? "--html"
@@ -85,8 +106,7 @@ static tdm_status read_names(const external *x, const char *option, const char *
     return tdm_comm_agree(x->comm, row_names_read(&file, side_option[s], x->side[s].matrix.rows, names));
 }
 
-/* Ids: the file's, or the numbers of the rows. Labels: the file's; of Tandem's own embeddings the image; or the ids,
- * and then the list stays empty. Collective. */
+/* Ids: the file's, or the numbers of the rows. Collective. */
 static tdm_status read_side(external *x, int s)
 {
     const embeddings_options *o = x->options;
@@ -100,15 +120,68 @@ static tdm_status read_side(external *x, int s)
     } else {
         TDM_AGREE(x->comm, row_names_number(side->matrix.rows, NULL, &side->ids));
     }
-    if (o->labels[s][0] != '\0') return read_names(x, labels_option[s], o->labels[s], s, &side->labels);
-    const bool by_image = side->matrix.image != NULL && o->ids[s][0] == '\0' && o->qrels[0] == '\0';
-    return tdm_comm_agree(
-        x->comm, by_image ? row_names_number(side->matrix.rows, side->matrix.image, &side->labels) : TDM_OK);
+    return TDM_OK;
 }
 
 static const row_names *labels_of(const ranked *side)
 {
     return side->labels.count > 0 ? &side->labels : &side->ids;
+}
+
+/* Does a file of labels have several of a row? Then both sides are read so. Collective. */
+static tdm_status find_several(const external *x, bool *several)
+{
+    const embeddings_options *o = x->options;
+    *several = false;
+    for (int s = 0; s < SIDES; s++) {
+        row_file file;
+        bool are = false;
+        if (o->labels[s][0] == '\0') continue;
+        TDM_TRY(row_file_find(x->comm, labels_option[s], o->labels[s], &file));
+        TDM_AGREE(x->comm, row_sets_are_in(&file, o->label_separator, &are));
+        *several |= are;
+    }
+    return TDM_OK;
+}
+
+static tdm_status read_sets(external *x, int s)
+{
+    const embeddings_options *o = x->options;
+    ranked *side = &x->side[s];
+    row_file file;
+    TDM_TRY(row_file_find(x->comm, labels_option[s], o->labels[s], &file));
+    return tdm_comm_agree(
+        x->comm, row_sets_read(&file, o->label_separator, side_option[s], side->matrix.rows, &x->sets[s]));
+}
+
+/* The file's; of Tandem's own embeddings the image; or the ids, and then the list stays empty. Collective. */
+static tdm_status read_labels(external *x)
+{
+    const embeddings_options *o = x->options;
+    bool several;
+    TDM_TRY(find_several(x, &several));
+    for (int s = 0; s < SIDES; s++) {
+        ranked *side = &x->side[s];
+        const bool by_image = side->matrix.image != NULL && o->ids[s][0] == '\0' && o->qrels[0] == '\0';
+        if (o->labels[s][0] != '\0')
+            TDM_TRY(several ? read_sets(x, s)
+                            : read_names(x, labels_option[s], o->labels[s], s, &side->labels));
+        else if (by_image)
+            TDM_AGREE(x->comm, row_names_number(side->matrix.rows, side->matrix.image, &side->labels));
+        if (several && x->sets[s].rows == 0)
+            TDM_AGREE(x->comm, row_sets_of_names(labels_of(side), &x->sets[s]));
+    }
+    const int64_t columns[SIDES] = {x->sets[QUERY].columns, x->sets[GALLERY].columns};
+    TDM_REQUIRE(columns[QUERY] == 0 || columns[GALLERY] == 0 || columns[QUERY] == columns[GALLERY],
+                TDM_E_SHAPE, "--query-labels %s has %lld columns, --gallery-labels %s has %lld",
+                o->labels[QUERY], (long long)columns[QUERY], o->labels[GALLERY], (long long)columns[GALLERY]);
+    if (several) TDM_AGREE(x->comm, row_sets_names(x->sets, SIDES, &x->label));
+    return TDM_OK;
+}
+
+static bool has_several(const external *x)
+{
+    return x->sets[GALLERY].rows > 0;
 }
 
 /* A label's key is the first row of the gallery that has it, -1 when none has. */
@@ -117,6 +190,11 @@ static tdm_status find_keys(external *x)
     const row_names *gallery = labels_of(&x->side[GALLERY]);
     for (int s = 0; s < SIDES; s++) {
         ranked *side = &x->side[s];
+        if (has_several(x)) {
+            TDM_TRY(row_sets_bits(&x->sets[s], &x->label, side->matrix.first, side->matrix.n, &side->bits,
+                                  &side->words));
+            continue;
+        }
         TDM_TRY(TDM_ALLOC(side->matrix.n, &side->key));
         for (int64_t i = 0; i < side->matrix.n; i++)
             side->key[i] = row_names_find(gallery, row_names_at(labels_of(side), side->matrix.first + i));
@@ -147,8 +225,12 @@ static tdm_status make_sides(external *x)
     for (int s = 0; s < SIDES; s++) {
         ranked *r = &x->side[s];
         if (x->distance == TDM_COSINE) TDM_TRY(normalise(side_option[s], x->options->side[s], &r->matrix));
-        r->side =
-            (tdm_eval_side){.n = r->matrix.n, .d = r->matrix.width, .feature = r->matrix.value, .id = r->key};
+        r->side = (tdm_eval_side){.n = r->matrix.n,
+                                  .d = r->matrix.width,
+                                  .feature = r->matrix.value,
+                                  .id = r->key,
+                                  .labels = r->bits,
+                                  .label_words = r->words};
         if (x->distance != TDM_EUCLIDEAN) continue;
         TDM_TRY(tdm_eval_euclidean_rows(&r->side, s == GALLERY, &r->with_norms));
         r->side.feature = r->with_norms;
@@ -175,13 +257,130 @@ static tdm_status check_widths(const external *x)
     return TDM_OK;
 }
 
+/* ---- Labels as groups, and folds ---- */
+
+/* A query's group is the first query of its label, or it is in the group of each of its labels. Collective. */
+static tdm_status make_groups(external *x)
+{
+    const ranked *query = &x->side[QUERY];
+    tdm_query_groups of = {.bits = query->bits, .words = query->words};
+    int64_t *id = NULL;
+    if (!x->options->macro && !x->options->per_class) return TDM_OK;
+    tdm_status status = has_several(x) ? TDM_OK : TDM_ALLOC(query->matrix.n, &id);
+    for (int64_t i = 0; status == TDM_OK && id != NULL && i < query->matrix.n; i++)
+        id[i] = row_names_find(labels_of(query), row_names_at(labels_of(query), query->matrix.first + i));
+    of.id = id;
+    status = tdm_comm_agree(x->comm, status);
+    if (status == TDM_OK)
+        status = tdm_eval_group_metrics(x->comm, &x->rows, query->matrix.n, x->value, &of,
+                                        x->options->per_class, &x->groups);
+    tdm_free(id);
+    return status;
+}
+
+/* Of a row: part `index` of `count` things lies in, when they are cut into `parts` contiguous ones. */
+static int64_t part_of(int64_t count, int64_t parts, int64_t index)
+{
+    const int64_t least = count / parts, larger = count % parts; /* so many have one more */
+    const int64_t of_larger = larger * (least + 1);
+    return index < of_larger ? index / (least + 1) : larger + (index - of_larger) / least;
+}
+
+/* fold[gallery rows]: the distinct labels of the gallery, in the order in which they come first, are cut. */
+static tdm_status cut_labels(const external *x, int64_t *fold)
+{
+    const row_names *labels = labels_of(&x->side[GALLERY]);
+    const int64_t folds = x->options->folds;
+    int64_t count = 0;
+    for (int64_t i = 0; i < labels->count; i++) {
+        const int64_t first = row_names_find(labels, row_names_at(labels, i));
+        fold[i] = first == i ? count++ : fold[first];
+    }
+    TDM_REQUIRE(folds <= count, TDM_E_USAGE, "tandem eval: --folds %lld of %lld labels", (long long)folds,
+                (long long)count);
+    for (int64_t i = 0; i < labels->count; i++) fold[i] = part_of(count, folds, fold[i]);
+    return TDM_OK;
+}
+
+/* x->fold_of of this rank's rows; a query whose label is not in the gallery is in none. */
+static tdm_status find_folds(external *x)
+{
+    int64_t *fold = NULL;
+    TDM_REQUIRE(!has_several(x), TDM_E_USAGE,
+                "tandem eval: --folds: which fold a row is in goes by its label, and rows have several");
+    TDM_TRY(TDM_ALLOC(x->options->folds, &x->fold));
+    TDM_TRY(TDM_ALLOC(x->side[GALLERY].matrix.rows, &fold));
+    tdm_status status = cut_labels(x, fold);
+    for (int s = 0; status == TDM_OK && s < SIDES; s++) {
+        const ranked *side = &x->side[s];
+        status = TDM_ALLOC(side->matrix.n, &x->fold_of[s]);
+        for (int64_t i = 0; status == TDM_OK && i < side->matrix.n; i++) {
+            x->fold_of[s][i] = side->key[i] < 0 ? -1 : fold[side->key[i]];
+            x->queries_in_no_fold += x->fold_of[s][i] < 0;
+        }
+    }
+    tdm_free(fold);
+    return status;
+}
+
+/* Collective. */
+static tdm_status evaluate_fold(external *x, int64_t k)
+{
+    tdm_side_fold part[SIDES] = {{.feature = NULL}};
+    tdm_eval_detail detail = {.rows = &x->rows};
+    tdm_status status = TDM_OK;
+    for (int s = 0; s < SIDES && status == TDM_OK; s++)
+        status = tdm_side_fold_take(&x->side[s].side, x->fold_of[s], k, &part[s]);
+    status = tdm_comm_agree(x->comm, status);
+    if (status == TDM_OK)
+        status = tdm_eval_metrics_in_detail(x->comm, x->ops, &part[QUERY].side, &part[GALLERY].side, false,
+                                            tdm_eval_block_rows(x->ops), &x->fold[k], &detail);
+    for (int s = 0; s < SIDES; s++) tdm_side_fold_free(&part[s]);
+    return status;
+}
+
+static tdm_status show_folds(const external *x)
+{
+    tdm_metrics mean;
+    char name[48];
+    tdm_metrics_mean(x->options->folds, x->fold, &mean);
+    snprintf(name, sizeof name, "mean of %lld folds: ", (long long)x->options->folds);
+    return result_log(name, &mean, " in all");
+}
+
+/* Collective. */
+static tdm_status make_folds(external *x)
+{
+    if (x->options->folds == 0) return TDM_OK;
+    tdm_comm_sum_i64(x->comm, &x->queries_in_no_fold, 1);
+    for (int64_t k = 0; k < x->options->folds; k++) TDM_TRY(evaluate_fold(x, k));
+    return tdm_comm_agree(x->comm, show_folds(x));
+}
+
 /* ---- Results ---- */
+
+static const char direction_key[] = "query_to_gallery";
 
 static const char *positives_of(const external *x)
 {
     const embeddings_options *o = x->options;
     if (o->qrels[0] != '\0') return "qrels";
+    if (has_several(x)) return "labels";
     return x->side[QUERY].labels.count + x->side[GALLERY].labels.count > 0 ? "labels" : "ids";
+}
+
+/* The name of a group of queries; see make_groups. */
+static const char *group_name(const external *x, int64_t id)
+{
+    return has_several(x) ? row_names_at(&x->label, id) : row_names_at(labels_of(&x->side[QUERY]), id);
+}
+
+static json_t *by_label(const external *x)
+{
+    json_t *list = json_array();
+    for (int64_t k = 0; k < x->groups.groups; k++)
+        json_array_append_new(list, result_group(group_name(x, x->groups.id[k]), &x->rows, &x->groups, k));
+    return list;
 }
 
 /* The same bytes for any number of ranks. */
@@ -202,7 +401,17 @@ static tdm_status write_json(const external *x)
         json_object_set_new(judged, "queries_without_judgement", json_integer(x->qrels.unjudged));
         json_object_set_new(root, "qrels", judged);
     }
-    json_object_set_new(root, "query_to_gallery", result_metrics(&x->metrics));
+    json_t *direction = result_metrics(&x->metrics);
+    if (x->options->per_class) json_object_set_new(direction, "per_class", by_label(x));
+    if (x->options->macro)
+        json_object_set_new(direction, "macro", result_macro("label", &x->rows, &x->groups));
+    json_object_set_new(root, direction_key, direction);
+    if (x->options->folds > 0) {
+        const char *const key[] = {direction_key};
+        json_t *folds = result_folds(x->options->folds, 1, key, &x->fold);
+        json_object_set_new(folds, "queries_in_no_fold", json_integer(x->queries_in_no_fold));
+        json_object_set_new(root, "folds", folds);
+    }
     tdm_status status = result_write(root, 17, x->request->json);
     json_decref(root);
     return status;
@@ -239,10 +448,14 @@ static tdm_status evaluate(external *x)
     x->distance = (tdm_distance)tdm_option_choice(TDM_DISTANCES, o->distance);
     for (int s = 0; s < SIDES; s++) TDM_TRY(read_side(x, s));
     TDM_AGREE(x->comm, check_widths(x));
+    TDM_TRY(read_labels(x));
     TDM_TRY(read_qrels(x));
+    TDM_AGREE(x->comm, o->folds > 0 ? find_folds(x) : TDM_OK);
     const double begin_s = tdm_now_s();
     TDM_TRY(rank(x));
     TDM_AGREE(x->comm, show(x, tdm_now_s() - begin_s));
+    TDM_TRY(make_groups(x));
+    TDM_TRY(make_folds(x));
     TDM_AGREE(x->comm, tdm_comm_rank(x->comm) == 0 ? write_json(x) : TDM_OK);
     const row_matrix *query = &x->side[QUERY].matrix;
     if (o->per_query[0] != '\0')
@@ -267,6 +480,7 @@ static const embeddings_options defaults = {.side = {"", ""},
                                             .ids = {"", ""},
                                             .labels = {"", ""},
                                             .qrels = "",
+                                            .label_separator = "",
                                             .distance = "cosine",
                                             .metrics = "",
                                             .run_out = "",
@@ -286,12 +500,21 @@ static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]
             "--query-labels", &o->labels[QUERY], "FILE", "",
             "what a row belongs to (pair, class, identity): rows of equal labels match; unset: the ids"),
         FLAG_STRING("--gallery-labels", &o->labels[GALLERY], "FILE", "", "the same of the gallery"),
+        FLAG_STRING("--label-separator", &o->label_separator, "CHARS", "",
+                    "divides a line of labels into several, as \",\": rows match when they share one"),
         FLAG_STRING("--qrels", &o->qrels, "FILE", "",
                     "graded judgements of ids instead of labels: lines of query, iteration, document, grade"),
         FLAG_STRING("--distance", &o->distance, TDM_DISTANCES, "cosine",
                     "by which the gallery is put in order"),
         FLAG_STRING("--metrics", &o->metrics, "NAME,…", "",
                     "further figures beside those that are always there, see below; not r_sum"),
+        FLAG_SWITCH("--per-class", &o->per_class, "the metrics of each label's queries"),
+        FLAG_SWITCH("--macro", &o->macro,
+                    "also the mean over the labels of the mean of each label's queries"),
+        FLAG_INT(
+            "--folds", &o->folds, "N", "0", "parts", 0, 1000,
+            "of the gallery's labels, in their order, are evaluated as well, each alone, and averaged (COCO "
+            "1k: 5); 0: none"),
         FLAG_STRING("--run-out", &o->run_out, "FILE", "", "writes the best of each query as a TREC run"),
         FLAG_INT("--depth", &o->depth, "N", "1000", "rows", 1, 1 << 30, "of each query in --run-out"),
         FLAG_STRING("--per-query", &o->per_query, "FILE", "",
@@ -304,10 +527,11 @@ static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]
 
 static void explain(void)
 {
-    puts("\nEmbeddings: an .npy file, FILE.npz:ARRAY, FILE.h5:/DATA/SET (f16, f32 or f64 [rows, width]), or\n"
-         "DIR:image and DIR:text of what tandem embed wrote (--split: which, of several).\n"
-         "Ids and labels: one line each, an .npy list of texts or whole numbers, FILE.h5:/DATA/SET of whole "
-         "numbers.");
+    puts(
+        "\nEmbeddings: an .npy file, FILE.npz:ARRAY, FILE.h5:/DATA/SET (f16, f32 or f64 [rows, width]), or\n"
+        "DIR:image and DIR:text of what tandem embed wrote (--split: which, of several).\n"
+        "Ids and labels: one line each, an .npy list of texts or whole numbers, FILE.h5:/DATA/SET of whole "
+        "numbers.\nSeveral labels of a row: lines with --label-separator, or a matrix [rows, labels] of 0 and 1.");
 }
 
 const eval_task task_embeddings = {

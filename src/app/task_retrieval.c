@@ -10,7 +10,8 @@ typedef struct retrieval_options {
     const char *positives; /* "": as the model's configuration says */
     const char *distance;  /* of TDM_DISTANCES */
     const char *metrics;   /* that are asked for beside the table's */
-    bool curves, per_class;
+    bool curves, per_class, macro;
+    int64_t folds; /* 0: none */
     int64_t sheet_queries, top;
     eval_picture_options picture;
 } retrieval_options;
@@ -26,7 +27,9 @@ typedef struct retrieval {
     tdm_metric_rows rows;
     tdm_metrics metrics[TDM_DIRECTIONS];
     tdm_eval_detail detail[TDM_DIRECTIONS];
-    eval_picture picture; /* of the page */
+    tdm_group_metrics macro[TDM_DIRECTIONS];
+    tdm_metrics *fold[TDM_DIRECTIONS]; /* [folds] */
+    eval_picture picture;              /* of the page */
     double embed_s, rank_s;
 } retrieval;
 
@@ -37,6 +40,11 @@ static tdm_status show_direction(tdm_direction direction, const tdm_metrics *m)
     char name[48];
     snprintf(name, sizeof name, "%s: ", tdm_direction_label(direction));
     return result_log(name, m, m->without_positive > 0 ? ", some without a positive" : "");
+}
+
+static const char *groups_of(const retrieval *r)
+{
+    return r->options->per_class ? "class" : r->match->name;
 }
 
 /* The same bytes for any number of ranks: what depends on them, or on the clock, goes to the log. */
@@ -53,10 +61,15 @@ static tdm_status write_json(const retrieval *r)
     for (int i = 0; i < TDM_DIRECTIONS; i++) {
         json_t *direction = result_metrics(&r->metrics[i]);
         result_detail(direction, r->dataset, &r->detail[i]);
+        if (r->options->macro)
+            json_object_set_new(direction, "macro", result_macro(groups_of(r), &r->rows, &r->macro[i]));
         json_object_set_new(root, tdm_direction_key((tdm_direction)i), direction);
     }
     json_object_set_new(root, "average", result_average(r->metrics));
     if (r->rows.r_sum) json_object_set_new(root, "r_sum", result_r_sum(r->metrics));
+    const char *const keys[] = {tdm_direction_key(TDM_TEXT_TO_IMAGE), tdm_direction_key(TDM_IMAGE_TO_TEXT)};
+    if (r->options->folds > 0)
+        json_object_set_new(root, "folds", result_folds(r->options->folds, TDM_DIRECTIONS, keys, r->fold));
     tdm_status status = result_selection(root, &r->inference, r->dataset);
     if (status == TDM_OK) status = result_write(root, 17, r->request->json);
     json_decref(root);
@@ -199,6 +212,86 @@ static tdm_status make_page(retrieval *r)
     return make_sheet(r);
 }
 
+/* ---- Macro averages and folds ---- */
+
+/* Room for the figures of each query, of which the groups are made. */
+static tdm_status make_room(retrieval *r)
+{
+    const int64_t n[TDM_DIRECTIONS] = {
+        [TDM_TEXT_TO_IMAGE] = r->embeddings.captions, [TDM_IMAGE_TO_TEXT] = r->embeddings.images};
+    for (int i = 0; i < TDM_DIRECTIONS; i++) {
+        r->detail[i] = (tdm_eval_detail){.classes = r->options->per_class ? r->embeddings.class_count : 0,
+                                         .curves = r->options->curves,
+                                         .rows = &r->rows};
+        if (r->options->macro) TDM_TRY(TDM_ALLOC((int64_t)r->rows.count * n[i], &r->detail[i].value));
+        TDM_TRY(TDM_ALLOC(r->options->folds, &r->fold[i]));
+    }
+    return TDM_OK;
+}
+
+/* The groups are what the queries are matched by, or with --per-class the classes. Collective. */
+static tdm_status make_macro(retrieval *r)
+{
+    const tdm_embeddings *e = &r->embeddings;
+    tdm_eval_side side[TDM_DIRECTIONS] = {{.n = e->captions}, {.n = e->images}};
+    tdm_eval_side *text = &side[TDM_TEXT_TO_IMAGE], *image = &side[TDM_IMAGE_TO_TEXT];
+    int64_t *image_row = NULL;
+    tdm_status status = TDM_ALLOC(e->images, &image_row);
+    if (status == TDM_OK && r->options->per_class) {
+        text->labels = e->caption_labels;
+        image->labels = e->image_labels;
+        text->label_words = image->label_words = e->label_words;
+    } else if (status == TDM_OK) {
+        status = r->match->set_keys(e, image_row, image, text);
+    }
+    status = tdm_comm_agree(r->comm, status);
+    for (int i = 0; status == TDM_OK && i < TDM_DIRECTIONS; i++) {
+        const tdm_query_groups of = {
+            .id = side[i].labels ? NULL : side[i].id, .bits = side[i].labels, .words = side[i].label_words};
+        status = tdm_eval_group_metrics(r->comm, &r->rows, side[i].n, r->detail[i].value, &of, false,
+                                        &r->macro[i]);
+    }
+    tdm_free(image_row);
+    return status;
+}
+
+static tdm_status show_folds(const retrieval *r)
+{
+    for (int i = 0; i < TDM_DIRECTIONS; i++) {
+        tdm_metrics mean;
+        char name[80];
+        tdm_metrics_mean(r->options->folds, r->fold[i], &mean);
+        snprintf(name, sizeof name, "mean of %lld folds, %s: ", (long long)r->options->folds,
+                 tdm_direction_label((tdm_direction)i));
+        TDM_TRY(result_log(name, &mean, " in all"));
+    }
+    return TDM_OK;
+}
+
+/* Collective. */
+static tdm_status make_folds(retrieval *r, tdm_distance distance)
+{
+    const int64_t folds = r->options->folds;
+    int64_t images = r->embeddings.images;
+    tdm_comm_sum_i64(r->comm, &images, 1);
+    TDM_AGREE(r->comm, folds > images ? TDM_ERROR(TDM_E_USAGE, "tandem eval: --folds %lld of %lld images",
+                                                  (long long)folds, (long long)images)
+                                      : TDM_OK);
+    for (int64_t k = 0; k < folds; k++) {
+        tdm_embeddings part = {0};
+        tdm_metrics metrics[TDM_DIRECTIONS];
+        tdm_eval_detail detail[TDM_DIRECTIONS] = {{.rows = &r->rows}, {.rows = &r->rows}};
+        tdm_status status = tdm_embeddings_fold(r->comm, &r->embeddings, folds, k, &part);
+        if (status == TDM_OK)
+            status = tdm_eval_embeddings_in_detail(r->comm, r->inference.ops, &part, r->match, distance,
+                                                   metrics, detail);
+        tdm_embeddings_free(&part);
+        TDM_TRY(status);
+        for (int i = 0; i < TDM_DIRECTIONS; i++) r->fold[i][k] = metrics[i];
+    }
+    return folds > 0 ? tdm_comm_agree(r->comm, show_folds(r)) : TDM_OK;
+}
+
 /* ---- The task ---- */
 
 static tdm_status check_options(const retrieval *r)
@@ -238,18 +331,17 @@ static tdm_status evaluate(retrieval *r)
     TDM_AGREE(r->comm, tdm_inference_embed_data(r->comm, &r->inference, r->dataset, true, &r->embeddings));
     r->embed_s = tdm_now_s() - begin_s;
     begin_s = tdm_now_s();
-    for (int i = 0; i < TDM_DIRECTIONS; i++)
-        r->detail[i] = (tdm_eval_detail){.classes = r->options->per_class ? r->embeddings.class_count : 0,
-                                         .curves = r->options->curves,
-                                         .rows = &r->rows};
-    TDM_TRY(tdm_eval_embeddings_in_detail(
-        r->comm, r->inference.ops, &r->embeddings, r->match,
-        (tdm_distance)tdm_option_choice(TDM_DISTANCES, r->options->distance), r->metrics, r->detail));
+    const tdm_distance distance = (tdm_distance)tdm_option_choice(TDM_DISTANCES, r->options->distance);
+    TDM_AGREE(r->comm, make_room(r));
+    TDM_TRY(tdm_eval_embeddings_in_detail(r->comm, r->inference.ops, &r->embeddings, r->match, distance,
+                                          r->metrics, r->detail));
     r->rank_s = tdm_now_s() - begin_s;
     for (int i = 0; i < TDM_DIRECTIONS; i++) TDM_TRY(show_direction((tdm_direction)i, &r->metrics[i]));
     if (r->rows.r_sum) tdm_log(TDM_LOG_INFO, "both directions: R-sum %.4f", tdm_metrics_r_sum(r->metrics));
     tdm_log(TDM_LOG_INFO, "positives by %s; embedding took %.1f s, ranking %.2f s", r->match->name,
             r->embed_s, r->rank_s);
+    if (r->options->macro) TDM_TRY(make_macro(r));
+    TDM_TRY(make_folds(r, distance));
     TDM_AGREE(r->comm, tdm_comm_rank(r->comm) == 0 ? write_json(r) : TDM_OK);
     return o->html[0] != '\0' ? make_page(r) : TDM_OK;
 }
@@ -258,7 +350,12 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
 {
     retrieval r = {.comm = comm, .request = request, .options = options};
     const tdm_status status = evaluate(&r);
-    for (int i = 0; i < TDM_DIRECTIONS; i++) tdm_eval_detail_free(&r.detail[i]);
+    for (int i = 0; i < TDM_DIRECTIONS; i++) {
+        tdm_free(r.detail[i].value);
+        tdm_eval_detail_free(&r.detail[i]);
+        tdm_group_metrics_free(&r.macro[i]);
+        tdm_free(r.fold[i]);
+    }
     tdm_metric_rows_free(&r.rows);
     eval_picture_free(&r.picture);
     tdm_embeddings_free(&r.embeddings);
@@ -288,6 +385,12 @@ static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
                     "further figures beside those that are always there, see below"),
         FLAG_SWITCH("--curves", &o->curves, "precision at steps of recall and at scopes"),
         FLAG_SWITCH("--per-class", &o->per_class, "the metrics of each class's queries"),
+        FLAG_SWITCH("--macro", &o->macro,
+                    "also the mean over the images, identities or classes (what --positives goes by; with "
+                    "--per-class the classes) of each one's mean"),
+        FLAG_INT("--folds", &o->folds, "N", "0", "parts", 0, 1000,
+                 "of the images, in their order, are evaluated as well, each alone with its captions, and "
+                 "averaged (COCO 1k: 5); 0: none"),
         FLAG_INT("--queries", &o->sheet_queries, "N", "24", "captions", 1, 10000,
                  "evenly spread over the split, on the contact sheet"),
         FLAG_INT("-k,--top", &o->top, "N", "10", "images", 1, 1000, "per caption of the sheet"),

@@ -2,6 +2,7 @@
 #include "metric_table.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define METRIC_ADDRESS(metric) &metric,
@@ -28,6 +29,21 @@ int tdm_metric_index(const char *name)
     for (int i = 0; i < METRICS; i++)
         if (strcmp(metrics_known[i]->name, name) == 0) return i;
     return -1;
+}
+
+double tdm_metric_summarise(const tdm_metric *metric, int64_t n, double *value)
+{
+    double sum = 0;
+    if (n == 0) return metric->empty;
+    switch (metric->summary) {
+    case TDM_MEAN:
+        for (int64_t i = 0; i < n; i++) sum += value[i];
+        return sum / (double)n;
+    case TDM_MEDIAN:
+        qsort(value, (size_t)n, sizeof *value, tdm_compare_doubles);
+        return 0.5 * (value[(n - 1) / 2] + value[n / 2]);
+    }
+    return metric->empty;
 }
 
 bool tdm_metric_better(const tdm_metric *metric, double value, double best)

@@ -46,6 +46,30 @@ for n in 1 2 3 4; do
     cmp eval1.html "eval$n.html" || fail "page on $n ranks differs"
     has log "runs on 1 node x $n rank"
 done
+# Folds and macro averages stand beside the others, which stay as they are.
+for n in 1 3; do
+    ranks "$n" eval --model run --data data --split test --json "folds$n.json" --per-class --curves --macro --folds 3 \
+        2>log || fail "eval --folds on $n ranks: $(tail -3 log)"
+done
+cmp folds1.json folds3.json || fail "folds and macro averages depend on the ranks"
+python3 - <<'PY' || fail "folds and macro averages: $(head -c 3000 folds1.json)"
+import json
+plain, more = (json.load(open(name)) for name in ("eval1.json", "folds1.json"))
+folds = more.pop("folds")
+means, each = folds["text_to_image"], folds["each"]
+assert folds["count"] == len(each) == 3 and [f["text_to_image"]["gallery"] for f in each] == [22, 21, 21]
+for direction in ("text_to_image", "image_to_text"):
+    macro = more[direction].pop("macro")
+    classes = [c for c in more[direction]["per_class"] if c["queries"]]
+    assert macro["by"] == "class" and macro["groups"] == len(classes) and "median_rank" not in macro
+    assert sum(f[direction]["queries"] for f in each) == more[direction]["queries"]
+    for key in ("recall_at_1", "map", "mean_rank"):
+        assert abs(macro[key] - sum(c[key] for c in classes) / len(classes)) < 1e-12, key
+        assert abs(folds[direction][key] - sum(f[direction][key] for f in each) / 3) < 1e-12, key
+    assert folds[direction]["recall_at_1"] >= more[direction]["recall_at_1"]  # there are fewer to beat
+assert abs(folds["average"]["map"] - (folds["text_to_image"]["map"] + folds["image_to_text"]["map"]) / 2) < 1e-15
+assert json.dumps(more) == json.dumps(plain)
+PY
 for key in model data split text_to_image image_to_text queries gallery without_positive recall_at_1 recall_at_5 recall_at_10 \
     median_rank mean_rank map map_at_r minp; do
     has eval1.json "\"$key\":"

@@ -38,6 +38,39 @@ grep -q '^q004,,,' each1.csv || fail "a query without judgement has figures"
 "$TANDEM" eval "${both[@]}" --query-labels query_labels.txt --gallery-labels gallery_labels.txt --distance euclidean \
     --per-query each.h5 >labels.json 2>log || fail "labels: $(cat log)"
 figures labels.json expected_labels.txt
+# Labels as groups, their folds, several labels of a row: NumPy's figures, the same bytes on two ranks.
+one=("${both[@]}" --query-labels query_labels.txt --gallery-labels gallery_labels.txt --distance euclidean)
+several=("${one[@]}" --query-labels query_sets.txt --gallery-labels gallery_sets.npy --label-separator '|')
+for n in 1 2; do
+    ranks "$n" eval "${one[@]}" --per-class --macro --folds 2 --json "one$n.json" 2>log || fail "folds: $(cat log)"
+    ranks "$n" eval "${several[@]}" --per-class --macro --json "several$n.json" 2>log || fail "several: $(cat log)"
+done
+for file in one1.json several1.json; do cmp "$file" "${file/1/2}" || fail "$file depends on the ranks"; done
+python3 - <<'PY' || fail "groups: $(cat one1.json several1.json)"
+import json
+expected = json.load(open("expected_groups.json"))
+def check(got, want, what):
+    for key, value in want.items():
+        assert abs(got[key] - value) <= 1e-12 * (1 + abs(value)), (what, key, got[key], value)
+for name, want in expected.items():
+    result = json.load(open(f"{name}1.json"))
+    got = result["query_to_gallery"]
+    check(got, want["means"], name)
+    check(got["macro"], want["macro"], f"{name}, macro")
+    table = {line["class"]: line for line in got["per_class"] if line["queries"]}
+    assert table.keys() == want["by_label"].keys() and got["macro"]["groups"] == len(got["per_class"])
+    for label, values in want["by_label"].items():
+        check(table[label], values, f"{name}, {label}")
+    if "folds" in want:
+        check(result["folds"]["query_to_gallery"], want["mean_of_folds"], "mean of folds")
+        assert [len(result["folds"]["each"]), result["folds"]["queries_in_no_fold"]] == [2, 0]
+        for fold, values in zip(result["folds"]["each"], want["folds"]):
+            check(fold["query_to_gallery"], values, "fold")
+plain = json.load(open("labels.json"))
+one = json.load(open("one1.json"))
+del one["folds"], one["query_to_gallery"]["macro"], one["query_to_gallery"]["per_class"]
+assert json.dumps(one) == json.dumps(plain)
+PY
 # Figures that are asked for stand behind the others, which stay as they are.
 asked=recall_at_2,recall_all_at_5,map_at_3_r,ndcg_at_4,r_precision
 for n in 1 2; do
@@ -69,6 +102,10 @@ refuse "--curves needs --task retrieval" 2 "${both[@]}" --curves
 refuse "--model belongs to" 2 "${both[@]}" --model x
 refuse 'did you mean recall_all_at_20?' 2 "${both[@]}" --metrics map,recal_all_at_20
 refuse "r_sum is made of two directions" 2 "${both[@]}" --metrics r_sum
+refuse "--folds: which fold a row is in goes by its label" 2 "${several[@]}" --folds 2
+refuse "--macro goes by labels, --qrels has none" 2 "${judged[@]}" --macro
+refuse "--folds 4 of 3 labels" 2 "${one[@]}" --folds 4
+refuse "row 0, column 0 is 2; a matrix of labels" 1 "${both[@]}" --query-labels query.npy --gallery-labels gallery_labels.txt
 refuse "both --qrels and --query-labels" 2 "${judged[@]}" --query-labels query_labels.txt
 refuse "--gallery: absent.npy: no such file" 1 --query query.npy --gallery absent.npy
 refuse "--gallery: qrels: is no .npy" 1 --query query.npy --gallery qrels

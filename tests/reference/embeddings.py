@@ -92,10 +92,42 @@ def evaluate(query, gallery, distance, positives, asked=True):
     score = scores(query, gallery, distance)
     order = np.argsort(-score, axis=1, kind="stable")  # ties: the lower row first
     each = [of_query(order[i], positives[i], asked) for i in range(len(query))]
+    return score, order, each, means_of(each)
+
+
+def means_of(each):
     having = [e for e in each if e]
     means = {name: np.mean([e[name] for e in having]) for name in having[0]}
     means["median_rank"] = np.median([e["median_rank"] for e in having])
-    return score, order, each, means
+    return means
+
+
+def by_groups(each, groups):
+    """groups: for each query the set of what it belongs to. The table of what has queries with a positive, and its mean."""
+    table = {}
+    for group in sorted(set().union(*groups)):
+        having = [e for e, of in zip(each, groups) if e and group in of]
+        if having:
+            table[group] = dict(means_of(having), queries=len(having))
+    names = [name for name in next(iter(table.values())) if name not in ("median_rank", "queries")]
+    macro = {name: np.mean([of[name] for of in table.values()]) for name in names}
+    return table, macro
+
+
+def in_folds(query, gallery, distance, labels, folds):
+    """labels of both sides. The distinct ones of the gallery, in the order in which they come first, are cut evenly."""
+    order = list(dict.fromkeys(labels[1]))
+    part = {}
+    for k, some in enumerate(np.array_split(np.arange(len(order)), folds)):
+        part.update({order[i]: k for i in some})
+    each = []
+    for k in range(folds):
+        q, g = (np.flatnonzero([part.get(label) == k for label in of]) for of in labels)
+        positives = [{int(j): 1 for j in range(len(g)) if labels[1][g[j]] == labels[0][i]} for i in q]
+        *_, means = evaluate(query[q], gallery[g], distance, positives, asked=False)
+        each.append(dict(means, queries=len(q), gallery=len(g)))
+    names = [name for name in each[0] if name not in ("queries", "gallery")]
+    return each, {name: np.mean([of[name] for of in each]) for name in names}
 
 
 def run(arguments, ranks=1):
@@ -254,6 +286,73 @@ def check(folder):
                             "--gallery-labels", "kinds.txt", "--distance", distance, "--metrics", ",".join(ASKED)], ranks)
                 worst = max(worst, compare(place, json.loads(text)["query_to_gallery"], means))
     print(f"ties, labels, {', '.join(places)}: largest difference {worst:.1e}")
+    check_groups(rng)
+
+
+def shares(sets):
+    """For each query its positives: gallery rows that have a label with it in common."""
+    return [{g: 1 for g, of in enumerate(sets[1]) if of & mine} for mine in sets[0]]
+
+
+def compare_groups(name, result, each, groups, folds=None):
+    """per_class, macro and folds of the JSON."""
+    table, macro = by_groups(each, groups)
+    worst = compare(f"{name}, macro", result["query_to_gallery"]["macro"], macro)
+    of = {line["class"]: line for line in result["query_to_gallery"]["per_class"] if line["queries"]}
+    assert of.keys() == table.keys(), (of.keys(), table.keys())
+    for group, values in table.items():
+        worst = max(worst, compare(f"{name}, {group}", of[group], values))
+    if folds:
+        for got, want in zip(result["folds"]["each"], folds[0], strict=True):
+            worst = max(worst, compare(f"{name}, fold", got["query_to_gallery"], want))
+        worst = max(worst, compare(f"{name}, folds", result["folds"]["query_to_gallery"], folds[1]))
+    return worst
+
+
+def check_groups(rng):
+    """Macro averages, tables by label, folds, several labels of a row."""
+    query, gallery = (rng.integers(-2, 3, (n, 6)).astype(np.float32) for n in (150, 90))
+    np.save("q.npy", query)
+    np.save("g.npy", gallery)
+    # Captions in disorder that find their images, by ids, and images that find captions, by labels: 90 images in 4 folds
+    image_of = rng.permutation(np.arange(150) % 97)  # 97: some captions have no image
+    pathlib.Path("image_of.txt").write_text("".join(f"{i}\n" for i in image_of))
+    names = [[str(i) for i in image_of], [str(i) for i in range(90)]]
+    worst = 0
+    for folder, labels, files in (
+        ("captions", names, ["--query", "q.npy", "--gallery", "g.npy", "--query-labels", "image_of.txt"]),
+        ("images", names[::-1], ["--query", "g.npy", "--gallery", "q.npy", "--gallery-labels", "image_of.txt"]),
+    ):
+        sides = (query, gallery) if folder == "captions" else (gallery, query)
+        *_, each, _ = evaluate(*sides, "dot", shares([[{x} for x in of] for of in labels]), asked=False)
+        texts = {run(files + ["--distance", "dot", "--macro", "--per-class", "--folds", 4], ranks) for ranks in (1, 2, 3)}
+        assert len(texts) == 1, "folds depend on the number of ranks"
+        folds = in_folds(*sides, "dot", labels, 4)
+        worst = max(worst, compare_groups(folder, json.loads(texts.pop()), each, [{x} for x in labels[0]], folds))
+    # Several labels: a matrix and lines
+    bits = [rng.random((n, 70)) < 0.03 for n in (150, 90)]
+    sets = [[{str(c) for c in np.flatnonzero(row)} for row in of] for of in bits]
+    np.save("qbits.npy", bits[0])
+    np.save("gbits.npy", bits[1].astype(np.int32))
+    pathlib.Path("glines.txt").write_text("".join(", ".join(sorted(of)) + " ;\n" for of in sets[1]))
+    places = [["qbits.npy", "gbits.npy"], ["qbits.npy", "glines.txt"]]
+    try:
+        import h5py
+
+        with h5py.File("bits.h5", "w") as file:
+            file["q"] = bits[0].astype(np.uint8)
+        places.append(["bits.h5:/q", "glines.txt"])
+    except ImportError:
+        pass
+    *_, each, means = evaluate(query, gallery, "dot", shares(sets))
+    for files in places:
+        for ranks in (1, 3):
+            text = run(["--query", "q.npy", "--gallery", "g.npy", "--query-labels", files[0], "--gallery-labels", files[1],
+                        "--label-separator", ",;", "--distance", "dot", "--macro", "--per-class",
+                        "--metrics", ",".join(ASKED)], ranks)
+            worst = max(worst, compare(files, json.loads(text)["query_to_gallery"], means))
+            worst = max(worst, compare_groups(files, json.loads(text), each, sets[0]))
+    print(f"macro, by label, folds, several labels: largest difference {worst:.1e}")
 
 
 def golden(folder):
@@ -278,6 +377,20 @@ def golden(folder):
         with open(folder / f"expected_{name}.txt", "w") as file:
             for key, value in means.items():
                 file.write(f"{key} {float(value)!r}\n")
+
+
+    # Tables by label, macro averages, folds of the labels; several labels: lines and a matrix
+    names = [[f"class {k}" for k in of] for of in labels]
+    sets = [[{str(c) for c in np.flatnonzero(rng.random(4) < 0.4)} for _ in range(n)] for n in (9, 23)]
+    (folder / "query_sets.txt").write_text("".join(" | ".join(sorted(of)) + "|\n" for of in sets[0]))
+    np.save(folder / "gallery_sets.npy", np.array([[str(c) in of for c in range(4)] for of in sets[1]]))
+    expected = {}
+    for key, groups, positives in (("one", [{x} for x in names[0]], same), ("several", sets[0], shares(sets))):
+        *_, each, means = evaluate(query, gallery, "euclidean", positives, asked=False)
+        table, macro = by_groups(each, groups)
+        expected[key] = {"means": means, "macro": macro, "by_label": table}
+    expected["one"]["folds"], expected["one"]["mean_of_folds"] = in_folds(query, gallery, "euclidean", names, 2)
+    (folder / "expected_groups.json").write_text(json.dumps(expected, indent=1, default=float) + "\n")
 
 
 if __name__ == "__main__":
