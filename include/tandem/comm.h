@@ -50,10 +50,8 @@ void tdm_comm_sum_i64(tdm_comm *comm, int64_t *value, int64_t count); /* in plac
 void tdm_comm_max_f64(tdm_comm *comm, double *value, int64_t count);  /* in place */
 void tdm_comm_sum_f32(tdm_comm *comm, float *value, int64_t count);   /* in place; any count, also > 2^31 */
 void tdm_comm_broadcast(tdm_comm *comm, void *data, int64_t bytes, int root);
-/* The same for ranks that may have to wait for long: they sleep meanwhile, at most 5 ms at a time. Where nothing comes for
- * limit_s (0: no limit) TDM_E_LIBRARY, on this rank alone, after which nothing but tdm_comm_abort is left. */
-TDM_CHECKED tdm_status tdm_comm_broadcast_patiently(tdm_comm *comm, void *data, int64_t bytes, int root,
-                                                    double limit_s);
+/* The same for ranks that may have to wait for long: they sleep meanwhile, at most 5 ms at a time. Bytes: at most 2^28. */
+TDM_CHECKED tdm_status tdm_comm_broadcast_patiently(tdm_comm *comm, void *data, int64_t bytes, int root);
 /* True when `data` is the same on every rank. */
 bool tdm_comm_all_equal_u64(tdm_comm *comm, uint64_t value);
 

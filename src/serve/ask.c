@@ -20,7 +20,10 @@ serve_results serve_results_of(const serve_server *server, const serve_request *
                            .captions = server->captions,
                            .label = (const char *const *)server->label,
                            .labels = server->labels,
+                           .can_text = server->can_text,
+                           .can_picture = server->can_picture,
                            .can_unique = true,
+                           .body_bytes = server->options->body_bytes,
                            .query = &request->query,
                            .next_offset = -1};
 }
@@ -82,8 +85,10 @@ static bool check_query(const serve_server *server, const serve_query *q, serve_
 {
     if (q->find == TDM_TEXT && server->captions == 0)
         return serve_refuse(fault, 400, "no_captions", "the gallery has no captions to find");
-    if (q->text.length > 0 && server->searcher->inference->tokenizer == NULL)
-        return serve_refuse(fault, 400, "no_texts", "the model holds no tokenizer: it cannot read a text");
+    if (q->text.length > 0 && !server->can_text)
+        return serve_refuse(fault, 400, "no_texts", "the model cannot read a text");
+    if (q->image.length > 0 && !server->can_picture)
+        return serve_refuse(fault, 400, "no_pictures", "the model cannot read a picture");
     for (int64_t i = 0; i < q->labels; i++) {
         int64_t c = 0;
         while (c < server->labels && strcmp(server->label[c], q->label[i]) != 0) c++;
@@ -122,6 +127,7 @@ static void show(serve_job *job, serve_results *results)
 {
     const serve_query *q = &job->query;
     results->query = q;
+    results->asked = job->asked_found != NULL ? &job->asked : NULL;
     results->cut = job->cut;
     results->total = job->total;
     results->items = job->items;

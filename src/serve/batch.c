@@ -15,7 +15,7 @@ typedef struct serve_call { /* from rank 0 to the others */
 static tdm_status call_ranks(const tdm_searcher *s, const serve_call *call)
 {
     serve_call copy = *call;
-    return tdm_comm_broadcast_patiently(s->comm, &copy, sizeof copy, 0, 0);
+    return tdm_comm_broadcast_patiently(s->comm, &copy, sizeof copy, 0);
 }
 
 /* On all ranks; class_bits [label_words], query [n][d] and *found are rank 0's. */
@@ -55,19 +55,21 @@ static void exchange_stop(const tdm_searcher *s, bool *stop)
     *stop = asked > 0;
 }
 
-tdm_status serve_batch_help(tdm_searcher *searcher, const tdm_serve_options *options)
+tdm_status serve_batch_help(serve_server *server)
 {
+    tdm_searcher *s = server->searcher;
     for (;;) {
         serve_call call = {0};
         tdm_found found = {0};
         bool stop = false;
-        TDM_TRY(tdm_comm_broadcast_patiently(searcher->comm, &call, sizeof call, 0, options->stall_s));
+        TDM_TRY(tdm_comm_broadcast_patiently(s->comm, &call, sizeof call, 0));
+        serve_guard_beat(&server->guard);
         switch (call.what_to_do) {
         case CALL_END: return TDM_OK;
-        case CALL_BEAT: exchange_stop(searcher, &stop); break;
-        case CALL_ROWS: TDM_TRY(help_rows(searcher)); break;
+        case CALL_BEAT: exchange_stop(s, &stop); break;
+        case CALL_ROWS: TDM_TRY(help_rows(s)); break;
         default:
-            TDM_TRY(find_together(searcher, &call, options->duplicates, NULL, 0, NULL, &found));
+            TDM_TRY(find_together(s, &call, server->options->duplicates, NULL, 0, NULL, &found));
             tdm_found_free(&found);
         }
     }
@@ -298,16 +300,19 @@ static tdm_status read_labels(const serve_server *server, int64_t row, const cha
 
 static tdm_status label_items(const serve_server *server, serve_job *job)
 {
-    int64_t total = 0, at = 0;
-    for (int64_t i = 0; i < job->items; i++) {
-        TDM_TRY(read_labels(server, job->item[i].row, NULL, &job->item[i].labels));
-        total += job->item[i].labels;
+    int64_t total = 0, at = 0,
+            n = job->items + (job->asked_found != NULL); /* the one that was asked for is the last */
+    for (int64_t i = 0; i < n; i++) {
+        serve_item *item = i < job->items ? &job->item[i] : &job->asked;
+        TDM_TRY(read_labels(server, item->row, NULL, &item->labels));
+        total += item->labels;
     }
     TDM_TRY(TDM_ALLOC(total, &job->label));
-    for (int64_t i = 0; i < job->items; i++) {
-        job->item[i].label = job->label + at;
-        TDM_TRY(read_labels(server, job->item[i].row, job->label + at, &job->item[i].labels));
-        at += job->item[i].labels;
+    for (int64_t i = 0; i < n; i++) {
+        serve_item *item = i < job->items ? &job->item[i] : &job->asked;
+        item->label = job->label + at;
+        TDM_TRY(read_labels(server, item->row, job->label + at, &item->labels));
+        at += item->labels;
     }
     return TDM_OK;
 }
@@ -325,11 +330,32 @@ static int64_t count_found(const tdm_found *found, int64_t index)
     return n;
 }
 
+static serve_item item_of(const serve_server *server, const tdm_found_item *found, int64_t rank)
+{
+    const bool has_source = tdm_searcher_has_source(server->searcher);
+    return (serve_item){.rank = rank,
+                        .row = found->image,
+                        .caption = found->caption,
+                        .score = found->score,
+                        .text = text_of(&found->text),
+                        .name = text_of(&found->name),
+                        .has_picture = has_source && found->image >= 0};
+}
+
+/* The picture of the gallery whose like is looked for. */
+static tdm_status read_asked(serve_server *server, serve_job *job)
+{
+    if (job->query.row < 0) return TDM_OK;
+    const int64_t place = place_of_row(server, job->query.row);
+    TDM_TRY(TDM_ALLOC(1, &job->asked_found));
+    TDM_TRY(tdm_searcher_read_row(server->searcher, TDM_IMAGE, place, false, job->asked_found));
+    job->asked = item_of(server, job->asked_found, 0);
+    return TDM_OK;
+}
+
 /* The results that this job's page shows, of those that were found for query `index`. */
 static tdm_status read_items(serve_server *server, serve_job *job, const tdm_found *found, int64_t index)
 {
-    const tdm_searcher *s = server->searcher;
-    const bool has_source = tdm_searcher_has_source(s);
     const int64_t all = count_found(found, index), first = tdm_min_i64(job->query.offset, all);
     const int64_t n = tdm_min_i64(job->query.k, all - first);
     const int64_t hidden = found->hidden != NULL ? found->hidden[index] : 0;
@@ -343,15 +369,9 @@ static tdm_status read_items(serve_server *server, serve_job *job, const tdm_fou
     TDM_TRY(TDM_ALLOC(n, &job->found));
     TDM_TRY(TDM_ALLOC(n, &job->item));
     job->items = n;
-    TDM_TRY(tdm_searcher_read(s, &part, 0, false, job->found));
-    for (int64_t i = 0; i < n; i++)
-        job->item[i] = (serve_item){.rank = first + i + 1,
-                                    .row = job->found[i].image,
-                                    .caption = job->found[i].caption,
-                                    .score = job->found[i].score,
-                                    .text = text_of(&job->found[i].text),
-                                    .name = text_of(&job->found[i].name),
-                                    .has_picture = has_source && job->found[i].image >= 0};
+    TDM_TRY(tdm_searcher_read(server->searcher, &part, 0, false, job->found));
+    for (int64_t i = 0; i < n; i++) job->item[i] = item_of(server, &job->found[i], first + i + 1);
+    TDM_TRY(read_asked(server, job));
     return label_items(server, job);
 }
 

@@ -103,6 +103,8 @@ tdm_status serve_json_gallery(const serve_results *results, tdm_text *out)
     json_object_set_new(root, "images", json_integer(results->images));
     json_object_set_new(root, "captions", json_integer(results->captions));
     json_object_set_new(root, "classes", strings(results->label, results->labels));
+    json_object_set_new(root, "can_text", json_boolean(results->can_text));
+    json_object_set_new(root, "can_picture", json_boolean(results->can_picture));
     json_object_set_new(root, "can_unique", json_boolean(results->can_unique));
     json_object_set_new(root, "most_k", json_integer(SERVE_MOST_K));
     json_object_set_new(root, "most_depth", json_integer(SERVE_MOST_DEPTH));

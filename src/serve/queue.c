@@ -40,6 +40,7 @@ void serve_job_free(serve_job **job)
     tdm_free((*job)->pixel);
     tdm_free((*job)->feature);
     tdm_found_items_free((*job)->found, (*job)->items);
+    tdm_found_items_free((*job)->asked_found, 1);
     tdm_free((*job)->item);
     tdm_free((void *)(*job)->label);
     pthread_cond_destroy(&(*job)->answered);

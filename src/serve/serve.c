@@ -9,6 +9,19 @@ static const double poll_s = 0.1, beat_s = 1.0, grace_s = 10.0;
 
 /* ---- What never changes ---- */
 
+/* A tower that reads cached features reads nothing that people can send. */
+static tdm_status check_towers(serve_server *server)
+{
+    const tdm_inference *in = server->searcher->inference;
+    tdm_tower_reads reads[TDM_MODALITIES];
+    int64_t width;
+    for (int m = 0; m < TDM_MODALITIES; m++)
+        TDM_TRY(tdm_model_reads(&in->config, (tdm_modality)m, &reads[m], &width));
+    server->can_picture = reads[TDM_IMAGE] == TDM_READS_PIXELS;
+    server->can_text = reads[TDM_TEXT] == TDM_READS_TOKENS && in->tokenizer != NULL;
+    return TDM_OK;
+}
+
 static tdm_status list_labels(serve_server *server)
 {
     const tdm_searcher *s = server->searcher;
@@ -35,6 +48,7 @@ static tdm_status open_server(serve_server *server)
     snprintf(server->title, sizeof server->title, "%.255s", o->title[0] != '\0' ? o->title : o->gallery);
     tdm_trim_cut(server->title);
     TDM_TRY(list_labels(server));
+    TDM_TRY(check_towers(server));
     TDM_TRY(serve_store_create(server->searcher->embeddings.d, STORE_ENTRIES, &server->store));
     TDM_TRY(serve_gate_open(&server->gate, o));
     return serve_access_open(o->access_log);
@@ -79,6 +93,7 @@ static tdm_status serve_until_stopped(serve_server *server)
     const bool alone = tdm_comm_size(server->searcher->comm) == 1;
     for (bool stop = false; !stop && !tdm_stop_requested();) {
         int64_t n = 0;
+        serve_guard_beat(&server->guard);
         TDM_TRY(answer_batch(server, poll_s, &n));
         if (alone || tdm_now_s() - beaten_s < beat_s) continue;
         TDM_TRY(serve_batch_beat(server->searcher, &stop));
@@ -96,16 +111,39 @@ static tdm_status drain(serve_server *server, serve_front *front)
     tdm_status status = TDM_OK;
     while (status == TDM_OK && !serve_front_is_idle(front) && tdm_now_s() < until_s) {
         int64_t n = 0;
+        serve_guard_beat(&server->guard);
         status = answer_batch(server, poll_s, &n);
     }
     serve_queue_close(&server->queue);
     return status;
 }
 
+/* The first search of all takes longer: the gallery is packed, kernels are made. So it is none of a client's. */
+static tdm_status warm_up(serve_server *server)
+{
+    serve_job *job = NULL;
+    TDM_TRY(serve_job_create(&job));
+    tdm_status status = TDM_ALLOC(server->searcher->embeddings.d, &job->feature);
+    job->query.k = 1;
+    job->query.weight = SERVE_DEFAULT_WEIGHT;
+    job->query.find = TDM_IMAGE;
+    if (status == TDM_OK && server->can_text) status = tdm_text_printf(&job->query.text, "a");
+    if (status == TDM_OK && server->can_picture)
+        status = TDM_ALLOC(tdm_inference_pixel_bytes(server->searcher->inference), &job->pixel);
+    if (status == TDM_OK && server->can_picture) status = serve_store_id('w', "", 0, job->query.upload);
+    if (status == TDM_OK && serve_query_is_empty(&job->query)) job->query.row = 0;
+    if (status == TDM_OK) status = serve_batch_answer(server, &job, 1);
+    serve_job_free(&job);
+    return status;
+}
+
 static tdm_status serve_first(serve_server *server, serve_front *front)
 {
-    say_where(server, front);
-    tdm_status status = serve_until_stopped(server);
+    tdm_status status = warm_up(server);
+    if (status == TDM_OK) {
+        say_where(server, front);
+        status = serve_until_stopped(server);
+    }
     if (status == TDM_OK) tdm_log(TDM_LOG_INFO, "stopping: answering what waits");
     const tdm_status drained = status == TDM_OK ? drain(server, front) : TDM_OK;
     serve_queue_close(&server->queue);
@@ -121,13 +159,15 @@ static tdm_status run(serve_server *server)
     const bool is_first = tdm_comm_rank(comm) == 0;
     tdm_status status = is_first ? open_server(server) : TDM_OK;
     if (status == TDM_OK && is_first) status = serve_front_open(server, &front);
+    if (status == TDM_OK) status = serve_guard_start(&server->guard, comm, server->options->stall_s);
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK && is_first) {
         status = serve_first(server, front);
         if (status == TDM_OK) status = serve_batch_end(server->searcher);
     } else if (status == TDM_OK) {
-        status = serve_batch_help(server->searcher, server->options);
+        status = serve_batch_help(server);
     }
+    serve_guard_stop(&server->guard);
     serve_front_close(&front);
     return status;
 }

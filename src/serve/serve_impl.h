@@ -78,8 +78,9 @@ typedef struct serve_results {
     int64_t step, images, captions;
     const char *const *label; /* [labels] names of all classes */
     int64_t labels;
-    bool can_unique;    /* near-duplicates can be left out */
-    int64_t body_bytes; /* that a request may have */
+    bool can_text, can_picture; /* the model reads texts, and pictures, that are sent to it */
+    bool can_unique;            /* near-duplicates can be left out */
+    int64_t body_bytes;         /* that a request may have */
     /* the question */
     const serve_query *query; /* never NULL; empty on the front page */
     const serve_item *asked;  /* the gallery's picture query->row; NULL: none, or nothing is known of it */
@@ -179,9 +180,11 @@ typedef struct serve_job { /* owned; serve_job_free */
     float *feature; /* [d] of the query */
     bool cut;
     int64_t total, items;
-    tdm_found_item *found; /* [items] what item points into */
-    serve_item *item;      /* [items] */
-    const char **label;    /* what item's labels point into */
+    tdm_found_item *found;       /* [items] what item points into */
+    serve_item *item;            /* [items] */
+    const char **label;          /* what item's labels point into */
+    tdm_found_item *asked_found; /* the gallery's picture query.row; NULL: none */
+    serve_item asked;
     /* the queue's */
     bool done, abandoned;
     pthread_cond_t answered;
@@ -283,6 +286,21 @@ void serve_metrics_request(serve_metrics *metrics, const serve_route *route, int
 void serve_metrics_batch(serve_metrics *metrics, int64_t searches);
 TDM_CHECKED tdm_status serve_metrics_print(serve_server *server, tdm_text *out);
 
+/* ---- Silent ranks (guard.c) ---- */
+typedef struct serve_guard { /* zeroed */
+    tdm_comm *comm;
+    double stall_s;
+    atomic_llong beats;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool runs, stop;
+} serve_guard;
+/* Nothing on one rank. Stop it after an error, too. */
+TDM_CHECKED tdm_status serve_guard_start(serve_guard *guard, tdm_comm *comm, double stall_s);
+void serve_guard_beat(serve_guard *guard);
+void serve_guard_stop(serve_guard *guard);
+
 /* ---- The server ---- */
 struct serve_server {
     tdm_searcher *searcher;
@@ -291,11 +309,13 @@ struct serve_server {
     serve_queue queue;
     serve_store *store;
     serve_metrics metrics;
+    serve_guard guard;
     pthread_mutex_t source; /* of the data set: HDF5 takes one thread at a time */
     atomic_bool stopping;
     atomic_llong held_bytes; /* of bodies that are on the way */
     /* facts of the gallery */
     char title[256];
+    bool can_text, can_picture; /* the model reads such queries */
     int64_t images, captions, labels;
     const char **label; /* [labels] */
 };
@@ -314,7 +334,7 @@ const char *serve_picture_type(const tdm_text *picture);
 
 /* batch.c: rank 0 answers jobs[n]; the other ranks help until rank 0 ends it. Collective. */
 TDM_CHECKED tdm_status serve_batch_answer(serve_server *server, serve_job **job, int64_t n);
-TDM_CHECKED tdm_status serve_batch_help(tdm_searcher *searcher, const tdm_serve_options *options);
+TDM_CHECKED tdm_status serve_batch_help(serve_server *server);
 /* On rank 0, now and then while there is nothing to do: the others know that it lives. *stop: one was asked to stop. */
 TDM_CHECKED tdm_status serve_batch_beat(const tdm_searcher *searcher, bool *stop);
 TDM_CHECKED tdm_status serve_batch_end(const tdm_searcher *searcher);
