@@ -50,8 +50,8 @@ static tdm_status serve_run(tdm_comm *comm, int argc, char **argv)
                     "to listen at; 0.0.0.0: everywhere. Elsewhere than on loopback a token is needed"),
         FLAG_STRING(
             "--token-file", &o.serve.token_file, "FILE", "",
-            "its first line is the token; made when it is not there. Without it one is made for this run, and "
-            "the log shows it"),
+            "its first line is the token; made when it is not there. Without it one is made for this run "
+            "where one is needed, and the log shows it"),
         FLAG_SWITCH("--no-token", &o.serve.no_token, "let everybody in who can reach the address"),
         FLAG_STRING(
             "--allow-host", &o.serve.allowed_hosts, "NAME,…", "",
@@ -69,7 +69,7 @@ static tdm_status serve_run(tdm_comm *comm, int argc, char **argv)
                    "of one client, and five times as many at once; 0: no limit"),
         FLAG_FLOAT("--timeout", &o.serve.request_s, "S", "30", "s", 0.1, 3600,
                    "for a request to arrive, and for its answer"),
-        FLAG_FLOAT("--stall", &o.serve.stall_s, "S", "120", "s", 5, 86400,
+        FLAG_FLOAT("--stall", &o.serve.stall_s, "S", "120", "s", 1, 86400,
                    "under mpirun: the job ends when a rank does not answer for so long"),
         INFERENCE_FLAGS(o.inference),
     };

@@ -268,17 +268,19 @@ static tdm_status fetch_rows(batch *b, int64_t *place, int64_t *of, float *featu
 
 /* ---- The query ---- */
 
+/* A weight of 0 or 1 leaves the one or the other as it is, to the bit. */
 static void combine(batch *b, int64_t i)
 {
     serve_job *job = b->job[i];
+    const double weight = job->query.weight;
     const float *text = b->text + i * b->d, *picture = b->picture + i * b->d;
+    const bool text_only = b->has_text[i] && (!b->has_picture[i] || weight == 0);
+    const bool picture_only = b->has_picture[i] && (!b->has_text[i] || weight == 1);
     if (!is_fine(job)) return;
-    if (b->has_text[i] && b->has_picture[i]) {
-        if (tdm_inference_combine(b->inference, text, picture, job->query.weight, job->feature) != TDM_OK)
-            fail_job(job);
-    } else {
-        memcpy(job->feature, b->has_text[i] ? text : picture, (size_t)b->d * sizeof *text);
-    }
+    if (text_only || picture_only)
+        memcpy(job->feature, text_only ? text : picture, (size_t)b->d * sizeof *text);
+    else if (tdm_inference_combine(b->inference, text, picture, weight, job->feature) != TDM_OK)
+        fail_job(job);
 }
 
 /* ---- Results ---- */

@@ -14,6 +14,7 @@ enum {
     IDLE_S = 20,              /* a connection without a request */
     HEADER_BYTES = 16 * 1024, /* of a request; the buffer also holds the answer's */
     HELD_BODIES = 8,          /* bodies of full size that may be on the way at the same time */
+    READ_FACTOR = 3,          /* so many times --max-body are read of what is refused */
     SLOWEST_BYTES_S = 8192,   /* that a client takes of an answer */
     TICK_MS = 250
 };
@@ -187,14 +188,29 @@ static const char *header_of(struct MHD_Connection *connection, const char *name
     return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
 }
 
-/* Its length, where the client says it. */
-static bool check_length(exchange *x, struct MHD_Connection *connection)
+/* Of the body, where the client says it; -1: it does not. */
+static int64_t length_of(struct MHD_Connection *connection)
 {
     const char *length = header_of(connection, "Content-Length");
-    const int64_t most = x->front->server->options->body_bytes;
-    if (length == NULL || strtoll(length, NULL, 10) <= most) return true;
-    return serve_refuse(&x->fault, 413, "body_too_large", "the body has %.20s bytes, at most %lld are read",
-                        length, (long long)most);
+    return length != NULL ? strtoll(length, NULL, 10) : -1;
+}
+
+static bool check_length(exchange *x, struct MHD_Connection *connection)
+{
+    const int64_t most = x->front->server->options->body_bytes, length = length_of(connection);
+    if (length <= most) return true;
+    return serve_refuse(&x->fault, 413, "body_too_large", "the body has %lld bytes, at most %lld are read",
+                        (long long)length, (long long)most);
+}
+
+/* What is refused already need not send its body. But one that is on the way is read, unless it is very long: who sends
+ * while the connection is closed would not see the answer. */
+static bool reads_on(const exchange *x, struct MHD_Connection *connection)
+{
+    const int64_t length = length_of(connection);
+    const bool has_body = length > 0 || header_of(connection, "Transfer-Encoding") != NULL;
+    return has_body && header_of(connection, "Expect") == NULL &&
+           length <= READ_FACTOR * x->front->server->options->body_bytes;
 }
 
 /* All that is known before the body. */
@@ -216,22 +232,22 @@ static bool check_head(exchange *x, struct MHD_Connection *connection, const cha
     return check_length(x, connection);
 }
 
-/* What is more than the limit is thrown away, so that the answer says so; three times as much ends the connection. */
+/* What is refused, or is more than the limit, is thrown away; much more ends the connection. */
 static enum MHD_Result take_body(exchange *x, const char *data, size_t *bytes)
 {
     serve_server *server = x->front->server;
     const size_t most = (size_t)server->options->body_bytes, n = *bytes;
     *bytes = 0;
     x->received_bytes += n;
-    if (x->received_bytes > most) {
+    if (x->fault.status != 0 || x->received_bytes > most) {
         atomic_fetch_sub(&server->held_bytes, (long long)x->body.length);
         tdm_text_free(&x->body);
-        return x->received_bytes <= 3 * most ? MHD_YES : MHD_NO;
+        return x->received_bytes <= READ_FACTOR * most ? MHD_YES : MHD_NO;
     }
     if (atomic_fetch_add(&server->held_bytes, (long long)n) > (long long)most * HELD_BODIES ||
         tdm_text_append(&x->body, data, n) != TDM_OK) {
         atomic_fetch_sub(&server->held_bytes, (long long)n);
-        return MHD_NO;
+        serve_refuse(&x->fault, 503, "busy", "too many bodies are on the way: try again soon");
     }
     return MHD_YES;
 }
@@ -325,6 +341,20 @@ static enum MHD_Result send_answer(exchange *x, struct MHD_Connection *connectio
     return result;
 }
 
+/* Strangers learn nothing of the gallery, and nothing of what they asked for. */
+static tdm_status print_strange(const serve_fault *fault, serve_answer *answer)
+{
+    const serve_query nothing = {.row = -1, .k = SERVE_DEFAULT_K, .find = TDM_IMAGE};
+    const serve_results results = {.title = "Tandem",
+                                   .gallery = "",
+                                   .split = "",
+                                   .model = "",
+                                   .query = &nothing,
+                                   .fault = fault,
+                                   .next_offset = -1};
+    return serve_page_render(&results, &answer->body);
+}
+
 /* A fault of a page is a page, too. */
 static tdm_status print_fault(exchange *x, serve_answer *answer)
 {
@@ -334,6 +364,7 @@ static tdm_status print_fault(exchange *x, serve_answer *answer)
     answer->type = is_page ? SERVE_HTML : SERVE_JSON;
     answer->retry_s = x->fault.status == 503 && x->retry_s <= 0 ? 1 : x->retry_s;
     if (!is_page) return serve_json_fault(&x->fault, &answer->body);
+    if (x->fault.status == 401 || x->fault.status == 403) return print_strange(&x->fault, answer);
     serve_results results = serve_results_of(x->front->server, &x->request);
     results.fault = &x->fault;
     return serve_page_render(&results, &answer->body);
@@ -402,8 +433,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     if (!x->begun) {
         x->begun = true;
         const bool fine = check_head(x, connection, method);
-        /* what is refused by now need not send its body */
-        return fine ? MHD_YES : answer_request(x, connection);
+        return fine || reads_on(x, connection) ? MHD_YES : answer_request(x, connection);
     }
     if (*upload_data_size > 0) return take_body(x, upload_data, upload_data_size);
     return x->answered ? MHD_YES : answer_request(x, connection);

@@ -69,7 +69,9 @@ static void say_where(const serve_server *server, const serve_front *front)
     char host[256] = "";
     const bool any = strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
     if (any && gethostname(host, sizeof host - 1) == 0) address = host;
-    const bool v6 = strchr(address, ':') != NULL, secret = server->gate.token[0] != '\0';
+    const bool v6 = strchr(address, ':') != NULL;
+    const bool secret =
+        server->gate.token[0] != '\0' && server->options->token_file[0] == '\0'; /* not in a file */
     tdm_log(TDM_LOG_INFO, "serving http://%s%s%s:%d/%s%s", v6 ? "[" : "", address, v6 ? "]" : "",
             serve_front_port(front), secret ? "?token=" : "", secret ? server->gate.token : "");
 }
