@@ -86,6 +86,8 @@ TDM_CHECKED tdm_status tdm_checkpoint_read_config(const char *dir, tdm_config *c
 TDM_CHECKED tdm_status tdm_checkpoint_read_tokenizer(const char *dir, tdm_tokenizer **tokenizer);
 /* Fills params->weight. Errors list missing, extra and mis-shaped parameters by name (TDM_E_SHAPE). */
 TDM_CHECKED tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params);
+/* The rows of one tower alone, and those of none. */
+TDM_CHECKED tdm_status tdm_checkpoint_read_tower(const char *dir, tdm_modality tower, tdm_params *params);
 /* The state without the moments. */
 TDM_CHECKED tdm_status tdm_checkpoint_read_progress(const char *dir, tdm_train_state *state);
 /* Fills the moments of the optimiser's part and the state. */

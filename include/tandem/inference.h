@@ -18,6 +18,9 @@ typedef struct tdm_inference_options {
     int64_t threads;       /* per rank; 0 = tdm_default_threads */
     int64_t batch;         /* rows embedded at once per rank */
     int64_t workers;       /* threads that decode images, per rank */
+    /* A tower is read when it is first needed, so that a text in a known gallery needs one only. Then `model` is for the
+     * functions below alone. */
+    bool one_by_one;
 } tdm_inference_options;
 
 typedef struct tdm_inference { /* owned; tdm_inference_close */
@@ -31,6 +34,7 @@ typedef struct tdm_inference { /* owned; tdm_inference_close */
     tdm_ops *ops;
     tdm_params params;
     tdm_model *model;
+    bool *is_loaded; /* [TDM_MODALITIES] */
 } tdm_inference;
 
 /* Into a zeroed struct, which must not move afterwards: the model points into it. Collective: every rank opens the
@@ -38,6 +42,8 @@ typedef struct tdm_inference { /* owned; tdm_inference_close */
 TDM_CHECKED tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *options,
                                           bool with_digest, tdm_inference *inference);
 void tdm_inference_close(tdm_inference *inference); /* a zeroed one is fine */
+/* SHA-256 of its model.h5, whether it was opened with that or not. Not collective. */
+TDM_CHECKED tdm_status tdm_inference_digest(const tdm_inference *inference, char digest[65]);
 
 /* Opens a split and checks that it was not packed with another tokenizer. Collective, as above. */
 TDM_CHECKED tdm_status tdm_inference_open_data(tdm_comm *comm, const tdm_inference *inference,

@@ -78,6 +78,8 @@ void tdm_model_update_statistics(tdm_model *model, bool apply);
 /* Packs the arena's weights for the matmuls, and reads which rows are trained (lr_scale); after every change
  * of either. */
 TDM_CHECKED tdm_status tdm_model_load(tdm_model *model);
+/* The same of one tower, where the other one is not used. */
+TDM_CHECKED tdm_status tdm_model_load_tower(tdm_model *model, tdm_modality modality);
 /* The same when only the weights of trained rows have changed since the last load: after an optimiser step.
  */
 TDM_CHECKED tdm_status tdm_model_load_trained(tdm_model *model);

@@ -46,7 +46,7 @@ typedef struct tdm_searcher_options {
  * - A packed data directory, which is embedded.
  * - A folder of pictures, as tandem pack --format folder reads it. What is embedded is kept in `cache`, $XDG_CACHE_HOME/tandem
  *   or ~/.cache/tandem by default, and only new and changed pictures are embedded again. Unreadable ones are left out.
- * inference: opened with its digest. The struct must not move as long as it is open. Collective. */
+ * The struct must not move as long as it is open. Collective. */
 TDM_CHECKED tdm_status tdm_searcher_open(tdm_comm *comm, const tdm_inference *inference,
                                          const tdm_searcher_options *options, tdm_searcher *searcher);
 /* Over what the caller has embedded already, and keeps. */

@@ -164,15 +164,24 @@ static tdm_status check_same_model(tdm_h5 *file, const char *group, const tdm_pa
     return status;
 }
 
-static tdm_status read_arena(tdm_h5 *file, const char *group, const tdm_params *params, float *arena)
+/* Rows of all towers, or of one and of none. */
+enum { ALL_TOWERS = -2 };
+static tdm_status read_rows(tdm_h5 *file, const char *group, const tdm_params *params, int tower,
+                            float *arena)
 {
     TDM_TRY(check_same_model(file, group, params));
     for (int64_t i = 0; i < params->count; i++) {
         const tdm_param *row = &params->row[i];
+        if (tower != ALL_TOWERS && row->tower >= 0 && row->tower != tower) continue;
         TDM_TRY(tdm_stop_point("while reading %s", tdm_h5_path(file)));
         TDM_TRY(checkpoint_get_row(file, group, row->name, row->ndim, row->shape, arena + row->offset));
     }
     return TDM_OK;
+}
+
+static tdm_status read_arena(tdm_h5 *file, const char *group, const tdm_params *params, float *arena)
+{
+    return read_rows(file, group, params, ALL_TOWERS, arena);
 }
 
 /* The optimiser's part of a group, through `buffer`, which holds the largest row. */
@@ -218,6 +227,15 @@ tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params)
     tdm_h5 *file = NULL;
     tdm_status status = checkpoint_open_model(dir, &file);
     if (status == TDM_OK) status = read_arena(file, "param", params, params->weight);
+    tdm_h5_discard(&file);
+    return status;
+}
+
+tdm_status tdm_checkpoint_read_tower(const char *dir, tdm_modality tower, tdm_params *params)
+{
+    tdm_h5 *file = NULL;
+    tdm_status status = checkpoint_open_model(dir, &file);
+    if (status == TDM_OK) status = read_rows(file, "param", params, (int)tower, params->weight);
     tdm_h5_discard(&file);
     return status;
 }

@@ -15,9 +15,23 @@ static tdm_status create_model(const tdm_inference_options *options, tdm_inferen
     const int threads = options->threads > 0 ? (int)options->threads : tdm_default_threads();
     TDM_TRY(tdm_ops_create(dtype, threads, &in->ops));
     TDM_TRY(tdm_model_create(&in->config, in->ops, false, options->batch, &in->params, &in->model));
+    TDM_TRY(TDM_ALLOC(TDM_MODALITIES, &in->is_loaded));
     TDM_TRY(tdm_params_allocate(&in->params, false));
+    if (options->one_by_one) return TDM_OK;
+    for (int m = 0; m < TDM_MODALITIES; m++) in->is_loaded[m] = true;
     TDM_TRY(tdm_checkpoint_read_model(in->dir, &in->params));
     return tdm_model_load(in->model);
+}
+
+/* A tower that was put off is read now. */
+static tdm_status need(const tdm_inference *in, tdm_modality modality)
+{
+    tdm_params params = in->params; /* the weights are written through it, its rows stay */
+    if (in->is_loaded[modality]) return TDM_OK;
+    TDM_TRY(tdm_checkpoint_read_tower(in->dir, modality, &params));
+    TDM_TRY(tdm_model_load_tower(in->model, modality));
+    in->is_loaded[modality] = true;
+    return TDM_OK;
 }
 
 static tdm_status open_local(const tdm_inference_options *options, bool with_digest, tdm_inference *in)
@@ -27,10 +41,18 @@ static tdm_status open_local(const tdm_inference_options *options, bool with_dig
     TDM_TRY(tdm_config_init(&in->config));
     TDM_TRY(tdm_checkpoint_read_config(in->dir, &in->config, &in->tokenizer, &in->step));
     TDM_TRY(create_model(options, in));
-    if (!with_digest) return TDM_OK;
+    return with_digest ? tdm_inference_digest(in, in->digest) : TDM_OK;
+}
+
+tdm_status tdm_inference_digest(const tdm_inference *inference, char digest[65])
+{
     char path[TDM_PATH_BYTES];
-    TDM_TRY(tdm_path_join(path, sizeof path, in->dir, "model.h5"));
-    return tdm_sha256_file(path, in->digest);
+    if (inference->digest[0] != '\0') {
+        memmove(digest, inference->digest, sizeof inference->digest);
+        return TDM_OK;
+    }
+    TDM_TRY(tdm_path_join(path, sizeof path, inference->dir, "model.h5"));
+    return tdm_sha256_file(path, digest);
 }
 
 static tdm_status agree_on_model(tdm_comm *comm, const char *dir)
@@ -62,6 +84,8 @@ void tdm_inference_close(tdm_inference *inference)
     tdm_ops_destroy(&inference->ops);
     tdm_tokenizer_destroy(&inference->tokenizer);
     tdm_config_destroy(&inference->config);
+    tdm_free(inference->is_loaded);
+    inference->is_loaded = NULL;
 }
 
 static tdm_status open_data(const tdm_inference *inference, const char *dir, const char *split,
@@ -89,6 +113,8 @@ tdm_status tdm_inference_open_data(tdm_comm *comm, const tdm_inference *inferenc
 tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inference, tdm_dataset *dataset,
                                     bool with_captions, tdm_embeddings *embeddings)
 {
+    TDM_TRY(need(inference, TDM_IMAGE));
+    TDM_TRY(need(inference, TDM_TEXT));
     return tdm_embed_dataset(comm, inference->model, inference->ops, &inference->config, dataset,
                              with_captions ? inference->tokenizer : NULL, inference->batch,
                              inference->workers, embeddings);
@@ -103,6 +129,8 @@ static tdm_status embed_rows(const tdm_inference *inference, tdm_modality modali
     const int64_t d = tdm_model_embed_dim(inference->model);
     const tdm_pass mode = {.train = false};
     float *raw = NULL, *norm = NULL; /* [n][d], [n] */
+    if (input->n == 0) return TDM_OK;
+    TDM_TRY(need(inference, modality));
     tdm_status status = TDM_ALLOC(input->n * d, &raw);
     if (status == TDM_OK) status = TDM_ALLOC(input->n, &norm);
     if (status == TDM_OK)

@@ -205,11 +205,11 @@ void tdm_model_update_statistics(tdm_model *model, bool apply)
     }
 }
 
-static tdm_status load(tdm_model *model, bool only_trained)
+static tdm_status load(tdm_model *model, int first, int end, bool only_trained)
 {
     model->packed_bytes -= tdm_memory_used().bytes;
     tdm_status status = TDM_OK;
-    for (int i = 0; i < TDM_MODALITIES && status == TDM_OK; i++)
+    for (int i = first; i < end && status == TDM_OK; i++)
         status = module_load(&model->module[i], only_trained);
     model->packed_bytes += tdm_memory_used().bytes;
     return status;
@@ -217,12 +217,17 @@ static tdm_status load(tdm_model *model, bool only_trained)
 
 tdm_status tdm_model_load(tdm_model *model)
 {
-    return load(model, false);
+    return load(model, 0, TDM_MODALITIES, false);
+}
+
+tdm_status tdm_model_load_tower(tdm_model *model, tdm_modality modality)
+{
+    return load(model, (int)modality, (int)modality + 1, false);
 }
 
 tdm_status tdm_model_load_trained(tdm_model *model)
 {
-    return load(model, true);
+    return load(model, 0, TDM_MODALITIES, true);
 }
 
 bool tdm_model_trains(const tdm_model *model, tdm_modality modality)

@@ -51,11 +51,8 @@ static tdm_status key_of(const tdm_inference *inference, char key[65])
     const tdm_image_policy policy = tdm_image_policy_of(image);
     char digest[65], path[TDM_PATH_BYTES];
     tdm_text all = {0};
-    snprintf(digest, sizeof digest, "%s", inference->digest);
-    if (digest[0] == '\0') {
-        TDM_TRY(tdm_path_join(path, sizeof path, inference->dir, "model.h5"));
-        TDM_TRY(tdm_sha256_file(path, digest));
-    }
+    TDM_TRY(tdm_path_join(path, sizeof path, inference->dir, "model.h5"));
+    TDM_TRY(tdm_h5_digest(path, digest)); /* does not read it all, as SHA-256 would */
     tdm_status status =
         tdm_text_printf(&all, "%s %s %lldx%lld fit %d alpha %d tokens %lld of %s", digest,
                         tdm_dtype_name(tdm_ops_dtype(inference->ops)), (long long)image->width_px,

@@ -39,7 +39,9 @@ static tdm_status check_embeddings(const char *dir, const tdm_embedding_info *in
     const int64_t d = tdm_model_embed_dim(s->inference->model);
     TDM_REQUIRE(s->embeddings.d == d, TDM_E_SHAPE, "%s: embeddings of width %lld, the model's have %lld", dir,
                 (long long)s->embeddings.d, (long long)d);
-    TDM_REQUIRE(strcmp(info->model_digest, s->inference->digest) == 0, TDM_E_DATA,
+    char digest[65];
+    TDM_TRY(tdm_inference_digest(s->inference, digest));
+    TDM_REQUIRE(strcmp(info->model_digest, digest) == 0, TDM_E_DATA,
                 "%s: was embedded by another model (%s) than %s; run tandem embed again", dir, info->model,
                 s->inference->dir);
     return TDM_OK;
