@@ -18,6 +18,15 @@ typedef struct tdm_judgements { /* owned; tdm_judgements_free */
 } tdm_judgements;
 void tdm_judgements_free(tdm_judgements *judged);
 
+/* Rows that are read piece by piece: of a gallery that is larger than memory. */
+typedef struct tdm_eval_source {
+    int64_t piece_rows; /* that are in memory at once, in two copies */
+    /* Local rows [first, first + n) into feature [n][d]; each piece twice for every few thousand queries. Not collective;
+     * the ranks agree on its status. */
+    tdm_status (*read)(void *context, int64_t first, int64_t n, float *feature);
+    void *context;
+} tdm_eval_source;
+
 /* One side of a retrieval: this rank's rows of a list that is cut contiguously over the ranks. */
 typedef struct tdm_eval_side {
     int64_t n; /* local rows */
@@ -27,7 +36,8 @@ typedef struct tdm_eval_side {
     const uint64_t
         *labels; /* [n][label_words] multi-label bits: rows match when they share a bit; NULL = use id */
     int64_t label_words;
-    const tdm_judgements *judged; /* of queries: instead of id and labels; NULL: those say it. Borrowed */
+    const tdm_eval_source *source; /* of a gallery, instead of feature; NULL: all are in memory. Borrowed */
+    const tdm_judgements *judged;  /* of queries: instead of id and labels; NULL: those say it. Borrowed */
 } tdm_eval_side;
 
 /* score(q, g) = sum over k of q_k·g_k in f32, one fused multiply-add chain in the order of k: the same bits
@@ -50,6 +60,9 @@ typedef struct tdm_eval_detail { /* zero-initialise, say what is wanted; tdm_eva
     const tdm_metric_rows *rows; /* that are made; NULL: the table. Borrowed by the metrics, too */
     double *
         value; /* [metrics][local queries] of each query, NaN where it has no positive; borrowed room, or NULL */
+    /* File of what is finished, or NULL: written once a minute and when the evaluation fails or is stopped, it lets the
+     * same one go on, on any number of ranks. TDM_E_DATA when it is of another. Not with curves. */
+    const char *keep;
     /* filled */
     tdm_class_metrics *per_class; /* [classes] */
     int points;                   /* the first rank at which the recall reaches 0.05, 0.10 … 1 */

@@ -105,6 +105,8 @@ TDM_CHECKED tdm_status eval_layout_create(tdm_comm *comm, const tdm_eval_side *q
  * Collective. */
 TDM_CHECKED tdm_status eval_layout_turn(tdm_comm *comm, const eval_layout *layout, int64_t rows,
                                         eval_layout *turned);
+/* TDM_E_NUMERIC names the first row that is not: "query", "gallery". first: global row of local row 0. */
+TDM_CHECKED tdm_status eval_check_finite(const char *what, const tdm_eval_side *side, int64_t first);
 void eval_layout_free(eval_layout *layout);
 
 /* ops may be NULL: then OpenMP's default. */

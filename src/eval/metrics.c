@@ -5,8 +5,9 @@
  * for each positive, the gallery items that beat it; the sum + 1 is its rank. Nothing of size queries ×
  * gallery exists, and nothing but a query's own positives is sorted.
  *
- * One direction takes its blocks one after the other. Both directions in one pass send all blocks on their first round
- * before any goes on its second: only then has every row of the gallery met all of its own positives (columns.c). */
+ * One direction takes its blocks one after the other, or, when the gallery is read piece by piece, some of them at a time.
+ * Both directions in one pass send all blocks on their first round before any goes on its second: only then has every
+ * row of the gallery met all of its own positives (columns.c). */
 #include "metrics_impl.h"
 
 #include <stdlib.h>
@@ -25,9 +26,14 @@ void tdm_judgements_free(tdm_judgements *judged)
 typedef struct query_blocks { /* of this rank */
     const tdm_eval_side *side;
     int64_t first;  /* global row of local row 0 */
-    int64_t *order; /* [side->n] local rows as they travel */
+    int64_t *order; /* [n] local rows as they travel */
+    int64_t n;      /* side->n, less those that were ranked before */
     int64_t block, rounds;
 } query_blocks;
+
+/* With a gallery in pieces: blocks that meet a piece while it is in memory. To read it takes about as long as 400 queries
+ * of a rank, so that reading costs little; what a rank finishes at once is the most that is lost when it is stopped. */
+enum { GROUP_ROUNDS = 8 };
 
 static int compare_i64(const void *a, const void *b)
 {
@@ -53,7 +59,7 @@ static tdm_status order_queries(const tdm_eval_side *query, bool by_id, int64_t 
 /* This rank's queries of a round, as places in its order; none when the others have more rounds. */
 static int64_t block_begin(const query_blocks *queries, int64_t round)
 {
-    return tdm_min_i64(round * queries->block, queries->side->n);
+    return tdm_min_i64(round * queries->block, queries->n);
 }
 
 static tdm_status load_block(evaluation *eval, const query_blocks *queries, int64_t round)
@@ -61,6 +67,19 @@ static tdm_status load_block(evaluation *eval, const query_blocks *queries, int6
     const int64_t begin = block_begin(queries, round);
     return eval_ring_load(&eval->ring, queries->side, queries->first, queries->order + begin,
                           block_begin(queries, round + 1) - begin);
+}
+
+static tdm_status load_piece(evaluation *eval, int64_t piece)
+{
+    return eval_pieces_load(&eval->pieces, piece, eval->gallery_first, eval->by_id, eval->threads,
+                            &eval->gallery);
+}
+
+static tdm_status count_and_tell(evaluation *eval)
+{
+    TDM_TRY(metrics_count(eval));
+    eval_progress_step(&eval->progress);
+    return TDM_OK;
 }
 
 /* Sends the block round the ring once; `step` sees it on every rank. `local`: status so far. Collective. */
@@ -77,21 +96,57 @@ static tdm_status travel(evaluation *eval, tdm_status local, tdm_status (*step)(
     return TDM_OK;
 }
 
-/* First round, whose records become positives at home: they replace the tail. The status is this rank's; what the ranks
- * must agree on is agreed. */
-static tdm_status first_round(evaluation *eval, const query_blocks *queries, int64_t round)
+/* The block of a round takes what is known of it, *kept, round the ring and brings it home. Collective. */
+static tdm_status visit(evaluation *eval, const query_blocks *queries, int64_t round, eval_buffer *kept,
+                        tdm_status (*step)(evaluation *))
+{
+    const tdm_status status = load_block(eval, queries, round);
+    tdm_free(eval->ring.tail.data);
+    eval->ring.tail = *kept;
+    *kept = (eval_buffer){0};
+    TDM_TRY(travel(eval, status, step));
+    *kept = eval->ring.tail;
+    eval->ring.tail = (eval_buffer){0};
+    return TDM_OK;
+}
+
+/* Records become positives. */
+static tdm_status arrange_block(const evaluation *eval, const query_blocks *queries, int64_t round,
+                                eval_buffer *kept)
 {
     eval_buffer arranged = {0};
-    TDM_TRY(travel(eval, load_block(eval, queries, round), metrics_collect));
-    const tdm_status status =
-        positives_arrange(&eval->ring.tail, eval_ring_queries(&eval->ring).n, eval->threads, &arranged);
-    if (status == TDM_OK) {
-        tdm_free(eval->ring.tail.data);
-        eval->ring.tail = arranged;
-    } else {
-        tdm_free(arranged.data);
-    }
+    const int64_t n = block_begin(queries, round + 1) - block_begin(queries, round);
+    const tdm_status status = positives_arrange(kept, n, eval->threads, &arranged);
+    tdm_free(kept->data);
+    *kept = arranged;
     return status;
+}
+
+/* First round of the blocks [begin, end): kept[end - begin], empty, receives their positives. Collective. */
+static tdm_status collect_rounds(evaluation *eval, const query_blocks *queries, int64_t begin, int64_t end,
+                                 eval_buffer *kept)
+{
+    tdm_status status = TDM_OK;
+    for (int64_t piece = 0; piece < eval->pieces.count; piece++) {
+        TDM_AGREE(eval->comm, load_piece(eval, piece));
+        for (int64_t round = begin; round < end; round++)
+            TDM_TRY(visit(eval, queries, round, &kept[round - begin], metrics_collect));
+    }
+    for (int64_t round = begin; status == TDM_OK && round < end; round++)
+        status = arrange_block(eval, queries, round, &kept[round - begin]);
+    return tdm_comm_agree(eval->comm, status);
+}
+
+/* Second round of the same. It begins with the piece that is still there. Collective. */
+static tdm_status count_rounds(evaluation *eval, const query_blocks *queries, int64_t begin, int64_t end,
+                               eval_buffer *kept)
+{
+    for (int64_t piece = eval->pieces.count - 1; piece >= 0; piece--) {
+        TDM_AGREE(eval->comm, load_piece(eval, piece));
+        for (int64_t round = begin; round < end; round++)
+            TDM_TRY(visit(eval, queries, round, &kept[round - begin], count_and_tell));
+    }
+    return TDM_OK;
 }
 
 /* ---- What came home from the second round ---- */
@@ -102,16 +157,18 @@ static int compare_grades(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Of the block's positives: grade[total] in the order of the ranking, and behind it the ideal order of each query's. */
-static tdm_status find_grades(const evaluation *eval, const eval_queries *block, const positives *p,
-                              int32_t **grade)
+/* Of the positives of the local queries order[n]: grade[total] in the order of the ranking, and behind it the ideal
+ * order of each query's. */
+static tdm_status find_grades(const evaluation *eval, int64_t query_first, int64_t n, const int64_t *order,
+                              const positives *p, int32_t **grade)
 {
     const tdm_judgements *j = eval->judged;
     if (j == NULL) return TDM_OK;
     TDM_TRY(TDM_ALLOC(2 * p->total, grade));
     int32_t *ideal = *grade + p->total;
-    for (int64_t i = 0; i < block->n; i++) {
-        const int64_t first = j->offset[block->row[i]], count = j->offset[block->row[i] + 1] - first;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t *offset = j->offset + query_first + order[i];
+        const int64_t first = offset[0], count = offset[1] - first;
         for (int64_t k = p->offset[i]; k < p->offset[i + 1]; k++)
             (*grade)[k] = j->grade[first + tdm_lower_bound(j->row + first, count, p->row[k])];
         const size_t m = (size_t)(p->offset[i + 1] - p->offset[i]);
@@ -121,23 +178,39 @@ static tdm_status find_grades(const evaluation *eval, const eval_queries *block,
     return TDM_OK;
 }
 
-static tdm_status add_block(const evaluation *eval, const query_blocks *queries, eval_figures *figures)
+static tdm_status add_block(const evaluation *eval, const query_blocks *queries, int64_t round,
+                            const eval_buffer *kept, eval_figures *figures)
 {
-    const eval_queries block = eval_ring_queries(&eval->ring);
-    const positives p = positives_in(&eval->ring.tail, block.n);
+    const int64_t begin = block_begin(queries, round), n = block_begin(queries, round + 1) - begin;
+    const int64_t *order = queries->order + begin;
+    const positives p = positives_in(kept, n);
     int32_t *grade = NULL;
-    TDM_AGREE(eval->comm, find_grades(eval, &block, &p, &grade));
+    TDM_TRY(find_grades(eval, queries->first, n, order, &p, &grade));
     for (int64_t i = 0; i < p.total; i++) p.beaten[i]++; /* items that beat it -> its rank */
-    for (int64_t i = 0; i < block.n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         tdm_ranking ranking = {.m = p.offset[i + 1] - p.offset[i], .rank = p.beaten + p.offset[i]};
         if (grade) {
             ranking.grade = grade + p.offset[i];
             ranking.ideal = grade + p.total + p.offset[i];
         }
-        figures_add(figures, block.row[i] - queries->first, &ranking);
+        figures_add(figures, order[i], &ranking);
     }
     tdm_free(grade);
     return TDM_OK;
+}
+
+/* kept[end - begin] is freed. Collective. */
+static tdm_status add_rounds(const evaluation *eval, const query_blocks *queries, int64_t begin, int64_t end,
+                             eval_buffer *kept, eval_figures *figures)
+{
+    tdm_status status = TDM_OK;
+    for (int64_t round = begin; round < end; round++) {
+        eval_buffer *block = &kept[round - begin];
+        if (status == TDM_OK) status = add_block(eval, queries, round, block, figures);
+        tdm_free(block->data);
+        *block = (eval_buffer){0};
+    }
+    return tdm_comm_agree(eval->comm, status);
 }
 
 /* ---- One evaluation ---- */
@@ -147,6 +220,7 @@ static void close_evaluation(evaluation *eval, query_blocks *queries)
     tdm_free(queries->order);
     tdm_free(eval->packed_query);
     eval_gallery_free(&eval->gallery);
+    eval_pieces_close(&eval->pieces);
     eval_ring_free(&eval->ring);
 }
 
@@ -154,30 +228,63 @@ static void close_evaluation(evaluation *eval, query_blocks *queries)
 static tdm_status open_evaluation(evaluation *eval, const eval_layout *layout, const tdm_eval_side *query,
                                   const tdm_eval_side *gallery, int64_t query_block, query_blocks *queries)
 {
-    const bool by_id = layout->label_words == 0 && !eval->judged;
     int64_t longest = 1; /* block that any rank sends */
     for (int r = 0; r < tdm_comm_size(eval->comm); r++) longest = tdm_max_i64(longest, layout->query_rows[r]);
     const int64_t block = tdm_min_i64(tdm_min_i64(query_block, longest), INT32_MAX);
     const int64_t groups = (block + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
     eval->ring = (eval_ring){.comm = eval->comm, .d = query->d, .label_words = layout->label_words};
-    *queries =
-        (query_blocks){.side = query, .first = layout->query_first, .block = block, .rounds = layout->rounds};
-    tdm_status status =
-        eval_gallery_pack(gallery, layout->gallery_first, by_id, eval->threads, &eval->gallery);
+    eval->gallery_first = layout->gallery_first;
+    eval->by_id = layout->label_words == 0 && !eval->judged;
+    *queries = (query_blocks){
+        .side = query, .first = layout->query_first, .n = query->n, .block = block, .rounds = layout->rounds};
+    TDM_TRY(eval_pieces_open(eval->comm, gallery, &eval->pieces));
+    tdm_status status = load_piece(eval, 0);
     if (status == TDM_OK) status = TDM_ALLOC(groups * EVAL_TILE_ROWS * eval->ring.d, &eval->packed_query);
     if (status == TDM_OK) status = TDM_ALLOC(query->n, &queries->order);
-    if (status == TDM_OK) status = order_queries(query, by_id, queries->order);
+    if (status == TDM_OK) status = order_queries(query, eval->by_id, queries->order);
     return tdm_comm_agree(eval->comm, status);
 }
 
-/* One direction: block by block, both rounds. */
-static tdm_status rank_queries(evaluation *eval, const query_blocks *queries, eval_figures *figures)
+/* Leaves out the queries that were ranked before. Collective. */
+static void skip_done(const evaluation *eval, const eval_keep *keep, query_blocks *queries)
 {
-    for (int64_t round = 0; round < queries->rounds; round++) {
-        TDM_TRY(travel(eval, first_round(eval, queries, round), metrics_count));
-        TDM_TRY(add_block(eval, queries, figures));
-    }
-    return TDM_OK;
+    int64_t n = 0;
+    for (int64_t i = 0; i < queries->n; i++)
+        if (!keep->done[queries->order[i]]) queries->order[n++] = queries->order[i];
+    queries->n = n;
+    double rounds = (double)((n + queries->block - 1) / queries->block);
+    tdm_comm_max_f64(eval->comm, &rounds, 1);
+    queries->rounds = (int64_t)rounds;
+}
+
+/* The blocks [begin, end), from their first round to their figures. Collective. */
+static tdm_status rank_rounds(evaluation *eval, const query_blocks *queries, int64_t begin, int64_t end,
+                              eval_keep *keep, eval_figures *figures)
+{
+    eval_buffer kept[GROUP_ROUNDS] = {{0}};
+    tdm_status status = collect_rounds(eval, queries, begin, end, kept);
+    if (status == TDM_OK) status = count_rounds(eval, queries, begin, end, kept);
+    if (status == TDM_OK) status = add_rounds(eval, queries, begin, end, kept, figures);
+    for (int64_t i = 0; i < end - begin; i++) tdm_free(kept[i].data);
+    if (status != TDM_OK || keep->path == NULL) return status;
+    for (int64_t i = block_begin(queries, begin); i < block_begin(queries, end); i++)
+        keep->done[queries->order[i]] = 1;
+    return eval_keep_step(eval->comm, keep, figures);
+}
+
+/* One direction. What is finished is kept when it stops on the way, too. Collective. */
+static tdm_status rank_queries(evaluation *eval, query_blocks *queries, eval_keep *keep,
+                               eval_figures *figures)
+{
+    const int64_t group = eval->pieces.count > 1 ? GROUP_ROUNDS : 1;
+    tdm_status status = TDM_OK;
+    if (keep->path) skip_done(eval, keep, queries);
+    eval_progress_begin(queries->rounds * eval->pieces.count * tdm_comm_size(eval->comm), &eval->progress);
+    for (int64_t begin = 0; status == TDM_OK && begin < queries->rounds; begin += group)
+        status =
+            rank_rounds(eval, queries, begin, tdm_min_i64(begin + group, queries->rounds), keep, figures);
+    TDM_TRY(eval_keep_write(eval->comm, keep, figures));
+    return status;
 }
 
 tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
@@ -194,8 +301,11 @@ tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_ev
     eval_layout layout = {0};
     eval_figures figures = {0};
     query_blocks queries = {0};
+    eval_keep keep = {0};
     evaluation eval = {
         .comm = comm, .threads = eval_threads(ops), .exclude_self = exclude_self, .judged = query->judged};
+    TDM_REQUIRE(!detail || !detail->keep || !detail->curves, TDM_E_USAGE,
+                "an evaluation that is kept has no curves");
     tdm_status status = eval_layout_create(comm, query, gallery, query_block, &layout);
     if (status == TDM_OK) {
         status = figures_open(&layout, query->n, detail, &figures);
@@ -204,9 +314,13 @@ tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_ev
                                (long long)query->judged->queries, (long long)layout.queries);
         status = tdm_comm_agree(comm, status);
     }
+    if (status == TDM_OK)
+        status = eval_keep_open(comm, detail ? detail->keep : NULL, &figures, query, gallery, exclude_self,
+                                eval.threads, &keep);
     if (status == TDM_OK) status = open_evaluation(&eval, &layout, query, gallery, query_block, &queries);
-    if (status == TDM_OK) status = rank_queries(&eval, &queries, &figures);
+    if (status == TDM_OK) status = rank_queries(&eval, &queries, &keep, &figures);
     if (status == TDM_OK) status = figures_finish(comm, &figures, metrics);
+    eval_keep_close(&keep);
     figures_free(&figures);
     close_evaluation(&eval, &queries);
     eval_layout_free(&layout);
@@ -226,9 +340,7 @@ static tdm_status collect_all(evaluation *eval, const query_blocks *queries, int
     double over = eval->gallery.n > INT32_MAX; /* columns are numbered in the records */
     tdm_comm_max_f64(eval->comm, &over, 1);
     for (int64_t round = 0; over == 0 && round < queries->rounds; round++) {
-        TDM_AGREE(eval->comm, first_round(eval, queries, round));
-        kept[round] = eval->ring.tail;
-        eval->ring.tail = (eval_buffer){0};
+        TDM_TRY(collect_rounds(eval, queries, round, round + 1, &kept[round]));
         of_blocks += kept[round].bytes;
         over = of_blocks + COPIES * eval->columns->found.bytes > bytes;
         tdm_comm_max_f64(eval->comm, &over, 1);
@@ -237,29 +349,16 @@ static tdm_status collect_all(evaluation *eval, const query_blocks *queries, int
     return !*fits ? TDM_OK : tdm_comm_agree(eval->comm, columns_arrange(eval));
 }
 
-/* The second round of all blocks. kept[round] is emptied. Collective. */
-static tdm_status count_all(evaluation *eval, const query_blocks *queries, eval_buffer *kept,
-                            eval_figures figures[2])
-{
-    for (int64_t round = 0; round < queries->rounds; round++) {
-        const tdm_status status = load_block(eval, queries, round);
-        tdm_free(eval->ring.tail.data);
-        eval->ring.tail = kept[round];
-        kept[round] = (eval_buffer){0};
-        TDM_TRY(travel(eval, status, metrics_count));
-        TDM_TRY(add_block(eval, queries, &figures[0]));
-    }
-    columns_figures(eval, &figures[1]);
-    return TDM_OK;
-}
-
 static tdm_status rank_both(evaluation *eval, const query_blocks *queries, int64_t bytes, bool *fits,
                             eval_figures figures[2])
 {
     eval_buffer *kept = NULL;
     TDM_AGREE(eval->comm, TDM_ALLOC(queries->rounds, &kept));
     tdm_status status = collect_all(eval, queries, bytes, kept, fits);
-    if (status == TDM_OK && *fits) status = count_all(eval, queries, kept, figures);
+    eval_progress_begin(queries->rounds * tdm_comm_size(eval->comm), &eval->progress);
+    if (status == TDM_OK && *fits) status = count_rounds(eval, queries, 0, queries->rounds, kept);
+    if (status == TDM_OK && *fits) status = add_rounds(eval, queries, 0, queries->rounds, kept, &figures[0]);
+    if (status == TDM_OK && *fits) columns_figures(eval, &figures[1]);
     for (int64_t round = 0; round < queries->rounds; round++) tdm_free(kept[round].data);
     tdm_free(kept);
     return status;
@@ -299,8 +398,11 @@ tdm_status tdm_eval_both_ways(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side 
                               int64_t positive_bytes, tdm_metrics metrics[2], tdm_eval_detail detail[2])
 {
     bool fits = true;
-    TDM_REQUIRE(side[0].judged == NULL && side[1].judged == NULL, TDM_E_USAGE,
-                "judgements are of one direction, not of both");
+    for (int i = 0; i < 2; i++) {
+        TDM_REQUIRE(side[i].judged == NULL, TDM_E_USAGE, "judgements are of one direction, not of both");
+        TDM_REQUIRE(side[i].source == NULL && (!detail || !detail[i].keep), TDM_E_USAGE,
+                    "rows that are read in pieces, and evaluations that are kept, are of one direction");
+    }
     TDM_TRY(evaluate_both(comm, ops, side, query_block, positive_bytes, &fits, metrics, detail));
     for (int i = 0; i < 2 && !fits; i++)
         TDM_TRY(tdm_eval_metrics_in_detail(comm, ops, &side[i], &side[1 - i], false, query_block, &metrics[i],

@@ -95,13 +95,64 @@ typedef struct eval_columns { /* zero-initialise; columns_free. A "query" is a c
     uint32_t *lanes; /* [panels] one bit for each column with many positives */
 } eval_columns;
 
+/* ---- The gallery, whole or piece by piece (pieces.c) ---- */
+typedef struct eval_pieces { /* zero-initialise; eval_pieces_close */
+    const tdm_eval_side *side;
+    int64_t count;  /* the same on every rank; 1 when the gallery is in memory */
+    int64_t loaded; /* the piece that is packed, -1: none */
+    float *feature; /* [rows of a piece][d] of what is read */
+} eval_pieces;
+/* Collective. The side is borrowed. */
+TDM_CHECKED tdm_status eval_pieces_open(tdm_comm *comm, const tdm_eval_side *gallery, eval_pieces *pieces);
+/* Rows of a piece, valid until the next; *first: local row of the first of them. */
+TDM_CHECKED tdm_status eval_pieces_rows(eval_pieces *pieces, int64_t piece, int64_t *first,
+                                        tdm_eval_side *rows);
+/* Packs a piece in place of what is in `gallery`, unless it is there. gallery_first: global row of local row 0. */
+TDM_CHECKED tdm_status eval_pieces_load(eval_pieces *pieces, int64_t piece, int64_t gallery_first, bool by_id,
+                                        int threads, eval_gallery *gallery);
+void eval_pieces_close(eval_pieces *pieces);
+/* tdm_eval_top_k of a gallery with a source. Collective. */
+TDM_CHECKED tdm_status eval_top_k_in_pieces(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                                            const tdm_eval_side *gallery, int64_t k, int64_t query_block,
+                                            int64_t *row, float *score);
+
+/* ---- How far it is (progress.c) ---- */
+typedef struct eval_progress {
+    int64_t done, steps;
+    double begin_s, told_s, line_s; /* a line at most every line_s seconds */
+} eval_progress;
+void eval_progress_begin(int64_t steps, eval_progress *progress);
+void eval_progress_step(eval_progress *progress);
+
+/* ---- What is finished, in a file (keep.c) ---- */
+typedef struct eval_keep { /* zero-initialise; eval_keep_close */
+    const char *path;      /* NULL: nothing is kept */
+    char digest[65];       /* of what is evaluated, and how */
+    uint8_t *done;         /* [queries of this rank] */
+    int64_t before;        /* queries of all ranks that the file had */
+    double written_s;
+} eval_keep;
+/* Reads what is there into `figures` and done. TDM_E_DATA: the file is of another evaluation. Collective, as all. */
+TDM_CHECKED tdm_status eval_keep_open(tdm_comm *comm, const char *path, eval_figures *figures,
+                                      const tdm_eval_side *query, const tdm_eval_side *gallery,
+                                      bool exclude_self, int threads, eval_keep *keep);
+/* The file is the old or the new one. */
+TDM_CHECKED tdm_status eval_keep_write(tdm_comm *comm, eval_keep *keep, const eval_figures *figures);
+/* The same when it is time. */
+TDM_CHECKED tdm_status eval_keep_step(tdm_comm *comm, eval_keep *keep, const eval_figures *figures);
+void eval_keep_close(eval_keep *keep);
+
 /* ---- One evaluation ---- */
 typedef struct evaluation {
     tdm_comm *comm;
     int threads;
     bool exclude_self;
     const tdm_judgements *judged; /* NULL: ids or labels say what matches */
-    eval_gallery gallery;
+    eval_pieces pieces;
+    eval_gallery gallery;  /* the piece that is here */
+    int64_t gallery_first; /* global row of this rank's row 0 */
+    bool by_id;            /* the gallery's columns are in the order of the ids */
+    eval_progress progress;
     eval_ring ring;
     float *packed_query;   /* [groups][d][EVAL_TILE_ROWS] of the block that is here */
     eval_columns *columns; /* NULL: the gallery's rows are no queries. Then neither exclude_self nor judged */

@@ -92,7 +92,7 @@ void eval_ring_free(eval_ring *ring)
     ring->head = ring->tail = ring->spare = (eval_buffer){0};
 }
 
-static tdm_status check_finite(const char *what, const tdm_eval_side *side, int64_t first)
+tdm_status eval_check_finite(const char *what, const tdm_eval_side *side, int64_t first)
 {
     for (int64_t i = 0; i < side->n; i++)
         for (int64_t k = 0; k < side->d; k++)
@@ -112,7 +112,7 @@ static tdm_status check_side(const char *what, const tdm_eval_side *side, int64_
     TDM_REQUIRE(side->n == 0 || own_words == words, TDM_E_SHAPE,
                 "%s rows have %lld words of labels, others %lld", what, (long long)own_words,
                 (long long)words);
-    return check_finite(what, side, first);
+    return side->source ? TDM_OK : eval_check_finite(what, side, first); /* else piece by piece */
 }
 
 tdm_status eval_layout_create(tdm_comm *comm, const tdm_eval_side *query, const tdm_eval_side *gallery,

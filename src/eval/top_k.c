@@ -1,5 +1,5 @@
 /* The k best gallery rows of each query: every rank keeps the best of what it saw in the travelling block. */
-#include "eval_impl.h"
+#include "metrics_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -239,6 +239,7 @@ tdm_status tdm_eval_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *que
                           float *score)
 {
     tdm_eval_gallery *packed = NULL;
+    if (gallery->source) return eval_top_k_in_pieces(comm, ops, query, gallery, k, query_block, row, score);
     TDM_TRY(tdm_eval_gallery_create(comm, ops, gallery, &packed));
     const tdm_status status =
         tdm_eval_gallery_top_k(comm, ops, query, packed, NULL, k, query_block, row, score);

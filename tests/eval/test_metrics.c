@@ -1,6 +1,7 @@
 /* Ranks and metrics on 1-4 ranks: against NumPy, and against the definition with equality of bits, for
  * several shardings, block sizes and instruction sets. */
 #include "check.h"
+#include "scratch.h"
 #include "tandem/comm.h"
 #include "tandem/cpu.h"
 #include "tandem/eval.h"
@@ -400,6 +401,155 @@ static void test_both(void **state)
     CHECK_FAILS(tdm_eval_both_ways(comm, NULL, side, 8, INT64_MAX, got, NULL), TDM_E_SHAPE, "");
     free_side(&a);
     free_side(&b);
+}
+
+/* ---- A gallery in pieces, and evaluations that go on ---- */
+
+/* Rows of a side as a source. The read of number `fails` fails, 0: none. */
+typedef struct rows_source {
+    const tdm_eval_side *side;
+    int64_t reads, fails;
+    tdm_eval_source source;
+} rows_source;
+
+static tdm_status read_rows(void *context, int64_t first, int64_t n, float *feature)
+{
+    rows_source *rows = context;
+    const int64_t d = rows->side->d;
+    CHECK_GE(first, 0);
+    CHECK_GE(n, 1);
+    CHECK_LE(n, rows->source.piece_rows);
+    CHECK_LE(first + n, rows->side->n);
+    if (++rows->reads == rows->fails) return TDM_ERROR(TDM_E_IO, "read %lld fails", (long long)rows->reads);
+    memcpy(feature, rows->side->feature + first * d, (size_t)(n * d) * sizeof *feature);
+    return TDM_OK;
+}
+
+/* The same rows, read in pieces. */
+static tdm_eval_side in_pieces(const tdm_eval_side *side, int64_t piece_rows, rows_source *rows)
+{
+    *rows = (rows_source){.side = side, .source = {piece_rows, read_rows, rows}};
+    tdm_eval_side out = *side;
+    out.feature = NULL;
+    out.source = &rows->source;
+    return out;
+}
+
+static void check_pieces(const whole_side *query, const whole_side *gallery, bool labelled, bool exclude_self,
+                         int64_t piece_rows, int64_t block)
+{
+    enum { K = 12 };
+    const tdm_eval_side q = piece(query, labelled, EVEN),
+                        g = piece(gallery, labelled, block % 2 ? FRONT : EVEN);
+    rows_source rows;
+    const tdm_eval_side read = in_pieces(&g, piece_rows, &rows);
+    tdm_metrics want, got;
+    int64_t *best[2] = {NULL};
+    float *score[2] = {NULL};
+    CHECK_OK(tdm_eval_metrics(comm, NULL, &q, &g, exclude_self, 1000, &want));
+    CHECK_OK(tdm_eval_metrics(comm, NULL, &q, &read, exclude_self, block, &got));
+    assert_metrics("in pieces", &got, &want, 0);
+    if (g.n > 0) CHECK_GE(rows.reads, 1);
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(TDM_ALLOC(q.n * K, &best[i]));
+        CHECK_OK(TDM_ALLOC(q.n * K, &score[i]));
+        CHECK_OK(tdm_eval_top_k(comm, NULL, &q, i ? &read : &g, K, 1000, best[i], score[i]));
+    }
+    CHECK_MEM_EQ(best[1], best[0], (size_t)(q.n * K) * sizeof *best[0]);
+    CHECK_MEM_EQ(score[1], score[0], (size_t)(q.n * K) * sizeof *score[0]);
+    for (int i = 0; i < 2; i++) {
+        tdm_free(best[i]);
+        tdm_free(score[i]);
+    }
+}
+
+static void test_pieces(void **state)
+{
+    (void)state;
+    whole_side query = random_side(60, 7, 9, false, 41), gallery = random_side(150, 7, 9, false, 42);
+    check_pieces(&query, &gallery, false, false, 40, 1000);
+    check_pieces(&query, &gallery, false, false, 7, 3); /* more blocks than stay with a piece */
+    check_pieces(&gallery, &gallery, false, true, 40, 65);
+    check_pieces(&query, &gallery, true, false, 33, 31);
+    for (int64_t i = 0; i < gallery.n * 7; i++) gallery.feature[i] = (float)(i / 7 % 3 - i % 2); /* ties */
+    check_pieces(&query, &gallery, false, false, 11, 1000);
+    gallery.n = 5; /* fewer than are asked for */
+    check_pieces(&query, &gallery, false, false, 2, 1000);
+    gallery.n = 150;
+    gallery.feature[140 * 7 + 1] = NAN;
+    tdm_eval_side q = piece(&query, false, EVEN), g = piece(&gallery, false, EVEN), read;
+    rows_source rows;
+    tdm_metrics got;
+    read = in_pieces(&g, 16, &rows);
+    CHECK_FAILS(tdm_eval_metrics(comm, NULL, &q, &read, false, 64, &got), TDM_E_NUMERIC,
+                "gallery embedding 140 is not finite in element 1");
+    read = in_pieces(&g, 0, &rows);
+    CHECK_FAILS(tdm_eval_metrics(comm, NULL, &q, &read, false, 64, &got), TDM_E_SHAPE, "pieces of 0 rows");
+    const tdm_eval_side both[2] = {q, read};
+    tdm_metrics two[2];
+    CHECK_FAILS(tdm_eval_both_ways(comm, NULL, both, 64, 0, two, NULL), TDM_E_USAGE, "in pieces");
+    free_side(&query);
+    free_side(&gallery);
+}
+
+/* The evaluation fails on its way, twice, and goes on each time; then from the same file in another way. */
+static void test_goes_on(void **state)
+{
+    (void)state;
+    enum { PIECES = 3, BLOCK = 2 };
+    char dir[64] = "", path[96];
+    whole_side query = random_side(97, 7, 9, false, 43), gallery = random_side(150, 7, 9, false, 44);
+    if (rank == 0) CHECK_EQ(scratch_dir(dir, sizeof dir), 0);
+    tdm_comm_broadcast(comm, dir, sizeof dir, 0);
+    snprintf(path, sizeof path, "%s/kept.h5", dir);
+    const tdm_eval_side q = piece(&query, false, EVEN), g = piece(&gallery, false, EVEN);
+    rows_source rows;
+    tdm_eval_side read = in_pieces(&g, g.n / PIECES + 1, &rows);
+    tdm_metrics want, got;
+    double *value[2] = {NULL};
+    size_t count = 0;
+    (void)tdm_metric_table(&count);
+    for (int i = 0; i < 2; i++) CHECK_OK(TDM_ALLOC((int64_t)count * q.n, &value[i]));
+    tdm_eval_detail plain = {.value = value[0]}, kept = {.value = value[1], .keep = path};
+    CHECK_OK(tdm_eval_metrics_in_detail(comm, NULL, &q, &read, false, BLOCK, &want, &plain));
+    const int64_t all = rows.reads;
+    for (int64_t part = 2; part <= 4; part += 2) {
+        read = in_pieces(&g, g.n / PIECES + 1, &rows);
+        rows.fails = PIECES + all / part + 1; /* the digest reads all of them, too */
+        CHECK_FAILS(tdm_eval_metrics_in_detail(comm, NULL, &q, &read, false, BLOCK, &got, &kept), TDM_E_IO,
+                    " fails");
+    }
+    read = in_pieces(&g, g.n / PIECES + 1, &rows);
+    CHECK_OK(tdm_eval_metrics_in_detail(comm, NULL, &q, &read, false, BLOCK, &got, &kept));
+    assert_metrics("goes on", &got, &want, 0);
+    CHECK_MEM_EQ(value[1], value[0], count * (size_t)q.n * sizeof *value[0]);
+    if (size <= 2) CHECK_LE(rows.reads, PIECES + all * 4 / 5); /* with more, a rank has few blocks */
+    /* Another block, and the gallery in memory: all is there. */
+    memset(value[1], 0, count * (size_t)q.n * sizeof *value[0]);
+    CHECK_OK(tdm_eval_metrics_in_detail(comm, NULL, &q, &g, false, 31, &got, &kept));
+    assert_metrics("was there", &got, &want, 0);
+    CHECK_MEM_EQ(value[1], value[0], count * (size_t)q.n * sizeof *value[0]);
+    /* Another evaluation. */
+    CHECK_FAILS(tdm_eval_metrics_in_detail(comm, NULL, &q, &g, true, 31, &got, &kept), TDM_E_DATA,
+                "is of another evaluation");
+    query.feature[96 * 7] += 1;
+    CHECK_FAILS(tdm_eval_metrics_in_detail(comm, NULL, &q, &g, false, 31, &got, &kept), TDM_E_DATA,
+                "is of another evaluation");
+    query.feature[96 * 7] -= 1;
+    kept.curves = true;
+    CHECK_FAILS(tdm_eval_metrics_in_detail(comm, NULL, &q, &g, false, 31, &got, &kept), TDM_E_USAGE,
+                "curves");
+    kept.curves = false;
+    if (rank == 0) CHECK_OK(tdm_write_file_atomic(path, "no file of this kind", 20));
+    tdm_comm_barrier(comm);
+    CHECK_FAILS(tdm_eval_metrics_in_detail(comm, NULL, &q, &g, false, 31, &got, &kept), TDM_E_FORMAT, path);
+    kept.keep = "/nowhere/kept.h5";
+    CHECK_FAILS(tdm_eval_metrics_in_detail(comm, NULL, &q, &g, false, 31, &got, &kept), TDM_E_IO, "/nowhere");
+    for (int i = 0; i < 2; i++) tdm_free(value[i]);
+    tdm_comm_barrier(comm);
+    if (rank == 0) CHECK_OK(tdm_remove_tree(dir));
+    free_side(&query);
+    free_side(&gallery);
 }
 
 /* ---- Curves and classes ---- */
@@ -1021,6 +1171,8 @@ int main(int argc, char **argv)
         EACH(test_exclude_self),
         EACH(test_both),
         EACH(test_top_k),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_goes_on),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_detail),
         cmocka_unit_test(test_euclidean),
