@@ -58,25 +58,34 @@ static bool decode_picture(const serve_server *server, const tdm_text *image, ui
     return serve_refuse(fault, 415, "bad_picture", "%s", tdm_error_last()->message);
 }
 
-/* Decodes it, unless its features are known, and makes it small for the page, in its own place. */
-static bool prepare_picture(serve_server *server, serve_job *job, serve_fault *fault)
+/* Pixels for the model; and it becomes small for the page, in its own place. */
+static bool use_picture(serve_server *server, serve_job *job, serve_fault *fault)
 {
     serve_query *q = &job->query;
     tdm_text small = {0};
-    bool cut = false;
-    if (serve_store_id('i', q->image.data, q->image.length, q->upload) != TDM_OK) return refuse_memory(fault);
-    if (serve_store_find(server->store, q->upload, job->feature, &cut)) {
-        tdm_text_free(&q->image);
-        return true;
-    }
-    if (!check_picture(server, &q->image, fault) || !decode_picture(server, &q->image, &job->pixel, fault))
-        return false;
+    if (!decode_picture(server, &q->image, &job->pixel, fault)) return false;
     if (tdm_image_thumbnail("the picture", q->image.data, q->image.length, UPLOAD_PX, UPLOAD_QUALITY,
                             &small) != TDM_OK)
         tdm_text_free(&small); /* the page does without */
     tdm_text_free(&q->image);
     q->image = small;
     return true;
+}
+
+/* Decodes it, unless its features are known. */
+static bool prepare_picture(serve_server *server, serve_job *job, serve_fault *fault)
+{
+    serve_query *q = &job->query;
+    bool cut = false;
+    if (serve_store_id('i', q->image.data, q->image.length, q->upload) != TDM_OK) return refuse_memory(fault);
+    if (serve_store_find(server->store, q->upload, job->feature, &cut)) {
+        tdm_text_free(&q->image);
+        return true;
+    }
+    if (!check_picture(server, &q->image, fault) || !serve_decode_begin(server, fault)) return false;
+    const bool fine = use_picture(server, job, fault);
+    serve_decode_end(server);
+    return fine;
 }
 
 /* ---- The job ---- */

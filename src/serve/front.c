@@ -224,6 +224,7 @@ static bool check_head(exchange *x, struct MHD_Connection *connection, const cha
                            .cookie = header_of(connection, "Cookie")};
     name_client(connection, x->client, &sender.address);
     const bool clear = serve_request_begin(method, x->target, &x->request, &wrong);
+    x->request.known = header_of(connection, "If-None-Match");
     if (!serve_gate_pass(&server->gate, &sender, &x->request, &x->retry_s, &x->fault)) return false;
     if (!clear) {
         x->fault = wrong;
@@ -288,15 +289,14 @@ static void print_methods(const serve_route *route, char text[64])
              methods & SERVE_POST ? "POST, " : "");
 }
 
-static void add_headers(const exchange *x, const serve_answer *answer, const char *etag,
-                        struct MHD_Response *response)
+static void add_headers(const exchange *x, const serve_answer *answer, struct MHD_Response *response)
 {
     char text[256];
     const serve_gate *gate = &x->front->server->gate;
     if (answer->type != NULL) add_header(response, "Content-Type", answer->type);
     add_security(response, answer->type != NULL ? answer->type : "");
     add_header(response, "Cache-Control", answer->may_keep ? "private, no-cache" : "no-store");
-    if (answer->may_keep) add_header(response, "ETag", etag);
+    if (answer->may_keep) add_header(response, "ETag", answer->etag);
     if (answer->not_shown) add_header(response, "Content-Disposition", "attachment");
     if (answer->retry_s > 0) {
         snprintf(text, sizeof text, "%.0f", answer->retry_s < 1 ? 1 : answer->retry_s + 0.5);
@@ -316,23 +316,16 @@ static void add_headers(const exchange *x, const serve_answer *answer, const cha
 /* Hands the answer's body over. */
 static enum MHD_Result send_answer(exchange *x, struct MHD_Connection *connection, serve_answer *answer)
 {
-    char etag[24] = "";
-    const char *known = header_of(connection, "If-None-Match");
-    if (answer->may_keep) {
-        snprintf(etag, sizeof etag, "\"%016llx\"",
-                 (unsigned long long)tdm_xxh64(answer->body.data, answer->body.length));
-        if (known != NULL && strstr(known, etag) != NULL) {
-            answer->status = 304;
-            tdm_text_free(&answer->body);
-        }
-    }
+    if (answer->may_keep && answer->etag[0] == '\0')
+        (void)serve_answer_is_known(answer, &x->request, answer->body.data, answer->body.length);
+    if (answer->status == 304) tdm_text_free(&answer->body);
     const size_t bytes = answer->body.length;
     struct MHD_Response *response =
         bytes > 0 ? MHD_create_response_from_buffer_with_free_callback(bytes, answer->body.data, free_body)
                   : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     if (response == NULL) return MHD_NO; /* the caller frees the body */
     answer->body = (tdm_text){0};
-    add_headers(x, answer, etag, response);
+    add_headers(x, answer, response);
     const enum MHD_Result result = MHD_queue_response(connection, (unsigned)answer->status, response);
     MHD_destroy_response(response);
     x->status = answer->status;

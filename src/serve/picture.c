@@ -3,6 +3,9 @@
 
 #include "tandem/image.h"
 
+#include <errno.h>
+#include <time.h>
+
 static bool is_there(const serve_server *server, int64_t row)
 {
     const tdm_searcher *s = server->searcher;
@@ -25,6 +28,22 @@ bool serve_picture_read(serve_server *server, int64_t row, tdm_text *out, serve_
     tdm_log(TDM_LOG_WARN, "%s", tdm_error_last()->message);
     return serve_refuse(fault, 500, "unreadable", "picture %lld cannot be read: the log says why",
                         (long long)row);
+}
+
+bool serve_decode_begin(serve_server *server, serve_fault *fault)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until); /* sem_timedwait knows no other clock */
+    until.tv_sec += (time_t)server->options->request_s + 1;
+    while (sem_timedwait(&server->decoders, &until) != 0)
+        if (errno != EINTR)
+            return serve_refuse(fault, 503, "busy", "too many pictures are being decoded: try again soon");
+    return true;
+}
+
+void serve_decode_end(serve_server *server)
+{
+    sem_post(&server->decoders);
 }
 
 const char *serve_picture_type(const tdm_text *picture)

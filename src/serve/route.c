@@ -30,3 +30,12 @@ bool serve_answer_with(serve_answer *answer, const char *type, tdm_status status
     answer->type = type;
     return true;
 }
+
+bool serve_answer_is_known(serve_answer *answer, const serve_request *request, const void *data, size_t bytes)
+{
+    answer->may_keep = true;
+    snprintf(answer->etag, sizeof answer->etag, "\"%016llx\"", (unsigned long long)tdm_xxh64(data, bytes));
+    if (request->known == NULL || strstr(request->known, answer->etag) == NULL) return false;
+    answer->status = 304;
+    return true;
+}

@@ -4,8 +4,8 @@
 static bool image(serve_server *server, serve_request *request, serve_answer *answer, serve_fault *fault)
 {
     if (!serve_picture_read(server, request->row, &answer->body, fault)) return false;
+    if (serve_answer_is_known(answer, request, answer->body.data, answer->body.length)) return true;
     const char *type = serve_picture_type(&answer->body);
-    answer->may_keep = true;
     answer->not_shown = type == NULL;
     return serve_answer_with(answer, type != NULL ? type : "application/octet-stream", TDM_OK, fault);
 }

@@ -181,6 +181,7 @@ tdm_status tdm_serve(tdm_searcher *searcher, const tdm_serve_options *options)
     server->searcher = searcher;
     server->options = options;
     pthread_mutex_init(&server->source, NULL);
+    sem_init(&server->decoders, 0, (unsigned)searcher->inference->workers);
     serve_queue_init(&server->queue, options->queue);
     serve_metrics_init(&server->metrics);
     count_rows(server);
@@ -189,6 +190,7 @@ tdm_status tdm_serve(tdm_searcher *searcher, const tdm_serve_options *options)
     serve_metrics_destroy(&server->metrics);
     serve_queue_destroy(&server->queue);
     pthread_mutex_destroy(&server->source);
+    sem_destroy(&server->decoders);
     tdm_free(server);
     return status;
 }

@@ -15,6 +15,7 @@
 
 #include <netinet/in.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 enum {
@@ -119,8 +120,9 @@ typedef struct serve_request { /* owned; serve_request_free */
     int64_t row;              /* of a path that ends with one */
     char id[SERVE_ID_BYTES];  /* of a path that ends with one */
     serve_query query;
-    tdm_text token; /* ?token=, empty: none */
-    uint64_t seen;  /* fields that were given, a bit each */
+    tdm_text token;    /* ?token=, empty: none */
+    uint64_t seen;     /* fields that were given, a bit each */
+    const char *known; /* If-None-Match: what the browser has; borrowed, NULL: nothing */
 } serve_request;
 void serve_request_free(serve_request *request);
 /* Of the first line: method "GET", target "/api/search?q=a+dog". Into a zeroed request; free it after a refusal, too. */
@@ -144,7 +146,8 @@ typedef struct serve_answer { /* owned; serve_answer_free */
     int status;
     const char *type; /* static */
     tdm_text body;
-    bool may_keep;     /* in the browser's cache, under the ETag of its bytes */
+    bool may_keep; /* in the browser's cache, under an ETag, "": that of its bytes */
+    char etag[24];
     bool not_shown;    /* a file to be saved, not a picture to be shown */
     double retry_s;    /* > 0: Retry-After */
     tdm_text location; /* of a redirection */
@@ -154,6 +157,9 @@ void serve_answer_free(serve_answer *answer);
 #define SERVE_JSON "application/json"
 /* Whole: 200 with what lies in the body, unless making it failed (status). */
 bool serve_answer_with(serve_answer *answer, const char *type, tdm_status status, serve_fault *fault);
+/* Names what is made of these bytes; true: the browser has it already, and the answer is 304. */
+bool serve_answer_is_known(serve_answer *answer, const serve_request *request, const void *data,
+                           size_t bytes);
 
 /* ---- Routes: one file and one row of route_table.h each ---- */
 typedef enum serve_tail { SERVE_TAIL_NONE, SERVE_TAIL_ROW, SERVE_TAIL_ID } serve_tail;
@@ -310,6 +316,7 @@ struct serve_server {
     serve_store *store;
     serve_metrics metrics;
     serve_guard guard;
+    sem_t decoders;         /* how many more pictures may be decoded now */
     pthread_mutex_t source; /* of the data set: HDF5 takes one thread at a time */
     atomic_bool stopping;
     atomic_llong held_bytes; /* of bodies that are on the way */
@@ -329,6 +336,9 @@ serve_results serve_results_of(const serve_server *server, const serve_request *
 
 /* picture.c: the encoded bytes of a picture of the gallery. */
 bool serve_picture_read(serve_server *server, int64_t row, tdm_text *out, serve_fault *fault);
+/* Around the decoding of a picture: only a few at a time, whose pixels fit into memory. False, a fault: the time was over. */
+bool serve_decode_begin(serve_server *server, serve_fault *fault);
+void serve_decode_end(serve_server *server);
 /* MIME type by content; NULL: no browser shows it. */
 const char *serve_picture_type(const tdm_text *picture);
 
