@@ -124,6 +124,10 @@ TDM_PRINTF(2, 3) TDM_CHECKED tdm_status tdm_text_printf(tdm_text *text, const ch
 /* Appends `s` for HTML, in text and in attributes: &, <, >, " and ' are escaped, what is not UTF-8 becomes
  * U+FFFD, and control characters but for white space are left out. */
 TDM_CHECKED tdm_status tdm_text_html(tdm_text *text, const char *s);
+/* Appends `s` as a field of CSV (RFC 4180): in quotes where it must be. */
+TDM_CHECKED tdm_status tdm_text_csv(tdm_text *text, const char *s);
+/* Appends `s` for LaTeX: the ten characters that mean something to it are escaped. */
+TDM_CHECKED tdm_status tdm_text_latex(tdm_text *text, const char *s);
 void tdm_text_free(tdm_text *text);
 
 /* Names of files, captions and arguments may hold any bytes: control characters that a terminal obeys, and

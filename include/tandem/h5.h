@@ -66,7 +66,7 @@ TDM_CHECKED tdm_status tdm_h5_link_name(const tdm_h5 *file, const char *group, i
  * chunked data sets carry checksums. Little endian in the file. Reading converts between integers of any
  * width, and between floats; a set of the other class is refused. So is a set that claims rows which were
  * never written: HDF5 would give zeros for them. */
-typedef enum tdm_h5_type { TDM_H5_U8, TDM_H5_U16, TDM_H5_I64, TDM_H5_F32 } tdm_h5_type;
+typedef enum tdm_h5_type { TDM_H5_U8, TDM_H5_U16, TDM_H5_I64, TDM_H5_F32, TDM_H5_F64 } tdm_h5_type;
 
 /* Chunks of about chunk_bytes, cut along the first dimensions. */
 TDM_CHECKED tdm_status tdm_h5_put_array(tdm_h5 *file, const char *name, tdm_h5_type type, int ndim,

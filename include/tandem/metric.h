@@ -81,6 +81,10 @@ typedef struct tdm_class_metrics {
     double value[TDM_MAX_METRICS];
 } tdm_class_metrics;
 
+typedef struct tdm_interval { /* that holds a figure (significance.h); NaN: there are no queries */
+    double low, high;
+} tdm_interval;
+
 /* ---- The two directions of a retrieval ---- */
 typedef enum tdm_direction {
     TDM_TEXT_TO_IMAGE,

@@ -59,9 +59,12 @@ typedef struct tdm_eval_page {
     int64_t recalls[TDM_DIRECTIONS], scopes[TDM_DIRECTIONS]; /* 0: no curves */
     const tdm_class_metrics *per_class[TDM_DIRECTIONS];      /* [classes] */
     const char *const *class_name;
-    int64_t classes;              /* 0: no table */
-    const tdm_metric_rows *rows;  /* of per_class; NULL: the table of metrics */
-    const tdm_sheet_query *query; /* [queries] some queries with what they found */
+    int64_t classes;                              /* 0: no table */
+    const tdm_metrics *metrics;                   /* [TDM_DIRECTIONS] shown with their intervals, or NULL */
+    const tdm_interval *interval[TDM_DIRECTIONS]; /* of each metric */
+    const char *interval_note;                    /* what they are */
+    const tdm_metric_rows *rows;                  /* of per_class; NULL: the table of metrics */
+    const tdm_sheet_query *query;                 /* [queries] some queries with what they found */
     int64_t queries;
 } tdm_eval_page;
 TDM_CHECKED tdm_status tdm_eval_page_write(const char *path, const tdm_eval_page *page);

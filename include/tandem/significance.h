@@ -35,9 +35,6 @@ typedef struct tdm_bootstrap {
     uint64_t seed;
     int threads;
 } tdm_bootstrap;
-typedef struct tdm_interval { /* NaN: there are no queries */
-    double low, high;
-} tdm_interval;
 /* interval[statistics]. Collective; every rank gets the same. */
 TDM_CHECKED tdm_status tdm_bootstrap_intervals(tdm_comm *comm, const tdm_query_values *values,
                                                const tdm_statistic *statistic, int64_t statistics,

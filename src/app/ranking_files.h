@@ -1,4 +1,4 @@
-/* What an evaluation writes for other programs: the best of every query, and every metric of every query. */
+/* What an evaluation writes for other programs: the best of every query. */
 #ifndef TANDEM_APP_RANKING_FILES_H
 #define TANDEM_APP_RANKING_FILES_H
 
@@ -12,10 +12,5 @@ TDM_CHECKED tdm_status ranking_write_run(tdm_comm *comm, tdm_ops *ops, const tdm
                                          const tdm_eval_side *gallery, const row_names *query_names,
                                          const row_names *gallery_names, int64_t query_first, int64_t depth,
                                          const char *path);
-/* value [rows][n], in the order of `rows` (NULL: the table of metrics), of this rank's queries, NaN where there is no positive. A path that ends in .h5 or .hdf5 gets a
- * data set for each metric, f32, and the ids as query_bytes and query_offset; any other a CSV. Collective. */
-TDM_CHECKED tdm_status ranking_write_queries(tdm_comm *comm, const row_names *query_names, int64_t n,
-                                             const tdm_metric_rows *rows, const double *value,
-                                             const char *path);
 
 #endif

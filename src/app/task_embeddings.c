@@ -1,6 +1,7 @@
 /* tandem eval --query FILE --gallery FILE: exact metrics of embeddings that come from anywhere. */
 #include "eval_task_table.h"
 #include "qrels.h"
+#include "query_values.h"
 #include "ranking_files.h"
 #include "result_json.h"
 
@@ -18,6 +19,8 @@ typedef struct embeddings_options { /* files; "" = unset */
     bool macro, per_class;
     int64_t folds; /* 0: none */
     int64_t depth;
+    const char *clusters;
+    interval_options intervals;
 } embeddings_options;
 
 typedef struct ranked { /* one side of the retrieval */
@@ -47,6 +50,9 @@ typedef struct external {
     tdm_metrics *fold;        /* [folds] */
     int64_t *fold_of[SIDES];  /* of each row of this rank, -1: none */
     int64_t queries_in_no_fold;
+    row_names cluster; /* of the queries; count 0: each stands alone */
+    query_values each;
+    metric_intervals intervals;
 } external;
 
 static void external_close(external *x)
@@ -68,6 +74,8 @@ static void external_close(external *x)
     tdm_free(x->value);
     tdm_group_metrics_free(&x->groups);
     tdm_free(x->fold);
+    row_names_free(&x->cluster);
+    query_values_free(&x->each);
 }
 
 /* ---- Input ---- */
@@ -121,6 +129,17 @@ static tdm_status read_side(external *x, int s)
         TDM_AGREE(x->comm, row_names_number(side->matrix.rows, NULL, &side->ids));
     }
     return TDM_OK;
+}
+
+/* What the queries belong to: the file's; of Tandem's own captions the image; else each stands alone. Collective. */
+static tdm_status read_clusters(external *x)
+{
+    const embeddings_options *o = x->options;
+    const row_matrix *query = &x->side[QUERY].matrix;
+    x->each.cluster_by = o->clusters[0] != '\0' ? "cluster" : query->image != NULL ? "image" : "query";
+    if (o->clusters[0] != '\0') return read_names(x, "--query-clusters", o->clusters, QUERY, &x->cluster);
+    return tdm_comm_agree(x->comm,
+                          query->image ? row_names_number(query->rows, query->image, &x->cluster) : TDM_OK);
 }
 
 static const row_names *labels_of(const ranked *side)
@@ -405,6 +424,9 @@ static tdm_status write_json(const external *x)
     if (x->options->per_class) json_object_set_new(direction, "per_class", by_label(x));
     if (x->options->macro)
         json_object_set_new(direction, "macro", result_macro("label", &x->rows, &x->groups));
+    if (x->options->intervals.level > 0)
+        json_object_set_new(direction, "intervals",
+                            intervals_json(&x->each, &x->options->intervals, &x->intervals));
     json_object_set_new(root, direction_key, direction);
     if (x->options->folds > 0) {
         const char *const key[] = {direction_key};
@@ -438,6 +460,23 @@ static tdm_status rank(external *x)
                                       tdm_eval_block_rows(x->ops), &x->metrics, &detail);
 }
 
+/* Every metric of every query, where someone asks for it. Collective. */
+static tdm_status look_at_each(external *x)
+{
+    const embeddings_options *o = x->options;
+    if (o->per_query[0] == '\0' && o->intervals.level == 0) return TDM_OK;
+    x->each.query = &x->side[QUERY].ids;
+    x->each.cluster = &x->cluster;
+    x->each.rows = &x->rows;
+    TDM_TRY(read_clusters(x));
+    TDM_TRY(query_values_gather(x->comm, x->side[QUERY].matrix.n, x->value, &x->each));
+    if (o->per_query[0] != '\0') TDM_TRY(query_values_write(x->comm, &x->each, o->per_query));
+    if (o->intervals.level == 0) return TDM_OK;
+    TDM_TRY(query_values_intervals(x->comm, &x->each, &o->intervals, x->request->inference.threads,
+                                   &x->intervals));
+    return tdm_comm_agree(x->comm, intervals_log("", &x->each, &o->intervals, &x->intervals));
+}
+
 static tdm_status evaluate(external *x)
 {
     const embeddings_options *o = x->options;
@@ -456,14 +495,12 @@ static tdm_status evaluate(external *x)
     TDM_AGREE(x->comm, show(x, tdm_now_s() - begin_s));
     TDM_TRY(make_groups(x));
     TDM_TRY(make_folds(x));
+    TDM_TRY(look_at_each(x));
     TDM_AGREE(x->comm, tdm_comm_rank(x->comm) == 0 ? write_json(x) : TDM_OK);
-    const row_matrix *query = &x->side[QUERY].matrix;
-    if (o->per_query[0] != '\0')
-        TDM_TRY(
-            ranking_write_queries(x->comm, &x->side[QUERY].ids, query->n, &x->rows, x->value, o->per_query));
     if (o->run_out[0] == '\0') return TDM_OK;
     return ranking_write_run(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side,
-                             &x->side[QUERY].ids, &x->side[GALLERY].ids, query->first, o->depth, o->run_out);
+                             &x->side[QUERY].ids, &x->side[GALLERY].ids, x->side[QUERY].matrix.first,
+                             o->depth, o->run_out);
 }
 
 static tdm_status embeddings_run(tdm_comm *comm, const eval_request *request, const void *options)
@@ -485,6 +522,8 @@ static const embeddings_options defaults = {.side = {"", ""},
                                             .metrics = "",
                                             .run_out = "",
                                             .per_query = "",
+                                            .clusters = "",
+                                            .intervals = INTERVAL_DEFAULTS,
                                             .depth = 1000};
 
 static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
@@ -519,6 +558,9 @@ static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]
         FLAG_INT("--depth", &o->depth, "N", "1000", "rows", 1, 1 << 30, "of each query in --run-out"),
         FLAG_STRING("--per-query", &o->per_query, "FILE", "",
                     "writes every metric of every query: .h5 or .hdf5, else CSV"),
+        INTERVAL_FLAGS(o->intervals, ""),
+        FLAG_STRING("--query-clusters", &o->clusters, "FILE", "",
+                    "what queries belong to and are drawn with, for --intervals and in --per-query"),
     };
     _Static_assert(sizeof own / sizeof own[0] <= EVAL_TASK_MAX_FLAGS, "there is room for the task's flags");
     memcpy(flag, own, sizeof own);

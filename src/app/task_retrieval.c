@@ -2,6 +2,7 @@
 #include "eval_picture.h"
 #include "eval_task_table.h"
 #include "result_json.h"
+#include "retrieval_queries.h"
 #include "sheet_items.h"
 
 #include <string.h>
@@ -14,6 +15,9 @@ typedef struct retrieval_options {
     int64_t folds; /* 0: none */
     int64_t sheet_queries, top;
     eval_picture_options picture;
+    const char *per_query; /* file; "": none */
+    const char *clusters;  /* "": by identity where that decides what belongs together, else by image */
+    interval_options intervals;
 } retrieval_options;
 
 typedef struct retrieval {
@@ -28,8 +32,12 @@ typedef struct retrieval {
     tdm_metrics metrics[TDM_DIRECTIONS];
     tdm_eval_detail detail[TDM_DIRECTIONS];
     tdm_group_metrics macro[TDM_DIRECTIONS];
-    tdm_metrics *fold[TDM_DIRECTIONS]; /* [folds] */
-    eval_picture picture;              /* of the page */
+    tdm_metrics *fold[TDM_DIRECTIONS];         /* [folds] */
+    eval_picture picture;                      /* of the page */
+    retrieval_queries queries[TDM_DIRECTIONS]; /* where someone asks for each */
+    query_values each[TDM_DIRECTIONS];
+    metric_intervals intervals[TDM_DIRECTIONS];
+    eval_picture picture; /* of the page */
     double embed_s, rank_s;
 } retrieval;
 
@@ -63,6 +71,9 @@ static tdm_status write_json(const retrieval *r)
         result_detail(direction, r->dataset, &r->detail[i]);
         if (r->options->macro)
             json_object_set_new(direction, "macro", result_macro(groups_of(r), &r->rows, &r->macro[i]));
+        if (r->options->intervals.level > 0)
+            json_object_set_new(direction, "intervals",
+                                intervals_json(&r->each[i], &r->options->intervals, &r->intervals[i]));
         json_object_set_new(root, tdm_direction_key((tdm_direction)i), direction);
     }
     json_object_set_new(root, "average", result_average(r->metrics));
@@ -138,9 +149,22 @@ static void add_detail(const retrieval *r, const char **class_name, tdm_eval_pag
     page->class_name = class_name;
 }
 
+static tdm_status add_intervals(const retrieval *r, tdm_text *note, tdm_eval_page *page)
+{
+    const interval_options *o = &r->options->intervals;
+    if (o->level == 0) return TDM_OK;
+    TDM_TRY(tdm_text_printf(
+        note, "In brackets: %g %% bootstrap intervals of %lld resamples. What is drawn again is the %s.",
+        100 * o->level, (long long)o->resamples, r->each[0].cluster_by));
+    page->interval_note = note->data;
+    page->metrics = r->metrics;
+    for (int d = 0; d < TDM_DIRECTIONS; d++) page->interval[d] = r->intervals[d].of;
+    return TDM_OK;
+}
+
 static tdm_status write_page(const retrieval *r, const sheet *s)
 {
-    tdm_text title = {0}, subtitle = {0};
+    tdm_text title = {0}, subtitle = {0}, note = {0};
     const char **class_name = NULL;
     tdm_eval_page page = {.query = s->query, .queries = s->found->queries, .rows = &r->rows};
     for (int64_t q = 0; q < page.queries; q++) TDM_TRY(read_query(r, s, q));
@@ -154,6 +178,7 @@ static tdm_status write_page(const retrieval *r, const sheet *s)
             "belong to the caption (by %s) are framed.",
             r->inference.dir, (long long)r->inference.step, r->request->data, r->request->split,
             (long long)page.queries, (long long)r->metrics[TDM_TEXT_TO_IMAGE].queries, r->match->name);
+    if (status == TDM_OK) status = add_intervals(r, &note, &page);
     if (status == TDM_OK) {
         page.title = title.data;
         page.subtitle = subtitle.data;
@@ -164,6 +189,7 @@ static tdm_status write_page(const retrieval *r, const sheet *s)
     tdm_free((void *)class_name);
     tdm_text_free(&title);
     tdm_text_free(&subtitle);
+    tdm_text_free(&note);
     return status;
 }
 
@@ -212,6 +238,12 @@ static tdm_status make_page(retrieval *r)
     return make_sheet(r);
 }
 
+/* Does someone ask for the figures of each query? */
+static bool wants_each(const retrieval *r)
+{
+    return r->options->per_query[0] != '\0' || r->options->intervals.level > 0;
+}
+
 /* ---- Macro averages and folds ---- */
 
 /* Room for the figures of each query, of which the groups are made. */
@@ -223,7 +255,8 @@ static tdm_status make_room(retrieval *r)
         r->detail[i] = (tdm_eval_detail){.classes = r->options->per_class ? r->embeddings.class_count : 0,
                                          .curves = r->options->curves,
                                          .rows = &r->rows};
-        if (r->options->macro) TDM_TRY(TDM_ALLOC((int64_t)r->rows.count * n[i], &r->detail[i].value));
+        if (r->options->macro || wants_each(r))
+            TDM_TRY(TDM_ALLOC((int64_t)r->rows.count * n[i], &r->detail[i].value));
         TDM_TRY(TDM_ALLOC(r->options->folds, &r->fold[i]));
     }
     return TDM_OK;
@@ -302,6 +335,47 @@ static tdm_status check_options(const retrieval *r)
     return eval_picture_check(picture);
 }
 
+/* Their names. Collective. */
+static tdm_status open_queries(retrieval *r)
+{
+    const char *by = r->options->clusters[0] != '\0'           ? r->options->clusters
+                     : strcmp(r->match->name, "identity") == 0 ? "identity"
+                                                               : "image";
+    for (int i = 0; wants_each(r) && i < TDM_DIRECTIONS; i++) {
+        TDM_TRY(
+            retrieval_queries_open(r->comm, &r->embeddings, (tdm_direction)i, by, &r->rows, &r->queries[i]));
+        r->detail[i].value = r->queries[i].value;
+        r->each[i] = (query_values){.query = &r->queries[i].query,
+                                    .cluster = &r->queries[i].cluster,
+                                    .cluster_by = by,
+                                    .rows = &r->rows};
+    }
+    return TDM_OK;
+}
+
+static tdm_status write_each(const retrieval *r, int i)
+{
+    tdm_text path = {0};
+    tdm_status status = retrieval_queries_path(r->options->per_query, (tdm_direction)i, &path);
+    status = tdm_comm_agree(r->comm, status);
+    if (status == TDM_OK) status = query_values_write(r->comm, &r->each[i], path.data);
+    tdm_text_free(&path);
+    return status;
+}
+
+/* Files and intervals of one direction. Collective. */
+static tdm_status look_at_each(retrieval *r, int i)
+{
+    const interval_options *o = &r->options->intervals;
+    char name[48];
+    TDM_TRY(query_values_gather(r->comm, r->queries[i].n, r->detail[i].value, &r->each[i]));
+    if (r->options->per_query[0] != '\0') TDM_TRY(write_each(r, i));
+    if (o->level == 0) return TDM_OK;
+    TDM_TRY(query_values_intervals(r->comm, &r->each[i], o, r->request->inference.threads, &r->intervals[i]));
+    snprintf(name, sizeof name, "%s: ", tdm_direction_label((tdm_direction)i));
+    return tdm_comm_agree(r->comm, intervals_log(name, &r->each[i], o, &r->intervals[i]));
+}
+
 static tdm_status find_match(retrieval *r)
 {
     const char *positives = r->options->positives;
@@ -333,6 +407,7 @@ static tdm_status evaluate(retrieval *r)
     begin_s = tdm_now_s();
     const tdm_distance distance = (tdm_distance)tdm_option_choice(TDM_DISTANCES, r->options->distance);
     TDM_AGREE(r->comm, make_room(r));
+    TDM_TRY(open_queries(r));
     TDM_TRY(tdm_eval_embeddings_in_detail(r->comm, r->inference.ops, &r->embeddings, r->match, distance,
                                           r->metrics, r->detail));
     r->rank_s = tdm_now_s() - begin_s;
@@ -342,6 +417,7 @@ static tdm_status evaluate(retrieval *r)
             r->embed_s, r->rank_s);
     if (r->options->macro) TDM_TRY(make_macro(r));
     TDM_TRY(make_folds(r, distance));
+    for (int i = 0; wants_each(r) && i < TDM_DIRECTIONS; i++) TDM_TRY(look_at_each(r, i));
     TDM_AGREE(r->comm, tdm_comm_rank(r->comm) == 0 ? write_json(r) : TDM_OK);
     return o->html[0] != '\0' ? make_page(r) : TDM_OK;
 }
@@ -355,6 +431,8 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
         tdm_eval_detail_free(&r.detail[i]);
         tdm_group_metrics_free(&r.macro[i]);
         tdm_free(r.fold[i]);
+        retrieval_queries_free(&r.queries[i]);
+        query_values_free(&r.each[i]);
     }
     tdm_metric_rows_free(&r.rows);
     eval_picture_free(&r.picture);
@@ -371,7 +449,10 @@ static const retrieval_options defaults = {.positives = "",
                                            .metrics = "",
                                            .sheet_queries = 24,
                                            .top = 10,
-                                           .picture = {.projections = "", .points = 4000, .perplexity = 30}};
+                                           .picture = {.projections = "", .points = 4000, .perplexity = 30},
+                                           .per_query = "",
+                                           .clusters = "",
+                                           .intervals = INTERVAL_DEFAULTS};
 
 static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
 {
@@ -400,6 +481,12 @@ static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
                  "images and texts in that picture; of more a random sample"),
         FLAG_FLOAT("--perplexity", &o->picture.perplexity, "X", "30", "", 1, 10000,
                    "of t-SNE: about how many neighbours count"),
+        FLAG_STRING(
+            "--per-query", &o->per_query, "FILE", "",
+            "writes every metric of every query, each.text_to_image.csv for each.csv: .h5 or .hdf5, else CSV"),
+        INTERVAL_FLAGS(o->intervals, ""),
+        FLAG_STRING("--clusters", &o->clusters, RETRIEVAL_CLUSTERS, "",
+                    "queries that are drawn together; unset: identity with --positives identity, else image"),
     };
     _Static_assert(sizeof own / sizeof own[0] <= EVAL_TASK_MAX_FLAGS, "there is room for the task's flags");
     memcpy(flag, own, sizeof own);

@@ -79,6 +79,29 @@ void tdm_text_free(tdm_text *text)
     memset(text, 0, sizeof(*text));
 }
 
+tdm_status tdm_text_csv(tdm_text *text, const char *s)
+{
+    if (!s[strcspn(s, ",\"\r\n")]) return tdm_text_append(text, s, strlen(s));
+    TDM_TRY(tdm_text_append(text, "\"", 1));
+    for (; *s; s++) TDM_TRY(tdm_text_append(text, *s == '"' ? "\"\"" : s, *s == '"' ? 2 : 1));
+    return tdm_text_append(text, "\"", 1);
+}
+
+tdm_status tdm_text_latex(tdm_text *text, const char *s)
+{
+    for (; *s; s++) {
+        if (strchr("&%$#_{}", *s))
+            TDM_TRY(tdm_text_printf(text, "\\%c", *s));
+        else if (*s == '\\')
+            TDM_TRY(tdm_text_printf(text, "\\textbackslash{}"));
+        else if (*s == '~' || *s == '^')
+            TDM_TRY(tdm_text_printf(text, "\\%c{}", *s));
+        else
+            TDM_TRY(tdm_text_append(text, s, 1));
+    }
+    return TDM_OK;
+}
+
 /* Levenshtein distance, at most `limit` matters; words are short. */
 static size_t edit_distance(const char *a, const char *b)
 {

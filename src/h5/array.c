@@ -14,6 +14,7 @@ static hid_t stored_type(tdm_h5_type type)
     case TDM_H5_U16: return H5T_STD_U16LE;
     case TDM_H5_I64: return H5T_STD_I64LE;
     case TDM_H5_F32: return H5T_IEEE_F32LE;
+    case TDM_H5_F64: return H5T_IEEE_F64LE;
     }
     return H5I_INVALID_HID;
 }
@@ -25,13 +26,14 @@ static hid_t native_type(tdm_h5_type type)
     case TDM_H5_U16: return H5T_NATIVE_UINT16;
     case TDM_H5_I64: return H5T_NATIVE_INT64;
     case TDM_H5_F32: return H5T_NATIVE_FLOAT;
+    case TDM_H5_F64: return H5T_NATIVE_DOUBLE;
     }
     return H5I_INVALID_HID;
 }
 
 static H5T_class_t type_class(tdm_h5_type type)
 {
-    return type == TDM_H5_F32 ? H5T_FLOAT : H5T_INTEGER;
+    return type == TDM_H5_F32 || type == TDM_H5_F64 ? H5T_FLOAT : H5T_INTEGER;
 }
 
 /* ---- Shapes ---- */

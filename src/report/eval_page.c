@@ -49,6 +49,7 @@ static tdm_status append_page(tdm_text *html, const tdm_eval_page *page)
     TDM_TRY(html_begin(html, page->title, page->subtitle));
     const size_t begin = html->length;
     if (page->picture != NULL) TDM_TRY(picture_append(html, page->picture));
+    TDM_TRY(intervals_append(html, page));
     TDM_TRY(append_curves(html, page));
     TDM_TRY(class_metrics_append(html, page));
     if (html->length > begin && page->queries > 0) TDM_TRY(tdm_text_printf(html, "<h2>Some queries</h2>\n"));

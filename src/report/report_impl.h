@@ -33,6 +33,7 @@ TDM_CHECKED tdm_status chart_append(tdm_text *html, const line_chart *chart);
 
 /* The parts of an evaluation's page. */
 TDM_CHECKED tdm_status picture_append(tdm_text *html, const tdm_picture *picture);
+TDM_CHECKED tdm_status intervals_append(tdm_text *html, const tdm_eval_page *page);
 TDM_CHECKED tdm_status class_metrics_append(tdm_text *html, const tdm_eval_page *page);
 TDM_CHECKED tdm_status sheet_append(tdm_text *html, const tdm_sheet_query *query, int64_t query_count);
 #define SHEET_NOTE                                                                                           \

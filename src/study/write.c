@@ -70,16 +70,6 @@ static tdm_status write_lines(const tdm_study_table *table,
     return status;
 }
 
-/* RFC 4180: quotes where they are needed. */
-static tdm_status csv_field(tdm_text *text, const char *field)
-{
-    if (!field[strcspn(field, ",\"\r\n")]) return tdm_text_append(text, field, strlen(field));
-    TDM_TRY(tdm_text_append(text, "\"", 1));
-    for (const char *c = field; *c; c++)
-        TDM_TRY(tdm_text_append(text, *c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1));
-    return tdm_text_append(text, "\"", 1);
-}
-
 static tdm_status csv_number(tdm_text *text, double value)
 {
     return isfinite(value) ? tdm_text_printf(text, ",%.17g", value) : tdm_text_append(text, ",", 1);
@@ -94,7 +84,7 @@ static tdm_status csv_lines(const tdm_study_table *table, tdm_text *text)
     for (int64_t r = 0; r < table->lines; r++) {
         const tdm_study_line *line = &table->line[r];
         TDM_TRY(tdm_text_append(text, "\n", 1));
-        TDM_TRY(csv_field(text, line->label));
+        TDM_TRY(tdm_text_csv(text, line->label));
         TDM_TRY(tdm_text_printf(text, ",%lld,%lld", (long long)line->runs, (long long)line->failed));
         for (int64_t k = 0; k < table->metrics; k++) {
             const tdm_study_cell *cell = &line->cell[k];
@@ -108,22 +98,6 @@ static tdm_status csv_lines(const tdm_study_table *table, tdm_text *text)
 tdm_status study_write_csv(const tdm_study_table *table, const char *path)
 {
     return write_lines(table, csv_lines, path);
-}
-
-/* The ten characters that mean something to LaTeX. */
-static tdm_status latex_text(tdm_text *text, const char *s)
-{
-    for (; *s; s++) {
-        if (strchr("&%$#_{}", *s))
-            TDM_TRY(tdm_text_printf(text, "\\%c", *s));
-        else if (*s == '\\')
-            TDM_TRY(tdm_text_printf(text, "\\textbackslash{}"));
-        else if (*s == '~' || *s == '^')
-            TDM_TRY(tdm_text_printf(text, "\\%c{}", *s));
-        else
-            TDM_TRY(tdm_text_append(text, s, 1));
-    }
-    return TDM_OK;
 }
 
 static tdm_status latex_cell(tdm_text *text, const tdm_study_cell *cell, bool is_share)
@@ -142,11 +116,11 @@ static tdm_status latex_lines(const tdm_study_table *table, tdm_text *text)
     TDM_TRY(tdm_text_printf(text, "}\n\\toprule\n"));
     for (int64_t k = 0; k < table->metrics; k++) {
         TDM_TRY(tdm_text_printf(text, " & "));
-        TDM_TRY(latex_text(text, table->label[k]));
+        TDM_TRY(tdm_text_latex(text, table->label[k]));
     }
     TDM_TRY(tdm_text_printf(text, " \\\\\n\\midrule\n"));
     for (int64_t r = 0; r < table->lines; r++) {
-        TDM_TRY(latex_text(text, table->line[r].label));
+        TDM_TRY(tdm_text_latex(text, table->line[r].label));
         for (int64_t k = 0; k < table->metrics; k++)
             TDM_TRY(latex_cell(text, &table->line[r].cell[k], table->is_share[k]));
         TDM_TRY(tdm_text_printf(text, " \\\\\n"));

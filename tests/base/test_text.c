@@ -78,6 +78,19 @@ static void test_html(void **state)
     tdm_text_free(&text);
 }
 
+static void test_csv_and_latex(void **state)
+{
+    (void)state;
+    tdm_text text = {0};
+    CHECK_OK(tdm_text_csv(&text, "plain"));
+    CHECK_OK(tdm_text_csv(&text, ",a \"b\""));
+    CHECK_STR_EQ(text.data, "plain\",a \"\"b\"\"\"");
+    tdm_text_free(&text);
+    CHECK_OK(tdm_text_latex(&text, "R@1 50% of $a_b^c & {\\x} #~"));
+    CHECK_STR_EQ(text.data, "R@1 50\\% of \\$a\\_b\\^{}c \\& \\{\\textbackslash{}x\\} \\#\\~{}");
+    tdm_text_free(&text);
+}
+
 /* What browsers must not see: control characters, those that turn the direction, what is no UTF-8. */
 static void test_html_hostile(void **state)
 {
@@ -268,12 +281,13 @@ static void test_bf16(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append),       cmocka_unit_test(test_printf),
-        cmocka_unit_test(test_growth),       cmocka_unit_test(test_html),
-        cmocka_unit_test(test_html_hostile), cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_show),         cmocka_unit_test(test_json),
-        cmocka_unit_test(test_nearest_name), cmocka_unit_test(test_distance),
-        cmocka_unit_test(test_numbers),      cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_append),        cmocka_unit_test(test_printf),
+        cmocka_unit_test(test_growth),        cmocka_unit_test(test_html),
+        cmocka_unit_test(test_html_hostile),  cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_csv_and_latex), cmocka_unit_test(test_show),
+        cmocka_unit_test(test_json),          cmocka_unit_test(test_nearest_name),
+        cmocka_unit_test(test_distance),      cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

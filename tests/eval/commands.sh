@@ -41,9 +41,13 @@ for word in '"recall_at_20":' '"ndcg_at_3":' '"r_sum":'; do has run/metrics.json
 # Metrics and pages do not depend on the ranks.
 for n in 1 2 3 4; do
     ranks "$n" eval --model run --data data --split test --json "eval$n.json" --html "eval$n.html" --queries 5 -k 6 \
-        --per-class --curves --projection pca,tsne --points 150 2>log || fail "eval on $n ranks: $(tail -3 log)"
+        --per-class --curves --projection pca,tsne --points 150 --intervals 0.9 --resamples 300 --per-query "each$n.csv" 2>log ||
+        fail "eval on $n ranks: $(tail -3 log)"
     cmp eval1.json "eval$n.json" || fail "eval.json on $n ranks differs"
     cmp eval1.html "eval$n.html" || fail "page on $n ranks differs"
+    for way in text_to_image image_to_text; do
+        cmp "each1.$way.csv" "each$n.$way.csv" || fail "figures of each query on $n ranks differ"
+    done
     has log "runs on 1 node x $n rank"
 done
 # Folds and macro averages stand beside the others, which stay as they are.
@@ -80,7 +84,7 @@ sed -n '/<h2>Some queries/,$p' eval1.html >sheet.html
 [ "$(grep -c '<foreignObject' eval1.html)" -eq 150 ] || fail "the picture does not hold 150 points"
 [ "$(grep -o '<foreignObject[^>]*><div><img' eval1.html | wc -l)" -eq "$(grep -c 'href="#image-mark"' eval1.html)" ] ||
     fail "a picture's point has no thumbnail"
-for word in "a random sample: 150 of 192 images and texts, coloured by class" "Precision and scope" "<td>square</td>"; do
+for word in "In brackets: 90 % bootstrap intervals" "a random sample: 150 of 192 images and texts, coloured by class" "Precision and scope" "<td>square</td>"; do
     has eval1.html "$word"
 done
 ! grep -q 'https\?://' eval1.html || fail "the sheet refers to the network"
@@ -95,6 +99,18 @@ assert [c["class"] for c in by_class] == ["square", "disc", "cross", "ring"]
 assert abs(sum(c["queries"] * c["map"] for c in by_class) / 128 - m["map"]) < 1e-12
 assert [p["rank"] for p in m["precision_scope"]] == [1, 2, 5, 10, 20, 50, 64]
 assert m["precision_scope"][0]["precision"] == m["recall_at_1"] and m["precision_recall"][-1]["recall"] == 1
+# The figures of each query make those of all; identities are drawn again where they decide what is right.
+import csv
+for way in ("text_to_image", "image_to_text"):
+    m, rows = json.load(open("eval1.json"))[way], list(csv.DictReader(open(f"each1.{way}.csv")))
+    between = m["intervals"]
+    assert [row["query"] for row in rows] == [str(i) for i in range(m["queries"])]
+    assert between["clusters_by"] == "identity" and between["clusters"] == len({row["cluster"] for row in rows}), between
+    assert list(between["of"]) == list(rows[0])[2:] and between["resamples"] == 300 and between["level"] == 0.9
+    for name, (low, high) in between["of"].items():
+        assert low <= m[name] <= high, name
+        if name != "median_rank":
+            assert abs(sum(float(row[name]) for row in rows) / len(rows) - m[name]) < 1e-12, name
 PY
 "$TANDEM" eval --model run --data data --split test --positives class --per-class --metrics r_sum,recall_at_3,r_precision \
     >asked.json 2>log || fail "eval --metrics: $(cat log)"

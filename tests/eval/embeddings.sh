@@ -76,8 +76,10 @@ asked=recall_at_2,recall_all_at_5,map_at_3_r,ndcg_at_4,r_precision
 for n in 1 2; do
     ranks "$n" eval "${judged[@]}" --metrics "$asked" --json "asked$n.json" --per-query "more$n.csv" 2>log ||
         fail "eval --metrics on $n ranks: $(cat log)"
+    ranks "$n" eval "${judged[@]}" --json "sure$n.json" --per-query "sure$n.csv" --intervals 0.95 --resamples 200 \
+        --query-clusters query_labels.txt 2>log || fail "eval --intervals on $n ranks: $(cat log)"
 done
-for file in asked1.json more1.csv; do
+for file in asked1.json more1.csv sure1.json sure1.csv; do
     cmp "$file" "${file/1./2.}" || fail "figures that were asked for depend on the ranks: $file"
 done
 figures asked1.json expected_qrels.txt
@@ -85,9 +87,16 @@ python3 - "$asked" <<'PY' || fail "--metrics $asked: $(cat asked1.json)"
 import csv, json, sys
 asked = sys.argv[1].split(",")
 plain, more = (json.load(open(name))["query_to_gallery"] for name in ("qrels1.json", "asked1.json"))
+sure = json.load(open("sure1.json"))["query_to_gallery"]
+between = sure.pop("intervals")
+assert sure == plain and list(sure) == list(plain)
 assert list(more) == list(plain) + asked and {name: more[name] for name in plain} == plain
 rows = list(csv.DictReader(open("more1.csv")))
 assert list(rows[0])[-len(asked):] == asked
+groups = list(csv.DictReader(open("sure1.csv")))
+kept = [row for row in groups if row["map"]]
+assert [row["cluster"] for row in groups] == open("query_labels.txt").read().split("\n")[:len(groups)]
+assert between["clusters_by"] == "cluster" and between["clusters"] == len({row["cluster"] for row in kept}) < len(kept)
 for name in asked:
     values = [float(row[name]) for row in rows if row[name]]
     assert len(values) == more["queries"] - more["without_positive"]

@@ -68,6 +68,7 @@ static void fill(tdm_h5 *file)
     CHECK_OK(
         tdm_h5_put_array(file, "group/cube", TDM_H5_F32, 3, shape, 16, value)); /* cut along two dimensions */
     CHECK_OK(tdm_h5_put_array(file, "group/scalar", TDM_H5_F32, 0, NULL, 1 << 20, value + 9));
+    CHECK_OK(tdm_h5_put_array(file, "precise", TDM_H5_F64, 0, NULL, 1 << 20, &(double){0.1}));
     CHECK_OK(tdm_h5_put_array(file, "group/number", TDM_H5_I64, 1, &four, 16, number));
     CHECK_OK(tdm_h5_put_array(file, "group/empty", TDM_H5_U8, 1, &none, 16, NULL));
 }
@@ -126,6 +127,13 @@ static void arrays_come_back(void **state)
     for (int i = 0; i < 30; i++) CHECK_EQ(value[i], (float)i / 8);
     CHECK_OK(tdm_h5_get_array(file, "group/scalar", TDM_H5_F32, 0, NULL, &scalar));
     CHECK_EQ(scalar, 9.0F / 8);
+    double full;
+    CHECK_OK(tdm_h5_get_array(file, "precise", TDM_H5_F64, 0, NULL, &full));
+    CHECK_EQ(full, 0.1);
+    CHECK_OK(tdm_h5_get_array(file, "precise", TDM_H5_F32, 0, NULL, &scalar));
+    CHECK_EQ(scalar, 0.1F);
+    CHECK_OK(tdm_h5_get_array(file, "group/scalar", TDM_H5_F64, 0, NULL, &full));
+    CHECK_EQ(full, 9.0 / 8);
     CHECK_OK(tdm_h5_open_array(file, "group/cube", TDM_H5_F32, 3, found, &array));
     for (int i = 0; i < 3; i++) CHECK_EQ(found[i], shape[i]);
     CHECK_OK(tdm_h5_read(array, 3, 2, value));

@@ -333,6 +333,11 @@ static void test_eval_page(void **state)
     tdm_text_free(&plain);
     tdm_text_free(&sheet);
 
+    const tdm_metrics metrics[TDM_DIRECTIONS] = {{.value = {0.25}}, {.value = {0.5}}};
+    const tdm_interval interval[TDM_MAX_METRICS] = {{0.125, 0.75}, {NAN, NAN}};
+    page.metrics = metrics;
+    page.interval[0] = page.interval[1] = interval;
+    page.interval_note = "90 % <drawn>";
     page.picture = &picture;
     page.classes = GROUPS;
     page.class_name = group;
@@ -352,6 +357,10 @@ static void test_eval_page(void **state)
     CHECK_LACKS(html.data, "<i>many");
     CHECK_EQ(count(html.data, "<th>Recall@20</th>"), TDM_DIRECTIONS);
     tdm_metric_rows_free(&rows);
+    CHECK_CONTAINS(html.data, "90 % &lt;drawn&gt;");
+    CHECK_CONTAINS(html.data,
+                   "<td>0.2500</td><td>[0.1250, 0.7500]</td><td>0.5000</td><td>[0.1250, 0.7500]</td>");
+    CHECK_CONTAINS(html.data, "<td>0.0000</td><td>[–, –]</td>");
     CHECK_CONTAINS(html.data, "Embed&lt;ding");
     CHECK_CONTAINS(html.data, "first &lt;note&gt;");
     CHECK_CONTAINS(html.data, "&lt;/foreignObject&gt;&lt;script&gt;");
