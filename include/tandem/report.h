@@ -111,6 +111,43 @@ typedef struct tdm_study_table {
 /* The table, each metric over x, and the learning curves of its runs (the mean over a row's runs at each step). */
 TDM_CHECKED tdm_status tdm_study_page_write(const char *path, const tdm_study_table *table);
 
+/* Systems over the same queries, each beside the first. Everything borrowed. */
+typedef struct tdm_compared_metric {
+    const char *name, *label;
+    bool is_share, less_is_better;
+} tdm_compared_metric;
+typedef struct tdm_compared { /* one metric of one system */
+    double value;             /* over the queries that all systems have */
+    /* To the first system; of that one itself, zeros. */
+    double difference;
+    tdm_interval interval;        /* of the difference */
+    double p, adjusted;           /* of the paired randomisation test, and by Holm; NaN: not tested */
+    bool exact;                   /* p counts all patterns of signs */
+    int64_t better, worse, equal; /* queries */
+} tdm_compared;
+typedef struct tdm_changed_query { /* in the metric changed_by */
+    const char *name;
+    double before, after;
+} tdm_changed_query;
+typedef struct tdm_compared_system {
+    const char *name;
+    const tdm_compared *metric;           /* [metrics] */
+    const tdm_changed_query *gain, *loss; /* the largest first */
+    int64_t gains, losses;
+} tdm_compared_system;
+typedef struct tdm_comparison {
+    const tdm_compared_metric *metric;
+    const tdm_compared_system *system;
+    int64_t metrics, systems, changed_by, tests;
+    int64_t queries, clusters; /* the same: each query stands alone */
+    int64_t permutations, resamples, seed;
+    double level;
+} tdm_comparison;
+TDM_CHECKED tdm_status tdm_comparison_page_write(const char *path, const char *subtitle,
+                                                 const tdm_comparison *comparison);
+/* A p as tables show it: "0.0123", "<0.0001"; "–" for NaN. */
+void tdm_show_p(char out[16], double p);
+
 /* What the augmentations make of some samples. Everything borrowed. */
 typedef struct tdm_view_draws { /* of one view of one sample: images or words */
     const char *view;           /* "image.aug_1" */

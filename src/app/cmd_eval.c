@@ -1,6 +1,7 @@
 /* tandem eval: finds the task, refuses the options of others, runs it. */
 #include "eval_task_table.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define TASK_ADDRESS(task) &task,
@@ -140,11 +141,12 @@ static tdm_status parse_and_run(tdm_comm *comm, eval_command *c, int argc, char 
 {
     bool help = false;
     TDM_TRY(add_flags(c));
-    TDM_TRY(tdm_parse_options(
+    TDM_TRY(tdm_parse_flags(
         "eval",
         "--model CKPT --data DIR --split NAME [--task NAME] [--json FILE] [--html FILE]\n"
-        "       tandem eval --query FILE --gallery FILE [--qrels FILE] [--json FILE] [--run-out FILE]",
-        c->flag, c->flags, argc, argv, &help));
+        "       tandem eval --query FILE --gallery FILE [--qrels FILE] [--json FILE] [--run-out FILE]\n"
+        "       tandem eval --compare A B … [--json FILE] [--html FILE] [--latex FILE]",
+        c->flag, c->flags, argc, argv, &c->request.rest, &help));
     for (int t = 0; help && t < TASKS && tdm_comm_rank(comm) == 0; t++)
         if (tasks[t]->explain != NULL) tasks[t]->explain();
     if (help) return TDM_OK;
@@ -152,6 +154,8 @@ static tdm_status parse_and_run(tdm_comm *comm, eval_command *c, int argc, char 
     hand_over(c, task);
     TDM_TRY(refuse_options_of_others(c, task));
     TDM_TRY(check_required(c, task));
+    TDM_REQUIRE(c->request.rest.count == 0 || tasks[task]->takes_files, TDM_E_USAGE,
+                "tandem eval: takes options only, not \"%.80s\"", c->request.rest.item[0]);
     return tasks[task]->run(comm, &c->request, c->options[task]);
 }
 
@@ -166,6 +170,7 @@ static tdm_status eval_run(tdm_comm *comm, int argc, char **argv)
         tdm_text_free(&c.heading[t]);
     }
     tdm_text_free(&c.names);
+    free((void *)c.request.rest.item);
     return status;
 }
 

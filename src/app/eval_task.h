@@ -8,6 +8,7 @@ typedef struct eval_request { /* what every task is given */
     tdm_inference_options inference;
     const char *data, *split;
     const char *json, *html; /* files to write; "": standard output, no page */
+    tdm_strings rest;        /* arguments that belong to no option */
 } eval_request;
 
 enum { EVAL_TASK_MAX_FLAGS = 32 };
@@ -20,6 +21,7 @@ typedef struct eval_task {
     const void *defaults;
     bool needs_model;      /* --model, --data and --split must be there */
     const char *chosen_by; /* an option of its own that chooses the task without --task; NULL: none */
+    bool takes_files;      /* request->rest may hold some */
     size_t (*flags)(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]); /* fills; returns how many */
     /* Lines after the options of --help, or NULL. */
     void (*explain)(void);

@@ -7,7 +7,8 @@
 #define EVAL_TASK_TABLE(ROW)                                                                                 \
     ROW(task_retrieval)                                                                                      \
     ROW(task_zeroshot)                                                                                       \
-    ROW(task_embeddings)
+    ROW(task_embeddings)                                                                                     \
+    ROW(task_compare)
 
 #define DECLARE_TASK(task) extern const eval_task task;
 EVAL_TASK_TABLE(DECLARE_TASK)
