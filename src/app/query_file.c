@@ -11,28 +11,23 @@ static const char query_column[] = "query", cluster_column[] = "cluster";
 /* ---- Names that come one by one ---- */
 
 typedef struct name_list {
-    tdm_text bytes, offset; /* offset: i64[count] */
+    row_names names; /* its bytes are there, the rest is made at the end */
     int64_t count;
 } name_list;
 
 static tdm_status add_name(name_list *list, const char *name, size_t length)
 {
-    const int64_t at = (int64_t)list->bytes.length;
     list->count++;
-    TDM_TRY(tdm_text_append(&list->offset, &at, sizeof at));
-    TDM_TRY(tdm_text_append(&list->bytes, name, length));
-    return tdm_text_append(&list->bytes, "", 1);
+    TDM_TRY(tdm_text_append(&list->names.bytes, name, length));
+    return tdm_text_append(&list->names.bytes, "", 1);
 }
 
 static tdm_status take_names(name_list *list, row_names *names)
 {
-    return row_names_take(&list->bytes, (const int64_t *)(const void *)list->offset.data, list->count, names);
-}
-
-static void name_list_free(name_list *list)
-{
-    tdm_text_free(&list->bytes);
-    tdm_text_free(&list->offset);
+    const tdm_status status = row_names_index(list->count, &list->names);
+    *names = list->names;
+    *list = (name_list){0};
+    return status;
 }
 
 /* ---- CSV ---- */
@@ -43,7 +38,8 @@ typedef struct csv {
     int64_t line, record;   /* of `at`, of the present record's beginning; from 1 */
     int64_t columns;        /* of the header */
     int64_t query, cluster; /* columns of names; -1: none */
-    name_list header, queries, clusters, metrics;
+    row_names header;
+    name_list queries, clusters, metrics;
     tdm_text value; /* f64 [queries][metrics] */
 } csv;
 
@@ -80,12 +76,13 @@ static tdm_status next_field(csv *c, char **field, size_t *length, char *end)
 
 static tdm_status read_header(csv *c)
 {
+    name_list header = {0};
     char *field, end = ',';
     size_t length;
     c->query = c->cluster = -1;
     while (end == ',') {
         TDM_TRY(next_field(c, &field, &length, &end));
-        TDM_TRY(add_name(&c->header, field, length));
+        TDM_TRY(add_name(&header, field, length));
         if (strcmp(field, query_column) == 0 && c->query < 0)
             c->query = c->columns;
         else if (strcmp(field, cluster_column) == 0 && c->cluster < 0)
@@ -94,6 +91,7 @@ static tdm_status read_header(csv *c)
             TDM_TRY(add_name(&c->metrics, field, length));
         c->columns++;
     }
+    TDM_TRY(take_names(&header, &c->header));
     TDM_REQUIRE(c->query >= 0, TDM_E_DATA,
                 "%s: %s: has no column \"query\" in its first line; --per-query writes such files",
                 c->file->option, c->file->given);
@@ -106,8 +104,7 @@ static tdm_status add_value(csv *c, const char *field, int64_t column)
     const double value = field[0] == '\0' ? NAN : strtod(field, &end);
     TDM_REQUIRE(field[0] == '\0' || (*end == '\0' && !isinf(value)), TDM_E_DATA,
                 "%s: %s: line %lld, column %.60s: \"%.40s\" is not a finite number", c->file->option,
-                c->file->given, (long long)c->record,
-                c->header.bytes.data + ((const int64_t *)(const void *)c->header.offset.data)[column], field);
+                c->file->given, (long long)c->record, row_names_at(&c->header, column), field);
     return tdm_text_append(&c->value, &value, sizeof value);
 }
 
@@ -172,10 +169,10 @@ static tdm_status read_csv(const row_file *place, query_file *file)
         c.at = text.data + tdm_byte_order_mark(text.data, text.length);
         status = read_lines(&c, file);
     }
-    name_list_free(&c.header);
-    name_list_free(&c.queries);
-    name_list_free(&c.clusters);
-    name_list_free(&c.metrics);
+    row_names_free(&c.header);
+    row_names_free(&c.queries.names);
+    row_names_free(&c.clusters.names);
+    row_names_free(&c.metrics.names);
     tdm_text_free(&c.value);
     tdm_text_free(&text);
     return status;
@@ -192,10 +189,13 @@ static tdm_status get_names(tdm_h5 *h5, const char *prefix, row_names *names)
     for (int64_t i = 0; status == TDM_OK && i < strings.count; i++) {
         int64_t bytes;
         const char *name = tdm_h5_strings_at(&strings, i, &bytes);
-        status = add_name(&list, name, (size_t)bytes);
+        status = memchr(name, '\0', (size_t)bytes) == NULL
+                     ? add_name(&list, name, (size_t)bytes)
+                     : TDM_ERROR(TDM_E_FORMAT, "%s: name %lld of %sbytes holds a NUL", tdm_h5_path(h5),
+                                 (long long)i, prefix);
     }
     if (status == TDM_OK) status = take_names(&list, names);
-    name_list_free(&list);
+    row_names_free(&list.names);
     tdm_h5_strings_free(&strings);
     return status;
 }
@@ -212,7 +212,7 @@ static tdm_status get_metrics(tdm_h5 *h5, row_names *names)
             status = add_name(&list, name, strlen(name));
     }
     if (status == TDM_OK) status = take_names(&list, names);
-    name_list_free(&list);
+    row_names_free(&list.names);
     return status;
 }
 

@@ -42,9 +42,6 @@ TDM_CHECKED tdm_status row_names_read(const row_file *file, const char *of, int6
 TDM_CHECKED tdm_status row_names_number(int64_t rows, const int64_t *number, row_names *names);
 /* Of names whose bytes are there, `count` of them. */
 TDM_CHECKED tdm_status row_names_index(int64_t count, row_names *names);
-/* bytes, which it takes over: names with their NULs, that begin at offset[count]. */
-TDM_CHECKED tdm_status row_names_take(tdm_text *bytes, const int64_t *offset, int64_t count,
-                                      row_names *names);
 const char *row_names_at(const row_names *names, int64_t row);
 /* The first row of this name; -1: none. */
 int64_t row_names_find(const row_names *names, const char *name);

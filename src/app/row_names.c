@@ -156,21 +156,11 @@ tdm_status row_names_number(int64_t rows, const int64_t *number, row_names *name
     return TDM_OK;
 }
 
-<<<<<<< HEAD
 tdm_status row_names_index(int64_t count, row_names *names)
 {
     TDM_TRY(open_names(count, names));
     for (int64_t at = 0; names->count < count; at += (int64_t)strlen(names->bytes.data + at) + 1)
         names->offset[names->count++] = at;
-=======
-tdm_status row_names_take(tdm_text *bytes, const int64_t *offset, int64_t count, row_names *names)
-{
-    TDM_TRY(open_names(count, names));
-    if (count > 0) memcpy(names->offset, offset, (size_t)count * sizeof *offset);
-    names->count = count;
-    names->bytes = *bytes;
-    *bytes = (tdm_text){0};
->>>>>>> b3e0efa (tandem eval --compare: paired tests, intervals, Holm, tables)
     sort_names(names);
     return TDM_OK;
 }

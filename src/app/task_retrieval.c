@@ -33,7 +33,6 @@ typedef struct retrieval {
     tdm_eval_detail detail[TDM_DIRECTIONS];
     tdm_group_metrics macro[TDM_DIRECTIONS];
     tdm_metrics *fold[TDM_DIRECTIONS];         /* [folds] */
-    eval_picture picture;                      /* of the page */
     retrieval_queries queries[TDM_DIRECTIONS]; /* where someone asks for each */
     query_values each[TDM_DIRECTIONS];
     metric_intervals intervals[TDM_DIRECTIONS];
@@ -342,9 +341,7 @@ static tdm_status open_queries(retrieval *r)
                      : strcmp(r->match->name, "identity") == 0 ? "identity"
                                                                : "image";
     for (int i = 0; wants_each(r) && i < TDM_DIRECTIONS; i++) {
-        TDM_TRY(
-            retrieval_queries_open(r->comm, &r->embeddings, (tdm_direction)i, by, &r->rows, &r->queries[i]));
-        r->detail[i].value = r->queries[i].value;
+        TDM_TRY(retrieval_queries_open(r->comm, &r->embeddings, (tdm_direction)i, by, &r->queries[i]));
         r->each[i] = (query_values){.query = &r->queries[i].query,
                                     .cluster = &r->queries[i].cluster,
                                     .cluster_by = by,
