@@ -57,7 +57,7 @@ TDM_CHECKED tdm_status tdm_h5_get_f64(const tdm_h5 *file, const char *name, doub
 TDM_CHECKED tdm_status tdm_h5_put_group(tdm_h5 *file, const char *name);
 bool tdm_h5_has(const tdm_h5 *file, const char *name); /* false, too, when damage hides it */
 TDM_CHECKED tdm_status tdm_h5_find(const tdm_h5 *file, const char *name, bool *there);
-/* How many links a group holds, and the name of each, in alphabetical order. */
+/* How many links a group ("": the root) holds, and the name of each, in alphabetical order. */
 TDM_CHECKED tdm_status tdm_h5_group_size(const tdm_h5 *file, const char *group, int64_t *count);
 TDM_CHECKED tdm_status tdm_h5_link_name(const tdm_h5 *file, const char *group, int64_t index, char *name,
                                         size_t bytes);

@@ -94,7 +94,7 @@ static tdm_status find_metrics(comparison *c, const comparison_options *options)
     tdm_status status = TDM_OK;
     if (c->metrics == 0) status = TDM_ERROR(TDM_E_DATA, "--compare: the files have no metric in common");
     if (status == TDM_OK && c->metrics < names->count && options->metrics[0] == '\0')
-        tdm_log(TDM_LOG_WARN, "--compare: %lld of %lld metrics of the first file are not in all files",
+        tdm_log(TDM_LOG_INFO, "--compare: %lld of %lld metrics of the first file are not in all files",
                 (long long)(names->count - c->metrics), (long long)names->count);
     if (status == TDM_OK && options->metrics[0] != '\0') status = choose_metrics(c, options->metrics, order);
     if (status == TDM_OK) status = TDM_ALLOC(c->metrics, &c->known);
@@ -110,6 +110,18 @@ static tdm_status find_metrics(comparison *c, const comparison_options *options)
     }
     tdm_free(order);
     return status;
+}
+
+/* The metric by which queries are listed that changed. */
+static tdm_status choose_changed_by(comparison *c, const char *asked)
+{
+    const char *by = asked[0] != '\0' ? asked : "map";
+    int64_t at = c->metrics - 1;
+    while (at > 0 && strcmp(c->metric[at].name, by) != 0) at--;
+    TDM_REQUIRE(asked[0] == '\0' || strcmp(c->metric[at].name, by) == 0, TDM_E_USAGE,
+                "tandem eval: --changed-by: \"%.80s\" is not among the metrics that are compared", by);
+    c->shown.changed_by = at;
+    return TDM_OK;
 }
 
 /* ---- Queries ---- */
@@ -175,13 +187,13 @@ static tdm_status match_queries(comparison *c, const char *const *path)
     }
     c->without_value = shared - c->queries;
     if (status == TDM_OK) status = count_only(c, path, row);
-    if (status == TDM_OK && c->without_value > 0)
-        tdm_log(TDM_LOG_WARN, "%lld queries have no value in one of the files and are left out",
-                (long long)c->without_value);
     if (status == TDM_OK && c->queries == 0)
         status = TDM_ERROR(
             TDM_E_DATA, "--compare: no query has values in all files: the first of %s is %.60s, of %s %.60s",
             path[0], row_names_at(&c->file[0].query, 0), path[1], row_names_at(&c->file[1].query, 0));
+    if (status == TDM_OK && c->without_value > 0)
+        tdm_log(TDM_LOG_WARN, "%lld queries have no value in one of the files and are left out",
+                (long long)c->without_value);
     if (status == TDM_OK) status = TDM_ALLOC(c->systems * c->metrics * c->queries, &c->value);
     for (int64_t s = 0; status == TDM_OK && s < c->systems; s++)
         for (int64_t m = 0; m < c->metrics; m++)
@@ -387,13 +399,7 @@ static void list_changed(const comparison *c, int64_t s, bool lost, int64_t most
 static tdm_status find_changed(comparison *c, const comparison_options *o, const char *const *name)
 {
     const int64_t most = tdm_min_i64(o->changed, c->queries);
-    const char *by = o->changed_by[0] != '\0' ? o->changed_by : "map";
     ranked_gain *order = NULL;
-    int64_t at = c->metrics - 1;
-    while (at > 0 && strcmp(c->metric[at].name, by) != 0) at--;
-    TDM_REQUIRE(o->changed_by[0] == '\0' || strcmp(c->metric[at].name, by) == 0, TDM_E_USAGE,
-                "tandem eval: --changed-by: \"%.80s\" is not among the metrics that are compared", by);
-    c->shown.changed_by = at;
     TDM_TRY(TDM_ALLOC(2 * c->systems * most, &c->changed));
     TDM_TRY(TDM_ALLOC(c->systems, &c->system));
     TDM_TRY(TDM_ALLOC(c->queries, &order));
@@ -415,12 +421,14 @@ static tdm_status prepare(comparison *c, const comparison_options *o, const char
                           const char *const *path)
 {
     TDM_TRY(find_metrics(c, o));
+    TDM_TRY(choose_changed_by(c, o->changed_by));
     TDM_TRY(match_queries(c, path));
     TDM_TRY(find_clusters(c, o, path));
     for (int64_t m = 0; m < c->metrics; m++) c->metric[m].is_share = is_share(c, m);
     TDM_TRY(TDM_ALLOC(c->systems * c->metrics, &c->compared));
     TDM_TRY(fill_values(c));
-    c->shown = (tdm_comparison){.metric = c->metric,
+    c->shown = (tdm_comparison){.changed_by = c->shown.changed_by,
+                                .metric = c->metric,
                                 .metrics = c->metrics,
                                 .systems = c->systems,
                                 .queries = c->queries,

@@ -205,9 +205,9 @@ static tdm_status get_metrics(tdm_h5 *h5, row_names *names)
     name_list list = {0};
     int64_t links = 0;
     char name[256];
-    tdm_status status = tdm_h5_group_size(h5, "/", &links);
+    tdm_status status = tdm_h5_group_size(h5, "", &links);
     for (int64_t i = 0; status == TDM_OK && i < links; i++) {
-        status = tdm_h5_link_name(h5, "/", i, name, sizeof name);
+        status = tdm_h5_link_name(h5, "", i, name, sizeof name);
         if (status == TDM_OK && strncmp(name, "query_", 6) != 0 && strncmp(name, "cluster_", 8) != 0)
             status = add_name(&list, name, strlen(name));
     }

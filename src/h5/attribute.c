@@ -183,13 +183,19 @@ tdm_status tdm_h5_find(const tdm_h5 *file, const char *name, bool *there)
     return found < 0 ? h5_cannot(TDM_E_FORMAT, file->path, "look up /", name) : TDM_OK;
 }
 
+static const char *group_path(const char *group)
+{
+    return group[0] != '\0' ? group : "/";
+}
+
 tdm_status tdm_h5_group_size(const tdm_h5 *file, const char *group, int64_t *count)
 {
     H5G_info_t info;
-    bool there;
-    TDM_TRY(tdm_h5_find(file, group, &there));
+    bool there = true; /* as the root always is */
+    if (group[0] != '\0') TDM_TRY(tdm_h5_find(file, group, &there));
     TDM_REQUIRE(there, TDM_E_FORMAT, "%s: group /%s is missing", file->path, group);
-    if (H5Gget_info_by_name(file->id, group, &info, H5P_DEFAULT) < 0)
+    h5_quiet();
+    if (H5Gget_info_by_name(file->id, group_path(group), &info, H5P_DEFAULT) < 0)
         return h5_cannot(TDM_E_FORMAT, file->path, "open group /", group);
     *count = (int64_t)info.nlinks;
     return TDM_OK;
@@ -198,8 +204,8 @@ tdm_status tdm_h5_group_size(const tdm_h5 *file, const char *group, int64_t *cou
 tdm_status tdm_h5_link_name(const tdm_h5 *file, const char *group, int64_t index, char *name, size_t bytes)
 {
     h5_quiet();
-    const ssize_t n = H5Lget_name_by_idx(file->id, group, H5_INDEX_NAME, H5_ITER_INC, (hsize_t)index, name,
-                                         bytes, H5P_DEFAULT);
+    const ssize_t n = H5Lget_name_by_idx(file->id, group_path(group), H5_INDEX_NAME, H5_ITER_INC,
+                                         (hsize_t)index, name, bytes, H5P_DEFAULT);
     if (n < 0) return h5_cannot(TDM_E_FORMAT, file->path, "list /", group);
     TDM_REQUIRE((size_t)n < bytes, TDM_E_FORMAT, "%s: the name %s… is too long", file->path, name);
     return TDM_OK;

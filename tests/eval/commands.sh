@@ -72,6 +72,8 @@ for direction in ("text_to_image", "image_to_text"):
         assert abs(folds[direction][key] - sum(f[direction][key] for f in each) / 3) < 1e-12, key
     assert folds[direction]["recall_at_1"] >= more[direction]["recall_at_1"]  # there are fewer to beat
 assert abs(folds["average"]["map"] - (folds["text_to_image"]["map"] + folds["image_to_text"]["map"]) / 2) < 1e-15
+for direction in ("text_to_image", "image_to_text"):
+    del plain[direction]["intervals"]
 assert json.dumps(more) == json.dumps(plain)
 PY
 for key in model data split text_to_image image_to_text queries gallery without_positive recall_at_1 recall_at_5 recall_at_10 \

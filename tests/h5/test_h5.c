@@ -300,6 +300,10 @@ static void files_are_listed(void **state)
     tdm_h5_items_free(&items);
     CHECK_OK(tdm_h5_verify(path));
     tdm_h5 *file = open_good();
+    CHECK_OK(tdm_h5_group_size(file, "", &count));
+    CHECK_EQ(count, 2);
+    CHECK_OK(tdm_h5_link_name(file, "", 1, name, sizeof name));
+    CHECK_STR_EQ(name, "precise");
     CHECK_OK(tdm_h5_group_size(file, "group", &count));
     CHECK_EQ(count, 4);
     CHECK_OK(tdm_h5_link_name(file, "group", 2, name, sizeof name));
