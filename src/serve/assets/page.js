@@ -368,7 +368,9 @@ function start() {
     event.preventDefault();
     search();
   });
-  byId("search").addEventListener("change", (event) => event.target.id !== "q" && search());
+  addEventListener("change", (event) => {
+    if (event.target.form === byId("search") && event.target.id !== "q") search(); // the weight stands outside the form
+  });
   byId("upload").addEventListener("submit", (event) => event.preventDefault());
   byId("file").addEventListener("change", (event) => {
     const file = event.target.files[0];
