@@ -125,7 +125,6 @@ static bool copy_query(serve_query *from, serve_query *to)
 
 static bool prepare(serve_server *server, serve_request *request, serve_job *job, serve_fault *fault)
 {
-    if (!check_query(server, &request->query, fault)) return false;
     if (!copy_query(&request->query, &job->query)) return refuse_memory(fault);
     job->since_s = tdm_now_s();
     if (TDM_ALLOC(server->searcher->embeddings.d, &job->feature) != TDM_OK) return refuse_memory(fault);
@@ -150,6 +149,7 @@ bool serve_ask(serve_server *server, serve_request *request, serve_job **job, se
                serve_fault *fault)
 {
     *results = serve_results_of(server, request);
+    if (!check_query(server, &request->query, fault)) return false;
     if (serve_query_is_empty(&request->query)) return true;
     if (serve_job_create(job) != TDM_OK) return refuse_memory(fault);
     if (!prepare(server, request, *job, fault)) return false;

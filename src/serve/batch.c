@@ -226,14 +226,6 @@ static tdm_status embed_pictures(batch *b)
 
 /* ---- Rows of the gallery ---- */
 
-/* Place in the gallery of a picture's row; -1: it is not there. */
-static int64_t place_of_row(const serve_server *server, int64_t row)
-{
-    const tdm_dataset *dataset = server->searcher->dataset;
-    if (dataset == NULL) return row < server->images ? row : -1;
-    return row < tdm_dataset_images(dataset) ? tdm_dataset_image_number(dataset, row) : -1;
-}
-
 /* Fills place[*count] and of[*count]. */
 static void list_rows(batch *b, int64_t *place, int64_t *of, int64_t *count)
 {
@@ -241,7 +233,7 @@ static void list_rows(batch *b, int64_t *place, int64_t *of, int64_t *count)
         const int64_t row = b->job[i]->query.row;
         if (row < 0) continue;
         b->has_picture[i] = true;
-        place[*count] = place_of_row(b->server, row);
+        place[*count] = serve_place_of_row(b->server, row);
         if (place[*count] < 0)
             serve_refuse(&b->job[i]->fault, 404, "not_found", "the gallery has no picture %lld",
                          (long long)row);
@@ -285,74 +277,12 @@ static void combine(batch *b, int64_t i)
 
 /* ---- Results ---- */
 
-/* Names of the classes of an item, at label[]; NULL counts them. */
-static tdm_status read_labels(const serve_server *server, int64_t row, const char **label, int64_t *count)
-{
-    const uint64_t *bits = NULL;
-    *count = 0;
-    if (row < 0 || server->labels == 0) return TDM_OK;
-    TDM_TRY(tdm_searcher_class_bits(server->searcher, row, &bits));
-    for (int64_t c = 0; bits != NULL && c < server->labels; c++) {
-        if ((bits[c / 64] >> (c % 64) & 1u) == 0) continue;
-        if (label != NULL) label[*count] = server->label[c];
-        ++*count;
-    }
-    return TDM_OK;
-}
-
-static tdm_status label_items(const serve_server *server, serve_job *job)
-{
-    int64_t total = 0, at = 0,
-            n = job->items + (job->asked_found != NULL); /* the one that was asked for is the last */
-    for (int64_t i = 0; i < n; i++) {
-        serve_item *item = i < job->items ? &job->item[i] : &job->asked;
-        TDM_TRY(read_labels(server, item->row, NULL, &item->labels));
-        total += item->labels;
-    }
-    TDM_TRY(TDM_ALLOC(total, &job->label));
-    for (int64_t i = 0; i < n; i++) {
-        serve_item *item = i < job->items ? &job->item[i] : &job->asked;
-        item->label = job->label + at;
-        TDM_TRY(read_labels(server, item->row, job->label + at, &item->labels));
-        at += item->labels;
-    }
-    return TDM_OK;
-}
-
-static const char *text_of(const tdm_text *text)
-{
-    return text->data != NULL ? text->data : "";
-}
-
 /* Rows of query `index` that were found; behind them there may be free places. */
 static int64_t count_found(const tdm_found *found, int64_t index)
 {
     int64_t n = 0;
     while (n < found->k && found->row[index * found->k + n] >= 0) n++;
     return n;
-}
-
-static serve_item item_of(const serve_server *server, const tdm_found_item *found, int64_t rank)
-{
-    const bool has_source = tdm_searcher_has_source(server->searcher);
-    return (serve_item){.rank = rank,
-                        .row = found->image,
-                        .caption = found->caption,
-                        .score = found->score,
-                        .text = text_of(&found->text),
-                        .name = text_of(&found->name),
-                        .has_picture = has_source && found->image >= 0};
-}
-
-/* The picture of the gallery whose like is looked for. */
-static tdm_status read_asked(serve_server *server, serve_job *job)
-{
-    if (job->query.row < 0) return TDM_OK;
-    const int64_t place = place_of_row(server, job->query.row);
-    TDM_TRY(TDM_ALLOC(1, &job->asked_found));
-    TDM_TRY(tdm_searcher_read_row(server->searcher, TDM_IMAGE, place, false, job->asked_found));
-    job->asked = item_of(server, job->asked_found, 0);
-    return TDM_OK;
 }
 
 /* The results that this job's page shows, of those that were found for query `index`. */
@@ -368,13 +298,7 @@ static tdm_status read_items(serve_server *server, serve_job *job, const tdm_fou
                             .k = n,
                             .row = found->row + index * found->k + first,
                             .score = found->score + index * found->k + first};
-    TDM_TRY(TDM_ALLOC(n, &job->found));
-    TDM_TRY(TDM_ALLOC(n, &job->item));
-    job->items = n;
-    TDM_TRY(tdm_searcher_read(server->searcher, &part, 0, false, job->found));
-    for (int64_t i = 0; i < n; i++) job->item[i] = item_of(server, &job->found[i], first + i + 1);
-    TDM_TRY(read_asked(server, job));
-    return label_items(server, job);
+    return serve_items_read(server, &part, first, job);
 }
 
 /* ---- The search: jobs that want the same kind of thing, together ---- */
@@ -392,14 +316,6 @@ static bool belong_together(const serve_query *a, const serve_query *b)
     return a->find == b->find && a->unique == b->unique && same_labels(a, b);
 }
 
-/* bits [label_words] of a query's classes, which are all known. */
-static void set_class_bits(const serve_server *server, const serve_query *q, uint64_t *bits)
-{
-    for (int64_t i = 0; i < q->labels; i++)
-        for (int64_t c = 0; c < server->labels; c++)
-            if (strcmp(server->label[c], q->label[i]) == 0) bits[c / 64] |= UINT64_C(1) << (c % 64);
-}
-
 /* A row of jobs that are searched for together: their places of[n] in the batch. An error is one of all ranks. */
 static tdm_status search_group(batch *b, const int64_t *of, int64_t n, uint64_t *class_bits, tdm_found *found)
 {
@@ -412,8 +328,7 @@ static tdm_status search_group(batch *b, const int64_t *of, int64_t n, uint64_t 
         memcpy(b->feature + j * b->d, job->feature, (size_t)b->d * sizeof *b->feature);
         call.k = tdm_max_i64(call.k, job->query.offset + job->query.k);
     }
-    memset(class_bits, 0, (size_t)server->searcher->embeddings.label_words * sizeof *class_bits);
-    set_class_bits(server, q, class_bits);
+    serve_class_bits(server, q, class_bits);
     TDM_TRY(call_ranks(server->searcher, &call));
     return find_together(server->searcher, &call, server->options->duplicates, class_bits, n, b->feature,
                          found);

@@ -1,5 +1,5 @@
 # The files of assets/ become a part of the program.
-set(serve_assets ${root}/src/serve/assets/style.css ${root}/src/serve/assets/page.js ${root}/src/serve/assets/schema.json)
+set(serve_assets ${root}/src/serve/assets/style.css ${root}/src/serve/assets/page.js ${root}/src/serve/assets/icon.svg ${root}/src/serve/assets/schema.json)
 set(serve_assets_c ${PROJECT_BINARY_DIR}/serve_assets.c)
 add_custom_command(
   OUTPUT ${serve_assets_c}

@@ -46,6 +46,7 @@ typedef struct exchange {
     char *target; /* owned */
     double since_s;
     bool begun, answered;
+    bool is_let_in;        /* by the gate: before, nothing is told of the gallery */
     size_t received_bytes; /* of the body */
     serve_request request;
     serve_fault fault; /* of the first line and the header */
@@ -226,6 +227,7 @@ static bool check_head(exchange *x, struct MHD_Connection *connection, const cha
     const bool clear = serve_request_begin(method, x->target, &x->request, &wrong);
     x->request.known = header_of(connection, "If-None-Match");
     if (!serve_gate_pass(&server->gate, &sender, &x->request, &x->retry_s, &x->fault)) return false;
+    x->is_let_in = true;
     if (!clear) {
         x->fault = wrong;
         return false;
@@ -275,7 +277,7 @@ static void add_security(struct MHD_Response *response, const char *type)
                      "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
                    : "default-src 'none'; frame-ancestors 'none'; sandbox");
     add_header(response, "X-Content-Type-Options", "nosniff");
-    add_header(response, "Referrer-Policy", "no-referrer");
+    add_header(response, "Referrer-Policy", "same-origin"); /* no-referrer makes the Origin of forms "null" */
     add_header(response, "Cross-Origin-Resource-Policy", "same-origin");
     add_header(response, "Cross-Origin-Opener-Policy", "same-origin");
     if (is_page) add_header(response, "X-Frame-Options", "DENY");
@@ -309,6 +311,7 @@ static void add_headers(const exchange *x, const serve_answer *answer, struct MH
     if (answer->status == 401) add_header(response, "WWW-Authenticate", "Bearer realm=\"tandem\"");
     if (answer->location.length == 0) return;
     add_header(response, "Location", answer->location.data);
+    if (x->request.token.length == 0) return;
     snprintf(text, sizeof text, "%s=%s; Path=/; HttpOnly; SameSite=Lax", gate->cookie, gate->token);
     add_header(response, "Set-Cookie", text);
 }
@@ -357,7 +360,7 @@ static tdm_status print_fault(exchange *x, serve_answer *answer)
     answer->type = is_page ? SERVE_HTML : SERVE_JSON;
     answer->retry_s = x->fault.status == 503 && x->retry_s <= 0 ? 1 : x->retry_s;
     if (!is_page) return serve_json_fault(&x->fault, &answer->body);
-    if (x->fault.status == 401 || x->fault.status == 403) return print_strange(&x->fault, answer);
+    if (!x->is_let_in) return print_strange(&x->fault, answer);
     serve_results results = serve_results_of(x->front->server, &x->request);
     results.fault = &x->fault;
     return serve_page_render(&results, &answer->body);

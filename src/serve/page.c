@@ -261,6 +261,7 @@ static const char keys[] =
 
 static tdm_status append_about(tdm_text *html, const serve_results *r)
 {
+    if (!is_known(r->gallery)) return TDM_OK;
     TDM_TRY(tdm_text_printf(html, "<details id=\"about\">\n<summary><span aria-hidden=\"true\">?</span><span "
                                   "class=\"unseen\">About, and keys</span></summary>\n<div>\n<p>"));
     TDM_TRY(append_count(html, r->images));
@@ -365,6 +366,11 @@ static tdm_status append_results(tdm_text *html, const serve_results *r)
     return tdm_text_printf(html, "</main>\n");
 }
 
+/* For who is not known yet. */
+static const char token_form[] =
+    "<form action=\"/\" method=\"get\" class=\"box\">\n<input type=\"password\" name=\"token\" aria-label=\"Token\" "
+    "placeholder=\"Token\" required>\n<button>Enter</button>\n</form>\n";
+
 /* What the script fills and shows. */
 static const char hidden[] =
     "<dialog id=\"view\" aria-labelledby=\"view-caption\">\n<button type=\"button\" id=\"close\" aria-label=\"Close\">"
@@ -384,8 +390,13 @@ tdm_status serve_page_render(const serve_results *results, tdm_text *out)
                                  "<a class=\"home\" href=\"/\">"));
     TDM_TRY(tdm_text_html(out, results->title));
     TDM_TRY(tdm_text_printf(out, "</a>\n"));
-    TDM_TRY(append_search(out, results));
-    TDM_TRY(append_upload(out, results));
+    const bool is_stranger = results->fault != NULL && results->fault->status == 401;
+    if (is_stranger)
+        TDM_TRY(tdm_text_printf(out, token_form));
+    else {
+        TDM_TRY(append_search(out, results));
+        TDM_TRY(append_upload(out, results));
+    }
     TDM_TRY(append_about(out, results));
     TDM_TRY(tdm_text_printf(out, "</header>\n"));
     TDM_TRY(append_picture(out, results));

@@ -13,6 +13,7 @@
     ROW(serve_route_metrics)                                                                                 \
     ROW(serve_route_schema)                                                                                  \
     ROW(serve_route_style)                                                                                   \
-    ROW(serve_route_script)
+    ROW(serve_route_script)                                                                                  \
+    ROW(serve_route_icon)
 
 #endif

@@ -230,7 +230,7 @@ def check_errors():
 def check_headers():
     for path in ("/", "/?q=a", "/api/search?q=a", "/style.css", "/page.js", "/image/0", "/metrics", "/nothing"):
         _, fields, _ = request("GET", path)
-        assert fields["x-content-type-options"] == "nosniff" and fields["referrer-policy"] == "no-referrer"
+        assert fields["x-content-type-options"] == "nosniff" and fields["referrer-policy"] == "same-origin"
         assert "default-src 'none'" in fields["content-security-policy"]
         assert "unsafe" not in fields["content-security-policy"]
         assert "access-control-allow-origin" not in fields

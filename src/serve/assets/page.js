@@ -352,6 +352,7 @@ function takeDrops() {
 }
 
 function start() {
+  if (!byId("search")) return; // a token is asked for first
   history.scrollRestoration = "manual";
   place = newest = history.state?.place ?? 0;
   history.replaceState({ place }, "");
