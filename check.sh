@@ -3,6 +3,7 @@
 # AddressSanitizer and UndefinedBehaviorSanitizer, and what computes once more on AVX2. Needs no network when the
 # packages are there.
 #   ./check.sh                  the check
+#   ./check.sh --browser        the same, and installs Chromium first; the tests in it are left out where there is none
 #   ./check.sh --label REGEX    only the tests that have such a label: a part, for trying the script itself
 # Neither the environment nor an earlier build changes what is checked. Builds lie in build-check/ and build-sanitize/.
 set -euo pipefail
@@ -12,11 +13,16 @@ source scripts/common.sh
 own_environment
 
 part=()
+groups=(build check)
+if [ "${1:-}" = --browser ]; then
+    groups+=(browser)
+    shift
+fi
 if [ "${1:-}" = --label ] && [ $# -eq 2 ]; then
     part=(-L "$2")
     echo "ONLY A PART OF THE CHECK: tests with a label like \"$2\""
 elif [ $# -gt 0 ]; then
-    fail "unknown argument: $* (none, or --label REGEX)"
+    fail "unknown argument: $* (--browser, --label REGEX)"
 fi
 
 # What tests leave behind when they are stopped goes with this directory; of earlier calls that were killed, the
@@ -32,7 +38,7 @@ trap 'code=$?; rm -rf "$scratch"; say_where_it_ended "$code"' EXIT
 export TMPDIR=$scratch
 
 step "packages"
-scripts/install.sh build check
+scripts/install.sh "${groups[@]}"
 
 step "layout of the sources"
 if command -v clang-format-14 >/dev/null; then

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the named lists ask for, those that are missing only. A line of a list is a package,
 # or a package and the only release that has it.
-#   scripts/install.sh [build] [check] [demo] [fuzz] [bench] [cmr]
+#   scripts/install.sh [build] [check] [demo] [fuzz] [bench] [cmr] [browser]
 # Works as root, or as a user with sudo. Does nothing, and needs no network, when everything is there. Waits while another
 # apt or dpkg is at work, at most TANDEM_APT_WAIT_S seconds (default 900).
 # One that was interrupted is finished first.
@@ -16,9 +16,9 @@ lists=()
 for group in "${@:-build}"; do
     case $group in
     build) lists+=(packages.txt) ;;
-    check | demo | fuzz | bench | cmr) lists+=("packages-$group.txt") ;;
+    check | demo | fuzz | bench | cmr | browser) lists+=("packages-$group.txt") ;;
     *)
-        echo "install.sh: unknown group \"$group\" (build, check, demo, fuzz, bench, cmr)" >&2
+        echo "install.sh: unknown group \"$group\" (build, check, demo, fuzz, bench, cmr, browser)" >&2
         exit 2
         ;;
     esac
@@ -30,6 +30,7 @@ missing=()
 for package in "${packages[@]}"; do
     # a tool that came from elsewhere than its package (an own node, say) serves as well
     if [ "$package" = npm ] && command -v npm >/dev/null; then continue; fi
+    if [ "$package" = chromium-headless-shell ] && command -v chromium >/dev/null; then continue; fi
     if ! dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii'; then
         missing+=("$package")
     fi

@@ -214,13 +214,16 @@ static tdm_status append_kept(tdm_text *html, const serve_query *query)
 
 static tdm_status append_search(tdm_text *html, const serve_results *r)
 {
-    const char *label = has_picture(r->query) ? "Add words to the picture" : "Describe a picture";
+    const char *label = !r->can_text            ? "The model reads no texts"
+                        : has_picture(r->query) ? "Add words to the picture"
+                                                : "Describe a picture";
     TDM_TRY(tdm_text_printf(
         html,
         "<form id=\"search\" role=\"search\" action=\"/\" method=\"get\">\n<div class=\"box\">\n"
         "<input type=\"search\" id=\"q\" name=\"q\" aria-label=\"%s\" placeholder=\"%s\" "
-        "maxlength=\"%d\" autocomplete=\"off\" enterkeyhint=\"search\" dir=\"auto\"%s value=\"",
-        label, label, SERVE_TEXT_BYTES, serve_query_is_empty(r->query) ? " autofocus" : ""));
+        "maxlength=\"%d\" autocomplete=\"off\" enterkeyhint=\"search\" dir=\"auto\"%s%s value=\"",
+        label, label, SERVE_TEXT_BYTES, serve_query_is_empty(r->query) ? " autofocus" : "",
+        r->can_text ? "" : " disabled"));
     TDM_TRY(tdm_text_html(html, text_of(r->query)));
     TDM_TRY(tdm_text_printf(html, "\">\n<button>Search</button>\n</div>\n"));
     TDM_TRY(append_kept(html, r->query));
@@ -231,6 +234,7 @@ static tdm_status append_search(tdm_text *html, const serve_results *r)
 /* What is asked for stays beside the new picture. */
 static tdm_status append_upload(tdm_text *html, const serve_results *r)
 {
+    if (!r->can_picture) return TDM_OK;
     const serve_query *query = r->query;
     TDM_TRY(
         tdm_text_printf(html,

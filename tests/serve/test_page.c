@@ -61,6 +61,8 @@ static serve_results results_of(const serve_query *query)
                            .split = "test",
                            .model = "runs/a",
                            .images = 1234567,
+                           .can_text = true,
+                           .can_picture = true,
                            .can_unique = true,
                            .body_bytes = 1 << 20,
                            .query = query,
@@ -183,6 +185,27 @@ static void test_fault(void **state)
     tdm_text_free(&query.text);
 }
 
+/* Who has no token is told nothing of the gallery, and asked for it. A model of features reads neither texts nor
+ * pictures. */
+static void test_without(void **state)
+{
+    (void)state;
+    serve_query query = ask("");
+    const serve_fault fault = {.status = 401, .code = "unauthorized", .message = "a token is needed"};
+    const serve_results stranger = {.title = "Tandem", .query = &query, .fault = &fault, .next_offset = -1};
+    char *page = render(&stranger);
+    CHECK_CONTAINS(page, "name=\"token\"");
+    CHECK_LACKS(page, "id=\"q\"");
+    CHECK_LACKS(page, "id=\"about\"");
+    free(page);
+    serve_results results = results_of(&query);
+    results.can_text = results.can_picture = false;
+    page = render(&results);
+    CHECK_CONTAINS(page, " disabled value=\"\"");
+    CHECK_LACKS(page, "type=\"file\"");
+    free(page);
+}
+
 static void test_hostile(void **state)
 {
     (void)state;
@@ -222,7 +245,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_front), cmocka_unit_test(test_results), cmocka_unit_test(test_picture),
-        cmocka_unit_test(test_fault), cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_fault), cmocka_unit_test(test_without), cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

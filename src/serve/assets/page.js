@@ -4,6 +4,7 @@
 document.documentElement.classList.add("js");
 
 const byId = (id) => document.getElementById(id);
+const PARTS = ["picture", "filters", "kept", "results"]; // of the page, that differ between addresses
 const KEPT_VIEWS = 12; // results that going back finds as they were left
 const kept = new Map(); // number of a place in the history -> its results
 let place = 0; // where in the history we are
@@ -71,13 +72,13 @@ async function fetchPage(url, options) {
 
 function adopt(page, id) {
   const theirs = page.getElementById(id);
-  if (theirs) byId(id).replaceWith(document.adoptNode(theirs));
+  if (theirs && byId(id)) byId(id).replaceWith(document.adoptNode(theirs));
 }
 
 // Takes over what another page shows. keepText: what stands in the search box is left, since it may be ahead.
 function show(page, keepText) {
   const focused = document.activeElement?.id;
-  for (const id of ["picture", "filters", "kept", "results"]) adopt(page, id);
+  for (const id of PARTS) adopt(page, id);
   document.title = page.title;
   const theirs = page.getElementById("q");
   if (!keepText) byId("q").value = theirs.value;
@@ -92,7 +93,7 @@ function show(page, keepText) {
 function keep() {
   kept.set(place, {
     url: here,
-    parts: ["picture", "filters", "kept", "results"].map(byId),
+    parts: PARTS.map(byId).filter(Boolean),
     text: byId("q").value,
     title: document.title,
     top: scrollY,
@@ -173,6 +174,7 @@ function addressOf(form) {
 const search = () => go(addressOf(byId("search")), { keepText: true });
 
 function upload(file) {
+  if (!byId("upload")) return complain("The model of this gallery reads no pictures.");
   const most = Number(byId("upload").dataset.bytes);
   if (!file.type.startsWith("image/")) return complain(`${file.name || "This"} is no picture.`);
   if (most > 0 && file.size > most - 4096)
@@ -372,8 +374,8 @@ function start() {
   addEventListener("change", (event) => {
     if (event.target.form === byId("search") && event.target.id !== "q") search(); // the weight stands outside the form
   });
-  byId("upload").addEventListener("submit", (event) => event.preventDefault());
-  byId("file").addEventListener("change", (event) => {
+  byId("upload")?.addEventListener("submit", (event) => event.preventDefault());
+  byId("file")?.addEventListener("change", (event) => {
     const file = event.target.files[0];
     if (file) upload(file);
     event.target.value = "";
