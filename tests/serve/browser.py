@@ -125,8 +125,17 @@ class Browser:
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'", f"{url} is not loaded")
 
     def js(self, expression):
-        """Its value, of a promise what comes of it."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True, userGesture=True)
+        """Its value, of a promise what comes of it; again where a page went away meanwhile."""
+        until = time.monotonic() + WAIT_S
+        while True:
+            try:
+                result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True,
+                                   userGesture=True)  # fmt: skip
+                break
+            except RuntimeError as error:
+                if "navigated" not in str(error) and "context" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
         if "exceptionDetails" in result:
             details = result["exceptionDetails"]
             raise RuntimeError(details.get("exception", {}).get("description", details["text"]))
@@ -135,12 +144,8 @@ class Browser:
     def wait(self, expression, message):
         until = time.monotonic() + WAIT_S
         while True:
-            try:
-                if self.js(f"!!({expression})"):
-                    return
-            except RuntimeError as error:  # between two pages
-                if "context" not in str(error):
-                    raise
+            if self.js(f"!!({expression})"):
+                return
             if time.monotonic() > until:
                 raise AssertionError(f"{message}: waited for {expression}")
             time.sleep(0.02)

@@ -193,7 +193,8 @@ def check_pictures():
     assert rows(both[1]) != rows(both[0]) and rows(both[1]) != rows(both[2])
     assert both[1]["query"]["weight"] == 0.5 and like["query"]["weight"] is None
     # the page does the same without a script
-    page = request("POST", "/", *form({"k": "5"}, picture), want=200)[2].decode()
+    leads_to = request("POST", "/", *form({"k": "5"}, picture), want=303)[1]["location"]
+    page = request("GET", leads_to, want=200)[2].decode()
     assert page.count("/thumbnail/") >= 5 and f"upload={upload}" in page
 
 

@@ -119,7 +119,7 @@ def test_filters():
 def sent(what):
     at_rest("upload=", f"a picture that is {what} is not searched by")
     b.wait("document.querySelector('#picture img')?.naturalWidth > 0", "the picture is not shown")
-    need(len(rows()) >= 24, "no results")
+    b.wait("document.querySelectorAll('#grid > li').length >= 24", f"a picture that is {what} finds nothing")
 
 
 def test_upload():
