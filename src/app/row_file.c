@@ -60,8 +60,9 @@ tdm_status row_file_find(tdm_comm *comm, const char *option, const char *given, 
 
 /* ---- Matrices ---- */
 
+/* Sets the shape; value, unless it would take more than most_bytes on some rank. */
 static tdm_status take_part(tdm_comm *comm, const row_file *file, int64_t rows, int64_t width,
-                            row_matrix *matrix)
+                            int64_t most_bytes, row_matrix *matrix)
 {
     const int size = tdm_comm_size(comm), rank = tdm_comm_rank(comm);
     TDM_REQUIRE(rows > 0 && width > 0, TDM_E_SHAPE, "%s: %s is empty: its shape is [%lld, %lld]",
@@ -70,7 +71,8 @@ static tdm_status take_part(tdm_comm *comm, const row_file *file, int64_t rows, 
     matrix->width = width;
     matrix->first = tdm_part_begin(rows, size, rank);
     matrix->n = tdm_part_begin(rows, size, rank + 1) - matrix->first;
-    return TDM_ALLOC(matrix->n * width, &matrix->value);
+    matrix->in_file = (rows + size - 1) / size * width * (int64_t)sizeof(float) > most_bytes;
+    return matrix->in_file ? TDM_OK : TDM_ALLOC(matrix->n * width, &matrix->value);
 }
 
 /* The array of the name, or the only one there is. */
@@ -95,7 +97,9 @@ static tdm_status find_array(const row_file *file, tdm_arrays *arrays, const tdm
     return status;
 }
 
-static tdm_status read_array_rows(tdm_comm *comm, const row_file *file, row_matrix *matrix)
+/* comm: the shape is taken from the file; NULL: the rows of *matrix are known, and read. */
+static tdm_status read_array_rows(tdm_comm *comm, const row_file *file, int64_t most_bytes,
+                                  row_matrix *matrix)
 {
     tdm_arrays *arrays = NULL;
     const tdm_array *a = NULL;
@@ -105,8 +109,8 @@ static tdm_status read_array_rows(tdm_comm *comm, const row_file *file, row_matr
         status = TDM_ERROR(TDM_E_SHAPE,
                            "%s: %s: is %s of %d dimensions; embeddings are f16, f32 or f64 [rows, width]",
                            file->option, file->given, a->type, a->ndim);
-    if (status == TDM_OK) status = take_part(comm, file, a->rows, a->width, matrix);
-    for (int64_t i = 0; status == TDM_OK && i < matrix->n; i++)
+    if (status == TDM_OK && comm) status = take_part(comm, file, a->rows, a->width, most_bytes, matrix);
+    for (int64_t i = 0; status == TDM_OK && matrix->value != NULL && i < matrix->n; i++)
         status = tdm_array_row(a, matrix->first + i, matrix->value + i * matrix->width);
     tdm_arrays_destroy(&arrays);
     return status;
@@ -141,16 +145,18 @@ static tdm_status find_set(const row_file *file, const tdm_h5 *h5, int ndim, int
     return TDM_OK;
 }
 
-static tdm_status read_set_rows(tdm_comm *comm, const row_file *file, row_matrix *matrix)
+static tdm_status read_set_rows(tdm_comm *comm, const row_file *file, int64_t most_bytes, row_matrix *matrix)
 {
     tdm_h5 *h5 = NULL;
     tdm_h5_array *set = NULL;
     int64_t shape[TDM_H5_MAX_DIMS];
     TDM_TRY(tdm_h5_open(file->path, NULL, 0, &h5));
     tdm_status status = find_set(file, h5, 2, shape);
-    if (status == TDM_OK) status = tdm_h5_open_array(h5, file->name, TDM_H5_F32, 2, shape, &set);
-    if (status == TDM_OK) status = take_part(comm, file, shape[0], shape[1], matrix);
-    if (status == TDM_OK) status = tdm_h5_read(set, matrix->first, matrix->n, matrix->value);
+    if (status == TDM_OK)
+        status = comm ? tdm_h5_open_array(h5, file->name, TDM_H5_F32, 2, shape, &set)
+                      : tdm_h5_open_array_again(h5, file->name, TDM_H5_F32, 2, 0, shape, &set);
+    if (status == TDM_OK && comm) status = take_part(comm, file, shape[0], shape[1], most_bytes, matrix);
+    if (status == TDM_OK && matrix->value) status = tdm_h5_read(set, matrix->first, matrix->n, matrix->value);
     tdm_h5_discard(&h5);
     return status;
 }
@@ -226,19 +232,26 @@ static tdm_status check_finite(const row_file *file, const row_matrix *matrix)
     return TDM_OK;
 }
 
-tdm_status row_matrix_read(tdm_comm *comm, const row_file *file, const char *split, row_matrix *matrix)
+tdm_status row_matrix_read(tdm_comm *comm, const row_file *file, const char *split, int64_t most_bytes,
+                           row_matrix *matrix)
 {
     switch (file->kind) {
     case ROW_EMBEDDINGS: TDM_TRY(read_embeddings(comm, file, split, matrix)); break;
-    case ROW_ARRAYS: TDM_AGREE(comm, read_array_rows(comm, file, matrix)); break;
-    case ROW_H5: TDM_AGREE(comm, read_set_rows(comm, file, matrix)); break;
+    case ROW_ARRAYS: TDM_AGREE(comm, read_array_rows(comm, file, most_bytes, matrix)); break;
+    case ROW_H5: TDM_AGREE(comm, read_set_rows(comm, file, most_bytes, matrix)); break;
     case ROW_TEXT:
         TDM_AGREE(comm,
                   TDM_ERROR(TDM_E_FORMAT,
                             "%s: %s: is no .npy, .npz, HDF5 or MATLAB file and no directory of embeddings",
                             file->option, file->given));
     }
-    return tdm_comm_agree(comm, check_finite(file, matrix));
+    return tdm_comm_agree(comm, matrix->in_file ? TDM_OK : check_finite(file, matrix));
+}
+
+tdm_status row_matrix_rows(const row_file *file, row_matrix *part)
+{
+    TDM_TRY(file->kind == ROW_H5 ? read_set_rows(NULL, file, 0, part) : read_array_rows(NULL, file, 0, part));
+    return check_finite(file, part);
 }
 
 void row_matrix_free(row_matrix *matrix)

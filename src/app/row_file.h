@@ -20,13 +20,17 @@ TDM_CHECKED tdm_status row_file_find(tdm_comm *comm, const char *option, const c
 typedef struct row_matrix {        /* owned; row_matrix_free */
     int64_t rows, first, n, width; /* of all, this rank's part, f32 of a row */
     float *value;                  /* [n][width] */
+    bool in_file;                  /* of all ranks: value is NULL, row_matrix_rows reads the rows */
     bool is_unit;                  /* Tandem's own embeddings: of norm 1 up to rounding */
     int64_t *image;                /* [rows] the image each row belongs to, of Tandem's own; else NULL */
 } row_matrix;
-/* split: of a directory of embeddings, "" where it has only one. Errors name the file and what is wrong with its
+/* split: of a directory of embeddings, "" where it has only one. most_bytes: a rank's rows that take more stay in the
+ * file, unless they are Tandem's own. Errors name the file and what is wrong with its
  * shape or type, or the row that is not finite. Collective. */
 TDM_CHECKED tdm_status row_matrix_read(tdm_comm *comm, const row_file *file, const char *split,
-                                       row_matrix *matrix);
+                                       int64_t most_bytes, row_matrix *matrix);
+/* Rows [first, first + n) of the whole into value [n][width], all of which the caller has set. Not collective. */
+TDM_CHECKED tdm_status row_matrix_rows(const row_file *file, row_matrix *part);
 void row_matrix_free(row_matrix *matrix);
 
 /* ---- Names, all of them on every rank ---- */

@@ -16,7 +16,9 @@ static const char *const labels_option[SIDES] = {"--query-labels", "--gallery-la
 typedef struct embeddings_options { /* files; "" = unset */
     const char *side[SIDES], *ids[SIDES], *labels[SIDES];
     const char *qrels, *label_separator, *distance, *metrics, *run_out, *per_query;
+    const char *resume;
     bool macro, per_class;
+    int64_t memory_mib;
     int64_t folds; /* 0: none */
     int64_t depth;
     const char *clusters;
@@ -24,12 +26,14 @@ typedef struct embeddings_options { /* files; "" = unset */
 } embeddings_options;
 
 typedef struct ranked { /* one side of the retrieval */
+    row_file file;
     row_matrix matrix;
     row_names ids, labels;
     uint64_t *bits; /* [matrix.n][words] of its labels, where there are several */
     int64_t words;
     int64_t *key; /* [matrix.n] equal where the labels are */
     float *with_norms;
+    tdm_eval_source source; /* of a gallery that stays in its file */
     tdm_eval_side side;
 } ranked;
 
@@ -114,14 +118,21 @@ static tdm_status read_names(const external *x, const char *option, const char *
     return tdm_comm_agree(x->comm, row_names_read(&file, side_option[s], x->side[s].matrix.rows, names));
 }
 
+/* Rows of a gallery stay in their file when a rank's take more: ranking holds them a second time, packed. */
+static int64_t most_bytes(const external *x, int s)
+{
+    const embeddings_options *o = x->options;
+    const bool in_memory = s == QUERY || o->folds > 0; /* folds take rows out of it */
+    return in_memory ? INT64_MAX : (o->memory_mib << 20) / 2;
+}
+
 /* Ids: the file's, or the numbers of the rows. Collective. */
 static tdm_status read_side(external *x, int s)
 {
     const embeddings_options *o = x->options;
     ranked *side = &x->side[s];
-    row_file file;
-    TDM_TRY(row_file_find(x->comm, side_option[s], o->side[s], &file));
-    TDM_TRY(row_matrix_read(x->comm, &file, x->request->split, &side->matrix));
+    TDM_TRY(row_file_find(x->comm, side_option[s], o->side[s], &side->file));
+    TDM_TRY(row_matrix_read(x->comm, &side->file, x->request->split, most_bytes(x, s), &side->matrix));
     if (o->ids[s][0] != '\0') {
         TDM_TRY(read_names(x, ids_option[s], o->ids[s], s, &side->ids));
         TDM_AGREE(x->comm, row_names_check_ids(ids_option[s], &side->ids));
@@ -239,18 +250,51 @@ static tdm_status normalise(const char *option, const char *given, row_matrix *m
     return TDM_OK;
 }
 
+static tdm_status widen(const tdm_eval_side *rows, float *out)
+{
+    float *wide = NULL;
+    TDM_TRY(tdm_eval_euclidean_rows(rows, true, &wide));
+    memcpy(out, wide, (size_t)(rows->n * (rows->d + 1)) * sizeof *out);
+    tdm_free(wide);
+    return TDM_OK;
+}
+
+/* A piece of the gallery, as make_sides makes all of it. */
+static tdm_status read_piece(void *context, int64_t first, int64_t n, float *feature)
+{
+    const external *x = context;
+    const ranked *r = &x->side[GALLERY];
+    row_matrix part = {.first = r->matrix.first + first, .n = n, .width = r->matrix.width, .value = feature};
+    TDM_TRY(row_matrix_rows(&r->file, &part));
+    if (x->distance == TDM_COSINE) TDM_TRY(normalise(side_option[GALLERY], x->options->side[GALLERY], &part));
+    const tdm_eval_side rows = {.n = n, .d = part.width, .feature = feature};
+    return x->distance == TDM_EUCLIDEAN ? widen(&rows, feature) : TDM_OK;
+}
+
+/* Its rows stay in the file. */
+static void set_source(external *x, ranked *r)
+{
+    r->side.d += x->distance == TDM_EUCLIDEAN;
+    const int64_t row_bytes = r->side.d * (int64_t)sizeof(float);
+    r->source = (tdm_eval_source){
+        .piece_rows = tdm_max_i64(1, most_bytes(x, GALLERY) / row_bytes), .read = read_piece, .context = x};
+    r->side.source = &r->source;
+}
+
 static tdm_status make_sides(external *x)
 {
     for (int s = 0; s < SIDES; s++) {
         ranked *r = &x->side[s];
-        if (x->distance == TDM_COSINE) TDM_TRY(normalise(side_option[s], x->options->side[s], &r->matrix));
+        if (x->distance == TDM_COSINE && !r->matrix.in_file)
+            TDM_TRY(normalise(side_option[s], x->options->side[s], &r->matrix));
         r->side = (tdm_eval_side){.n = r->matrix.n,
                                   .d = r->matrix.width,
                                   .feature = r->matrix.value,
                                   .id = r->key,
                                   .labels = r->bits,
                                   .label_words = r->words};
-        if (x->distance != TDM_EUCLIDEAN) continue;
+        if (r->matrix.in_file) set_source(x, r);
+        if (x->distance != TDM_EUCLIDEAN || r->side.source) continue;
         TDM_TRY(tdm_eval_euclidean_rows(&r->side, s == GALLERY, &r->with_norms));
         r->side.feature = r->with_norms;
         r->side.d++;
@@ -455,7 +499,9 @@ static tdm_status rank(external *x)
     if (status == TDM_OK) status = make_sides(x);
     if (status == TDM_OK) status = TDM_ALLOC((int64_t)x->rows.count * x->side[QUERY].matrix.n, &x->value);
     TDM_AGREE(x->comm, status);
-    tdm_eval_detail detail = {.rows = &x->rows, .value = x->value};
+    tdm_eval_detail detail = {.rows = &x->rows,
+                              .value = x->value,
+                              .keep = x->options->resume[0] != '\0' ? x->options->resume : NULL};
     return tdm_eval_metrics_in_detail(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side, false,
                                       tdm_eval_block_rows(x->ops), &x->metrics, &detail);
 }
@@ -524,6 +570,8 @@ static const embeddings_options defaults = {.side = {"", ""},
                                             .per_query = "",
                                             .clusters = "",
                                             .intervals = INTERVAL_DEFAULTS,
+                                            .resume = "",
+                                            .memory_mib = 1024,
                                             .depth = 1000};
 
 static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
@@ -554,6 +602,10 @@ static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]
             "--folds", &o->folds, "N", "0", "parts", 0, 1000,
             "of the gallery's labels, in their order, are evaluated as well, each alone, and averaged (COCO "
             "1k: 5); 0: none"),
+        FLAG_STRING("--resume", &o->resume, "FILE", "",
+                    "keeps what is finished there; the same command goes on from it"),
+        FLAG_INT("--memory", &o->memory_mib, "MIB", "1024", "MiB", 1, 1 << 30,
+                 "of a rank for the gallery; what needs more is read in pieces, several times"),
         FLAG_STRING("--run-out", &o->run_out, "FILE", "", "writes the best of each query as a TREC run"),
         FLAG_INT("--depth", &o->depth, "N", "1000", "rows", 1, 1 << 30, "of each query in --run-out"),
         FLAG_STRING("--per-query", &o->per_query, "FILE", "",

@@ -93,6 +93,7 @@ static tdm_status open_file(const eval_keep *keep, const eval_figures *figures, 
     (void)tdm_metric_rows_of(figures->rows, &count);
     int64_t queries = figures->layout->queries, values = (int64_t)count * queries;
     TDM_TRY(tdm_h5_open(keep->path, FORMAT, VERSION, file));
+    TDM_TRY(tdm_h5_verify(keep->path));
     TDM_TRY(tdm_h5_get_chars(*file, "digest", digest, sizeof digest));
     TDM_REQUIRE(strcmp(digest, keep->digest) == 0, TDM_E_DATA,
                 "%s: is of another evaluation: its rows, what matches, or the metrics are not these",
@@ -130,7 +131,7 @@ static tdm_status read_file(tdm_comm *comm, eval_keep *keep, eval_figures *figur
     }
     if (status == TDM_OK && figures->n > 0)
         memcpy(keep->done, done + figures->layout->query_first, (size_t)figures->n);
-    for (int64_t i = 0; status == TDM_OK && i < figures->layout->queries; i++) keep->before += done[i] != 0;
+    for (int64_t i = 0; status == TDM_OK && i < figures->layout->queries; i++) keep->finished += done[i];
     tdm_h5_discard(&file);
     return status;
 }
@@ -150,7 +151,7 @@ tdm_status eval_keep_open(tdm_comm *comm, const char *path, eval_figures *figure
     if (status == TDM_OK && there) status = read_file(comm, keep, figures, done);
     tdm_free(done);
     if (status == TDM_OK && there)
-        tdm_log(TDM_LOG_INFO, "%s: %lld of %lld queries were ranked before", path, (long long)keep->before,
+        tdm_log(TDM_LOG_INFO, "%s: %lld of %lld queries were ranked before", path, (long long)keep->finished,
                 (long long)figures->layout->queries);
     return status;
 }
@@ -186,6 +187,8 @@ tdm_status eval_keep_write(tdm_comm *comm, eval_keep *keep, const eval_figures *
     (void)tdm_metric_rows_of(figures->rows, &count);
     TDM_AGREE(comm, TDM_ALLOC(layout->queries, &done));
     tdm_comm_gather_rows(comm, keep->done, done, layout->query_rows, 1);
+    keep->finished = 0;
+    for (int64_t i = 0; i < layout->queries; i++) keep->finished += done[i];
     tdm_status status = TDM_OK;
     snprintf(temporary, sizeof temporary, "%s.tmp", keep->path);
     if (writes) status = begin_file(keep, temporary, layout->queries, done, &file, &array);

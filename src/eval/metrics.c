@@ -284,6 +284,9 @@ static tdm_status rank_queries(evaluation *eval, query_blocks *queries, eval_kee
         status =
             rank_rounds(eval, queries, begin, tdm_min_i64(begin + group, queries->rounds), keep, figures);
     TDM_TRY(eval_keep_write(eval->comm, keep, figures));
+    if (status != TDM_OK && keep->path)
+        tdm_log(TDM_LOG_INFO, "%s: holds %lld ranked queries; the same evaluation goes on from there",
+                keep->path, (long long)keep->finished);
     return status;
 }
 

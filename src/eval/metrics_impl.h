@@ -129,7 +129,7 @@ typedef struct eval_keep { /* zero-initialise; eval_keep_close */
     const char *path;      /* NULL: nothing is kept */
     char digest[65];       /* of what is evaluated, and how */
     uint8_t *done;         /* [queries of this rank] */
-    int64_t before;        /* queries of all ranks that the file had */
+    int64_t finished;      /* queries of all ranks that are in the file */
     double written_s;
 } eval_keep;
 /* Reads what is there into `figures` and done. TDM_E_DATA: the file is of another evaluation. Collective, as all. */

@@ -17,8 +17,7 @@ tdm_status eval_pieces_open(tdm_comm *comm, const tdm_eval_side *gallery, eval_p
     if (source != NULL) count = (double)((gallery->n + source->piece_rows - 1) / source->piece_rows);
     tdm_comm_max_f64(comm, &count, 1);
     pieces->count = tdm_max_i64(1, (int64_t)count); /* ranks with fewer rows have smaller pieces */
-    if (source == NULL) return TDM_OK;
-    const int64_t longest = (gallery->n + pieces->count - 1) / pieces->count;
+    const int64_t longest = source ? (gallery->n + pieces->count - 1) / pieces->count : 0;
     return tdm_comm_agree(comm, TDM_ALLOC(longest * gallery->d, &pieces->feature));
 }
 

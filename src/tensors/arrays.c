@@ -331,11 +331,23 @@ static tdm_status check_row(const array *a, int64_t row)
     return TDM_OK;
 }
 
+/* Rows are what memory would hold: the usual case, and the largest files. */
+static bool is_plain_f32(const array *a)
+{
+    const bool little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+    return a->type.kind == ARRAY_FLOAT && a->type.bytes == sizeof(float) && a->type.is_swapped != little &&
+           a->shown.ndim == 2 && a->stride[1] == sizeof(float);
+}
+
 tdm_status tdm_array_row(const tdm_array *shown, int64_t row, float *out)
 {
     const array *a = (const array *)shown;
     TDM_TRY(check_row(a, row));
     TDM_REQUIRE(!shown->is_text, TDM_E_FORMAT, "%s: %s holds texts, not numbers", shown->file, shown->name);
+    if (is_plain_f32(a)) {
+        memcpy(out, a->data + row * a->stride[0], (size_t)shown->width * sizeof *out);
+        return TDM_OK;
+    }
     for (int64_t i = 0; i < shown->width; i++) {
         const uint64_t bits = bits_at(&a->type, place_of(a, row, i));
         out[i] = a->type.kind == ARRAY_FLOAT ? (float)float_of(bits, a->type.bytes)

@@ -102,6 +102,35 @@ for name in asked:
     assert len(values) == more["queries"] - more["without_positive"]
     assert abs(sum(values) / len(values) - more[name]) < 1e-15, name
 PY
+# A gallery in pieces, of half a MiB, and in memory; and one that goes on from what is finished.
+python3 - <<'PY'
+import array, random
+random.seed(4)
+rows, width = 70000, 5
+head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }" % (rows, width)
+head += " " * (128 - 11 - len(head)) + "\n"
+with open("large.npy", "wb") as f:
+    f.write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode())
+    f.write(array.array("f", [random.randint(-9, 9) or 1 for _ in range(rows * width)]).tobytes())
+PY
+for n in 1 2; do
+    [ "$n" = 1 ] && distance=cosine || distance=euclidean
+    large=(--query query.npy --gallery large.npy --distance "$distance")
+    "$TANDEM" eval "${large[@]}" --json whole.json --run-out whole.run --depth 9 2>log || fail "large: $(cat log)"
+    TANDEM_PROGRESS_S=0 ranks "$n" eval "${large[@]}" --memory 1 --json pieces.json --run-out pieces.run --depth 9 2>log ||
+        fail "large, in pieces, on $n ranks: $(cat log)"
+    for kind in json run; do cmp whole.$kind pieces.$kind || fail "the pieces change the $kind on $n ranks"; done
+    grep -q "^ranking: [0-9]* % done, about [0-9]* s left$" log || fail "no progress in: $(cat log)"
+done
+for memory in 1 64; do
+    "$TANDEM" eval "${large[@]}" --memory "$memory" --resume kept.h5 --json kept.json 2>log || fail "--resume: $(cat log)"
+    cmp whole.json kept.json || fail "--resume changes the figures"
+done
+grep -qF "kept.h5: 9 of 9 queries were ranked before" log || fail "nothing was kept: $(cat log)"
+"$TANDEM" info kept.h5 >info.txt 2>&1 || fail "kept.h5: $(cat info.txt)"
+refuse "kept.h5: is of another evaluation" 1 "${both[@]}" --resume kept.h5
+refuse "run1" 1 "${both[@]}" --resume run1
+
 "$TANDEM" info each.h5 >info.txt 2>&1 || fail "each.h5: $(cat info.txt)"
 
 refuse "tandem eval: --gallery FILE is missing" 2 --query query.npy
