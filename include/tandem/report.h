@@ -50,6 +50,13 @@ typedef struct tdm_picture {
     int64_t groups;
 } tdm_picture;
 
+/* Queries under a heading. */
+typedef struct tdm_eval_section {
+    const char *title, *note; /* note: NULL, none */
+    const tdm_sheet_query *query;
+    int64_t queries;
+} tdm_eval_section;
+
 /* What tandem eval shows of a retrieval. Everything borrowed. */
 typedef struct tdm_eval_page {
     const char *title, *subtitle;
@@ -66,6 +73,8 @@ typedef struct tdm_eval_page {
     const tdm_metric_rows *rows;                  /* of per_class; NULL: the table of metrics */
     const tdm_sheet_query *query;                 /* [queries] some queries with what they found */
     int64_t queries;
+    const tdm_eval_section *section; /* [sections] further ones */
+    int64_t sections;
 } tdm_eval_page;
 TDM_CHECKED tdm_status tdm_eval_page_write(const char *path, const tdm_eval_page *page);
 

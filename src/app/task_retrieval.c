@@ -1,9 +1,9 @@
 /* tandem eval --task retrieval: exact metrics of a model on a split, in both directions. */
 #include "eval_picture.h"
+#include "eval_sheet.h"
 #include "eval_task_table.h"
 #include "result_json.h"
 #include "retrieval_queries.h"
-#include "sheet_items.h"
 
 #include <string.h>
 
@@ -13,7 +13,7 @@ typedef struct retrieval_options {
     const char *metrics;   /* that are asked for beside the table's */
     bool curves, per_class, macro;
     int64_t folds; /* 0: none */
-    int64_t sheet_queries, top;
+    eval_sheet_options sheet;
     eval_picture_options picture;
     const char *per_query; /* file; "": none */
     const char *clusters;  /* "": by identity where that decides what belongs together, else by image */
@@ -37,6 +37,7 @@ typedef struct retrieval {
     query_values each[TDM_DIRECTIONS];
     metric_intervals intervals[TDM_DIRECTIONS];
     eval_picture picture; /* of the page */
+    eval_sheet sheet;
     double embed_s, rank_s;
 } retrieval;
 
@@ -88,50 +89,6 @@ static tdm_status write_json(const retrieval *r)
 
 /* ---- The page: picture, curves, classes, some captions with the images found for them ---- */
 
-/* Caption of sheet query q: evenly spread over the split. */
-static int64_t sheet_caption(const retrieval *r, int64_t q, int64_t queries)
-{
-    return tdm_dataset_captions(r->dataset) * q / queries;
-}
-
-/* Features of the sheet's captions that this rank embedded, [*n][d]: consecutive queries. */
-static tdm_status select_queries(const retrieval *r, int64_t queries, int64_t *n, float **feature)
-{
-    const tdm_embeddings *e = &r->embeddings;
-    *n = 0;
-    TDM_TRY(TDM_ALLOC(queries * e->d, feature));
-    for (int64_t q = 0; q < queries; q++) {
-        const int64_t local = sheet_caption(r, q, queries) - e->caption_first;
-        if (local < 0 || local >= e->captions) continue;
-        memcpy(*feature + (*n)++ * e->d, e->text + local * e->d, (size_t)e->d * sizeof(float));
-    }
-    return TDM_OK;
-}
-
-/* What rank 0 makes the sheet of. */
-typedef struct sheet {
-    const tdm_searcher *searcher;
-    const tdm_found *found;
-    tdm_found_item *item;   /* [queries][k] */
-    tdm_sheet_item *shown;  /* [queries][k] */
-    tdm_sheet_query *query; /* [queries] */
-    tdm_text *caption;      /* [queries] */
-} sheet;
-
-static tdm_status read_query(const retrieval *r, const sheet *s, int64_t q)
-{
-    const int64_t k = s->found->k, caption = sheet_caption(r, q, s->found->queries);
-    const int64_t own = tdm_dataset_caption_image(r->dataset, caption);
-    tdm_found_item *item = s->item + q * k;
-    TDM_TRY(tdm_searcher_read(s->searcher, s->found, q, true, item));
-    for (int64_t i = 0; i < k; i++)
-        TDM_TRY(r->match->is_positive(r->dataset, own, item[i].image, &item[i].is_positive));
-    sheet_items_of(item, k, s->shown + q * k);
-    TDM_TRY(tdm_dataset_read_caption(r->dataset, caption, &s->caption[q]));
-    s->query[q] = (tdm_sheet_query){.text = s->caption[q].data, .item = s->shown + q * k, .item_count = k};
-    return TDM_OK;
-}
-
 /* class_name[classes]: room. */
 static void add_detail(const retrieval *r, const char **class_name, tdm_eval_page *page)
 {
@@ -161,12 +118,15 @@ static tdm_status add_intervals(const retrieval *r, tdm_text *note, tdm_eval_pag
     return TDM_OK;
 }
 
-static tdm_status write_page(const retrieval *r, const sheet *s)
+static tdm_status write_page(const retrieval *r, const eval_sheet *sheet)
 {
     tdm_text title = {0}, subtitle = {0}, note = {0};
     const char **class_name = NULL;
-    tdm_eval_page page = {.query = s->query, .queries = s->found->queries, .rows = &r->rows};
-    for (int64_t q = 0; q < page.queries; q++) TDM_TRY(read_query(r, s, q));
+    tdm_eval_page page = {.query = sheet->part[0].query,
+                          .queries = sheet->part[0].queries,
+                          .section = sheet->part + 1,
+                          .sections = sheet->parts - 1,
+                          .rows = &r->rows};
     tdm_status status = TDM_ALLOC(r->detail[0].classes, &class_name);
     if (status == TDM_OK) status = tdm_text_printf(&title, "Text to image: ");
     if (status == TDM_OK) status = tdm_metrics_print(&r->metrics[TDM_TEXT_TO_IMAGE], true, &title);
@@ -192,41 +152,17 @@ static tdm_status write_page(const retrieval *r, const sheet *s)
     return status;
 }
 
-static tdm_status show_page(const retrieval *r, const tdm_searcher *searcher, const tdm_found *found)
+static tdm_status make_sheet(retrieval *r)
 {
-    const int64_t items = found->queries * found->k;
-    sheet s = {.searcher = searcher, .found = found};
-    tdm_status status = TDM_ALLOC(items, &s.item);
-    if (status == TDM_OK) status = TDM_ALLOC(items, &s.shown);
-    if (status == TDM_OK) status = TDM_ALLOC(found->queries, &s.query);
-    if (status == TDM_OK) status = TDM_ALLOC(found->queries, &s.caption);
-    if (status == TDM_OK) status = write_page(r, &s);
-    for (int64_t q = 0; s.caption != NULL && q < found->queries; q++) tdm_text_free(&s.caption[q]);
-    tdm_free(s.caption);
-    tdm_free(s.query);
-    tdm_free(s.shown);
-    tdm_found_items_free(s.item, items);
-    return status;
-}
-
-static tdm_status make_sheet(const retrieval *r)
-{
-    tdm_searcher searcher = tdm_searcher_over(r->comm, &r->inference, r->dataset, &r->embeddings);
-    tdm_found found = {0};
-    float *feature = NULL;
-    int64_t n = 0;
-    const int64_t queries = tdm_min_i64(r->options->sheet_queries, tdm_dataset_captions(r->dataset));
-    tdm_status status = tdm_comm_agree(r->comm, select_queries(r, queries, &n, &feature));
-    if (status == TDM_OK && queries > 0)
-        status = tdm_searcher_find(&searcher, &(tdm_find){.what = TDM_IMAGE, .k = r->options->top}, n,
-                                   feature, &found);
-    if (status == TDM_OK)
-        status =
-            tdm_comm_agree(r->comm, tdm_comm_rank(r->comm) == 0 ? show_page(r, &searcher, &found) : TDM_OK);
-    tdm_free(feature);
-    tdm_found_free(&found);
-    tdm_searcher_close(&searcher);
-    return status;
+    const eval_sheet_input input = {.comm = r->comm,
+                                    .options = &r->options->sheet,
+                                    .inference = &r->inference,
+                                    .dataset = r->dataset,
+                                    .embeddings = &r->embeddings,
+                                    .match = r->match,
+                                    .each = &r->each[TDM_TEXT_TO_IMAGE]};
+    TDM_TRY(eval_sheet_make(&input, &r->sheet));
+    return tdm_comm_agree(r->comm, tdm_comm_rank(r->comm) == 0 ? write_page(r, &r->sheet) : TDM_OK);
 }
 
 static tdm_status make_page(retrieval *r)
@@ -240,7 +176,8 @@ static tdm_status make_page(retrieval *r)
 /* Does someone ask for the figures of each query? */
 static bool wants_each(const retrieval *r)
 {
-    return r->options->per_query[0] != '\0' || r->options->intervals.level > 0;
+    return r->options->per_query[0] != '\0' || r->options->intervals.level > 0 ||
+           (r->request->html[0] != '\0' && eval_sheet_needs_each(&r->options->sheet));
 }
 
 /* ---- Macro averages and folds ---- */
@@ -331,6 +268,8 @@ static tdm_status check_options(const retrieval *r)
     const eval_picture_options *picture = &r->options->picture;
     TDM_REQUIRE(picture->projections[0] == '\0' || r->request->html[0] != '\0', TDM_E_USAGE,
                 "tandem eval: --projection needs --html, whose page shows it");
+    TDM_REQUIRE(r->options->sheet.compare_with[0] == '\0' || r->request->html[0] != '\0', TDM_E_USAGE,
+                "tandem eval: --compare-with needs --html, whose page shows it");
     return eval_picture_check(picture);
 }
 
@@ -395,6 +334,7 @@ static tdm_status evaluate(retrieval *r)
     TDM_TRY(tdm_metric_rows_ask("tandem eval: --metrics", TDM_E_USAGE, r->options->metrics, &r->rows));
     TDM_TRY(tdm_inference_open(r->comm, &o->inference, false, &r->inference));
     TDM_TRY(tdm_inference_open_data(r->comm, &r->inference, o->data, o->split, &r->dataset));
+    TDM_TRY(eval_sheet_open(r->comm, &r->options->sheet, &r->sheet));
     TDM_AGREE(r->comm, find_match(r));
     TDM_AGREE(r->comm, check_classes(r));
     TDM_TRY(inference_show(r->comm, &r->inference));
@@ -433,6 +373,7 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
     }
     tdm_metric_rows_free(&r.rows);
     eval_picture_free(&r.picture);
+    eval_sheet_free(&r.sheet);
     tdm_embeddings_free(&r.embeddings);
     tdm_dataset_close(&r.dataset);
     tdm_inference_close(&r.inference);
@@ -441,15 +382,15 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
 
 /* ---- Options ---- */
 
-static const retrieval_options defaults = {.positives = "",
-                                           .distance = "cosine",
-                                           .metrics = "",
-                                           .sheet_queries = 24,
-                                           .top = 10,
-                                           .picture = {.projections = "", .points = 4000, .perplexity = 30},
-                                           .per_query = "",
-                                           .clusters = "",
-                                           .intervals = INTERVAL_DEFAULTS};
+static const retrieval_options defaults = {
+    .positives = "",
+    .distance = "cosine",
+    .metrics = "",
+    .sheet = {.sample = 24, .failures = 12, .changed = 12, .top = 10, .compare_with = "", .changed_by = ""},
+    .picture = {.projections = "", .points = 4000, .perplexity = 30},
+    .per_query = "",
+    .clusters = "",
+    .intervals = INTERVAL_DEFAULTS};
 
 static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
 {
@@ -469,9 +410,16 @@ static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
         FLAG_INT("--folds", &o->folds, "N", "0", "parts", 0, 1000,
                  "of the images, in their order, are evaluated as well, each alone with its captions, and "
                  "averaged (COCO 1k: 5); 0: none"),
-        FLAG_INT("--queries", &o->sheet_queries, "N", "24", "captions", 1, 10000,
+        FLAG_INT("--queries", &o->sheet.sample, "N", "24", "captions", 1, 10000,
                  "evenly spread over the split, on the contact sheet"),
-        FLAG_INT("-k,--top", &o->top, "N", "10", "images", 1, 1000, "per caption of the sheet"),
+        FLAG_INT("-k,--top", &o->sheet.top, "N", "10", "images", 1, 1000, "per caption of the sheet"),
+        FLAG_INT("--failures", &o->sheet.failures, "N", "12", "captions", 0, 10000,
+                 "whose first match stands furthest down, on the sheet"),
+        FLAG_STRING("--compare-with", &o->sheet.compare_with, "FILE", "",
+                    "what --per-query wrote of another run: the sheet shows what has changed most"),
+        FLAG_INT("--changed", &o->sheet.changed, "N", "12", "captions", 1, 10000,
+                 "with the largest gains, and losses"),
+        FLAG_STRING("--changed-by", &o->sheet.changed_by, "NAME", "", "the metric of these; unset: map"),
         FLAG_STRING("--projection", &o->picture.projections, "NAME,…", "",
                     "ways to show the embedding in the plane, on the page of --html; see below"),
         FLAG_INT("--points", &o->picture.points, "N", "4000", "", 1, 50000,

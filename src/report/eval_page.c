@@ -44,6 +44,19 @@ static tdm_status append_curves(tdm_text *html, const tdm_eval_page *page)
     return tdm_text_printf(html, "</div>\n");
 }
 
+static tdm_status append_section(tdm_text *html, const tdm_eval_section *section)
+{
+    TDM_TRY(tdm_text_printf(html, "<h2>"));
+    TDM_TRY(tdm_text_html(html, section->title));
+    TDM_TRY(tdm_text_printf(html, "</h2>\n"));
+    if (section->note != NULL) {
+        TDM_TRY(tdm_text_printf(html, "<p class=\"sub\">"));
+        TDM_TRY(tdm_text_html(html, section->note));
+        TDM_TRY(tdm_text_printf(html, "%s</p>\n", section->queries == 0 ? " There are none." : ""));
+    }
+    return sheet_append(html, section->query, section->queries);
+}
+
 static tdm_status append_page(tdm_text *html, const tdm_eval_page *page)
 {
     TDM_TRY(html_begin(html, page->title, page->subtitle));
@@ -52,8 +65,10 @@ static tdm_status append_page(tdm_text *html, const tdm_eval_page *page)
     TDM_TRY(intervals_append(html, page));
     TDM_TRY(append_curves(html, page));
     TDM_TRY(class_metrics_append(html, page));
-    if (html->length > begin && page->queries > 0) TDM_TRY(tdm_text_printf(html, "<h2>Some queries</h2>\n"));
+    if ((html->length > begin || page->sections > 0) && page->queries > 0)
+        TDM_TRY(tdm_text_printf(html, "<h2>Some queries</h2>\n"));
     TDM_TRY(sheet_append(html, page->query, page->queries));
+    for (int64_t i = 0; i < page->sections; i++) TDM_TRY(append_section(html, &page->section[i]));
     return html_end(html, SHEET_NOTE);
 }
 

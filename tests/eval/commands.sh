@@ -81,7 +81,7 @@ for key in model data split text_to_image image_to_text queries gallery without_
     has eval1.json "\"$key\":"
 done
 has eval1.json '"positives": "identity"'
-sed -n '/<h2>Some queries/,$p' eval1.html >sheet.html
+sed -n '/<h2>Some queries/,/<h2>Worst failures/p' eval1.html >sheet.html
 [ "$(grep -o '<img' sheet.html | wc -l)" -eq 30 ] || fail "the sheet does not hold 5 × 6 thumbnails"
 [ "$(grep -c '<foreignObject' eval1.html)" -eq 150 ] || fail "the picture does not hold 150 points"
 [ "$(grep -o '<foreignObject[^>]*><div><img' eval1.html | wc -l)" -eq "$(grep -c 'href="#image-mark"' eval1.html)" ] ||
@@ -321,4 +321,30 @@ refuse "emb3/test-00001.h5" 1 search --model run --gallery emb3 "a red disc"
 sed 's/seed = 5/seed = 6/; s/steps = 60/steps = 1/' run.cfg >other.cfg
 "$TANDEM" train --config other.cfg --out other 2>log || fail "train: $(tail -3 log)"
 refuse "another model" 1 search --model other --gallery emb1 "a red disc"
+
+# The page shows the worst failures, and what has changed most since another run.
+"$TANDEM" eval --model other --data data --split test --positives pair --per-query other.csv >/dev/null 2>log || fail "eval: $(tail -3 log)"
+for n in 1 2; do
+    ranks "$n" eval --model run --data data --split test --positives pair --per-query run.csv --compare-with other.csv \
+        --html "changes$n.html" -k 2 --queries 3 --failures 5 --changed 4 >/dev/null 2>log || fail "changes: $(tail -3 log)"
+done
+cmp changes1.html changes2.html || fail "the page of changes on 2 ranks differs"
+python3 - <<'PY' || fail "the page of changes: $(grep -o '<span>[^<]*</span>' changes1.html)"
+import csv, re
+page = open("changes1.html").read()
+def of(name): return list(csv.DictReader(open(f"{name}.text_to_image.csv")))
+now, before = of("run"), of("other")
+part = dict(re.findall(r"<h2>(Some queries|Worst failures|Largest gains|Largest losses)</h2>(.*?)(?=<h2>(?:Worst|Largest)|$)", page, re.S))
+def notes(title): return re.findall(r"</h2><span>([^<]*)</span>", part[title])
+worst = sorted((-float(row["mean_rank"]), int(row["query"])) for row in now)[:5]
+assert notes("Worst failures") == [f"first match at rank {-rank:.0f}" for rank, _ in worst if rank < -1]
+gain = [float(a["map"]) - float(b["map"]) for a, b in zip(now, before)]
+for way, title in ((-1, "Largest gains"), (1, "Largest losses")):
+    order = [q for q in sorted(range(len(gain)), key=lambda q: (way * gain[q], q)) if way * gain[q] < 0][:4]
+    assert notes(title) == [f"map {float(now[q]['map']):.4g}, was {float(before[q]['map']):.4g}" for q in order], title
+assert part["Some queries"].count("<section>") == 3 and len(notes("Largest gains")) == 4
+PY
+refuse "--compare-with needs --html" 2 eval --model run --data data --split test --compare-with other.csv
+refuse "has no column ndcg" 1 eval --model run --data data --split test --compare-with other.csv --html x.html --changed-by ndcg
+refuse "absent.csv" 1 eval --model run --data data --split test --compare-with absent.csv --html x.html
 echo "eval, embed and search agree"
