@@ -182,10 +182,11 @@ static tdm_status append_asked_picture(tdm_text *html, const serve_results *r)
     return tdm_text_printf(html, "<p class=\"name\">row %lld</p>\n", row);
 }
 
-/* The picture, what it weighs beside a text, and how to be rid of it. */
+/* The picture, what it weighs beside a text, and how to be rid of it. One that is not there is gone already. */
 static tdm_status append_picture(tdm_text *html, const serve_results *r)
 {
-    if (!has_picture(r->query)) return tdm_text_printf(html, "<div id=\"picture\"></div>\n");
+    const bool is_gone = r->fault != NULL && r->fault->status == 404;
+    if (!has_picture(r->query) || is_gone) return tdm_text_printf(html, "<div id=\"picture\"></div>\n");
     TDM_TRY(
         tdm_text_printf(html, "<div id=\"picture\" role=\"group\" aria-label=\"The picture asked for\">\n"));
     TDM_TRY(append_asked_picture(html, r));
