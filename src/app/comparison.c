@@ -352,16 +352,35 @@ static tdm_status test_system(tdm_comm *comm, comparison *c, const comparison_op
     return TDM_OK;
 }
 
+/* The first metric whose differences are those of m, query by query, as those of mAP and MRR where each query has one
+ * positive: that is one hypothesis, and is tested once. */
+static int64_t first_alike(const comparison *c, int64_t s, int64_t m)
+{
+    for (int64_t k = 0; k < m; k++) {
+        int64_t i = 0;
+        while (!is_median(c, k) && i < c->queries &&
+               values_of(c, s, k)[i] - values_of(c, 0, k)[i] == values_of(c, s, m)[i] - values_of(c, 0, m)[i])
+            i++;
+        if (i == c->queries) return k;
+    }
+    return m;
+}
+
 static tdm_status adjust(comparison *c)
 {
     const int64_t tests = c->systems * c->metrics;
     double *p = NULL;
     TDM_TRY(TDM_ALLOC(2 * tests, &p));
-    for (int64_t i = 0; i < tests; i++) p[i] = c->compared[i].p;
+    for (int64_t i = 0; i < tests; i++) {
+        const int64_t s = i / c->metrics, m = i % c->metrics;
+        p[i] = first_alike(c, s, m) == m ? c->compared[i].p : NAN;
+        c->shown.tests += !isnan(p[i]);
+    }
     const tdm_status status = tdm_holm(tests, p, p + tests);
     for (int64_t i = 0; status == TDM_OK && i < tests; i++) {
-        c->compared[i].adjusted = p[tests + i];
-        c->shown.tests += !isnan(p[i]);
+        const int64_t s = i / c->metrics, m = i % c->metrics;
+        if (!isnan(c->compared[i].p))
+            c->compared[i].adjusted = p[tests + s * c->metrics + first_alike(c, s, m)];
     }
     tdm_free(p);
     return status;

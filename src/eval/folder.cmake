@@ -18,3 +18,7 @@ endif()
 add_executable(eval_bench EXCLUDE_FROM_ALL ${root}/bench/eval_bench.c)
 target_link_libraries(eval_bench PRIVATE tandem_eval)
 add_dependencies(benchmarks eval_bench)
+
+add_executable(significance_bench EXCLUDE_FROM_ALL ${root}/bench/significance_bench.c)
+target_link_libraries(significance_bench PRIVATE tandem_eval)
+add_dependencies(benchmarks significance_bench)

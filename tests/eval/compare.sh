@@ -94,7 +94,10 @@ done
 cmp csv.json h5.json || fail "HDF5 and CSV differ"
 python3 -c '
 import json
-same = json.load(open("csv.json"))["comparisons"][1]["metrics"].values()
+result = json.load(open("csv.json"))
+one, same = result["comparisons"][0]["metrics"], result["comparisons"][1]["metrics"].values()
+# Precision at 1 is Recall at 1: one test.
+assert one["recall_at_1"] == one["precision_at_1"] and 1 < result["tests"] < 17
 assert all(m["p"] in (1, None) and m["interval"] == [0, 0] and m["better"] == m["worse"] == 0 for m in same)
 ' || fail "a system against itself: $(cat csv.json)"
 
