@@ -102,6 +102,9 @@ bool tdm_stop_requested(void);
  * "stopped on request WHEN", when the process was asked to stop. Not collective: the ranks agree at the end of the
  * phase. Never on the way to a checkpoint, which such a request asks for. */
 TDM_PRINTF(1, 2) TDM_CHECKED tdm_status tdm_stop_point(const char *when, ...);
+/* While it is held such points are passed: the caller looks at tdm_stop_requested, and ends what it has begun. On all
+ * ranks alike. */
+void tdm_stop_hold(bool hold);
 
 /* SHA-256, hex: 64 characters and a NUL. */
 typedef struct tdm_sha256 tdm_sha256;

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -14,6 +15,7 @@
 #define SAME_REQUEST_S 0.5
 
 static volatile sig_atomic_t stop_flag = 0;
+static atomic_bool stop_held = false;
 static struct timespec first; /* of the first request; read once stop_flag is set */
 
 static double since_first_s(void)
@@ -62,11 +64,16 @@ bool tdm_stop_requested(void)
     return stop_flag != 0;
 }
 
+void tdm_stop_hold(bool hold)
+{
+    atomic_store(&stop_held, hold);
+}
+
 tdm_status tdm_stop_point(const char *when, ...)
 {
     char text[512];
     tdm_pulse_beat(); /* within what takes long */
-    if (!stop_flag) return TDM_OK;
+    if (!stop_flag || atomic_load(&stop_held)) return TDM_OK;
     va_list arguments;
     va_start(arguments, when);
     vsnprintf(text, sizeof text, when, arguments);

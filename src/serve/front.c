@@ -511,16 +511,10 @@ static void *start_daemon(void *argument)
     return NULL;
 }
 
-static tdm_status start(serve_front *front)
+static tdm_status listen_somewhere(serve_front *front)
 {
     TDM_TRY(listen_at(front->server->options, front));
-    TDM_TRY(note_port(front));
-    if (tdm_thread_create(&front->starter, start_daemon, front) == 0) pthread_join(front->starter, NULL);
-    TDM_REQUIRE(front->daemon != NULL, TDM_E_LIBRARY, "libmicrohttpd cannot start");
-    front->listen_fd = -1; /* the daemon's now */
-    front->ender_runs = tdm_thread_create(&front->ender, end_slow, front) == 0;
-    TDM_REQUIRE(front->ender_runs, TDM_E_NOMEM, "cannot start a thread");
-    return TDM_OK;
+    return note_port(front);
 }
 
 tdm_status serve_front_open(serve_server *server, serve_front **front)
@@ -530,9 +524,19 @@ tdm_status serve_front_open(serve_server *server, serve_front **front)
     (*front)->listen_fd = -1;
     pthread_mutex_init(&(*front)->lock, NULL);
     serve_condition_init(&(*front)->wake);
-    const tdm_status status = start(*front);
+    const tdm_status status = listen_somewhere(*front);
     if (status != TDM_OK) serve_front_close(front);
     return status;
+}
+
+tdm_status serve_front_start(serve_front *front)
+{
+    if (tdm_thread_create(&front->starter, start_daemon, front) == 0) pthread_join(front->starter, NULL);
+    TDM_REQUIRE(front->daemon != NULL, TDM_E_LIBRARY, "libmicrohttpd cannot start");
+    front->listen_fd = -1; /* the daemon's now */
+    front->ender_runs = tdm_thread_create(&front->ender, end_slow, front) == 0;
+    TDM_REQUIRE(front->ender_runs, TDM_E_NOMEM, "cannot start a thread");
+    return TDM_OK;
 }
 
 int serve_front_port(const serve_front *front)

@@ -120,39 +120,66 @@ static tdm_status drain(serve_server *server, serve_front *front)
     return status;
 }
 
-/* The first search of all takes longer: the gallery is packed, kernels are made. So it is none of a client's. */
-static tdm_status warm_up(serve_server *server)
+/* A search for all that the model reads. */
+static tdm_status make_first_job(const serve_server *server, serve_job *job)
+{
+    serve_query *q = &job->query;
+    q->k = 1;
+    q->weight = SERVE_DEFAULT_WEIGHT;
+    q->find = TDM_IMAGE;
+    TDM_TRY(TDM_ALLOC(server->searcher->embeddings.d, &job->feature));
+    if (server->can_text) TDM_TRY(tdm_text_printf(&q->text, "a"));
+    if (!server->can_picture) {
+        const tdm_dataset *dataset = server->searcher->dataset;
+        if (!server->can_text) q->row = dataset != NULL ? tdm_dataset_image_row(dataset, 0) : 0;
+        return TDM_OK;
+    }
+    TDM_TRY(serve_store_id('w', "", 0, q->upload));
+    return TDM_ALLOC(tdm_inference_pixel_bytes(server->searcher->inference), &job->pixel);
+}
+
+/* The first search of all takes longer: towers are read, kernels made, the gallery is packed. So it is none of a client's,
+ * and what cannot work says so at the start. */
+static tdm_status warm_up(serve_server *server, bool *together)
 {
     serve_job *job = NULL;
     TDM_TRY(serve_job_create(&job));
-    tdm_status status = TDM_ALLOC(server->searcher->embeddings.d, &job->feature);
-    job->query.k = 1;
-    job->query.weight = SERVE_DEFAULT_WEIGHT;
-    job->query.find = TDM_IMAGE;
-    if (status == TDM_OK && server->can_text) status = tdm_text_printf(&job->query.text, "a");
-    if (status == TDM_OK && server->can_picture)
-        status = TDM_ALLOC(tdm_inference_pixel_bytes(server->searcher->inference), &job->pixel);
-    if (status == TDM_OK && server->can_picture) status = serve_store_id('w', "", 0, job->query.upload);
-    if (status == TDM_OK && serve_query_is_empty(&job->query)) job->query.row = 0;
-    if (status == TDM_OK) status = serve_batch_answer(server, &job, 1);
+    tdm_status status = make_first_job(server, job);
+    if (status == TDM_OK) {
+        status = serve_batch_answer(server, &job, 1);
+        *together = status != TDM_OK;
+        if (status == TDM_OK && job->fault.status != 0)
+            status = TDM_ERROR(TDM_E_DATA, "%s", job->fault.message);
+    }
     serve_job_free(&job);
     return status;
 }
 
-static tdm_status serve_first(serve_server *server, serve_front *front)
+/* *together: the error is one of all ranks. */
+static tdm_status serve_first(serve_server *server, serve_front *front, bool *together)
 {
-    tdm_status status = warm_up(server);
+    TDM_TRY(warm_up(server, together)); /* nobody reads pictures meanwhile, as HDF5 demands */
+    TDM_TRY(serve_front_start(front));
+    say_where(server, front);
+    tdm_status status = serve_until_stopped(server);
     if (status == TDM_OK) {
-        say_where(server, front);
-        status = serve_until_stopped(server);
+        tdm_log(TDM_LOG_INFO, "stopping: answering what waits");
+        status = drain(server, front);
     }
-    if (status == TDM_OK) tdm_log(TDM_LOG_INFO, "stopping: answering what waits");
-    const tdm_status drained = status == TDM_OK ? drain(server, front) : TDM_OK;
     serve_queue_close(&server->queue);
-    return status != TDM_OK ? status : drained;
+    *together = status != TDM_OK;
+    return status;
 }
 
 /* ---- All ranks ---- */
+
+static tdm_status lead(serve_server *server, serve_front *front)
+{
+    bool together = false;
+    const tdm_status status = serve_first(server, front, &together);
+    const tdm_status told = together ? TDM_OK : serve_batch_end(server->searcher);
+    return status != TDM_OK ? status : told;
+}
 
 static tdm_status run(serve_server *server)
 {
@@ -163,12 +190,9 @@ static tdm_status run(serve_server *server)
     if (status == TDM_OK && is_first) status = serve_front_open(server, &front);
     if (status == TDM_OK) status = serve_guard_start(&server->guard, comm, server->options->stall_s);
     status = tdm_comm_agree(comm, status);
-    if (status == TDM_OK && is_first) {
-        status = serve_first(server, front);
-        if (status == TDM_OK) status = serve_batch_end(server->searcher);
-    } else if (status == TDM_OK) {
-        status = serve_batch_help(server);
-    }
+    tdm_stop_hold(true); /* what was asked is answered first */
+    if (status == TDM_OK) status = is_first ? lead(server, front) : serve_batch_help(server);
+    tdm_stop_hold(false);
     serve_guard_stop(&server->guard);
     serve_front_close(&front);
     return status;

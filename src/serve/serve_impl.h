@@ -363,7 +363,9 @@ TDM_CHECKED tdm_status serve_batch_end(const tdm_searcher *searcher);
 
 /* front.c */
 typedef struct serve_front serve_front;
-TDM_CHECKED tdm_status serve_front_open(serve_server *server, serve_front **front);
+TDM_CHECKED tdm_status serve_front_open(serve_server *server,
+                                        serve_front **front); /* clients may come, and wait */
+TDM_CHECKED tdm_status serve_front_start(serve_front *front); /* they are answered */
 int serve_front_port(const serve_front *front);
 /* No new connections; requests that have begun are answered, as long as the compute thread works. */
 void serve_front_quiesce(serve_front *front);

@@ -7,6 +7,7 @@
     client.py URL many                    8 clients at once
     client.py URL rate                    more than the rate
     client.py URL token FILE              what needs a token, and how it is given
+    client.py URL stop PID                what is under way when the server is told to stop
     client.py URL dump FILE               some answers, without what differs between runs
 """
 import base64
@@ -14,6 +15,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import struct
 import sys
@@ -21,6 +23,12 @@ import threading
 import time
 import urllib.parse
 import zlib
+
+try:  # where they are there, they are asked as well (tests/reference/serve.py)
+    import jsonschema
+    from prometheus_client.parser import text_string_to_metric_families
+except ImportError:
+    jsonschema = None
 
 URL = urllib.parse.urlsplit(sys.argv[1])
 
@@ -89,6 +97,10 @@ def schema():
 def checked(kind, data):
     value = json.loads(data)
     check(value, {"$ref": f"#/$defs/{kind}"}, schema())
+    if jsonschema is not None:
+        jsonschema.Draft202012Validator.check_schema(schema())
+        jsonschema.validate(value, {**schema(), "oneOf": [{"$ref": f"#/$defs/{kind}"}]}, jsonschema.Draft202012Validator)
+        jsonschema.validate(value, schema(), jsonschema.Draft202012Validator)
     return value
 
 
@@ -267,7 +279,19 @@ def metrics():
     for name, of in kind.items():
         if of == "histogram":
             check_histogram(found, name)
+    if jsonschema is not None:
+        compare_samples(found, data.decode())
     return found
+
+
+def compare_samples(found, text):
+    """The same by Prometheus's own parser."""
+    theirs = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{key}="{value}"' for key, value in sample.labels.items()) or None
+            theirs.setdefault(sample.name, {})[labels] = sample.value
+    assert theirs == found
 
 
 def check_histogram(found, name):
@@ -449,6 +473,35 @@ def token(path):
     assert b"<form" in request("GET", "/", headers={"Cookie": cookie, "Host": "any.example"}, want=200)[2]
 
 
+def stop(pid):
+    """Asks on and on while the server is told to stop: an answer is whole, or there is none."""
+    outcomes, wrong = [], []
+
+    def client():
+        while True:
+            try:
+                status, _, data = request("GET", "/api/search?k=200&q=a+red+disc")
+            except (ConnectionError, http.client.BadStatusLine):
+                outcomes.append(None)
+                return
+            except Exception as error:  # pylint: disable=broad-except
+                wrong.append(repr(error))
+                return
+            outcomes.append(status)
+            checked("search" if status == 200 else "error", data)
+
+    schema()
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(outcomes) < 20:
+        time.sleep(0.01)
+    os.kill(int(pid), signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert not wrong and set(outcomes) <= {200, 503, None}, (wrong, set(outcomes))
+
+
 def dump(path):
     out = []
     for query in ("q=a+red+disc&k=30", "q=ring&find=captions&offset=3", "row=3&unique=1&k=50", "q=blue&row=5&weight=0.3",
@@ -470,6 +523,6 @@ def answers(path):
 
 
 COMMANDS = {"answers": answers, "hostile": hostile, "slow": lambda s: slow(float(s)), "many": many, "rate": rate,
-            "token": token, "dump": dump}
+            "token": token, "stop": stop, "dump": dump}
 COMMANDS[sys.argv[2]](*sys.argv[3:])
 print(f"{sys.argv[2]}: as it should be")

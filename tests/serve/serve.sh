@@ -7,7 +7,7 @@ trap '[ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true; rm -rf "$wor
 cd "$work"
 export XDG_CACHE_HOME=$work/cache
 
-ask() { python3 "$here/../serve/client.py" "$url" "$@" || fail "$*: $(tail -3 log)"; }
+ask() { "${CLIENT_PYTHON:-python3}" "$here/../serve/client.py" "$url" "$@" || fail "$*: $(tail -3 log)"; }
 
 # begin RANKS ARG…: a server at a free port; $url, $server (the launcher, if there is one)
 begin() {
@@ -23,10 +23,10 @@ begin() {
     done
     url=${url/\/\/*:/\/\/127.0.0.1:}
 }
-# end CODE [PID]: SIGTERM ends it with this code
+# end CODE [PID]: SIGTERM ends it with this code; PID gone: it has got it already
 end() {
     local code=0
-    kill -TERM "${2:-$server}"
+    [ "${2:-}" = gone ] || kill -TERM "${2:-$server}"
     wait "$server" || code=$?
     server=''
     [ "$code" -eq "$1" ] || fail "exit code $code, not $1: $(cat log)"
@@ -62,7 +62,12 @@ ask answers told.json
 ask hostile
 ask many
 ask dump one.json
-end 0
+if [ -n "${CLIENT_PYTHON:-}" ]; then # of tests/reference/serve.py
+    end 0
+    exit
+fi
+ask stop "$server"
+end 0 gone
 grep -q '"GET /api/search?q=a+red+disc.*" 200 ' access.txt || fail "access log: $(head -3 access.txt)"
 
 begin 1 --gallery data --split test --timeout 0.5
