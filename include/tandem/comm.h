@@ -66,6 +66,10 @@ void tdm_comm_reduce_scatter_rows(tdm_comm *comm, const float *all, float *local
 void tdm_comm_gather_i64(tdm_comm *comm, int64_t value, int64_t *all);
 /* Ring shift: sends `bytes` to rank+1 and receives `recv_bytes` from rank-1 (both mod size). */
 void tdm_comm_shift(tdm_comm *comm, const void *send, int64_t send_bytes, void *recv, int64_t recv_bytes);
+/* Rows of a list that is cut contiguously, cut anew: local [rows[rank]][width] -> out [want[rank]][width]. rows and want
+ * have one entry per rank, the same everywhere, and equal sums. */
+void tdm_comm_recut_rows(tdm_comm *comm, const void *local, const int64_t *rows, void *out,
+                         const int64_t *want, int64_t row_bytes);
 /* Variable bytes from every rank to rank 0, in rank order. On rank 0 *all is owned by the caller (tdm_free)
  * and offset[size+1] filled; elsewhere *all = NULL. */
 TDM_CHECKED tdm_status tdm_comm_collect(tdm_comm *comm, const void *local, int64_t bytes, unsigned char **all,

@@ -86,6 +86,54 @@ void tdm_comm_reduce_scatter_rows(tdm_comm *comm, const float *all, float *local
     tdm_pulse_met();
 }
 
+/* Both directions of one step; whoever has nothing left talks to nobody. */
+static void exchange(tdm_comm *comm, const unsigned char *from, int64_t send_bytes, int to_rank,
+                     unsigned char *to, int64_t recv_bytes, int from_rank)
+{
+    /* Piece i of a sender meets piece i of its receiver. */
+    while (send_bytes > 0 || recv_bytes > 0) {
+        tdm_pulse_beat();
+        const int out = (int)tdm_min_i64(send_bytes, comm->max_count);
+        const int in = (int)tdm_min_i64(recv_bytes, comm->max_count);
+        MPI_Sendrecv(from, out, MPI_BYTE, out > 0 ? to_rank : MPI_PROC_NULL, TAG_SHIFT, to, in, MPI_BYTE,
+                     in > 0 ? from_rank : MPI_PROC_NULL, TAG_SHIFT, comm->mpi, MPI_STATUS_IGNORE);
+        from += out;
+        to += in;
+        send_bytes -= out;
+        recv_bytes -= in;
+    }
+}
+
+/* Rows that rank `a` has in the one cut and rank `b` in the other. */
+static int64_t common_rows(const int64_t *rows, int a, const int64_t *want, int b, int64_t *first)
+{
+    const int64_t begin_a = sum_rows(rows, a), begin_b = sum_rows(want, b);
+    *first = tdm_max_i64(begin_a, begin_b);
+    return tdm_max_i64(0, tdm_min_i64(begin_a + rows[a], begin_b + want[b]) - *first);
+}
+
+void tdm_comm_recut_rows(tdm_comm *comm, const void *local, const int64_t *rows, void *out,
+                         const int64_t *want, int64_t row_bytes)
+{
+    const int64_t mine = sum_rows(rows, comm->rank), wanted = sum_rows(want, comm->rank);
+    int64_t first_out, first_in;
+    const int64_t kept = common_rows(rows, comm->rank, want, comm->rank, &first_out);
+    if (kept > 0)
+        memcpy((unsigned char *)out + (first_out - wanted) * row_bytes,
+               (const unsigned char *)local + (first_out - mine) * row_bytes, (size_t)(kept * row_bytes));
+    tdm_pulse_wait("rows that are cut anew");
+    for (int step = 1; step < comm->size; step++) {
+        const int to = (comm->rank + step) % comm->size, from = (comm->rank + comm->size - step) % comm->size;
+        const int64_t n_out = common_rows(rows, comm->rank, want, to, &first_out);
+        const int64_t n_in = common_rows(rows, from, want, comm->rank, &first_in);
+        exchange(comm, n_out > 0 ? (const unsigned char *)local + (first_out - mine) * row_bytes : NULL,
+                 n_out * row_bytes, to,
+                 n_in > 0 ? (unsigned char *)out + (first_in - wanted) * row_bytes : NULL, n_in * row_bytes,
+                 from);
+    }
+    tdm_pulse_met();
+}
+
 void tdm_comm_shift(tdm_comm *comm, const void *send, int64_t send_bytes, void *recv, int64_t recv_bytes)
 {
     if (comm->size == 1) {
@@ -94,21 +142,8 @@ void tdm_comm_shift(tdm_comm *comm, const void *send, int64_t send_bytes, void *
     }
     const int next = (comm->rank + 1) % comm->size;
     const int previous = (comm->rank + comm->size - 1) % comm->size;
-    const unsigned char *from = send;
-    unsigned char *to = recv;
-    /* Piece i of a sender meets piece i of its receiver; whoever has no piece left talks to nobody. */
     tdm_pulse_wait("exchange with the next rank");
-    while (send_bytes > 0 || recv_bytes > 0) {
-        tdm_pulse_beat();
-        const int out = (int)tdm_min_i64(send_bytes, comm->max_count);
-        const int in = (int)tdm_min_i64(recv_bytes, comm->max_count);
-        MPI_Sendrecv(from, out, MPI_BYTE, out > 0 ? next : MPI_PROC_NULL, TAG_SHIFT, to, in, MPI_BYTE,
-                     in > 0 ? previous : MPI_PROC_NULL, TAG_SHIFT, comm->mpi, MPI_STATUS_IGNORE);
-        from += out;
-        to += in;
-        send_bytes -= out;
-        recv_bytes -= in;
-    }
+    exchange(comm, send, send_bytes, next, recv, recv_bytes, previous);
     tdm_pulse_met();
 }
 

@@ -290,16 +290,9 @@ static tdm_status rank_queries(evaluation *eval, query_blocks *queries, eval_kee
     return status;
 }
 
-tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
-                            const tdm_eval_side *gallery, bool exclude_self, int64_t query_block,
-                            tdm_metrics *metrics)
-{
-    return tdm_eval_metrics_in_detail(comm, ops, query, gallery, exclude_self, query_block, metrics, NULL);
-}
-
-tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
-                                      const tdm_eval_side *gallery, bool exclude_self, int64_t query_block,
-                                      tdm_metrics *metrics, tdm_eval_detail *detail)
+static tdm_status evaluate_one(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                               const tdm_eval_side *gallery, bool exclude_self, int64_t query_block,
+                               tdm_metrics *metrics, tdm_eval_detail *detail)
 {
     eval_layout layout = {0};
     eval_figures figures = {0};
@@ -327,6 +320,28 @@ tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_ev
     figures_free(&figures);
     close_evaluation(&eval, &queries);
     eval_layout_free(&layout);
+    return status;
+}
+
+tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                            const tdm_eval_side *gallery, bool exclude_self, int64_t query_block,
+                            tdm_metrics *metrics)
+{
+    return tdm_eval_metrics_in_detail(comm, ops, query, gallery, exclude_self, query_block, metrics, NULL);
+}
+
+tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                                      const tdm_eval_side *gallery, bool exclude_self, int64_t query_block,
+                                      tdm_metrics *metrics, tdm_eval_detail *detail)
+{
+    eval_even even[2] = {{.moved = false}};
+    tdm_status status = even_open(comm, query, detail, &even[0]);
+    if (status == TDM_OK) status = even_open(comm, gallery, NULL, &even[1]);
+    if (status == TDM_OK)
+        status = evaluate_one(comm, ops, &even[0].side, &even[1].side, exclude_self, query_block, metrics,
+                              detail ? &even[0].detail : NULL);
+    if (detail) even_give_back(comm, status == TDM_OK, &even[0], detail);
+    for (int i = 0; i < 2; i++) even_free(&even[i]);
     return status;
 }
 
@@ -397,18 +412,42 @@ static tdm_status evaluate_both(tdm_comm *comm, tdm_ops *ops, const tdm_eval_sid
     return status;
 }
 
+/* What does not fit is made in two passes. */
+static tdm_status evaluate_ways(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side side[2],
+                                int64_t query_block, int64_t bytes, tdm_metrics metrics[2],
+                                tdm_eval_detail detail[2])
+{
+    bool fits = true;
+    TDM_TRY(evaluate_both(comm, ops, side, query_block, bytes, &fits, metrics, detail));
+    for (int i = 0; i < 2 && !fits; i++)
+        TDM_TRY(evaluate_one(comm, ops, &side[i], &side[1 - i], false, query_block, &metrics[i],
+                             detail ? &detail[i] : NULL));
+    return TDM_OK;
+}
+
 tdm_status tdm_eval_both_ways(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side side[2], int64_t query_block,
                               int64_t positive_bytes, tdm_metrics metrics[2], tdm_eval_detail detail[2])
 {
-    bool fits = true;
     for (int i = 0; i < 2; i++) {
         TDM_REQUIRE(side[i].judged == NULL, TDM_E_USAGE, "judgements are of one direction, not of both");
         TDM_REQUIRE(side[i].source == NULL && (!detail || !detail[i].keep), TDM_E_USAGE,
                     "rows that are read in pieces, and evaluations that are kept, are of one direction");
     }
-    TDM_TRY(evaluate_both(comm, ops, side, query_block, positive_bytes, &fits, metrics, detail));
-    for (int i = 0; i < 2 && !fits; i++)
-        TDM_TRY(tdm_eval_metrics_in_detail(comm, ops, &side[i], &side[1 - i], false, query_block, &metrics[i],
-                                           detail ? &detail[i] : NULL));
-    return TDM_OK;
+    eval_even even[2] = {{.moved = false}};
+    tdm_status status = TDM_OK;
+    for (int i = 0; detail && i < 2; i++) even[i].detail = detail[i];
+    for (int i = 0; i < 2 && status == TDM_OK; i++)
+        status = even_open(comm, &side[i], detail ? &detail[i] : NULL, &even[i]);
+    if (status == TDM_OK) {
+        const tdm_eval_side sides[2] = {even[0].side, even[1].side};
+        tdm_eval_detail details[2] = {even[0].detail, even[1].detail};
+        status =
+            evaluate_ways(comm, ops, sides, query_block, positive_bytes, metrics, detail ? details : NULL);
+        for (int i = 0; i < 2; i++) even[i].detail = details[i];
+    }
+    for (int i = 0; i < 2; i++) {
+        if (detail) even_give_back(comm, status == TDM_OK, &even[i], &detail[i]);
+        even_free(&even[i]);
+    }
+    return status;
 }

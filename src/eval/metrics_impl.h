@@ -116,6 +116,24 @@ TDM_CHECKED tdm_status eval_top_k_in_pieces(tdm_comm *comm, tdm_ops *ops, const 
                                             const tdm_eval_side *gallery, int64_t k, int64_t query_block,
                                             int64_t *row, float *score);
 
+/* ---- Rows that are cut evenly (even.c) ---- */
+typedef struct eval_even {  /* even_free */
+    tdm_eval_side side;     /* as it was given, or cut anew */
+    tdm_eval_detail detail; /* the same of what belongs to its rows */
+    bool moved;
+    int64_t *rows, *want; /* [size] as given, and cut evenly */
+    float *feature;       /* owned, of the rows that were moved */
+    int64_t *id;
+    uint64_t *labels, *query_class;
+    double *value;
+} eval_even;
+/* detail: of the side's rows as queries, or NULL. Collective. */
+TDM_CHECKED tdm_status even_open(tdm_comm *comm, const tdm_eval_side *side, const tdm_eval_detail *detail,
+                                 eval_even *even);
+/* What was filled goes to the caller's detail, values to the ranks that have the queries, if it is done. Collective. */
+void even_give_back(tdm_comm *comm, bool done, const eval_even *even, tdm_eval_detail *detail);
+void even_free(eval_even *even);
+
 /* ---- How far it is (progress.c) ---- */
 typedef struct eval_progress {
     int64_t done, steps;

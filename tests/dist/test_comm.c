@@ -181,6 +181,26 @@ static void check_gather_rows(void)
     for (int64_t i = 0; i < total * WIDTH; i++) CHECK_EQ(all[i], (float)i);
 }
 
+/* From those rows to all on one rank after the other, and back. */
+static void check_recut(void)
+{
+    enum { WIDTH = 3 };
+    int64_t rows[8], want[8] = {0}, first, total;
+    fill_rows(rows, &first, &total);
+    float local[8 * WIDTH], all[32 * WIDTH], back[8 * WIDTH];
+    for (int64_t i = 0; i < rows[rank] * WIDTH; i++) local[i] = (float)(first * WIDTH + i);
+    for (int r = 0; r < size; r++) {
+        memset(all, 0xff, sizeof all);
+        memset(back, 0xff, sizeof back);
+        want[r] = total;
+        tdm_comm_recut_rows(comm, local, rows, all, want, WIDTH * sizeof(float));
+        for (int64_t i = 0; i < want[rank] * WIDTH; i++) CHECK_EQ(all[i], (float)i);
+        tdm_comm_recut_rows(comm, all, want, back, rows, WIDTH * sizeof(float));
+        CHECK_MEM_EQ(back, local, (size_t)(rows[rank] * WIDTH) * sizeof(float));
+        want[r] = 0;
+    }
+}
+
 static void check_reduce_scatter(void)
 {
     enum { WIDTH = 3 };
@@ -199,6 +219,7 @@ static void test_rows(void **state)
 {
     (void)state;
     with_limits(check_gather_rows);
+    with_limits(check_recut);
     with_limits(check_reduce_scatter);
 }
 
