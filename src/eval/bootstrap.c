@@ -5,7 +5,6 @@
 #include "significance_impl.h"
 
 #include "tandem/cpu.h"
-#include "tandem/rng.h"
 
 #include <math.h>
 #include <omp.h>
@@ -186,7 +185,7 @@ static void draw(const bootstrap *b, int64_t resample, uint32_t word[WORDS], uin
     memset(drawn, 0, c * sizeof *drawn);
     for (int64_t left = c; left > 0;) {
         const int64_t n = tdm_min_i64(left, WORDS);
-        tdm_rng_fill(&rng, n, word);
+        b->kernel->fill(&rng, n, word);
         for (int64_t i = 0; i < n; i++) {
             const uint64_t product = (uint64_t)word[i] * c;
             if ((uint32_t)product < reject) continue;

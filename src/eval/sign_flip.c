@@ -4,8 +4,6 @@
  * once for a block of permutations: each of these then adds one vector, of all columns, for eight clusters. */
 #include "significance_impl.h"
 
-#include "tandem/rng.h"
-
 #include <float.h>
 #include <math.h>
 #include <omp.h>
@@ -47,7 +45,7 @@ static void make_signs(const flip_run *f, int64_t first, int64_t group, uint8_t 
     }
     uint32_t word[BLOCK / sizeof(uint32_t)];
     tdm_rng rng = tdm_rng_at(f->seed, (uint64_t)(first / BLOCK), (uint64_t)group, TDM_RNG_FLIP);
-    tdm_rng_fill(&rng, BLOCK / sizeof *word, word);
+    f->kernel->fill(&rng, BLOCK / sizeof *word, word);
     memcpy(sign, word, BLOCK);
 }
 

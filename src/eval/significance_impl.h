@@ -2,6 +2,7 @@
 #ifndef TANDEM_SIGNIFICANCE_IMPL_H
 #define TANDEM_SIGNIFICANCE_IMPL_H
 
+#include "tandem/rng.h"
 #include "tandem/significance.h"
 
 /* Columns stand side by side in vectors of so many doubles. A lane adds in the order of the clusters, without
@@ -17,6 +18,8 @@ enum {
 
 /* One per instruction set, of resample_kernel.inc. All arrays are aligned to 64 bytes. */
 typedef struct resample_kernel {
+    /* tdm_rng_fill */
+    void (*fill)(tdm_rng *rng, int64_t n, uint32_t *out);
     /* sum[r][lane] += times[i][r] · value[i · stride][lane] */
     void (*weigh)(int64_t n, const double *times, const double *value, int64_t stride, double *sum);
     /* table[b][lane] = the sum of eight differences, [FLIP_CLUSTERS] rows `stride` doubles apart, of which each has the
