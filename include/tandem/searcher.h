@@ -33,11 +33,12 @@ typedef struct tdm_searcher {
 } tdm_searcher;
 
 typedef struct tdm_searcher_options {
-    const char *gallery; /* see tdm_searcher_open */
-    const char *split;   /* "" when there is only one */
-    const char *cache;   /* directory of what was embedded of folders; NULL: the default one; "": none */
-    int64_t class_level,
-        identity_level; /* of a folder: which of its folders are classes, as for tandem pack; 0: none */
+    const char *gallery;    /* see tdm_searcher_open */
+    const char *split;      /* "" when there is only one */
+    const char *cache;      /* directory of what was embedded of folders; NULL: the default one; "": none */
+    bool images_only;       /* of packed data captions are not embedded: nobody looks for them */
+    int64_t class_level;    /* of a folder: which of its folders are classes, as for tandem pack; 0: none */
+    int64_t identity_level; /* the same: identities */
 } tdm_searcher_options;
 
 /* gallery: a directory of any of three kinds.

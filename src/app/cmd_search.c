@@ -39,6 +39,7 @@ static tdm_status open_gallery(search *s)
     const tdm_searcher_options gallery = {.gallery = o->gallery,
                                           .split = o->split,
                                           .cache = o->no_cache ? "" : o->cache,
+                                          .images_only = strcmp(o->find, "images") == 0,
                                           .class_level = o->class_level,
                                           .identity_level = o->identity_level};
     TDM_TRY(tdm_searcher_open(s->comm, &s->inference, &gallery, &s->searcher));

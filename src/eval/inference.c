@@ -114,7 +114,7 @@ tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inferen
                                     bool with_captions, tdm_embeddings *embeddings)
 {
     TDM_TRY(need(inference, TDM_IMAGE));
-    TDM_TRY(need(inference, TDM_TEXT));
+    if (with_captions || tdm_dataset_feature_width(dataset, TDM_TEXT) > 0) TDM_TRY(need(inference, TDM_TEXT));
     return tdm_embed_dataset(comm, inference->model, inference->ops, &inference->config, dataset,
                              with_captions ? inference->tokenizer : NULL, inference->batch,
                              inference->workers, embeddings);

@@ -28,10 +28,10 @@ static tdm_status choose_data_split(const char *dir, char *split, size_t bytes)
     return status;
 }
 
-static tdm_status embed_gallery(const char *dir, tdm_searcher *s)
+static tdm_status embed_gallery(const tdm_searcher_options *options, tdm_searcher *s)
 {
-    snprintf(s->source, sizeof s->source, "%s", dir);
-    return tdm_inference_embed_data(s->comm, s->inference, s->dataset, true, &s->embeddings);
+    snprintf(s->source, sizeof s->source, "%s", options->gallery);
+    return tdm_inference_embed_data(s->comm, s->inference, s->dataset, !options->images_only, &s->embeddings);
 }
 
 static tdm_status check_embeddings(const char *dir, const tdm_embedding_info *info, const tdm_searcher *s)
@@ -114,11 +114,12 @@ static tdm_status find_kind(const char *dir, gallery_kind *kind)
     return TDM_OK;
 }
 
-static tdm_status load_packed(const char *dir, tdm_searcher *s)
+static tdm_status load_packed(const tdm_searcher_options *options, tdm_searcher *s)
 {
+    const char *dir = options->gallery;
     if (s->split[0] == '\0') TDM_AGREE(s->comm, choose_data_split(dir, s->split, sizeof s->split));
     TDM_TRY(tdm_inference_open_data(s->comm, s->inference, dir, s->split, &s->dataset));
-    return tdm_comm_agree(s->comm, embed_gallery(dir, s));
+    return tdm_comm_agree(s->comm, embed_gallery(options, s));
 }
 
 static tdm_status load_gallery(const tdm_searcher_options *options, tdm_searcher *s)
@@ -133,7 +134,7 @@ static tdm_status load_gallery(const tdm_searcher_options *options, tdm_searcher
                                        dir, kind_name[kind])
                            : TDM_OK);
     switch (kind) {
-    case GALLERY_PACKED: return load_packed(dir, s);
+    case GALLERY_PACKED: return load_packed(options, s);
     case GALLERY_EMBEDDINGS: return read_gallery(dir, s);
     case GALLERY_FOLDER:
     case GALLERY_KINDS: break;

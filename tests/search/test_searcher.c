@@ -347,6 +347,33 @@ static void check_as_packed(const tdm_inference *in, const tdm_searcher *folder)
     tdm_searcher_close(&other);
 }
 
+/* Rows of the gallery, whoever holds them; a picture alone, and between two. */
+static void check_features(const tdm_inference *in, const tdm_searcher *s)
+{
+    const tdm_embeddings *e = &s->embeddings;
+    const int64_t rows[] = {PICTURES - 1, 0, 17}, beyond[] = {0, PICTURES};
+    float *all = whole_of(e->image, e->images, e->d), feature[3 * 20], mixed[20];
+    CHECK_EQ(e->d, 20);
+    CHECK_OK(tdm_searcher_features(s, TDM_IMAGE, 3, rows, feature));
+    for (int i = 0; i < 3; i++) CHECK_EQ(memcmp(feature + i * 20, all + rows[i] * 20, sizeof mixed), 0);
+    CHECK_FAILS(tdm_searcher_features(s, TDM_IMAGE, 2, beyond, feature), TDM_E_USAGE,
+                "has no row 40, there are 40");
+    CHECK_OK(tdm_inference_combine(in, feature, feature + 20, 0.25, mixed));
+    float sum[20], square = 0;
+    for (int k = 0; k < 20; k++) sum[k] = 0.75F * feature[k] + 0.25F * feature[20 + k];
+    for (int k = 0; k < 20; k++) square += sum[k] * sum[k];
+    for (int k = 0; k < 20; k++) sum[k] /= sqrtf(square);
+    CHECK_CLOSE_ARRAY(20, mixed, sum, 1e-6);
+    for (int k = 0; k < 20; k++) sum[k] = -feature[k];
+    CHECK_FAILS(tdm_inference_combine(in, feature, sum, 0.5, mixed), TDM_E_NUMERIC, "cancel");
+    tdm_text encoded = {0};
+    CHECK_OK(tdm_searcher_read_image(s, 3, &encoded));
+    CHECK_OK(tdm_inference_embed_image(in, "it", encoded.data, encoded.length, mixed));
+    CHECK_CLOSE_ARRAY(20, mixed, all + 3 * 20, 1e-6);
+    tdm_text_free(&encoded);
+    tdm_free(all);
+}
+
 /* Only rows of the class, in the order that they have among all. */
 static void check_filter(tdm_searcher *s)
 {
@@ -458,6 +485,7 @@ static void test_folder(void **state)
     if (rank == 0) CHECK_NOT_NULL(strstr(bad[0].why, "is not a JPEG"));
     check_as_packed(&in, &s);
     check_find(&s, TDM_IMAGE, 0, 5);
+    check_features(&in, &s);
     check_filter(&s);
     tdm_searcher_close(&s);
 
