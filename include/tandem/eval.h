@@ -37,7 +37,10 @@ typedef struct tdm_eval_side {
         *labels; /* [n][label_words] multi-label bits: rows match when they share a bit; NULL = use id */
     int64_t label_words;
     const tdm_eval_source *source; /* of a gallery, instead of feature; NULL: all are in memory. Borrowed */
-    const tdm_judgements *judged;  /* of queries: instead of id and labels; NULL: those say it. Borrowed */
+    /* [n] gallery rows of the query's id and camera are junk for it: neither positives nor in its way, as if they were not
+     * there; NULL on both sides: none is. Where ids say what matches. */
+    const int64_t *camera;
+    const tdm_judgements *judged; /* of queries: instead of id and labels; NULL: those say it. Borrowed */
 } tdm_eval_side;
 
 /* score(q, g) = sum over k of q_k·g_k in f32, one fused multiply-add chain in the order of k: the same bits

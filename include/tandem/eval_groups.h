@@ -39,7 +39,7 @@ TDM_CHECKED tdm_status tdm_embeddings_fold(tdm_comm *comm, const tdm_embeddings 
 typedef struct tdm_side_fold { /* tdm_side_fold_free */
     tdm_eval_side side;
     float *feature;
-    int64_t *id;
+    int64_t *id, *camera;
 } tdm_side_fold;
 /* fold[side->n]; labels and judgements are not carried over. Not collective. */
 TDM_CHECKED tdm_status tdm_side_fold_take(const tdm_eval_side *side, const int64_t *fold, int64_t k,

@@ -10,7 +10,9 @@ enum { BLOCK = 4096 }; /* queries that are gathered and written at once */
 typedef struct run_file {
     tdm_comm *comm;
     const row_names *query, *gallery;
-    int64_t query_first, n, k; /* this rank's queries, the best of each */
+    const row_junk *junk;
+    int64_t query_first, n, k; /* this rank's queries, the best of each that were looked for */
+    int64_t depth;             /* lines of each */
     const int64_t *row;        /* [n][k] */
     const float *score;        /* [n][k] */
     const char *path;
@@ -25,10 +27,13 @@ static tdm_status print_queries(const run_file *r, int64_t begin, int64_t end, t
     end = tdm_min_i64(end - r->query_first, r->n);
     for (int64_t i = begin; i < end; i++) {
         const char *name = row_names_at(r->query, r->query_first + i);
-        for (int64_t j = 0; j < r->k; j++)
-            TDM_TRY(tdm_text_printf(lines, "%s Q0 %s %lld %.9g tandem\n", name,
-                                    row_names_at(r->gallery, r->row[i * r->k + j]), (long long)(j + 1),
-                                    (double)r->score[i * r->k + j]));
+        int64_t rank = 0;
+        for (int64_t j = 0; j < r->k && rank < r->depth; j++) {
+            const int64_t row = r->row[i * r->k + j];
+            if (r->junk && junk_has(r->junk, i, r->query_first + i, row)) continue;
+            TDM_TRY(tdm_text_printf(lines, "%s Q0 %s %lld %.9g tandem\n", name, row_names_at(r->gallery, row),
+                                    (long long)++rank, (double)r->score[i * r->k + j]));
+        }
     }
     return TDM_OK;
 }
@@ -81,16 +86,19 @@ static tdm_status close_run(run_file *r, tdm_status status)
 
 tdm_status ranking_write_run(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
                              const tdm_eval_side *gallery, const row_names *query_names,
-                             const row_names *gallery_names, int64_t query_first, int64_t depth,
-                             const char *path)
+                             const row_names *gallery_names, const row_junk *junk, int64_t query_first,
+                             int64_t depth, const char *path)
 {
     int64_t *row = NULL;
     float *score = NULL;
-    const int64_t k = tdm_min_i64(depth, gallery_names->count);
+    /* The junk that may stand before the last of them is looked for as well. */
+    const int64_t k = tdm_min_i64(depth + (junk ? junk->most : 0), gallery_names->count);
     run_file r = {.comm = comm,
                   .query = query_names,
                   .gallery = gallery_names,
+                  .junk = junk,
                   .query_first = query_first,
+                  .depth = depth,
                   .n = query->n,
                   .k = k,
                   .path = path};

@@ -2,15 +2,16 @@
 #ifndef TANDEM_APP_RANKING_FILES_H
 #define TANDEM_APP_RANKING_FILES_H
 
-#include "row_file.h"
+#include "junk.h"
 #include "tandem/eval.h"
 
-/* A TREC run, "query Q0 document rank score tandem": the `depth` best of every query, in the order of the queries.
+/* junk: rows that a query does not see, or NULL.
+ * A TREC run, "query Q0 document rank score tandem": the `depth` best of every query, in the order of the queries.
  * query and gallery as for tdm_eval_top_k. Scores have nine digits, so that reading them gives the same f32. The same
  * bytes for any number of ranks. Collective. */
 TDM_CHECKED tdm_status ranking_write_run(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
                                          const tdm_eval_side *gallery, const row_names *query_names,
-                                         const row_names *gallery_names, int64_t query_first, int64_t depth,
-                                         const char *path);
+                                         const row_names *gallery_names, const row_junk *junk,
+                                         int64_t query_first, int64_t depth, const char *path);
 
 #endif

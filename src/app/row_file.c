@@ -254,6 +254,24 @@ tdm_status row_matrix_rows(const row_file *file, row_matrix *part)
     return check_finite(file, part);
 }
 
+void row_matrix_keep(row_matrix *matrix, const bool *keep)
+{
+    int64_t rows = 0, first = 0, n = 0;
+    for (int64_t i = 0; i < matrix->rows; i++) {
+        if (!keep[i]) continue;
+        first += i < matrix->first;
+        if (matrix->image) matrix->image[rows] = matrix->image[i];
+        rows++;
+    }
+    for (int64_t i = 0; i < matrix->n; i++)
+        if (keep[matrix->first + i])
+            memmove(matrix->value + matrix->width * n++, matrix->value + matrix->width * i,
+                    (size_t)matrix->width * sizeof *matrix->value);
+    matrix->rows = rows;
+    matrix->first = first;
+    matrix->n = n;
+}
+
 void row_matrix_free(row_matrix *matrix)
 {
     tdm_free(matrix->value);

@@ -31,6 +31,9 @@ TDM_CHECKED tdm_status row_matrix_read(tdm_comm *comm, const row_file *file, con
                                        int64_t most_bytes, row_matrix *matrix);
 /* Rows [first, first + n) of the whole into value [n][width], all of which the caller has set. Not collective. */
 TDM_CHECKED tdm_status row_matrix_rows(const row_file *file, row_matrix *part);
+/* Only the rows whose keep[row] is true stay, in their order; keep [matrix->rows]. The same of names and of labels. They
+ * are in memory. */
+void row_matrix_keep(row_matrix *matrix, const bool *keep);
 void row_matrix_free(row_matrix *matrix);
 
 /* ---- Names, all of them on every rank ---- */
@@ -51,6 +54,7 @@ const char *row_names_at(const row_names *names, int64_t row);
 int64_t row_names_find(const row_names *names, const char *name);
 /* No two rows have the same name, and none has white space in it or is empty. `what` begins the message. */
 TDM_CHECKED tdm_status row_names_check_ids(const char *what, const row_names *names);
+void row_names_keep(row_names *names, const bool *keep);
 void row_names_free(row_names *names);
 
 /* ---- Several labels of each row, all of them on every rank ---- */
@@ -74,6 +78,10 @@ TDM_CHECKED tdm_status row_sets_names(const row_sets *sets, int count, row_names
 /* Bits [n][*words] of the rows from `first` on: bit k is label k of `names`, which has all of them. tdm_free */
 TDM_CHECKED tdm_status row_sets_bits(const row_sets *sets, const row_names *names, int64_t first, int64_t n,
                                      uint64_t **bits, int64_t *words);
+/* Number of the label of this name, -1: no row has it. */
+int64_t row_sets_find(const row_sets *sets, const char *name);
+bool row_sets_has(const row_sets *sets, int64_t row, int64_t label);
+void row_sets_keep(row_sets *sets, const bool *keep);
 void row_sets_free(row_sets *sets);
 
 #endif

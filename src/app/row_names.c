@@ -203,6 +203,15 @@ tdm_status row_names_check_ids(const char *what, const row_names *names)
     return TDM_OK;
 }
 
+void row_names_keep(row_names *names, const bool *keep)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < names->count; i++)
+        if (keep[i]) names->offset[count++] = names->offset[i];
+    names->count = count;
+    sort_names(names);
+}
+
 void row_names_free(row_names *names)
 {
     tdm_text_free(&names->bytes);

@@ -281,6 +281,30 @@ tdm_status row_sets_bits(const row_sets *sets, const row_names *names, int64_t f
     return status;
 }
 
+int64_t row_sets_find(const row_sets *sets, const char *name)
+{
+    return row_names_find(&sets->names, name);
+}
+
+bool row_sets_has(const row_sets *sets, int64_t row, int64_t label)
+{
+    for (int64_t k = sets->first[row]; k < sets->first[row + 1]; k++)
+        if (sets->label[k] == label) return true;
+    return false;
+}
+
+void row_sets_keep(row_sets *sets, const bool *keep)
+{
+    int64_t rows = 0, labels = 0;
+    for (int64_t i = 0, end = 0, begin = 0; i < sets->rows; i++, begin = end) {
+        end = sets->first[i + 1];
+        if (!keep[i]) continue;
+        for (int64_t k = begin; k < end; k++) sets->label[labels++] = sets->label[k];
+        sets->first[++rows] = labels;
+    }
+    sets->rows = rows;
+}
+
 void row_sets_free(row_sets *sets)
 {
     tdm_free(sets->first);

@@ -1,5 +1,6 @@
 /* tandem eval --query FILE --gallery FILE: exact metrics of embeddings that come from anywhere. */
 #include "eval_task_table.h"
+#include "junk.h"
 #include "qrels.h"
 #include "query_values.h"
 #include "ranking_files.h"
@@ -11,10 +12,13 @@
 enum { QUERY, GALLERY, SIDES };
 static const char *const side_option[SIDES] = {"--query", "--gallery"};
 static const char *const ids_option[SIDES] = {"--query-ids", "--gallery-ids"};
+static const char *const cameras_option[SIDES] = {"--query-cameras", "--gallery-cameras"};
 static const char *const labels_option[SIDES] = {"--query-labels", "--gallery-labels"};
 
 typedef struct embeddings_options { /* files; "" = unset */
-    const char *side[SIDES], *ids[SIDES], *labels[SIDES];
+    const char *side[SIDES], *ids[SIDES], *labels[SIDES], *cameras[SIDES];
+    const char *junk_label;
+    bool exclude_self;
     const char *qrels, *label_separator, *distance, *metrics, *run_out, *per_query;
     const char *resume;
     bool macro, per_class;
@@ -45,6 +49,9 @@ typedef struct external {
     ranked side[SIDES];
     row_sets sets[SIDES]; /* several labels of each row; .rows = 0: there is one */
     row_names label;      /* all distinct ones of these */
+    row_names camera[SIDES];
+    row_junk junk;
+    int64_t left_out; /* gallery rows of --junk-label */
     qrels qrels;
     tdm_ops *ops;
     tdm_metric_rows rows;
@@ -66,12 +73,14 @@ static void external_close(external *x)
         row_names_free(&x->side[s].ids);
         row_names_free(&x->side[s].labels);
         row_sets_free(&x->sets[s]);
+        row_names_free(&x->camera[s]);
         tdm_free(x->side[s].bits);
         tdm_free(x->side[s].key);
         tdm_free(x->fold_of[s]);
         tdm_free(x->side[s].with_norms);
     }
     row_names_free(&x->label);
+    junk_free(&x->junk);
     qrels_free(&x->qrels);
     tdm_ops_destroy(&x->ops);
     tdm_metric_rows_free(&x->rows);
@@ -98,6 +107,11 @@ static tdm_status check_options(const external *x)
                 o->folds > 0   ? "--folds"
                 : o->per_class ? "--per-class"
                                : "--macro");
+    TDM_REQUIRE((o->cameras[QUERY][0] != '\0') == (o->cameras[GALLERY][0] != '\0'), TDM_E_USAGE,
+                "tandem eval: --query-cameras and --gallery-cameras go together");
+    TDM_REQUIRE(o->qrels[0] == '\0' || (o->cameras[QUERY][0] == '\0' && o->junk_label[0] == '\0'),
+                TDM_E_USAGE, "tandem eval: %s goes by labels, --qrels has none",
+                o->junk_label[0] != '\0' ? "--junk-label" : cameras_option[QUERY]);
     const char *const of_models = r->inference.model[0] != '\0' ? "--model"
                                   : r->data[0] != '\0'          ? "--data"
                                   : r->html[0] != '\0'          ? "--html"
@@ -122,7 +136,8 @@ static tdm_status read_names(const external *x, const char *option, const char *
 static int64_t most_bytes(const external *x, int s)
 {
     const embeddings_options *o = x->options;
-    const bool in_memory = s == QUERY || o->folds > 0; /* folds take rows out of it */
+    /* Rows are taken out of it. */
+    const bool in_memory = s == QUERY || o->folds > 0 || o->junk_label[0] != '\0';
     return in_memory ? INT64_MAX : (o->memory_mib << 20) / 2;
 }
 
@@ -214,6 +229,73 @@ static bool has_several(const external *x)
     return x->sets[GALLERY].rows > 0;
 }
 
+/* ---- What a query does not see ---- */
+
+/* Takes the gallery's rows of --junk-label away. */
+static tdm_status leave_out(external *x)
+{
+    const char *name = x->options->junk_label;
+    ranked *gallery = &x->side[GALLERY];
+    const int64_t rows = gallery->matrix.rows;
+    bool *keep = NULL;
+    if (name[0] == '\0') return TDM_OK;
+    const int64_t label = has_several(x) ? row_sets_find(&x->sets[GALLERY], name) : -1;
+    TDM_TRY(TDM_ALLOC(rows, &keep));
+    for (int64_t i = 0; i < rows; i++) {
+        keep[i] = has_several(x) ? label < 0 || !row_sets_has(&x->sets[GALLERY], i, label)
+                                 : strcmp(row_names_at(labels_of(gallery), i), name) != 0;
+        x->left_out += !keep[i];
+    }
+    if (x->left_out > 0 && x->left_out < rows) {
+        row_matrix_keep(&gallery->matrix, keep);
+        row_names_keep(&gallery->ids, keep);
+        if (gallery->labels.count > 0) row_names_keep(&gallery->labels, keep);
+        if (has_several(x)) row_sets_keep(&x->sets[GALLERY], keep);
+        if (x->camera[GALLERY].count > 0) row_names_keep(&x->camera[GALLERY], keep);
+    }
+    tdm_free(keep);
+    TDM_REQUIRE(x->left_out < rows, TDM_E_DATA, "--junk-label %s: all %lld rows of the gallery have it", name,
+                (long long)rows);
+    return TDM_OK;
+}
+
+static tdm_status find_junk(external *x)
+{
+    const embeddings_options *o = x->options;
+    const row_matrix *query = &x->side[QUERY].matrix, *gallery = &x->side[GALLERY].matrix;
+    const row_names *label[SIDES] = {labels_of(&x->side[QUERY]), labels_of(&x->side[GALLERY])};
+    TDM_REQUIRE(
+        !o->exclude_self || (query->rows == gallery->rows && x->left_out == 0), TDM_E_USAGE,
+        "tandem eval: --exclude-self goes by the numbers of the rows: the gallery has to be the list of "
+        "queries (%lld and %lld rows, %lld of them left out as junk)",
+        (long long)gallery->rows, (long long)query->rows, (long long)x->left_out);
+    if (x->camera[QUERY].count > 0) {
+        TDM_REQUIRE(
+            !has_several(x), TDM_E_USAGE,
+            "tandem eval: --query-cameras: which rows are of one identity goes by their label, and rows "
+            "have several");
+        TDM_TRY(junk_find(label, x->camera, query->first, query->n, &x->junk));
+    }
+    x->junk.self = o->exclude_self;
+    x->junk.most += o->exclude_self;
+    return TDM_OK;
+}
+
+/* Collective. */
+static tdm_status read_junk(external *x)
+{
+    for (int s = 0; s < SIDES; s++)
+        if (x->options->cameras[s][0] != '\0')
+            TDM_TRY(read_names(x, cameras_option[s], x->options->cameras[s], s, &x->camera[s]));
+    TDM_AGREE(x->comm, leave_out(x));
+    TDM_AGREE(x->comm, find_junk(x));
+    double most = (double)x->junk.most; /* all ranks look for as many */
+    tdm_comm_max_f64(x->comm, &most, 1);
+    x->junk.most = (int64_t)most;
+    tdm_comm_sum_i64(x->comm, &x->junk.pairs, 1);
+    return TDM_OK;
+}
+
 /* A label's key is the first row of the gallery that has it, -1 when none has. */
 static tdm_status find_keys(external *x)
 {
@@ -299,6 +381,10 @@ static tdm_status make_sides(external *x)
         r->side.feature = r->with_norms;
         r->side.d++;
     }
+    if (x->junk.same_camera) {
+        x->side[QUERY].side.camera = x->junk.query_camera;
+        x->side[GALLERY].side.camera = x->junk.gallery_camera + x->side[GALLERY].matrix.first;
+    }
     if (x->options->qrels[0] != '\0') x->side[QUERY].side.judged = &x->qrels.judged;
     return TDM_OK;
 }
@@ -382,6 +468,12 @@ static tdm_status find_folds(external *x)
             x->queries_in_no_fold += x->fold_of[s][i] < 0;
         }
     }
+    for (int64_t i = 0; status == TDM_OK && x->options->exclude_self && i < x->side[QUERY].matrix.n; i++)
+        if (x->fold_of[QUERY][i] != x->fold_of[GALLERY][i])
+            status = TDM_ERROR(TDM_E_USAGE,
+                               "tandem eval: --folds with --exclude-self: row %lld has one label as a "
+                               "query and another in the gallery",
+                               (long long)(x->side[QUERY].matrix.first + i));
     tdm_free(fold);
     return status;
 }
@@ -396,8 +488,9 @@ static tdm_status evaluate_fold(external *x, int64_t k)
         status = tdm_side_fold_take(&x->side[s].side, x->fold_of[s], k, &part[s]);
     status = tdm_comm_agree(x->comm, status);
     if (status == TDM_OK)
-        status = tdm_eval_metrics_in_detail(x->comm, x->ops, &part[QUERY].side, &part[GALLERY].side, false,
-                                            tdm_eval_block_rows(x->ops), &x->fold[k], &detail);
+        status = tdm_eval_metrics_in_detail(x->comm, x->ops, &part[QUERY].side, &part[GALLERY].side,
+                                            x->options->exclude_self, tdm_eval_block_rows(x->ops),
+                                            &x->fold[k], &detail);
     for (int s = 0; s < SIDES; s++) tdm_side_fold_free(&part[s]);
     return status;
 }
@@ -432,6 +525,22 @@ static const char *positives_of(const external *x)
     return x->side[QUERY].labels.count + x->side[GALLERY].labels.count > 0 ? "labels" : "ids";
 }
 
+/* What was not seen; NULL: nothing was to be left out. */
+static json_t *junk_json(const external *x)
+{
+    const embeddings_options *o = x->options;
+    json_t *object = json_object();
+    if (o->junk_label[0] != '\0') {
+        json_object_set_new(object, "label", tdm_json_text(o->junk_label));
+        json_object_set_new(object, "gallery_rows_left_out", json_integer(x->left_out));
+    }
+    if (x->junk.same_camera) json_object_set_new(object, "pairs_of_one_camera", json_integer(x->junk.pairs));
+    if (o->exclude_self) json_object_set_new(object, "self", json_true());
+    if (json_object_size(object) > 0) return object;
+    json_decref(object);
+    return NULL;
+}
+
 /* The name of a group of queries; see make_groups. */
 static const char *group_name(const external *x, int64_t id)
 {
@@ -464,6 +573,8 @@ static tdm_status write_json(const external *x)
         json_object_set_new(judged, "queries_without_judgement", json_integer(x->qrels.unjudged));
         json_object_set_new(root, "qrels", judged);
     }
+    json_t *left_out = junk_json(x);
+    if (left_out) json_object_set_new(root, "junk", left_out);
     json_t *direction = result_metrics(&x->metrics);
     if (x->options->per_class) json_object_set_new(direction, "per_class", by_label(x));
     if (x->options->macro)
@@ -502,8 +613,9 @@ static tdm_status rank(external *x)
     tdm_eval_detail detail = {.rows = &x->rows,
                               .value = x->value,
                               .keep = x->options->resume[0] != '\0' ? x->options->resume : NULL};
-    return tdm_eval_metrics_in_detail(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side, false,
-                                      tdm_eval_block_rows(x->ops), &x->metrics, &detail);
+    return tdm_eval_metrics_in_detail(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side,
+                                      x->options->exclude_self, tdm_eval_block_rows(x->ops), &x->metrics,
+                                      &detail);
 }
 
 /* Every metric of every query, where someone asks for it. Collective. */
@@ -534,6 +646,7 @@ static tdm_status evaluate(external *x)
     for (int s = 0; s < SIDES; s++) TDM_TRY(read_side(x, s));
     TDM_AGREE(x->comm, check_widths(x));
     TDM_TRY(read_labels(x));
+    TDM_TRY(read_junk(x));
     TDM_TRY(read_qrels(x));
     TDM_AGREE(x->comm, o->folds > 0 ? find_folds(x) : TDM_OK);
     const double begin_s = tdm_now_s();
@@ -545,8 +658,8 @@ static tdm_status evaluate(external *x)
     TDM_AGREE(x->comm, tdm_comm_rank(x->comm) == 0 ? write_json(x) : TDM_OK);
     if (o->run_out[0] == '\0') return TDM_OK;
     return ranking_write_run(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side,
-                             &x->side[QUERY].ids, &x->side[GALLERY].ids, x->side[QUERY].matrix.first,
-                             o->depth, o->run_out);
+                             &x->side[QUERY].ids, &x->side[GALLERY].ids, &x->junk,
+                             x->side[QUERY].matrix.first, o->depth, o->run_out);
 }
 
 static tdm_status embeddings_run(tdm_comm *comm, const eval_request *request, const void *options)
@@ -562,6 +675,8 @@ static tdm_status embeddings_run(tdm_comm *comm, const eval_request *request, co
 static const embeddings_options defaults = {.side = {"", ""},
                                             .ids = {"", ""},
                                             .labels = {"", ""},
+                                            .cameras = {"", ""},
+                                            .junk_label = "",
                                             .qrels = "",
                                             .label_separator = "",
                                             .distance = "cosine",
@@ -589,6 +704,15 @@ static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]
         FLAG_STRING("--gallery-labels", &o->labels[GALLERY], "FILE", "", "the same of the gallery"),
         FLAG_STRING("--label-separator", &o->label_separator, "CHARS", "",
                     "divides a line of labels into several, as \",\": rows match when they share one"),
+        FLAG_STRING(
+            "--query-cameras", &o->cameras[QUERY], "FILE", "",
+            "camera of each row: those of the gallery of the query's own label and camera are junk for it, "
+            "as if they were not there"),
+        FLAG_STRING("--gallery-cameras", &o->cameras[GALLERY], "FILE", "", "the same of the gallery"),
+        FLAG_STRING("--junk-label", &o->junk_label, "NAME", "",
+                    "rows of the gallery of this label are left out, as -1 in Market-1501"),
+        FLAG_SWITCH("--exclude-self", &o->exclude_self,
+                    "the gallery is the list of queries: row i is no answer to query i"),
         FLAG_STRING("--qrels", &o->qrels, "FILE", "",
                     "graded judgements of ids instead of labels: lines of query, iteration, document, grade"),
         FLAG_STRING("--distance", &o->distance, TDM_DISTANCES, "cosine",

@@ -88,7 +88,7 @@ tdm_status detail_open_classes(tdm_comm *comm, const eval_layout *layout, tdm_ev
 }
 
 void detail_by_class(const eval_tally *tally, const eval_layout *layout, const double *value, int metric,
-                     double (*summary)(const tdm_metric *, int64_t, double *), tdm_eval_detail *detail)
+                     tdm_eval_detail *detail)
 {
     size_t count;
     if (!tally->query_class) return;
@@ -100,7 +100,7 @@ void detail_by_class(const eval_tally *tally, const eval_layout *layout, const d
             if ((bits[c / 64] >> c % 64 & 1) && !isnan(value[i])) tally->chosen[n++] = value[i];
         }
         detail->per_class[c].queries = n;
-        detail->per_class[c].value[metric] = summary(row, n, tally->chosen);
+        detail->per_class[c].value[metric] = tdm_metric_summarise(row, n, tally->chosen);
     }
 }
 

@@ -25,23 +25,6 @@ void figures_add(eval_figures *figures, int64_t query, const tdm_ranking *rankin
     detail_add(&figures->tally, ranking);
 }
 
-/* Sums in the order of the global query rows: the same bits whoever evaluated which query. value[n] of the
- * queries that have a positive; sorted afterwards where the summary needs it. */
-static double summarise(const tdm_metric *metric, int64_t n, double *value)
-{
-    double sum = 0;
-    if (n == 0) return metric->empty;
-    switch (metric->summary) {
-    case TDM_MEAN:
-        for (int64_t i = 0; i < n; i++) sum += value[i];
-        return sum / (double)n;
-    case TDM_MEDIAN:
-        qsort(value, (size_t)n, sizeof *value, tdm_compare_doubles);
-        return 0.5 * (value[(n - 1) / 2] + value[n / 2]);
-    }
-    return metric->empty;
-}
-
 static void make_metrics(tdm_comm *comm, const eval_figures *figures, tdm_metrics *metrics)
 {
     const eval_layout *layout = figures->layout;
@@ -53,11 +36,11 @@ static void make_metrics(tdm_comm *comm, const eval_figures *figures, tdm_metric
         int64_t with = 0;
         tdm_comm_gather_rows(comm, figures->value + (int64_t)r * figures->n, all, layout->query_rows,
                              sizeof *all);
-        detail_by_class(&figures->tally, layout, all, (int)r, summarise, figures->detail);
+        detail_by_class(&figures->tally, layout, all, (int)r, figures->detail);
         for (int64_t i = 0; i < layout->queries; i++)
             if (!isnan(all[i])) all[with++] = all[i];
         metrics->without_positive = layout->queries - with;
-        metrics->value[r] = summarise(row[r], with, all);
+        metrics->value[r] = tdm_metric_summarise(row[r], with, all);
     }
 }
 

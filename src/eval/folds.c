@@ -82,7 +82,10 @@ tdm_status tdm_side_fold_take(const tdm_eval_side *side, const int64_t *fold, in
     tdm_status status =
         take_rows(side->feature, from, n, (size_t)side->d * sizeof *side->feature, (void **)&part->feature);
     if (status == TDM_OK) status = take_rows(side->id, from, n, sizeof *side->id, (void **)&part->id);
-    part->side = (tdm_eval_side){.n = n, .d = side->d, .feature = part->feature, .id = part->id};
+    if (status == TDM_OK)
+        status = take_rows(side->camera, from, n, sizeof *side->camera, (void **)&part->camera);
+    part->side = (tdm_eval_side){
+        .n = n, .d = side->d, .feature = part->feature, .id = part->id, .camera = part->camera};
     tdm_free(from);
     return status;
 }
@@ -91,6 +94,7 @@ void tdm_side_fold_free(tdm_side_fold *part)
 {
     tdm_free(part->feature);
     tdm_free(part->id);
+    tdm_free(part->camera);
     *part = (tdm_side_fold){0};
 }
 

@@ -19,10 +19,11 @@ enum { VERSION = 1, CHUNK_BYTES = 1 << 16 };
 /* Sums of rows' hashes do not depend on who has which row. */
 static uint64_t row_hash(const tdm_eval_side *side, int64_t i, int64_t row)
 {
-    const uint64_t part[4] = {
+    const uint64_t part[5] = {
         tdm_xxh64(side->feature + i * side->d, (size_t)side->d * sizeof *side->feature), (uint64_t)row,
         side->id ? (uint64_t)side->id[i] : 0,
-        side->labels ? tdm_xxh64(side->labels + i * side->label_words, (size_t)side->label_words * 8) : 0};
+        side->labels ? tdm_xxh64(side->labels + i * side->label_words, (size_t)side->label_words * 8) : 0,
+        side->camera ? (uint64_t)side->camera[i] + 1 : 0};
     return tdm_xxh64(part, sizeof part);
 }
 

@@ -178,6 +178,20 @@ static tdm_status find_grades(const evaluation *eval, int64_t query_first, int64
     return TDM_OK;
 }
 
+/* rank[m] of everything that has the query's id, row[m] where it stands in the gallery. Takes the rows of the query's
+ * camera away: each was in the way of those behind it. Returns how many stay. */
+static int64_t take_junk(const int64_t *gallery_camera, int64_t camera, int64_t m, const int64_t *row,
+                         int64_t *rank)
+{
+    int64_t stay = 0;
+    for (int64_t k = 0; k < m; k++)
+        if (gallery_camera[row[k]] != camera) {
+            rank[stay] = rank[k] - (k - stay);
+            stay++;
+        }
+    return stay;
+}
+
 static tdm_status add_block(const evaluation *eval, const query_blocks *queries, int64_t round,
                             const eval_buffer *kept, eval_figures *figures)
 {
@@ -189,6 +203,9 @@ static tdm_status add_block(const evaluation *eval, const query_blocks *queries,
     for (int64_t i = 0; i < p.total; i++) p.beaten[i]++; /* items that beat it -> its rank */
     for (int64_t i = 0; i < n; i++) {
         tdm_ranking ranking = {.m = p.offset[i + 1] - p.offset[i], .rank = p.beaten + p.offset[i]};
+        if (eval->gallery_camera)
+            ranking.m = take_junk(eval->gallery_camera, queries->side->camera[order[i]], ranking.m,
+                                  p.row + p.offset[i], p.beaten + p.offset[i]);
         if (grade) {
             ranking.grade = grade + p.offset[i];
             ranking.ideal = grade + p.total + p.offset[i];
@@ -219,6 +236,7 @@ static void close_evaluation(evaluation *eval, query_blocks *queries)
 {
     tdm_free(queries->order);
     tdm_free(eval->packed_query);
+    tdm_free(eval->gallery_camera);
     eval_gallery_free(&eval->gallery);
     eval_pieces_close(&eval->pieces);
     eval_ring_free(&eval->ring);
@@ -243,6 +261,27 @@ static tdm_status open_evaluation(evaluation *eval, const eval_layout *layout, c
     if (status == TDM_OK) status = TDM_ALLOC(query->n, &queries->order);
     if (status == TDM_OK) status = order_queries(query, eval->by_id, queries->order);
     return tdm_comm_agree(eval->comm, status);
+}
+
+/* Of cameras. Collective. */
+static tdm_status gather_cameras(evaluation *eval, const eval_layout *layout, const tdm_eval_side *query,
+                                 const tdm_eval_side *gallery)
+{
+    int64_t ruled[2] = {query->camera != NULL, gallery->camera != NULL}, *rows = NULL;
+    tdm_comm_sum_i64(eval->comm, ruled, 2);
+    if (ruled[0] == 0 || ruled[1] == 0) return TDM_OK;
+    tdm_status status = layout->label_words > 0 || eval->judged
+                            ? TDM_ERROR(TDM_E_USAGE, "cameras need ids that say what matches")
+                            : TDM_ALLOC(tdm_comm_size(eval->comm), &rows);
+    if (status == TDM_OK) status = TDM_ALLOC(layout->gallery, &eval->gallery_camera);
+    status = tdm_comm_agree(eval->comm, status);
+    if (status == TDM_OK) {
+        tdm_comm_gather_i64(eval->comm, gallery->n, rows);
+        tdm_comm_gather_rows(eval->comm, gallery->camera, eval->gallery_camera, rows,
+                             sizeof *gallery->camera);
+    }
+    tdm_free(rows);
+    return status;
 }
 
 /* Leaves out the queries that were ranked before. Collective. */
@@ -313,6 +352,7 @@ static tdm_status evaluate_one(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side
     if (status == TDM_OK)
         status = eval_keep_open(comm, detail ? detail->keep : NULL, &figures, query, gallery, exclude_self,
                                 eval.threads, &keep);
+    if (status == TDM_OK) status = gather_cameras(&eval, &layout, query, gallery);
     if (status == TDM_OK) status = open_evaluation(&eval, &layout, query, gallery, query_block, &queries);
     if (status == TDM_OK) status = rank_queries(&eval, &queries, &keep, &figures);
     if (status == TDM_OK) status = figures_finish(comm, &figures, metrics);
@@ -429,7 +469,8 @@ tdm_status tdm_eval_both_ways(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side 
                               int64_t positive_bytes, tdm_metrics metrics[2], tdm_eval_detail detail[2])
 {
     for (int i = 0; i < 2; i++) {
-        TDM_REQUIRE(side[i].judged == NULL, TDM_E_USAGE, "judgements are of one direction, not of both");
+        TDM_REQUIRE(side[i].judged == NULL && side[i].camera == NULL, TDM_E_USAGE,
+                    "judgements and cameras are of one direction, not of both");
         TDM_REQUIRE(side[i].source == NULL && (!detail || !detail[i].keep), TDM_E_USAGE,
                     "rows that are read in pieces, and evaluations that are kept, are of one direction");
     }

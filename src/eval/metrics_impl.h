@@ -64,7 +64,7 @@ TDM_CHECKED tdm_status detail_open_classes(tdm_comm *comm, const eval_layout *la
                                            eval_tally *tally);
 /* value [all queries] of one metric, NaN without a positive. */
 void detail_by_class(const eval_tally *tally, const eval_layout *layout, const double *value, int metric,
-                     double (*summary)(const tdm_metric *, int64_t, double *), tdm_eval_detail *detail);
+                     tdm_eval_detail *detail);
 
 typedef struct eval_figures { /* figures_free */
     const eval_layout *layout;
@@ -166,6 +166,7 @@ typedef struct evaluation {
     int threads;
     bool exclude_self;
     const tdm_judgements *judged; /* NULL: ids or labels say what matches */
+    int64_t *gallery_camera;      /* [all gallery rows]; NULL: no rule of cameras. Owned */
     eval_pieces pieces;
     eval_gallery gallery;  /* the piece that is here */
     int64_t gallery_first; /* global row of this rank's row 0 */

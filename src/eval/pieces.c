@@ -31,6 +31,7 @@ tdm_status eval_pieces_rows(eval_pieces *pieces, int64_t piece, int64_t *first, 
     rows->n = piece_begin(pieces, piece + 1) - begin;
     rows->id = side->id ? side->id + begin : NULL;
     rows->labels = side->labels ? side->labels + begin * side->label_words : NULL;
+    rows->camera = side->camera ? side->camera + begin : NULL;
     if (side->source == NULL) {
         rows->feature = side->feature + begin * side->d;
         return TDM_OK;

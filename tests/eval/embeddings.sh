@@ -41,17 +41,25 @@ figures labels.json expected_labels.txt
 # Labels as groups, their folds, several labels of a row: NumPy's figures, the same bytes on two ranks.
 one=("${both[@]}" --query-labels query_labels.txt --gallery-labels gallery_labels.txt --distance euclidean)
 several=("${one[@]}" --query-labels query_sets.txt --gallery-labels gallery_sets.npy --label-separator '|')
+junk=("${one[@]}" --query-cameras query_cameras.npy --gallery-cameras gallery_cameras.txt --junk-label "class 0")
 for n in 1 2; do
+    ranks "$n" eval "${junk[@]}" --json "junk$n.json" --run-out "junkrun$n" --depth 5 2>log || fail "junk: $(cat log)"
     ranks "$n" eval "${one[@]}" --per-class --macro --folds 2 --json "one$n.json" 2>log || fail "folds: $(cat log)"
     ranks "$n" eval "${several[@]}" --per-class --macro --json "several$n.json" 2>log || fail "several: $(cat log)"
 done
-for file in one1.json several1.json; do cmp "$file" "${file/1/2}" || fail "$file depends on the ranks"; done
+[ "$(wc -l <junkrun1)" -eq 45 ] || fail "a run without junk: $(cat junkrun1)"
+for file in one1.json several1.json junk1.json junkrun1; do cmp "$file" "${file/1/2}" || fail "$file depends on the ranks"; done
 python3 - <<'PY' || fail "groups: $(cat one1.json several1.json)"
 import json
 expected = json.load(open("expected_groups.json"))
 def check(got, want, what):
     for key, value in want.items():
         assert abs(got[key] - value) <= 1e-12 * (1 + abs(value)), (what, key, got[key], value)
+junk = expected.pop("junk")
+result = json.load(open("junk1.json"))
+assert result["junk"] == {"label": "class 0", "gallery_rows_left_out": 23 - junk["gallery"],
+                          "pairs_of_one_camera": junk.pop("pairs")}
+check(result["query_to_gallery"], junk, "junk")
 for name, want in expected.items():
     result = json.load(open(f"{name}1.json"))
     got = result["query_to_gallery"]
@@ -71,6 +79,9 @@ one = json.load(open("one1.json"))
 del one["folds"], one["query_to_gallery"]["macro"], one["query_to_gallery"]["per_class"]
 assert json.dumps(one) == json.dumps(plain)
 PY
+"$TANDEM" eval --query query.npy --gallery query.npy --query-labels query_labels.txt --gallery-labels query_labels.txt \
+    --exclude-self >self.json 2>log || fail "--exclude-self: $(cat log)"
+grep -q '"self": true' self.json || fail "--exclude-self: $(cat self.json)"
 # Figures that are asked for stand behind the others, which stay as they are.
 asked=recall_at_2,recall_all_at_5,map_at_3_r,ndcg_at_4,r_precision
 for n in 1 2; do
@@ -140,7 +151,14 @@ refuse "--curves needs --task retrieval" 2 "${both[@]}" --curves
 refuse "--model belongs to" 2 "${both[@]}" --model x
 refuse 'did you mean recall_all_at_20?' 2 "${both[@]}" --metrics map,recal_all_at_20
 refuse "r_sum is made of two directions" 2 "${both[@]}" --metrics r_sum
+printf "a\n%.0s" 1 2 3 4 5 6 7 8 9 >nine
 refuse "--folds: which fold a row is in goes by its label" 2 "${several[@]}" --folds 2
+refuse "--query-cameras and --gallery-cameras go together" 2 "${one[@]}" --query-cameras query_cameras.npy
+refuse "--exclude-self goes by the numbers of the rows" 2 "${both[@]}" --exclude-self
+refuse "--junk-label goes by labels, --qrels has none" 2 "${judged[@]}" --junk-label x
+refuse "--query-cameras: which rows are of one identity" 2 "${several[@]}" --query-cameras query_cameras.npy \
+    --gallery-cameras gallery_cameras.txt
+refuse "all 9 rows of the gallery have it" 1 --query query.npy --gallery query.npy --gallery-labels nine --junk-label a
 refuse "--macro goes by labels, --qrels has none" 2 "${judged[@]}" --macro
 refuse "--folds 4 of 3 labels" 2 "${one[@]}" --folds 4
 refuse "row 0, column 0 is 2; a matrix of labels" 1 "${both[@]}" --query-labels query.npy --gallery-labels gallery_labels.txt

@@ -21,7 +21,7 @@ static int rank, size;
 typedef struct whole_side {
     int64_t n, d;
     float *feature;
-    int64_t *key;
+    int64_t *key, *camera; /* camera NULL: no rule */
 } whole_side;
 
 static whole_side make_side(int64_t n, int64_t d)
@@ -36,6 +36,7 @@ static void free_side(whole_side *side)
 {
     tdm_free(side->feature);
     tdm_free(side->key);
+    tdm_free(side->camera);
 }
 
 enum { EVEN, FRONT, BACK, SHARDINGS }; /* FRONT and BACK leave ranks empty or nearly so */
@@ -56,6 +57,7 @@ static tdm_eval_side piece(const whole_side *side, bool labelled, int sharding)
     } else {
         part.id = side->key + begin;
     }
+    if (side->camera) part.camera = side->camera + begin;
     return part;
 }
 
@@ -172,6 +174,14 @@ static int compare_i64(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Is row g as if it were not there for query q? */
+static bool is_junk(const whole_side *query, const whole_side *gallery, int64_t q, int64_t g,
+                    bool exclude_self)
+{
+    return (exclude_self && g == q) ||
+           (query->camera && query->key[q] == gallery->key[g] && query->camera[q] == gallery->camera[g]);
+}
+
 /* rank[m] ascending of the positives of query q; returns m. */
 static int64_t definition_ranks(const float *score, const whole_side *query, const whole_side *gallery,
                                 int64_t q, bool labelled, bool exclude_self, int64_t *ranks)
@@ -181,10 +191,11 @@ static int64_t definition_ranks(const float *score, const whole_side *query, con
     for (int64_t p = 0; p < gallery->n; p++) {
         const bool match =
             labelled ? (query->key[q] & gallery->key[p]) != 0 : query->key[q] == gallery->key[p];
-        if (!match || (exclude_self && p == q)) continue;
+        if (!match || is_junk(query, gallery, q, p, exclude_self)) continue;
         ranks[m] = 1;
         for (int64_t g = 0; g < gallery->n; g++)
-            if (!(exclude_self && g == q)) ranks[m] += s[g] > s[p] || (s[g] == s[p] && g < p);
+            if (!is_junk(query, gallery, q, g, exclude_self))
+                ranks[m] += s[g] > s[p] || (s[g] == s[p] && g < p);
         m++;
     }
     qsort(ranks, (size_t)m, sizeof *ranks, compare_i64);
@@ -554,7 +565,37 @@ static void test_goes_on(void **state)
 
 /* ---- Curves and classes ---- */
 
-/* From the definition: point at rank k, and the classes' mAP. */
+static void set_cameras(whole_side *side, int64_t cameras, uint64_t sample)
+{
+    CHECK_OK(TDM_ALLOC(side->n, &side->camera));
+    for (int64_t i = 0; i < side->n; i++) {
+        tdm_rng rng = tdm_rng_at(15, sample, (uint64_t)i, TDM_RNG_TEST);
+        side->camera[i] = tdm_rng_below(&rng, cameras);
+    }
+}
+
+/* Few positives of a query and many, some or all of them junk; ties, since rows come twice; oneself left out as well. */
+static void test_cameras(void **state)
+{
+    (void)state;
+    static const int64_t identities[] = {40, 4}, cameras[] = {2, 6};
+    for (int i = 0; i < 2; i++) {
+        whole_side query = random_side(60, 7, identities[i], false, 41),
+                   gallery = random_side(130, 7, identities[i], false, 42);
+        for (int64_t k = 0; k < 60 * 7; k++) gallery.feature[60 * 7 + k] = gallery.feature[k];
+        for (int64_t k = 0; k < 60; k++) gallery.key[60 + k] = gallery.key[k];
+        const tdm_metrics plain = definition(&query, &gallery, false, false);
+        set_cameras(&query, cameras[i], 1);
+        set_cameras(&gallery, cameras[i], 2);
+        const bool self = i == 1;
+        const tdm_metrics want = definition(self ? &gallery : &query, &gallery, false, self);
+        check_all_ways("cameras", self ? &gallery : &query, &gallery, false, self, &want, 0);
+        CHECK_TRUE(self || want.without_positive > plain.without_positive);
+        free_side(&query);
+        free_side(&gallery);
+    }
+}
+
 static void check_detail(const whole_side *query, const whole_side *gallery, int classes,
                          const tdm_eval_detail *got)
 {
@@ -1174,6 +1215,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_goes_on),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_cameras),
         cmocka_unit_test(test_detail),
         cmocka_unit_test(test_euclidean),
         cmocka_unit_test(test_judged),
