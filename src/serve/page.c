@@ -380,7 +380,7 @@ static const char token_form[] =
 static const char hidden[] =
     "<dialog id=\"view\" aria-labelledby=\"view-caption\">\n<button type=\"button\" id=\"close\" aria-label=\"Close\">"
     "×</button>\n<div class=\"stage\"><img alt=\"\"></div>\n"
-    "<div class=\"facts\">\n<p class=\"caption\" id=\"view-caption\" dir=\"auto\"></p>\n<dl>\n"
+    "<div class=\"facts\">\n<p class=\"caption\" id=\"view-caption\" dir=\"auto\" aria-live=\"polite\"></p>\n<dl>\n"
     "<dt>Score</dt><dd data-part=\"score\"></dd>\n<dt>Class</dt><dd data-part=\"labels\"></dd>\n"
     "<dt>File</dt><dd data-part=\"name\"></dd>\n<dt>Row</dt><dd data-part=\"row\"></dd>\n</dl>\n<p class=\"steps\">\n"
     "<button type=\"button\" id=\"previous\">← Previous</button>\n<button type=\"button\" id=\"next\">Next →</button>\n"
