@@ -328,7 +328,7 @@ static tdm_status append_extent(tdm_text *html, const serve_results *r)
     TDM_TRY(append_count(html, r->item[0].rank));
     TDM_TRY(tdm_text_printf(html, "</span> to <span id=\"to\">"));
     TDM_TRY(append_count(html, r->item[r->items - 1].rank));
-    TDM_TRY(tdm_text_printf(html, "</span> of "));
+    TDM_TRY(tdm_text_printf(html, "</span> of %s", r->total == SERVE_MOST_DEPTH ? "the first " : ""));
     TDM_TRY(append_count(html, r->total));
     return tdm_text_printf(html, "</p>\n");
 }

@@ -38,7 +38,8 @@ class Browser:
         shell = ["bash", "-c", f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}', "bash", *command]
         self.process = subprocess.Popen(shell, pass_fds=(ours[0], theirs[1]), stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL, start_new_session=True,
-                                        env=dict(os.environ, HOME=self.home, XDG_CONFIG_HOME=self.home, XDG_CACHE_HOME=self.home))  # fmt: skip
+                                        env=dict(os.environ, HOME=self.home, TMPDIR=self.home,
+                                                 XDG_CONFIG_HOME=self.home, XDG_CACHE_HOME=self.home))  # fmt: skip
         os.close(ours[0])
         os.close(theirs[1])
         self.to, self.of = ours[1], theirs[0]
