@@ -385,6 +385,39 @@ static void test_eval_page(void **state)
     tdm_text_free(&html);
 }
 
+static void test_comparison_page(void **state)
+{
+    (void)state;
+    const tdm_compared_metric metric[] = {{"map", "m<AP>", true, false},
+                                          {"median_rank", "median", false, true}};
+    const tdm_compared first[] = {{.value = 0.25}, {.value = 9}};
+    const tdm_compared second[] = {
+        {0.5, 0.25, {0.125, 0.375}, 0.00001, 0.00002, false, 7, 2, 1},
+        {4, -5, {-6, -3}, NAN, NAN, false, 5, 0, 5},
+    };
+    const tdm_changed_query gain[] = {{"q & \x1b<i>", 0, 1}};
+    const tdm_compared_system system[] = {{.name = "A", .metric = first},
+                                          {.name = "<b>B</b>", .metric = second, .gain = gain, .gains = 1}};
+    const tdm_comparison all = {
+        .metric = metric, .system = system, .metrics = 2, .systems = 2, .level = 0.95};
+    char path[128];
+    snprintf(path, sizeof path, "%s/compared.html", dir);
+    CHECK_OK(tdm_comparison_page_write(path, "s", &all));
+    tdm_text html = read_page("compared.html");
+    assert_self_contained(html.data);
+    CHECK_LACKS(html.data, "<b>B");
+    CHECK_LACKS(html.data, "\x1b");
+    CHECK_CONTAINS(
+        html.data,
+        "<td>m&lt;AP&gt;</td><td>0.2500</td><td>0.5000</td><td>+0.2500</td><td>[+0.1250, +0.3750]</td>");
+    CHECK_CONTAINS(html.data, "<td class=\"sure\">&lt;0.0001</td><td>7</td><td>2</td><td>1</td>");
+    CHECK_CONTAINS(html.data,
+                   "<td>9.00</td><td>4.00</td><td>-5.00</td><td>[-6.00, -3.00]</td><td>–</td><td>–</td>");
+    CHECK_CONTAINS(html.data, "<td class=\"name\">q &amp; &lt;i&gt;</td><td>0.0000</td><td>1.0000</td>");
+    CHECK_LACKS(html.data, "Largest losses");
+    tdm_text_free(&html);
+}
+
 static void test_base64_of_all_lengths(void **state)
 {
     (void)state;
@@ -404,15 +437,11 @@ static void test_base64_of_all_lengths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_curves),
-        cmocka_unit_test(test_slow_ranks),
-        cmocka_unit_test(test_report_of_a_run),
-        cmocka_unit_test(test_short_runs),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_hostile_sheet),
-        cmocka_unit_test(test_sheet),
-        cmocka_unit_test(test_eval_page),
-        cmocka_unit_test(test_base64_of_all_lengths),
+        cmocka_unit_test(test_curves),          cmocka_unit_test(test_slow_ranks),
+        cmocka_unit_test(test_report_of_a_run), cmocka_unit_test(test_short_runs),
+        cmocka_unit_test(test_values),          cmocka_unit_test(test_hostile_sheet),
+        cmocka_unit_test(test_sheet),           cmocka_unit_test(test_eval_page),
+        cmocka_unit_test(test_comparison_page), cmocka_unit_test(test_base64_of_all_lengths),
     };
     if (scratch_dir(dir, sizeof dir) != 0) return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
