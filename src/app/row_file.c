@@ -60,6 +60,8 @@ tdm_status row_file_find(tdm_comm *comm, const char *option, const char *given, 
 
 /* ---- Matrices ---- */
 
+enum { MAPPED_BYTES = 64 << 20 };
+
 /* Sets the shape; value, unless it would take more than most_bytes on some rank. */
 static tdm_status take_part(tdm_comm *comm, const row_file *file, int64_t rows, int64_t width,
                             int64_t most_bytes, row_matrix *matrix)
@@ -250,7 +252,16 @@ tdm_status row_matrix_read(tdm_comm *comm, const row_file *file, const char *spl
 
 tdm_status row_matrix_rows(const row_file *file, row_matrix *part)
 {
-    TDM_TRY(file->kind == ROW_H5 ? read_set_rows(NULL, file, 0, part) : read_array_rows(NULL, file, 0, part));
+    /* A file of arrays is mapped: what has been read of it is given back after each of these. */
+    const int64_t step = tdm_max_i64(1, MAPPED_BYTES / (part->width * (int64_t)sizeof(float)));
+    if (file->kind == ROW_H5) TDM_TRY(read_set_rows(NULL, file, 0, part));
+    for (int64_t begin = 0; file->kind != ROW_H5 && begin < part->n; begin += step) {
+        row_matrix some = *part;
+        some.first += begin;
+        some.n = tdm_min_i64(step, part->n - begin);
+        some.value += begin * part->width;
+        TDM_TRY(read_array_rows(NULL, file, 0, &some));
+    }
     return check_finite(file, part);
 }
 
