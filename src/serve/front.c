@@ -100,7 +100,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
         *context = own;
         if (own == NULL || info == NULL) return; /* the idle time of libmicrohttpd still holds */
         own->fd = info->connect_fd;
-        own->limit_s = tdm_now_s() + IDLE_S + front->server->options->request_s;
+        own->limit_s = tdm_now_s() + IDLE_S;
     }
     if (own == NULL) return;
     pthread_mutex_lock(&front->lock);
@@ -454,7 +454,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     free(x);
     *con_cls = NULL;
     count_requests(front, -1);
-    set_limit(front, connection, IDLE_S + front->server->options->request_s);
+    set_limit(front, connection, IDLE_S);
 }
 
 /* ---- Opening and closing ---- */
@@ -500,14 +500,16 @@ static void *start_daemon(void *argument)
     serve_front *front = argument;
     const tdm_serve_options *o = front->server->options;
     const unsigned per_client = (unsigned)tdm_max_i64(8, o->connections / 2);
+    const unsigned timeout_s =
+        (unsigned)(IDLE_S + 2 * o->request_s); /* also counts while an answer is made */
     front->daemon = MHD_start_daemon(
         MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC, 0, NULL,
         NULL, on_request, front, MHD_OPTION_LISTEN_SOCKET, front->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_client,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HEADER_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_first_line,
-        front, MHD_OPTION_NOTIFY_COMPLETED, on_completed, front, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
-        front, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_TIMEOUT, timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_first_line, front,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, front, MHD_OPTION_NOTIFY_CONNECTION, on_connection, front,
+        MHD_OPTION_END);
     return NULL;
 }
 
