@@ -8,7 +8,8 @@
     ROW(task_retrieval)                                                                                      \
     ROW(task_zeroshot)                                                                                       \
     ROW(task_embeddings)                                                                                     \
-    ROW(task_compare)
+    ROW(task_compare)                                                                                        \
+    ROW(task_fuse)
 
 #define DECLARE_TASK(task) extern const eval_task task;
 EVAL_TASK_TABLE(DECLARE_TASK)

@@ -170,3 +170,14 @@ void qrels_free(qrels *read)
 {
     tdm_judgements_free(&read->judged);
 }
+
+json_t *qrels_json(const char *path, const qrels *read)
+{
+    json_t *judged = json_object();
+    json_object_set_new(judged, "file", tdm_json_text(path));
+    json_object_set_new(judged, "judgements", json_integer(read->judgements));
+    json_object_set_new(judged, "of_unknown_queries", json_integer(read->unknown_query));
+    json_object_set_new(judged, "of_documents_not_in_gallery", json_integer(read->unknown_document));
+    json_object_set_new(judged, "queries_without_judgement", json_integer(read->unjudged));
+    return judged;
+}

@@ -4,6 +4,7 @@
 
 #include "row_file.h"
 #include "tandem/eval.h"
+#include "tandem/json_text.h"
 
 typedef struct qrels {        /* zero-initialise; qrels_free */
     tdm_judgements judged;    /* grades of 1 and above, of queries and documents that are there */
@@ -17,6 +18,8 @@ typedef struct qrels {        /* zero-initialise; qrels_free */
  * is judged twice. TDM_E_DATA when no judgement is about a query and a document that are there. */
 TDM_CHECKED tdm_status qrels_read(const char *path, const row_names *query, const row_names *gallery,
                                   qrels *out);
+/* What the JSON of an evaluation says of them. NULL: out of memory. */
+json_t *qrels_json(const char *path, const qrels *read);
 void qrels_free(qrels *read);
 
 #endif

@@ -84,6 +84,32 @@ static tdm_status close_run(run_file *r, tdm_status status)
     return status;
 }
 
+/* Of a run that is open; status: whether its lists could be made. */
+static tdm_status write_opened(run_file *r, tdm_status status)
+{
+    for (int64_t begin = 0; status == TDM_OK && begin < r->query->count; begin += BLOCK)
+        status = write_block(r, begin);
+    return tdm_comm_agree(r->comm, close_run(r, status));
+}
+
+tdm_status ranking_write_lists(tdm_comm *comm, const row_names *query_names, const row_names *gallery_names,
+                               const row_junk *junk, int64_t query_first, int64_t n, int64_t k, int64_t depth,
+                               const int64_t *row, const float *score, const char *path)
+{
+    run_file r = {.comm = comm,
+                  .query = query_names,
+                  .gallery = gallery_names,
+                  .junk = junk,
+                  .query_first = query_first,
+                  .n = n,
+                  .k = k,
+                  .depth = depth,
+                  .row = row,
+                  .score = score,
+                  .path = path};
+    return write_opened(&r, tdm_comm_agree(comm, open_run(&r)));
+}
+
 tdm_status ranking_write_run(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
                              const tdm_eval_side *gallery, const row_names *query_names,
                              const row_names *gallery_names, const row_junk *junk, int64_t query_first,
@@ -109,9 +135,7 @@ tdm_status ranking_write_run(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *
     if (status == TDM_OK) status = tdm_eval_top_k(comm, ops, query, gallery, k, BLOCK, row, score);
     r.row = row;
     r.score = score;
-    for (int64_t begin = 0; status == TDM_OK && begin < query_names->count; begin += BLOCK)
-        status = write_block(&r, begin);
-    status = tdm_comm_agree(comm, close_run(&r, status));
+    status = write_opened(&r, status);
     tdm_free(row);
     tdm_free(score);
     return status;

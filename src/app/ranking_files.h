@@ -13,5 +13,11 @@ TDM_CHECKED tdm_status ranking_write_run(tdm_comm *comm, tdm_ops *ops, const tdm
                                          const tdm_eval_side *gallery, const row_names *query_names,
                                          const row_names *gallery_names, const row_junk *junk,
                                          int64_t query_first, int64_t depth, const char *path);
+/* The same of lists that are made already: row [n][k], score [n][k] of this rank's queries, of which each writes `depth`
+ * rows that are no junk. Collective. */
+TDM_CHECKED tdm_status ranking_write_lists(tdm_comm *comm, const row_names *query_names,
+                                           const row_names *gallery_names, const row_junk *junk,
+                                           int64_t query_first, int64_t n, int64_t k, int64_t depth,
+                                           const int64_t *row, const float *score, const char *path);
 
 #endif

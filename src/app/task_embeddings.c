@@ -4,6 +4,7 @@
 #include "qrels.h"
 #include "query_values.h"
 #include "ranking_files.h"
+#include "reranked.h"
 #include "result_json.h"
 
 #include <math.h>
@@ -19,7 +20,7 @@ typedef struct embeddings_options { /* files; "" = unset */
     const char *side[SIDES], *ids[SIDES], *labels[SIDES], *cameras[SIDES];
     const char *junk_label;
     bool exclude_self;
-    const char *qrels, *label_separator, *distance, *metrics, *run_out, *per_query;
+    const char *qrels, *label_separator, *distance, *metrics, *run_out, *per_query, *rerank;
     const char *resume;
     bool macro, per_class;
     int64_t memory_mib;
@@ -64,6 +65,8 @@ typedef struct external {
     row_names cluster; /* of the queries; count 0: each stands alone */
     query_values each;
     metric_intervals intervals;
+    tdm_rerank_list rerank;
+    json_t *reranked; /* figures of each; NULL: none is asked for */
 } external;
 
 static void external_close(external *x)
@@ -89,6 +92,8 @@ static void external_close(external *x)
     tdm_free(x->fold);
     row_names_free(&x->cluster);
     query_values_free(&x->each);
+    tdm_rerank_list_free(&x->rerank);
+    json_decref(x->reranked);
 }
 
 /* ---- Input ---- */
@@ -112,6 +117,9 @@ static tdm_status check_options(const external *x)
     TDM_REQUIRE(o->qrels[0] == '\0' || (o->cameras[QUERY][0] == '\0' && o->junk_label[0] == '\0'),
                 TDM_E_USAGE, "tandem eval: %s goes by labels, --qrels has none",
                 o->junk_label[0] != '\0' ? "--junk-label" : cameras_option[QUERY]);
+    TDM_REQUIRE(
+        !o->exclude_self || o->rerank[0] == '\0', TDM_E_USAGE,
+        "tandem eval: --rerank takes queries and gallery as different rows, --exclude-self as the same");
     const char *const of_models = r->inference.model[0] != '\0' ? "--model"
                                   : r->data[0] != '\0'          ? "--data"
                                   : r->html[0] != '\0'          ? "--html"
@@ -136,8 +144,8 @@ static tdm_status read_names(const external *x, const char *option, const char *
 static int64_t most_bytes(const external *x, int s)
 {
     const embeddings_options *o = x->options;
-    /* Rows are taken out of it. */
-    const bool in_memory = s == QUERY || o->folds > 0 || o->junk_label[0] != '\0';
+    /* Rows are taken out of it, and for other orders they are queries, too. */
+    const bool in_memory = s == QUERY || o->folds > 0 || o->junk_label[0] != '\0' || o->rerank[0] != '\0';
     return in_memory ? INT64_MAX : (o->memory_mib << 20) / 2;
 }
 
@@ -565,13 +573,7 @@ static tdm_status write_json(const external *x)
     json_object_set_new(root, "positives", json_string(positives_of(x)));
     json_object_set_new(root, "distance", json_string(x->options->distance));
     if (x->options->qrels[0] != '\0') {
-        json_t *judged = json_object();
-        json_object_set_new(judged, "file", tdm_json_text(x->options->qrels));
-        json_object_set_new(judged, "judgements", json_integer(x->qrels.judgements));
-        json_object_set_new(judged, "of_unknown_queries", json_integer(x->qrels.unknown_query));
-        json_object_set_new(judged, "of_documents_not_in_gallery", json_integer(x->qrels.unknown_document));
-        json_object_set_new(judged, "queries_without_judgement", json_integer(x->qrels.unjudged));
-        json_object_set_new(root, "qrels", judged);
+        json_object_set_new(root, "qrels", qrels_json(x->options->qrels, &x->qrels));
     }
     json_t *left_out = junk_json(x);
     if (left_out) json_object_set_new(root, "junk", left_out);
@@ -589,6 +591,7 @@ static tdm_status write_json(const external *x)
         json_object_set_new(folds, "queries_in_no_fold", json_integer(x->queries_in_no_fold));
         json_object_set_new(root, "folds", folds);
     }
+    if (x->reranked) json_object_set(root, "reranked", x->reranked);
     tdm_status status = result_write(root, 17, x->request->json);
     json_decref(root);
     return status;
@@ -599,6 +602,36 @@ static tdm_status show(const external *x, double rank_s)
     char behind[80];
     snprintf(behind, sizeof behind, ", positives by %s; ranking took %.2f s", positives_of(x), rank_s);
     return result_log("", &x->metrics, behind);
+}
+
+/* ---- Other orders ---- */
+
+static tdm_status rerank(external *x)
+{
+    const embeddings_options *o = x->options;
+    tdm_eval_side side[SIDES];
+    if (x->rerank.count == 0) return TDM_OK;
+    for (int s = 0; s < SIDES; s++) {
+        side[s] = x->side[s].side;
+        side[s].d = x->side[s].matrix.width;
+        side[s].feature = x->side[s].matrix.value;
+    }
+    const tdm_rerank_input input = {.comm = x->comm,
+                                    .ops = x->ops,
+                                    .query = &side[QUERY],
+                                    .gallery = &side[GALLERY],
+                                    .distance = x->distance};
+    const reranking r = {.input = &input,
+                         .list = &x->rerank,
+                         .plain = &x->each,
+                         .gallery = &x->side[GALLERY].ids,
+                         .junk = &x->junk,
+                         .query_first = x->side[QUERY].matrix.first,
+                         .depth = o->depth,
+                         .run_out = o->run_out,
+                         .per_query = o->per_query};
+    x->reranked = json_array();
+    return reranked_all(&r, direction_key, x->reranked);
 }
 
 /* ---- The task ---- */
@@ -622,10 +655,10 @@ static tdm_status rank(external *x)
 static tdm_status look_at_each(external *x)
 {
     const embeddings_options *o = x->options;
-    if (o->per_query[0] == '\0' && o->intervals.level == 0) return TDM_OK;
     x->each.query = &x->side[QUERY].ids;
     x->each.cluster = &x->cluster;
     x->each.rows = &x->rows;
+    if (o->per_query[0] == '\0' && o->intervals.level == 0) return TDM_OK;
     TDM_TRY(read_clusters(x));
     TDM_TRY(query_values_gather(x->comm, x->side[QUERY].matrix.n, x->value, &x->each));
     if (o->per_query[0] != '\0') TDM_TRY(query_values_write(x->comm, &x->each, o->per_query));
@@ -643,6 +676,7 @@ static tdm_status evaluate(external *x)
     TDM_REQUIRE(!x->rows.r_sum, TDM_E_USAGE,
                 "tandem eval: --metrics: r_sum is made of two directions, --query and --gallery are one");
     x->distance = (tdm_distance)tdm_option_choice(TDM_DISTANCES, o->distance);
+    TDM_TRY(tdm_rerank_ask("tandem eval: --rerank", o->rerank, x->distance, &x->rerank));
     for (int s = 0; s < SIDES; s++) TDM_TRY(read_side(x, s));
     TDM_AGREE(x->comm, check_widths(x));
     TDM_TRY(read_labels(x));
@@ -655,6 +689,7 @@ static tdm_status evaluate(external *x)
     TDM_TRY(make_groups(x));
     TDM_TRY(make_folds(x));
     TDM_TRY(look_at_each(x));
+    TDM_TRY(rerank(x));
     TDM_AGREE(x->comm, tdm_comm_rank(x->comm) == 0 ? write_json(x) : TDM_OK);
     if (o->run_out[0] == '\0') return TDM_OK;
     return ranking_write_run(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side,
@@ -687,6 +722,7 @@ static const embeddings_options defaults = {.side = {"", ""},
                                             .intervals = INTERVAL_DEFAULTS,
                                             .resume = "",
                                             .memory_mib = 1024,
+                                            .rerank = "",
                                             .depth = 1000};
 
 static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
@@ -737,6 +773,7 @@ static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]
         INTERVAL_FLAGS(o->intervals, ""),
         FLAG_STRING("--query-clusters", &o->clusters, "FILE", "",
                     "what queries belong to and are drawn with, for --intervals and in --per-query"),
+        RERANK_FLAG(&o->rerank),
     };
     _Static_assert(sizeof own / sizeof own[0] <= EVAL_TASK_MAX_FLAGS, "there is room for the task's flags");
     memcpy(flag, own, sizeof own);

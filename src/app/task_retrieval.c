@@ -2,6 +2,7 @@
 #include "eval_picture.h"
 #include "eval_sheet.h"
 #include "eval_task_table.h"
+#include "reranked.h"
 #include "result_json.h"
 #include "retrieval_queries.h"
 
@@ -11,6 +12,7 @@ typedef struct retrieval_options {
     const char *positives; /* "": as the model's configuration says */
     const char *distance;  /* of TDM_DISTANCES */
     const char *metrics;   /* that are asked for beside the table's */
+    const char *rerank;
     bool curves, per_class, macro;
     int64_t folds; /* 0: none */
     eval_sheet_options sheet;
@@ -39,6 +41,8 @@ typedef struct retrieval {
     eval_picture picture; /* of the page */
     eval_sheet sheet;
     double embed_s, rank_s;
+    tdm_rerank_list rerank;
+    json_t *reranked; /* figures of each; NULL: none is asked for */
 } retrieval;
 
 /* ---- Results ---- */
@@ -81,6 +85,7 @@ static tdm_status write_json(const retrieval *r)
     const char *const keys[] = {tdm_direction_key(TDM_TEXT_TO_IMAGE), tdm_direction_key(TDM_IMAGE_TO_TEXT)};
     if (r->options->folds > 0)
         json_object_set_new(root, "folds", result_folds(r->options->folds, TDM_DIRECTIONS, keys, r->fold));
+    if (r->reranked) json_object_set(root, "reranked", r->reranked);
     tdm_status status = result_selection(root, &r->inference, r->dataset);
     if (status == TDM_OK) status = result_write(root, 17, r->request->json);
     json_decref(root);
@@ -261,6 +266,46 @@ static tdm_status make_folds(retrieval *r, tdm_distance distance)
     return folds > 0 ? tdm_comm_agree(r->comm, show_folds(r)) : TDM_OK;
 }
 
+/* ---- Other orders ---- */
+
+static tdm_status show_reranked(const retrieval *r, const tdm_rerank_call *call,
+                                const tdm_metrics metrics[TDM_DIRECTIONS])
+{
+    tdm_text title = {0};
+    json_t *figures = reranked_json(call);
+    tdm_status status = reranked_title(call, &title);
+    for (int i = 0; i < TDM_DIRECTIONS; i++) {
+        const tdm_direction direction = (tdm_direction)i;
+        tdm_text name = {0};
+        if (status == TDM_OK)
+            status = tdm_text_printf(&name, "%s, %s: ", title.data, tdm_direction_label(direction));
+        if (status == TDM_OK) status = result_log(name.data, &metrics[i], "");
+        tdm_text_free(&name);
+        json_object_set_new(figures, tdm_direction_key(direction), result_metrics(&metrics[i]));
+    }
+    json_object_set_new(figures, "average", result_average(metrics));
+    if (r->rows.r_sum) json_object_set_new(figures, "r_sum", result_r_sum(metrics));
+    json_array_append_new(r->reranked, figures);
+    tdm_text_free(&title);
+    return status;
+}
+
+static tdm_status rerank_all(retrieval *r)
+{
+    /* The models' embeddings have norm 1: their inner product is the cosine. */
+    const bool euclidean = tdm_option_choice(TDM_DISTANCES, r->options->distance) == TDM_EUCLIDEAN;
+    if (r->rerank.count > 0) r->reranked = json_array();
+    for (int64_t i = 0; i < r->rerank.count; i++) {
+        const tdm_rerank_call *call = &r->rerank.call[i];
+        tdm_metrics metrics[TDM_DIRECTIONS];
+        TDM_TRY(tdm_rerank_embeddings(r->comm, r->inference.ops, &r->embeddings, r->match,
+                                      euclidean && call->row->takes_euclidean ? TDM_EUCLIDEAN : TDM_COSINE,
+                                      call, &r->rows, metrics));
+        TDM_AGREE(r->comm, show_reranked(r, call, metrics));
+    }
+    return TDM_OK;
+}
+
 /* ---- The task ---- */
 
 static tdm_status check_options(const retrieval *r)
@@ -332,6 +377,7 @@ static tdm_status evaluate(retrieval *r)
     const eval_request *o = r->request;
     TDM_TRY(check_options(r));
     TDM_TRY(tdm_metric_rows_ask("tandem eval: --metrics", TDM_E_USAGE, r->options->metrics, &r->rows));
+    TDM_TRY(tdm_rerank_ask("tandem eval: --rerank", r->options->rerank, TDM_COSINE, &r->rerank));
     TDM_TRY(tdm_inference_open(r->comm, &o->inference, false, &r->inference));
     TDM_TRY(tdm_inference_open_data(r->comm, &r->inference, o->data, o->split, &r->dataset));
     TDM_TRY(eval_sheet_open(r->comm, &r->options->sheet, &r->sheet));
@@ -355,6 +401,7 @@ static tdm_status evaluate(retrieval *r)
     if (r->options->macro) TDM_TRY(make_macro(r));
     TDM_TRY(make_folds(r, distance));
     for (int i = 0; wants_each(r) && i < TDM_DIRECTIONS; i++) TDM_TRY(look_at_each(r, i));
+    TDM_TRY(rerank_all(r));
     TDM_AGREE(r->comm, tdm_comm_rank(r->comm) == 0 ? write_json(r) : TDM_OK);
     return o->html[0] != '\0' ? make_page(r) : TDM_OK;
 }
@@ -372,6 +419,8 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
         query_values_free(&r.each[i]);
     }
     tdm_metric_rows_free(&r.rows);
+    tdm_rerank_list_free(&r.rerank);
+    json_decref(r.reranked);
     eval_picture_free(&r.picture);
     eval_sheet_free(&r.sheet);
     tdm_embeddings_free(&r.embeddings);
@@ -386,6 +435,7 @@ static const retrieval_options defaults = {
     .positives = "",
     .distance = "cosine",
     .metrics = "",
+    .rerank = "",
     .sheet = {.sample = 24, .failures = 12, .changed = 12, .top = 10, .compare_with = "", .changed_by = ""},
     .picture = {.projections = "", .points = 4000, .perplexity = 30},
     .per_query = "",
@@ -402,6 +452,7 @@ static size_t retrieval_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
                     "by which the gallery is put in order"),
         FLAG_STRING("--metrics", &o->metrics, "NAME,…", "",
                     "further figures beside those that are always there, see below"),
+        RERANK_FLAG(&o->rerank),
         FLAG_SWITCH("--curves", &o->curves, "precision at steps of recall and at scopes"),
         FLAG_SWITCH("--per-class", &o->per_class, "the metrics of each class's queries"),
         FLAG_SWITCH("--macro", &o->macro,
@@ -455,6 +506,7 @@ static void explain(void)
     puts("\n--positives:");
     for (size_t i = 0; i < matches; i++) printf("  %-24s  %s\n", match[i]->name, match[i]->help);
     eval_picture_explain();
+    reranked_explain();
     puts("\nMetrics of --task retrieval:");
     list_metrics(metric, metrics);
     puts("\n--metrics, {K} being any number, as in ndcg_at_100:");

@@ -8,7 +8,7 @@
  * One direction takes its blocks one after the other, or, when the gallery is read piece by piece, some of them at a time.
  * Both directions in one pass send all blocks on their first round before any goes on its second: only then has every
  * row of the gallery met all of its own positives (columns.c). */
-#include "metrics_impl.h"
+#include "reordering_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -296,13 +296,39 @@ static void skip_done(const evaluation *eval, const eval_keep *keep, query_block
     queries->rounds = (int64_t)rounds;
 }
 
+/* Counts the positives of the blocks [begin, end) in another order of the gallery: thresholds take their places
+ * meanwhile. Collective. */
+static tdm_status count_reordered(evaluation *eval, const query_blocks *queries, int64_t begin, int64_t end,
+                                  eval_buffer *kept)
+{
+    placed *item[GROUP_ROUNDS] = {NULL};
+    tdm_status status = TDM_OK;
+    for (int64_t round = begin; round < end && status == TDM_OK; round++) {
+        const int64_t first = block_begin(queries, round), n = block_begin(queries, round + 1) - first;
+        status = reordering_enter(eval->reordering, queries->order + first, n, &kept[round - begin],
+                                  eval->threads, &item[round - begin]);
+    }
+    status = tdm_comm_agree(eval->comm, status);
+    if (status == TDM_OK) status = count_rounds(eval, queries, begin, end, kept);
+    for (int64_t round = begin; round < end; round++) {
+        const int64_t first = block_begin(queries, round), n = block_begin(queries, round + 1) - first;
+        if (status == TDM_OK)
+            status = reordering_leave(eval->reordering, queries->order + first, n, &kept[round - begin],
+                                      eval->threads, item[round - begin]);
+        tdm_free(item[round - begin]);
+    }
+    return tdm_comm_agree(eval->comm, status);
+}
+
 /* The blocks [begin, end), from their first round to their figures. Collective. */
 static tdm_status rank_rounds(evaluation *eval, const query_blocks *queries, int64_t begin, int64_t end,
                               eval_keep *keep, eval_figures *figures)
 {
     eval_buffer kept[GROUP_ROUNDS] = {{0}};
     tdm_status status = collect_rounds(eval, queries, begin, end, kept);
-    if (status == TDM_OK) status = count_rounds(eval, queries, begin, end, kept);
+    if (status == TDM_OK)
+        status = eval->reordering ? count_reordered(eval, queries, begin, end, kept)
+                                  : count_rounds(eval, queries, begin, end, kept);
     if (status == TDM_OK) status = add_rounds(eval, queries, begin, end, kept, figures);
     for (int64_t i = 0; i < end - begin; i++) tdm_free(kept[i].data);
     if (status != TDM_OK || keep->path == NULL) return status;
@@ -330,15 +356,19 @@ static tdm_status rank_queries(evaluation *eval, query_blocks *queries, eval_kee
 }
 
 static tdm_status evaluate_one(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
-                               const tdm_eval_side *gallery, bool exclude_self, int64_t query_block,
-                               tdm_metrics *metrics, tdm_eval_detail *detail)
+                               const tdm_eval_side *gallery, bool exclude_self,
+                               const tdm_reordering *reordering, int64_t query_block, tdm_metrics *metrics,
+                               tdm_eval_detail *detail)
 {
     eval_layout layout = {0};
     eval_figures figures = {0};
     query_blocks queries = {0};
     eval_keep keep = {0};
-    evaluation eval = {
-        .comm = comm, .threads = eval_threads(ops), .exclude_self = exclude_self, .judged = query->judged};
+    evaluation eval = {.comm = comm,
+                       .threads = eval_threads(ops),
+                       .exclude_self = exclude_self,
+                       .judged = query->judged,
+                       .reordering = reordering};
     TDM_REQUIRE(!detail || !detail->keep || !detail->curves, TDM_E_USAGE,
                 "an evaluation that is kept has no curves");
     tdm_status status = eval_layout_create(comm, query, gallery, query_block, &layout);
@@ -378,11 +408,20 @@ tdm_status tdm_eval_metrics_in_detail(tdm_comm *comm, tdm_ops *ops, const tdm_ev
     tdm_status status = even_open(comm, query, detail, &even[0]);
     if (status == TDM_OK) status = even_open(comm, gallery, NULL, &even[1]);
     if (status == TDM_OK)
-        status = evaluate_one(comm, ops, &even[0].side, &even[1].side, exclude_self, query_block, metrics,
-                              detail ? &even[0].detail : NULL);
+        status = evaluate_one(comm, ops, &even[0].side, &even[1].side, exclude_self, NULL, query_block,
+                              metrics, detail ? &even[0].detail : NULL);
     if (detail) even_give_back(comm, status == TDM_OK, &even[0], detail);
     for (int i = 0; i < 2; i++) even_free(&even[i]);
     return status;
+}
+
+tdm_status metrics_reordered(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                             const tdm_eval_side *gallery, const tdm_reordering *reordering,
+                             int64_t query_block, tdm_metrics *metrics, tdm_eval_detail *detail)
+{
+    if (reordering->offset == NULL)
+        return tdm_eval_metrics_in_detail(comm, ops, query, gallery, false, query_block, metrics, detail);
+    return evaluate_one(comm, ops, query, gallery, false, reordering, query_block, metrics, detail);
 }
 
 /* ---- Both directions in one pass ---- */
@@ -460,7 +499,7 @@ static tdm_status evaluate_ways(tdm_comm *comm, tdm_ops *ops, const tdm_eval_sid
     bool fits = true;
     TDM_TRY(evaluate_both(comm, ops, side, query_block, bytes, &fits, metrics, detail));
     for (int i = 0; i < 2 && !fits; i++)
-        TDM_TRY(evaluate_one(comm, ops, &side[i], &side[1 - i], false, query_block, &metrics[i],
+        TDM_TRY(evaluate_one(comm, ops, &side[i], &side[1 - i], false, NULL, query_block, &metrics[i],
                              detail ? &detail[i] : NULL));
     return TDM_OK;
 }

@@ -165,8 +165,9 @@ typedef struct evaluation {
     tdm_comm *comm;
     int threads;
     bool exclude_self;
-    const tdm_judgements *judged; /* NULL: ids or labels say what matches */
-    int64_t *gallery_camera;      /* [all gallery rows]; NULL: no rule of cameras. Owned */
+    const tdm_judgements *judged;            /* NULL: ids or labels say what matches */
+    int64_t *gallery_camera;                 /* [all gallery rows]; NULL: no rule of cameras. Owned */
+    const struct tdm_reordering *reordering; /* NULL: the plain order */
     eval_pieces pieces;
     eval_gallery gallery;  /* the piece that is here */
     int64_t gallery_first; /* global row of this rank's row 0 */

@@ -2,7 +2,7 @@
 # tandem eval --query FILE --gallery FILE: NumPy's figures, a run and a table that do not depend on the ranks, and one line
 # for each bad input. The files are made by tests/reference/embeddings.py.
 . "$(dirname "$0")/../run/common.sh"
-cp "$here"/../golden/embeddings/* "$work"
+cp "$here"/../golden/embeddings/* "$here"/../golden/rerank/* "$work"
 cd "$work"
 
 refuse() { # PATTERN CODE ARG…
@@ -142,6 +142,80 @@ grep -qF "kept.h5: 9 of 9 queries were ranked before" log || fail "nothing was k
 refuse "kept.h5: is of another evaluation" 1 "${both[@]}" --resume kept.h5
 refuse "run1" 1 "${both[@]}" --resume run1
 
+# Other orders stand beside the plain one, which stays as it is.
+people=(--query people_query.npy --gallery people_gallery.npy --query-labels people_query_labels.txt
+    --gallery-labels people_gallery_labels.txt)
+"$TANDEM" eval "${people[@]}" --json plain.json 2>log || fail "people: $(cat log)"
+for n in 1 2; do
+    mkdir "re$n"
+    ranks "$n" eval "${people[@]}" --rerank "k_reciprocal,query_expansion(k=4), k_reciprocal(k1=3)" --run-out "re$n/best.trec" \
+        --per-query "re$n/each.csv" --depth 40 --json "re$n/json" 2>log || fail "eval --rerank on $n ranks: $(cat log)"
+done
+diff -r re1 re2 || fail "re-ranking depends on the ranks"
+grep -q 'k_reciprocal(k1=20, k2=6, lambda=0.3): R@1' log || fail "no re-ranked figures in: $(cat log)"
+python3 - <<'PY' || fail "--rerank: $(cat re1/json)"
+import csv, json, os
+plain, result = (json.load(open(name)) for name in ("plain.json", "re1/json"))
+entries = result.pop("reranked")
+assert result == plain
+assert [entry["name"] for entry in entries] == ["k_reciprocal", "query_expansion", "k_reciprocal"]
+assert {key: entries[2][key] for key in ("k1", "k2", "lambda")} == {"k1": 3, "k2": 6, "lambda": 0.3}
+for entry in entries[:2]:
+    for line in open(f"expected_{entry['name']}.txt"):
+        key, value = line.split()
+        got = entry["query_to_gallery"][key]
+        assert abs(got - float(value)) <= 1e-12 * (1 + abs(got)), (entry["name"], key, got, value)
+names = ["", ".k_reciprocal", ".query_expansion", ".k_reciprocal_2"]
+assert sorted(os.listdir("re1")) == sorted(["json"] + [f"best{n}.trec" for n in names] + [f"each{n}.csv" for n in names])
+for name, figures in zip(names, [plain["query_to_gallery"]] + [entry["query_to_gallery"] for entry in entries]):
+    lines = [line.split() for line in open(f"re1/best{name}.trec")]
+    assert len(lines) == 24 * 40
+    for before, line in zip(lines, lines[1:]):
+        assert line[0] != before[0] or float(line[4]) <= float(before[4])
+    values = [float(row["map"]) for row in csv.DictReader(open(f"re1/each{name}.csv")) if row["map"]]
+    assert abs(sum(values) / len(values) - figures["map"]) < 1e-15
+PY
+grep -v -e gone/ -e nobody qrels >there # what a run does not list is missed, what a gallery has not is left out
+"$TANDEM" eval "${judged[@]/#qrels/there}" --json there.json 2>log || fail "judgements that are there: $(cat log)"
+# A run with all of the gallery has the figures that it comes from, and so has what it is fused to with itself.
+"$TANDEM" eval "${judged[@]}" --run-out full.trec --depth 100 >/dev/null 2>log || fail "a full run: $(cat log)"
+for n in 1 2; do
+    ranks "$n" eval --runs full.trec,full.trec --qrels there --fuse "rrf(k=10),comb_mnz" --run-out "fused$n.trec" \
+        --per-query "fused$n.csv" --json "fused$n.json" 2>log || fail "eval --runs on $n ranks: $(cat log)"
+    [ "$(wc -l <"fused$n.comb_mnz.trec")" -eq 207 ] || fail "a fused run: $(wc -l "fused$n.comb_mnz.trec")"
+done
+for file in fused1.json fused1.rrf.csv fused1.rrf.trec; do
+    cmp "$file" "${file/1/2}" || fail "$file depends on the ranks"
+done
+python3 - <<'PY' || fail "--runs: $(cat fused1.json)"
+import json
+plain, result = (json.load(open(name)) for name in ("there.json", "fused1.json"))
+want = plain["query_to_gallery"]
+for entry in result["runs"] + result["fused"][:1]:
+    assert entry["query_to_gallery"] == want, entry
+assert result["qrels"] == plain["qrels"] and result["fused"][0]["k"] == 10
+for key, value in want.items():  # ties of two runs stay ties
+    assert result["fused"][1]["query_to_gallery"][key] == value, key
+PY
+# One that is cut short misses what it does not list, and so do judged queries that it has not.
+head -3 full.trec >short.trec
+"$TANDEM" eval --runs short.trec --qrels qrels --json short.json 2>log || fail "a short run: $(cat log)"
+python3 - <<'PY' || fail "a short run: $(cat short.json)"
+import json
+figures = json.load(open("short.json"))["runs"][0]
+positives = {}
+for query, _, document, grade in (line.split() for line in open("qrels") if line.strip()):
+    positives.setdefault(query, set())
+    if int(grade) > 0:
+        positives[query].add(document)
+found = [line.split()[2] in positives["q000"] for line in open("short.trec")]
+ap = sum(sum(found[: i + 1]) / (i + 1) for i in range(3) if found[i]) / len(positives["q000"])
+having = sum(bool(p) for p in positives.values())
+assert figures["lines"] == 3 and figures["queries_without_lines"] == len(positives) - 1
+figures = figures["query_to_gallery"]
+assert abs(figures["map"] - ap / having) < 1e-15 and figures["mean_rank"] is None
+assert figures["queries"] - figures["without_positive"] == having
+PY
 "$TANDEM" info each.h5 >info.txt 2>&1 || fail "each.h5: $(cat info.txt)"
 
 refuse "tandem eval: --gallery FILE is missing" 2 --query query.npy
@@ -163,6 +237,18 @@ refuse "--macro goes by labels, --qrels has none" 2 "${judged[@]}" --macro
 refuse "--folds 4 of 3 labels" 2 "${one[@]}" --folds 4
 refuse "row 0, column 0 is 2; a matrix of labels" 1 "${both[@]}" --query-labels query.npy --gallery-labels gallery_labels.txt
 refuse "both --qrels and --query-labels" 2 "${judged[@]}" --query-labels query_labels.txt
+refuse 'there is no "k_reciprocl", did you mean k_reciprocal?' 2 "${both[@]}" --rerank k_reciprocl
+refuse "k_reciprocal is defined for --distance cosine and euclidean" 2 "${both[@]}" --distance dot --rerank k_reciprocal
+refuse "--runs needs --qrels" 2 --runs full.trec
+refuse "--data does not go with --runs" 2 --runs full.trec --qrels qrels --data .
+refuse 'there is no "combsum", did you mean comb_sum?' 2 --runs full.trec --qrels qrels --fuse combsum
+refuse "absent: cannot open" 1 --runs full.trec,absent --qrels qrels
+printf 'q0 Q0 d 1 0.5\n' >bad
+refuse "--runs: bad: line 1 has 5 fields" 1 --runs bad --qrels qrels
+printf 'q0 Q0 d 1 0.5 x\n\nq0 Q0 e 2 nan x\n' >bad
+refuse 'bad: line 3: the score "nan" is no finite number' 1 --runs bad --qrels qrels
+printf 'q0 Q0 d 1 0.5 x\nq0 Q0 e 2 0.4 x\nq0 Q0 d 3 0.1 x\n' >bad
+refuse "bad: lines 1 and 3 both have query q0 and document d" 1 --runs bad --qrels qrels
 refuse "--gallery: absent.npy: no such file" 1 --query query.npy --gallery absent.npy
 refuse "--gallery: qrels: is no .npy" 1 --query query.npy --gallery qrels
 refuse "--gallery: gallery_ids.npy: is text of 1 dimensions" 1 --query query.npy --gallery gallery_ids.npy

@@ -1,0 +1,154 @@
+#include "reranked.h"
+
+#include "ranking_files.h"
+#include "result_json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void reranked_explain(void)
+{
+    size_t count = 0;
+    const tdm_rerank *const *row = tdm_rerank_table(&count);
+    puts("\n--rerank, as in k_reciprocal or k_reciprocal(k1=30, lambda=0.2):");
+    for (size_t i = 0; i < count; i++) {
+        printf("  %-24s  %s\n", row[i]->name, row[i]->help);
+        for (size_t o = 0; o < row[i]->option_count; o++) {
+            const tdm_option *option = &row[i]->options[o];
+            printf("    %-22s  %s (%s)\n", option->key, option->help, option->default_text);
+        }
+    }
+}
+
+static double option_value(const tdm_rerank_call *call, const tdm_option *option)
+{
+    const void *field = (const unsigned char *)call->options + option->offset;
+    return option->type == TDM_OPTION_INT ? (double)*(const int64_t *)field : *(const double *)field;
+}
+
+json_t *reranked_json(const tdm_rerank_call *call)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "name", json_string(call->row->name));
+    for (size_t o = 0; o < call->row->option_count; o++) {
+        const tdm_option *option = &call->row->options[o];
+        const double value = option_value(call, option);
+        json_object_set_new(object, option->key,
+                            option->type == TDM_OPTION_INT ? json_integer((json_int_t)value)
+                                                           : json_real(value));
+    }
+    return object;
+}
+
+tdm_status reranked_title(const tdm_rerank_call *call, tdm_text *title)
+{
+    TDM_TRY(tdm_text_printf(title, "%s(", call->row->name));
+    for (size_t o = 0; o < call->row->option_count; o++)
+        TDM_TRY(tdm_text_printf(title, "%s%s=%.9g", o > 0 ? ", " : "", call->row->options[o].key,
+                                option_value(call, &call->row->options[o])));
+    return tdm_text_printf(title, ")");
+}
+
+/* ---- One direction ---- */
+
+/* The file that call i writes beside `path`. */
+static tdm_status path_of(const tdm_rerank_list *list, int64_t i, const char *path, char out[TDM_PATH_BYTES])
+{
+    char number[24] = "";
+    int64_t same = 1;
+    for (int64_t j = 0; j < i; j++) same += list->call[j].row == list->call[i].row;
+    if (same > 1) snprintf(number, sizeof number, "_%lld", (long long)same);
+    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path, *dot = strrchr(file, '.');
+    const size_t stem = dot && dot != file ? (size_t)(dot - path) : strlen(path);
+    const int length = snprintf(out, TDM_PATH_BYTES, "%.*s.%s%s%s", (int)stem, path, list->call[i].row->name,
+                                number, path + stem);
+    TDM_REQUIRE(length < TDM_PATH_BYTES, TDM_E_IO, "%.80s…: the path is too long", path);
+    return TDM_OK;
+}
+
+static tdm_status write_run(const reranking *r, const tdm_reordering *reordering, const char *path)
+{
+    const int64_t n = r->input->query->n;
+    const int64_t k = tdm_min_i64(r->depth + (r->junk ? r->junk->most : 0), r->gallery->count);
+    int64_t *row = NULL;
+    float *score = NULL;
+    tdm_status status = TDM_ALLOC(n * k, &row);
+    if (status == TDM_OK) status = TDM_ALLOC(n * k, &score);
+    status = tdm_comm_agree(r->input->comm, status);
+    if (status == TDM_OK) status = tdm_reordering_top_k(r->input, reordering, k, row, score);
+    if (status == TDM_OK)
+        status = ranking_write_lists(r->input->comm, r->plain->query, r->gallery, r->junk, r->query_first, n,
+                                     k, r->depth, row, score, path);
+    tdm_free(row);
+    tdm_free(score);
+    return status;
+}
+
+/* value [rows][local queries] */
+static tdm_status write_queries(const reranking *r, const double *value, const char *path)
+{
+    query_values each = {.query = r->plain->query,
+                         .cluster = r->plain->cluster,
+                         .cluster_by = r->plain->cluster_by,
+                         .rows = r->plain->rows};
+    tdm_status status = query_values_gather(r->input->comm, r->input->query->n, value, &each);
+    if (status == TDM_OK) status = query_values_write(r->input->comm, &each, path);
+    query_values_free(&each);
+    return status;
+}
+
+static tdm_status write_files(const reranking *r, int64_t i, const tdm_reordering *reordering,
+                              const double *value)
+{
+    char path[TDM_PATH_BYTES];
+    if (r->per_query[0] != '\0') {
+        TDM_TRY(path_of(r->list, i, r->per_query, path));
+        TDM_TRY(write_queries(r, value, path));
+    }
+    if (r->run_out[0] == '\0') return TDM_OK;
+    TDM_TRY(path_of(r->list, i, r->run_out, path));
+    return write_run(r, reordering, path);
+}
+
+static tdm_status show(const tdm_rerank_call *call, const tdm_metrics *metrics, double seconds)
+{
+    tdm_text title = {0};
+    char behind[60];
+    snprintf(behind, sizeof behind, "; re-ranking took %.2f s", seconds);
+    tdm_status status = reranked_title(call, &title);
+    if (status == TDM_OK) status = tdm_text_printf(&title, ": ");
+    if (status == TDM_OK) status = result_log(title.data, metrics, behind);
+    tdm_text_free(&title);
+    return status;
+}
+
+static tdm_status rerank(const reranking *r, int64_t i, const char *key, json_t *entries)
+{
+    const tdm_rerank_call *call = &r->list->call[i];
+    const double begin_s = tdm_now_s();
+    tdm_comm *comm = r->input->comm;
+    tdm_reordering reordering = {0};
+    tdm_metrics metrics;
+    double *value = NULL;
+    tdm_status status =
+        tdm_comm_agree(comm, TDM_ALLOC((int64_t)r->plain->rows->count * r->input->query->n, &value));
+    tdm_eval_detail detail = {.rows = r->plain->rows, .value = value};
+    if (status == TDM_OK) status = call->row->reorder(r->input, call->options, &reordering);
+    if (status == TDM_OK) status = tdm_reordering_metrics(r->input, &reordering, &metrics, &detail);
+    if (status == TDM_OK) status = tdm_comm_agree(comm, show(call, &metrics, tdm_now_s() - begin_s));
+    if (status == TDM_OK) {
+        json_t *entry = reranked_json(call);
+        json_object_set_new(entry, key, result_metrics(&metrics));
+        json_array_append_new(entries, entry);
+        status = write_files(r, i, &reordering, value);
+    }
+    tdm_reordering_free(&reordering);
+    tdm_free(value);
+    return status;
+}
+
+tdm_status reranked_all(const reranking *r, const char *key, json_t *entries)
+{
+    for (int64_t i = 0; i < r->list->count; i++) TDM_TRY(rerank(r, i, key, entries));
+    return TDM_OK;
+}
