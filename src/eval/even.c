@@ -16,26 +16,32 @@ static bool is_uneven(const int64_t *rows, int size)
     return largest > share + share / 8 + 8;
 }
 
+typedef struct side_shape { /* what the rows of a side have, on every rank */
+    int64_t words;
+    bool has_id, has_camera;
+} side_shape;
+
 /* Do all ranks that have rows describe them alike? Otherwise they stay, and eval_layout_create says what is wrong.
- * words, has_id: theirs, also of a rank that has none. Collective. */
-static bool are_alike(tdm_comm *comm, const tdm_eval_side *side, int64_t *words, bool *has_id)
+ * Collective. */
+static bool are_alike(tdm_comm *comm, const tdm_eval_side *side, side_shape *shape)
 {
-    const double own[] = {side->labels ? (double)side->label_words : 0, side->id != NULL};
-    double most[] = {-INFINITY,
-                     -INFINITY,
-                     -INFINITY,
-                     -INFINITY,
-                     (double)side->d,
-                     -(double)side->d,
-                     side->n < 0 || side->source};
-    for (int i = 0; i < 2 && side->n > 0; i++) {
-        most[2 * i] = own[i];
-        most[2 * i + 1] = -own[i];
+    enum { FACTS = 3 };
+    const double own[FACTS] = {side->labels ? (double)side->label_words : 0, side->id != NULL,
+                               side->camera != NULL};
+    double most[2 * FACTS + 3];
+    for (int i = 0; i < FACTS; i++) { /* a rank without rows says nothing */
+        most[2 * i] = side->n > 0 ? own[i] : -INFINITY;
+        most[2 * i + 1] = side->n > 0 ? -own[i] : -INFINITY;
     }
-    tdm_comm_max_f64(comm, most, sizeof most / sizeof most[0]);
-    *words = (int64_t)fmax(0, most[0]);
-    *has_id = most[2] > 0;
-    return most[0] == -most[1] && most[2] == -most[3] && most[4] == -most[5] && most[6] == 0;
+    most[2 * FACTS] = (double)side->d;
+    most[2 * FACTS + 1] = -(double)side->d;
+    most[2 * FACTS + 2] = side->n < 0 || side->source;
+    tdm_comm_max_f64(comm, most, 2 * FACTS + 3);
+    *shape =
+        (side_shape){.words = (int64_t)fmax(0, most[0]), .has_id = most[2] > 0, .has_camera = most[4] > 0};
+    bool alike = most[2 * FACTS + 2] == 0;
+    for (int i = 0; i <= FACTS; i++) alike &= most[2 * i] == -most[2 * i + 1];
+    return alike;
 }
 
 /* *out [want of this rank][width], owned by the caller. Collective. */
@@ -47,17 +53,21 @@ static tdm_status recut(tdm_comm *comm, const eval_even *even, const void *local
     return TDM_OK;
 }
 
-static tdm_status move_side(tdm_comm *comm, const tdm_eval_side *side, int64_t words, bool has_id,
+static tdm_status move_side(tdm_comm *comm, const tdm_eval_side *side, const side_shape *shape,
                             eval_even *even)
 {
     tdm_eval_side *to = &even->side;
     to->n = even->want[tdm_comm_rank(comm)];
     TDM_TRY(
         recut(comm, even, side->feature, side->d * (int64_t)sizeof *side->feature, (void **)&even->feature));
-    if (has_id) TDM_TRY(recut(comm, even, side->id, sizeof *side->id, (void **)&even->id));
+    const int64_t words = shape->words;
+    if (shape->has_id) TDM_TRY(recut(comm, even, side->id, sizeof *side->id, (void **)&even->id));
     if (words > 0)
         TDM_TRY(
             recut(comm, even, side->labels, words * (int64_t)sizeof *side->labels, (void **)&even->labels));
+    if (shape->has_camera)
+        TDM_TRY(recut(comm, even, side->camera, sizeof *side->camera, (void **)&even->camera));
+    to->camera = even->camera;
     to->feature = even->feature;
     to->id = even->id;
     to->labels = even->labels;
@@ -88,11 +98,11 @@ tdm_status even_open(tdm_comm *comm, const tdm_eval_side *side, const tdm_eval_d
                      eval_even *even)
 {
     const int size = tdm_comm_size(comm);
-    int64_t words = 0, total = 0;
-    bool has_id = false;
+    int64_t total = 0;
+    side_shape shape;
     *even = (eval_even){.side = *side};
     if (detail) even->detail = *detail;
-    if (size == 1 || !are_alike(comm, side, &words, &has_id)) return TDM_OK;
+    if (size == 1 || !are_alike(comm, side, &shape)) return TDM_OK;
     tdm_status status = TDM_ALLOC(size, &even->rows);
     if (status == TDM_OK) status = TDM_ALLOC(size, &even->want);
     TDM_AGREE(comm, status);
@@ -102,7 +112,7 @@ tdm_status even_open(tdm_comm *comm, const tdm_eval_side *side, const tdm_eval_d
     for (int r = 0; r < size; r++)
         even->want[r] = tdm_part_begin(total, size, r + 1) - tdm_part_begin(total, size, r);
     even->moved = true;
-    TDM_TRY(move_side(comm, side, words, has_id, even));
+    TDM_TRY(move_side(comm, side, &shape, even));
     return detail ? move_detail(comm, detail, even) : TDM_OK;
 }
 
@@ -124,8 +134,8 @@ void even_give_back(tdm_comm *comm, bool done, const eval_even *even, tdm_eval_d
 
 void even_free(eval_even *even)
 {
-    void *const list[] = {even->rows,   even->want,        even->feature, even->id,
-                          even->labels, even->query_class, even->value};
+    void *const list[] = {even->rows,   even->want,   even->feature,     even->id,
+                          even->camera, even->labels, even->query_class, even->value};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) tdm_free(list[i]);
     *even = (eval_even){0};
 }

@@ -123,7 +123,7 @@ typedef struct eval_even {  /* even_free */
     bool moved;
     int64_t *rows, *want; /* [size] as given, and cut evenly */
     float *feature;       /* owned, of the rows that were moved */
-    int64_t *id;
+    int64_t *id, *camera;
     uint64_t *labels, *query_class;
     double *value;
 } eval_even;
