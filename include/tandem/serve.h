@@ -10,7 +10,7 @@ typedef struct tdm_serve_options { /* strings borrowed */
     int64_t port;                  /* 0: one that is free, which the log names */
     const char *title;             /* of the page; "": the gallery's path */
     const char *gallery;           /* as it was named by the user */
-    const char *token_file;        /* "": none; see serve_access_open */
+    const char *token_file;        /* its first line is the token; made when it is not there; "": none */
     bool no_token;                 /* listen elsewhere than on loopback without one */
     const char *allowed_hosts;     /* further names in the Host header, separated by commas */
     const char *access_log;        /* a line for each request; "": none */

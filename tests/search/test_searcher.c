@@ -1,12 +1,12 @@
 /* Finding in a packed directory and in stored embeddings, on 1 and 3 ranks, against the scores one by one. */
 #include "check.h"
 #include "scratch.h"
-#include "tandem/checkpoint.h"
 #include "tandem/pack.h"
 #include "tandem/searcher.h"
 
 #include "../../src/search/search_impl.h"
 #include "../eval/shapes.h"
+#include "../eval/tiny_model.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,37 +18,8 @@ static tdm_comm *comm;
 static int rank, size;
 static char dir[64], data_dir[80], model_dir[80], embedding_dir[80];
 
-static const char merges[] = "#version: 0.2\nr e\nre d</w>\nd i\n";
-static const char model_text[] =
-    "model: { name = \"tiny\"; embed_dim = 20; activation = \"gelu\"; tokenizer = \"memory\";"
-    "image: { height_px = 32; width_px = 32; patch_px = 8; width = 32; layers = 1; heads = 2; };"
-    "text: { context_length = 24; vocab_size = 517; width = 32; layers = 1; heads = 2; }; };";
 static const tdm_inference_options options = {
     .model = model_dir, .precision = "f32", .threads = 1, .batch = 16, .workers = 1};
-
-static tdm_status write_checkpoint(const char *path, uint64_t seed)
-{
-    tdm_config config = {0};
-    tdm_tokenizer *tokenizer = NULL;
-    tdm_ops *ops = NULL;
-    tdm_params params = {0};
-    tdm_model *model = NULL;
-    tdm_status status = tdm_make_dirs(path);
-    if (status == TDM_OK) status = tdm_config_init(&config);
-    if (status == TDM_OK) status = tdm_config_load_text(&config, "model", model_text);
-    if (status == TDM_OK) status = tdm_tokenizer_open_memory("merges", merges, sizeof merges - 1, &tokenizer);
-    if (status == TDM_OK) status = tdm_ops_create(TDM_F32, 1, &ops);
-    if (status == TDM_OK) status = tdm_model_create(&config, ops, false, 16, &params, &model);
-    if (status == TDM_OK) status = tdm_params_allocate(&params, false);
-    if (status == TDM_OK) tdm_params_init(&params, seed);
-    if (status == TDM_OK) status = tdm_checkpoint_write_model(path, &config, &params, tokenizer, 7);
-    tdm_model_destroy(&model);
-    tdm_params_destroy(&params);
-    tdm_ops_destroy(&ops);
-    tdm_tokenizer_destroy(&tokenizer);
-    tdm_config_destroy(&config);
-    return status;
-}
 
 static void open_model(bool with_digest, tdm_inference *inference)
 {
@@ -590,7 +561,7 @@ int main(int argc, char **argv)
     snprintf(cache_dir, sizeof cache_dir, "%s/cache", dir);
     if (rank == 0 && status == TDM_OK) status = tdm_make_dirs(data_dir);
     if (rank == 0 && status == TDM_OK) status = make_shapes(data_dir);
-    if (rank == 0 && status == TDM_OK) status = write_checkpoint(model_dir, 3);
+    if (rank == 0 && status == TDM_OK) status = tiny_model_write(model_dir, 3);
     status = tdm_comm_agree(comm, status);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one),    cmocka_unit_test(test_find),   cmocka_unit_test(test_folder),
