@@ -38,8 +38,7 @@ typedef struct csv {
     int64_t line, record;   /* of `at`, of the present record's beginning; from 1 */
     int64_t columns;        /* of the header */
     int64_t query, cluster; /* columns of names; -1: none */
-    row_names header;
-    name_list queries, clusters, metrics;
+    name_list header, queries, clusters, metrics;
     tdm_text value; /* f64 [queries][metrics] */
 } csv;
 
@@ -76,13 +75,12 @@ static tdm_status next_field(csv *c, char **field, size_t *length, char *end)
 
 static tdm_status read_header(csv *c)
 {
-    name_list header = {0};
     char *field, end = ',';
     size_t length;
     c->query = c->cluster = -1;
     while (end == ',') {
         TDM_TRY(next_field(c, &field, &length, &end));
-        TDM_TRY(add_name(&header, field, length));
+        TDM_TRY(add_name(&c->header, field, length));
         if (strcmp(field, query_column) == 0 && c->query < 0)
             c->query = c->columns;
         else if (strcmp(field, cluster_column) == 0 && c->cluster < 0)
@@ -91,7 +89,7 @@ static tdm_status read_header(csv *c)
             TDM_TRY(add_name(&c->metrics, field, length));
         c->columns++;
     }
-    TDM_TRY(take_names(&header, &c->header));
+    TDM_TRY(row_names_index(c->header.count, &c->header.names));
     TDM_REQUIRE(c->query >= 0, TDM_E_DATA,
                 "%s: %s: has no column \"query\" in its first line; --per-query writes such files",
                 c->file->option, c->file->given);
@@ -104,7 +102,7 @@ static tdm_status add_value(csv *c, const char *field, int64_t column)
     const double value = field[0] == '\0' ? NAN : strtod(field, &end);
     TDM_REQUIRE(field[0] == '\0' || (*end == '\0' && !isinf(value)), TDM_E_DATA,
                 "%s: %s: line %lld, column %.60s: \"%.40s\" is not a finite number", c->file->option,
-                c->file->given, (long long)c->record, row_names_at(&c->header, column), field);
+                c->file->given, (long long)c->record, row_names_at(&c->header.names, column), field);
     return tdm_text_append(&c->value, &value, sizeof value);
 }
 
@@ -169,7 +167,7 @@ static tdm_status read_csv(const row_file *place, query_file *file)
         c.at = text.data + tdm_byte_order_mark(text.data, text.length);
         status = read_lines(&c, file);
     }
-    row_names_free(&c.header);
+    row_names_free(&c.header.names);
     row_names_free(&c.queries.names);
     row_names_free(&c.clusters.names);
     row_names_free(&c.metrics.names);
