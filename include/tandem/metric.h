@@ -101,9 +101,12 @@ typedef struct tdm_metric_choice {
     const tdm_metric *metric;
     bool r_sum; /* of both directions; metric describes it and has no value of its own */
 } tdm_metric_choice;
-/* rows: among which (NULL: the table); choice borrows of them. TDM_E_CONFIG names `key` and the nearest one that
- * exists. */
-TDM_CHECKED tdm_status tdm_metric_choose(const char *key, const tdm_metric_rows *rows,
+/* The rows that such keys name, "average.ndcg_at_20", behind those of the table; errors as tdm_metric_rows_ask. */
+TDM_CHECKED tdm_status tdm_metric_rows_of_keys(const char *where, tdm_status code, const char *const *key,
+                                               int64_t count, tdm_metric_rows *rows);
+/* rows: among which (NULL: the table); choice borrows of them. TDM_E_CONFIG begins with `where` and names `key` and the
+ * nearest one that exists. */
+TDM_CHECKED tdm_status tdm_metric_choose(const char *where, const char *key, const tdm_metric_rows *rows,
                                          tdm_metric_choice *choice);
 /* Of metrics of the same rows. */
 double tdm_metrics_chosen(const tdm_metrics metrics[TDM_DIRECTIONS], const tdm_metric_choice *choice);

@@ -23,6 +23,7 @@
 #define TANDEM_STUDY_H
 
 #include "tandem/base.h"
+#include "tandem/metric.h"
 #include "tandem/option.h"
 
 typedef struct tdm_study_row { /* owned by the study */
@@ -40,9 +41,10 @@ typedef struct tdm_study {
     char *eval_data, *eval_split, *eval_positives; /* NULL: an evaluation while training counts */
     char *eval_checkpoint;                         /* NULL: see tdm_study_takes_best */
     tdm_strings metric;
-    tdm_study_row *row; /* [rows] */
-    int64_t rows, base; /* base: index of the row to compare with */
-    void *memory;       /* of the strings */
+    tdm_metric_rows metric_rows; /* among which they are */
+    tdm_study_row *row;          /* [rows] */
+    int64_t rows, base;          /* base: index of the row to compare with */
+    void *memory;                /* of the strings */
 } tdm_study;
 
 /* Reads the file; `set` (may be NULL): further overrides of every run, the last word. Errors: TDM_E_CONFIG names file,

@@ -384,7 +384,7 @@ static tdm_status check_options(probe *p)
     const probe_options *o = p->options;
     const char *positives = o->positives[0] ? o->positives : p->in.config.eval.positives;
     TDM_TRY(tdm_match_find("tandem probe: positives", TDM_E_USAGE, positives, &p->match));
-    TDM_TRY(tdm_metric_choose(o->metric, NULL, &p->metric));
+    TDM_TRY(tdm_metric_choose("tandem probe: --metric", o->metric, NULL, &p->metric));
     TDM_REQUIRE(p->metric.metric->is_share && !p->metric.metric->less_is_better, TDM_E_USAGE,
                 "tandem probe: --metric %s is not a share of which more is better", o->metric);
     p->intervals = llround(1.0 / o->step);

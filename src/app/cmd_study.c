@@ -107,6 +107,23 @@ static tdm_status add_eval_dir(const tdm_study_run *run, arguments *list)
     return status;
 }
 
+/* Those that are not always there. */
+static tdm_status add_metrics(const tdm_study *study, arguments *list)
+{
+    size_t table = 0;
+    tdm_text names = {0};
+    tdm_status status = TDM_OK;
+    (void)tdm_metric_table(&table);
+    for (size_t i = table; i < study->metric_rows.count && status == TDM_OK; i++)
+        status =
+            tdm_text_printf(&names, "%s%s", names.length > 0 ? "," : "", study->metric_rows.row[i]->name);
+    if (status == TDM_OK && study->metric_rows.r_sum)
+        status = tdm_text_printf(&names, "%sr_sum", names.length > 0 ? "," : "");
+    if (status == TDM_OK && names.length > 0) status = add_pair(list, "--metrics", names.data);
+    tdm_text_free(&names);
+    return status;
+}
+
 static tdm_status eval_arguments(const study_options *o, const tdm_study *study, const tdm_study_run *run,
                                  arguments *list)
 {
@@ -121,6 +138,7 @@ static tdm_status eval_arguments(const study_options *o, const tdm_study *study,
     if (!study->eval_data) TDM_TRY(add_eval_dir(run, list));
     TDM_TRY(add_pair(list, "--split", study->eval_split));
     if (study->eval_positives) TDM_TRY(add_pair(list, "--positives", study->eval_positives));
+    TDM_TRY(add_metrics(study, list));
     TDM_TRY(tdm_path_join(path, sizeof path, run->dir, "eval.json"));
     return add_pair(list, "--json", path);
 }
@@ -338,10 +356,6 @@ static tdm_status run_study(tdm_comm *comm, const study_options *o)
     tdm_reading reading = {0};
     tdm_status status = parse_only(o->only, &only);
     if (status == TDM_OK) status = tdm_study_read(o->config, &o->set, &study);
-    for (int64_t k = 0; status == TDM_OK && k < study->metric.count; k++) {
-        tdm_metric_choice choice;
-        status = tdm_metric_choose(study->metric.item[k], NULL, &choice);
-    }
     if (status == TDM_OK) status = tdm_reading_add_file(&reading, "study", o->config);
     if (status == TDM_OK) status = tdm_reading_add_file(&reading, "base configuration", study->config);
     status = tdm_comm_agree_on(comm, status, &reading);

@@ -61,7 +61,7 @@ static tdm_status load_config(run *r)
     TDM_TRY(tdm_match_find("eval.positives", TDM_E_CONFIG, c->eval.positives, &r->match));
     TDM_TRY(tdm_metric_rows_ask("eval.metrics", TDM_E_CONFIG, c->eval.metrics, &r->rows));
     if (c->checkpoint.best_metric[0] == '\0') return TDM_OK;
-    return tdm_metric_choose(c->checkpoint.best_metric, &r->rows, &r->best_metric);
+    return tdm_metric_choose("checkpoint.best_metric", c->checkpoint.best_metric, &r->rows, &r->best_metric);
 }
 
 static tdm_status open_all_data(run *r)

@@ -178,6 +178,20 @@ static tdm_status add(const char *where, tdm_status code, const char *asked, tdm
     return TDM_OK;
 }
 
+tdm_status tdm_metric_rows_of_keys(const char *where, tdm_status code, const char *const *key, int64_t count,
+                                   tdm_metric_rows *rows)
+{
+    tdm_text names = {0};
+    tdm_status status = TDM_OK;
+    for (int64_t i = 0; i < count && status == TDM_OK; i++) {
+        const char *dot = strchr(key[i], '.');
+        status = tdm_text_printf(&names, "%s%s", i > 0 ? "," : "", dot ? dot + 1 : key[i]);
+    }
+    if (status == TDM_OK) status = tdm_metric_rows_ask(where, code, names.data ? names.data : "", rows);
+    tdm_text_free(&names);
+    return status;
+}
+
 tdm_status tdm_metric_rows_ask(const char *where, tdm_status code, const char *names, tdm_metric_rows *rows)
 {
     *rows = (tdm_metric_rows){0};

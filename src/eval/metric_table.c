@@ -113,7 +113,8 @@ const char *tdm_direction_label(tdm_direction direction)
     return directions[direction].label;
 }
 
-tdm_status tdm_metric_choose(const char *key, const tdm_metric_rows *rows, tdm_metric_choice *choice)
+tdm_status tdm_metric_choose(const char *where, const char *key, const tdm_metric_rows *rows,
+                             tdm_metric_choice *choice)
 {
     enum { CHOICES = (TDM_DIRECTIONS + 1) * TDM_MAX_METRICS + 1 };
     static const tdm_metric r_sum = {.name = "r_sum", .label = "R-sum", .title = "R-sum"};
@@ -137,11 +138,11 @@ tdm_status tdm_metric_choose(const char *key, const tdm_metric_rows *rows, tdm_m
     }
     const char *near = tdm_nearest_name(key, names, (size_t)choices);
     TDM_REQUIRE(near == NULL, TDM_E_CONFIG,
-                "checkpoint.best_metric = \"%s\": there is no such metric; did you mean \"%s\"? Others, with "
+                "%s = \"%s\": there is no such metric; did you mean \"%s\"? Others, with "
                 "any cutoff, are there when eval.metrics names them",
-                key, near);
+                where, key, near);
     TDM_FAIL(TDM_E_CONFIG,
-             "checkpoint.best_metric = \"%s\": there is no such metric; `tandem eval --help` lists them, "
+             "%s = \"%s\": there is no such metric; `tandem eval --help` lists them, "
              "\"%s\" is one, and eval.metrics adds others",
-             key, names[0]);
+             where, key, names[0]);
 }

@@ -42,6 +42,7 @@ void tdm_study_destroy(tdm_study **study)
     for (size_t i = 0; m && i < m->count; i++) free(m->item[i]);
     if (m) free(m->item);
     free(m);
+    tdm_metric_rows_free(&(*study)->metric_rows);
     free((*study)->row);
     free(*study);
     *study = NULL;
@@ -342,6 +343,19 @@ static tdm_status find_base(const reader *r, const char *label)
     return TDM_OK;
 }
 
+/* The rows that the metrics name, and whether each of them is there. */
+static tdm_status read_metrics(const reader *r, tdm_study *study)
+{
+    char where[TDM_PATH_BYTES + 16];
+    tdm_metric_choice choice;
+    snprintf(where, sizeof where, "%s: metrics", r->path);
+    TDM_TRY(tdm_metric_rows_of_keys(where, TDM_E_CONFIG, study->metric.item, study->metric.count,
+                                    &study->metric_rows));
+    for (int64_t k = 0; k < study->metric.count; k++)
+        TDM_TRY(tdm_metric_choose(where, study->metric.item[k], &study->metric_rows, &choice));
+    return TDM_OK;
+}
+
 static tdm_status read_root(const reader *r, const config_setting_t *root)
 {
     tdm_study *study = r->study;
@@ -358,6 +372,7 @@ static tdm_status read_root(const reader *r, const config_setting_t *root)
     TDM_TRY(read_strings(r, root, "metrics", &study->metric));
     TDM_REQUIRE(study->metric.count > 0, TDM_E_CONFIG,
                 "%s: metrics is missing, such as [\"text_to_image.recall_at_1\"]", r->path);
+    TDM_TRY(read_metrics(r, study));
     TDM_TRY(read_text(r, root, "base", &base));
     TDM_TRY(read_eval(r, root));
     TDM_TRY(read_rows(r, root));

@@ -46,8 +46,9 @@ tdm_study_state tdm_study_state_of(const tdm_study_run *run)
 /* "text_to_image.recall_at_1" of an evaluation. */
 static json_t *figure_of(const json_t *evaluation, const tdm_metric_choice *choice)
 {
-    return json_object_get(json_object_get(evaluation, tdm_direction_key(choice->direction)),
-                           choice->metric->name);
+    const json_t *of =
+        choice->r_sum ? evaluation : json_object_get(evaluation, tdm_direction_key(choice->direction));
+    return json_object_get(of, choice->metric->name);
 }
 
 /* The last object under `key` in metrics.jsonl, of that step only (-1: of any); NULL: none. *found is the caller's. */
@@ -113,10 +114,11 @@ static tdm_status take_figures(const tdm_study *study, const char *dir, const js
         "%s: the run was never evaluated; set eval.dir and eval.split, or give the study a group eval", dir);
     for (int64_t k = 0; k < study->metric.count; k++) {
         tdm_metric_choice choice;
-        TDM_TRY(tdm_metric_choose(study->metric.item[k], NULL, &choice));
+        TDM_TRY(tdm_metric_choose("metrics", study->metric.item[k], &study->metric_rows, &choice));
         json_t *value = figure_of(evaluation, &choice);
-        TDM_REQUIRE(json_is_number(value), TDM_E_CONFIG, "%s: its evaluation has no %s", dir,
-                    study->metric.item[k]);
+        TDM_REQUIRE(json_is_number(value), TDM_E_CONFIG,
+                    "%s: its evaluation has no %s; what is not always there is asked for by eval.metrics",
+                    dir, study->metric.item[k]);
         json_object_set(metrics, study->metric.item[k], value);
     }
     return TDM_OK;
@@ -212,7 +214,7 @@ static tdm_status describe_metrics(const tdm_study *study, study_table *t)
     for (int64_t k = 0; k < study->metric.count; k++) {
         tdm_metric_choice choice;
         char label[128];
-        TDM_TRY(tdm_metric_choose(study->metric.item[k], NULL, &choice));
+        TDM_TRY(tdm_metric_choose("metrics", study->metric.item[k], &study->metric_rows, &choice));
         snprintf(label, sizeof label, "%s, %s", choice.metric->title, tdm_direction_label(choice.direction));
         t->label[k] = strdup(label);
         TDM_REQUIRE(t->label[k], TDM_E_NOMEM, "no memory for the table of a study");

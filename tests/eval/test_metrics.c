@@ -1144,7 +1144,7 @@ static void test_choice(void **state)
             char key[96];
             tdm_metric_choice choice;
             snprintf(key, sizeof key, "%s.%s", tdm_direction_key((tdm_direction)d), row[i]->name);
-            CHECK_OK(tdm_metric_choose(key, NULL, &choice));
+            CHECK_OK(tdm_metric_choose("best", key, NULL, &choice));
             CHECK_EQ(choice.direction, d);
             CHECK_TRUE(choice.metric == row[i]);
             tdm_metrics metrics[TDM_DIRECTIONS] = {0};
@@ -1156,18 +1156,18 @@ static void test_choice(void **state)
     tdm_metric_rows rows;
     tdm_metric_choice choice;
     CHECK_OK(tdm_metric_rows_ask("eval.metrics", TDM_E_CONFIG, "ndcg_at_3,recall_at_2,r_sum", &rows));
-    CHECK_OK(tdm_metric_choose("average.recall_at_2", &rows, &choice));
+    CHECK_OK(tdm_metric_choose("best", "average.recall_at_2", &rows, &choice));
     CHECK_STR_EQ(choice.metric->name, "recall_at_2");
     tdm_metrics both[TDM_DIRECTIONS] = {{.rows = &rows}, {.rows = &rows}};
     both[TDM_TEXT_TO_IMAGE].value[count + 1] = 0.5;
     both[TDM_TEXT_TO_IMAGE].value[tdm_metric_index("recall_at_5")] = 0.125;
     CHECK_EQ(tdm_metrics_chosen(both, &choice), 0.25);
     CHECK_EQ(tdm_metrics_value(&both[TDM_TEXT_TO_IMAGE], "recall_at_2"), 0.5);
-    CHECK_OK(tdm_metric_choose("r_sum", &rows, &choice));
+    CHECK_OK(tdm_metric_choose("best", "r_sum", &rows, &choice));
     CHECK_EQ(tdm_metrics_chosen(both, &choice), 0.125);
     CHECK_TRUE(tdm_metric_better(choice.metric, 2, 1));
     tdm_metric_rows_free(&rows);
-    CHECK_FAILS(tdm_metric_choose("r_sum", NULL, &choice), TDM_E_CONFIG, "eval.metrics");
+    CHECK_FAILS(tdm_metric_choose("best", "r_sum", NULL, &choice), TDM_E_CONFIG, "eval.metrics");
     static const char *const wrong[][2] = {
         {"text_to_image.recall_at_2", "did you mean \"text_to_image.recall_at_1\""},
         {"image_to_txt.map", "did you mean \"image_to_text.map\""},
@@ -1175,7 +1175,7 @@ static void test_choice(void **state)
         {"text_to_image.queries", "no such metric"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        CHECK_FAILS(tdm_metric_choose(wrong[i][0], NULL, &choice), TDM_E_CONFIG, wrong[i][0]);
+        CHECK_FAILS(tdm_metric_choose("best", wrong[i][0], NULL, &choice), TDM_E_CONFIG, wrong[i][0]);
         CHECK_MESSAGE(wrong[i][1]);
     }
 }

@@ -108,6 +108,7 @@ assert [row['failed'] for row in rows] == [0, 0, 1, 1] and [row['runs'] for row 
 # figures of an evaluation of its own, by the best checkpoint
 sed 's/^axes = (/eval = { data = "'"${work//\//\\/}"'\/data"; split = "train"; checkpoint = "best"; };\naxes = (/' "$work/study.cfg" \
     >"$work/eval.cfg"
+sed -i 's/"image_to_text.median_rank"\]/"average.ndcg_at_3", "r_sum"]/' "$work/eval.cfg"
 timeout 300 "$MPIEXEC" --oversubscribe -n 2 "$TANDEM" study --config "$work/eval.cfg" --out "$work/e" --only 1/6 2>"$work/log" ||
     fail "with eval: $(cat "$work/log")"
 python3 - "$work/e" <<'EOF' || fail "figures of eval"
@@ -117,6 +118,9 @@ run = out / "runs/itc-1e-3/seed-1"
 cell = json.loads((out / "study.json").read_text())["rows"][0]["metrics"]["text_to_image.recall_at_10"]
 evaluation = json.loads((run / "eval.json").read_text())
 assert cell["values"] == [evaluation["text_to_image"]["recall_at_10"]], cell
+cells = json.loads((out / "study.json").read_text())["rows"][0]["metrics"]
+assert cells["average.ndcg_at_3"]["values"] == [evaluation["average"]["ndcg_at_3"]], cells
+assert cells["r_sum"]["values"] == [evaluation["r_sum"]], cells
 assert evaluation["model"].endswith((run / "checkpoints/best").read_text().strip()), evaluation["model"]
 # it was chosen on the split that it is measured on: that is marked
 rows = json.loads((out / "study.json").read_text())["rows"]
