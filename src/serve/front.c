@@ -221,6 +221,8 @@ static bool check_head(exchange *x, struct MHD_Connection *connection, const cha
     serve_fault wrong = {0};
     serve_sender sender = {.host = header_of(connection, "Host"),
                            .origin = header_of(connection, "Origin"),
+                           .site = header_of(connection, "Sec-Fetch-Site"),
+                           .mode = header_of(connection, "Sec-Fetch-Mode"),
                            .authorization = header_of(connection, "Authorization"),
                            .cookie = header_of(connection, "Cookie")};
     name_client(connection, x->client, &sender.address);

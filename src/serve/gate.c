@@ -141,7 +141,16 @@ static bool is_allowed_host(const serve_gate *gate, const char *header)
            strcasecmp(name, "localhost") == 0 || is_listed(name, gate->hosts);
 }
 
-/* A page of another site makes the user's browser send something. */
+/* A page of another site makes the user's browser ask: it could not read the answer, but make us work. A link that the
+ * user follows is none of these. */
+static bool is_embedded_elsewhere(const serve_sender *sender)
+{
+    if (sender->site == NULL || strcmp(sender->site, "same-origin") == 0 || strcmp(sender->site, "none") == 0)
+        return false;
+    return sender->mode == NULL || strcmp(sender->mode, "navigate") != 0;
+}
+
+/* It sends something. */
 static bool is_foreign(const serve_sender *sender)
 {
     const char *scheme = sender->origin != NULL ? strstr(sender->origin, "://") : NULL;
@@ -205,7 +214,7 @@ bool serve_gate_pass(serve_gate *gate, const serve_sender *sender, const serve_r
         return serve_refuse(
             fault, 403, "bad_host",
             "this server is not called by the name in the Host header; --allow-host permits it");
-    if (is_foreign(sender) && request->method == SERVE_POST)
+    if (is_embedded_elsewhere(sender) || (is_foreign(sender) && request->method == SERVE_POST))
         return serve_refuse(fault, 403, "cross_origin", "the request was made by a page of another site");
     const bool is_open = request->route != NULL && request->route->is_open;
     if (gate->token[0] == '\0' || is_open || has_token(gate, sender, request)) return true;

@@ -90,6 +90,7 @@ static tdm_status append_subject(tdm_text *html, const serve_results *r, bool wi
 {
     const serve_query *query = r->query;
     const bool has_text = query->text.length > 0;
+    if (!is_known(r->gallery)) return tdm_text_html(html, r->title); /* for strangers */
     if (query->row >= 0)
         TDM_TRY(tdm_text_printf(html, "Like picture %lld", (long long)query->row));
     else if (query->upload[0] != '\0')
@@ -188,7 +189,7 @@ static tdm_status append_picture(tdm_text *html, const serve_results *r)
     const bool is_gone = r->fault != NULL && r->fault->status == 404;
     if (!has_picture(r->query) || is_gone) return tdm_text_printf(html, "<div id=\"picture\"></div>\n");
     TDM_TRY(
-        tdm_text_printf(html, "<div id=\"picture\" role=\"group\" aria-label=\"The picture asked for\">\n"));
+        tdm_text_printf(html, "<div id=\"picture\" role=\"region\" aria-label=\"The picture asked for\">\n"));
     TDM_TRY(append_asked_picture(html, r));
     TDM_TRY(tdm_text_printf(
         html,

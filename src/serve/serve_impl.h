@@ -259,6 +259,7 @@ typedef struct serve_gate {
 /* What a request says of its sender; NULL: the header is missing. */
 typedef struct serve_sender {
     const char *host, *origin, *authorization, *cookie;
+    const char *site, *mode; /* Sec-Fetch-…: what browsers say of the page that asks */
     const struct sockaddr *address;
 } serve_sender;
 /* Reads or makes the token, as the options and the address say. */

@@ -61,7 +61,14 @@ static void test_hosts(void **state)
     for (size_t i = 0; i < sizeof strange / sizeof strange[0]; i++)
         CHECK_EQ(pass(&(serve_sender){.host = strange[i]}, &request), 403);
     CHECK_EQ(pass(&(serve_sender){.host = NULL}, &request), 403);
-    /* pages of other sites send forms */
+    /* pages of other sites show our pictures; links lead here */
+    CHECK_EQ(pass(&(serve_sender){.host = "dog", .site = "same-origin", .mode = "cors"}, &request), 0);
+    CHECK_EQ(pass(&(serve_sender){.host = "dog", .site = "none", .mode = "navigate"}, &request), 0);
+    CHECK_EQ(pass(&(serve_sender){.host = "dog", .site = "cross-site", .mode = "navigate"}, &request), 0);
+    CHECK_EQ(pass(&(serve_sender){.host = "dog", .site = "cross-site", .mode = "no-cors"}, &request), 403);
+    CHECK_EQ(pass(&(serve_sender){.host = "dog", .site = "same-site", .mode = "cors"}, &request), 403);
+    CHECK_EQ(pass(&(serve_sender){.host = "dog", .site = "cross-site"}, &request), 403);
+    /* they send forms */
     request.method = SERVE_POST;
     CHECK_EQ(pass(&(serve_sender){.host = "dog:80", .origin = "http://dog:80"}, &request), 0);
     CHECK_EQ(pass(&(serve_sender){.host = "dog:80", .origin = "http://evil"}, &request), 403);
