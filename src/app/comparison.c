@@ -291,7 +291,7 @@ static tdm_status fill_values(comparison *c)
 /* Room for one system's columns: differences of all metrics, then both sides of each median. */
 typedef struct columns {
     tdm_query_values values;
-    double *value; /* [2 · metrics + 2 · metrics][queries] at most */
+    double *value; /* [3 · metrics][queries] at most */
     tdm_statistic *statistic;
     tdm_interval *interval;
     tdm_flip_test *test;
