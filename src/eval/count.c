@@ -15,11 +15,12 @@ typedef struct counting { /* one visit of a block */
     int64_t chunk;    /* panels that are scored before anything is counted */
     int32_t *counter; /* [threads][counters] of the columns */
     int64_t counters; /* of one thread */
+    float *room;      /* [threads][floats] with a quick gallery */
+    int64_t floats;   /* of one thread */
+    bool *abandoned;  /* by any thread: the quick gallery does not pay */
 } counting;
 
-/* The product: fills chunk->score. Everything behind it looks at nothing but the chunk. A cheaper product goes in here;
- * one that decides most comparisons by bounds replaces the body of visit_chunk, and gives columns_count and count_rows
- * the tiles that it could not decide. */
+/* The product: fills chunk->score. Everything behind it looks at nothing but the chunk. */
 static void score_group(const evaluation *eval, const score_chunk *chunk)
 {
     const eval_gallery *g = &eval->gallery;
@@ -62,20 +63,43 @@ static void count_rows(const counting *c, const score_chunk *chunk, int32_t *pla
     }
 }
 
-static void visit_chunk(const counting *c, const score_chunk *chunk, int32_t *place, int32_t *counter)
+/* With a quick gallery, or when one thread has found that it does not pay: for the rest of the block as f32. */
+static void score_quickly(const counting *c, const score_chunk *chunk, quick_scorer *scorer)
 {
-    score_group(c->eval, chunk);
-    if (c->eval->columns) columns_count(c->eval, &c->queries, chunk, counter);
-    count_rows(c, chunk, place);
+    const eval_gallery *g = &c->eval->gallery;
+    bool abandoned;
+#pragma omp atomic read
+    abandoned = *c->abandoned;
+    if (abandoned) {
+        eval_plain_scores(g, chunk->rows, c->queries.feature + chunk->first * g->d, chunk->panel,
+                          chunk->panels, &scorer->plain, chunk->score);
+    } else if (!quick_score(c->eval, &c->queries, &c->positives, &c->many, chunk, scorer)) {
+#pragma omp atomic write
+        *c->abandoned = true;
+    }
 }
 
-/* All panels against the groups [begin, end): a chunk of panels stays in the cache while the groups pass. */
-static void count_groups(const counting *c, int64_t begin, int64_t end, int32_t *counter)
+static void visit_chunk(const counting *c, const score_chunk *chunk, quick_scorer *scorer, int32_t *counter)
+{
+    if (c->eval->gallery.quick)
+        score_quickly(c, chunk, scorer);
+    else
+        score_group(c->eval, chunk);
+    if (c->eval->columns) columns_count(c->eval, &c->queries, chunk, counter);
+    count_rows(c, chunk, scorer->place);
+}
+
+/* All panels against a thread's part of the groups: a chunk of panels stays in the cache while the groups pass. */
+static void count_groups(const counting *c, int thread, int64_t groups)
 {
     const eval_gallery *g = &c->eval->gallery;
     const positives *p = &c->positives;
-    float score[EVAL_TILE_ROWS * CHUNK_ITEMS];
+    const int64_t begin = tdm_part_begin(groups, c->eval->threads, thread);
+    const int64_t end = tdm_part_begin(groups, c->eval->threads, thread + 1);
+    int32_t *counter = c->counter + thread * c->counters;
+    float score[EVAL_TILE_ROWS * CHUNK_ITEMS], high[EVAL_TILE_ROWS * CHUNK_ITEMS];
     int32_t place[CHUNK_ITEMS];
+    quick_scorer scorer = {.high = high, .place = place, .plain = {c->room + thread * c->floats, -1}};
     score_chunk chunk = {.score = score};
     for (chunk.panel = 0; chunk.panel < g->panels; chunk.panel += chunk.panels) {
         chunk.panels = tdm_min_i64(c->chunk, g->panels - chunk.panel);
@@ -85,7 +109,7 @@ static void count_groups(const counting *c, int64_t begin, int64_t end, int32_t 
             chunk.first = group * EVAL_TILE_ROWS;
             chunk.rows = tdm_min_i64(EVAL_TILE_ROWS, c->queries.n - chunk.first);
             const bool any_row = p->offset[chunk.first + chunk.rows] > p->offset[chunk.first];
-            if (any_row || any_column) visit_chunk(c, &chunk, place, counter);
+            if (any_row || any_column) visit_chunk(c, &chunk, &scorer, counter);
         }
         if (any_column) columns_add(c->eval, chunk.panel, chunk.panels, counter);
     }
@@ -104,24 +128,48 @@ static tdm_status make_counters(counting *c)
     return TDM_ALLOC(c->counters * c->eval->threads, &c->counter);
 }
 
+/* Queries as the gallery's kernel takes them; room for falling back. */
+static tdm_status pack_block(evaluation *eval, counting *c)
+{
+    eval_gallery *g = &eval->gallery;
+    if (g->quick == NULL) {
+        eval_pack_queries(c->queries.n, g->d, c->queries.feature, eval->packed_query);
+        return TDM_OK;
+    }
+    c->floats = eval_plain_floats(g, c->chunk);
+    TDM_TRY(TDM_ALLOC(c->floats * eval->threads, &c->room));
+    return eval_quick_load(g->quick, c->queries.n, c->queries.feature, eval->threads);
+}
+
+tdm_status metrics_fall(evaluation *eval, const tdm_eval_side *sample)
+{
+    eval_gallery *g = &eval->gallery;
+    TDM_TRY(eval_quick_fall(g, sample, eval->threads));
+    eval->plan.most = g->quick ? g->quick->precision : EVAL_F32;
+    return TDM_OK;
+}
+
 tdm_status metrics_count(evaluation *eval)
 {
-    counting c = {.eval = eval, .queries = eval_ring_queries(&eval->ring)};
+    bool abandoned = false;
+    counting c = {.eval = eval, .queries = eval_ring_queries(&eval->ring), .abandoned = &abandoned};
     const int64_t n = c.queries.n, groups = (n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
     const int64_t columns = eval->gallery.kernel->columns;
+    const tdm_eval_side sample = {.n = n, .d = eval->ring.d, .feature = c.queries.feature};
     c.positives = positives_in(&eval->ring.tail, n);
     c.chunk = CHUNK_BYTES / (int64_t)sizeof(float) / (columns * eval->gallery.d);
     c.chunk = tdm_max_i64(1, tdm_min_i64(c.chunk, CHUNK_ITEMS / columns));
     tdm_status status = many_open(c.positives, n, eval->threads, &c.many);
     if (status == TDM_OK) status = make_counters(&c);
+    if (status == TDM_OK) status = pack_block(eval, &c);
     if (status == TDM_OK) {
 #pragma omp parallel for num_threads(eval->threads) schedule(static, 1)
-        for (int thread = 0; thread < eval->threads; thread++)
-            count_groups(&c, tdm_part_begin(groups, eval->threads, thread),
-                         tdm_part_begin(groups, eval->threads, thread + 1), c.counter + thread * c.counters);
+        for (int thread = 0; thread < eval->threads; thread++) count_groups(&c, thread, groups);
         many_finish(&c.many, eval->threads);
     }
     many_free(&c.many);
     tdm_free(c.counter);
+    tdm_free(c.room);
+    if (status == TDM_OK && abandoned) status = metrics_fall(eval, &sample);
     return status;
 }

@@ -39,25 +39,36 @@ TDM_CHECKED tdm_status eval_kernel_choose(const eval_kernel **kernel);
 void eval_pack_queries(int64_t n, int64_t d, const float *feature, float *out);
 
 /* ---- This rank's part of the gallery, packed in panels ---- */
+struct eval_quick;
 typedef struct eval_gallery {
     const eval_kernel *kernel;
     int64_t n, d, panels;
-    int64_t first;        /* global row of local row 0 */
-    const float *feature; /* [n][d] in the rows' order, borrowed */
-    float *packed;        /* [panels][d][columns], zeros beyond n */
-    int64_t *row;         /* [panels·columns] global row in each column, -1 beyond n */
-    int64_t *sorted_id;   /* [n] ids in column order, ascending; NULL when columns keep the rows' order */
-    int64_t *column;      /* [n] column of each local row; NULL when columns keep the rows' order */
+    int64_t first;            /* global row of local row 0 */
+    const float *feature;     /* [n][d] in the rows' order, borrowed */
+    float *packed;            /* [panels][d][columns], zeros beyond n; NULL when there is `quick` */
+    struct eval_quick *quick; /* packed as integers (quick_impl.h); NULL: as f32 */
+    int64_t *row;             /* [panels·columns] global row in each column, -1 beyond n */
+    int64_t *sorted_id;       /* [n] ids in column order, ascending; NULL when columns keep the rows' order */
+    int64_t *column;          /* [n] column of each local row; NULL when columns keep the rows' order */
     const uint64_t *labels;
     int64_t label_words;
 } eval_gallery;
-/* by_id: columns are ordered by (id, row), so that the positives of a query are neighbours. Not collective.
- * side is borrowed for as long as the gallery lives (labels). */
+/* In f32. by_id: columns are ordered by (id, row), so that the positives of a query are neighbours. Not collective.
+ * side is borrowed for as long as the gallery lives (labels, features). */
 TDM_CHECKED tdm_status eval_gallery_pack(const tdm_eval_side *side, int64_t first, bool by_id, int threads,
                                          eval_gallery *gallery);
+/* Its two halves: the order of the columns, and their features. */
+TDM_CHECKED tdm_status eval_gallery_open(const tdm_eval_side *side, int64_t first, bool by_id,
+                                         eval_gallery *gallery);
+TDM_CHECKED tdm_status eval_gallery_pack_f32(eval_gallery *gallery, int threads);
+/* One panel of the packed form: out [d][columns]. */
+void eval_gallery_panel(const eval_gallery *gallery, int64_t panel, float *out);
 void eval_gallery_free(eval_gallery *gallery);
-/* The tile of panel p, with -inf in the columns beyond n. */
+/* The tile of a panel, with -inf in the columns beyond n. The gallery is packed in f32. */
 void eval_gallery_tile(const eval_gallery *gallery, const float *query_group, int64_t panel, float *tile);
+/* The same of a panel that the caller has packed. */
+void eval_gallery_tile_of(const eval_gallery *gallery, const float *query_group, const float *packed,
+                          int64_t panel, float *tile);
 
 /* ---- A block of queries on the ring ---- */
 typedef struct eval_buffer {

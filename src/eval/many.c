@@ -95,6 +95,20 @@ void many_add(const many_positives *many, const eval_kernel *kernel, int64_t que
     }
 }
 
+bool many_between(const many_positives *many, int64_t query, float low, float high, int64_t item_row)
+{
+    const positives *p = &many->positives;
+    const score_bins *bins = &many->bins[query];
+    const int64_t begin = p->offset[query], last = p->offset[query + 1] - 1;
+    if (high < p->score[last] || low > bins->highest) return false;
+    if (low <= bins->highest && high <= bins->highest) { /* often: one bin, and nothing in it */
+        const int64_t bin = bin_of(bins, low);
+        if (bin == bin_of(bins, high) && bins->first[bin] == bins->first[bin + 1]) return false;
+    }
+    return place_among(bins, p->score + begin, p->row + begin, low, item_row) !=
+           place_among(bins, p->score + begin, p->row + begin, high, item_row);
+}
+
 /* An item that stands before place j of the positives beats those from j on. */
 void many_finish(const many_positives *many, int threads)
 {

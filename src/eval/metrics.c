@@ -72,7 +72,7 @@ static tdm_status load_block(evaluation *eval, const query_blocks *queries, int6
 static tdm_status load_piece(evaluation *eval, int64_t piece)
 {
     return eval_pieces_load(&eval->pieces, piece, eval->gallery_first, eval->by_id, eval->threads,
-                            &eval->gallery);
+                            &eval->plan, &eval->gallery);
 }
 
 static tdm_status count_and_tell(evaluation *eval)
@@ -86,11 +86,7 @@ static tdm_status count_and_tell(evaluation *eval)
 static tdm_status travel(evaluation *eval, tdm_status local, tdm_status (*step)(evaluation *))
 {
     for (int hop = 0; hop < tdm_comm_size(eval->comm); hop++) {
-        if (local == TDM_OK) {
-            const eval_queries queries = eval_ring_queries(&eval->ring);
-            eval_pack_queries(queries.n, eval->ring.d, queries.feature, eval->packed_query);
-            local = step(eval);
-        }
+        if (local == TDM_OK) local = step(eval);
         TDM_TRY(eval_ring_shift(&eval->ring, local));
     }
     return TDM_OK;
@@ -255,6 +251,7 @@ static tdm_status open_evaluation(evaluation *eval, const eval_layout *layout, c
     eval->by_id = layout->label_words == 0 && !eval->judged;
     *queries = (query_blocks){
         .side = query, .first = layout->query_first, .n = query->n, .block = block, .rounds = layout->rounds};
+    eval->plan = (eval_quick_plan){.query = query, .queries = layout->queries, .most = EVAL_PRECISIONS - 1};
     TDM_TRY(eval_pieces_open(eval->comm, gallery, &eval->pieces));
     tdm_status status = load_piece(eval, 0);
     if (status == TDM_OK) status = TDM_ALLOC(groups * EVAL_TILE_ROWS * eval->ring.d, &eval->packed_query);

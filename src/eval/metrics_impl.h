@@ -2,7 +2,7 @@
 #ifndef TANDEM_METRICS_IMPL_H
 #define TANDEM_METRICS_IMPL_H
 
-#include "eval_impl.h"
+#include "quick_impl.h"
 
 /* ---- Positives (positives.c) ---- */
 typedef struct found_positive { /* one record of the first round */
@@ -41,6 +41,8 @@ TDM_CHECKED tdm_status many_open(positives p, int64_t n, int threads, many_posit
  * shared: other threads add to the same query. */
 void many_add(const many_positives *many, const eval_kernel *kernel, int64_t query, int64_t n,
               const float *score, const int64_t *item_row, int32_t *place, bool shared);
+/* Whether the place of an item among the positives of `query` depends on where between low and high its score is. */
+bool many_between(const many_positives *many, int64_t query, float low, float high, int64_t item_row);
 /* Adds what was counted to `beaten`. */
 void many_finish(const many_positives *many, int threads);
 void many_free(many_positives *many);
@@ -109,7 +111,7 @@ TDM_CHECKED tdm_status eval_pieces_rows(eval_pieces *pieces, int64_t piece, int6
                                         tdm_eval_side *rows);
 /* Packs a piece in place of what is in `gallery`, unless it is there. gallery_first: global row of local row 0. */
 TDM_CHECKED tdm_status eval_pieces_load(eval_pieces *pieces, int64_t piece, int64_t gallery_first, bool by_id,
-                                        int threads, eval_gallery *gallery);
+                                        int threads, const eval_quick_plan *plan, eval_gallery *gallery);
 void eval_pieces_close(eval_pieces *pieces);
 /* tdm_eval_top_k of a gallery with a source. Collective. */
 TDM_CHECKED tdm_status eval_top_k_in_pieces(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
@@ -169,6 +171,7 @@ typedef struct evaluation {
     int64_t *gallery_camera;                 /* [all gallery rows]; NULL: no rule of cameras. Owned */
     const struct tdm_reordering *reordering; /* NULL: the plain order */
     eval_pieces pieces;
+    eval_quick_plan plan;
     eval_gallery gallery;  /* the piece that is here */
     int64_t gallery_first; /* global row of this rank's row 0 */
     bool by_id;            /* the gallery's columns are in the order of the ids */
@@ -192,6 +195,22 @@ typedef struct score_chunk {
     int64_t n;             /* their columns; -inf beyond the gallery */
     float *score;          /* [EVAL_TILE_ROWS][n] */
 } score_chunk;
+
+/* ---- With a quick gallery (quick_chunk.c) ---- */
+typedef struct quick_scorer { /* one thread's, while a block is here */
+    eval_quick_work work;
+    float *high;    /* [EVAL_TILE_ROWS][n] beside the chunk's scores, which are the lower ends */
+    int32_t *place; /* [n or EVAL_TILE_ROWS * EVAL_MAX_COLUMNS] room */
+    eval_plain plain;
+} quick_scorer;
+/* Fills the chunk with numbers that compare with every positive as the scores do. False: f32 would be faster. */
+bool quick_score(const evaluation *eval, const eval_queries *queries, const positives *p,
+                 const many_positives *many, const score_chunk *chunk, quick_scorer *scorer);
+/* This piece of the gallery and those to come in the next precision. */
+TDM_CHECKED tdm_status metrics_fall(evaluation *eval, const tdm_eval_side *sample);
+/* Fills the scores of records whose rows are here. */
+void quick_score_found(const evaluation *eval, const eval_queries *queries, found_positive *found,
+                       int64_t count);
 
 /* The records of the visiting block that this rank has just found. */
 TDM_CHECKED tdm_status columns_take(evaluation *eval, const eval_queries *queries,

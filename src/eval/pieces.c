@@ -41,7 +41,7 @@ tdm_status eval_pieces_rows(eval_pieces *pieces, int64_t piece, int64_t *first, 
 }
 
 tdm_status eval_pieces_load(eval_pieces *pieces, int64_t piece, int64_t gallery_first, bool by_id,
-                            int threads, eval_gallery *gallery)
+                            int threads, const eval_quick_plan *plan, eval_gallery *gallery)
 {
     tdm_eval_side rows;
     int64_t first;
@@ -50,7 +50,7 @@ tdm_status eval_pieces_load(eval_pieces *pieces, int64_t piece, int64_t gallery_
     eval_gallery_free(gallery);
     TDM_TRY(eval_pieces_rows(pieces, piece, &first, &rows));
     if (pieces->side->source) TDM_TRY(eval_check_finite("gallery", &rows, gallery_first + first));
-    TDM_TRY(eval_gallery_pack(&rows, gallery_first + first, by_id, threads, gallery));
+    TDM_TRY(eval_gallery_pack_quick(&rows, gallery_first + first, by_id, threads, plan, gallery));
     pieces->loaded = piece;
     return TDM_OK;
 }

@@ -60,7 +60,8 @@ static int64_t count_positives(const evaluation *eval, const eval_queries *queri
     return count;
 }
 
-/* Writes the positives of the queries [first, first + rows) of one tile that lie in panel p. */
+/* Writes the positives of the queries [first, first + rows) of one tile that lie in panel p; without scores where the
+ * gallery is not packed as f32. */
 static void collect_tile(const evaluation *eval, const eval_queries *queries, int64_t first, int64_t rows,
                          int64_t p, const bool *wanted, found_positive **cursor)
 {
@@ -72,11 +73,13 @@ static void collect_tile(const evaluation *eval, const eval_queries *queries, in
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = p * columns; wanted[r] && c < end; c++) {
             if (!is_answer(eval, queries, first + r, c)) continue;
-            if (!computed) eval_gallery_tile(g, eval->packed_query + first * g->d, p, tile);
-            computed = true;
-            *cursor[r]++ = (found_positive){.row = g->row[c],
-                                            .score = tile[r * columns + c - p * columns],
-                                            .query = (int32_t)(first + r)};
+            *cursor[r] = (found_positive){.row = g->row[c], .query = (int32_t)(first + r)};
+            if (g->packed) {
+                if (!computed) eval_gallery_tile(g, eval->packed_query + first * g->d, p, tile);
+                computed = true;
+                cursor[r]->score = tile[r * columns + c - p * columns];
+            }
+            cursor[r]++;
         }
     }
 }
@@ -117,14 +120,25 @@ static void collect_judged(const evaluation *eval, const eval_queries *queries, 
         for (int64_t k = begin; k < end; k++) {
             const int64_t row = eval->judged->row[k], column = row - g->first;
             if (eval->exclude_self && row == queries->row[first + r]) continue;
-            if (column / columns != panel) {
+            *out = (found_positive){.row = row, .query = (int32_t)(first + r)};
+            if (g->packed) {
+                if (column / columns != panel)
+                    eval_gallery_tile(g, eval->packed_query + first * g->d, column / columns, tile);
                 panel = column / columns;
-                eval_gallery_tile(g, eval->packed_query + first * g->d, panel, tile);
+                out->score = tile[r * columns + column % columns];
             }
-            *out++ = (found_positive){
-                .row = row, .score = tile[r * columns + column % columns], .query = (int32_t)(first + r)};
+            out++;
         }
     }
+}
+
+/* Where so many of the pairs are positives, their scores alone would take longer than all pairs as f32. */
+static tdm_status leave_quick(evaluation *eval, const eval_queries *queries, int64_t found)
+{
+    const tdm_eval_side sample = {.n = queries->n, .d = eval->ring.d, .feature = queries->feature};
+    if (found <= queries->n * eval->gallery.n / 64) return TDM_OK;
+    while (eval->gallery.quick && !eval->gallery.quick->forced) TDM_TRY(metrics_fall(eval, &sample));
+    return TDM_OK;
 }
 
 tdm_status metrics_collect(evaluation *eval)
@@ -139,7 +153,9 @@ tdm_status metrics_collect(evaluation *eval)
     const int64_t before = eval->ring.tail.bytes;
     const int64_t added = begin[n] * (int64_t)sizeof(found_positive);
     tdm_status status = eval_buffer_resize(&eval->ring.tail, before + added);
+    if (status == TDM_OK) status = leave_quick(eval, &queries, begin[n]);
     if (status == TDM_OK && added > 0) {
+        if (eval->gallery.packed) eval_pack_queries(n, eval->ring.d, queries.feature, eval->packed_query);
         found_positive *out = (found_positive *)(void *)(eval->ring.tail.data + before);
 #pragma omp parallel for num_threads(eval->threads) schedule(dynamic, 4)
         for (int64_t g = 0; g < groups; g++) {
@@ -151,6 +167,7 @@ tdm_status metrics_collect(evaluation *eval)
             else
                 collect_group(eval, &queries, first, rows, cursor);
         }
+        if (eval->gallery.quick) quick_score_found(eval, &queries, out, begin[n]);
     }
     if (status == TDM_OK && eval->columns)
         status = columns_take(

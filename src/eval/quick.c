@@ -40,7 +40,7 @@ static const eval_quick_kernel *kernel_of(const tdm_cpu *cpu)
     return &eval_quick_kernel_generic;
 }
 
-tdm_status eval_quick_choose(int64_t d, int64_t queries, eval_quick *quick)
+tdm_status eval_quick_choose(int64_t d, const eval_quick_plan *plan, eval_quick *quick)
 {
     const char *wish = getenv("TANDEM_SCORES");
     const bool any = wish == NULL || *wish == '\0' || strcmp(wish, "auto") == 0;
@@ -52,8 +52,9 @@ tdm_status eval_quick_choose(int64_t d, int64_t queries, eval_quick *quick)
     TDM_REQUIRE(wanted < EVAL_PRECISIONS, TDM_E_CONFIG,
                 "environment: TANDEM_SCORES is \"%s\", not one of auto, f32, int16, int8", wish);
     const eval_quick_kernel *kernel = kernel_of(&cpu);
-    if (kernel == NULL || d > WIDEST || (any && queries < FEWEST_QUERIES)) return TDM_OK;
+    if (kernel == NULL || d > WIDEST || (any && plan->queries < FEWEST_QUERIES)) return TDM_OK;
     quick->precision = any ? kernel->first : (eval_precision)wanted;
+    if (any && quick->precision > plan->most) quick->precision = plan->most;
     quick->forced = !any;
     quick->kernel = quick->precision == EVAL_F32 ? NULL : kernel;
     return TDM_OK;
@@ -64,21 +65,29 @@ const char *eval_quick_name(const eval_quick *quick)
     return precisions[quick->precision].name;
 }
 
-/* A chain that waits for each sum takes 4 cycles for a product of which the kernel makes 32 in one; the second look
- * takes as long as two pairs and 40 cycles. Counted in pairs of f32. */
-bool eval_quick_pays(eval_quick *quick, const eval_quick_work *work)
+/* In pairs of the f32 kernel, which makes 32 products in a cycle. A chain by itself takes 4 cycles for one; in company
+ * 0.6; the second look as long as four pairs, and 40 cycles. */
+static const double lone_chain = 128, chain_in_company = 20;
+static double look_of(int64_t d)
 {
-    eval_quick_work all;
+    return 4 + 1280.0 / (double)d;
+}
+
+bool eval_quick_pays(eval_quick *quick, eval_quick_work *work)
+{
+    const double start = 65536;
+    bool pays;
 #pragma omp critical(eval_quick)
     {
-        quick->work.pairs += work->pairs;
-        quick->work.looked += work->looked;
-        quick->work.exact += work->exact;
-        all = quick->work;
+        eval_quick_work *all = &quick->work;
+        all->pairs += work->pairs;
+        all->looked += work->looked;
+        all->exact += work->exact;
+        all->spent += work->spent;
+        pays = all->spent <= precisions[quick->precision].gain * (double)all->pairs + start;
     }
-    const double look = 2.0 + 1280.0 / (double)quick->d, exact = 128.0, start = 65536.0;
-    const double spent = look * (double)all.looked + exact * (double)all.exact;
-    return quick->forced || spent <= precisions[quick->precision].gain * (double)all.pairs + start;
+    *work = (eval_quick_work){0};
+    return quick->forced || pays;
 }
 
 /* ---- Rows ---- */
@@ -128,18 +137,24 @@ static quick_row round_row(const eval_quick *quick, const float *x, const float 
     return row;
 }
 
-/* Integers as words, `stride` apart. */
-static void put_words(const eval_quick *quick, const int16_t *in, int offset, int64_t stride, int32_t *out)
+/* Work memory of a thread: the integers of one row, zeros beyond its end to fill the last word, and room for the same
+ * in bytes. */
+static int64_t room_of(const eval_quick *quick)
 {
-    for (int64_t w = 0; w < quick->words; w++) {
-        if (quick->precision == EVAL_INT16) {
-            memcpy(out + w * stride, in + 2 * w, sizeof *out);
-            continue;
-        }
-        uint8_t byte[4];
-        for (int i = 0; i < 4; i++) byte[i] = (uint8_t)(in[4 * w + i] + offset);
-        memcpy(out + w * stride, byte, sizeof *out);
+    return quick->words * 6;
+}
+
+/* Integers as words, `stride` apart. */
+static void put_words(const eval_quick *quick, int16_t *integer, int offset, int64_t stride, int32_t *out)
+{
+    const void *words = integer;
+    if (quick->precision == EVAL_INT8) {
+        uint8_t *restrict byte = (uint8_t *)(integer + 4 * quick->words);
+        for (int64_t k = 0; k < 4 * quick->words; k++) byte[k] = (uint8_t)(integer[k] + offset);
+        words = byte;
     }
+    for (int64_t w = 0; w < quick->words; w++)
+        memcpy(out + w * stride, (const unsigned char *)words + w * (int64_t)sizeof *out, sizeof *out);
 }
 
 /* ---- The gallery ---- */
@@ -162,6 +177,11 @@ static double make_centre(int64_t n, int64_t d, const float *feature, double *su
     return sqrt(square);
 }
 
+static const float *row_of(const eval_quick *quick, int64_t item)
+{
+    return quick->gallery->feature + (item - quick->gallery->first) * quick->d;
+}
+
 /* Returns the largest of the norms that F covers. */
 static double pack_panel(const eval_quick *quick, int64_t p, int16_t *integer)
 {
@@ -170,14 +190,13 @@ static double pack_panel(const eval_quick *quick, int64_t p, int16_t *integer)
     float *column = quick->column + p * QUICK_COLUMN_TERMS * columns;
     double largest = 0;
     for (int64_t j = 0; j < columns; j++) {
-        const int64_t item = quick->row[p * columns + j];
+        const int64_t item = quick->gallery->row[p * columns + j];
         float term[QUICK_COLUMN_TERMS] = {[QUICK_SHIFT] = -INFINITY};
         if (item < 0) {
             memset(integer, 0, (size_t)quick->d * sizeof *integer);
         } else {
-            const quick_row row =
-                round_row(quick, quick->feature + (item - quick->first) * quick->d, quick->item_centre,
-                          quick->item_centre_norm, quick->query_centre, integer);
+            const quick_row row = round_row(quick, row_of(quick, item), quick->item_centre,
+                                            quick->item_centre_norm, quick->query_centre, integer);
             term[QUICK_SCALE] = row.scale;
             term[QUICK_SHIFT] = isfinite(row.residual) ? (float)row.norms.centred_with_other : 0.0F;
             term[QUICK_NORM] = above(row.shifted);
@@ -190,12 +209,6 @@ static double pack_panel(const eval_quick *quick, int64_t p, int16_t *integer)
     return largest;
 }
 
-/* Room for the integers of one row, and beyond its end zeros to fill its last word. */
-static tdm_status make_room(const eval_quick *quick, int threads, int16_t **integer)
-{
-    return TDM_ALLOC(threads * quick->words * 4, integer);
-}
-
 static tdm_status pack(const eval_gallery *gallery, const tdm_eval_side *query, int threads,
                        eval_quick *quick)
 {
@@ -204,16 +217,18 @@ static tdm_status pack(const eval_gallery *gallery, const tdm_eval_side *query, 
     double *sum = NULL, largest = 0;
     TDM_TRY(TDM_ALLOC(d, &quick->item_centre));
     TDM_TRY(TDM_ALLOC(d, &quick->query_centre));
-    TDM_TRY(TDM_ALLOC(quick->panels * quick->words * columns, &quick->panel));
-    TDM_TRY(TDM_ALLOC(quick->panels * QUICK_COLUMN_TERMS * columns, &quick->column));
+    TDM_TRY(TDM_ALLOC(gallery->panels * quick->words * columns, &quick->panel));
+    TDM_TRY(TDM_ALLOC(gallery->panels * QUICK_COLUMN_TERMS * columns, &quick->column));
     TDM_TRY(TDM_ALLOC(d, &sum));
-    quick->item_centre_norm = make_centre(gallery->n, d, quick->feature, sum, quick->item_centre);
-    quick->query_centre_norm = make_centre(query->n, d, query->feature, sum, quick->query_centre);
+    quick->item_centre_norm = make_centre(gallery->n, d, gallery->feature, sum, quick->item_centre);
+    /* what is asked may have another width, which is refused later */
+    const int64_t asked = query->d == d ? query->n : 0;
+    quick->query_centre_norm = make_centre(asked, d, query->feature, sum, quick->query_centre);
     tdm_free(sum);
-    TDM_TRY(make_room(quick, threads, &integer));
+    TDM_TRY(TDM_ALLOC(threads * room_of(quick), &integer));
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(max : largest)
-    for (int64_t p = 0; p < quick->panels; p++)
-        largest = fmax(largest, pack_panel(quick, p, integer + omp_get_thread_num() * quick->words * 4));
+    for (int64_t p = 0; p < gallery->panels; p++)
+        largest = fmax(largest, pack_panel(quick, p, integer + omp_get_thread_num() * room_of(quick)));
     tdm_free(integer);
     quick->item_largest = fmax(largest, quick->item_centre_norm);
     return TDM_OK;
@@ -224,10 +239,7 @@ tdm_status eval_quick_pack(const eval_gallery *gallery, const tdm_eval_side *que
 {
     const int64_t per_word = precisions[quick->precision].per_word;
     quick->words = (quick->d + per_word - 1) / per_word;
-    quick->panels = gallery->panels;
-    quick->feature = gallery->feature;
-    quick->row = gallery->row;
-    quick->first = gallery->first;
+    quick->gallery = gallery;
     const tdm_status status = pack(gallery, query, threads, quick);
     if (status != TDM_OK) eval_quick_empty(quick);
     return status;
@@ -238,11 +250,38 @@ void eval_quick_empty(eval_quick *quick)
     void *const list[] = {quick->item_centre, quick->query_centre, quick->panel, quick->column,
                           quick->block.data};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) tdm_free(list[i]);
-    *quick = (eval_quick){.kernel = quick->kernel,
-                          .precision = quick->precision,
-                          .forced = quick->forced,
-                          .d = quick->d,
-                          .work = quick->work};
+    *quick = (eval_quick){
+        .kernel = quick->kernel, .precision = quick->precision, .forced = quick->forced, .d = quick->d};
+}
+
+void eval_quick_free(eval_gallery *gallery)
+{
+    if (gallery->quick == NULL) return;
+    eval_quick_empty(gallery->quick);
+    tdm_free(gallery->quick);
+    gallery->quick = NULL;
+}
+
+tdm_status eval_gallery_pack_quick(const tdm_eval_side *side, int64_t first, bool by_id, int threads,
+                                   const eval_quick_plan *plan, eval_gallery *gallery)
+{
+    eval_quick choice = {0};
+    TDM_TRY(eval_gallery_open(side, first, by_id, gallery));
+    if (plan) TDM_TRY(eval_quick_choose(side->d, plan, &choice));
+    if (choice.kernel == NULL) return eval_gallery_pack_f32(gallery, threads);
+    TDM_TRY(TDM_ALLOC(1, &gallery->quick));
+    *gallery->quick = choice;
+    return eval_quick_pack(gallery, plan->query, threads, gallery->quick);
+}
+
+tdm_status eval_quick_fall(eval_gallery *gallery, const tdm_eval_side *query, int threads)
+{
+    eval_quick *quick = gallery->quick;
+    eval_quick_empty(quick);
+    quick->precision--;
+    if (quick->precision != EVAL_F32) return eval_quick_pack(gallery, query, threads, quick);
+    eval_quick_free(gallery);
+    return eval_gallery_pack_f32(gallery, threads);
 }
 
 /* ---- The queries ---- */
@@ -267,14 +306,15 @@ static double chain_error(double roundings)
 
 static void load_row(const eval_quick *quick, const float *x, int16_t *integer, int64_t group, int64_t r)
 {
-    const int64_t lanes = quick->kernel->lanes, d = quick->d;
+    const int64_t width = quick->kernel->width, d = quick->d;
     const eval_quick_rows rows = group_rows(quick, group);
     int32_t *word = (int32_t *)(uintptr_t)rows.word, *start = (int32_t *)(uintptr_t)rows.start;
     float *term = (float *)(uintptr_t)rows.term;
     const quick_row row =
         round_row(quick, x, quick->query_centre, quick->query_centre_norm, quick->item_centre, integer);
     const double largest = quick->item_largest, tiny = ((double)d + 64) * 0x1p-124;
-    const double path = (double)((d + lanes - 1) / lanes) + log2((double)lanes) + 1;
+    /* of `dot`: four accumulators, those of the first one more for what they leave, sums of sums, single ones */
+    const double path = (double)(d / (4 * width)) + 3 + 2 + log2((double)width) + (double)(d % width);
     const double parts = row.plain + quick->query_centre_norm + row.whole;
     put_words(quick, integer, 0, EVAL_TILE_ROWS, word + r);
     start[r] = quick->precision == EVAL_INT8 ? -quick->kernel->offset * row.sum : 0;
@@ -296,11 +336,11 @@ tdm_status eval_quick_load(eval_quick *quick, int64_t n, const float *feature, i
     const int64_t groups = (n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
     int16_t *integer = NULL;
     TDM_TRY(eval_buffer_resize(&quick->block, groups * group_words(quick) * (int64_t)sizeof(int32_t)));
-    TDM_TRY(make_room(quick, threads, &integer));
+    TDM_TRY(TDM_ALLOC(threads * room_of(quick), &integer));
     if (groups > 0) memset(quick->block.data, 0, (size_t)quick->block.bytes);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++)
-        load_row(quick, feature + i * quick->d, integer + omp_get_thread_num() * quick->words * 4,
+        load_row(quick, feature + i * quick->d, integer + omp_get_thread_num() * room_of(quick),
                  i / EVAL_TILE_ROWS, i % EVAL_TILE_ROWS);
     tdm_free(integer);
     return TDM_OK;
@@ -318,32 +358,67 @@ void eval_quick_tile(const eval_quick *quick, int64_t group, int64_t panel, int6
                                           high);
 }
 
-static bool holds(float low, float high, float t)
+bool eval_quick_narrow(const eval_quick *quick, int64_t i, const float *x, int64_t column, float *low,
+                       float *high, eval_quick_work *work)
 {
-    return !(low > t) && !(high < t);
+    const int64_t columns = quick->kernel->columns, item = quick->gallery->row[column];
+    const float *term = group_rows(quick, i / EVAL_TILE_ROWS).term + i % EVAL_TILE_ROWS;
+    const float *of = quick->column + column / columns * QUICK_COLUMN_TERMS * columns + column % columns;
+    const float near = term[QUICK_NEAR * EVAL_TILE_ROWS];
+    if (*low == *high) return false;
+    if (item < 0) {
+        *low = *high = -INFINITY;
+        return true;
+    }
+    const float *y = row_of(quick, item);
+    if (*high - *low > 3 * near && isfinite(of[QUICK_RESIDUAL * columns])) {
+        const float middle = quick->kernel->dot(quick->d, x, y);
+        work->looked++;
+        work->spent += look_of(quick->d);
+        *low = middle - near;
+        *high = middle + near;
+    } else {
+        eval_quick_chains(quick, 1, &x, &y, low, work);
+        *high = *low;
+    }
+    return *low == *low; /* a score that is not a number stays so */
 }
 
 void eval_quick_settle(const eval_quick *quick, int64_t i, const float *x, int64_t column, float t,
                        float *low, float *high, eval_quick_work *work)
 {
-    const int64_t columns = quick->kernel->columns, item = quick->row[column];
-    const float *term = group_rows(quick, i / EVAL_TILE_ROWS).term + i % EVAL_TILE_ROWS;
-    const float *of = quick->column + column / columns * QUICK_COLUMN_TERMS * columns + column % columns;
-    const float near = term[QUICK_NEAR * EVAL_TILE_ROWS];
-    if (!holds(*low, *high, t) || *low == *high) return;
-    if (item < 0) {
-        *low = *high = -INFINITY;
-        return;
+    while (!(*low > t) && !(*high < t) && eval_quick_narrow(quick, i, x, column, low, high, work)) continue;
+}
+
+void eval_quick_chains(const eval_quick *quick, int64_t n, const float *const *x, const float *const *y,
+                       float *score, eval_quick_work *work)
+{
+    const int64_t width = quick->kernel->width;
+    quick->kernel->chains(quick->d, n, x, y, score);
+    work->exact += n;
+    work->spent += n == 1 ? lone_chain : chain_in_company * (double)((n + width - 1) / width * width);
+}
+
+/* ---- As f32 ---- */
+
+int64_t eval_plain_floats(const eval_gallery *gallery, int64_t panels)
+{
+    return gallery->d * (EVAL_TILE_ROWS + panels * gallery->kernel->columns);
+}
+
+void eval_plain_scores(const eval_gallery *gallery, int64_t rows, const float *feature, int64_t panel,
+                       int64_t panels, eval_plain *plain, float *score)
+{
+    const int64_t d = gallery->d, columns = gallery->kernel->columns;
+    float *query = plain->room, *item = plain->room + d * EVAL_TILE_ROWS;
+    float tile[EVAL_TILE_ROWS * EVAL_MAX_COLUMNS];
+    for (int64_t q = 0; q < panels && plain->packed != panel; q++)
+        eval_gallery_panel(gallery, panel + q, item + q * d * columns);
+    plain->packed = panel;
+    eval_pack_queries(rows, d, feature, query);
+    for (int64_t q = 0; q < panels; q++) {
+        eval_gallery_tile_of(gallery, query, item + q * d * columns, panel + q, tile);
+        for (int64_t r = 0; r < EVAL_TILE_ROWS; r++)
+            memcpy(score + (r * panels + q) * columns, tile + r * columns, (size_t)columns * sizeof *tile);
     }
-    const float *y = quick->feature + (item - quick->first) * quick->d;
-    if (*high - *low > 3 * near && isfinite(of[QUICK_RESIDUAL * columns])) {
-        const float middle = quick->kernel->dot(quick->d, x, y);
-        work->looked++;
-        *low = middle - near;
-        *high = middle + near;
-        if (!holds(*low, *high, t)) return;
-    }
-    work->exact++;
-    quick->kernel->chains(quick->d, 1, &x, &y, low);
-    *high = *low;
 }

@@ -67,7 +67,7 @@ typedef struct eval_quick_kernel {
     int64_t columns;      /* as of the score kernel */
     eval_precision first; /* that pays here; EVAL_F32: none does */
     int offset;           /* of the items' int8 */
-    int64_t lanes;        /* accumulators of `dot` */
+    int64_t width;        /* `dot` has 4·width accumulators */
     /* low, high [EVAL_TILE_ROWS] rows of `columns`, `stride` apart: low <= the score <= high. A word holds two int16 or
      * four int8. panel [words][columns], column [QUICK_COLUMN_TERMS][columns]. */
     void (*tile[EVAL_PRECISIONS])(int64_t words, const eval_quick_rows *rows, const int32_t *panel,
@@ -95,6 +95,7 @@ extern const eval_quick_kernel eval_quick_kernel_avx512; /* with VNNI */
 
 typedef struct eval_quick_work { /* pairs, and those that were looked at a second and a third time */
     int64_t pairs, looked, exact;
+    double spent; /* on these, in the time that the kernel of f32 takes for a pair */
 } eval_quick_work;
 
 /* Integers of a gallery's panels, and of the block of queries that is here. */
@@ -102,38 +103,68 @@ typedef struct eval_quick {
     const eval_quick_kernel *kernel; /* NULL: scores are f32, and the rest is empty */
     eval_precision precision;
     bool forced; /* by TANDEM_SCORES: it does not fall back */
-    int64_t d, words, panels;
-    const float *feature; /* [n][d] the gallery's rows, borrowed */
-    const int64_t *row;   /* [panels·columns] of the gallery, borrowed */
-    int64_t first;
-    float *item_centre, *query_centre;                        /* [d] */
+    int64_t d, words;
+    const eval_gallery *gallery;       /* borrowed; its features, too, stay where they are */
+    float *item_centre, *query_centre; /* [d] */
     double item_centre_norm, query_centre_norm, item_largest; /* |m|, |v|, F above */
     int32_t *panel;                                           /* [panels][words][columns] */
     float *column;                                            /* [panels][QUICK_COLUMN_TERMS][columns] */
     eval_buffer block;    /* of queries: for each group what eval_quick_rows has */
-    eval_quick_work work; /* so far */
+    eval_quick_work work; /* of this precision so far */
 } eval_quick;
 
-/* The cheapest precision that pays, or what TANDEM_SCORES asks for. `queries`: of all ranks.
+/* What a gallery will be asked. */
+typedef struct eval_quick_plan {
+    const tdm_eval_side *query; /* a sample, for its centre */
+    int64_t queries;            /* of all ranks: few do not pay */
+    eval_precision most;        /* what was cheaper did not pay before */
+} eval_quick_plan;
+
+/* The cheapest precision that pays, or what TANDEM_SCORES asks for.
  * Errors: TDM_E_CONFIG for an unknown value; as tdm_cpu_detect. */
-TDM_CHECKED tdm_status eval_quick_choose(int64_t d, int64_t queries, eval_quick *quick);
+TDM_CHECKED tdm_status eval_quick_choose(int64_t d, const eval_quick_plan *plan, eval_quick *quick);
 /* "int8" */
 const char *eval_quick_name(const eval_quick *quick);
-/* Packs the gallery in quick->precision. query: a sample of what will be asked, for its centre. */
+/* Packs the gallery in quick->precision. */
 TDM_CHECKED tdm_status eval_quick_pack(const eval_gallery *gallery, const tdm_eval_side *query, int threads,
                                        eval_quick *quick);
-/* Frees all but the choice and the account of work. */
+/* Frees all but the choice. */
 void eval_quick_empty(eval_quick *quick);
+
+/* As eval_gallery_pack, in the cheapest precision: gallery->quick, or f32. plan NULL: f32. */
+TDM_CHECKED tdm_status eval_gallery_pack_quick(const tdm_eval_side *side, int64_t first, bool by_id,
+                                               int threads, const eval_quick_plan *plan,
+                                               eval_gallery *gallery);
+/* Packs the gallery in the next precision: from int8 over int16 to f32. */
+TDM_CHECKED tdm_status eval_quick_fall(eval_gallery *gallery, const tdm_eval_side *query, int threads);
+void eval_quick_free(eval_gallery *gallery);
+
 /* The block of queries feature[n][d]. */
 TDM_CHECKED tdm_status eval_quick_load(eval_quick *quick, int64_t n, const float *feature, int threads);
 /* Intervals of group `group` against panel `panel`; -inf beyond the gallery. */
 void eval_quick_tile(const eval_quick *quick, int64_t group, int64_t panel, int64_t stride, float *low,
                      float *high);
-/* Narrows the interval of query i (its features x) and the item in `column` until it does not hold t, or is the
- * score. Counts what it took. */
+/* Narrows the interval of query i (its features x) and the item in `column`; the second time, at the latest, it is the
+ * score. False: it was that already. */
+bool eval_quick_narrow(const eval_quick *quick, int64_t i, const float *x, int64_t column, float *low,
+                       float *high, eval_quick_work *work);
+/* Narrows it until it does not hold t, or is the score. */
 void eval_quick_settle(const eval_quick *quick, int64_t i, const float *x, int64_t column, float t,
                        float *low, float *high, eval_quick_work *work);
-/* Adds a thread's work to the whole; false when f32 would have been faster so far. */
-bool eval_quick_pays(eval_quick *quick, const eval_quick_work *work);
+/* Scores of n pairs. */
+void eval_quick_chains(const eval_quick *quick, int64_t n, const float *const *x, const float *const *y,
+                       float *score, eval_quick_work *work);
+/* Adds a thread's work to the whole and clears it; false when f32 would have been faster so far. */
+bool eval_quick_pays(eval_quick *quick, eval_quick_work *work);
+
+/* ---- Scores of a quick gallery as f32, packed on the way: for what is left of a block that gives up ---- */
+typedef struct eval_plain { /* one thread's */
+    float *room;            /* [eval_plain_floats] a group of queries and a chunk of panels */
+    int64_t packed;         /* first panel that it holds; -1: none */
+} eval_plain;
+int64_t eval_plain_floats(const eval_gallery *gallery, int64_t panels);
+/* score [EVAL_TILE_ROWS][panels·columns] of queries feature [rows][d] against panels [panel, panel + panels). */
+void eval_plain_scores(const eval_gallery *gallery, int64_t rows, const float *feature, int64_t panel,
+                       int64_t panels, eval_plain *plain, float *score);
 
 #endif

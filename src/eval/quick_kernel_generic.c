@@ -32,6 +32,11 @@ static inline word dot_int8(word sum, word a, word b)
     return sum;
 }
 
+static inline void transpose(const float *const *row, int64_t k, lane v[4])
+{
+    for (int i = 0; i < 4; i++) v[i] = lane_of(row[0][k + i]);
+}
+
 #define NAME           eval_quick_kernel_generic
 #define ISA_NAME       "generic"
 #define FIRST          EVAL_F32
@@ -54,6 +59,8 @@ static inline word dot_int8(word sum, word a, word b)
 #define MUL(a, b)      lane_of((a).x *(b).x)
 #define ADD(a, b)      lane_of((a).x + (b).x)
 #define SUB(a, b)      lane_of((a).x - (b).x)
+#define TRANSPOSE      transpose
+#define SUM(v)         ((v).x)
 #define FLOATS(i)      lane_of((float)(i).x)
 #define GREATER(a, b)  ((unsigned)((a).x > (b).x))
 #define EQUAL(a, b)    ((unsigned)((a).x == (b).x))

@@ -1,5 +1,5 @@
 /* The score kernels' choice, the packing of both sides, and plain score matrices. */
-#include "eval_impl.h"
+#include "quick_impl.h"
 
 #include "tandem/cpu.h"
 
@@ -36,13 +36,12 @@ void eval_pack_queries(int64_t n, int64_t d, const float *feature, float *out)
         }
 }
 
-/* One panel: column j holds the local row source[j], or zeros where source[j] < 0. */
-static void pack_panel(const eval_gallery *gallery, const float *feature, int64_t panel, float *out)
+void eval_gallery_panel(const eval_gallery *gallery, int64_t panel, float *out)
 {
     const int64_t columns = gallery->kernel->columns, d = gallery->d;
     for (int64_t j = 0; j < columns; j++) {
         const int64_t row = gallery->row[panel * columns + j];
-        const float *item = row < 0 ? NULL : feature + (row - gallery->first) * d;
+        const float *item = row < 0 ? NULL : gallery->feature + (row - gallery->first) * d;
         for (int64_t k = 0; k < d; k++) out[k * columns + j] = item == NULL ? 0.0F : item[k];
     }
 }
@@ -78,8 +77,7 @@ static tdm_status order_by_id(const tdm_eval_side *side, eval_gallery *gallery)
     return status;
 }
 
-tdm_status eval_gallery_pack(const tdm_eval_side *side, int64_t first, bool by_id, int threads,
-                             eval_gallery *gallery)
+tdm_status eval_gallery_open(const tdm_eval_side *side, int64_t first, bool by_id, eval_gallery *gallery)
 {
     const eval_kernel *kernel;
     TDM_TRY(eval_kernel_choose(&kernel));
@@ -93,17 +91,29 @@ tdm_status eval_gallery_pack(const tdm_eval_side *side, int64_t first, bool by_i
                               .labels = side->labels,
                               .label_words = side->label_words};
     TDM_TRY(TDM_ALLOC(panels * columns, &gallery->row));
-    TDM_TRY(TDM_ALLOC(panels * columns * side->d, &gallery->packed));
     for (int64_t c = 0; c < panels * columns; c++) gallery->row[c] = c < side->n ? first + c : -1;
-    if (by_id) TDM_TRY(order_by_id(side, gallery));
+    return by_id ? order_by_id(side, gallery) : TDM_OK;
+}
+
+tdm_status eval_gallery_pack_f32(eval_gallery *gallery, int threads)
+{
+    const int64_t panel = gallery->d * gallery->kernel->columns;
+    TDM_TRY(TDM_ALLOC(gallery->panels * panel, &gallery->packed));
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t p = 0; p < panels; p++)
-        pack_panel(gallery, side->feature, p, gallery->packed + p * side->d * columns);
+    for (int64_t p = 0; p < gallery->panels; p++) eval_gallery_panel(gallery, p, gallery->packed + p * panel);
     return TDM_OK;
+}
+
+tdm_status eval_gallery_pack(const tdm_eval_side *side, int64_t first, bool by_id, int threads,
+                             eval_gallery *gallery)
+{
+    TDM_TRY(eval_gallery_open(side, first, by_id, gallery));
+    return eval_gallery_pack_f32(gallery, threads);
 }
 
 void eval_gallery_free(eval_gallery *gallery)
 {
+    eval_quick_free(gallery);
     tdm_free(gallery->packed);
     tdm_free(gallery->row);
     tdm_free(gallery->sorted_id);
@@ -111,13 +121,19 @@ void eval_gallery_free(eval_gallery *gallery)
     *gallery = (eval_gallery){0};
 }
 
-void eval_gallery_tile(const eval_gallery *gallery, const float *query_group, int64_t panel, float *tile)
+void eval_gallery_tile_of(const eval_gallery *gallery, const float *query_group, const float *packed,
+                          int64_t panel, float *tile)
 {
-    const int64_t columns = gallery->kernel->columns;
-    gallery->kernel->tile(gallery->d, query_group, gallery->packed + panel * gallery->d * columns, tile);
-    const int64_t valid = gallery->n - panel * columns;
+    const int64_t columns = gallery->kernel->columns, valid = gallery->n - panel * columns;
+    gallery->kernel->tile(gallery->d, query_group, packed, tile);
     for (int64_t r = 0; valid < columns && r < EVAL_TILE_ROWS; r++)
         for (int64_t j = valid; j < columns; j++) tile[r * columns + j] = -INFINITY;
+}
+
+void eval_gallery_tile(const eval_gallery *gallery, const float *query_group, int64_t panel, float *tile)
+{
+    eval_gallery_tile_of(gallery, query_group,
+                         gallery->packed + panel * gallery->d * gallery->kernel->columns, panel, tile);
 }
 
 tdm_status tdm_eval_scores(int64_t nq, int64_t ng, int64_t d, const float *query, const float *gallery,

@@ -1,5 +1,6 @@
 /* The k best gallery rows of each query: every rank keeps the best of what it saw in the travelling block. */
 #include "metrics_impl.h"
+#include "top_k_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,11 +10,6 @@ struct tdm_eval_gallery {
     eval_gallery packed; /* this rank's part */
 };
 
-typedef struct candidate {
-    int64_t row; /* -1: free place */
-    float score;
-} candidate;
-
 /* a ranks behind b: lower score, or equal and higher row; a free place ranks behind everything. */
 static bool is_behind(const candidate *a, const candidate *b)
 {
@@ -21,10 +17,15 @@ static bool is_behind(const candidate *a, const candidate *b)
     return a->score < b->score || (a->score == b->score && a->row > b->row);
 }
 
-/* heap[k]: a binary heap with the last-ranked candidate at its root, which `item` replaces. */
-static void replace_last(candidate *heap, int64_t k, candidate item)
+float top_k_threshold(const candidate *heap)
+{
+    return heap[0].row < 0 ? -INFINITY : heap[0].score;
+}
+
+void top_k_offer(candidate *heap, int64_t k, candidate item)
 {
     int64_t at = 0;
+    if (!is_behind(&heap[0], &item)) return;
     for (;;) {
         int64_t child = 2 * at + 1;
         if (child >= k) break;
@@ -59,12 +60,11 @@ static void search_tile(const top_search *search, int64_t group, int64_t panel)
     eval_gallery_tile(g, search->packed_query + first * g->d, panel, tile);
     for (int64_t r = 0; r < rows; r++) {
         candidate *heap = search->best + (first + r) * search->k;
-        const float threshold = heap[0].row < 0 ? -INFINITY : heap[0].score;
-        const int64_t n = g->kernel->select(columns, tile + r * columns, threshold, place);
+        const int64_t n = g->kernel->select(columns, tile + r * columns, top_k_threshold(heap), place);
         for (int64_t j = 0; j < n; j++) {
             const candidate item = {.row = search->row[panel * columns + place[j]],
                                     .score = tile[r * columns + place[j]]};
-            if (item.row >= 0 && is_behind(&heap[0], &item)) replace_last(heap, search->k, item);
+            if (item.row >= 0) top_k_offer(heap, search->k, item);
         }
     }
 }
@@ -78,18 +78,13 @@ static bool has_rows(const top_search *search, int64_t panel)
     return false;
 }
 
-static void search_block(const tdm_eval_gallery *gallery, const eval_ring *ring, const int64_t *row,
-                         int64_t k, int threads, float *packed_query)
+static void search_f32(const eval_gallery *gallery, const eval_queries *queries, const int64_t *row,
+                       int64_t k, int threads, float *packed_query, candidate *best)
 {
-    const eval_queries queries = eval_ring_queries(ring);
-    const int64_t groups = (queries.n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
-    const top_search search = {.gallery = &gallery->packed,
-                               .row = row,
-                               .packed_query = packed_query,
-                               .n = queries.n,
-                               .k = k,
-                               .best = (candidate *)(void *)ring->tail.data};
-    eval_pack_queries(queries.n, ring->d, queries.feature, packed_query);
+    const int64_t groups = (queries->n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    const top_search search = {
+        .gallery = gallery, .row = row, .packed_query = packed_query, .n = queries->n, .k = k, .best = best};
+    eval_pack_queries(queries->n, gallery->d, queries->feature, packed_query);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int thread = 0; thread < threads; thread++) {
         const int64_t begin = tdm_part_begin(groups, threads, thread);
@@ -130,13 +125,28 @@ static void store_block(const eval_ring *ring, int64_t begin, int64_t k, int64_t
 }
 
 typedef struct top_job {
-    const tdm_eval_gallery *gallery;
+    const eval_gallery *gallery;
+    eval_gallery *quick;        /* the same, of one search only; NULL: it is kept, as f32 */
     const int64_t *gallery_row; /* as top_search.row */
     const tdm_eval_side *query;
     int64_t k, block;
     int threads;
     float *packed_query;
 } top_job;
+
+static tdm_status search_block(const top_job *job, const eval_ring *ring)
+{
+    const eval_queries queries = eval_ring_queries(ring);
+    const tdm_eval_side sample = {.n = queries.n, .d = ring->d, .feature = queries.feature};
+    candidate *best = (candidate *)(void *)ring->tail.data;
+    bool pays = true;
+    if (job->gallery->quick == NULL) {
+        search_f32(job->gallery, &queries, job->gallery_row, job->k, job->threads, job->packed_query, best);
+        return TDM_OK;
+    }
+    TDM_TRY(quick_top_k(job->gallery, &queries, job->k, job->threads, best, &pays));
+    return pays ? TDM_OK : eval_quick_fall(job->quick, &sample, job->threads);
+}
 
 static tdm_status search_all(const top_job *job, eval_ring *ring, const eval_layout *layout, int64_t *row,
                              float *score)
@@ -146,8 +156,7 @@ static tdm_status search_all(const top_job *job, eval_ring *ring, const eval_lay
         const int64_t n = tdm_min_i64(begin + job->block, job->query->n) - begin;
         tdm_status status = load_block(ring, job->query, layout->query_first, begin, n, job->k);
         for (int hop = 0; hop < tdm_comm_size(ring->comm); hop++) {
-            if (status == TDM_OK)
-                search_block(job->gallery, ring, job->gallery_row, job->k, job->threads, job->packed_query);
+            if (status == TDM_OK) status = search_block(job, ring);
             TDM_TRY(eval_ring_shift(ring, status));
         }
         store_block(ring, begin, job->k, row, score);
@@ -163,23 +172,31 @@ static tdm_eval_side bare(const tdm_eval_side *side)
     return (tdm_eval_side){.n = side->n, .d = side->d, .feature = side->feature};
 }
 
-tdm_status tdm_eval_gallery_create(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *side,
-                                   tdm_eval_gallery **gallery)
+/* plan NULL: the gallery is kept. */
+static tdm_status create_gallery(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *side,
+                                 const eval_quick_plan *plan, tdm_eval_gallery **gallery)
 {
     const tdm_eval_side rows = bare(side), no_query = {.d = side->d};
+    const int threads = eval_threads(ops);
     eval_layout layout = {0};
     *gallery = NULL;
     tdm_status status = eval_layout_create(comm, &no_query, &rows, 1, &layout);
     if (status == TDM_OK) {
         status = TDM_ALLOC(1, gallery);
         if (status == TDM_OK)
-            status =
-                eval_gallery_pack(&rows, layout.gallery_first, false, eval_threads(ops), &(*gallery)->packed);
+            status = eval_gallery_pack_quick(&rows, layout.gallery_first, false, threads, plan,
+                                             &(*gallery)->packed);
         status = tdm_comm_agree(comm, status);
     }
     eval_layout_free(&layout);
     if (status != TDM_OK) tdm_eval_gallery_destroy(gallery);
     return status;
+}
+
+tdm_status tdm_eval_gallery_create(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *side,
+                                   tdm_eval_gallery **gallery)
+{
+    return create_gallery(comm, ops, side, NULL, gallery);
 }
 
 void tdm_eval_gallery_destroy(tdm_eval_gallery **gallery)
@@ -206,21 +223,26 @@ static tdm_status prepare(const tdm_comm *comm, const eval_layout *layout, const
     int64_t longest = 0; /* block that any rank sends */
     for (int r = 0; r < tdm_comm_size(comm); r++) longest = tdm_max_i64(longest, layout->query_rows[r]);
     longest = tdm_min_i64(longest, job->block);
-    if (passes != NULL) TDM_TRY(passing_rows(&job->gallery->packed, passes, row));
-    job->gallery_row = passes != NULL ? *row : job->gallery->packed.row;
+    if (passes != NULL) TDM_TRY(passing_rows(job->gallery, passes, row));
+    job->gallery_row = passes != NULL ? *row : job->gallery->row;
     return TDM_ALLOC((longest + EVAL_TILE_ROWS) * job->query->d, &job->packed_query);
 }
 
-tdm_status tdm_eval_gallery_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
-                                  const tdm_eval_gallery *gallery, const uint8_t *passes, int64_t k,
-                                  int64_t query_block, int64_t *row, float *score)
+/* quick: the gallery, if it is of this search only. Collective. */
+static tdm_status search_gallery(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                                 const eval_gallery *gallery, eval_gallery *quick, const uint8_t *passes,
+                                 int64_t k, int64_t query_block, int64_t *row, float *score)
 {
     TDM_REQUIRE(k >= 1, TDM_E_SHAPE, "the %lld best of a gallery are asked for", (long long)k);
-    const tdm_eval_side queries = bare(query), checked = {.d = gallery->packed.d};
+    const tdm_eval_side queries = bare(query), checked = {.d = gallery->d};
     eval_layout layout = {0};
     eval_ring ring = {.comm = comm, .d = query->d};
-    top_job job = {
-        .gallery = gallery, .query = &queries, .k = k, .block = query_block, .threads = eval_threads(ops)};
+    top_job job = {.gallery = gallery,
+                   .quick = quick,
+                   .query = &queries,
+                   .k = k,
+                   .block = query_block,
+                   .threads = eval_threads(ops)};
     int64_t *own_rows = NULL;
     tdm_status status = eval_layout_create(comm, &queries, &checked, query_block, &layout);
     if (status == TDM_OK) {
@@ -234,15 +256,26 @@ tdm_status tdm_eval_gallery_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_s
     return status;
 }
 
+tdm_status tdm_eval_gallery_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
+                                  const tdm_eval_gallery *gallery, const uint8_t *passes, int64_t k,
+                                  int64_t query_block, int64_t *row, float *score)
+{
+    return search_gallery(comm, ops, query, &gallery->packed, NULL, passes, k, query_block, row, score);
+}
+
 tdm_status tdm_eval_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
                           const tdm_eval_side *gallery, int64_t k, int64_t query_block, int64_t *row,
                           float *score)
 {
     tdm_eval_gallery *packed = NULL;
+    int64_t queries = query->n;
     if (gallery->source) return eval_top_k_in_pieces(comm, ops, query, gallery, k, query_block, row, score);
-    TDM_TRY(tdm_eval_gallery_create(comm, ops, gallery, &packed));
+    tdm_comm_sum_i64(comm, &queries, 1);
+    /* Scoring the k best takes as long as 20·k pairs as f32: in a short list that is all there is to gain. */
+    const eval_quick_plan plan = {query, gallery->n < 128 * k ? 0 : queries, EVAL_PRECISIONS - 1};
+    TDM_TRY(create_gallery(comm, ops, gallery, &plan, &packed));
     const tdm_status status =
-        tdm_eval_gallery_top_k(comm, ops, query, packed, NULL, k, query_block, row, score);
+        search_gallery(comm, ops, query, &packed->packed, &packed->packed, NULL, k, query_block, row, score);
     tdm_eval_gallery_destroy(&packed);
     return status;
 }

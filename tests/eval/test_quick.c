@@ -14,6 +14,8 @@
 static const char *const isas[] = {"generic", "avx2", "avx512"};
 static const char *const wishes[] = {"int16", "int8"};
 
+static const eval_quick_plan plan = {.queries = 1000, .most = EVAL_PRECISIONS - 1};
+
 /* Rows of one kind of data: filled with normal numbers first. */
 typedef struct row_kind {
     const char *name;
@@ -188,7 +190,7 @@ static double check_rows(int64_t nq, const float *query, int64_t ng, const float
     eval_gallery gallery = {0};
     eval_quick quick;
     CHECK_OK(eval_gallery_pack(&items, 0, false, 1, &gallery));
-    CHECK_OK(eval_quick_choose(d, nq, &quick));
+    CHECK_OK(eval_quick_choose(d, &plan, &quick));
     CHECK_EQ(quick.kernel->columns, gallery.kernel->columns);
     CHECK_OK(eval_quick_pack(&gallery, &queries, 1, &quick));
     CHECK_OK(eval_quick_load(&quick, nq, query, 1));
@@ -218,7 +220,7 @@ static void use_isa(const char *isa)
     setenv("TANDEM_ISA", isa, 1);
     setenv("TANDEM_SCORES", "int8", 1);
     CHECK_OK(eval_kernel_choose(&kernel));
-    CHECK_OK(eval_quick_choose(1, 1, &quick));
+    CHECK_OK(eval_quick_choose(1, &plan, &quick));
     if (strcmp(kernel->name, isa) != 0 || quick.kernel == NULL)
         SKIP("this CPU has no %s with a quick kernel", isa);
 }
@@ -277,7 +279,7 @@ static void test_parts(void **state)
     enum { N = 2 * EVAL_MAX_COLUMNS, D = 133 };
     use_isa(*state);
     eval_quick quick;
-    CHECK_OK(eval_quick_choose(D, 1, &quick));
+    CHECK_OK(eval_quick_choose(D, &plan, &quick));
     const eval_quick_kernel *kernel = quick.kernel;
     float low[N], high[N], threshold[EVAL_MAX_COLUMNS];
     int32_t place[N];
@@ -323,22 +325,23 @@ static void test_parts(void **state)
 static void test_choice(void **state)
 {
     (void)state;
+    const eval_quick_plan one = {.queries = 1, .most = EVAL_PRECISIONS - 1};
     eval_quick quick;
     setenv("TANDEM_SCORES", "f32", 1);
-    CHECK_OK(eval_quick_choose(512, 1000, &quick));
+    CHECK_OK(eval_quick_choose(512, &plan, &quick));
     CHECK_NULL(quick.kernel);
     setenv("TANDEM_SCORES", "auto", 1);
-    CHECK_OK(eval_quick_choose(512, 1, &quick)); /* one query does not pay */
+    CHECK_OK(eval_quick_choose(512, &one, &quick)); /* one query does not pay */
     CHECK_NULL(quick.kernel);
     setenv("TANDEM_SCORES", "int4", 1);
-    CHECK_FAILS(eval_quick_choose(512, 1000, &quick), TDM_E_CONFIG, "TANDEM_SCORES is \"int4\"");
+    CHECK_FAILS(eval_quick_choose(512, &plan, &quick), TDM_E_CONFIG, "TANDEM_SCORES is \"int4\"");
     unsetenv("TANDEM_SCORES");
     tdm_cpu cpu;
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
         static const char *const first[] = {"f32", "int16", "int8"};
         setenv("TANDEM_ISA", isas[i], 1);
         CHECK_OK(tdm_cpu_detect(&cpu));
-        CHECK_OK(eval_quick_choose(512, 1000, &quick));
+        CHECK_OK(eval_quick_choose(512, &plan, &quick));
         CHECK_STR_EQ(eval_quick_name(&quick),
                      cpu.isa == TDM_ISA_AVX512 && !cpu.avx512_vnni ? "f32" : first[cpu.isa]);
     }
