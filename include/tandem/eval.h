@@ -55,6 +55,14 @@ TDM_CHECKED tdm_status tdm_eval_metrics(tdm_comm *comm, tdm_ops *ops, const tdm_
 int64_t tdm_eval_block_rows(const tdm_ops *ops);
 /* What one may ask for beside the metrics. The same bits for any number of ranks. */
 enum { TDM_RECALL_STEPS = 20, TDM_CURVE_POINTS = 64 };
+/* How the pairs of a query and an item were compared, on all ranks. What came out is that of f32, bit for bit. */
+typedef struct tdm_eval_work {
+    int64_t pairs;
+    int64_t int8, int16;   /* whose product was made in integers first */
+    int64_t looked, exact; /* of those, computed again: by a plain sum in f32; by the chain */
+} tdm_eval_work;
+/* "100.0 % of the pairs by int8 first, 0.012 % of them again" */
+void tdm_eval_work_print(const tdm_eval_work *work, char *out, size_t room);
 typedef struct tdm_eval_detail { /* zero-initialise, say what is wanted; tdm_eval_detail_free */
     int64_t classes;             /* of the table by class; 0: none */
     const uint64_t *query_class; /* [local queries][class_words] bits; borrowed */
@@ -67,6 +75,7 @@ typedef struct tdm_eval_detail { /* zero-initialise, say what is wanted; tdm_eva
      * same one go on, on any number of ranks. TDM_E_DATA when it is of another. Not with curves. */
     const char *keep;
     /* filled */
+    tdm_eval_work work;
     tdm_class_metrics *per_class; /* [classes] */
     int points;                   /* the first rank at which the recall reaches 0.05, 0.10 … 1 */
     tdm_curve_point precision_recall[TDM_RECALL_STEPS];

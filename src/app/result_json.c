@@ -44,6 +44,13 @@ json_t *result_metrics(const tdm_metrics *metrics)
     return object;
 }
 
+void result_log_work(const tdm_eval_work *work)
+{
+    char text[160];
+    tdm_eval_work_print(work, text, sizeof text);
+    tdm_log(TDM_LOG_INFO, "%s", text);
+}
+
 tdm_status result_log(const char *name, const tdm_metrics *m, const char *behind)
 {
     tdm_text values = {0};

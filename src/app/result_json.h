@@ -17,6 +17,8 @@ void result_show(const json_t *object);
 json_t *result_metrics(const tdm_metrics *metrics);
 /* The same in the log: "NAMER@1 0.4170 …  (20 queries, gallery 40BEHIND)", and a warning of queries left out. */
 TDM_CHECKED tdm_status result_log(const char *name, const tdm_metrics *metrics, const char *behind);
+/* How the pairs were compared, in the log. */
+void result_log_work(const tdm_eval_work *work);
 /* Of each metric the mean of both directions. */
 json_t *result_average(const tdm_metrics metrics[TDM_DIRECTIONS]);
 /* Folds: their number, of each direction the mean over the folds, of two directions "average" and what else was asked for

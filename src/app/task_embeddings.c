@@ -58,6 +58,7 @@ typedef struct external {
     tdm_metric_rows rows;
     double *value; /* [rows][local queries] */
     tdm_metrics metrics;
+    tdm_eval_work work;
     tdm_group_metrics groups; /* --macro, --per-class */
     tdm_metrics *fold;        /* [folds] */
     int64_t *fold_of[SIDES];  /* of each row of this rank, -1: none */
@@ -601,7 +602,9 @@ static tdm_status show(const external *x, double rank_s)
 {
     char behind[80];
     snprintf(behind, sizeof behind, ", positives by %s; ranking took %.2f s", positives_of(x), rank_s);
-    return result_log("", &x->metrics, behind);
+    TDM_TRY(result_log("", &x->metrics, behind));
+    result_log_work(&x->work);
+    return TDM_OK;
 }
 
 /* ---- Other orders ---- */
@@ -646,9 +649,11 @@ static tdm_status rank(external *x)
     tdm_eval_detail detail = {.rows = &x->rows,
                               .value = x->value,
                               .keep = x->options->resume[0] != '\0' ? x->options->resume : NULL};
-    return tdm_eval_metrics_in_detail(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side,
-                                      x->options->exclude_self, tdm_eval_block_rows(x->ops), &x->metrics,
-                                      &detail);
+    status = tdm_eval_metrics_in_detail(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side,
+                                        x->options->exclude_self, tdm_eval_block_rows(x->ops), &x->metrics,
+                                        &detail);
+    x->work = detail.work;
+    return status;
 }
 
 /* Every metric of every query, where someone asks for it. Collective. */

@@ -398,6 +398,7 @@ static tdm_status evaluate(retrieval *r)
     if (r->rows.r_sum) tdm_log(TDM_LOG_INFO, "both directions: R-sum %.4f", tdm_metrics_r_sum(r->metrics));
     tdm_log(TDM_LOG_INFO, "positives by %s; embedding took %.1f s, ranking %.2f s", r->match->name,
             r->embed_s, r->rank_s);
+    result_log_work(&r->detail[0].work);
     if (r->options->macro) TDM_TRY(make_macro(r));
     TDM_TRY(make_folds(r, distance));
     for (int i = 0; wants_each(r) && i < TDM_DIRECTIONS; i++) TDM_TRY(look_at_each(r, i));

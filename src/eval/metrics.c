@@ -238,6 +238,17 @@ static void close_evaluation(evaluation *eval, query_blocks *queries)
     eval_ring_free(&eval->ring);
 }
 
+/* Collective: all ranks want details or none does. */
+static void tell_work(const evaluation *eval, const eval_layout *layout, tdm_eval_detail *detail)
+{
+    if (detail == NULL) return;
+    const eval_quick_work *of_int16 = &eval->work[EVAL_INT16], *of_int8 = &eval->work[EVAL_INT8];
+    int64_t sum[] = {of_int8->pairs, of_int16->pairs, of_int8->looked + of_int16->looked,
+                     of_int8->exact + of_int16->exact};
+    tdm_comm_sum_i64(eval->comm, sum, 4);
+    detail->work = (tdm_eval_work){layout->queries * layout->gallery, sum[0], sum[1], sum[2], sum[3]};
+}
+
 /* Packs the gallery and puts the queries in order. Collective; afterwards close_evaluation, also when it fails. */
 static tdm_status open_evaluation(evaluation *eval, const eval_layout *layout, const tdm_eval_side *query,
                                   const tdm_eval_side *gallery, int64_t query_block, query_blocks *queries)
@@ -251,7 +262,8 @@ static tdm_status open_evaluation(evaluation *eval, const eval_layout *layout, c
     eval->by_id = layout->label_words == 0 && !eval->judged;
     *queries = (query_blocks){
         .side = query, .first = layout->query_first, .n = query->n, .block = block, .rounds = layout->rounds};
-    eval->plan = (eval_quick_plan){.query = query, .queries = layout->queries, .most = EVAL_PRECISIONS - 1};
+    eval->plan = (eval_quick_plan){
+        .query = query, .queries = layout->queries, .most = EVAL_PRECISIONS - 1, .account = eval->work};
     TDM_TRY(eval_pieces_open(eval->comm, gallery, &eval->pieces));
     tdm_status status = load_piece(eval, 0);
     if (status == TDM_OK) status = TDM_ALLOC(groups * EVAL_TILE_ROWS * eval->ring.d, &eval->packed_query);
@@ -382,6 +394,7 @@ static tdm_status evaluate_one(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side
     if (status == TDM_OK) status = gather_cameras(&eval, &layout, query, gallery);
     if (status == TDM_OK) status = open_evaluation(&eval, &layout, query, gallery, query_block, &queries);
     if (status == TDM_OK) status = rank_queries(&eval, &queries, &keep, &figures);
+    if (status == TDM_OK) tell_work(&eval, &layout, detail);
     if (status == TDM_OK) status = figures_finish(comm, &figures, metrics);
     eval_keep_close(&keep);
     figures_free(&figures);
@@ -479,6 +492,7 @@ static tdm_status evaluate_both(tdm_comm *comm, tdm_ops *ops, const tdm_eval_sid
         status = open_evaluation(&eval, &layout[0], &side[0], &side[1], query_block, &queries);
     if (status == TDM_OK) status = rank_both(&eval, &queries, bytes, fits, figures);
     for (int i = 0; i < 2; i++) {
+        if (status == TDM_OK && *fits) tell_work(&eval, &layout[0], detail ? &detail[i] : NULL);
         if (status == TDM_OK && *fits) status = figures_finish(comm, &figures[i], &metrics[i]);
         figures_free(&figures[i]);
     }

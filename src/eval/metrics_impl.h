@@ -172,9 +172,10 @@ typedef struct evaluation {
     const struct tdm_reordering *reordering; /* NULL: the plain order */
     eval_pieces pieces;
     eval_quick_plan plan;
-    eval_gallery gallery;  /* the piece that is here */
-    int64_t gallery_first; /* global row of this rank's row 0 */
-    bool by_id;            /* the gallery's columns are in the order of the ids */
+    eval_quick_work work[EVAL_PRECISIONS]; /* of this rank */
+    eval_gallery gallery;                  /* the piece that is here */
+    int64_t gallery_first;                 /* global row of this rank's row 0 */
+    bool by_id;                            /* the gallery's columns are in the order of the ids */
     eval_progress progress;
     eval_ring ring;
     float *packed_query;   /* [groups][d][EVAL_TILE_ROWS] of the block that is here */

@@ -56,6 +56,7 @@ tdm_status eval_quick_choose(int64_t d, const eval_quick_plan *plan, eval_quick 
     quick->precision = any ? kernel->first : (eval_precision)wanted;
     if (any && quick->precision > plan->most) quick->precision = plan->most;
     quick->forced = !any;
+    quick->account = plan->account;
     quick->kernel = quick->precision == EVAL_F32 ? NULL : kernel;
     return TDM_OK;
 }
@@ -73,21 +74,41 @@ static double look_of(int64_t d)
     return 4 + 1280.0 / (double)d;
 }
 
+static void add_work(eval_quick_work *sum, const eval_quick_work *work)
+{
+    sum->pairs += work->pairs;
+    sum->looked += work->looked;
+    sum->exact += work->exact;
+    sum->spent += work->spent;
+}
+
 bool eval_quick_pays(eval_quick *quick, eval_quick_work *work)
 {
     const double start = 65536;
     bool pays;
 #pragma omp critical(eval_quick)
     {
-        eval_quick_work *all = &quick->work;
-        all->pairs += work->pairs;
-        all->looked += work->looked;
-        all->exact += work->exact;
-        all->spent += work->spent;
-        pays = all->spent <= precisions[quick->precision].gain * (double)all->pairs + start;
+        add_work(&quick->work, work);
+        if (quick->account) add_work(&quick->account[quick->precision], work);
+        pays = quick->work.spent <= precisions[quick->precision].gain * (double)quick->work.pairs + start;
     }
     *work = (eval_quick_work){0};
     return quick->forced || pays;
+}
+
+void tdm_eval_work_print(const tdm_eval_work *work, char *out, size_t room)
+{
+    const int64_t quick = work->int8 + work->int16;
+    const double of_all = 100.0 / (double)tdm_max_i64(1, work->pairs),
+                 of_quick = 100.0 / (double)tdm_max_i64(1, quick);
+    if (quick == 0)
+        snprintf(out, room, "all pairs by f32");
+    else
+        snprintf(
+            out, room,
+            "%.3g %% of the pairs by int8 first, %.3g %% by int16; of these %.2g %% again, %.2g %% by the chain",
+            of_all * (double)work->int8, of_all * (double)work->int16, of_quick * (double)work->looked,
+            of_quick * (double)work->exact);
 }
 
 /* ---- Rows ---- */
@@ -250,8 +271,11 @@ void eval_quick_empty(eval_quick *quick)
     void *const list[] = {quick->item_centre, quick->query_centre, quick->panel, quick->column,
                           quick->block.data};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) tdm_free(list[i]);
-    *quick = (eval_quick){
-        .kernel = quick->kernel, .precision = quick->precision, .forced = quick->forced, .d = quick->d};
+    *quick = (eval_quick){.kernel = quick->kernel,
+                          .precision = quick->precision,
+                          .forced = quick->forced,
+                          .account = quick->account,
+                          .d = quick->d};
 }
 
 void eval_quick_free(eval_gallery *gallery)

@@ -104,7 +104,7 @@ bool quick_score(const evaluation *eval, const eval_queries *queries, const posi
                         chunk->score + q * columns, scorer->high + q * columns);
     for (int64_t r = 0; r < chunk->rows; r++) settle_row(&open, p, many, r);
     if (eval->columns) settle_columns(&open);
-    scorer->work.pairs += chunk->rows * chunk->n;
+    scorer->work.pairs += chunk->rows * tdm_min_i64(chunk->n, eval->gallery.n - chunk->panel * columns);
     return eval_quick_pays(eval->gallery.quick, &scorer->work);
 }
 

@@ -111,6 +111,7 @@ typedef struct eval_quick {
     float *column;                                            /* [panels][QUICK_COLUMN_TERMS][columns] */
     eval_buffer block;    /* of queries: for each group what eval_quick_rows has */
     eval_quick_work work; /* of this precision so far */
+    eval_quick_work *account;
 } eval_quick;
 
 /* What a gallery will be asked. */
@@ -118,6 +119,7 @@ typedef struct eval_quick_plan {
     const tdm_eval_side *query; /* a sample, for its centre */
     int64_t queries;            /* of all ranks: few do not pay */
     eval_precision most;        /* what was cheaper did not pay before */
+    eval_quick_work *account;   /* [EVAL_PRECISIONS] to which the work is added; NULL: to none. Borrowed */
 } eval_quick_plan;
 
 /* The cheapest precision that pays, or what TANDEM_SCORES asks for.

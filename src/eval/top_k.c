@@ -272,7 +272,8 @@ tdm_status tdm_eval_top_k(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *que
     if (gallery->source) return eval_top_k_in_pieces(comm, ops, query, gallery, k, query_block, row, score);
     tdm_comm_sum_i64(comm, &queries, 1);
     /* Scoring the k best takes as long as 20·k pairs as f32: in a short list that is all there is to gain. */
-    const eval_quick_plan plan = {query, gallery->n < 128 * k ? 0 : queries, EVAL_PRECISIONS - 1};
+    const eval_quick_plan plan = {
+        .query = query, .queries = gallery->n < 128 * k ? 0 : queries, .most = EVAL_PRECISIONS - 1};
     TDM_TRY(create_gallery(comm, ops, gallery, &plan, &packed));
     const tdm_status status =
         search_gallery(comm, ops, query, &packed->packed, &packed->packed, NULL, k, query_block, row, score);
