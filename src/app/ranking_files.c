@@ -140,3 +140,15 @@ tdm_status ranking_write_run(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *
     tdm_free(score);
     return status;
 }
+
+tdm_status ranking_path_beside(const char *path, const char *name, int64_t number, char out[TDM_PATH_BYTES])
+{
+    char suffix[24] = "";
+    if (number > 1) snprintf(suffix, sizeof suffix, "_%lld", (long long)number);
+    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path, *dot = strrchr(file, '.');
+    const size_t stem = dot && dot != file ? (size_t)(dot - path) : strlen(path);
+    const int length =
+        snprintf(out, TDM_PATH_BYTES, "%.*s.%s%s%s", (int)stem, path, name, suffix, path + stem);
+    TDM_REQUIRE(length < TDM_PATH_BYTES, TDM_E_IO, "%.80s…: the path is too long", path);
+    return TDM_OK;
+}

@@ -19,5 +19,8 @@ TDM_CHECKED tdm_status ranking_write_lists(tdm_comm *comm, const row_names *quer
                                            const row_names *gallery_names, const row_junk *junk,
                                            int64_t query_first, int64_t n, int64_t k, int64_t depth,
                                            const int64_t *row, const float *score, const char *path);
+/* A file beside `path`: `name` stands before the ending, as in best.NAME.trec; number 2 and more: best.NAME_2.trec. */
+TDM_CHECKED tdm_status ranking_path_beside(const char *path, const char *name, int64_t number,
+                                           char out[TDM_PATH_BYTES]);
 
 #endif

@@ -51,21 +51,6 @@ tdm_status reranked_title(const tdm_rerank_call *call, tdm_text *title)
 
 /* ---- One direction ---- */
 
-/* The file that call i writes beside `path`. */
-static tdm_status path_of(const tdm_rerank_list *list, int64_t i, const char *path, char out[TDM_PATH_BYTES])
-{
-    char number[24] = "";
-    int64_t same = 1;
-    for (int64_t j = 0; j < i; j++) same += list->call[j].row == list->call[i].row;
-    if (same > 1) snprintf(number, sizeof number, "_%lld", (long long)same);
-    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path, *dot = strrchr(file, '.');
-    const size_t stem = dot && dot != file ? (size_t)(dot - path) : strlen(path);
-    const int length = snprintf(out, TDM_PATH_BYTES, "%.*s.%s%s%s", (int)stem, path, list->call[i].row->name,
-                                number, path + stem);
-    TDM_REQUIRE(length < TDM_PATH_BYTES, TDM_E_IO, "%.80s…: the path is too long", path);
-    return TDM_OK;
-}
-
 static tdm_status write_run(const reranking *r, const tdm_reordering *reordering, const char *path)
 {
     const int64_t n = r->input->query->n;
@@ -97,54 +82,70 @@ static tdm_status write_queries(const reranking *r, const double *value, const c
     return status;
 }
 
-static tdm_status write_files(const reranking *r, int64_t i, const tdm_reordering *reordering,
-                              const double *value)
+static tdm_status write_files(const reranking *r, const char *name, int64_t number,
+                              const tdm_reordering *reordering, const double *value)
 {
     char path[TDM_PATH_BYTES];
     if (r->per_query[0] != '\0') {
-        TDM_TRY(path_of(r->list, i, r->per_query, path));
+        TDM_TRY(ranking_path_beside(r->per_query, name, number, path));
         TDM_TRY(write_queries(r, value, path));
     }
     if (r->run_out[0] == '\0') return TDM_OK;
-    TDM_TRY(path_of(r->list, i, r->run_out, path));
+    TDM_TRY(ranking_path_beside(r->run_out, name, number, path));
     return write_run(r, reordering, path);
 }
 
-static tdm_status show(const tdm_rerank_call *call, const tdm_metrics *metrics, double seconds)
+static tdm_status show(const char *title, const tdm_metrics *metrics, double seconds)
 {
-    tdm_text title = {0};
+    tdm_text name = {0};
     char behind[60];
-    snprintf(behind, sizeof behind, "; re-ranking took %.2f s", seconds);
-    tdm_status status = reranked_title(call, &title);
-    if (status == TDM_OK) status = tdm_text_printf(&title, ": ");
-    if (status == TDM_OK) status = result_log(title.data, metrics, behind);
-    tdm_text_free(&title);
+    snprintf(behind, sizeof behind, "; it took %.2f s", seconds);
+    tdm_status status = tdm_text_printf(&name, "%s: ", title);
+    if (status == TDM_OK) status = result_log(name.data, metrics, behind);
+    tdm_text_free(&name);
     return status;
+}
+
+/* call NULL: the plain order. */
+static tdm_status rank(const reranking *r, const tdm_rerank_call *call, const char *title, const char *name,
+                       int64_t number, tdm_metrics *metrics)
+{
+    const double begin_s = tdm_now_s();
+    tdm_comm *comm = r->input->comm;
+    tdm_reordering reordering = {0};
+    double *value = NULL;
+    tdm_status status =
+        tdm_comm_agree(comm, TDM_ALLOC((int64_t)r->plain->rows->count * r->input->query->n, &value));
+    tdm_eval_detail detail = {.rows = r->plain->rows, .value = value};
+    if (status == TDM_OK && call) status = call->row->reorder(r->input, call->options, &reordering);
+    if (status == TDM_OK) status = tdm_reordering_metrics(r->input, &reordering, metrics, &detail);
+    if (status == TDM_OK) status = tdm_comm_agree(comm, show(title, metrics, tdm_now_s() - begin_s));
+    if (status == TDM_OK) status = write_files(r, name, number, &reordering, value);
+    tdm_reordering_free(&reordering);
+    tdm_free(value);
+    return status;
+}
+
+tdm_status reranked_plain(const reranking *r, const char *name, tdm_metrics *metrics)
+{
+    return rank(r, NULL, name, name, 1, metrics);
 }
 
 static tdm_status rerank(const reranking *r, int64_t i, const char *key, json_t *entries)
 {
     const tdm_rerank_call *call = &r->list->call[i];
-    const double begin_s = tdm_now_s();
-    tdm_comm *comm = r->input->comm;
-    tdm_reordering reordering = {0};
+    int64_t same = 1;
+    for (int64_t j = 0; j < i; j++) same += r->list->call[j].row == call->row;
+    tdm_text title = {0};
     tdm_metrics metrics;
-    double *value = NULL;
-    tdm_status status =
-        tdm_comm_agree(comm, TDM_ALLOC((int64_t)r->plain->rows->count * r->input->query->n, &value));
-    tdm_eval_detail detail = {.rows = r->plain->rows, .value = value};
-    if (status == TDM_OK) status = call->row->reorder(r->input, call->options, &reordering);
-    if (status == TDM_OK) status = tdm_reordering_metrics(r->input, &reordering, &metrics, &detail);
-    if (status == TDM_OK) status = tdm_comm_agree(comm, show(call, &metrics, tdm_now_s() - begin_s));
-    if (status == TDM_OK) {
-        json_t *entry = reranked_json(call);
-        json_object_set_new(entry, key, result_metrics(&metrics));
-        json_array_append_new(entries, entry);
-        status = write_files(r, i, &reordering, value);
-    }
-    tdm_reordering_free(&reordering);
-    tdm_free(value);
-    return status;
+    tdm_status status = tdm_comm_agree(r->input->comm, reranked_title(call, &title));
+    if (status == TDM_OK) status = rank(r, call, title.data, call->row->name, same, &metrics);
+    tdm_text_free(&title);
+    TDM_TRY(status);
+    json_t *entry = reranked_json(call);
+    json_object_set_new(entry, key, result_metrics(&metrics));
+    json_array_append_new(entries, entry);
+    return TDM_OK;
 }
 
 tdm_status reranked_all(const reranking *r, const char *key, json_t *entries)

@@ -32,5 +32,7 @@ typedef struct reranking { /* of one direction; all borrowed */
 /* All of the list: into the log, the files, and as reranked_json with the figures under `key` into `entries`.
  * Collective. */
 TDM_CHECKED tdm_status reranked_all(const reranking *r, const char *key, json_t *entries);
+/* The plain order of `input`, shown and written in the same way under this name. Collective. */
+TDM_CHECKED tdm_status reranked_plain(const reranking *r, const char *name, tdm_metrics *metrics);
 
 #endif

@@ -289,3 +289,18 @@ void row_matrix_free(row_matrix *matrix)
     tdm_free(matrix->image);
     *matrix = (row_matrix){0};
 }
+
+tdm_status row_matrix_normalise(const char *option, const char *given, row_matrix *m)
+{
+    for (int64_t i = 0; !m->is_unit && i < m->n; i++) {
+        float *row = m->value + i * m->width;
+        double square = 0;
+        for (int64_t k = 0; k < m->width; k++) square += (double)row[k] * (double)row[k];
+        TDM_REQUIRE(square > 0, TDM_E_NUMERIC,
+                    "%s: %s: row %lld is all zeros: it has no cosine (--distance dot and euclidean take it)",
+                    option, given, (long long)(m->first + i));
+        const double norm = sqrt(square);
+        for (int64_t k = 0; k < m->width; k++) row[k] = (float)((double)row[k] / norm);
+    }
+    return TDM_OK;
+}

@@ -34,6 +34,8 @@ TDM_CHECKED tdm_status row_matrix_rows(const row_file *file, row_matrix *part);
 /* Only the rows whose keep[row] is true stay, in their order; keep [matrix->rows]. The same of names and of labels. They
  * are in memory. */
 void row_matrix_keep(row_matrix *matrix, const bool *keep);
+/* Divides rows by their norms, which are f64; Tandem's own embeddings have been. TDM_E_NUMERIC names a row of zeros. */
+TDM_CHECKED tdm_status row_matrix_normalise(const char *option, const char *given, row_matrix *matrix);
 void row_matrix_free(row_matrix *matrix);
 
 /* ---- Names, all of them on every rank ---- */

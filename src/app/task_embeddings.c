@@ -1,5 +1,6 @@
 /* tandem eval --query FILE --gallery FILE: exact metrics of embeddings that come from anywhere. */
 #include "eval_task_table.h"
+#include "fused_rows.h"
 #include "junk.h"
 #include "qrels.h"
 #include "query_values.h"
@@ -14,6 +15,7 @@ enum { QUERY, GALLERY, SIDES };
 static const char *const side_option[SIDES] = {"--query", "--gallery"};
 static const char *const ids_option[SIDES] = {"--query-ids", "--gallery-ids"};
 static const char *const cameras_option[SIDES] = {"--query-cameras", "--gallery-cameras"};
+static const char *const fuse_option[SIDES] = {"--fuse-query", "--fuse-gallery"};
 static const char *const labels_option[SIDES] = {"--query-labels", "--gallery-labels"};
 
 typedef struct embeddings_options { /* files; "" = unset */
@@ -21,6 +23,8 @@ typedef struct embeddings_options { /* files; "" = unset */
     const char *junk_label;
     bool exclude_self;
     const char *qrels, *label_separator, *distance, *metrics, *run_out, *per_query, *rerank;
+    const char *fuse[SIDES]; /* the same rows by another model */
+    double fuse_weight;
     const char *resume;
     bool macro, per_class;
     int64_t memory_mib;
@@ -67,7 +71,9 @@ typedef struct external {
     query_values each;
     metric_intervals intervals;
     tdm_rerank_list rerank;
-    json_t *reranked; /* figures of each; NULL: none is asked for */
+    json_t *reranked;         /* figures of each; NULL: none is asked for */
+    fused_rows second[SIDES]; /* of another model */
+    json_t *fused;            /* figures of both; NULL: not asked for */
 } external;
 
 static void external_close(external *x)
@@ -95,6 +101,8 @@ static void external_close(external *x)
     query_values_free(&x->each);
     tdm_rerank_list_free(&x->rerank);
     json_decref(x->reranked);
+    json_decref(x->fused);
+    for (int s = 0; s < SIDES; s++) fused_rows_free(&x->second[s]);
 }
 
 /* ---- Input ---- */
@@ -121,6 +129,11 @@ static tdm_status check_options(const external *x)
     TDM_REQUIRE(
         !o->exclude_self || o->rerank[0] == '\0', TDM_E_USAGE,
         "tandem eval: --rerank takes queries and gallery as different rows, --exclude-self as the same");
+    TDM_REQUIRE((o->fuse[QUERY][0] == '\0') == (o->fuse[GALLERY][0] == '\0'), TDM_E_USAGE,
+                "tandem eval: --fuse-query and --fuse-gallery belong together");
+    TDM_REQUIRE(
+        o->fuse[QUERY][0] == '\0' || o->junk_label[0] == '\0', TDM_E_USAGE,
+        "tandem eval: --fuse-query does not go with --junk-label, which takes rows out of one gallery");
     const char *const of_models = r->inference.model[0] != '\0' ? "--model"
                                   : r->data[0] != '\0'          ? "--data"
                                   : r->html[0] != '\0'          ? "--html"
@@ -146,7 +159,8 @@ static int64_t most_bytes(const external *x, int s)
 {
     const embeddings_options *o = x->options;
     /* Rows are taken out of it, and for other orders they are queries, too. */
-    const bool in_memory = s == QUERY || o->folds > 0 || o->junk_label[0] != '\0' || o->rerank[0] != '\0';
+    const bool in_memory = s == QUERY || o->folds > 0 || o->junk_label[0] != '\0' || o->rerank[0] != '\0' ||
+                           o->fuse[QUERY][0] != '\0';
     return in_memory ? INT64_MAX : (o->memory_mib << 20) / 2;
 }
 
@@ -325,22 +339,6 @@ static tdm_status find_keys(external *x)
 
 /* ---- Distance ---- */
 
-/* Norms in f64. Tandem's own embeddings have been divided by theirs. */
-static tdm_status normalise(const char *option, const char *given, row_matrix *m)
-{
-    for (int64_t i = 0; !m->is_unit && i < m->n; i++) {
-        float *row = m->value + i * m->width;
-        double square = 0;
-        for (int64_t k = 0; k < m->width; k++) square += (double)row[k] * (double)row[k];
-        TDM_REQUIRE(square > 0, TDM_E_NUMERIC,
-                    "%s: %s: row %lld is all zeros: it has no cosine (--distance dot and euclidean take it)",
-                    option, given, (long long)(m->first + i));
-        const double norm = sqrt(square);
-        for (int64_t k = 0; k < m->width; k++) row[k] = (float)((double)row[k] / norm);
-    }
-    return TDM_OK;
-}
-
 static tdm_status widen(const tdm_eval_side *rows, float *out)
 {
     float *wide = NULL;
@@ -357,7 +355,8 @@ static tdm_status read_piece(void *context, int64_t first, int64_t n, float *fea
     const ranked *r = &x->side[GALLERY];
     row_matrix part = {.first = r->matrix.first + first, .n = n, .width = r->matrix.width, .value = feature};
     TDM_TRY(row_matrix_rows(&r->file, &part));
-    if (x->distance == TDM_COSINE) TDM_TRY(normalise(side_option[GALLERY], x->options->side[GALLERY], &part));
+    if (x->distance == TDM_COSINE)
+        TDM_TRY(row_matrix_normalise(side_option[GALLERY], x->options->side[GALLERY], &part));
     const tdm_eval_side rows = {.n = n, .d = part.width, .feature = feature};
     return x->distance == TDM_EUCLIDEAN ? widen(&rows, feature) : TDM_OK;
 }
@@ -377,7 +376,7 @@ static tdm_status make_sides(external *x)
     for (int s = 0; s < SIDES; s++) {
         ranked *r = &x->side[s];
         if (x->distance == TDM_COSINE && !r->matrix.in_file)
-            TDM_TRY(normalise(side_option[s], x->options->side[s], &r->matrix));
+            TDM_TRY(row_matrix_normalise(side_option[s], x->options->side[s], &r->matrix));
         r->side = (tdm_eval_side){.n = r->matrix.n,
                                   .d = r->matrix.width,
                                   .feature = r->matrix.value,
@@ -593,6 +592,7 @@ static tdm_status write_json(const external *x)
         json_object_set_new(root, "folds", folds);
     }
     if (x->reranked) json_object_set(root, "reranked", x->reranked);
+    if (x->fused) json_object_set(root, "fused", x->fused);
     tdm_status status = result_write(root, 17, x->request->json);
     json_decref(root);
     return status;
@@ -635,6 +635,57 @@ static tdm_status rerank(external *x)
                          .per_query = o->per_query};
     x->reranked = json_array();
     return reranked_all(&r, direction_key, x->reranked);
+}
+
+static tdm_status read_fused(external *x)
+{
+    const embeddings_options *o = x->options;
+    if (o->fuse[QUERY][0] == '\0') return TDM_OK;
+    for (int s = 0; s < SIDES; s++)
+        TDM_TRY(fused_rows_read(x->comm, fuse_option[s], o->fuse[s], x->request->split,
+                                x->side[s].matrix.rows, side_option[s], &x->second[s]));
+    const int64_t query = x->second[QUERY].matrix.width, gallery = x->second[GALLERY].matrix.width;
+    return tdm_comm_agree(
+        x->comm, query == gallery ? TDM_OK
+                                  : TDM_ERROR(TDM_E_SHAPE, "%s %s has rows of %lld, %s %s of %lld",
+                                              fuse_option[QUERY], o->fuse[QUERY], (long long)query,
+                                              fuse_option[GALLERY], o->fuse[GALLERY], (long long)gallery));
+}
+
+/* Both models' scores, added up. */
+static tdm_status fuse(external *x)
+{
+    const embeddings_options *o = x->options;
+    tdm_eval_side side[SIDES];
+    tdm_metrics metrics;
+    if (o->fuse[QUERY][0] == '\0') return TDM_OK;
+    tdm_status status = TDM_OK;
+    for (int s = 0; s < SIDES; s++) {
+        if (status == TDM_OK)
+            status = fused_rows_join(fuse_option[s], o->fuse[s], x->distance, s == GALLERY, o->fuse_weight,
+                                     &x->side[s].side, &x->second[s]);
+        side[s] = x->side[s].side;
+        side[s].feature = x->second[s].value;
+        side[s].d = x->second[s].d;
+    }
+    TDM_AGREE(x->comm, status);
+    const tdm_rerank_input input = {
+        .comm = x->comm, .ops = x->ops, .query = &side[QUERY], .gallery = &side[GALLERY]};
+    const reranking r = {.input = &input,
+                         .plain = &x->each,
+                         .gallery = &x->side[GALLERY].ids,
+                         .junk = &x->junk,
+                         .query_first = x->side[QUERY].matrix.first,
+                         .depth = o->depth,
+                         .run_out = o->run_out,
+                         .per_query = o->per_query};
+    TDM_TRY(reranked_plain(&r, "fused", &metrics));
+    x->fused = json_object();
+    json_object_set_new(x->fused, "query", tdm_json_text(o->fuse[QUERY]));
+    json_object_set_new(x->fused, "gallery", tdm_json_text(o->fuse[GALLERY]));
+    json_object_set_new(x->fused, "weight", json_real(o->fuse_weight));
+    json_object_set_new(x->fused, direction_key, result_metrics(&metrics));
+    return TDM_OK;
 }
 
 /* ---- The task ---- */
@@ -684,6 +735,7 @@ static tdm_status evaluate(external *x)
     TDM_TRY(tdm_rerank_ask("tandem eval: --rerank", o->rerank, x->distance, &x->rerank));
     for (int s = 0; s < SIDES; s++) TDM_TRY(read_side(x, s));
     TDM_AGREE(x->comm, check_widths(x));
+    TDM_TRY(read_fused(x));
     TDM_TRY(read_labels(x));
     TDM_TRY(read_junk(x));
     TDM_TRY(read_qrels(x));
@@ -695,6 +747,7 @@ static tdm_status evaluate(external *x)
     TDM_TRY(make_folds(x));
     TDM_TRY(look_at_each(x));
     TDM_TRY(rerank(x));
+    TDM_TRY(fuse(x));
     TDM_AGREE(x->comm, tdm_comm_rank(x->comm) == 0 ? write_json(x) : TDM_OK);
     if (o->run_out[0] == '\0') return TDM_OK;
     return ranking_write_run(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side,
@@ -728,6 +781,8 @@ static const embeddings_options defaults = {.side = {"", ""},
                                             .resume = "",
                                             .memory_mib = 1024,
                                             .rerank = "",
+                                            .fuse = {"", ""},
+                                            .fuse_weight = 1,
                                             .depth = 1000};
 
 static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS])
@@ -779,6 +834,11 @@ static size_t embeddings_flags(void *options, tdm_flag flag[EVAL_TASK_MAX_FLAGS]
         FLAG_STRING("--query-clusters", &o->clusters, "FILE", "",
                     "what queries belong to and are drawn with, for --intervals and in --per-query"),
         RERANK_FLAG(&o->rerank),
+        FLAG_STRING("--fuse-query", &o->fuse[QUERY], "FILE", "",
+                    "the same queries embedded by another model: figures of both models' scores added up"),
+        FLAG_STRING("--fuse-gallery", &o->fuse[GALLERY], "FILE", "", "the same gallery by that model"),
+        FLAG_FLOAT("--fuse-weight", &o->fuse_weight, "X", "1", "", 0, 1e6,
+                   "how often that model's score counts"),
     };
     _Static_assert(sizeof own / sizeof own[0] <= EVAL_TASK_MAX_FLAGS, "there is room for the task's flags");
     memcpy(flag, own, sizeof own);

@@ -2,6 +2,7 @@
 #include "eval_task_table.h"
 #include "qrels.h"
 #include "query_values.h"
+#include "ranking_files.h"
 #include "result_json.h"
 #include "trec_run.h"
 
@@ -167,19 +168,14 @@ static tdm_status measure_runs(fuse_task *f)
     return TDM_OK;
 }
 
-/* NAME before the ending of a path, where several fusions write. */
+/* Of several fusions each writes a file of its own. */
 static tdm_status path_of(const fuse_task *f, int64_t i, const char *path, char out[TDM_PATH_BYTES])
 {
-    int same = 1;
-    char number[24] = "";
+    int64_t same = 1;
     for (int64_t j = 0; j < i; j++) same += f->list.call[j].row == f->list.call[i].row;
-    if (same > 1) snprintf(number, sizeof number, "_%d", same);
-    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path, *dot = strrchr(file, '.');
-    const size_t stem = dot && dot != file ? (size_t)(dot - path) : strlen(path);
-    const int length = f->list.count == 1 ? snprintf(out, TDM_PATH_BYTES, "%s", path)
-                                          : snprintf(out, TDM_PATH_BYTES, "%.*s.%s%s%s", (int)stem, path,
-                                                     f->list.call[i].row->name, number, path + stem);
-    TDM_REQUIRE(length < TDM_PATH_BYTES, TDM_E_IO, "%.80s…: the path is too long", path);
+    if (f->list.count > 1) return ranking_path_beside(path, f->list.call[i].row->name, same, out);
+    TDM_REQUIRE(strlen(path) < TDM_PATH_BYTES, TDM_E_IO, "%.80s…: the path is too long", path);
+    memcpy(out, path, strlen(path) + 1);
     return TDM_OK;
 }
 

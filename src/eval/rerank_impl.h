@@ -47,4 +47,15 @@ void pool_close(rerank_pool *pool);
 TDM_CHECKED tdm_status pool_neighbours(const rerank_pool *pool, int64_t k, int32_t **list,
                                        double *far[POOL_SIDES]);
 
+/* ---- A part of the gallery instead of all of it ---- */
+typedef struct rerank_candidates { /* candidates_close */
+    int64_t rows, *row;            /* of all ranks: global gallery rows, ascending */
+    float *feature;                /* [side.n][d] owned */
+    tdm_eval_side side;            /* this rank's, without ids */
+} rerank_candidates;
+/* The rows of `gallery`, which the pool was made of, that are among the k best of any query. Collective. */
+TDM_CHECKED tdm_status candidates_open(const rerank_pool *pool, const tdm_eval_side *gallery, int64_t k,
+                                       rerank_candidates *candidates);
+void candidates_close(rerank_candidates *candidates);
+
 #endif

@@ -24,6 +24,7 @@
 typedef struct reciprocal_options {
     int64_t k1, k2;
     double lambda;
+    int64_t candidates;
 } reciprocal_options;
 
 static const tdm_option reciprocal_rows[] = {
@@ -31,6 +32,10 @@ static const tdm_option reciprocal_rows[] = {
     TDM_INT_OPTION(reciprocal_options, k2, "6", 1, 1000, "rows", "Neighbours whose encodings are averaged."),
     TDM_FLOAT_OPTION(reciprocal_options, lambda, "0.3", 0, 1, "",
                      "Weight of the original distance; that of the Jaccard distance is the rest."),
+    TDM_INT_OPTION(
+        reciprocal_options, candidates, "0", 0, 1000000, "rows",
+        "An approximation: neighbours are looked for among the queries and the gallery rows that are "
+        "among so many best of any query; 0: among all."),
 };
 
 typedef struct entry { /* of a row of V */
@@ -515,9 +520,9 @@ static tdm_status list_overlaps(encoding *e, double lambda, tdm_reordering *out)
     return TDM_OK;
 }
 
-static tdm_status k_reciprocal(const tdm_rerank_input *input, const void *options, tdm_reordering *reordering)
+static tdm_status rerank_all(const tdm_rerank_input *input, const reciprocal_options *o,
+                             tdm_reordering *reordering)
 {
-    const reciprocal_options *o = options;
     encoding e = {.k1 = o->k1,
                   .half = (int64_t)rint((double)o->k1 / 2),
                   .k2 = o->k2,
@@ -531,9 +536,35 @@ static tdm_status k_reciprocal(const tdm_rerank_input *input, const void *option
     return status;
 }
 
+/* The same with a part of the gallery. Distances are divided by the largest within that part. */
+static tdm_status rerank_candidates_only(const tdm_rerank_input *input, const reciprocal_options *o,
+                                         tdm_reordering *reordering)
+{
+    rerank_pool pool = {0};
+    rerank_candidates c = {0};
+    tdm_rerank_input part = *input;
+    tdm_status status = pool_open(input, &pool);
+    const int64_t most = tdm_min_i64(o->candidates, tdm_max_i64(1, pool.total[POOL_GALLERY]));
+    if (status == TDM_OK) status = candidates_open(&pool, input->gallery, most, &c);
+    pool_close(&pool);
+    part.gallery = &c.side;
+    if (status == TDM_OK) status = rerank_all(&part, o, reordering);
+    for (int64_t p = 0; status == TDM_OK && p < reordering->offset[input->query->n]; p++)
+        reordering->row[p] = c.row[reordering->row[p]];
+    candidates_close(&c);
+    return status;
+}
+
+static tdm_status k_reciprocal(const tdm_rerank_input *input, const void *options, tdm_reordering *reordering)
+{
+    const reciprocal_options *o = options;
+    return o->candidates > 0 ? rerank_candidates_only(input, o, reordering)
+                             : rerank_all(input, o, reordering);
+}
+
 const tdm_rerank rerank_k_reciprocal = {
     .name = "k_reciprocal",
-    .help = "k-reciprocal encoding of Zhong et al. (k1, k2, lambda)",
+    .help = "k-reciprocal encoding of Zhong et al.",
     .options = reciprocal_rows,
     .option_count = sizeof reciprocal_rows / sizeof reciprocal_rows[0],
     .option_bytes = sizeof(reciprocal_options),

@@ -165,7 +165,7 @@ static tdm_status expand_both(const tdm_rerank_input *input, const void *options
 
 const tdm_rerank rerank_query_expansion = {
     .name = "query_expansion",
-    .help = "queries joined with what they find: α-QE of Radenović et al. (k, alpha, gallery_k)",
+    .help = "queries joined with what they find: α-QE of Radenović et al.",
     .options = expansion_rows,
     .option_count = sizeof expansion_rows / sizeof expansion_rows[0],
     .option_bytes = sizeof(expansion_options),

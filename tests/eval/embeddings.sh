@@ -152,7 +152,7 @@ for n in 1 2; do
         --per-query "re$n/each.csv" --depth 40 --json "re$n/json" 2>log || fail "eval --rerank on $n ranks: $(cat log)"
 done
 diff -r re1 re2 || fail "re-ranking depends on the ranks"
-grep -q 'k_reciprocal(k1=20, k2=6, lambda=0.3): R@1' log || fail "no re-ranked figures in: $(cat log)"
+grep -q 'k_reciprocal(k1=20, k2=6, lambda=0.3, candidates=0): R@1' log || fail "no re-ranked figures in: $(cat log)"
 python3 - <<'PY' || fail "--rerank: $(cat re1/json)"
 import csv, json, os
 plain, result = (json.load(open(name)) for name in ("plain.json", "re1/json"))
@@ -175,6 +175,21 @@ for name, figures in zip(names, [plain["query_to_gallery"]] + [entry["query_to_g
     values = [float(row["map"]) for row in csv.DictReader(open(f"re1/each{name}.csv")) if row["map"]]
     assert abs(sum(values) / len(values) - figures["map"]) < 1e-15
 PY
+# A model fused with itself ranks as before, and one that counts nothing changes nothing.
+for weight in 2 0; do
+    other=query.npy && [ "$weight" = 2 ] || other=people_query.npy
+    gallery=gallery.npy && [ "$weight" = 2 ] || gallery=people_gallery.npy
+    rows=(--query people_query.npy --gallery people_gallery.npy) && [ "$weight" = 0 ] || rows=("${both[@]}")
+    ranks 2 eval "${rows[@]}" --distance euclidean --fuse-query "$other" --fuse-gallery "$gallery" --fuse-weight "$weight" \
+        --run-out pair.trec --json pair.json 2>log || fail "--fuse-query: $(cat log)"
+    cut -d' ' -f1-4 pair.trec >pair.want
+    cut -d' ' -f1-4 pair.fused.trec | cmp - pair.want || fail "weight $weight: the order"
+    python3 - <<'PY' || fail "--fuse-query: $(cat pair.json)"
+import json
+result = json.load(open("pair.json"))
+assert result["fused"]["query_to_gallery"] == result["query_to_gallery"]
+PY
+done
 grep -v -e gone/ -e nobody qrels >there # what a run does not list is missed, what a gallery has not is left out
 "$TANDEM" eval "${judged[@]/#qrels/there}" --json there.json 2>log || fail "judgements that are there: $(cat log)"
 # A run with all of the gallery has the figures that it comes from, and so has what it is fused to with itself.
@@ -239,6 +254,9 @@ refuse "row 0, column 0 is 2; a matrix of labels" 1 "${both[@]}" --query-labels 
 refuse "both --qrels and --query-labels" 2 "${judged[@]}" --query-labels query_labels.txt
 refuse 'there is no "k_reciprocl", did you mean k_reciprocal?' 2 "${both[@]}" --rerank k_reciprocl
 refuse "k_reciprocal is defined for --distance cosine and euclidean" 2 "${both[@]}" --distance dot --rerank k_reciprocal
+refuse "--rerank takes queries and gallery as different rows" 2 "${both[@]}" --rerank k_reciprocal --exclude-self
+refuse "--fuse-query and --fuse-gallery belong together" 2 "${both[@]}" --fuse-query query.npy
+refuse "--fuse-query: gallery.npy: has 23 rows, --query has 9" 1 "${both[@]}" --fuse-query gallery.npy --fuse-gallery gallery.npy
 refuse "--runs needs --qrels" 2 --runs full.trec
 refuse "--data does not go with --runs" 2 --runs full.trec --qrels qrels --data .
 refuse 'there is no "combsum", did you mean comb_sum?' 2 --runs full.trec --qrels qrels --fuse combsum

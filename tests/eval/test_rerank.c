@@ -207,8 +207,13 @@ static tdm_metrics define_metrics(const people *p, const int64_t *order)
     int64_t with = 0;
     for (int64_t q = 0; q < Q; q++) {
         tdm_ranking ranking = {.rank = rank_of};
-        for (int64_t at = 0; at < G; at++)
-            if (p->key[GALLERY][order[q * G + at]] == p->key[QUERY][q]) rank_of[ranking.m++] = at + 1;
+        int64_t at = 0;
+        for (int64_t i = 0; i < G; i++) {
+            const int64_t g = order[q * G + i];
+            if (g < 0) continue; /* junk */
+            at++;
+            if (p->key[GALLERY][g] == p->key[QUERY][q]) rank_of[ranking.m++] = at;
+        }
         if (ranking.m == 0) continue;
         for (size_t r = 0; r < count; r++)
             value[(int64_t)r * Q + with] = row[r]->value(&ranking, row[r]->cutoff);
@@ -313,7 +318,8 @@ static void test_k_reciprocal(void **state)
         {"k_reciprocal(k1=1, k2=1)", 20, 60, 3, 1, 1, 0.3, TDM_COSINE, true},
         {"k_reciprocal(lambda=0)", 30, 90, 4, 20, 6, 0, TDM_COSINE, true},
         {"k_reciprocal(lambda=1)", 30, 90, 4, 20, 6, 1, TDM_COSINE, true},
-        {"k_reciprocal(k1=20, k2=40)", 3, 9, 4, 20, 40, 0.3, TDM_COSINE, false}, /* more than there are */
+        {"k_reciprocal(candidates=200)", 25, 85, 12, 20, 6, 0.3, TDM_COSINE, false}, /* all of them */
+        {"k_reciprocal(k1=20, k2=40)", 3, 9, 4, 20, 40, 0.3, TDM_COSINE, false},     /* more than there are */
     };
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         people p = make_people(wanted[i].queries, wanted[i].gallery, wanted[i].d, wanted[i].tied,
@@ -444,6 +450,44 @@ static void test_judged(void **state)
     free_people(&p);
 }
 
+/* Junk plays its part as a neighbour, and is taken away before ranks are counted. */
+static void test_cameras(void **state)
+{
+    (void)state;
+    people p = make_people(21, 110, 5, false, true);
+    const int64_t Q = p.n[QUERY], G = p.n[GALLERY];
+    dense want = define(&p, TDM_COSINE, 20, 6, 0.3);
+    int64_t *camera = NULL, first[SIDES], junk = 0;
+    CHECK_OK(TDM_ALLOC(Q + G, &camera));
+    tdm_rng rng = tdm_rng_at(14, 0, 0, TDM_RNG_TEST);
+    for (int64_t i = 0; i < Q + G; i++) camera[i] = tdm_rng_below(&rng, 2);
+    for (int64_t i = 0; i < Q * G; i++) {
+        const int64_t q = i / G, row = want.order[i];
+        if (p.key[GALLERY][row] != p.key[QUERY][q] || camera[Q + row] != camera[q]) continue;
+        want.order[i] = -1;
+        junk++;
+    }
+    CHECK_GE(junk, Q);
+    tdm_eval_side query = piece(&p, QUERY, EVEN, &first[QUERY]);
+    tdm_eval_side gallery = piece(&p, GALLERY, EVEN, &first[GALLERY]);
+    query.camera = camera + first[QUERY];
+    gallery.camera = camera + Q + first[GALLERY];
+    const tdm_rerank_input input = {.comm = comm, .query = &query, .gallery = &gallery};
+    const tdm_metrics metrics = define_metrics(&p, want.order);
+    tdm_rerank_list list;
+    tdm_reordering reordering = {0};
+    tdm_metrics got;
+    CHECK_OK(tdm_rerank_ask("test", "k_reciprocal", TDM_COSINE, &list));
+    CHECK_OK(list.call[0].row->reorder(&input, list.call[0].options, &reordering));
+    CHECK_OK(tdm_reordering_metrics(&input, &reordering, &got, NULL));
+    check_metrics(&got, &metrics);
+    tdm_reordering_free(&reordering);
+    tdm_rerank_list_free(&list);
+    tdm_free(camera);
+    free_dense(&want);
+    free_people(&p);
+}
+
 /* Row i of `side` with its k best of `others`, but itself. */
 static void define_expansion(const people *p, const float *own, const float *others, int64_t n, int64_t but,
                              int64_t k, double alpha, double *out)
@@ -505,6 +549,66 @@ static void test_query_expansion(void **state)
     free_people(&p);
 }
 
+/* With candidates the rest of the gallery is ranked as if it had not been there while neighbours were sought. */
+static void test_candidates(void **state)
+{
+    (void)state;
+    people p = make_people(9, 140, 5, false, true);
+    const int64_t Q = p.n[QUERY], G = p.n[GALLERY], K = 6;
+    people part = {.n = {Q, 0}, .d = p.d};
+    int64_t *of_part = NULL, *order = NULL, *whole = NULL, first, unused;
+    bool *is_candidate = NULL;
+    float *score = NULL;
+    CHECK_OK(TDM_ALLOC(Q * G, &score));
+    CHECK_OK(TDM_ALLOC(G, &order));
+    CHECK_OK(TDM_ALLOC(G, &is_candidate));
+    CHECK_OK(TDM_ALLOC(G, &of_part));
+    CHECK_OK(TDM_ALLOC(Q * G, &whole));
+    CHECK_OK(TDM_ALLOC((Q + G) * p.d, &part.feature[QUERY]));
+    memcpy(part.feature[QUERY], p.feature[QUERY], (size_t)(Q * p.d) * sizeof(float));
+    CHECK_OK(tdm_eval_scores(Q, G, p.d, p.feature[QUERY], p.feature[GALLERY], score));
+    for (int64_t q = 0; q < Q; q++) {
+        sort_rows(NULL, score + q * G, G, order);
+        for (int64_t j = 0; j < K; j++) is_candidate[order[j]] = true;
+    }
+    for (int64_t g = 0; g < G; g++) {
+        if (!is_candidate[g]) continue;
+        memcpy(part.feature[QUERY] + (Q + part.n[GALLERY]) * p.d, p.feature[GALLERY] + g * p.d,
+               (size_t)p.d * sizeof(float));
+        of_part[part.n[GALLERY]++] = g;
+    }
+    CHECK_LT(part.n[GALLERY], G);
+    dense all = define(&part, TDM_COSINE, 20, 6, 0.3);
+    const int64_t C = part.n[GALLERY], N = Q + C;
+    for (int64_t q = 0; q < Q; q++) {
+        double distance[256], far = 0;
+        for (int64_t j = 0; j < N; j++) far = fmax(far, squared(2, all.score[q * N + j]));
+        for (int64_t g = 0; g < G; g++) distance[g] = 1 - 0.3 + 0.3 * (squared(2, score[q * G + g]) / far);
+        for (int64_t c = 0; c < C; c++) distance[of_part[c]] = all.distance[q * C + c];
+        sort_rows(distance, score + q * G, G, whole + q * G);
+    }
+    const tdm_eval_side query = piece(&p, QUERY, EVEN, &first), gallery = piece(&p, GALLERY, EVEN, &unused);
+    const tdm_rerank_input input = {.comm = comm, .query = &query, .gallery = &gallery};
+    const tdm_metrics want = define_metrics(&p, whole);
+    tdm_rerank_list list;
+    tdm_reordering reordering = {0};
+    tdm_metrics got;
+    CHECK_OK(tdm_rerank_ask("test", "k_reciprocal(candidates=6)", TDM_COSINE, &list));
+    CHECK_OK(list.call[0].row->reorder(&input, list.call[0].options, &reordering));
+    CHECK_OK(tdm_reordering_metrics(&input, &reordering, &got, NULL));
+    check_metrics(&got, &want);
+    tdm_reordering_free(&reordering);
+    tdm_rerank_list_free(&list);
+    free_dense(&all);
+    free_people(&part);
+    free_people(&p);
+    tdm_free(of_part);
+    tdm_free(order);
+    tdm_free(whole);
+    tdm_free(is_candidate);
+    tdm_free(score);
+}
+
 static void test_asking(void **state)
 {
     (void)state;
@@ -537,8 +641,10 @@ static void test_asking(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_k_reciprocal),    cmocka_unit_test(test_ties),   cmocka_unit_test(test_judged),
-        cmocka_unit_test(test_query_expansion), cmocka_unit_test(test_asking),
+        cmocka_unit_test(test_k_reciprocal), cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_judged),       cmocka_unit_test(test_query_expansion),
+        cmocka_unit_test(test_cameras),      cmocka_unit_test(test_candidates),
+        cmocka_unit_test(test_asking),
     };
     if (tdm_comm_create(&argc, &argv, &comm) != TDM_OK) return 1;
     rank = tdm_comm_rank(comm);
