@@ -1,4 +1,5 @@
 /* tandem search: the best of a gallery for texts and images. */
+#include "gallery_flags.h"
 #include "inference_flags.h"
 #include "search_results.h"
 
@@ -7,10 +8,11 @@
 
 typedef struct search_options {
     tdm_inference_options inference;
-    const char *gallery, *split, *text, *image, *queries, *find, *html, *json, *cache;
-    int64_t k, class_level, identity_level;
-    double weight, duplicate_cosine;
-    bool no_cache, hide_duplicates;
+    gallery_options gallery;
+    const char *text, *image, *queries, *find, *html, *json;
+    int64_t k;
+    double weight;
+    bool hide_duplicates;
     tdm_strings classes, identities;
 } search_options;
 
@@ -36,12 +38,8 @@ static tdm_status read_queries(search *s)
 static tdm_status open_gallery(search *s)
 {
     const search_options *o = s->options;
-    const tdm_searcher_options gallery = {.gallery = o->gallery,
-                                          .split = o->split,
-                                          .cache = o->no_cache ? "" : o->cache,
-                                          .images_only = strcmp(o->find, "images") == 0,
-                                          .class_level = o->class_level,
-                                          .identity_level = o->identity_level};
+    tdm_searcher_options gallery = gallery_searched(&o->gallery);
+    gallery.images_only = strcmp(o->find, "images") == 0;
     TDM_TRY(tdm_searcher_open(s->comm, &s->inference, &gallery, &s->searcher));
     if (!tdm_searcher_has_source(&s->searcher))
         tdm_log(TDM_LOG_WARN, "%s: the gallery's source is not there: no captions, names and thumbnails",
@@ -69,7 +67,7 @@ static tdm_status find_best(search *s)
     const tdm_find find = {.what = strcmp(o->find, "captions") == 0 ? TDM_TEXT : TDM_IMAGE,
                            .k = o->k,
                            .filter = o->classes.count + o->identities.count > 0 ? &s->filter : NULL,
-                           .hide_duplicates = o->hide_duplicates ? o->duplicate_cosine : 0};
+                           .hide_duplicates = o->hide_duplicates ? o->gallery.duplicate_cosine : 0};
     float *feature = NULL; /* [n][d] */
     int64_t cut = 0;
     tdm_status status = TDM_ALLOC(n * tdm_model_embed_dim(s->inference.model), &feature);
@@ -100,13 +98,13 @@ static tdm_status show_results(search *s)
         TDM_TRY(tdm_searcher_read(&s->searcher, found, q, o->html[0] != '\0', s->item + q * found->k));
     const search_results results = {.inference = &s->inference,
                                     .searcher = &s->searcher,
-                                    .gallery = o->gallery,
+                                    .gallery = o->gallery.dir,
                                     .queries = &s->queries,
                                     .found = found,
                                     .item = s->item,
                                     .classes = &o->classes,
                                     .identities = &o->identities,
-                                    .hide_duplicates = o->hide_duplicates ? o->duplicate_cosine : 0};
+                                    .hide_duplicates = o->hide_duplicates ? o->gallery.duplicate_cosine : 0};
     TDM_TRY(search_print_table(&results));
     if (o->json[0] != '\0') TDM_TRY(search_write_json(&results, o->json));
     return o->html[0] != '\0' ? search_write_html(&results, o->html) : TDM_OK;
@@ -136,17 +134,13 @@ static tdm_status check_options(search_options *o, const tdm_strings *positional
     if (positional->count > 0) o->text = positional->item[0];
     TDM_REQUIRE(positional->count == 0 || o->text[strspn(o->text, " \t\r\n")] != '\0', TDM_E_USAGE,
                 "tandem search: the text is empty");
-    TDM_REQUIRE(!o->no_cache || o->cache == NULL, TDM_E_USAGE, "tandem search: --cache and --no-cache");
-    TDM_REQUIRE(o->cache == NULL || o->cache[0] != '\0', TDM_E_USAGE,
-                "tandem search: --cache: which directory?");
-    return TDM_OK;
+    return gallery_check("tandem search", &o->gallery);
 }
 
 static tdm_status search_run(tdm_comm *comm, int argc, char **argv)
 {
     search_options options = {.inference = INFERENCE_DEFAULTS,
-                              .gallery = "",
-                              .split = "",
+                              .gallery = GALLERY_DEFAULTS,
                               .text = "",
                               .image = "",
                               .queries = "",
@@ -154,12 +148,9 @@ static tdm_status search_run(tdm_comm *comm, int argc, char **argv)
                               .html = "",
                               .json = "",
                               .k = 10,
-                              .weight = 0.5,
-                              .duplicate_cosine = 0.98};
+                              .weight = 0.5};
     const tdm_flag flags[] = {
-        FLAG_STRING("--data,--gallery", &options.gallery, "DIR", NULL,
-                    "a folder of pictures, a packed data directory, or embeddings made by tandem embed"),
-        FLAG_STRING("--split", &options.split, "NAME", "", "of the gallery, if it has several"),
+        GALLERY_FLAGS(options.gallery),
         FLAG_INT("-k,--top", &options.k, "N", "10", "rows", 1, 1000000, "how many of the best to show"),
         FLAG_STRING("--image", &options.image, "FILE", "",
                     "search with an image; with a text, too, for what lies between both"),
@@ -173,16 +164,6 @@ static tdm_status search_run(tdm_comm *comm, int argc, char **argv)
         FLAG_LIST("--identity", &options.identities, "NAME,…", "", "find only these identities"),
         FLAG_SWITCH("--hide-duplicates", &options.hide_duplicates,
                     "leave out what is nearly the same as a better result, and take further ones"),
-        FLAG_FLOAT("--duplicate-cosine", &options.duplicate_cosine, "X", "0.98", "", 0.01, 1,
-                   "from which cosine two results are nearly the same"),
-        FLAG_STRING(
-            "--cache", &options.cache, "DIR", "",
-            "where embeddings of a folder are kept; unset: $XDG_CACHE_HOME/tandem or ~/.cache/tandem"),
-        FLAG_SWITCH("--no-cache", &options.no_cache, "keep none, and use none"),
-        FLAG_INT("--class-level", &options.class_level, "N", "0", "", 0, 64,
-                 "in a folder, folders of this level are classes: 1, those in DIR; 0: none are"),
-        FLAG_INT("--identity-level", &options.identity_level, "N", "0", "", 0, 64,
-                 "the same: folders are identities"),
         FLAG_STRING("--html", &options.html, "FILE", "", "contact sheet with thumbnails"),
         FLAG_STRING("--json", &options.json, "FILE", "", "the results as JSON"),
         INFERENCE_FLAGS(options.inference),

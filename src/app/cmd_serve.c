@@ -1,12 +1,13 @@
 /* tandem serve: the search page and its API over HTTP. */
+#include "gallery_flags.h"
 #include "inference_flags.h"
 
 #include <math.h>
 
 typedef struct serve_options {
     tdm_inference_options inference;
+    gallery_options gallery;
     tdm_serve_options serve;
-    const char *split;
     int64_t body_mb, megapixels;
 } serve_options;
 
@@ -14,7 +15,7 @@ static tdm_status serve(tdm_comm *comm, const serve_options *o, tdm_inference *i
                         tdm_searcher *searcher)
 {
     TDM_TRY(tdm_inference_open(comm, &o->inference, true, inference));
-    const tdm_searcher_options gallery = {.gallery = o->serve.gallery, .split = o->split};
+    const tdm_searcher_options gallery = gallery_searched(&o->gallery);
     TDM_TRY(tdm_searcher_open(comm, inference, &gallery, searcher));
     TDM_TRY(inference_show(comm, inference));
     return tdm_serve(searcher, &o->serve);
@@ -23,10 +24,10 @@ static tdm_status serve(tdm_comm *comm, const serve_options *o, tdm_inference *i
 static tdm_status serve_run(tdm_comm *comm, int argc, char **argv)
 {
     serve_options o = {.inference = INFERENCE_DEFAULTS,
+                       .gallery = GALLERY_DEFAULTS,
                        .serve = {.address = "127.0.0.1",
                                  .port = 8080,
                                  .title = "",
-                                 .gallery = "",
                                  .token_file = "",
                                  .allowed_hosts = "",
                                  .access_log = "",
@@ -34,16 +35,11 @@ static tdm_status serve_run(tdm_comm *comm, int argc, char **argv)
                                  .queue = 256,
                                  .rate = 100,
                                  .request_s = 30,
-                                 .duplicates = 0.97,
                                  .stall_s = 120},
-                       .split = "",
                        .body_mb = 16,
                        .megapixels = 64};
     const tdm_flag flags[] = {
-        FLAG_STRING(
-            "--data,--gallery", &o.serve.gallery, "DIR", NULL,
-            "embeddings made by tandem embed, or a packed data directory, which is then embedded first"),
-        FLAG_STRING("--split", &o.split, "NAME", "", "of the gallery, if it has several"),
+        GALLERY_FLAGS(o.gallery),
         FLAG_INT("--port", &o.serve.port, "N", "8080", "", 0, 65535,
                  "to listen at; 0: a free one, which the log names"),
         FLAG_STRING("--address", &o.serve.address, "IP", "127.0.0.1",
@@ -77,6 +73,9 @@ static tdm_status serve_run(tdm_comm *comm, int argc, char **argv)
     TDM_TRY(tdm_parse_options("serve", "--model CKPT --gallery DIR [--port N] [--address IP]", flags,
                               sizeof flags / sizeof flags[0], argc, argv, &help));
     if (help) return TDM_OK;
+    TDM_TRY(gallery_check("tandem serve", &o.gallery));
+    o.serve.gallery = o.gallery.dir;
+    o.serve.duplicates = o.gallery.duplicate_cosine;
     o.serve.burst = fmax(1, 5 * o.serve.rate);
     o.serve.body_bytes = o.body_mb << 20;
     o.serve.pixels = o.megapixels * 1000000;

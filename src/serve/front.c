@@ -19,6 +19,12 @@ enum {
     TICK_MS = 250
 };
 
+#if MHD_VERSION >= 0x00097601
+#define STRICT_OPTION MHD_OPTION_CLIENT_DISCIPLINE_LVL
+#else
+#define STRICT_OPTION MHD_OPTION_STRICT_FOR_CLIENT /* its name before */
+#endif
+
 /* A connection, for the thread that ends slow ones. */
 typedef struct slow_link {
     struct slow_link *next, *before;
@@ -509,9 +515,8 @@ static void *start_daemon(void *argument)
         NULL, on_request, front, MHD_OPTION_LISTEN_SOCKET, front->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_client,
         MHD_OPTION_CONNECTION_TIMEOUT, timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_first_line, front,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, front, MHD_OPTION_NOTIFY_CONNECTION, on_connection, front,
-        MHD_OPTION_END);
+        STRICT_OPTION, 1, MHD_OPTION_URI_LOG_CALLBACK, on_first_line, front, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, front, MHD_OPTION_NOTIFY_CONNECTION, on_connection, front, MHD_OPTION_END);
     return NULL;
 }
 
