@@ -282,31 +282,47 @@ static tdm_status append_about(tdm_text *html, const serve_results *r)
 
 /* ---- Results ---- */
 
+/* The question that asks for more of the same kind, with the same filters. */
+static serve_query like(const serve_results *r, const serve_item *item)
+{
+    serve_query query = *r->query;
+    query.text = (tdm_text){0};
+    query.upload[0] = '\0';
+    query.row = item->row;
+    query.weight = SERVE_DEFAULT_WEIGHT;
+    return query;
+}
+
 static tdm_status append_like(tdm_text *html, const serve_results *r, const serve_item *item)
 {
-    serve_query like = *r->query;
-    like.text = (tdm_text){0};
-    like.upload[0] = '\0';
-    like.row = item->row;
-    like.weight = SERVE_DEFAULT_WEIGHT;
-    TDM_TRY(append_link(html, "class=\"like\"", &like, 0));
+    const serve_query query = like(r, item);
+    TDM_TRY(append_link(html, "class=\"like\"", &query, 0));
     TDM_TRY(tdm_text_printf(html, "More like this<span class=\"unseen\">: "));
     TDM_TRY(append_alternative(html, item));
     return tdm_text_printf(html, "</span></a>\n");
 }
 
-static tdm_status append_item(tdm_text *html, const serve_results *r, const serve_item *item)
+/* The picture, which leads to itself, or what is there in its place. */
+static tdm_status append_thumbnail(tdm_text *html, const serve_results *r, const serve_item *item)
 {
     const long long row = item->row;
-    TDM_TRY(
-        tdm_text_printf(html, "<li data-row=\"%lld\">\n<a class=\"thumb\" href=\"/image/%lld\">", row, row));
-    if (item->has_picture) {
-        TDM_TRY(tdm_text_printf(
-            html, "<img src=\"/thumbnail/%lld\" loading=\"lazy\" decoding=\"async\" alt=\"", row));
-        TDM_TRY(append_alternative(html, item));
-        TDM_TRY(tdm_text_printf(html, "\"></a>\n"));
-    } else
-        TDM_TRY(tdm_text_printf(html, "<span>no picture</span></a>\n"));
+    if (!item->has_picture) {
+        const serve_query query = like(r, item);
+        TDM_TRY(append_link(html, "class=\"thumb\"", &query, 0));
+        return tdm_text_printf(html, "<span>no picture</span></a>\n");
+    }
+    TDM_TRY(tdm_text_printf(html,
+                            "<a class=\"thumb\" href=\"/image/%lld\"><img src=\"/thumbnail/%lld\" "
+                            "loading=\"lazy\" decoding=\"async\" alt=\"",
+                            row, row));
+    TDM_TRY(append_alternative(html, item));
+    return tdm_text_printf(html, "\"></a>\n");
+}
+
+static tdm_status append_item(tdm_text *html, const serve_results *r, const serve_item *item)
+{
+    TDM_TRY(tdm_text_printf(html, "<li data-row=\"%lld\">\n", (long long)item->row));
+    TDM_TRY(append_thumbnail(html, r, item));
     TDM_TRY(
         tdm_text_printf(html, "<p class=\"line\"><span class=\"rank\">%lld</span>", (long long)item->rank));
     if (!serve_query_is_empty(r->query))

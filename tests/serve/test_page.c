@@ -129,6 +129,9 @@ static void test_results(void **state)
     CHECK_CONTAINS(page, "<span class=\"score\">0.2500</span>");
     CHECK_CONTAINS(page, "<span class=\"score\">-0.5000</span>");
     CHECK_LACKS(page, "/thumbnail/1234");
+    CHECK_LACKS(page, "/image/1234");
+    CHECK_CONTAINS(page,
+                   "<a class=\"thumb\" href=\"/?row=1234&amp;class=dog&amp;unique=1\"><span>no picture");
     CHECK_CONTAINS(page, "More like this<span class=\"unseen\">: b.png</span>"); /* for want of a caption */
     CHECK_CONTAINS(page, "href=\"/?row=1234&amp;class=dog&amp;unique=1\"");      /* the filters stay */
     CHECK_CONTAINS(

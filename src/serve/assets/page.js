@@ -235,9 +235,14 @@ const partOf = (item, name) => item.querySelector("." + name);
 function open(item) {
   const view = byId("view");
   const image = view.querySelector(".stage img");
+  const thumb = partOf(item, "thumb");
+  const small = thumb.querySelector("img"); // none where the gallery has no pictures
   opener = item;
-  image.src = partOf(item, "thumb").href;
-  image.alt = partOf(item, "thumb").querySelector("img")?.alt ?? "";
+  image.parentElement.hidden = !small;
+  if (small) {
+    image.src = thumb.href;
+    image.alt = small.alt;
+  }
   byId("view-caption").textContent = partOf(item, "caption")?.textContent || `Picture ${item.dataset.row}`;
   for (const part of view.querySelectorAll("[data-part]")) {
     const from = part.dataset.part === "row" ? null : partOf(item, part.dataset.part);
