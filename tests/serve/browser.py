@@ -17,7 +17,7 @@ import time
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "Escape": (27, ""), "ArrowLeft": (37, ""), "ArrowUp": (38, ""),
         "ArrowRight": (39, ""), "ArrowDown": (40, ""), "Home": (36, ""), "End": (35, ""), " ": (32, " ")}  # fmt: skip
-WAIT_S = 20
+WAIT_S = 60
 
 
 def find():
@@ -34,7 +34,7 @@ class Browser:
         ours, theirs = os.pipe(), os.pipe()  # what it reads, what it writes: its descriptors 3 and 4
         command = [find(), "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run",
                    "--disable-dev-shm-usage", "--disable-extensions", "--disable-background-networking",
-                   "--disable-component-update", "--force-color-profile=srgb", f"--user-data-dir={self.home}"]  # fmt: skip
+                   "--disable-component-update", "--no-proxy-server", "--force-color-profile=srgb", f"--user-data-dir={self.home}"]  # fmt: skip
         shell = ["bash", "-c", f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}', "bash", *command]
         self.process = subprocess.Popen(shell, pass_fds=(ours[0], theirs[1]), stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL, start_new_session=True,

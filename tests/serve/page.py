@@ -133,13 +133,19 @@ class NoRedirection(urllib.request.HTTPRedirectHandler):
 
 def ask(base, target, body=None, headers=None, follow=True):
     """status, headers, text"""
-    opener = urllib.request.build_opener(*([] if follow else [NoRedirection]))
+    handlers = [urllib.request.ProxyHandler({})] + ([] if follow else [NoRedirection()])
+    opener = urllib.request.build_opener(*handlers)
     request = urllib.request.Request(base + target, data=body, headers=headers or {})
     try:
         with opener.open(request, timeout=60) as answer:
             return answer.status, answer.headers, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read().decode()
+
+
+def kind_of(base, target):
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(base + target, timeout=60) as answer:
+        return answer.headers["Content-Type"]
 
 
 def open_page(base, target, status=200):
@@ -226,8 +232,7 @@ def main():
     need("upload=" in target and "q=a" in target and "class=" in target and "row=" not in target, f"leads to {target}")
     page = open_page(base, target)
     source = next(i["attrs"]["src"] for i in page.all("img") if i["attrs"].get("src", "").startswith("/upload/"))
-    with urllib.request.urlopen(base + source, timeout=60) as answer:
-        need(answer.headers["Content-Type"].startswith("image/"), f"{source} is no picture")
+    need(kind_of(base, source).startswith("image/"), f"{source} is no picture")
     need(rows_of(page), "a picture that was sent finds nothing")
     target = send_picture(base, [], "x.png", picture)
     rows, _ = walk(base, target)
