@@ -14,7 +14,7 @@
  * what comes so soon is the same request. */
 #define SAME_REQUEST_S 0.5
 
-static volatile sig_atomic_t stop_flag = 0;
+static atomic_int stop_flag = 0; /* a signal may come to any thread */
 static atomic_bool stop_held = false;
 static struct timespec first; /* of the first request; read once stop_flag is set */
 
