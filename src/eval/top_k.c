@@ -78,22 +78,58 @@ static bool has_rows(const top_search *search, int64_t panel)
     return false;
 }
 
-static void search_f32(const eval_gallery *gallery, const eval_queries *queries, const int64_t *row,
-                       int64_t k, int threads, float *packed_query, candidate *best)
+/* Each thread takes some of the groups of queries, which stay in its cache. */
+static void search_many(const top_search *search, int64_t groups, int threads)
 {
-    const int64_t groups = (queries->n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
-    const top_search search = {
-        .gallery = gallery, .row = row, .packed_query = packed_query, .n = queries->n, .k = k, .best = best};
-    eval_pack_queries(queries->n, gallery->d, queries->feature, packed_query);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int thread = 0; thread < threads; thread++) {
         const int64_t begin = tdm_part_begin(groups, threads, thread);
         const int64_t end = tdm_part_begin(groups, threads, thread + 1);
-        for (int64_t panel = 0; begin < end && panel < search.gallery->panels; panel++) {
-            if (!has_rows(&search, panel)) continue;
-            for (int64_t g = begin; g < end; g++) search_tile(&search, g, panel);
+        for (int64_t panel = 0; begin < end && panel < search->gallery->panels; panel++) {
+            if (!has_rows(search, panel)) continue;
+            for (int64_t g = begin; g < end; g++) search_tile(search, g, panel);
         }
     }
+}
+
+/* Each thread takes a part of the gallery for all queries, into heaps[threads][n][k] of its own. The order of candidates
+ * is total, so that the best of all heaps do not depend on how the gallery was cut. */
+static void search_few(const top_search *search, int64_t groups, int threads, candidate *heaps)
+{
+    const int64_t each = search->n * search->k;
+    for (int64_t i = 0; i < threads * each; i++) heaps[i] = (candidate){.row = -1};
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int thread = 0; thread < threads; thread++) {
+        top_search own = *search;
+        own.best = heaps + thread * each;
+        const int64_t end = tdm_part_begin(search->gallery->panels, threads, thread + 1);
+        for (int64_t panel = tdm_part_begin(search->gallery->panels, threads, thread); panel < end; panel++) {
+            if (!has_rows(&own, panel)) continue;
+            for (int64_t g = 0; g < groups; g++) search_tile(&own, g, panel);
+        }
+    }
+    for (int64_t i = 0; i < threads * each; i++)
+        if (heaps[i].row >= 0)
+            top_k_offer(search->best + i % each / search->k * search->k, search->k, heaps[i]);
+}
+
+static tdm_status search_f32(const eval_gallery *gallery, const eval_queries *queries, const int64_t *row,
+                             int64_t k, int threads, float *packed_query, candidate *best)
+{
+    enum { MOST_HEAPS = 1 << 22 }; /* candidates of all threads */
+    const int64_t groups = (queries->n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    const top_search search = {
+        .gallery = gallery, .row = row, .packed_query = packed_query, .n = queries->n, .k = k, .best = best};
+    candidate *heaps = NULL;
+    eval_pack_queries(queries->n, gallery->d, queries->feature, packed_query);
+    if (groups >= threads || k > MOST_HEAPS / threads / tdm_max_i64(1, queries->n)) {
+        search_many(&search, groups, threads);
+        return TDM_OK;
+    }
+    TDM_TRY(TDM_ALLOC(threads * queries->n * k, &heaps));
+    search_few(&search, groups, threads, heaps);
+    tdm_free(heaps);
+    return TDM_OK;
 }
 
 static tdm_status load_block(eval_ring *ring, const tdm_eval_side *query, int64_t first, int64_t begin,
@@ -140,10 +176,9 @@ static tdm_status search_block(const top_job *job, const eval_ring *ring)
     const tdm_eval_side sample = {.n = queries.n, .d = ring->d, .feature = queries.feature};
     candidate *best = (candidate *)(void *)ring->tail.data;
     bool pays = true;
-    if (job->gallery->quick == NULL) {
-        search_f32(job->gallery, &queries, job->gallery_row, job->k, job->threads, job->packed_query, best);
-        return TDM_OK;
-    }
+    if (job->gallery->quick == NULL)
+        return search_f32(job->gallery, &queries, job->gallery_row, job->k, job->threads, job->packed_query,
+                          best);
     TDM_TRY(quick_top_k(job->gallery, &queries, job->k, job->threads, best, &pays));
     return pays ? TDM_OK : eval_quick_fall(job->quick, &sample, job->threads);
 }

@@ -723,6 +723,47 @@ static void test_euclidean(void **state)
 
 /* ---- Top k ---- */
 
+/* A gallery that is kept, on three threads where the ranks leave room for them: the same list; and without every third row the rest of it. first: of g */
+static void check_kept(const tdm_eval_side *q, const tdm_eval_side *g, int64_t first, int64_t gallery,
+                       int64_t k, int64_t block, const int64_t *row, const float *best)
+{
+    tdm_ops *ops = NULL;
+    tdm_eval_gallery *kept = NULL;
+    int64_t *all = NULL, *own = NULL;
+    float *all_score = NULL, *score = NULL;
+    uint8_t *passes = NULL;
+    CHECK_OK(tdm_ops_create(TDM_F32, size == 1 ? 3 : 1, &ops));
+    CHECK_OK(TDM_ALLOC(q->n * gallery, &all));
+    CHECK_OK(TDM_ALLOC(q->n * gallery, &all_score));
+    CHECK_OK(TDM_ALLOC(q->n * k, &own));
+    CHECK_OK(TDM_ALLOC(q->n * k, &score));
+    CHECK_OK(TDM_ALLOC(g->n, &passes));
+    for (int64_t i = 0; i < g->n; i++) passes[i] = (first + i) % 3 != 0;
+    CHECK_OK(tdm_eval_gallery_create(comm, ops, g, &kept));
+    CHECK_OK(tdm_eval_gallery_top_k(comm, ops, q, kept, NULL, k, block, own, score));
+    CHECK_EQ(memcmp(own, row, (size_t)(q->n * k) * sizeof *own), 0);
+    CHECK_EQ(memcmp(score, best, (size_t)(q->n * k) * sizeof *score), 0);
+    CHECK_OK(tdm_eval_gallery_top_k(comm, ops, q, kept, NULL, gallery, block, all, all_score));
+    CHECK_OK(tdm_eval_gallery_top_k(comm, ops, q, kept, passes, k, block, own, score));
+    for (int64_t i = 0; i < q->n; i++) {
+        int64_t j = 0;
+        for (int64_t c = 0; c < gallery && j < k; c++) {
+            if (all[i * gallery + c] % 3 == 0) continue;
+            CHECK_EQ(own[i * k + j], all[i * gallery + c]);
+            CHECK_EQ(score[i * k + j], all_score[i * gallery + c]);
+            j++;
+        }
+        for (; j < k; j++) CHECK_EQ(own[i * k + j], -1);
+    }
+    tdm_eval_gallery_destroy(&kept);
+    tdm_ops_destroy(&ops);
+    tdm_free(all);
+    tdm_free(all_score);
+    tdm_free(own);
+    tdm_free(score);
+    tdm_free(passes);
+}
+
 static void check_top_k(const whole_side *query, const whole_side *gallery, int64_t k)
 {
     float *score = definition_scores(query, gallery);
@@ -735,6 +776,9 @@ static void check_top_k(const whole_side *query, const whole_side *gallery, int6
         CHECK_OK(TDM_ALLOC(q.n * k, &row));
         CHECK_OK(TDM_ALLOC(q.n * k, &best));
         CHECK_OK(tdm_eval_top_k(comm, NULL, &q, &g, k, way % 2 == 0 ? 4 : 1000, row, best));
+        if (size == 1 || way == 4)
+            check_kept(&q, &g, cut_at(gallery->n, way / 2 % SHARDINGS, rank), gallery->n, k,
+                       way % 2 == 0 ? 4 : 1000, row, best);
         for (int64_t i = 0; i < q.n; i++) {
             const float *s = score + (begin + i) * gallery->n;
             for (int64_t j = 0; j < k; j++) { /* the item with exactly j items before it */
