@@ -211,6 +211,7 @@ static tdm_status weigh_block(const encoding *e, int side, int64_t begin, const 
 {
     const int64_t before = own->bytes, *const *offset = (const int64_t *const *)r->offset;
     TDM_TRY(eval_buffer_resize(own, before + (offset[0][r->n] + offset[1][r->n]) * (int64_t)sizeof(entry)));
+    if (own->data == NULL) return TDM_OK; /* no rows, or none with an entry */
     entry *out = (entry *)(void *)(own->data + before);
 #pragma omp parallel for num_threads(e->threads) schedule(static)
     for (int64_t i = 0; i < r->n; i++) {
@@ -419,6 +420,7 @@ static bool find_shared(const encoding *e, const index_of_queries *index, int64_
         }
     }
     const int64_t before = w->found.bytes;
+    if (touched == 0) return true;
     if (eval_buffer_resize(&w->found, before + touched * (int64_t)sizeof(shared)) != TDM_OK) return false;
     shared *out = (shared *)(void *)(w->found.data + before);
     for (int64_t t = 0; t < touched; t++) {
