@@ -37,7 +37,8 @@ static tdm_status find_junk(external *x)
 {
     const embeddings_options *o = x->options;
     const row_matrix *query = &x->side[QUERY].matrix, *gallery = &x->side[GALLERY].matrix;
-    const row_names *label[SIDES] = {external_labels(&x->side[QUERY]), external_labels(&x->side[GALLERY])};
+    const row_names *const label[SIDES] = {external_labels(&x->side[QUERY]),
+                                           external_labels(&x->side[GALLERY])};
     TDM_REQUIRE(
         !o->exclude_self || (query->rows == gallery->rows && x->left_out == 0), TDM_E_USAGE,
         "tandem eval: --exclude-self goes by the numbers of the rows: the gallery has to be the list of "

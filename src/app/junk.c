@@ -53,7 +53,7 @@ static tdm_status count_pairs(int64_t queries, int64_t rows, row_junk *junk)
     return TDM_OK;
 }
 
-tdm_status junk_find(const row_names *label[2], const row_names camera[2], int64_t first, int64_t n,
+tdm_status junk_find(const row_names *const *label, const row_names *camera, int64_t first, int64_t n,
                      row_junk *junk)
 {
     const int64_t rows = label[1]->count;
