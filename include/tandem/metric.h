@@ -108,6 +108,11 @@ TDM_CHECKED tdm_status tdm_metric_rows_of_keys(const char *where, tdm_status cod
  * nearest one that exists. */
 TDM_CHECKED tdm_status tdm_metric_choose(const char *where, const char *key, const tdm_metric_rows *rows,
                                          tdm_metric_choice *choice);
+/* One key alone, of whatever name --metrics takes, "average.nDCG@20"; *rows becomes the table and its row, to be
+ * freed. Errors
+ * as both of the above. */
+TDM_CHECKED tdm_status tdm_metric_choose_any(const char *where, tdm_status code, const char *key,
+                                             tdm_metric_rows *rows, tdm_metric_choice *choice);
 /* Of metrics of the same rows. */
 double tdm_metrics_chosen(const tdm_metrics metrics[TDM_DIRECTIONS], const tdm_metric_choice *choice);
 /* Recall at 1, 5 and 10 of both directions, added up: from 0 to 6. */

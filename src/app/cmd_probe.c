@@ -37,6 +37,7 @@ typedef struct probe {
     int64_t seed;
     int64_t intervals; /* of the grid */
     const tdm_match *match;
+    tdm_metric_rows rows; /* the table's, and the one that --metric names */
     tdm_metric_choice metric;
     char data_digest[65], path[TDM_PATH_BYTES]; /* of probe.jsonl */
     tdm_inference in;
@@ -152,7 +153,9 @@ static tdm_status keep(const probe *p, int modality, int64_t layer, int part)
 static tdm_status measure(probe *p, double *value)
 {
     tdm_metrics metrics[TDM_DIRECTIONS];
-    TDM_TRY(tdm_eval_embeddings(p->comm, p->in.ops, &p->embeddings, p->match, metrics));
+    tdm_eval_detail detail[TDM_DIRECTIONS] = {{.rows = &p->rows}, {.rows = &p->rows}};
+    TDM_TRY(tdm_eval_embeddings_in_detail(p->comm, p->in.ops, &p->embeddings, p->match, TDM_COSINE, metrics,
+                                          detail));
     *value = tdm_metrics_chosen(metrics, &p->metric);
     return TDM_OK;
 }
@@ -384,7 +387,7 @@ static tdm_status check_options(probe *p)
     const probe_options *o = p->options;
     const char *positives = o->positives[0] ? o->positives : p->in.config.eval.positives;
     TDM_TRY(tdm_match_find("tandem probe: positives", TDM_E_USAGE, positives, &p->match));
-    TDM_TRY(tdm_metric_choose("tandem probe: --metric", o->metric, NULL, &p->metric));
+    TDM_TRY(tdm_metric_choose_any("tandem probe: --metric", TDM_E_USAGE, o->metric, &p->rows, &p->metric));
     TDM_REQUIRE(p->metric.metric->is_share && !p->metric.metric->less_is_better, TDM_E_USAGE,
                 "tandem probe: --metric %s is not a share of which more is better", o->metric);
     p->intervals = llround(1.0 / o->step);
@@ -487,8 +490,10 @@ static tdm_status probe_run(tdm_comm *comm, int argc, char **argv)
         FLAG_STRING("--split", &o.split, "NAME", NULL, "its split"),
         FLAG_STRING("--out", &o.out, "DIR", NULL,
                     "probe.json, probe.html, and probe.jsonl, by which a later start goes on"),
-        FLAG_STRING("--metric", &o.metric, "KEY", "text_to_image.recall_at_1",
-                    "M of the scores: a share, as tandem eval names it"),
+        FLAG_STRING(
+            "--metric", &o.metric, "KEY", "text_to_image.recall_at_1",
+            "M of the scores: a share, as tandem eval or its --metrics names it, of a direction or their "
+            "average"),
         FLAG_STRING("--positives", &o.positives, "NAME", "",
                     "as of tandem eval; unset: eval.positives of the model's configuration"),
         FLAG_STRING("--from", &o.from, "CKPT", "",
@@ -516,6 +521,7 @@ static tdm_status probe_run(tdm_comm *comm, int argc, char **argv)
     tdm_free(p.initial);
     tdm_free(p.trained);
     tdm_free(p.entry);
+    tdm_metric_rows_free(&p.rows);
     tdm_embeddings_free(&p.embeddings);
     tdm_dataset_close(&p.dataset);
     tdm_inference_close(&p.in);

@@ -211,3 +211,18 @@ tdm_status tdm_metric_rows_ask(const char *where, tdm_status code, const char *n
     if (status != TDM_OK) tdm_metric_rows_free(rows);
     return status;
 }
+
+tdm_status tdm_metric_choose_any(const char *where, tdm_status code, const char *key, tdm_metric_rows *rows,
+                                 tdm_metric_choice *choice)
+{
+    char k[16], name[NAME_BYTES], own_key[2 * NAME_BYTES];
+    const char *dot = strchr(key, '.'), *asked = dot ? dot + 1 : key;
+    TDM_TRY(tdm_metric_rows_of_keys(where, code, &key, 1, rows));
+    find_cutoff(asked, k);
+    find_own_name(asked, k, name);
+    TDM_REQUIRE(dot != NULL || rows->r_sum, code,
+                "%s: \"%s\" is of a direction or of both: %s.%s or average.%s", where, key,
+                tdm_direction_key(TDM_TEXT_TO_IMAGE), name, name);
+    snprintf(own_key, sizeof own_key, "%.*s%s", (int)tdm_min_i64(asked - key, NAME_BYTES), key, name);
+    return tdm_metric_choose(where, own_key, rows, choice);
+}

@@ -53,8 +53,13 @@ grep -q '"image","layer":2,"part":"mlp","drop":0.0,' one/probe.jsonl || fail "th
 grep -c '"drop":0.0,' one/probe.jsonl | grep -qx '[4-8]' || fail "nothing is lost anywhere: $(cat one/probe.jsonl)"
 grep -qE "model.text.drop = \[(&quot;|\")2" one/probe.html || fail "layer 2 is not the first choice: $(cat one/probe.json one/probe.jsonl)"
 
-# With its own weights as the initial ones, each C2 is 0.
-probe own 1 --from whole --positives identity
+# With its own weights as the initial ones, each C2 is 0. M is what eval gives, also where only --metrics names it.
+probe own 1 --from whole --positives identity --metric average.nDCG@3
+run "$TANDEM" eval --model whole --data data --split test --positives identity --metrics ndcg_at_3 --json asked.json
+python3 -c '
+import json
+asked, found = json.load(open("asked.json"))["average"]["ndcg_at_3"], json.load(open("own/probe.json"))["value"]
+assert abs(found - asked) < 1e-14, (found, asked)' || fail "M is not the one that was asked for"
 [ "$(grep -c '"c2":0.0}' own/probe.jsonl)" -eq 15 ] || fail "C2 of the weights themselves: $(cat own/probe.jsonl)"
 
 # The same on two ranks, and by a probe that was killed within a line.
@@ -77,5 +82,7 @@ grep -qF 'was begun with another "eps"' log || fail "eps: $(cat log)"
 ! "$TANDEM" probe --model whole --data data --split test --out x --metric text_to_image.median_rank >log 2>&1 ||
     fail "median_rank was taken"
 grep -qF "is not a share" log || fail "median_rank: $(cat log)"
+! "$TANDEM" probe --model whole --data data --split test --out x --metric average.ndcg_at_0 >log 2>&1 || fail "nDCG@0 was taken"
+grep -qF 'there is no metric "ndcg_at_0"' log || fail "ndcg_at_0: $(cat log)"
 ! "$TANDEM" probe --model whole --data data --split test --out x --grid 0.3 >log 2>&1 || fail "--grid 0.3 was taken"
 grep -qF "does not divide 1" log || fail "--grid 0.3: $(cat log)"

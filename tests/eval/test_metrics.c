@@ -1212,6 +1212,20 @@ static void test_choice(void **state)
     CHECK_TRUE(tdm_metric_better(choice.metric, 2, 1));
     tdm_metric_rows_free(&rows);
     CHECK_FAILS(tdm_metric_choose("best", "r_sum", NULL, &choice), TDM_E_CONFIG, "eval.metrics");
+    CHECK_OK(tdm_metric_choose_any("--metric", TDM_E_USAGE, "average.nDCG@3", &rows, &choice));
+    CHECK_EQ(rows.count, count + 1);
+    CHECK_EQ(choice.direction, TDM_AVERAGE);
+    CHECK_STR_EQ(choice.metric->name, "ndcg_at_3");
+    tdm_metric_rows_free(&rows);
+    CHECK_OK(tdm_metric_choose_any("--metric", TDM_E_USAGE, "image_to_text.AP", &rows, &choice));
+    CHECK_EQ(choice.direction, TDM_IMAGE_TO_TEXT);
+    CHECK_TRUE(choice.metric == row[tdm_metric_index("map")]);
+    tdm_metric_rows_free(&rows);
+    CHECK_FAILS(tdm_metric_choose_any("--metric", TDM_E_USAGE, "average.recal_at_3", &rows, &choice),
+                TDM_E_USAGE, "did you mean recall_at_3?");
+    CHECK_FAILS(tdm_metric_choose_any("--metric", TDM_E_USAGE, "recall_at_3", &rows, &choice), TDM_E_USAGE,
+                "text_to_image.recall_at_3 or average.recall_at_3");
+    tdm_metric_rows_free(&rows);
     static const char *const wrong[][2] = {
         {"text_to_image.recall_at_2", "did you mean \"text_to_image.recall_at_1\""},
         {"image_to_txt.map", "did you mean \"image_to_text.map\""},
