@@ -27,6 +27,12 @@ typedef struct tdm_sheet_query {
     int64_t item_count;
     const char *note; /* a line below the query, or NULL */
 } tdm_sheet_query;
+/* The figures of one order of the gallery. */
+typedef struct tdm_eval_order {
+    const char *name;           /* "k_reciprocal(k1=20, k2=6, lambda=0.3)" */
+    const tdm_metrics *metrics; /* [TDM_DIRECTIONS] of the same rows as every other order's */
+} tdm_eval_order;
+
 /* Points in the plane. Everything borrowed. */
 typedef struct tdm_picture_point {
     bool is_text;  /* a cross, else a circle */
@@ -70,6 +76,8 @@ typedef struct tdm_eval_page {
     const tdm_metrics *metrics;                   /* [TDM_DIRECTIONS] shown with their intervals, or NULL */
     const tdm_interval *interval[TDM_DIRECTIONS]; /* of each metric */
     const char *interval_note;                    /* what they are */
+    const tdm_eval_order *order;                  /* [orders] shown beside each other, the plain one first */
+    int64_t orders;                               /* 0: no table */
     const tdm_metric_rows *rows;                  /* of per_class; NULL: the table of metrics */
     const tdm_sheet_query *query;                 /* [queries] some queries with what they found */
     int64_t queries;

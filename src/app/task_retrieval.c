@@ -42,7 +42,8 @@ typedef struct retrieval {
     eval_sheet sheet;
     double embed_s, rank_s;
     tdm_rerank_list rerank;
-    json_t *reranked; /* figures of each; NULL: none is asked for */
+    json_t *reranked;       /* figures of each; NULL: none is asked for */
+    tdm_metrics *reordered; /* [rerank.count][TDM_DIRECTIONS] the same, for the page */
 } retrieval;
 
 /* ---- Results ---- */
@@ -123,16 +124,34 @@ static tdm_status add_intervals(const retrieval *r, tdm_text *note, tdm_eval_pag
     return TDM_OK;
 }
 
+/* name[rerank.count], order[1 + rerank.count]: room. */
+static tdm_status add_orders(const retrieval *r, tdm_text *name, tdm_eval_order *order, tdm_eval_page *page)
+{
+    order[0] = (tdm_eval_order){.name = "plain", .metrics = r->metrics};
+    for (int64_t i = 0; i < r->rerank.count; i++) {
+        TDM_TRY(reranked_title(&r->rerank.call[i], &name[i]));
+        order[1 + i] = (tdm_eval_order){.name = name[i].data, .metrics = r->reordered + i * TDM_DIRECTIONS};
+    }
+    page->order = order;
+    page->orders = r->rerank.count > 0 ? 1 + r->rerank.count : 0;
+    return TDM_OK;
+}
+
 static tdm_status write_page(const retrieval *r, const eval_sheet *sheet)
 {
     tdm_text title = {0}, subtitle = {0}, note = {0};
     const char **class_name = NULL;
+    tdm_text *order_name = NULL;
+    tdm_eval_order *order = NULL;
     tdm_eval_page page = {.query = sheet->part[0].query,
                           .queries = sheet->part[0].queries,
                           .section = sheet->part + 1,
                           .sections = sheet->parts - 1,
                           .rows = &r->rows};
     tdm_status status = TDM_ALLOC(r->detail[0].classes, &class_name);
+    if (status == TDM_OK) status = TDM_ALLOC(r->rerank.count, &order_name);
+    if (status == TDM_OK) status = TDM_ALLOC(1 + r->rerank.count, &order);
+    if (status == TDM_OK) status = add_orders(r, order_name, order, &page);
     if (status == TDM_OK) status = tdm_text_printf(&title, "Text to image: ");
     if (status == TDM_OK) status = tdm_metrics_print(&r->metrics[TDM_TEXT_TO_IMAGE], true, &title);
     if (status == TDM_OK)
@@ -151,6 +170,9 @@ static tdm_status write_page(const retrieval *r, const eval_sheet *sheet)
         status = tdm_eval_page_write(r->request->html, &page);
     }
     tdm_free((void *)class_name);
+    for (int64_t i = 0; order_name && i < r->rerank.count; i++) tdm_text_free(&order_name[i]);
+    tdm_free(order_name);
+    tdm_free(order);
     tdm_text_free(&title);
     tdm_text_free(&subtitle);
     tdm_text_free(&note);
@@ -294,10 +316,11 @@ static tdm_status rerank_all(retrieval *r)
 {
     /* The models' embeddings have norm 1: their inner product is the cosine. */
     const bool euclidean = tdm_option_choice(TDM_DISTANCES, r->options->distance) == TDM_EUCLIDEAN;
+    TDM_AGREE(r->comm, TDM_ALLOC(r->rerank.count * TDM_DIRECTIONS, &r->reordered));
     if (r->rerank.count > 0) r->reranked = json_array();
     for (int64_t i = 0; i < r->rerank.count; i++) {
         const tdm_rerank_call *call = &r->rerank.call[i];
-        tdm_metrics metrics[TDM_DIRECTIONS];
+        tdm_metrics *metrics = r->reordered + i * TDM_DIRECTIONS;
         TDM_TRY(tdm_rerank_embeddings(r->comm, r->inference.ops, &r->embeddings, r->match,
                                       euclidean && call->row->takes_euclidean ? TDM_EUCLIDEAN : TDM_COSINE,
                                       call, &r->rows, metrics));
@@ -422,6 +445,7 @@ static tdm_status retrieval_run(tdm_comm *comm, const eval_request *request, con
     tdm_metric_rows_free(&r.rows);
     tdm_rerank_list_free(&r.rerank);
     json_decref(r.reranked);
+    tdm_free(r.reordered);
     eval_picture_free(&r.picture);
     eval_sheet_free(&r.sheet);
     tdm_embeddings_free(&r.embeddings);

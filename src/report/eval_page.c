@@ -1,4 +1,4 @@
-/* The page of a retrieval: picture of the embedding, curves, classes, some queries with what they found. */
+/* The page of a retrieval: picture of the embedding, figures, curves, classes, some queries with what they found. */
 #include "report_impl.h"
 
 #include <stdlib.h>
@@ -63,6 +63,7 @@ static tdm_status append_page(tdm_text *html, const tdm_eval_page *page)
     const size_t begin = html->length;
     if (page->picture != NULL) TDM_TRY(picture_append(html, page->picture));
     TDM_TRY(intervals_append(html, page));
+    TDM_TRY(orders_append(html, page));
     TDM_TRY(append_curves(html, page));
     TDM_TRY(class_metrics_append(html, page));
     if ((html->length > begin || page->sections > 0) && page->queries > 0)

@@ -1,16 +1,21 @@
 /* Every metric of both directions with its interval. */
 #include "report_impl.h"
 
+#include <math.h>
+
+void show_figure(char out[32], double value, bool is_share)
+{
+    if (is_share && isfinite(value))
+        snprintf(out, 32, "%.4f", value);
+    else
+        show_value(out, value);
+}
+
 static tdm_status append_cell(tdm_text *html, double value, tdm_interval interval, bool is_share)
 {
     char shown[3][32];
     const double number[3] = {value, interval.low, interval.high};
-    for (int i = 0; i < 3; i++) {
-        if (is_share && number[i] - number[i] == 0)
-            snprintf(shown[i], sizeof shown[i], "%.4f", number[i]);
-        else
-            show_value(shown[i], number[i]);
-    }
+    for (int i = 0; i < 3; i++) show_figure(shown[i], number[i], is_share);
     return tdm_text_printf(html, "<td>%s</td><td>[%s, %s]</td>", shown[0], shown[1], shown[2]);
 }
 

@@ -13,6 +13,8 @@ TDM_CHECKED tdm_status html_image_source(tdm_text *html, const void *image, int6
 
 /* "12.3k", "0.0415", "3": three significant digits, for people. */
 void show_value(char out[32], double value);
+/* The same of a metric: four places of a share. */
+void show_figure(char out[32], double value, bool is_share);
 
 typedef struct chart_series {
     const char *name;
@@ -34,6 +36,7 @@ TDM_CHECKED tdm_status chart_append(tdm_text *html, const line_chart *chart);
 /* The parts of an evaluation's page. */
 TDM_CHECKED tdm_status picture_append(tdm_text *html, const tdm_picture *picture);
 TDM_CHECKED tdm_status intervals_append(tdm_text *html, const tdm_eval_page *page);
+TDM_CHECKED tdm_status orders_append(tdm_text *html, const tdm_eval_page *page);
 TDM_CHECKED tdm_status class_metrics_append(tdm_text *html, const tdm_eval_page *page);
 TDM_CHECKED tdm_status sheet_append(tdm_text *html, const tdm_sheet_query *query, int64_t query_count);
 #define SHEET_NOTE                                                                                           \

@@ -53,11 +53,13 @@ done
 # Folds, macro averages and other orders stand beside the others, which stay as they are.
 for n in 1 3; do
     ranks "$n" eval --model run --data data --split test --json "folds$n.json" --per-class --curves --macro --folds 3 \
-        --rerank "k_reciprocal(k1=6), query_expansion(k=2)" 2>log || fail "eval --folds on $n ranks: $(tail -3 log)"
+        --rerank "k_reciprocal(k1=6), query_expansion(k=2)" --html "folds$n.html" --queries 2 -k 2 2>log ||
+        fail "eval --folds on $n ranks: $(tail -3 log)"
 done
+cmp folds1.html folds3.html || fail "the page with other orders depends on the ranks"
 has log "k_reciprocal(k1=6, k2=6, lambda=0.3, candidates=0), image to text: R@1"
 cmp folds1.json folds3.json || fail "folds, macro averages or other orders depend on the ranks"
-python3 - <<'PY' || fail "folds and macro averages: $(head -c 3000 folds1.json)"
+python3 - <<'PY' || fail "folds, macro averages and orders: $(head -c 3000 folds1.json)"
 import json
 plain, more = (json.load(open(name)) for name in ("eval1.json", "folds1.json"))
 folds = more.pop("folds")
@@ -68,6 +70,10 @@ for order in orders:
         assert order[direction]["queries"] == plain[direction]["queries"]
     assert abs(order["average"]["map"] - (order["text_to_image"]["map"] + order["image_to_text"]["map"]) / 2) < 1e-15
 assert any(order[d]["map"] != plain[d]["map"] for d in ("text_to_image", "image_to_text"))  # of the second
+page = open("folds1.html").read()
+columns = [one[d] for d in ("text_to_image", "image_to_text") for one in (plain, *orders)]
+assert page.count("<th>plain</th><th>k_reciprocal(k1=6, ") == 2
+assert "<td>mAP</td>" + "".join("<td>%.4f</td>" % one["map"] for one in columns) in page
 means, each = folds["text_to_image"], folds["each"]
 assert folds["count"] == len(each) == 3 and [f["text_to_image"]["gallery"] for f in each] == [22, 21, 21]
 for direction in ("text_to_image", "image_to_text"):

@@ -338,6 +338,10 @@ static void test_eval_page(void **state)
     page.metrics = metrics;
     page.interval[0] = page.interval[1] = interval;
     page.interval_note = "90 % <drawn>";
+    const tdm_metrics better[TDM_DIRECTIONS] = {{.value = {0.75}}, {.value = {1}}};
+    const tdm_eval_order order[] = {{"plain", metrics}, {"other(k=<2>)", better}};
+    page.order = order;
+    page.orders = 2;
     page.picture = &picture;
     page.classes = GROUPS;
     page.class_name = group;
@@ -361,6 +365,10 @@ static void test_eval_page(void **state)
     CHECK_CONTAINS(html.data,
                    "<td>0.2500</td><td>[0.1250, 0.7500]</td><td>0.5000</td><td>[0.1250, 0.7500]</td>");
     CHECK_CONTAINS(html.data, "<td>0.0000</td><td>[–, –]</td>");
+    CHECK_CONTAINS(html.data,
+                   "<th>plain</th><th>other(k=&lt;2&gt;)</th><th>plain</th><th>other(k=&lt;2&gt;)</th>");
+    CHECK_CONTAINS(html.data,
+                   "<td>Recall@1</td><td>0.2500</td><td>0.7500</td><td>0.5000</td><td>1.0000</td>");
     CHECK_CONTAINS(html.data, "Embed&lt;ding");
     CHECK_CONTAINS(html.data, "first &lt;note&gt;");
     CHECK_CONTAINS(html.data, "&lt;/foreignObject&gt;&lt;script&gt;");
