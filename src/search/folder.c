@@ -9,6 +9,7 @@ enum { NAMED = 10 }; /* unreadable pictures in the log; all are counted */
 typedef struct folder_job {
     tdm_searcher *searcher;
     picture_folder *folder;
+    char isa[32]; /* tdm_ops_isa of all ranks */
     gallery_cache cache;
     int64_t *candidate;   /* [candidates] items with a picture, of all ranks */
     int64_t candidates;   /* of all ranks */
@@ -101,6 +102,17 @@ static tdm_status list_all(const tdm_searcher_options *options, folder_job *job,
 
 /* ---- Pictures ---- */
 
+/* All ranks look into the same file, whatever each of them runs on. Collective. */
+static void agree_on_isa(folder_job *job)
+{
+    tdm_comm *comm = job->searcher->comm;
+    const char *own = tdm_ops_isa(job->searcher->inference->ops);
+    snprintf(job->isa, sizeof job->isa, "%s", own);
+    tdm_comm_broadcast(comm, job->isa, sizeof job->isa, 0);
+    if (!tdm_comm_all_equal_u64(comm, strcmp(job->isa, own) == 0)) /* rank 0 has its own */
+        snprintf(job->isa, sizeof job->isa, "several");
+}
+
 static tdm_status embed_pictures(const tdm_searcher_options *options, folder_job *job)
 {
     const tdm_inference *in = job->searcher->inference;
@@ -111,7 +123,7 @@ static tdm_status embed_pictures(const tdm_searcher_options *options, folder_job
                 in->dir, job->folder->dir);
     TDM_TRY(TDM_ALLOC(job->count, &job->picture));
     TDM_TRY(TDM_ALLOC(job->count * tdm_model_embed_dim(in->model), &job->feature));
-    TDM_TRY(gallery_cache_open(options->cache, job->folder->dir, in, &job->cache));
+    TDM_TRY(gallery_cache_open(options->cache, job->folder->dir, in, job->isa, &job->cache));
     for (int64_t i = 0; i < job->count; i++) {
         const tdm_pack_item *item = &job->folder->list.item[job->candidate[job->begin + i]];
         job->picture[i] = (picture){.name = item->name, .path = item->path};
@@ -489,6 +501,7 @@ static tdm_status make_gallery(const tdm_searcher_options *options, folder_job *
     tdm_searcher *s = job->searcher;
     tdm_reading reading = {0};
     TDM_TRY(tdm_comm_agree_on(s->comm, list_all(options, job, &reading), &reading));
+    agree_on_isa(job);
     const tdm_status embedded = tdm_comm_agree(s->comm, embed_pictures(options, job));
     const bool stopped = embedded == TDM_E_STOPPED;
     if (embedded != TDM_OK && !stopped) return embedded;

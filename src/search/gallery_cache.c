@@ -44,8 +44,8 @@ bool picture_stamp_fits(const picture_stamp *before, const picture_stamp *now)
 
 /* ---- Where ---- */
 
-/* All that the bits of an embedding depend on, but the kind of processor. */
-static tdm_status key_of(const tdm_inference *inference, char key[65])
+/* All that the bits of an embedding depend on. */
+static tdm_status key_of(const tdm_inference *inference, const char *isa, char key[65])
 {
     const tdm_tower_config *image = &inference->config.model.image;
     const tdm_image_policy policy = tdm_image_policy_of(image);
@@ -54,8 +54,8 @@ static tdm_status key_of(const tdm_inference *inference, char key[65])
     TDM_TRY(tdm_path_join(path, sizeof path, inference->dir, "model.h5"));
     TDM_TRY(tdm_h5_digest(path, digest)); /* does not read it all, as SHA-256 would */
     tdm_status status =
-        tdm_text_printf(&all, "%s %s %lldx%lld fit %d alpha %d tokens %lld of %s", digest,
-                        tdm_dtype_name(tdm_ops_dtype(inference->ops)), (long long)image->width_px,
+        tdm_text_printf(&all, "%s %s on %s %lldx%lld fit %d alpha %d tokens %lld of %s", digest,
+                        tdm_dtype_name(tdm_ops_dtype(inference->ops)), isa, (long long)image->width_px,
                         (long long)image->height_px, (int)policy.fit, (int)policy.alpha,
                         (long long)tdm_caption_tokens(&inference->config),
                         inference->tokenizer != NULL ? tdm_tokenizer_digest(inference->tokenizer) : "none");
@@ -226,7 +226,7 @@ void gallery_cache_forget(gallery_cache *c)
 }
 
 tdm_status gallery_cache_open(const char *dir, const char *folder, const tdm_inference *inference,
-                              gallery_cache *cache)
+                              const char *isa, gallery_cache *cache)
 {
     char *real = realpath(folder, NULL);
     *cache = (gallery_cache){.d = tdm_model_embed_dim(inference->model)};
@@ -235,7 +235,7 @@ tdm_status gallery_cache_open(const char *dir, const char *folder, const tdm_inf
     snprintf(cache->folder, sizeof cache->folder, "%s", real);
     free(real);
     if (dir != NULL && dir[0] == '\0') return TDM_OK;
-    TDM_TRY(key_of(inference, cache->key));
+    TDM_TRY(key_of(inference, isa, cache->key));
     TDM_TRY(place_of(dir, cache));
     if (cache->path[0] == '\0' || !tdm_path_exists(cache->path)) return TDM_OK;
     tdm_status status = tdm_h5_open(cache->path, CACHE_FORMAT, CACHE_VERSION, &cache->file);

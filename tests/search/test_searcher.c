@@ -436,6 +436,30 @@ static void damage_cache(void)
     tdm_comm_barrier(comm);
 }
 
+/* What another kind of processor made of the same pictures stays beside it. */
+static void check_other_isa(const tdm_inference *in)
+{
+    const char *cap = getenv("TANDEM_ISA");
+    char saved[32] = "";
+    tdm_inference other;
+    tdm_searcher s;
+    if (strcmp(tdm_ops_isa(in->ops), "generic") == 0) return; /* there is no other */
+    snprintf(saved, sizeof saved, "%s", cap ? cap : "");
+    setenv("TANDEM_ISA", "generic", 1);
+    open_model(true, &other);
+    CHECK_EQ(tdm_ops_dtype(other.ops), tdm_ops_dtype(in->ops));
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(open_folder(&other, &s));
+        check_news(&s, i * PICTURES, PICTURES - i * PICTURES, 0);
+        tdm_searcher_close(&s);
+    }
+    tdm_inference_close(&other);
+    setenv("TANDEM_ISA", saved, 1); /* empty: as unset */
+    CHECK_OK(open_folder(in, &s));
+    check_news(&s, PICTURES, 0, 0);
+    tdm_searcher_close(&s);
+}
+
 static void test_folder(void **state)
 {
     (void)state;
@@ -466,6 +490,7 @@ static void test_folder(void **state)
     CHECK_EQ(s.news.captions_embedded, 0);
     check_as_packed(&in, &s);
     tdm_searcher_close(&s);
+    check_other_isa(&in);
     change_folder("kind 0/00 a.png", "kind 0/02 a.png", "copy.png");
     change_folder(NULL, "kind 0/04 a.png", "kind 0/05 \xc3\xbc\n\".png");
     change_folder(NULL, "kind 1/10 a.png", "kind 1/other.png");
