@@ -129,6 +129,21 @@ json_t *result_macro(const char *by, const tdm_metric_rows *rows, const tdm_grou
     return object;
 }
 
+json_t *result_macro_average(const char *by, const tdm_metric_rows *rows,
+                             const tdm_group_metrics groups[TDM_DIRECTIONS])
+{
+    size_t count = 0;
+    const tdm_metric *const *row = tdm_metric_rows_of(rows, &count);
+    json_t *object = json_object();
+    json_object_set_new(object, "by", json_string(by));
+    for (size_t i = 0; i < count; i++)
+        if (row[i]->summary == TDM_MEAN)
+            json_object_set_new(
+                object, row[i]->name,
+                metric_value((groups[TDM_TEXT_TO_IMAGE].macro[i] + groups[TDM_IMAGE_TO_TEXT].macro[i]) / 2));
+    return object;
+}
+
 json_t *result_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS])
 {
     return metric_value(tdm_metrics_r_sum(metrics));

@@ -29,6 +29,9 @@ json_t *result_group(const char *name, const tdm_metric_rows *rows, const tdm_gr
                      int64_t k);
 /* Means over groups of queries, `by` says of what. */
 json_t *result_macro(const char *by, const tdm_metric_rows *rows, const tdm_group_metrics *groups);
+/* Of each of them the mean of both directions. */
+json_t *result_macro_average(const char *by, const tdm_metric_rows *rows,
+                             const tdm_group_metrics groups[TDM_DIRECTIONS]);
 json_t *result_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS]);
 /* Adds "selection" where the checkpoint was chosen by the evaluations of its run, and warns where that was done on the
  * very split that is measured. */

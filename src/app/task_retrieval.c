@@ -81,7 +81,10 @@ static tdm_status write_json(const retrieval *r)
                                 intervals_json(&r->each[i], &r->options->intervals, &r->intervals[i]));
         json_object_set_new(root, tdm_direction_key((tdm_direction)i), direction);
     }
-    json_object_set_new(root, "average", result_average(r->metrics));
+    json_t *average = result_average(r->metrics);
+    if (r->options->macro)
+        json_object_set_new(average, "macro", result_macro_average(groups_of(r), &r->rows, r->macro));
+    json_object_set_new(root, "average", average);
     if (r->rows.r_sum) json_object_set_new(root, "r_sum", result_r_sum(r->metrics));
     const char *const keys[] = {tdm_direction_key(TDM_TEXT_TO_IMAGE), tdm_direction_key(TDM_IMAGE_TO_TEXT)};
     if (r->options->folds > 0)

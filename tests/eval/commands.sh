@@ -74,6 +74,10 @@ page = open("folds1.html").read()
 columns = [one[d] for d in ("text_to_image", "image_to_text") for one in (plain, *orders)]
 assert page.count("<th>plain</th><th>k_reciprocal(k1=6, ") == 2
 assert "<td>mAP</td>" + "".join("<td>%.4f</td>" % one["map"] for one in columns) in page
+both, sides = more["average"].pop("macro"), [more[d]["macro"] for d in ("text_to_image", "image_to_text")]
+assert both.pop("by") == "class" and set(both) == set(sides[0]) - {"by", "groups", "without_positive"}
+for key in both:
+    assert abs(both[key] - (sides[0][key] + sides[1][key]) / 2) < 1e-12, key
 means, each = folds["text_to_image"], folds["each"]
 assert folds["count"] == len(each) == 3 and [f["text_to_image"]["gallery"] for f in each] == [22, 21, 21]
 for direction in ("text_to_image", "image_to_text"):
