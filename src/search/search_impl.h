@@ -35,8 +35,9 @@ typedef struct gallery_cache { /* owned; gallery_cache_close */
     int64_t *by_name, *by_digest, *by_caption; /* rows in that order */
 } gallery_cache;
 
-/* Where the gallery of `folder` is kept, for this model and way of embedding (isa: what computes); and what is there. A file that is damaged or
- * of another version is one that is not there. dir as tdm_searcher_options.cache. */
+/* Where the gallery of `folder` is kept, for this model and way of embedding; and what is there. A file that is damaged or
+ * of another version is one that is not there. dir as tdm_searcher_options.cache; isa: of what computes, the same on all
+ * ranks. */
 TDM_CHECKED tdm_status gallery_cache_open(const char *dir, const char *folder, const tdm_inference *inference,
                                           const char *isa, gallery_cache *cache);
 void gallery_cache_close(gallery_cache *cache);
