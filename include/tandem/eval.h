@@ -135,6 +135,8 @@ typedef struct tdm_embeddings { /* this rank's contiguous piece of each list; ow
     uint64_t *image_labels;        /* [images][label_words] class bits */
     uint64_t *caption_labels;      /* [captions][label_words] of its image */
 } tdm_embeddings;
+/* Room for the images, captions and label words that are set, zeroed: features, rows, identities and labels. */
+TDM_CHECKED tdm_status tdm_embeddings_reserve(tdm_embeddings *embeddings);
 void tdm_embeddings_free(tdm_embeddings *embeddings);
 /* Collective in partition only (each rank embeds its piece). batch: rows at once, at most the model's
  * max_rows. tokenizer NULL: images only, captions = 0. TDM_E_NUMERIC counts the rows of this rank that are not

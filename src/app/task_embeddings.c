@@ -94,9 +94,21 @@ static tdm_status show(const external *x, double rank_s)
 
 /* ---- Other orders ---- */
 
+static reranking reranking_of(const external *x, const tdm_rerank_input *input)
+{
+    return (reranking){.input = input,
+                       .list = &x->rerank,
+                       .plain = &x->each,
+                       .gallery = &x->side[GALLERY].ids,
+                       .junk = &x->junk,
+                       .query_first = x->side[QUERY].matrix.first,
+                       .depth = x->options->depth,
+                       .run_out = x->options->run_out,
+                       .per_query = x->options->per_query};
+}
+
 static tdm_status rerank(external *x)
 {
-    const embeddings_options *o = x->options;
     tdm_eval_side side[SIDES];
     if (x->rerank.count == 0) return TDM_OK;
     for (int s = 0; s < SIDES; s++) {
@@ -109,15 +121,7 @@ static tdm_status rerank(external *x)
                                     .query = &side[QUERY],
                                     .gallery = &side[GALLERY],
                                     .distance = x->distance};
-    const reranking r = {.input = &input,
-                         .list = &x->rerank,
-                         .plain = &x->each,
-                         .gallery = &x->side[GALLERY].ids,
-                         .junk = &x->junk,
-                         .query_first = x->side[QUERY].matrix.first,
-                         .depth = o->depth,
-                         .run_out = o->run_out,
-                         .per_query = o->per_query};
+    const reranking r = reranking_of(x, &input);
     x->reranked = json_array();
     return reranked_all(&r, direction_key, x->reranked);
 }
@@ -156,14 +160,7 @@ static tdm_status fuse(external *x)
     TDM_AGREE(x->comm, status);
     const tdm_rerank_input input = {
         .comm = x->comm, .ops = x->ops, .query = &side[QUERY], .gallery = &side[GALLERY]};
-    const reranking r = {.input = &input,
-                         .plain = &x->each,
-                         .gallery = &x->side[GALLERY].ids,
-                         .junk = &x->junk,
-                         .query_first = x->side[QUERY].matrix.first,
-                         .depth = o->depth,
-                         .run_out = o->run_out,
-                         .per_query = o->per_query};
+    const reranking r = reranking_of(x, &input);
     TDM_TRY(reranked_plain(&r, "fused", &metrics));
     x->fused = json_object();
     json_object_set_new(x->fused, "query", tdm_json_text(o->fuse[QUERY]));

@@ -6,6 +6,18 @@
 
 #include <string.h>
 
+tdm_status tdm_embeddings_reserve(tdm_embeddings *e)
+{
+    TDM_TRY(TDM_ALLOC(e->images * e->d, &e->image));
+    TDM_TRY(TDM_ALLOC(e->captions * e->d, &e->text));
+    TDM_TRY(TDM_ALLOC(e->captions, &e->image_row_of_caption));
+    TDM_TRY(TDM_ALLOC(e->images, &e->image_identity));
+    TDM_TRY(TDM_ALLOC(e->captions, &e->caption_identity));
+    if (e->label_words == 0) return TDM_OK;
+    TDM_TRY(TDM_ALLOC(e->images * e->label_words, &e->image_labels));
+    return TDM_ALLOC(e->captions * e->label_words, &e->caption_labels);
+}
+
 void tdm_embeddings_free(tdm_embeddings *embeddings)
 {
     if (embeddings == NULL) return;
@@ -117,8 +129,6 @@ static tdm_status copy_labels(tdm_dataset *dataset, int64_t row, uint64_t *words
 static tdm_status fill_labels(tdm_dataset *dataset, tdm_embeddings *e)
 {
     const int64_t words = e->label_words;
-    TDM_TRY(TDM_ALLOC(e->images * words, &e->image_labels));
-    TDM_TRY(TDM_ALLOC(e->captions * words, &e->caption_labels));
     for (int64_t i = 0; i < e->images; i++)
         TDM_TRY(copy_labels(dataset, tdm_dataset_image_row(dataset, e->image_first + i),
                             e->image_labels + i * words));
@@ -158,11 +168,7 @@ static tdm_status describe_piece(tdm_comm *comm, tdm_dataset *dataset, int64_t c
     e->images = tdm_part_begin(images, size, rank + 1) - e->image_first;
     e->captions = tdm_part_begin(captions, size, rank + 1) - e->caption_first;
     e->label_words = (e->class_count + 63) / 64;
-    TDM_TRY(TDM_ALLOC(e->images * d, &e->image));
-    TDM_TRY(TDM_ALLOC(e->captions * d, &e->text));
-    TDM_TRY(TDM_ALLOC(e->captions, &e->image_row_of_caption));
-    TDM_TRY(TDM_ALLOC(e->images, &e->image_identity));
-    TDM_TRY(TDM_ALLOC(e->captions, &e->caption_identity));
+    TDM_TRY(tdm_embeddings_reserve(e));
     TDM_TRY(fill_rows(dataset, e));
     TDM_TRY(TDM_ALLOC(e->class_count, &e->class_name));
     for (int64_t c = 0; c < e->class_count; c++) e->class_name[c] = tdm_dataset_class_name(dataset, c);

@@ -160,13 +160,7 @@ static tdm_status allocate_piece(int rank, int size, const part_info *p, tdm_emb
                           .label_words = (p->classes + 63) / 64};
     e->images = tdm_part_begin(p->images_total, size, rank + 1) - e->image_first;
     e->captions = tdm_part_begin(p->captions_total, size, rank + 1) - e->caption_first;
-    TDM_TRY(TDM_ALLOC(e->images * e->d, &e->image));
-    TDM_TRY(TDM_ALLOC(e->captions * e->d, &e->text));
-    TDM_TRY(TDM_ALLOC(e->captions, &e->image_row_of_caption));
-    TDM_TRY(TDM_ALLOC(e->images, &e->image_identity));
-    TDM_TRY(TDM_ALLOC(e->captions, &e->caption_identity));
-    if (p->classes > 0) TDM_TRY(TDM_ALLOC(e->images * e->label_words, &e->image_labels));
-    return TDM_OK;
+    return tdm_embeddings_reserve(e);
 }
 
 static bool same_set(const part_info *a, const part_info *b)
@@ -261,7 +255,6 @@ static tdm_status gather_caption_labels(tdm_comm *comm, int64_t images_total, td
     uint64_t *all = NULL;
     tdm_status status = TDM_ALLOC(size, &rows);
     if (status == TDM_OK) status = TDM_ALLOC(images_total * e->label_words, &all);
-    if (status == TDM_OK) status = TDM_ALLOC(e->captions * e->label_words, &e->caption_labels);
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK) {
         tdm_comm_gather_i64(comm, e->images, rows);

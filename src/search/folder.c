@@ -192,24 +192,19 @@ static tdm_status set_class_bits(picture_folder *f)
 static tdm_status describe_piece(const folder_job *job, tdm_embeddings *e)
 {
     const picture_folder *f = job->folder;
-    const int64_t d = tdm_model_embed_dim(job->searcher->inference->model);
     const bool texts = job->searcher->inference->tokenizer != NULL;
-    *e = (tdm_embeddings){.d = d, .images = job->good_n, .class_count = f->list.classes.count};
+    *e = (tdm_embeddings){.d = tdm_model_embed_dim(job->searcher->inference->model),
+                          .images = job->good_n,
+                          .class_count = f->list.classes.count};
     e->image_first =
         job->count > 0 ? tdm_lower_bound(f->item, f->images, job->candidate[job->begin]) : f->images;
     e->caption_first = texts ? f->caption_first[e->image_first] : 0;
     e->captions = texts ? f->caption_first[e->image_first + e->images] - e->caption_first : 0;
     e->label_words = (e->class_count + 63) / 64;
-    TDM_TRY(TDM_ALLOC(e->images * d, &e->image));
-    TDM_TRY(TDM_ALLOC(e->captions * d, &e->text));
-    TDM_TRY(TDM_ALLOC(e->captions, &e->image_row_of_caption));
-    TDM_TRY(TDM_ALLOC(e->images, &e->image_identity));
-    TDM_TRY(TDM_ALLOC(e->captions, &e->caption_identity));
+    TDM_TRY(tdm_embeddings_reserve(e));
     TDM_TRY(TDM_ALLOC(e->class_count, &e->class_name));
     for (int64_t c = 0; c < e->class_count; c++) e->class_name[c] = f->list.classes.name[c];
-    if (e->class_count == 0) return TDM_OK;
-    TDM_TRY(TDM_ALLOC(e->images * e->label_words, &e->image_labels));
-    return TDM_ALLOC(e->captions * e->label_words, &e->caption_labels);
+    return TDM_OK;
 }
 
 static void fill_image(const folder_job *job, int64_t i, tdm_embeddings *e)

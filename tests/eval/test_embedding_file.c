@@ -35,18 +35,6 @@ static uint64_t labels_of(int64_t image, int64_t word)
     return word == 0 ? (uint64_t)image * 0x9e3779b97f4a7c15ULL : (uint64_t)image % 64;
 }
 
-static void allocate(tdm_embeddings *e)
-{
-    CHECK_OK(TDM_ALLOC(e->images * D, &e->image));
-    CHECK_OK(TDM_ALLOC(e->captions * D, &e->text));
-    CHECK_OK(TDM_ALLOC(e->captions, &e->image_row_of_caption));
-    CHECK_OK(TDM_ALLOC(e->images, &e->image_identity));
-    CHECK_OK(TDM_ALLOC(e->captions, &e->caption_identity));
-    if (e->class_count == 0) return;
-    CHECK_OK(TDM_ALLOC(e->images * WORDS, &e->image_labels));
-    CHECK_OK(TDM_ALLOC(e->captions * WORDS, &e->caption_labels));
-}
-
 static tdm_embeddings make_piece(bool with_classes)
 {
     tdm_embeddings e = {.d = D,
@@ -56,7 +44,7 @@ static tdm_embeddings make_piece(bool with_classes)
                         .label_words = with_classes ? WORDS : 0};
     e.images = tdm_part_begin(IMAGES, size, rank + 1) - e.image_first;
     e.captions = tdm_part_begin(CAPTIONS, size, rank + 1) - e.caption_first;
-    allocate(&e);
+    CHECK_OK(tdm_embeddings_reserve(&e));
     for (int64_t i = 0; i < e.images; i++) {
         const int64_t row = e.image_first + i;
         for (int64_t k = 0; k < D; k++) e.image[i * D + k] = feature_at(row, k, true);
