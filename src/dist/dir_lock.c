@@ -219,6 +219,28 @@ static bool is_nonce(const char *path, const char *nonce)
     return read_owner(path, &o, &present) == TDM_OK && present && strcmp(o.nonce, nonce) == 0;
 }
 
+/* Names of files that live for a moment. ".tmp": readers of directories leave them alone, as any half-written file. */
+static void name_own(const owner *self, char name[256])
+{
+    snprintf(name, 256, LOCK_NAME "-%.120s-%lld-%s.tmp", self->host, self->pid, self->nonce);
+}
+
+static void name_seen(const owner *self, char name[256])
+{
+    snprintf(name, 256, LOCK_NAME "-%s-seen.tmp", self->nonce);
+}
+
+/* A process that was killed in such a moment has left its file. */
+static void remove_left(const char *dir, const owner *old)
+{
+    void (*const name_of[])(const owner *, char *) = {name_own, name_seen};
+    char name[256], path[TDM_PATH_BYTES];
+    for (size_t i = 0; i < sizeof name_of / sizeof name_of[0]; i++) {
+        name_of[i](old, name);
+        if (strchr(name, '/') == NULL && tdm_path_join(path, sizeof path, dir, name) == TDM_OK) unlink(path);
+    }
+}
+
 static tdm_status claim(const tdm_dir_lock *lock, const char *path, int depth);
 
 /* Puts this process's file in the place of the lock of `old`; *replaced is false when another was faster. */
@@ -238,6 +260,7 @@ static tdm_status replace(const tdm_dir_lock *lock, const char *path, const owne
     if (*replaced && rename(lock->own, path) != 0 && !is_nonce(path, lock->self.nonce))
         status = TDM_ERROR(TDM_E_IO, "%s: cannot replace: %s", path, strerror(errno));
     unlink(after);
+    if (*replaced && status == TDM_OK) remove_left(lock->dir, old);
     if (*replaced && status == TDM_OK && depth == 0)
         tdm_log(TDM_LOG_WARN, "%s: took over the lock of %s, which %s", lock->dir, name_owner(old, who),
                 look_for(old, &lock->self) == LIFE_GONE ? "no longer runs" : "was said not to run any more");
@@ -271,9 +294,7 @@ static tdm_status take(tdm_dir_lock *lock, const tdm_dir_lock_options *options)
     TDM_TRY(tdm_make_dirs(options->dir));
     snprintf(lock->dir, sizeof lock->dir, "%s", options->dir);
     TDM_TRY(describe_self(options->command, &lock->self));
-    /* ".tmp": readers of directories leave such names alone, as those of any half-written file */
-    snprintf(name, sizeof name, LOCK_NAME "-%.120s-%lld-%s.tmp", lock->self.host, lock->self.pid,
-             lock->self.nonce);
+    name_own(&lock->self, name);
     TDM_TRY(tdm_path_join(lock->own, sizeof lock->own, options->dir, name));
     snprintf(name, sizeof name, LOCK_NAME "%s%.100s", options->part ? "." : "",
              options->part ? options->part : "");
@@ -353,7 +374,7 @@ static tdm_status see_everywhere(tdm_comm *comm, const tdm_dir_lock *lock, const
     bool exists = false;
     tdm_status status = TDM_OK;
     if (tdm_comm_rank(comm) == 0) {
-        snprintf(file.name, sizeof file.name, LOCK_NAME "-%s-seen.tmp", lock->self.nonce);
+        name_seen(&lock->self, file.name);
         snprintf(file.host, sizeof file.host, "%s", lock->self.host);
         status = tdm_path_join(path, sizeof path, dir, file.name);
         if (status == TDM_OK) status = write_owner(path, &lock->self, &exists);

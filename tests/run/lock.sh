@@ -56,13 +56,14 @@ wait "$pid" || code=$?
 unlocked "$work/run"
 [ "$(lines_of "$work/run")" -gt 0 ] || fail "metrics.jsonl is empty"
 
-# killed: stays, and the next run takes it over with a line
+# killed: stays, and the next run takes it over with a line. A file that lives for a moment only goes with it.
 start 2 train "${endless[@]}"
 wait_for "$work/run/.tandem-lock"
 owner=$(sed -n 's/^process //p' "$work/run/.tandem-lock")
 kill -KILL "$owner"
 wait "$pid" && fail "a killed run ended with 0"
 [ -e "$work/run/.tandem-lock" ] || fail "the lock of a killed run is gone"
+touch "$work/run/.tandem-lock-$(sed -n 's/^nonce //p' "$work/run/.tandem-lock")-seen.tmp"
 step=$(($(tail -1 "$work/run/metrics.jsonl" | sed 's/.*"step":\([0-9]*\).*/\1/') + 40))
 ranks 2 train "${settings[@]}" --set "train.steps=$step" --out "$work/run" --resume auto 2>"$work/log" || fail "$(cat "$work/log")"
 [ "$(grep -c "took over the lock of \`tandem train\` on .*, process $owner, .*no longer runs" "$work/log")" -eq 1 ] ||
