@@ -410,6 +410,7 @@ static void check_duplicates(tdm_searcher *s)
 static void change_folder(const char *remove, const char *from, const char *to)
 {
     char a[256], b[256];
+    tdm_comm_barrier(comm); /* the others have read what is there */
     if (rank == 0 && remove != NULL) {
         snprintf(a, sizeof a, "%s/%s", folder_dir, remove);
         CHECK_EQ(unlink(a), 0);
@@ -427,6 +428,7 @@ static void change_folder(const char *remove, const char *from, const char *to)
 
 static void damage_cache(void)
 {
+    tdm_comm_barrier(comm);
     if (rank == 0) {
         char command[256];
         snprintf(command, sizeof command,
