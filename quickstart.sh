@@ -62,4 +62,5 @@ training curves    $run/report.html
 evaluation sheet   $run/eval.html
 search result      $run/search.html
 checkpoint         $run/checkpoints/latest
+search page        $tandem serve --model $run --gallery demo/shards --split test
 END
