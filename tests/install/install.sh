@@ -64,10 +64,10 @@ train: { batch = 64; steps = 2; precision = "f32"; };
 CFG
 "$tandem" train --config run.cfg --out run 2>log || fail "train: $(tail -3 log)"
 
-# README shows the middle of the example as it is
+# docs/library.md shows the middle of the example as it is
 middle='/^static tdm_status compare/,/^}/p'
-diff <(sed -n "$middle" "$SOURCE/examples/embed.c") <(sed 's/^    //' "$SOURCE/README.md" | sed -n "$middle") ||
-    fail "README.md shows another examples/embed.c"
+diff <(sed -n "$middle" "$SOURCE/examples/embed.c") <(sed 's/^    //' "$SOURCE/docs/library.md" | sed -n "$middle") ||
+    fail "docs/library.md shows another examples/embed.c"
 
 # the example, with every set of flags
 for static in "" --static; do
