@@ -259,6 +259,20 @@ static void check_metrics(const tdm_metrics *got, const tdm_metrics *want)
     for (size_t r = 0; r < count; r++) CHECK_EQ(got->value[r], want->value[r]);
 }
 
+/* By cosine. */
+static tdm_metrics reranked(const tdm_rerank_input *input, const char *call)
+{
+    tdm_rerank_list list;
+    tdm_reordering reordering = {0};
+    tdm_metrics metrics;
+    CHECK_OK(tdm_rerank_ask("test", call, TDM_COSINE, &list));
+    CHECK_OK(list.call[0].row->reorder(input, list.call[0].options, &reordering));
+    CHECK_OK(tdm_reordering_metrics(input, &reordering, &metrics, NULL));
+    tdm_reordering_free(&reordering);
+    tdm_rerank_list_free(&list);
+    return metrics;
+}
+
 /* Metrics and the order of the whole gallery, over several shardings. */
 static void check_order(const people *p, tdm_distance distance, const char *call, const dense *want)
 {
@@ -411,12 +425,7 @@ static void test_judged(void **state)
     const tdm_eval_side gallery = piece(&p, GALLERY, EVEN, &unused);
     query.judged = &judged;
     const tdm_rerank_input input = {.comm = comm, .query = &query, .gallery = &gallery};
-    tdm_rerank_list list;
-    tdm_reordering reordering = {0};
-    tdm_metrics got;
-    CHECK_OK(tdm_rerank_ask("test", "k_reciprocal", TDM_COSINE, &list));
-    CHECK_OK(list.call[0].row->reorder(&input, list.call[0].options, &reordering));
-    CHECK_OK(tdm_reordering_metrics(&input, &reordering, &got, NULL));
+    const tdm_metrics got = reranked(&input, "k_reciprocal");
     double ndcg = 0, map = 0;
     for (int64_t q = 0; q < judged.queries; q++) {
         double gain = 0, ideal = 0, precision = 0;
@@ -443,8 +452,6 @@ static void test_judged(void **state)
     }
     CHECK_NEAR(tdm_metrics_value(&got, "ndcg_at_10"), ndcg, 1e-13); /* other order of sums */
     CHECK_NEAR(tdm_metrics_value(&got, "map"), map, 1e-13);
-    tdm_reordering_free(&reordering);
-    tdm_rerank_list_free(&list);
     tdm_judgements_free(&judged);
     free_dense(&want);
     free_people(&p);
@@ -474,15 +481,8 @@ static void test_cameras(void **state)
     gallery.camera = camera + Q + first[GALLERY];
     const tdm_rerank_input input = {.comm = comm, .query = &query, .gallery = &gallery};
     const tdm_metrics metrics = define_metrics(&p, want.order);
-    tdm_rerank_list list;
-    tdm_reordering reordering = {0};
-    tdm_metrics got;
-    CHECK_OK(tdm_rerank_ask("test", "k_reciprocal", TDM_COSINE, &list));
-    CHECK_OK(list.call[0].row->reorder(&input, list.call[0].options, &reordering));
-    CHECK_OK(tdm_reordering_metrics(&input, &reordering, &got, NULL));
+    const tdm_metrics got = reranked(&input, "k_reciprocal");
     check_metrics(&got, &metrics);
-    tdm_reordering_free(&reordering);
-    tdm_rerank_list_free(&list);
     tdm_free(camera);
     free_dense(&want);
     free_people(&p);
@@ -590,15 +590,8 @@ static void test_candidates(void **state)
     const tdm_eval_side query = piece(&p, QUERY, EVEN, &first), gallery = piece(&p, GALLERY, EVEN, &unused);
     const tdm_rerank_input input = {.comm = comm, .query = &query, .gallery = &gallery};
     const tdm_metrics want = define_metrics(&p, whole);
-    tdm_rerank_list list;
-    tdm_reordering reordering = {0};
-    tdm_metrics got;
-    CHECK_OK(tdm_rerank_ask("test", "k_reciprocal(candidates=6)", TDM_COSINE, &list));
-    CHECK_OK(list.call[0].row->reorder(&input, list.call[0].options, &reordering));
-    CHECK_OK(tdm_reordering_metrics(&input, &reordering, &got, NULL));
+    const tdm_metrics got = reranked(&input, "k_reciprocal(candidates=6)");
     check_metrics(&got, &want);
-    tdm_reordering_free(&reordering);
-    tdm_rerank_list_free(&list);
     free_dense(&all);
     free_people(&part);
     free_people(&p);
