@@ -28,11 +28,6 @@ serve_results serve_results_of(const serve_server *server, const serve_request *
                            .next_offset = -1};
 }
 
-static bool refuse_memory(serve_fault *fault)
-{
-    return serve_refuse(fault, 503, "out_of_memory", "the server has no memory for this request");
-}
-
 /* ---- A picture that was sent ---- */
 
 /* Its size is known before it is decoded. */
@@ -52,9 +47,9 @@ static bool decode_picture(const serve_server *server, const tdm_text *image, ui
                            serve_fault *fault)
 {
     const tdm_inference *in = server->searcher->inference;
-    if (TDM_ALLOC(tdm_inference_pixel_bytes(in), pixel) != TDM_OK) return refuse_memory(fault);
+    if (TDM_ALLOC(tdm_inference_pixel_bytes(in), pixel) != TDM_OK) return serve_refuse_memory(fault);
     if (tdm_inference_decode(in, "the picture", image->data, image->length, *pixel) == TDM_OK) return true;
-    if (tdm_error_last()->code == TDM_E_NOMEM) return refuse_memory(fault);
+    if (tdm_error_last()->code == TDM_E_NOMEM) return serve_refuse_memory(fault);
     return serve_refuse(fault, 415, "bad_picture", "%s", tdm_error_last()->message);
 }
 
@@ -77,7 +72,8 @@ static bool prepare_picture(serve_server *server, serve_job *job, serve_fault *f
 {
     serve_query *q = &job->query;
     bool cut = false;
-    if (serve_store_id('i', q->image.data, q->image.length, q->upload) != TDM_OK) return refuse_memory(fault);
+    if (serve_store_id('i', q->image.data, q->image.length, q->upload) != TDM_OK)
+        return serve_refuse_memory(fault);
     if (serve_store_find(server->store, q->upload, job->feature, &cut)) {
         tdm_text_free(&q->image);
         return true;
@@ -125,9 +121,9 @@ static bool copy_query(serve_query *from, serve_query *to)
 
 static bool prepare(serve_server *server, serve_request *request, serve_job *job, serve_fault *fault)
 {
-    if (!copy_query(&request->query, &job->query)) return refuse_memory(fault);
+    if (!copy_query(&request->query, &job->query)) return serve_refuse_memory(fault);
     job->since_s = tdm_now_s();
-    if (TDM_ALLOC(server->searcher->embeddings.d, &job->feature) != TDM_OK) return refuse_memory(fault);
+    if (TDM_ALLOC(server->searcher->embeddings.d, &job->feature) != TDM_OK) return serve_refuse_memory(fault);
     return job->query.image.length == 0 || prepare_picture(server, job, fault);
 }
 
@@ -151,7 +147,7 @@ bool serve_ask(serve_server *server, serve_request *request, serve_job **job, se
     *results = serve_results_of(server, request);
     if (!check_query(server, &request->query, fault)) return false;
     if (serve_query_is_empty(&request->query)) return true;
-    if (serve_job_create(job) != TDM_OK) return refuse_memory(fault);
+    if (serve_job_create(job) != TDM_OK) return serve_refuse_memory(fault);
     if (!prepare(server, request, *job, fault)) return false;
     if (!serve_queue_ask(&server->queue, job, server->options->request_s, fault)) return false;
     show(*job, results);

@@ -6,11 +6,6 @@
 
 enum { MOST_FIELDS = 100, NAME_BYTES = 64, BOUNDARY_BYTES = 70, PART_HEAD_BYTES = 2048 };
 
-static bool refuse_memory(serve_fault *fault)
-{
-    return serve_refuse(fault, 503, "out_of_memory", "the server has no memory for this request");
-}
-
 /* ---- name=value&name=value (WHATWG URL, application/x-www-form-urlencoded) ---- */
 
 static int hex_value(char c)
@@ -56,7 +51,7 @@ static bool read_pair(const char *text, size_t bytes, serve_field field, void *t
         return serve_refuse(fault, 400, "unknown_parameter", "the name of a parameter is too long");
     if (!decode_percent(text, name_bytes, name, &length, fault)) return false;
     char *value = malloc(value_bytes + 1);
-    if (value == NULL) return refuse_memory(fault);
+    if (value == NULL) return serve_refuse_memory(fault);
     const bool fine = decode_percent(equals != NULL ? equals + 1 : "", value_bytes, value, &length, fault) &&
                       field(to, name, value, length, false, fault);
     free(value);
@@ -165,7 +160,7 @@ static bool read_part(const char *text, const char *end, const char *delimiter, 
     *next = stop;
     if (head.is_file) return field(to, head.name, body, bytes, true, fault);
     char *value = malloc(bytes + 1);
-    if (value == NULL) return refuse_memory(fault);
+    if (value == NULL) return serve_refuse_memory(fault);
     memcpy(value, body, bytes);
     value[bytes] = '\0';
     const bool fine = field(to, head.name, value, bytes, false, fault);

@@ -151,7 +151,7 @@ bool serve_browse(serve_server *server, const serve_query *query, serve_job **jo
         const int64_t n = list_places(server, query, wanted, place, total);
         fine = read_places(server, n, place, query->offset, job, fault);
     } else
-        serve_refuse(fault, 503, "out_of_memory", "the server has no memory for this request");
+        serve_refuse_memory(fault);
     tdm_free(place);
     tdm_free(wanted);
     return fine;

@@ -17,6 +17,11 @@ bool serve_refuse(serve_fault *fault, int status, const char *code, const char *
     return false;
 }
 
+bool serve_refuse_memory(serve_fault *fault)
+{
+    return serve_refuse(fault, 503, "out_of_memory", "the server has no memory for this request");
+}
+
 void serve_query_free(serve_query *query)
 {
     tdm_text_free(&query->text);

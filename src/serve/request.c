@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <strings.h>
 
-static bool refuse_memory(serve_fault *fault)
-{
-    return serve_refuse(fault, 503, "out_of_memory", "the server has no memory for this request");
-}
-
 void serve_request_free(serve_request *request)
 {
     serve_query_free(&request->query);
@@ -91,12 +86,12 @@ static bool read_text(serve_request *r, const char *value, size_t bytes, serve_f
     if (bytes > SERVE_TEXT_BYTES)
         return serve_refuse(fault, 400, "too_long", "q has %zu bytes, at most %d are read", bytes,
                             SERVE_TEXT_BYTES);
-    return tdm_text_append(&r->query.text, value, bytes) == TDM_OK || refuse_memory(fault);
+    return tdm_text_append(&r->query.text, value, bytes) == TDM_OK || serve_refuse_memory(fault);
 }
 
 static bool read_token(serve_request *r, const char *value, size_t bytes, serve_fault *fault)
 {
-    return tdm_text_append(&r->token, value, bytes) == TDM_OK || refuse_memory(fault);
+    return tdm_text_append(&r->token, value, bytes) == TDM_OK || serve_refuse_memory(fault);
 }
 
 static bool copy_id(const char *value, size_t bytes, char id[SERVE_ID_BYTES])
@@ -139,7 +134,7 @@ static bool read_class(serve_request *r, const char *value, size_t bytes, serve_
     if (q->labels == SERVE_CLASSES)
         return serve_refuse(fault, 400, "bad_parameter", "more than %d classes", SERVE_CLASSES);
     q->label[q->labels] = strdup(value);
-    if (q->label[q->labels] == NULL) return refuse_memory(fault);
+    if (q->label[q->labels] == NULL) return serve_refuse_memory(fault);
     q->labels++;
     return true;
 }
@@ -186,7 +181,7 @@ static bool take_image(serve_request *r, const char *data, size_t bytes, serve_f
 {
     if (bytes == 0) return true;
     if (!note_field(r, IMAGE_BIT, "image", fault)) return false;
-    return tdm_text_append(&r->query.image, data, bytes) == TDM_OK || refuse_memory(fault);
+    return tdm_text_append(&r->query.image, data, bytes) == TDM_OK || serve_refuse_memory(fault);
 }
 
 /* A serve_field. What is empty counts as not given, as the fields of a form are that nobody has filled in. */

@@ -39,6 +39,7 @@ typedef struct serve_fault {
 /* Fills *fault and returns false. */
 TDM_PRINTF(4, 5)
 bool serve_refuse(serve_fault *fault, int status, const char *code, const char *fmt, ...);
+bool serve_refuse_memory(serve_fault *fault); /* there is none for this request */
 
 /* ---- What is looked for ---- */
 typedef struct serve_query { /* owned; serve_query_free */
