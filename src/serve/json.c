@@ -41,13 +41,13 @@ static json_t *strings(const char *const *text, int64_t count)
 static json_t *query_json(const serve_results *r)
 {
     const serve_query *q = r->query;
-    const bool has_picture = q->upload[0] != '\0' || q->row >= 0;
     json_t *query = json_object();
     json_object_set_new(query, "q", text_or_null(q->text.data));
     json_object_set_new(query, "upload", text_or_null(q->upload));
     json_object_set_new(query, "row", q->row >= 0 ? json_integer(q->row) : json_null());
     json_object_set_new(query, "weight",
-                        has_picture && q->text.length > 0 ? json_real(q->weight) : json_null());
+                        serve_query_has_picture(q) && q->text.length > 0 ? json_real(q->weight)
+                                                                         : json_null());
     json_object_set_new(query, "find", json_string(q->find == TDM_TEXT ? "captions" : "images"));
     json_object_set_new(query, "class", strings((const char *const *)q->label, q->labels));
     json_object_set_new(query, "unique", json_boolean(q->unique));

@@ -17,11 +17,6 @@ static const char *text_of(const serve_query *query)
     return query->text.length > 0 ? query->text.data : "";
 }
 
-static bool has_picture(const serve_query *query)
-{
-    return query->row >= 0 || query->upload[0] != '\0';
-}
-
 /* before, the text, after; nothing where there is no text. */
 static tdm_status append_part(tdm_text *html, const char *before, const char *text, const char *after)
 {
@@ -97,7 +92,7 @@ static tdm_status append_subject(tdm_text *html, const serve_results *r, bool wi
         TDM_TRY(tdm_text_printf(html, "Like your picture"));
     else if (!has_text)
         return tdm_text_printf(html, query->find == TDM_TEXT ? "All captions" : "All pictures");
-    if (has_text && has_picture(query)) TDM_TRY(tdm_text_printf(html, ", and "));
+    if (has_text && serve_query_has_picture(query)) TDM_TRY(tdm_text_printf(html, ", and "));
     return append_part(html, with_tags ? "<q dir=\"auto\">" : "“", text_of(query), with_tags ? "</q>" : "”");
 }
 
@@ -187,7 +182,8 @@ static tdm_status append_asked_picture(tdm_text *html, const serve_results *r)
 static tdm_status append_picture(tdm_text *html, const serve_results *r)
 {
     const bool is_gone = r->fault != NULL && r->fault->status == 404;
-    if (!has_picture(r->query) || is_gone) return tdm_text_printf(html, "<div id=\"picture\"></div>\n");
+    if (!serve_query_has_picture(r->query) || is_gone)
+        return tdm_text_printf(html, "<div id=\"picture\"></div>\n");
     TDM_TRY(
         tdm_text_printf(html, "<div id=\"picture\" role=\"region\" aria-label=\"The picture asked for\">\n"));
     TDM_TRY(append_asked_picture(html, r));
@@ -216,9 +212,9 @@ static tdm_status append_kept(tdm_text *html, const serve_query *query)
 
 static tdm_status append_search(tdm_text *html, const serve_results *r)
 {
-    const char *label = !r->can_text            ? "The model reads no texts"
-                        : has_picture(r->query) ? "Add words to the picture"
-                                                : "Describe a picture";
+    const char *label = !r->can_text                        ? "The model reads no texts"
+                        : serve_query_has_picture(r->query) ? "Add words to the picture"
+                                                            : "Describe a picture";
     TDM_TRY(tdm_text_printf(
         html,
         "<form id=\"search\" role=\"search\" action=\"/\" method=\"get\">\n<div class=\"box\">\n"

@@ -32,7 +32,12 @@ void serve_query_free(serve_query *query)
 
 bool serve_query_is_empty(const serve_query *query)
 {
-    return query->text.length == 0 && query->image.length == 0 && query->upload[0] == '\0' && query->row < 0;
+    return query->text.length == 0 && query->image.length == 0 && !serve_query_has_picture(query);
+}
+
+bool serve_query_has_picture(const serve_query *query)
+{
+    return query->row >= 0 || query->upload[0] != '\0';
 }
 
 /* "&name=value", of the value only letters, digits and -._~ as they are. */
@@ -60,8 +65,8 @@ static tdm_status append_subject(const serve_query *q, tdm_text *out)
     if (q->text.length > 0) TDM_TRY(append_field(out, "q", q->text.data));
     if (q->upload[0] != '\0') TDM_TRY(append_field(out, "upload", q->upload));
     if (q->row >= 0) TDM_TRY(append_number(out, "row", q->row));
-    const bool has_picture = q->upload[0] != '\0' || q->row >= 0;
-    if (q->text.length == 0 || !has_picture || q->weight == SERVE_DEFAULT_WEIGHT) return TDM_OK;
+    if (q->text.length == 0 || !serve_query_has_picture(q) || q->weight == SERVE_DEFAULT_WEIGHT)
+        return TDM_OK;
     char weight[32];
     snprintf(weight, sizeof weight, "%.6g", q->weight);
     return append_field(out, "weight", weight);

@@ -56,7 +56,8 @@ typedef struct serve_query { /* owned; serve_query_free */
     int64_t labels;             /* 0: no filter */
 } serve_query;
 void serve_query_free(serve_query *query);
-bool serve_query_is_empty(const serve_query *query); /* nothing is asked for */
+bool serve_query_is_empty(const serve_query *query);    /* nothing is asked for */
+bool serve_query_has_picture(const serve_query *query); /* one that has a name: an upload, or a row */
 /* The query string that asks for the same, at another offset, appended without '?': "q=a+dog&k=24&offset=48". A
  * picture is named by its upload. */
 TDM_CHECKED tdm_status serve_query_print(const serve_query *query, int64_t offset, tdm_text *out);
