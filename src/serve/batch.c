@@ -98,8 +98,10 @@ typedef struct batch {
     int64_t n, d;
     float *text, *picture; /* [n][d] of each job, as far as it has them */
     bool *has_text, *has_picture;
-    int64_t *place, *of; /* [n] room */
-    float *feature;      /* [n][d] room */
+    bool *done;           /* [n] searched for */
+    uint64_t *class_bits; /* [label_words] room, as what follows: for one step at a time */
+    int64_t *place, *of;  /* [n] */
+    float *feature;       /* [n][d] */
 } batch;
 
 static bool is_fine(const serve_job *job)
@@ -128,17 +130,16 @@ static tdm_status keep_text(batch *b, int64_t i, const float *feature, bool cut)
     return serve_store_keep(b->server->store, id, feature, cut, NULL);
 }
 
-/* Texts text[n] of the jobs of[n]. One that cannot be embedded makes its own job fail, not those of others. */
-static tdm_status embed_new_texts(batch *b, int64_t n, const char *const *text, const int64_t *of,
-                                  float *feature, bool *cut)
+/* Texts text[n] of the jobs b->of[n]. One that cannot be embedded makes its own job fail, not those of others. */
+static tdm_status embed_new_texts(batch *b, int64_t n, const char *const *text, bool *cut)
 {
-    const bool together = tdm_inference_embed_texts(b->inference, n, text, feature, cut) == TDM_OK;
+    const bool together = tdm_inference_embed_texts(b->inference, n, text, b->feature, cut) == TDM_OK;
     for (int64_t j = 0; j < n; j++) {
-        float *own = feature + j * b->d;
+        float *own = b->feature + j * b->d;
         if (!together && tdm_inference_embed_texts(b->inference, 1, text + j, own, cut + j) != TDM_OK)
-            fail_job(b->job[of[j]]);
+            fail_job(b->job[b->of[j]]);
         else
-            TDM_TRY(keep_text(b, of[j], own, cut[j]));
+            TDM_TRY(keep_text(b, b->of[j], own, cut[j]));
     }
     return TDM_OK;
 }
@@ -157,40 +158,35 @@ static tdm_status recall_text(batch *b, int64_t i, bool *known)
 static tdm_status embed_texts(batch *b)
 {
     const char **text = NULL;
-    float *feature = NULL;
     bool *cut = NULL;
-    int64_t count = 0, *of = NULL;
+    int64_t count = 0;
     tdm_status status = TDM_ALLOC(b->n, &text);
-    if (status == TDM_OK) status = TDM_ALLOC(b->n * b->d, &feature);
     if (status == TDM_OK) status = TDM_ALLOC(b->n, &cut);
-    if (status == TDM_OK) status = TDM_ALLOC(b->n, &of);
     for (int64_t i = 0; i < b->n && status == TDM_OK; i++) {
         bool known = false;
         b->has_text[i] = b->job[i]->query.text.length > 0;
         if (b->has_text[i]) status = recall_text(b, i, &known);
         if (!b->has_text[i] || known) continue;
         text[count] = b->job[i]->query.text.data;
-        of[count++] = i;
+        b->of[count++] = i;
     }
-    if (status == TDM_OK && count > 0) status = embed_new_texts(b, count, text, of, feature, cut);
+    if (status == TDM_OK && count > 0) status = embed_new_texts(b, count, text, cut);
     tdm_free((void *)text);
-    tdm_free(feature);
     tdm_free(cut);
-    tdm_free(of);
     return status;
 }
 
 /* ---- Pictures ---- */
 
-/* Pictures of the jobs of[n], one behind the other. */
-static tdm_status embed_new_pictures(batch *b, int64_t n, const uint8_t *pixel, const int64_t *of,
-                                     float *feature)
+/* Pictures of the jobs b->of[n], one behind the other. */
+static tdm_status embed_new_pictures(batch *b, int64_t n, const uint8_t *pixel)
 {
-    TDM_TRY(tdm_inference_embed_pixels(b->inference, n, pixel, feature));
+    TDM_TRY(tdm_inference_embed_pixels(b->inference, n, pixel, b->feature));
     for (int64_t j = 0; j < n; j++) {
-        const serve_query *q = &b->job[of[j]]->query;
-        memcpy(b->picture + of[j] * b->d, feature + j * b->d, (size_t)b->d * sizeof *feature);
-        TDM_TRY(serve_store_keep(b->server->store, q->upload, feature + j * b->d, false, &q->image));
+        const serve_query *q = &b->job[b->of[j]]->query;
+        const float *own = b->feature + j * b->d;
+        memcpy(b->picture + b->of[j] * b->d, own, (size_t)b->d * sizeof *own);
+        TDM_TRY(serve_store_keep(b->server->store, q->upload, own, false, &q->image));
     }
     return TDM_OK;
 }
@@ -200,61 +196,58 @@ static tdm_status embed_pictures(batch *b)
 {
     const int64_t bytes = tdm_inference_pixel_bytes(b->inference);
     uint8_t *pixel = NULL;
-    float *feature = NULL;
-    int64_t count = 0, *of = NULL;
-    tdm_status status = TDM_ALLOC(b->n * bytes, &pixel);
-    if (status == TDM_OK) status = TDM_ALLOC(b->n * b->d, &feature);
-    if (status == TDM_OK) status = TDM_ALLOC(b->n, &of);
-    for (int64_t i = 0; i < b->n && status == TDM_OK; i++) {
+    int64_t decoded = 0, count = 0;
+    for (int64_t i = 0; i < b->n; i++) decoded += b->job[i]->pixel != NULL;
+    TDM_TRY(TDM_ALLOC(decoded * bytes, &pixel));
+    for (int64_t i = 0; i < b->n; i++) {
         serve_job *job = b->job[i];
         bool cut = false;
         if (job->query.upload[0] == '\0') continue;
         b->has_picture[i] = true;
         if (job->pixel != NULL) {
             memcpy(pixel + count * bytes, job->pixel, (size_t)bytes);
-            of[count++] = i;
+            b->of[count++] = i;
         } else if (!serve_store_find(b->server->store, job->query.upload, b->picture + i * b->d, &cut)) {
             serve_refuse(&job->fault, 404, "upload_gone", "this picture is not kept any more: send it again");
         }
     }
-    if (status == TDM_OK && count > 0) status = embed_new_pictures(b, count, pixel, of, feature);
+    const tdm_status status = count > 0 ? embed_new_pictures(b, count, pixel) : TDM_OK;
     tdm_free(pixel);
-    tdm_free(feature);
-    tdm_free(of);
     return status;
 }
 
 /* ---- Rows of the gallery ---- */
 
-/* Fills place[*count] and of[*count]. */
-static void list_rows(batch *b, int64_t *place, int64_t *of, int64_t *count)
+/* Fills b->place and b->of; returns how many. */
+static int64_t list_rows(batch *b)
 {
+    int64_t n = 0;
     for (int64_t i = 0; i < b->n; i++) {
         const int64_t row = b->job[i]->query.row;
         if (row < 0) continue;
         b->has_picture[i] = true;
-        place[*count] = serve_place_of_row(b->server, row);
-        if (place[*count] < 0)
+        b->place[n] = serve_place_of_row(b->server, row);
+        if (b->place[n] < 0)
             serve_refuse(&b->job[i]->fault, 404, "not_found", "the gallery has no picture %lld",
                          (long long)row);
         else
-            of[(*count)++] = i;
+            b->of[n++] = i;
     }
+    return n;
 }
 
 /* From the ranks that have them. An error is one of all ranks. */
-static tdm_status fetch_rows(batch *b, int64_t *place, int64_t *of, float *feature)
+static tdm_status fetch_rows(batch *b)
 {
     const tdm_searcher *s = b->server->searcher;
     const serve_call call = {.what_to_do = CALL_ROWS};
-    int64_t count = 0;
-    list_rows(b, place, of, &count);
-    if (count == 0) return TDM_OK;
+    const int64_t n = list_rows(b);
+    if (n == 0) return TDM_OK;
     TDM_TRY(call_ranks(s, &call));
     TDM_AGREE(s->comm, TDM_OK); /* room for them */
-    TDM_TRY(tdm_searcher_features(s, TDM_IMAGE, count, place, feature));
-    for (int64_t j = 0; j < count; j++)
-        memcpy(b->picture + of[j] * b->d, feature + j * b->d, (size_t)b->d * sizeof *feature);
+    TDM_TRY(tdm_searcher_features(s, TDM_IMAGE, n, b->place, b->feature));
+    for (int64_t j = 0; j < n; j++)
+        memcpy(b->picture + b->of[j] * b->d, b->feature + j * b->d, (size_t)b->d * sizeof *b->feature);
     return TDM_OK;
 }
 
@@ -316,51 +309,51 @@ static bool belong_together(const serve_query *a, const serve_query *b)
     return a->find == b->find && a->unique == b->unique && same_labels(a, b);
 }
 
-/* A row of jobs that are searched for together: their places of[n] in the batch. An error is one of all ranks. */
-static tdm_status search_group(batch *b, const int64_t *of, int64_t n, uint64_t *class_bits, tdm_found *found)
+/* A row of jobs that are searched for together: their places b->of[n] in the batch. An error is one of all ranks. */
+static tdm_status search_group(batch *b, int64_t n, tdm_found *found)
 {
     serve_server *server = b->server;
-    const serve_query *q = &b->job[of[0]]->query;
+    const serve_query *q = &b->job[b->of[0]]->query;
     serve_call call = {
         .what_to_do = CALL_FIND, .what = q->find, .filtered = q->labels > 0, .unique = q->unique};
     for (int64_t j = 0; j < n; j++) {
-        const serve_job *job = b->job[of[j]];
+        const serve_job *job = b->job[b->of[j]];
         memcpy(b->feature + j * b->d, job->feature, (size_t)b->d * sizeof *b->feature);
         call.k = tdm_max_i64(call.k, job->query.offset + job->query.k);
     }
-    serve_class_bits(server, q, class_bits);
+    serve_class_bits(server, q, b->class_bits);
     TDM_TRY(call_ranks(server->searcher, &call));
-    return find_together(server->searcher, &call, server->options->duplicates, class_bits, n, b->feature,
+    return find_together(server->searcher, &call, server->options->duplicates, b->class_bits, n, b->feature,
                          found);
 }
 
-static void read_group(batch *b, const int64_t *of, int64_t n, const tdm_found *found)
+static void read_group(batch *b, int64_t n, const tdm_found *found)
 {
     pthread_mutex_lock(&b->server->source);
     for (int64_t j = 0; j < n; j++)
-        if (read_items(b->server, b->job[of[j]], found, j) != TDM_OK) fail_job(b->job[of[j]]);
+        if (read_items(b->server, b->job[b->of[j]], found, j) != TDM_OK) fail_job(b->job[b->of[j]]);
     pthread_mutex_unlock(&b->server->source);
 }
 
-/* Jobs that belong together with the first of those that are not done. done [n]. Whether there were any. */
-static int64_t next_group(const batch *b, bool *done, int64_t *of)
+/* Jobs that belong together with the first of those that are not done: their places, into b->of. Returns how many. */
+static int64_t next_group(batch *b)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < b->n; i++) {
-        if (done[i] || !is_fine(b->job[i])) continue;
-        if (n > 0 && !belong_together(&b->job[of[0]]->query, &b->job[i]->query)) continue;
-        done[i] = true;
-        of[n++] = i;
+        if (b->done[i] || !is_fine(b->job[i])) continue;
+        if (n > 0 && !belong_together(&b->job[b->of[0]]->query, &b->job[i]->query)) continue;
+        b->done[i] = true;
+        b->of[n++] = i;
     }
     return n;
 }
 
-static tdm_status search_all(batch *b, uint64_t *class_bits, bool *done)
+static tdm_status search_all(batch *b)
 {
-    for (int64_t n; (n = next_group(b, done, b->of)) > 0;) {
+    for (int64_t n; (n = next_group(b)) > 0;) {
         tdm_found found = {0};
-        TDM_TRY(search_group(b, b->of, n, class_bits, &found));
-        read_group(b, b->of, n, &found);
+        TDM_TRY(search_group(b, n, &found));
+        read_group(b, n, &found);
         tdm_found_free(&found);
     }
     return TDM_OK;
@@ -368,7 +361,7 @@ static tdm_status search_all(batch *b, uint64_t *class_bits, bool *done)
 
 /* ---- A batch ---- */
 
-static tdm_status make_room(batch *b, uint64_t **class_bits, bool **done)
+static tdm_status make_room(batch *b)
 {
     TDM_TRY(TDM_ALLOC(b->n * b->d, &b->text));
     TDM_TRY(TDM_ALLOC(b->n * b->d, &b->picture));
@@ -377,8 +370,8 @@ static tdm_status make_room(batch *b, uint64_t **class_bits, bool **done)
     TDM_TRY(TDM_ALLOC(b->n, &b->has_picture));
     TDM_TRY(TDM_ALLOC(b->n, &b->place));
     TDM_TRY(TDM_ALLOC(b->n, &b->of));
-    TDM_TRY(TDM_ALLOC(b->server->searcher->embeddings.label_words, class_bits));
-    return TDM_ALLOC(b->n, done);
+    TDM_TRY(TDM_ALLOC(b->server->searcher->embeddings.label_words, &b->class_bits));
+    return TDM_ALLOC(b->n, &b->done);
 }
 
 static void free_room(batch *b)
@@ -390,6 +383,8 @@ static void free_room(batch *b)
     tdm_free(b->has_picture);
     tdm_free(b->place);
     tdm_free(b->of);
+    tdm_free(b->class_bits);
+    tdm_free(b->done);
 }
 
 tdm_status serve_batch_answer(serve_server *server, serve_job **job, int64_t n)
@@ -399,21 +394,17 @@ tdm_status serve_batch_answer(serve_server *server, serve_job **job, int64_t n)
                .job = job,
                .n = n,
                .d = server->searcher->embeddings.d};
-    uint64_t *class_bits = NULL;
-    bool *done = NULL;
     /* what fails here fails on this rank alone, before the others are called */
-    tdm_status own = make_room(&b, &class_bits, &done), status = TDM_OK;
+    tdm_status own = make_room(&b), status = TDM_OK;
     if (own == TDM_OK) own = embed_texts(&b);
     if (own == TDM_OK) own = embed_pictures(&b);
     for (int64_t i = 0; i < n && own != TDM_OK; i++) fail_job(job[i]);
     if (own == TDM_OK) {
-        status = fetch_rows(&b, b.place, b.of, b.feature);
+        status = fetch_rows(&b);
         for (int64_t i = 0; i < n; i++) combine(&b, i);
-        if (status == TDM_OK) status = search_all(&b, class_bits, done);
+        if (status == TDM_OK) status = search_all(&b);
     }
     free_room(&b);
-    tdm_free(class_bits);
-    tdm_free(done);
     serve_metrics_batch(&server->metrics, n);
     return status;
 }
