@@ -127,18 +127,22 @@ static bool prepare(serve_server *server, serve_request *request, serve_job *job
     return job->query.image.length == 0 || prepare_picture(server, job, fault);
 }
 
-static void show(serve_job *job, serve_results *results)
+void serve_results_take(const serve_job *job, serve_results *results)
 {
-    const serve_query *q = &job->query;
-    results->query = q;
-    results->asked = job->asked_found != NULL ? &job->asked : NULL;
-    results->cut = job->cut;
     results->total = job->total;
     results->items = job->items;
     results->item = job->item;
-    results->took_s = tdm_now_s() - job->since_s;
-    const int64_t next = q->offset + job->items;
+    const int64_t next = results->query->offset + job->items;
     results->next_offset = job->items > 0 && next < job->total ? next : -1;
+}
+
+static void show(const serve_job *job, serve_results *results)
+{
+    results->query = &job->query;
+    results->asked = job->asked_found != NULL ? &job->asked : NULL;
+    results->cut = job->cut;
+    serve_results_take(job, results);
+    results->took_s = tdm_now_s() - job->since_s;
 }
 
 bool serve_ask(serve_server *server, serve_request *request, serve_job **job, serve_results *results,

@@ -90,7 +90,6 @@ static bool read_places(serve_server *server, int64_t n, int64_t *place, int64_t
     float *score = NULL; /* zeros */
     tdm_status status = TDM_ALLOC(n, &score);
     if (status == TDM_OK) status = serve_job_create(job);
-    if (status == TDM_OK) (*job)->query.row = -1;
     const tdm_found part = {
         .what = TDM_IMAGE, .gallery = server->images, .queries = 1, .k = n, .row = place, .score = score};
     pthread_mutex_lock(&server->source);
@@ -139,17 +138,18 @@ static int64_t list_places(serve_server *server, const serve_query *q, const uin
     return n;
 }
 
-bool serve_browse(serve_server *server, const serve_query *query, serve_job **job, int64_t *total,
-                  serve_fault *fault)
+bool serve_browse(serve_server *server, const serve_query *query, serve_job **job, serve_fault *fault)
 {
+    int64_t total = 0;
     int64_t *place = NULL;
     uint64_t *wanted = NULL;
     bool fine = TDM_ALLOC(query->k, &place) == TDM_OK &&
                 TDM_ALLOC(server->searcher->embeddings.label_words, &wanted) == TDM_OK;
     if (fine) {
         serve_class_bits(server, query, wanted);
-        const int64_t n = list_places(server, query, wanted, place, total);
+        const int64_t n = list_places(server, query, wanted, place, &total);
         fine = read_places(server, n, place, query->offset, job, fault);
+        if (fine) (*job)->total = total;
     } else
         serve_refuse_memory(fault);
     tdm_free(place);

@@ -2,14 +2,10 @@
 #include "serve_impl.h"
 
 /* The gallery in its order, where nothing is asked for. */
-static bool browse(serve_server *server, const serve_query *query, serve_job **job, serve_results *results,
-                   serve_fault *fault)
+static bool browse(serve_server *server, serve_job **job, serve_results *results, serve_fault *fault)
 {
-    if (!serve_browse(server, query, job, &results->total, fault)) return false;
-    results->items = (*job)->items;
-    results->item = (*job)->item;
-    const int64_t next = query->offset + results->items;
-    if (results->items > 0 && next < results->total) results->next_offset = next;
+    if (!serve_browse(server, results->query, job, fault)) return false;
+    serve_results_take(*job, results);
     return true;
 }
 
@@ -31,7 +27,7 @@ static bool page(serve_server *server, serve_request *request, serve_answer *ans
     if (fine && request->method == SERVE_POST) {
         fine = redirect(results.query, answer, fault);
     } else if (fine) {
-        if (job == NULL) fine = browse(server, results.query, &job, &results, fault);
+        if (job == NULL) fine = browse(server, &job, &results, fault);
         if (fine)
             fine = serve_answer_with(answer, SERVE_HTML, serve_page_render(&results, &answer->body), fault);
     }

@@ -336,6 +336,8 @@ bool serve_ask(serve_server *server, serve_request *request, serve_job **job, se
                serve_fault *fault);
 /* What every page shows, without a question. */
 serve_results serve_results_of(const serve_server *server, const serve_request *request);
+/* What a job has found, and what comes behind it. */
+void serve_results_take(const serve_job *job, serve_results *results);
 
 /* items.c: what is known of rows of the gallery. Of those that were found (part: one query; first: how many were before
  * them), and of job->query.row, into the job; the lock `source` is held. */
@@ -345,9 +347,8 @@ TDM_CHECKED tdm_status serve_items_read(serve_server *server, const tdm_found *p
 void serve_class_bits(const serve_server *server, const serve_query *query, uint64_t *bits);
 /* Place in the gallery of a picture's row; -1: it is not there. */
 int64_t serve_place_of_row(const serve_server *server, int64_t row);
-/* The gallery in its order, as far as the query's classes, offset and k say. *total: rows that can be reached. */
-bool serve_browse(serve_server *server, const serve_query *query, serve_job **job, int64_t *total,
-                  serve_fault *fault);
+/* The gallery in its order, as far as the query's classes, offset and k say, as what a job has found. */
+bool serve_browse(serve_server *server, const serve_query *query, serve_job **job, serve_fault *fault);
 
 /* picture.c: the encoded bytes of a picture of the gallery. */
 bool serve_picture_read(serve_server *server, int64_t row, tdm_text *out, serve_fault *fault);
