@@ -148,37 +148,36 @@ static tdm_status print_build(const serve_server *server, tdm_text *out)
                            (long long)server->images, (long long)server->captions);
 }
 
+/* m: a copy, so that printing holds nobody up. */
+static tdm_status print_all(serve_server *server, const serve_metrics *m, tdm_text *out)
+{
+    TDM_TRY(print_requests(m, out));
+    TDM_TRY(print_latency(m, out));
+    TDM_TRY(head(out, "tandem_search_batch_size", "histogram", "Searches that were answered together."));
+    TDM_TRY(histogram(out, "tandem_search_batch_size", "", batch_bounds, &m->batch));
+    TDM_TRY(value(out, "tandem_search_queue_length", "gauge", "Searches that wait.",
+                  (double)serve_queue_length(&server->queue)));
+    TDM_TRY(value(out, "tandem_http_sent_bytes_total", "counter", "Bytes of the bodies that were sent.",
+                  (double)m->sent_bytes));
+    TDM_TRY(
+        value(out, "tandem_http_connections", "gauge", "Connections that are open.", (double)m->connections));
+    TDM_TRY(value(out, "tandem_http_slow_connections_total", "counter",
+                  "Connections that were ended because they took too long.", (double)m->refused_slow));
+    TDM_TRY(value(out, "tandem_uptime_seconds", "gauge", "Seconds since the server began.",
+                  tdm_now_s() - m->since_s));
+    TDM_TRY(value(out, "process_resident_memory_bytes", "gauge", "Resident memory of rank 0.",
+                  (double)tdm_resident_bytes()));
+    return print_build(server, out);
+}
+
 tdm_status serve_metrics_print(serve_server *server, tdm_text *out)
 {
-    serve_metrics *copy = NULL; /* so that printing holds nobody up */
+    serve_metrics *copy = NULL;
     TDM_TRY(TDM_ALLOC(1, &copy));
     pthread_mutex_lock(&server->metrics.lock);
     memcpy(copy, &server->metrics, sizeof *copy);
     pthread_mutex_unlock(&server->metrics.lock);
-    tdm_status status = print_requests(copy, out);
-    if (status == TDM_OK) status = print_latency(copy, out);
-    if (status == TDM_OK)
-        status = head(out, "tandem_search_batch_size", "histogram", "Searches that were answered together.");
-    if (status == TDM_OK) status = histogram(out, "tandem_search_batch_size", "", batch_bounds, &copy->batch);
-    if (status == TDM_OK)
-        status = value(out, "tandem_search_queue_length", "gauge", "Searches that wait.",
-                       (double)serve_queue_length(&server->queue));
-    if (status == TDM_OK)
-        status = value(out, "tandem_http_sent_bytes_total", "counter", "Bytes of the bodies that were sent.",
-                       (double)copy->sent_bytes);
-    if (status == TDM_OK)
-        status = value(out, "tandem_http_connections", "gauge", "Connections that are open.",
-                       (double)copy->connections);
-    if (status == TDM_OK)
-        status = value(out, "tandem_http_slow_connections_total", "counter",
-                       "Connections that were ended because they took too long.", (double)copy->refused_slow);
-    if (status == TDM_OK)
-        status = value(out, "tandem_uptime_seconds", "gauge", "Seconds since the server began.",
-                       tdm_now_s() - copy->since_s);
-    if (status == TDM_OK)
-        status = value(out, "process_resident_memory_bytes", "gauge", "Resident memory of rank 0.",
-                       (double)tdm_resident_bytes());
-    if (status == TDM_OK) status = print_build(server, out);
+    const tdm_status status = print_all(server, copy, out);
     tdm_free(copy);
     return status;
 }
