@@ -4,8 +4,6 @@
 
 #include "tandem/image.h"
 
-#include <stdlib.h>
-
 enum { UPLOAD_PX = 240, UPLOAD_QUALITY = 85 };
 
 serve_results serve_results_of(const serve_server *server, const serve_request *request)

@@ -2,8 +2,6 @@
  * lets all ranks search for all of them at once. The other ranks wait for its calls, asleep. */
 #include "serve_impl.h"
 
-#include <stdlib.h>
-
 enum { CALL_END, CALL_BEAT, CALL_FIND, CALL_ROWS };
 typedef struct serve_call { /* from rank 0 to the others */
     int64_t what_to_do, what, k;

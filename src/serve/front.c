@@ -37,7 +37,7 @@ struct serve_front {
     serve_server *server;
     struct MHD_Daemon *daemon;
     int listen_fd, port;
-    pthread_t ender, starter;
+    pthread_t ender;
     bool ender_runs;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t wake;
@@ -540,7 +540,8 @@ tdm_status serve_front_open(serve_server *server, serve_front **front)
 
 tdm_status serve_front_start(serve_front *front)
 {
-    if (tdm_thread_create(&front->starter, start_daemon, front) == 0) pthread_join(front->starter, NULL);
+    pthread_t starter;
+    if (tdm_thread_create(&starter, start_daemon, front) == 0) pthread_join(starter, NULL);
     TDM_REQUIRE(front->daemon != NULL, TDM_E_LIBRARY, "libmicrohttpd cannot start");
     front->listen_fd = -1; /* the daemon's now */
     front->ender_runs = tdm_thread_create(&front->ender, end_slow, front) == 0;

@@ -3,8 +3,6 @@
  * else: by tdm_text_html, addresses by serve_query_print before. */
 #include "serve_impl.h"
 
-#include <string.h>
-
 /* ---- Small parts ---- */
 
 static bool is_known(const char *text)

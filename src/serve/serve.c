@@ -1,7 +1,6 @@
 /* The server's life: rank 0 listens and takes batches from the queue, the others help; in the end all leave together. */
 #include "serve_impl.h"
 
-#include <stdlib.h>
 #include <unistd.h>
 
 enum { STORE_ENTRIES = 4096 };
@@ -116,7 +115,6 @@ static tdm_status drain(serve_server *server, serve_front *front)
         serve_guard_beat(&server->guard);
         status = answer_batch(server, poll_s, &n);
     }
-    serve_queue_close(&server->queue);
     return status;
 }
 
