@@ -56,6 +56,7 @@ static tdm_status open_server(serve_server *server)
 static void close_server(serve_server *server)
 {
     serve_access_close();
+    serve_gate_close(&server->gate);
     serve_store_destroy(&server->store);
     tdm_free((void *)server->label);
 }

@@ -266,7 +266,7 @@ typedef struct serve_sender {
 } serve_sender;
 /* Reads or makes the token, as the options and the address say. */
 TDM_CHECKED tdm_status serve_gate_open(serve_gate *gate, const tdm_serve_options *options);
-void serve_gate_close(serve_gate *gate);
+void serve_gate_close(serve_gate *gate); /* a zeroed one, too */
 /* *retry_s: of a fault 429. */
 bool serve_gate_pass(serve_gate *gate, const serve_sender *sender, const serve_request *request,
                      double *retry_s, serve_fault *fault);
