@@ -4,7 +4,6 @@
         browser.open("http://127.0.0.1:8080/")
         browser.js("document.title")
 """
-import base64
 import json
 import os
 import select
@@ -172,16 +171,6 @@ class Browser:
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[path])
-
-    def drop_file(self, path, x=400, y=400):
-        data = {"items": [], "files": [path], "dragOperationsMask": 1}
-        for kind in ("dragEnter", "dragOver", "drop"):
-            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
-
-    def picture(self, path):
-        """Of the window, as PNG."""
-        with open(path, "wb") as file:
-            file.write(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     def complaints(self):
         """What the console and the page's own policy complained about."""

@@ -109,12 +109,12 @@ def search(want=200, **fields):
     return checked("search" if want == 200 else "error", data)
 
 
-def form(fields, image=None, name="image"):
+def form(fields, image=None):
     """multipart/form-data: body and header"""
     parts = [f'--xx\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
              for key, value in fields.items()]
     if image is not None:
-        parts.append(f'--xx\r\nContent-Disposition: form-data; name="{name}"; filename="a.png"\r\n'
+        parts.append('--xx\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n'
                      "Content-Type: image/png\r\n\r\n".encode() + image + b"\r\n")
     return b"".join(parts) + b"--xx--\r\n", {"Content-Type": "multipart/form-data; boundary=xx"}
 
@@ -329,9 +329,9 @@ def check_metrics():
 # ---- What is no proper request ----
 
 
-def raw(data, wait_s=30):
+def raw(data):
     """Sends bytes, returns all that comes until the connection ends."""
-    with socket.create_connection((URL.hostname, URL.port), timeout=wait_s) as connection:
+    with socket.create_connection((URL.hostname, URL.port), timeout=30) as connection:
         answer = b""
         try:
             connection.sendall(data)
@@ -383,7 +383,7 @@ def hostile():
 
 
 def until_closed(connection, drip, limit_s):
-    """Sends a byte now and then; returns after how many seconds the server has ended the connection."""
+    """Sends a byte now and then until the server has ended the connection."""
     begin = time.monotonic()
     connection.settimeout(0.1)
     while time.monotonic() - begin < limit_s:
@@ -391,11 +391,11 @@ def until_closed(connection, drip, limit_s):
             if drip:
                 connection.sendall(drip)
             if connection.recv(1) == b"":
-                return time.monotonic() - begin
+                return
         except TimeoutError:
             continue
         except ConnectionError:
-            return time.monotonic() - begin
+            return
     raise AssertionError(f"still open after {limit_s} s")
 
 
