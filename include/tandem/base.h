@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define TDM_VERSION "0.1.0"
 
@@ -91,6 +92,9 @@ void tdm_set_cores(const int *core, int64_t count);
 /* pthread_create, on any of these cores; without the call above, on those of the thread that creates it. 0 or
  * an error number. */
 int tdm_thread_create(pthread_t *thread, void *(*run)(void *), void *argument);
+/* A condition whose timed waits go by CLOCK_MONOTONIC, and such a point in time, wait_s from now. */
+void tdm_condition_init(pthread_cond_t *condition);
+struct timespec tdm_after(double wait_s);
 
 /* SIGTERM, SIGUSR1, SIGINT and SIGHUP only set a flag, which is looked at where work can end safely; the training
  * loop agrees on it between steps. A second SIGINT or SIGHUP, half a second later or more, ends the process. SIGINT

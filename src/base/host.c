@@ -55,6 +55,25 @@ int tdm_thread_create(pthread_t *thread, void *(*run)(void *), void *argument)
     return error ? pthread_create(thread, NULL, run, argument) : 0;
 }
 
+void tdm_condition_init(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+struct timespec tdm_after(double wait_s)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    const int64_t ns = at.tv_nsec + (int64_t)(wait_s * 1e9);
+    at.tv_sec += ns / 1000000000;
+    at.tv_nsec = ns % 1000000000;
+    return at;
+}
+
 int tdm_allowed_cores(uint8_t bits[TDM_CORE_BYTES])
 {
     cpu_set_t set = process_cores;

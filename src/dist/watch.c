@@ -142,11 +142,7 @@ static double observe(tdm_watch *w)
 /* The lock is held. Until `s` seconds have passed, or something has changed. */
 static void wait_s(tdm_watch *w, double s)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    const int64_t ns = until.tv_nsec + (int64_t)(s * 1e9);
-    until.tv_sec += ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
+    const struct timespec until = tdm_after(s);
     pthread_cond_timedwait(&w->wake, &w->lock, &until);
 }
 
@@ -363,13 +359,9 @@ static tdm_status clear_run(const tdm_watch *w)
 static int begin_judge(tdm_watch *w)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    pthread_condattr_t attributes;
     sigset_t all, kept;
     pthread_mutex_init(&w->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    tdm_condition_init(&w->wake);
     sigfillset(&all);
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &kept);

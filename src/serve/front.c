@@ -141,7 +141,7 @@ static void *end_slow(void *argument)
     pthread_setname_np(pthread_self(), "tandem-slow");
     pthread_mutex_lock(&front->lock);
     while (!front->stop) {
-        const struct timespec until = serve_after(TICK_MS / 1e3);
+        const struct timespec until = tdm_after(TICK_MS / 1e3);
         pthread_cond_timedwait(&front->wake, &front->lock, &until);
         const int64_t ended = end_slow_links(front);
         if (ended == 0) continue;
@@ -532,7 +532,7 @@ tdm_status serve_front_open(serve_server *server, serve_front **front)
     (*front)->server = server;
     (*front)->listen_fd = -1;
     pthread_mutex_init(&(*front)->lock, NULL);
-    serve_condition_init(&(*front)->wake);
+    tdm_condition_init(&(*front)->wake);
     const tdm_status status = listen_somewhere(*front);
     if (status != TDM_OK) serve_front_close(front);
     return status;

@@ -24,7 +24,7 @@ static void *watch(void *argument)
     pthread_setname_np(pthread_self(), "tandem-guard");
     pthread_mutex_lock(&guard->lock);
     while (!guard->stop) {
-        const struct timespec until = serve_after(tick_s);
+        const struct timespec until = tdm_after(tick_s);
         const double begin_s = tdm_now_s();
         pthread_cond_timedwait(&guard->wake, &guard->lock, &until);
         const int64_t beats = atomic_load(&guard->beats);
@@ -43,7 +43,7 @@ tdm_status serve_guard_start(serve_guard *guard, tdm_comm *comm, double stall_s)
     guard->stall_s = stall_s;
     if (tdm_comm_size(comm) == 1) return TDM_OK;
     pthread_mutex_init(&guard->lock, NULL);
-    serve_condition_init(&guard->wake);
+    tdm_condition_init(&guard->wake);
     guard->runs = tdm_thread_create(&guard->thread, watch, guard) == 0;
     TDM_REQUIRE(guard->runs, TDM_E_NOMEM, "cannot start a thread");
     return TDM_OK;

@@ -2,33 +2,13 @@
 #include "serve_impl.h"
 
 #include <errno.h>
-#include <time.h>
-
-void serve_condition_init(pthread_cond_t *condition)
-{
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(condition, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
-struct timespec serve_after(double wait_s)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    const int64_t ns = at.tv_nsec + (int64_t)(wait_s * 1e9);
-    at.tv_sec += ns / 1000000000;
-    at.tv_nsec = ns % 1000000000;
-    return at;
-}
 
 /* ---- A job ---- */
 
 tdm_status serve_job_create(serve_job **job)
 {
     TDM_TRY(TDM_ALLOC(1, job));
-    serve_condition_init(&(*job)->answered);
+    tdm_condition_init(&(*job)->answered);
     (*job)->query.row = -1;
     return TDM_OK;
 }
@@ -54,7 +34,7 @@ void serve_queue_init(serve_queue *queue, int64_t most)
 {
     *queue = (serve_queue){.most = most};
     pthread_mutex_init(&queue->lock, NULL);
-    serve_condition_init(&queue->waiting);
+    tdm_condition_init(&queue->waiting);
 }
 
 void serve_queue_destroy(serve_queue *queue)
@@ -101,7 +81,7 @@ static bool refuse_stop(serve_fault *fault)
 /* The lock is held. */
 static bool wait_for_answer(serve_queue *queue, serve_job *job, double limit_s)
 {
-    const struct timespec until = serve_after(limit_s);
+    const struct timespec until = tdm_after(limit_s);
     int code = 0;
     while (!job->done && code != ETIMEDOUT)
         code = pthread_cond_timedwait(&job->answered, &queue->lock, &until);
@@ -139,7 +119,7 @@ bool serve_queue_ask(serve_queue *queue, serve_job **job, double limit_s, serve_
 
 int64_t serve_queue_take(serve_queue *queue, serve_job **job, int64_t most, double wait_s)
 {
-    const struct timespec until = serve_after(wait_s);
+    const struct timespec until = tdm_after(wait_s);
     int64_t n = 0;
     int code = 0;
     pthread_mutex_lock(&queue->lock);

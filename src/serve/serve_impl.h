@@ -219,9 +219,6 @@ void serve_queue_answer(serve_queue *queue, serve_job *job);
 /* What waits and what comes is refused. */
 void serve_queue_close(serve_queue *queue);
 int64_t serve_queue_length(serve_queue *queue);
-/* A condition whose timed waits go by CLOCK_MONOTONIC, and such a point in time. */
-void serve_condition_init(pthread_cond_t *condition);
-struct timespec serve_after(double wait_s);
 
 /* ---- Features that were asked for already (store.c): of texts and of uploaded pictures, the oldest make room. The
  * next page of results is made of the same features, to the bit, and a picture need not be sent again. ---- */
