@@ -246,19 +246,16 @@ static bool is_median(const comparison *c, int64_t m)
     return c->known[m] && c->known[m]->summary == TDM_MEDIAN;
 }
 
+/* Of what is no metric of Tandem the mean. */
 static tdm_status summarise(const comparison *c, int64_t s, int64_t m, double *summary)
 {
-    const double *value = values_of(c, s, m);
+    static const tdm_metric mean = {.summary = TDM_MEAN};
     const int64_t n = c->queries;
-    double sum = 0, *sorted = NULL;
-    for (int64_t i = 0; i < n; i++) sum += value[i];
-    *summary = sum / (double)n;
-    if (!is_median(c, m)) return TDM_OK;
-    TDM_TRY(TDM_ALLOC(n, &sorted));
-    memcpy(sorted, value, (size_t)n * sizeof *sorted);
-    qsort(sorted, (size_t)n, sizeof *sorted, tdm_compare_doubles);
-    *summary = 0.5 * (sorted[(n - 1) / 2] + sorted[n / 2]);
-    tdm_free(sorted);
+    double *value = NULL;
+    TDM_TRY(TDM_ALLOC(n, &value));
+    memcpy(value, values_of(c, s, m), (size_t)n * sizeof *value);
+    *summary = tdm_metric_summarise(c->known[m] ? c->known[m] : &mean, n, value);
+    tdm_free(value);
     return TDM_OK;
 }
 

@@ -79,18 +79,6 @@ static double value_of(const tdm_metric *row, const tdm_ranking *ranking)
     return value >= (double)nowhere ? INFINITY : value;
 }
 
-static double summarise(const tdm_metric *row, int64_t n, double *value)
-{
-    double sum = 0;
-    if (n == 0) return row->empty;
-    if (row->summary == TDM_MEDIAN) {
-        qsort(value, (size_t)n, sizeof *value, tdm_compare_doubles);
-        return 0.5 * (value[(n - 1) / 2] + value[n / 2]);
-    }
-    for (int64_t i = 0; i < n; i++) sum += value[i];
-    return sum / (double)n;
-}
-
 static void measure_in(const fuse_task *f, const tdm_run *run, const ranking_room *room, double *some,
                        tdm_metrics *metrics)
 {
@@ -108,7 +96,7 @@ static void measure_in(const fuse_task *f, const tdm_run *run, const ranking_roo
         int64_t n = 0;
         for (int64_t q = 0; q < queries; q++)
             if (!isnan(f->value[(int64_t)r * queries + q])) some[n++] = f->value[(int64_t)r * queries + q];
-        metrics->value[r] = summarise(f->rows.row[r], n, some);
+        metrics->value[r] = tdm_metric_summarise(f->rows.row[r], n, some);
     }
 }
 
