@@ -218,15 +218,6 @@ static tdm_status fuse_runs(fuse_task *f)
 
 /* ---- The task ---- */
 
-static tdm_status read_qrels(fuse_task *f)
-{
-    const char *path = f->options->qrels;
-    tdm_reading reading = {0};
-    TDM_TRY(tdm_comm_agree_on(f->comm, tdm_reading_add_file(&reading, "--qrels", path), &reading));
-    return tdm_comm_agree(f->comm,
-                          qrels_read(path, &f->set.name[RUNS_QUERY], &f->set.name[RUNS_DOCUMENT], &f->qrels));
-}
-
 static tdm_status check_options(const fuse_task *f)
 {
     const eval_request *r = f->request;
@@ -249,7 +240,8 @@ static tdm_status evaluate(fuse_task *f)
                 "tandem eval: --metrics: r_sum is made of two directions, runs are of one");
     TDM_TRY(tdm_fusion_ask("tandem eval: --fuse", f->options->fuse, &f->list));
     TDM_TRY(run_set_read(f->comm, "--runs", f->options->runs, f->options->qrels, &f->set));
-    TDM_TRY(read_qrels(f));
+    TDM_AGREE(f->comm, qrels_read(f->options->qrels, &f->set.name[RUNS_QUERY], &f->set.name[RUNS_DOCUMENT],
+                                  &f->qrels));
     f->root = json_object();
     json_object_set_new(f->root, "positives", json_string("qrels"));
     json_object_set_new(f->root, "qrels", qrels_json(f->options->qrels, &f->qrels));
