@@ -107,15 +107,11 @@ static bool ends_in(const char *path, const char *ending)
     return length > tail && strcmp(path + length - tail, ending) == 0;
 }
 
-bool query_values_is_h5(const char *path)
-{
-    return ends_in(path, ".h5") || ends_in(path, ".hdf5");
-}
-
 tdm_status query_values_write(tdm_comm *comm, const query_values *v, const char *path)
 {
     tdm_status status = TDM_OK;
-    if (tdm_comm_rank(comm) == 0) status = query_values_is_h5(path) ? write_h5(v, path) : write_csv(v, path);
+    if (tdm_comm_rank(comm) == 0)
+        status = ends_in(path, ".h5") || ends_in(path, ".hdf5") ? write_h5(v, path) : write_csv(v, path);
     return tdm_comm_agree(comm, status);
 }
 

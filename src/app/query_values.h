@@ -21,7 +21,6 @@ TDM_CHECKED tdm_status query_values_gather(tdm_comm *comm, int64_t n, const doub
  * cluster_; any other a CSV. Rank 0 writes. Collective. */
 TDM_CHECKED tdm_status query_values_write(tdm_comm *comm, const query_values *v, const char *path);
 void query_values_free(query_values *v);
-bool query_values_is_h5(const char *path);
 
 /* ---- Intervals ---- */
 typedef struct interval_options {
