@@ -42,7 +42,7 @@ void comparison_free(comparison *made);
 
 /* ---- comparison_write.c ---- */
 /* The tables in the log. */
-TDM_CHECKED tdm_status comparison_log(const comparison *made);
+void comparison_log(const comparison *made);
 TDM_CHECKED tdm_status comparison_write_json(const comparison *made, const char *const *path,
                                              const char *json);
 /* A tabular of booktabs for each system but the first; shares in percent. */

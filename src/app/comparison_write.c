@@ -12,7 +12,7 @@ static int digits_of(const tdm_compared_metric *metric)
     return metric->is_share ? 4 : 2;
 }
 
-static tdm_status log_metric(const tdm_comparison *c, int64_t s, int64_t m)
+static void log_metric(const tdm_comparison *c, int64_t s, int64_t m)
 {
     const tdm_compared *of = &c->system[s].metric[m];
     const int digits = digits_of(&c->metric[m]);
@@ -25,7 +25,6 @@ static tdm_status log_metric(const tdm_comparison *c, int64_t s, int64_t m)
             of->difference, digits, of->interval.low, digits, of->interval.high, isnan(of->p) ? 9 : 7, p[0],
             isnan(of->adjusted) ? 9 : 7, p[1], (long long)of->better, (long long)of->worse,
             (long long)of->equal);
-    return TDM_OK;
 }
 
 static void log_changed(const tdm_comparison *c, const char *what, const tdm_changed_query *query,
@@ -39,7 +38,7 @@ static void log_changed(const tdm_comparison *c, const char *what, const tdm_cha
                 query[i].name);
 }
 
-tdm_status comparison_log(const comparison *made)
+void comparison_log(const comparison *made)
 {
     const tdm_comparison *c = &made->shown;
     for (int64_t s = 1; s < c->systems; s++) {
@@ -48,7 +47,7 @@ tdm_status comparison_log(const comparison *made)
         tdm_log(TDM_LOG_INFO, "%s against %s:", c->system[s].name, c->system[0].name);
         tdm_log(TDM_LOG_INFO, "  %-16s %9s %9s  %9s  %22s  %7s %7s  %6s %6s %7s", "", "before", "after",
                 "change", interval, "p", "p, Holm", "better", "worse", "equal");
-        for (int64_t m = 0; m < c->metrics; m++) TDM_TRY(log_metric(c, s, m));
+        for (int64_t m = 0; m < c->metrics; m++) log_metric(c, s, m);
         log_changed(c, "largest gains", c->system[s].gain, c->system[s].gains);
         log_changed(c, "largest losses", c->system[s].loss, c->system[s].losses);
     }
@@ -57,7 +56,6 @@ tdm_status comparison_log(const comparison *made)
         "%lld queries in %lld clusters; %lld permutations, %lld resamples; Holm's correction over %lld tests",
         (long long)c->queries, (long long)c->clusters, (long long)c->permutations, (long long)c->resamples,
         (long long)c->tests);
-    return TDM_OK;
 }
 
 /* ---- JSON ---- */

@@ -64,7 +64,7 @@ static tdm_status check_options(const eval_request *r)
 static tdm_status write_files(const eval_request *r, const compare_options *o, const systems *all,
                               const comparison *made)
 {
-    TDM_TRY(comparison_log(made));
+    comparison_log(made);
     TDM_TRY(comparison_write_json(made, all->path, r->json));
     if (o->latex[0] != '\0') TDM_TRY(comparison_write_latex(made, o->latex));
     return r->html[0] != '\0' ? comparison_write_html(made, r->html) : TDM_OK;
