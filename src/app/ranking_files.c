@@ -9,13 +9,10 @@ enum { BLOCK = 4096 }; /* queries that are gathered and written at once */
 
 typedef struct run_file {
     tdm_comm *comm;
-    const row_names *query, *gallery;
-    const row_junk *junk;
-    int64_t query_first, n, k; /* this rank's queries, the best of each that were looked for */
-    int64_t depth;             /* lines of each */
-    const int64_t *row;        /* [n][k] */
-    const float *score;        /* [n][k] */
-    const char *path;
+    const ranking_run *run;
+    int64_t k;          /* the best of each query that were looked for */
+    const int64_t *row; /* [n][k] */
+    const float *score; /* [n][k] */
     char partial[TDM_PATH_BYTES];
     FILE *file; /* on rank 0 */
 } run_file;
@@ -23,16 +20,18 @@ typedef struct run_file {
 /* This rank's queries among the global ones [begin, end), as lines. */
 static tdm_status print_queries(const run_file *r, int64_t begin, int64_t end, tdm_text *lines)
 {
-    begin = tdm_max_i64(begin - r->query_first, 0);
-    end = tdm_min_i64(end - r->query_first, r->n);
+    const ranking_run *run = r->run;
+    begin = tdm_max_i64(begin - run->query_first, 0);
+    end = tdm_min_i64(end - run->query_first, run->n);
     for (int64_t i = begin; i < end; i++) {
-        const char *name = row_names_at(r->query, r->query_first + i);
+        const char *name = row_names_at(run->query, run->query_first + i);
         int64_t rank = 0;
-        for (int64_t j = 0; j < r->k && rank < r->depth; j++) {
+        for (int64_t j = 0; j < r->k && rank < run->depth; j++) {
             const int64_t row = r->row[i * r->k + j];
-            if (r->junk && junk_has(r->junk, i, r->query_first + i, row)) continue;
-            TDM_TRY(tdm_text_printf(lines, "%s Q0 %s %lld %.9g tandem\n", name, row_names_at(r->gallery, row),
-                                    (long long)++rank, (double)r->score[i * r->k + j]));
+            if (run->junk && junk_has(run->junk, i, run->query_first + i, row)) continue;
+            TDM_TRY(tdm_text_printf(lines, "%s Q0 %s %lld %.9g tandem\n", name,
+                                    row_names_at(run->gallery, row), (long long)++rank,
+                                    (double)r->score[i * r->k + j]));
         }
     }
     return TDM_OK;
@@ -50,7 +49,7 @@ static tdm_status write_block(const run_file *r, int64_t begin)
     if (status == TDM_OK) status = tdm_comm_collect(r->comm, lines.data, (int64_t)lines.length, &all, offset);
     if (status == TDM_OK && all != NULL &&
         fwrite(all, 1, (size_t)offset[size], r->file) != (size_t)offset[size])
-        status = TDM_ERROR(TDM_E_IO, "--run-out: %s: cannot write: %s", r->path, strerror(errno));
+        status = TDM_ERROR(TDM_E_IO, "--run-out: %s: cannot write: %s", r->run->path, strerror(errno));
     tdm_free(all);
     tdm_free(offset);
     tdm_text_free(&lines);
@@ -60,11 +59,11 @@ static tdm_status write_block(const run_file *r, int64_t begin)
 static tdm_status open_run(run_file *r)
 {
     if (tdm_comm_rank(r->comm) != 0) return TDM_OK;
-    const bool device = tdm_path_is_device(r->path);
+    const bool device = tdm_path_is_device(r->run->path);
     const char *suffix = device ? "" : ".partial";
-    const int length = snprintf(r->partial, sizeof r->partial, "%s%s", r->path, suffix);
+    const int length = snprintf(r->partial, sizeof r->partial, "%s%s", r->run->path, suffix);
     TDM_REQUIRE(length < (int)sizeof r->partial, TDM_E_IO, "--run-out: the path is too long");
-    r->file = device ? fdopen(tdm_device_open(r->path), "w") : fopen(r->partial, "w");
+    r->file = device ? fdopen(tdm_device_open(r->run->path), "w") : fopen(r->partial, "w");
     TDM_REQUIRE(r->file != NULL, TDM_E_IO, "--run-out: %s: cannot write: %s", r->partial, strerror(errno));
     return TDM_OK;
 }
@@ -73,13 +72,13 @@ static tdm_status open_run(run_file *r)
 static tdm_status close_run(run_file *r, tdm_status status)
 {
     if (r->file == NULL) return status;
-    const bool device = strcmp(r->partial, r->path) == 0;
+    const bool device = strcmp(r->partial, r->run->path) == 0;
     const bool written = fflush(r->file) == 0 && (device || fsync(fileno(r->file)) == 0);
     const int why = errno;
     fclose(r->file);
-    if (status == TDM_OK && (!written || (!device && rename(r->partial, r->path) != 0)))
-        status =
-            TDM_ERROR(TDM_E_IO, "--run-out: %s: cannot write: %s", r->path, strerror(written ? errno : why));
+    if (status == TDM_OK && (!written || (!device && rename(r->partial, r->run->path) != 0)))
+        status = TDM_ERROR(TDM_E_IO, "--run-out: %s: cannot write: %s", r->run->path,
+                           strerror(written ? errno : why));
     if (status != TDM_OK && !device) (void)unlink(r->partial);
     return status;
 }
@@ -87,52 +86,33 @@ static tdm_status close_run(run_file *r, tdm_status status)
 /* Of a run that is open; status: whether its lists could be made. */
 static tdm_status write_opened(run_file *r, tdm_status status)
 {
-    for (int64_t begin = 0; status == TDM_OK && begin < r->query->count; begin += BLOCK)
+    for (int64_t begin = 0; status == TDM_OK && begin < r->run->query->count; begin += BLOCK)
         status = write_block(r, begin);
     return tdm_comm_agree(r->comm, close_run(r, status));
 }
 
-tdm_status ranking_write_lists(tdm_comm *comm, const row_names *query_names, const row_names *gallery_names,
-                               const row_junk *junk, int64_t query_first, int64_t n, int64_t k, int64_t depth,
-                               const int64_t *row, const float *score, const char *path)
+int64_t ranking_length(const ranking_run *run)
 {
-    run_file r = {.comm = comm,
-                  .query = query_names,
-                  .gallery = gallery_names,
-                  .junk = junk,
-                  .query_first = query_first,
-                  .n = n,
-                  .k = k,
-                  .depth = depth,
-                  .row = row,
-                  .score = score,
-                  .path = path};
+    return tdm_min_i64(run->depth + (run->junk ? run->junk->most : 0), run->gallery->count);
+}
+
+tdm_status ranking_write_lists(tdm_comm *comm, const ranking_run *run, const int64_t *row, const float *score)
+{
+    run_file r = {.comm = comm, .run = run, .k = ranking_length(run), .row = row, .score = score};
     return write_opened(&r, tdm_comm_agree(comm, open_run(&r)));
 }
 
 tdm_status ranking_write_run(tdm_comm *comm, tdm_ops *ops, const tdm_eval_side *query,
-                             const tdm_eval_side *gallery, const row_names *query_names,
-                             const row_names *gallery_names, const row_junk *junk, int64_t query_first,
-                             int64_t depth, const char *path)
+                             const tdm_eval_side *gallery, const ranking_run *run)
 {
     int64_t *row = NULL;
     float *score = NULL;
-    /* The junk that may stand before the last of them is looked for as well. */
-    const int64_t k = tdm_min_i64(depth + (junk ? junk->most : 0), gallery_names->count);
-    run_file r = {.comm = comm,
-                  .query = query_names,
-                  .gallery = gallery_names,
-                  .junk = junk,
-                  .query_first = query_first,
-                  .depth = depth,
-                  .n = query->n,
-                  .k = k,
-                  .path = path};
-    tdm_status status = TDM_ALLOC(query->n * k, &row);
-    if (status == TDM_OK) status = TDM_ALLOC(query->n * k, &score);
+    run_file r = {.comm = comm, .run = run, .k = ranking_length(run)};
+    tdm_status status = TDM_ALLOC(run->n * r.k, &row);
+    if (status == TDM_OK) status = TDM_ALLOC(run->n * r.k, &score);
     if (status == TDM_OK) status = open_run(&r);
     status = tdm_comm_agree(comm, status);
-    if (status == TDM_OK) status = tdm_eval_top_k(comm, ops, query, gallery, k, BLOCK, row, score);
+    if (status == TDM_OK) status = tdm_eval_top_k(comm, ops, query, gallery, r.k, BLOCK, row, score);
     r.row = row;
     r.score = score;
     status = write_opened(&r, status);

@@ -53,17 +53,21 @@ tdm_status reranked_title(const tdm_rerank_call *call, tdm_text *title)
 
 static tdm_status write_run(const reranking *r, const tdm_reordering *reordering, const char *path)
 {
-    const int64_t n = r->input->query->n;
-    const int64_t k = tdm_min_i64(r->depth + (r->junk ? r->junk->most : 0), r->gallery->count);
+    const ranking_run run = {.query = r->plain->query,
+                             .gallery = r->gallery,
+                             .junk = r->junk,
+                             .query_first = r->query_first,
+                             .n = r->input->query->n,
+                             .depth = r->depth,
+                             .path = path};
+    const int64_t k = ranking_length(&run);
     int64_t *row = NULL;
     float *score = NULL;
-    tdm_status status = TDM_ALLOC(n * k, &row);
-    if (status == TDM_OK) status = TDM_ALLOC(n * k, &score);
+    tdm_status status = TDM_ALLOC(run.n * k, &row);
+    if (status == TDM_OK) status = TDM_ALLOC(run.n * k, &score);
     status = tdm_comm_agree(r->input->comm, status);
     if (status == TDM_OK) status = tdm_reordering_top_k(r->input, reordering, k, row, score);
-    if (status == TDM_OK)
-        status = ranking_write_lists(r->input->comm, r->plain->query, r->gallery, r->junk, r->query_first, n,
-                                     k, r->depth, row, score, path);
+    if (status == TDM_OK) status = ranking_write_lists(r->input->comm, &run, row, score);
     tdm_free(row);
     tdm_free(score);
     return status;

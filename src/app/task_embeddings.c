@@ -228,9 +228,14 @@ static tdm_status evaluate(external *x)
     TDM_TRY(fuse(x));
     TDM_AGREE(x->comm, tdm_comm_rank(x->comm) == 0 ? write_json(x) : TDM_OK);
     if (o->run_out[0] == '\0') return TDM_OK;
-    return ranking_write_run(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side,
-                             &x->side[QUERY].ids, &x->side[GALLERY].ids, &x->junk,
-                             x->side[QUERY].matrix.first, o->depth, o->run_out);
+    const ranking_run run = {.query = &x->side[QUERY].ids,
+                             .gallery = &x->side[GALLERY].ids,
+                             .junk = &x->junk,
+                             .query_first = x->side[QUERY].matrix.first,
+                             .n = x->side[QUERY].side.n,
+                             .depth = o->depth,
+                             .path = o->run_out};
+    return ranking_write_run(x->comm, x->ops, &x->side[QUERY].side, &x->side[GALLERY].side, &run);
 }
 
 static tdm_status embeddings_run(tdm_comm *comm, const eval_request *request, const void *options)
