@@ -42,8 +42,9 @@ static tdm_status show_unknown(reading *r, int kind, const char *name)
     return tdm_text_printf(&r->shown[kind], "%s%.60s", r->shown_count[kind]++ > 0 ? ", " : "", name);
 }
 
-static tdm_status take_line(reading *r, const text_lines *lines)
+static tdm_status take_line(void *context, const text_lines *lines)
 {
+    reading *r = context;
     char *field[FIELDS + 1], *rest = lines->line, *end;
     int fields = 0;
     while (fields <= FIELDS && (field[fields] = strtok_r(rest, " \t\r\v\f", &rest)) != NULL) fields++;
@@ -71,21 +72,6 @@ static tdm_status take_line(reading *r, const text_lines *lines)
         TDM_TRY(show_unknown(r, 1, field[2]));
     }
     return tdm_text_append(&r->list, &found, sizeof found);
-}
-
-static tdm_status read_lines(reading *r)
-{
-    text_lines lines = {.file = fopen(r->path, "r"), .name = r->path};
-    TDM_REQUIRE(lines.file != NULL, TDM_E_IO, "--qrels: %s: cannot open: %s", r->path, strerror(errno));
-    bool found = true;
-    tdm_status status = text_lines_next(&lines, &found);
-    while (status == TDM_OK && found) {
-        status = take_line(r, &lines);
-        if (status == TDM_OK) status = text_lines_next(&lines, &found);
-    }
-    text_lines_free(&lines);
-    fclose(lines.file);
-    return status;
 }
 
 /* ---- From lines to judgements ---- */
@@ -149,7 +135,7 @@ static void log_unknown(const reading *r)
 tdm_status qrels_read(const char *path, const row_names *query, const row_names *gallery, qrels *out)
 {
     reading r = {.path = path, .query = query, .gallery = gallery, .out = out};
-    tdm_status status = read_lines(&r);
+    tdm_status status = text_lines_each("--qrels", path, take_line, &r);
     if (status == TDM_OK) {
         judgement *list = (judgement *)(void *)r.list.data;
         const int64_t count = (int64_t)(r.list.length / sizeof *list);

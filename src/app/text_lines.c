@@ -36,3 +36,19 @@ void text_lines_free(text_lines *lines)
     free(lines->line);
     lines->line = NULL;
 }
+
+tdm_status text_lines_each(const char *where, const char *path,
+                           tdm_status (*take)(void *context, const text_lines *lines), void *context)
+{
+    text_lines lines = {.file = fopen(path, "r"), .name = path};
+    TDM_REQUIRE(lines.file != NULL, TDM_E_IO, "%s: %s: cannot open: %s", where, path, strerror(errno));
+    bool found = true;
+    tdm_status status = text_lines_next(&lines, &found);
+    while (status == TDM_OK && found) {
+        status = take(context, &lines);
+        if (status == TDM_OK) status = text_lines_next(&lines, &found);
+    }
+    text_lines_free(&lines);
+    fclose(lines.file);
+    return status;
+}

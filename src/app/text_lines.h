@@ -22,5 +22,9 @@ typedef struct text_lines {
  * name line and offset: a NUL, which no text has and which would end the line. Bytes that are not UTF-8 stay. */
 TDM_CHECKED tdm_status text_lines_next(text_lines *lines, bool *found);
 void text_lines_free(text_lines *lines);
+/* Gives every line of the file `path` to `take`, until one fails. What cannot be opened is reported behind `where`. */
+TDM_CHECKED tdm_status text_lines_each(const char *where, const char *path,
+                                       tdm_status (*take)(void *context, const text_lines *lines),
+                                       void *context);
 
 #endif

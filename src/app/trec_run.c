@@ -2,7 +2,6 @@
 
 #include "text_lines.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,12 +72,14 @@ typedef struct run_reader {
     run_set *set;
     name_index index[RUNS_NAMES];
     tdm_text lines[TDM_MAX_RUNS]; /* run_line */
+    int64_t run;                  /* whose lines are taken */
 } run_reader;
 
-static tdm_status take_line(run_reader *reader, int64_t r, const text_lines *lines)
+static tdm_status take_line(void *context, const text_lines *lines)
 {
+    run_reader *reader = context;
     char *field[FIELDS + 1], *rest = lines->line, *end;
-    const char *path = reader->set->path[r];
+    const char *path = reader->set->path[reader->run];
     int fields = 0;
     run_line line = {.line = lines->number};
     while (fields <= FIELDS && (field[fields] = strtok_r(rest, " \t\r\v\f", &rest)) != NULL) fields++;
@@ -94,13 +95,13 @@ static tdm_status take_line(run_reader *reader, int64_t r, const text_lines *lin
                 (long long)lines->number, field[4]);
     TDM_TRY(number_of(&reader->index[RUNS_QUERY], field[0], &line.query));
     TDM_TRY(number_of(&reader->index[RUNS_DOCUMENT], field[2], &line.document));
-    return tdm_text_append(&reader->lines[r], &line, sizeof line);
+    return tdm_text_append(&reader->lines[reader->run], &line, sizeof line);
 }
 
 /* Query and document of a judgement; what is no judgement is left to qrels_read to refuse. */
-static tdm_status take_names(run_reader *reader, int64_t r, const text_lines *lines)
+static tdm_status take_names(void *context, const text_lines *lines)
 {
-    (void)r;
+    run_reader *reader = context;
     char *rest = lines->line;
     const char *query = strtok_r(rest, " \t\r\v\f", &rest);
     (void)strtok_r(rest, " \t\r\v\f", &rest);
@@ -109,22 +110,6 @@ static tdm_status take_names(run_reader *reader, int64_t r, const text_lines *li
     if (query == NULL || document == NULL) return TDM_OK;
     TDM_TRY(number_of(&reader->index[RUNS_QUERY], query, &number));
     return number_of(&reader->index[RUNS_DOCUMENT], document, &number);
-}
-
-static tdm_status read_lines(run_reader *reader, const char *where, const char *path, int64_t r,
-                             tdm_status (*take)(run_reader *, int64_t, const text_lines *))
-{
-    text_lines lines = {.file = fopen(path, "r"), .name = path};
-    TDM_REQUIRE(lines.file != NULL, TDM_E_IO, "%s: %s: cannot open: %s", where, path, strerror(errno));
-    bool found = true;
-    tdm_status status = text_lines_next(&lines, &found);
-    while (status == TDM_OK && found) {
-        status = take(reader, r, &lines);
-        if (status == TDM_OK) status = text_lines_next(&lines, &found);
-    }
-    text_lines_free(&lines);
-    fclose(lines.file);
-    return status;
 }
 
 /* ---- From lines to runs ---- */
@@ -190,10 +175,11 @@ static tdm_status read_all(run_reader *reader, const char *qrels)
 {
     for (int64_t r = 0; r < reader->set->count; r++) {
         const char *path = reader->set->path[r];
-        TDM_TRY(read_lines(reader, reader->where, path, r, take_line));
+        reader->run = r;
+        TDM_TRY(text_lines_each(reader->where, path, take_line, reader));
         TDM_REQUIRE(reader->lines[r].length > 0, TDM_E_DATA, "%s: %s: has no lines", reader->where, path);
     }
-    TDM_TRY(read_lines(reader, "--qrels", qrels, 0, take_names));
+    TDM_TRY(text_lines_each("--qrels", qrels, take_names, reader));
     for (int64_t r = 0; r < reader->set->count; r++) TDM_TRY(make_run(reader, r));
     for (int i = 0; i < RUNS_NAMES; i++) {
         row_names *names = &reader->set->name[i];
