@@ -66,5 +66,7 @@ TDM_CHECKED tdm_status tdm_parse_options(const char *command, const char *synops
                                          size_t count, int argc, char **argv, bool *help);
 /* A paragraph of --help: a title with its text, and flags that belong to it. */
 void tdm_print_flags(const char *title, const char *help, const tdm_flag *flags, size_t count);
+/* In --help, what is called as NAME(key=value, …): its name, and a line for each option. */
+void tdm_print_call(const char *name, const char *help, const tdm_option *option, size_t count);
 
 #endif

@@ -256,6 +256,13 @@ void tdm_print_flags(const char *title, const char *help, const tdm_flag *flags,
     for (size_t i = 0; i < count; i++) print_flag(&flags[i], 2);
 }
 
+void tdm_print_call(const char *name, const char *help, const tdm_option *option, size_t count)
+{
+    printf("  %-24s  %s\n", name, help);
+    for (size_t o = 0; o < count; o++)
+        printf("    %-22s  %s (%s)\n", option[o].key, option[o].help, option[o].default_text);
+}
+
 static void print_help(const char *command, const char *synopsis, const tdm_flag *flags, size_t count)
 {
     printf("usage: tandem %s %s\n\n", command, synopsis);

@@ -11,13 +11,8 @@ void reranked_explain(void)
     size_t count = 0;
     const tdm_rerank *const *row = tdm_rerank_table(&count);
     puts("\n--rerank, as in k_reciprocal or k_reciprocal(k1=30, lambda=0.2):");
-    for (size_t i = 0; i < count; i++) {
-        printf("  %-24s  %s\n", row[i]->name, row[i]->help);
-        for (size_t o = 0; o < row[i]->option_count; o++) {
-            const tdm_option *option = &row[i]->options[o];
-            printf("    %-22s  %s (%s)\n", option->key, option->help, option->default_text);
-        }
-    }
+    for (size_t i = 0; i < count; i++)
+        tdm_print_call(row[i]->name, row[i]->help, row[i]->options, row[i]->option_count);
 }
 
 static double option_value(const tdm_rerank_call *call, const tdm_option *option)
@@ -28,16 +23,7 @@ static double option_value(const tdm_rerank_call *call, const tdm_option *option
 
 json_t *reranked_json(const tdm_rerank_call *call)
 {
-    json_t *object = json_object();
-    json_object_set_new(object, "name", json_string(call->row->name));
-    for (size_t o = 0; o < call->row->option_count; o++) {
-        const tdm_option *option = &call->row->options[o];
-        const double value = option_value(call, option);
-        json_object_set_new(object, option->key,
-                            option->type == TDM_OPTION_INT ? json_integer((json_int_t)value)
-                                                           : json_real(value));
-    }
-    return object;
+    return result_call(call->row->name, call->row->options, call->row->option_count, call->options);
 }
 
 tdm_status reranked_title(const tdm_rerank_call *call, tdm_text *title)

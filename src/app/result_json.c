@@ -173,6 +173,19 @@ tdm_status result_selection(json_t *root, const tdm_inference *inference, const 
     return TDM_OK;
 }
 
+json_t *result_call(const char *name, const tdm_option *option, size_t count, const void *options)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "name", json_string(name));
+    for (size_t o = 0; o < count; o++) {
+        const void *field = (const unsigned char *)options + option[o].offset;
+        json_object_set_new(object, option[o].key,
+                            option[o].type == TDM_OPTION_INT ? json_integer(*(const int64_t *)field)
+                                                             : json_real(*(const double *)field));
+    }
+    return object;
+}
+
 static json_t *curve(const tdm_curve_point *point, int points)
 {
     json_t *list = json_array();

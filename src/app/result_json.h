@@ -37,6 +37,8 @@ json_t *result_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS]);
  * very split that is measured. */
 TDM_CHECKED tdm_status result_selection(json_t *root, const tdm_inference *inference,
                                         const tdm_dataset *dataset);
+/* {"name": …, and its options}, which are numbers, of what was called as NAME(key=value, …). */
+json_t *result_call(const char *name, const tdm_option *option, size_t count, const void *options);
 /* Adds what was asked for of one direction: curves, the table by class. */
 void result_detail(json_t *object, const tdm_dataset *dataset, const tdm_eval_detail *detail);
 

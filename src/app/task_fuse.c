@@ -184,30 +184,18 @@ static tdm_status write_fused(const fuse_task *f, int64_t i, const tdm_run *fuse
     return query_values_write(f->comm, &each, path);
 }
 
-static json_t *call_json(const tdm_fusion_call *call)
-{
-    json_t *entry = json_object();
-    json_object_set_new(entry, "name", json_string(call->row->name));
-    for (size_t o = 0; o < call->row->option_count; o++) {
-        const tdm_option *option = &call->row->options[o];
-        const void *field = (const unsigned char *)call->options + option->offset;
-        json_object_set_new(entry, option->key,
-                            option->type == TDM_OPTION_INT ? json_integer(*(const int64_t *)field)
-                                                           : json_real(*(const double *)field));
-    }
-    return entry;
-}
-
 static tdm_status fuse_runs(fuse_task *f)
 {
     for (int64_t i = 0; i < f->list.count; i++) {
         tdm_run fused = {0};
         tdm_metrics metrics;
-        json_t *entry = call_json(&f->list.call[i]);
+        const tdm_fusion_call *call = &f->list.call[i];
+        json_t *entry =
+            result_call(call->row->name, call->row->options, call->row->option_count, call->options);
         json_array_append_new(f->fused, entry);
-        tdm_status status = tdm_fuse(&f->list.call[i], f->set.count, f->set.run, &fused);
+        tdm_status status = tdm_fuse(call, f->set.count, f->set.run, &fused);
         if (status == TDM_OK) status = measure(f, &fused, &metrics);
-        if (status == TDM_OK) status = show(f->list.call[i].row->name, &metrics, entry);
+        if (status == TDM_OK) status = show(call->row->name, &metrics, entry);
         status = tdm_comm_agree(f->comm, status);
         if (status == TDM_OK) status = write_fused(f, i, &fused);
         tdm_run_free(&fused);
@@ -298,12 +286,8 @@ static void explain(void)
     size_t count = 0;
     const tdm_fusion *const *row = tdm_fusion_table(&count);
     puts("\n--fuse:");
-    for (size_t i = 0; i < count; i++) {
-        printf("  %-24s  %s\n", row[i]->name, row[i]->help);
-        for (size_t o = 0; o < row[i]->option_count; o++)
-            printf("    %-22s  %s (%s)\n", row[i]->options[o].key, row[i]->options[o].help,
-                   row[i]->options[o].default_text);
-    }
+    for (size_t i = 0; i < count; i++)
+        tdm_print_call(row[i]->name, row[i]->help, row[i]->options, row[i]->option_count);
 }
 
 const eval_task task_fuse = {
