@@ -8,10 +8,10 @@ tdm_status external_make_groups(external *x)
     tdm_query_groups of = {.bits = query->bits, .words = query->words};
     int64_t *id = NULL;
     if (!x->options->macro && !x->options->per_class) return TDM_OK;
-    tdm_status status = external_has_several(x) ? TDM_OK : TDM_ALLOC(query->matrix.n, &id);
-    for (int64_t i = 0; status == TDM_OK && id != NULL && i < query->matrix.n; i++)
-        id[i] = row_names_find(external_labels(query),
-                               row_names_at(external_labels(query), query->matrix.first + i));
+    tdm_status status = TDM_OK;
+    if (!external_has_several(x))
+        status = row_names_match(external_labels(query), query->matrix.first, query->matrix.n,
+                                 external_labels(query), &id);
     of.id = id;
     status = tdm_comm_agree(x->comm, status);
     if (status == TDM_OK)

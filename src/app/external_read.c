@@ -163,10 +163,8 @@ static tdm_status find_keys(external *x)
                                   &side->words));
             continue;
         }
-        TDM_TRY(TDM_ALLOC(side->matrix.n, &side->key));
-        for (int64_t i = 0; i < side->matrix.n; i++)
-            side->key[i] =
-                row_names_find(gallery, row_names_at(external_labels(side), side->matrix.first + i));
+        TDM_TRY(
+            row_names_match(external_labels(side), side->matrix.first, side->matrix.n, gallery, &side->key));
     }
     return TDM_OK;
 }

@@ -28,15 +28,6 @@ static int64_t count_below(const pair *list, int64_t count, const pair *than, bo
     return low;
 }
 
-/* Each row's name as the first row of `known` that has it, -1: none. */
-static tdm_status number(const row_names *names, const row_names *known, int64_t first, int64_t n,
-                         int64_t **out)
-{
-    TDM_TRY(TDM_ALLOC(n, out));
-    for (int64_t i = 0; i < n; i++) (*out)[i] = row_names_find(known, row_names_at(names, first + i));
-    return TDM_OK;
-}
-
 static tdm_status count_pairs(int64_t queries, int64_t rows, row_junk *junk)
 {
     pair *list = NULL;
@@ -58,10 +49,10 @@ tdm_status junk_find(const row_names *const *label, const row_names *camera, int
 {
     const int64_t rows = label[1]->count;
     junk->same_camera = true;
-    TDM_TRY(number(label[0], label[1], first, n, &junk->query_key));
-    TDM_TRY(number(&camera[0], &camera[1], first, n, &junk->query_camera));
-    TDM_TRY(number(label[1], label[1], 0, rows, &junk->gallery_key));
-    TDM_TRY(number(&camera[1], &camera[1], 0, rows, &junk->gallery_camera));
+    TDM_TRY(row_names_match(label[0], first, n, label[1], &junk->query_key));
+    TDM_TRY(row_names_match(&camera[0], first, n, &camera[1], &junk->query_camera));
+    TDM_TRY(row_names_match(label[1], 0, rows, label[1], &junk->gallery_key));
+    TDM_TRY(row_names_match(&camera[1], 0, rows, &camera[1], &junk->gallery_camera));
     return count_pairs(n, rows, junk);
 }
 

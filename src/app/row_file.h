@@ -54,6 +54,9 @@ TDM_CHECKED tdm_status row_names_index(int64_t count, row_names *names);
 const char *row_names_at(const row_names *names, int64_t row);
 /* The first row of this name; -1: none. */
 int64_t row_names_find(const row_names *names, const char *name);
+/* Of rows [first, first + n) of `names` the first row of `known` that has the name, -1: none. *row [n]: tdm_free */
+TDM_CHECKED tdm_status row_names_match(const row_names *names, int64_t first, int64_t n,
+                                       const row_names *known, int64_t **row);
 /* No two rows have the same name, and none has white space in it or is empty. `what` begins the message. */
 TDM_CHECKED tdm_status row_names_check_ids(const char *what, const row_names *names);
 void row_names_keep(row_names *names, const bool *keep);

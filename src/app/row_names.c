@@ -186,6 +186,14 @@ int64_t row_names_find(const row_names *names, const char *name)
     return found ? names->sorted[low] : -1;
 }
 
+tdm_status row_names_match(const row_names *names, int64_t first, int64_t n, const row_names *known,
+                           int64_t **row)
+{
+    TDM_TRY(TDM_ALLOC(n, row));
+    for (int64_t i = 0; i < n; i++) (*row)[i] = row_names_find(known, row_names_at(names, first + i));
+    return TDM_OK;
+}
+
 tdm_status row_names_check_ids(const char *what, const row_names *names)
 {
     for (int64_t i = 0; i < names->count; i++) {
