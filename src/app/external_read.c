@@ -44,13 +44,19 @@ tdm_status external_check_options(const external *x)
     return TDM_OK;
 }
 
+/* Collective. */
+static tdm_status read_names(const external *x, const row_file *file, int s, row_names *names)
+{
+    return tdm_comm_agree(x->comm,
+                          row_names_read(file, external_side_option[s], x->side[s].matrix.rows, names));
+}
+
 tdm_status external_read_names(const external *x, const char *option, const char *given, int s,
                                row_names *names)
 {
     row_file file;
     TDM_TRY(row_file_find(x->comm, option, given, &file));
-    return tdm_comm_agree(x->comm,
-                          row_names_read(&file, external_side_option[s], x->side[s].matrix.rows, names));
+    return read_names(x, &file, s, names);
 }
 
 /* Ranking holds them a second time, packed. */
@@ -96,44 +102,40 @@ const row_names *external_labels(const ranked *side)
     return side->labels.count > 0 ? &side->labels : &side->ids;
 }
 
-/* Does a file of labels have several of a row? Then both sides are read so. Collective. */
-static tdm_status find_several(const external *x, bool *several)
+/* file[s] where there are labels. Does one have several of a row? Then both sides are read so. Collective. */
+static tdm_status find_labels(const external *x, row_file *file, bool *several)
 {
     const embeddings_options *o = x->options;
     *several = false;
     for (int s = 0; s < SIDES; s++) {
-        row_file file;
         bool are = false;
         if (o->labels[s][0] == '\0') continue;
-        TDM_TRY(row_file_find(x->comm, labels_option[s], o->labels[s], &file));
-        TDM_AGREE(x->comm, row_sets_are_in(&file, o->label_separator, &are));
+        TDM_TRY(row_file_find(x->comm, labels_option[s], o->labels[s], &file[s]));
+        TDM_AGREE(x->comm, row_sets_are_in(&file[s], o->label_separator, &are));
         *several |= are;
     }
     return TDM_OK;
 }
 
-static tdm_status read_sets(external *x, int s)
+/* Collective. */
+static tdm_status read_sets(external *x, const row_file *file, int s)
 {
-    const embeddings_options *o = x->options;
-    ranked *side = &x->side[s];
-    row_file file;
-    TDM_TRY(row_file_find(x->comm, labels_option[s], o->labels[s], &file));
-    return tdm_comm_agree(x->comm, row_sets_read(&file, o->label_separator, external_side_option[s],
-                                                 side->matrix.rows, &x->sets[s]));
+    return tdm_comm_agree(x->comm, row_sets_read(file, x->options->label_separator, external_side_option[s],
+                                                 x->side[s].matrix.rows, &x->sets[s]));
 }
 
 /* The file's; of Tandem's own embeddings the image; or the ids, and then the list stays empty. Collective. */
 static tdm_status read_labels(external *x)
 {
     const embeddings_options *o = x->options;
+    row_file file[SIDES];
     bool several;
-    TDM_TRY(find_several(x, &several));
+    TDM_TRY(find_labels(x, file, &several));
     for (int s = 0; s < SIDES; s++) {
         ranked *side = &x->side[s];
         const bool by_image = side->matrix.image != NULL && o->ids[s][0] == '\0' && o->qrels[0] == '\0';
         if (o->labels[s][0] != '\0')
-            TDM_TRY(several ? read_sets(x, s)
-                            : external_read_names(x, labels_option[s], o->labels[s], s, &side->labels));
+            TDM_TRY(several ? read_sets(x, &file[s], s) : read_names(x, &file[s], s, &side->labels));
         else if (by_image)
             TDM_AGREE(x->comm, row_names_number(side->matrix.rows, side->matrix.image, &side->labels));
         if (several && x->sets[s].rows == 0)
