@@ -1,7 +1,6 @@
 /* The place of a file, and matrices of embeddings. */
 #include "row_file.h"
 
-#include "tandem/arrays.h"
 #include "tandem/eval.h"
 #include "tandem/h5.h"
 
@@ -77,13 +76,16 @@ static tdm_status take_part(tdm_comm *comm, const row_file *file, int64_t rows, 
     return matrix->in_file ? TDM_OK : TDM_ALLOC(matrix->n * width, &matrix->value);
 }
 
-/* The array of the name, or the only one there is. */
+const tdm_array *row_file_array(const row_file *file, const tdm_arrays *arrays)
+{
+    if (file->name[0] != '\0') return tdm_arrays_find(arrays, file->name);
+    return tdm_arrays_count(arrays) == 1 ? tdm_arrays_at(arrays, 0) : NULL;
+}
+
 static tdm_status find_array(const row_file *file, tdm_arrays *arrays, const tdm_array **found)
 {
     TDM_TRY(tdm_arrays_add(arrays, file->path));
-    *found = file->name[0] != '\0'           ? tdm_arrays_find(arrays, file->name)
-             : tdm_arrays_count(arrays) == 1 ? tdm_arrays_at(arrays, 0)
-                                             : NULL;
+    *found = row_file_array(file, arrays);
     if (*found != NULL) {
         const tdm_array *a = *found;
         TDM_REQUIRE(a->fault == NULL, TDM_E_FORMAT, "%s: %s: %s %s", file->option, file->given, a->name,

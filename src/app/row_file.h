@@ -2,6 +2,7 @@
 #ifndef TANDEM_APP_ROW_FILE_H
 #define TANDEM_APP_ROW_FILE_H
 
+#include "tandem/arrays.h"
 #include "tandem/comm.h"
 
 /* A place in a file: "FILE", "FILE:NAME" or "DIR:NAME", of which the part before the colon exists. */
@@ -15,6 +16,8 @@ typedef struct row_file {
 } row_file;
 /* Finds the kind by the content. Collective: the ranks agree on path, kind and content. */
 TDM_CHECKED tdm_status row_file_find(tdm_comm *comm, const char *option, const char *given, row_file *file);
+/* Of the arrays in the file the one that the place names, or the only one there is; NULL: neither. */
+const tdm_array *row_file_array(const row_file *file, const tdm_arrays *arrays);
 
 /* ---- A matrix, of which this rank has a contiguous part ---- */
 typedef struct row_matrix {        /* owned; row_matrix_free */

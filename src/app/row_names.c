@@ -1,7 +1,6 @@
 /* Names of rows. */
 #include "row_file.h"
 
-#include "tandem/arrays.h"
 #include "tandem/h5.h"
 #include "text_lines.h"
 
@@ -92,9 +91,7 @@ static tdm_status read_array(const row_file *file, const char *of, int64_t rows,
     tdm_arrays *arrays = NULL;
     TDM_TRY(tdm_arrays_create(&arrays));
     tdm_status status = tdm_arrays_add(arrays, file->path);
-    const tdm_array *a = file->name[0] != '\0'           ? tdm_arrays_find(arrays, file->name)
-                         : tdm_arrays_count(arrays) == 1 ? tdm_arrays_at(arrays, 0)
-                                                         : NULL;
+    const tdm_array *a = row_file_array(file, arrays);
     if (status == TDM_OK && a == NULL)
         status = TDM_ERROR(TDM_E_USAGE, "%s: %s: which of its %lld arrays? Write FILE:NAME", file->option,
                            file->given, (long long)tdm_arrays_count(arrays));

@@ -1,7 +1,6 @@
 /* Several labels of each row: lines that are divided, or a matrix of 0 and 1. */
 #include "row_file.h"
 
-#include "tandem/arrays.h"
 #include "tandem/h5.h"
 
 #include <string.h>
@@ -77,9 +76,7 @@ static tdm_status check_rows(const collection *c, int64_t has, const char *of)
 static tdm_status find_matrix(const row_file *file, tdm_arrays *arrays, const tdm_array **found)
 {
     TDM_TRY(tdm_arrays_add(arrays, file->path));
-    const tdm_array *a = file->name[0] != '\0'           ? tdm_arrays_find(arrays, file->name)
-                         : tdm_arrays_count(arrays) == 1 ? tdm_arrays_at(arrays, 0)
-                                                         : NULL;
+    const tdm_array *a = row_file_array(file, arrays);
     const bool is = a && !a->fault && !a->is_text && a->ndim == 2 && a->width > 1;
     *found = is ? a : NULL;
     return TDM_OK;
