@@ -140,8 +140,9 @@ static tdm_status add_orders(const retrieval *r, tdm_text *name, tdm_eval_order 
     return TDM_OK;
 }
 
-static tdm_status write_page(const retrieval *r, const eval_sheet *sheet)
+static tdm_status write_page(const retrieval *r)
 {
+    const eval_sheet *sheet = &r->sheet;
     tdm_text title = {0}, subtitle = {0}, note = {0};
     const char **class_name = NULL;
     tdm_text *order_name = NULL;
@@ -192,7 +193,7 @@ static tdm_status make_sheet(retrieval *r)
                                     .match = r->match,
                                     .each = &r->each[TDM_TEXT_TO_IMAGE]};
     TDM_TRY(eval_sheet_make(&input, &r->sheet));
-    return tdm_comm_agree(r->comm, tdm_comm_rank(r->comm) == 0 ? write_page(r, &r->sheet) : TDM_OK);
+    return tdm_comm_agree(r->comm, tdm_comm_rank(r->comm) == 0 ? write_page(r) : TDM_OK);
 }
 
 static tdm_status make_page(retrieval *r)
