@@ -319,11 +319,7 @@ tdm_status eval_sheet_make(const eval_sheet_input *input, eval_sheet *sheet)
 
 void eval_sheet_free(eval_sheet *sheet)
 {
-    for (int64_t q = 0; sheet->own != NULL && q < sheet->captions; q++) {
-        tdm_text_free(&sheet->own[q].text);
-        tdm_text_free(&sheet->own[q].name);
-        tdm_text_free(&sheet->own[q].thumbnail);
-    }
+    tdm_found_items_free(sheet->own, sheet->captions);
     tdm_found_items_free(sheet->item, sheet->captions * sheet->found.k);
     for (int i = 0; sheet->section != NULL && i < EVAL_SHEET_SECTIONS; i++) tdm_free(sheet->section[i].list);
     query_file_free(&sheet->other);
@@ -331,7 +327,6 @@ void eval_sheet_free(eval_sheet *sheet)
     tdm_free(sheet->section);
     tdm_free(sheet->caption);
     tdm_free(sheet->shown);
-    tdm_free(sheet->own);
     tdm_free(sheet->query);
     tdm_found_free(&sheet->found);
     *sheet = (eval_sheet){0};
