@@ -36,8 +36,7 @@ typedef struct tdm_rerank {
     const char *help;
     const tdm_option *options; /* numbers only */
     size_t option_count, option_bytes;
-    bool takes_euclidean;                                        /* all take TDM_COSINE, none TDM_DOT */
-    tdm_status (*check)(const char *where, const void *options); /* what must hold between them; NULL */
+    bool takes_euclidean; /* all take TDM_COSINE, none TDM_DOT */
     /* The same bits for any number of ranks. Collective. */
     tdm_status (*reorder)(const tdm_rerank_input *input, const void *options, tdm_reordering *reordering);
 } tdm_rerank;

@@ -38,8 +38,7 @@ static tdm_status add(const char *where, const call_text *text, tdm_distance dis
     tdm_rerank_call *call = &list->call[list->count++];
     call->row = row;
     TDM_TRY(tdm_alloc(row->option_bytes, "options of a re-ranking", &call->options));
-    TDM_TRY(call_options(where, text, row->options, row->option_count, call->options));
-    return row->check ? row->check(where, call->options) : TDM_OK;
+    return call_options(where, text, row->options, row->option_count, call->options);
 }
 
 tdm_status tdm_rerank_ask(const char *where, const char *calls, tdm_distance distance, tdm_rerank_list *list)
