@@ -1,7 +1,6 @@
 /* NAME(key=value, …) of the command line, where the options are numbers. */
 #include "rerank_impl.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

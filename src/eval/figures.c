@@ -2,7 +2,6 @@
 #include "metrics_impl.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 tdm_status figures_open(const eval_layout *layout, int64_t n, tdm_eval_detail *detail, eval_figures *figures)
 {

@@ -2,8 +2,6 @@
  * that it holds. Wanted rows are put side by side as columns of a panel, so that the score kernel makes the scores. */
 #include "rerank_impl.h"
 
-#include <stdlib.h>
-
 typedef struct pair_tail { /* the ring's tail, as pointers into it */
     int64_t *offset;       /* [n + 1] */
     int64_t *row;          /* [total] */

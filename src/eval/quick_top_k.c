@@ -4,8 +4,6 @@
 #include "top_k_impl.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { CHUNK_ITEMS = 512, BATCH = 32 };
 

@@ -4,8 +4,6 @@
  * ranks. It is never put together: every row searches both sides, and two lists are merged. */
 #include "rerank_impl.h"
 
-#include <string.h>
-
 static tdm_status count_rows(rerank_pool *pool)
 {
     const int size = tdm_comm_size(pool->comm), rank = tdm_comm_rank(pool->comm);

@@ -4,7 +4,6 @@
 #include "rerank_impl.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct expansion_options {

@@ -1,7 +1,6 @@
 /* A folder of pictures as a gallery: what tandem pack --format folder would pack of it, without packing. */
 #include "search_impl.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { NAMED = 10 }; /* unreadable pictures in the log; all are counted */

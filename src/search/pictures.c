@@ -2,7 +2,6 @@
 #include "search_impl.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_THREADS = 256 };
