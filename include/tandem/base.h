@@ -227,6 +227,22 @@ static inline int tdm_compare_doubles(const void *a, const void *b)
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
+/* The same of whole numbers. */
+static inline int tdm_compare_i64(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+/* What has a key, and where it stands: by key, those of one key by place. */
+typedef struct tdm_keyed {
+    int64_t key, place;
+} tdm_keyed;
+static inline int tdm_compare_keyed(const void *a, const void *b)
+{
+    const tdm_keyed *x = a, *y = b;
+    if (x->key != y->key) return x->key < y->key ? -1 : 1;
+    return (x->place > y->place) - (x->place < y->place);
+}
 /* f32 to bf16: to nearest, ties to even; a NaN stays a (quiet) NaN. And back. */
 static inline uint16_t tdm_bf16_round(float value)
 {

@@ -51,12 +51,6 @@ static int compare_candidates(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
-static int compare_i64(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 tdm_status dataset_order_key(const char *what, int64_t seed, const char *name, int64_t length, uint64_t *key)
 {
     char hex[65];
@@ -112,7 +106,7 @@ static tdm_status list_identities(const tdm_dataset *dataset, int64_t seed, cand
                 dataset->split);
     TDM_TRY(TDM_ALLOC(dataset->images, &identity));
     for (int64_t i = 0; i < dataset->images; i++) identity[i] = tdm_dataset_identity(dataset, i);
-    qsort(identity, (size_t)dataset->images, sizeof *identity, compare_i64);
+    qsort(identity, (size_t)dataset->images, sizeof *identity, tdm_compare_i64);
     tdm_status status = TDM_OK;
     for (int64_t i = 0; i < dataset->images && status == TDM_OK; i++) {
         char name[32];
@@ -183,7 +177,7 @@ static void take_rows(tdm_dataset *dataset, share_by by, const candidate *list, 
 
 static int compare_rows(const void *a, const void *b)
 {
-    return compare_i64(&((const candidate *)a)->row, &((const candidate *)b)->row);
+    return tdm_compare_i64(&((const candidate *)a)->row, &((const candidate *)b)->row);
 }
 
 static tdm_status choose(tdm_dataset *dataset, const share_options *o, int64_t seed, candidate *list)

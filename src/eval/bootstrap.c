@@ -51,30 +51,19 @@ tdm_status resample_kernel_choose(const resample_kernel **kernel)
 
 /* ---- Clusters ---- */
 
-typedef struct keyed {
-    int64_t key, query;
-} keyed;
-
-static int compare_keyed(const void *a, const void *b)
-{
-    const keyed *x = a, *y = b;
-    if (x->key != y->key) return x->key < y->key ? -1 : 1;
-    return (x->query > y->query) - (x->query < y->query);
-}
-
 tdm_status clusters_number(const tdm_query_values *values, int64_t *number, int64_t *count)
 {
     const int64_t n = values->n;
-    keyed *order = NULL;
+    tdm_keyed *order = NULL;
     *count = n;
     for (int64_t i = 0; i < n; i++) number[i] = i;
     if (values->cluster == NULL || n == 0) return TDM_OK;
     TDM_TRY(TDM_ALLOC(n, &order));
-    for (int64_t i = 0; i < n; i++) order[i] = (keyed){values->cluster[i], i};
-    qsort(order, (size_t)n, sizeof *order, compare_keyed);
+    for (int64_t i = 0; i < n; i++) order[i] = (tdm_keyed){values->cluster[i], i};
+    qsort(order, (size_t)n, sizeof *order, tdm_compare_keyed);
     /* the first query of its cluster, and then that one's number */
     for (int64_t i = 1; i < n; i++)
-        if (order[i].key == order[i - 1].key) number[order[i].query] = number[order[i - 1].query];
+        if (order[i].key == order[i - 1].key) number[order[i].place] = number[order[i - 1].place];
     tdm_free(order);
     *count = 0;
     for (int64_t i = 0; i < n; i++) number[i] = number[i] == i ? (*count)++ : number[number[i]];

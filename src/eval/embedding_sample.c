@@ -12,18 +12,12 @@ void tdm_embedding_sample_free(tdm_embedding_sample *sample)
     *sample = (tdm_embedding_sample){0};
 }
 
-static int compare_i64(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* n of 0 … total-1, ascending. */
 static tdm_status choose(int64_t total, int64_t n, uint64_t seed, int64_t **chosen)
 {
     TDM_TRY(TDM_ALLOC(n, chosen));
     for (int64_t i = 0; i < n; i++) (*chosen)[i] = n == total ? i : tdm_permute(total, seed, 0, i);
-    qsort(*chosen, (size_t)n, sizeof **chosen, compare_i64);
+    qsort(*chosen, (size_t)n, sizeof **chosen, tdm_compare_i64);
     return TDM_OK;
 }
 

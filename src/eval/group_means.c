@@ -6,17 +6,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-typedef struct member {
-    int64_t group, query;
-} member;
-
 typedef struct grouping { /* all queries, on every rank */
     int64_t *rows;        /* [ranks] queries of each */
     int64_t queries, members;
-    member *member;  /* [members] in the order of (group, query) */
-    int64_t *offset; /* [groups + 1] */
-    double *value;   /* [queries] room for one metric */
-    double *chosen;  /* [queries] room */
+    tdm_keyed *member; /* [members] groups and their queries, in this order */
+    int64_t *offset;   /* [groups + 1] */
+    double *value;     /* [queries] room for one metric */
+    double *chosen;    /* [queries] room */
 } grouping;
 
 static void free_grouping(grouping *g)
@@ -26,13 +22,6 @@ static void free_grouping(grouping *g)
     tdm_free(g->offset);
     tdm_free(g->value);
     tdm_free(g->chosen);
-}
-
-static int compare_members(const void *a, const void *b)
-{
-    const member *x = a, *y = b;
-    if (x->group != y->group) return x->group < y->group ? -1 : 1;
-    return (x->query > y->query) - (x->query < y->query);
 }
 
 /* ---- Who belongs where ---- */
@@ -45,15 +34,16 @@ static int64_t count_bits(const uint64_t *bits, int64_t words)
 }
 
 /* One member for each id, or for each bit: this rank's, numbered by the global queries. */
-static tdm_status list_own(const tdm_query_groups *of, int64_t first, int64_t n, int64_t *count, member **own)
+static tdm_status list_own(const tdm_query_groups *of, int64_t first, int64_t n, int64_t *count,
+                           tdm_keyed **own)
 {
     *count = of->id ? n : count_bits(of->bits, n * of->words);
     TDM_TRY(TDM_ALLOC(*count, own));
-    member *out = *own;
-    for (int64_t i = 0; i < n && of->id; i++) *out++ = (member){of->id[i], first + i};
+    tdm_keyed *out = *own;
+    for (int64_t i = 0; i < n && of->id; i++) *out++ = (tdm_keyed){of->id[i], first + i};
     for (int64_t i = 0; i < n && !of->id; i++)
         for (int64_t c = 0; c < 64 * of->words; c++)
-            if (of->bits[i * of->words + c / 64] >> c % 64 & 1) *out++ = (member){c, first + i};
+            if (of->bits[i * of->words + c / 64] >> c % 64 & 1) *out++ = (tdm_keyed){c, first + i};
     return TDM_OK;
 }
 
@@ -61,11 +51,11 @@ static tdm_status make_offsets(grouping *g, tdm_group_metrics *metrics)
 {
     TDM_TRY(TDM_ALLOC(g->members + 1, &g->offset));
     for (int64_t i = 0; i < g->members; i++)
-        if (i == 0 || g->member[i].group != g->member[i - 1].group) g->offset[metrics->groups++] = i;
+        if (i == 0 || g->member[i].key != g->member[i - 1].key) g->offset[metrics->groups++] = i;
     g->offset[metrics->groups] = g->members;
     TDM_TRY(TDM_ALLOC(metrics->groups, &metrics->id));
     TDM_TRY(TDM_ALLOC(metrics->groups, &metrics->queries));
-    for (int64_t k = 0; k < metrics->groups; k++) metrics->id[k] = g->member[g->offset[k]].group;
+    for (int64_t k = 0; k < metrics->groups; k++) metrics->id[k] = g->member[g->offset[k]].key;
     return TDM_OK;
 }
 
@@ -75,7 +65,7 @@ static tdm_status find_groups(tdm_comm *comm, int64_t n, const tdm_query_groups 
 {
     const int size = tdm_comm_size(comm), rank = tdm_comm_rank(comm);
     int64_t *count = NULL, own_count = 0, first = 0;
-    member *own = NULL;
+    tdm_keyed *own = NULL;
     TDM_AGREE(comm, TDM_ALLOC(size, &g->rows));
     tdm_comm_gather_i64(comm, n, g->rows);
     for (int r = 0; r < size; r++) {
@@ -94,7 +84,7 @@ static tdm_status find_groups(tdm_comm *comm, int64_t n, const tdm_query_groups 
     }
     if (status == TDM_OK) {
         tdm_comm_gather_rows(comm, own, g->member, count, sizeof *own);
-        qsort(g->member, (size_t)g->members, sizeof *g->member, compare_members);
+        qsort(g->member, (size_t)g->members, sizeof *g->member, tdm_compare_keyed);
         status = tdm_comm_agree(comm, make_offsets(g, metrics));
     }
     tdm_free(own);
@@ -109,7 +99,7 @@ static int64_t choose(const grouping *g, int64_t k)
 {
     int64_t n = 0;
     for (int64_t i = g->offset[k]; i < g->offset[k + 1]; i++) {
-        const double value = g->value[g->member[i].query];
+        const double value = g->value[g->member[i].place];
         if (!isnan(value)) g->chosen[n++] = value;
     }
     return n;

@@ -35,24 +35,15 @@ typedef struct query_blocks { /* of this rank */
  * of a rank, so that reading costs little; what a rank finishes at once is the most that is lost when it is stopped. */
 enum { GROUP_ROUNDS = 8 };
 
-static int compare_i64(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* Local query rows in the order of (id, row), so that equal ids travel together and share work. */
 static tdm_status order_queries(const tdm_eval_side *query, bool by_id, int64_t *order)
 {
-    int64_t(*pair)[2] = NULL;
-    TDM_TRY(tdm_alloc((size_t)query->n * sizeof *pair, "order of queries", (void **)&pair));
-    for (int64_t i = 0; i < query->n; i++) {
-        pair[i][0] = by_id ? query->id[i] : i;
-        pair[i][1] = i;
-    }
-    qsort(pair, (size_t)query->n, sizeof *pair, compare_i64);
-    for (int64_t i = 0; i < query->n; i++) order[i] = pair[i][1];
-    tdm_free(pair);
+    tdm_keyed *sorted = NULL;
+    TDM_TRY(TDM_ALLOC(query->n, &sorted));
+    for (int64_t i = 0; i < query->n; i++) sorted[i] = (tdm_keyed){by_id ? query->id[i] : i, i};
+    qsort(sorted, (size_t)query->n, sizeof *sorted, tdm_compare_keyed);
+    for (int64_t i = 0; i < query->n; i++) order[i] = sorted[i].place;
+    tdm_free(sorted);
     return TDM_OK;
 }
 

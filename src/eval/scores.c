@@ -46,31 +46,20 @@ void eval_gallery_panel(const eval_gallery *gallery, int64_t panel, float *out)
     }
 }
 
-typedef struct id_row {
-    int64_t id, row;
-} id_row;
-
-static int compare_id_row(const void *a, const void *b)
-{
-    const id_row *x = a, *y = b;
-    if (x->id != y->id) return x->id < y->id ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
-}
-
 /* Fills row, sorted_id and column in the order of (id, row). */
 static tdm_status order_by_id(const tdm_eval_side *side, eval_gallery *gallery)
 {
-    id_row *order = NULL;
+    tdm_keyed *order = NULL;
     TDM_TRY(TDM_ALLOC(side->n, &order));
     tdm_status status = TDM_ALLOC(side->n, &gallery->sorted_id);
     if (status == TDM_OK) status = TDM_ALLOC(side->n, &gallery->column);
     if (status == TDM_OK) {
-        for (int64_t i = 0; i < side->n; i++) order[i] = (id_row){side->id[i], i};
-        qsort(order, (size_t)side->n, sizeof *order, compare_id_row);
+        for (int64_t i = 0; i < side->n; i++) order[i] = (tdm_keyed){side->id[i], i};
+        qsort(order, (size_t)side->n, sizeof *order, tdm_compare_keyed);
         for (int64_t c = 0; c < side->n; c++) {
-            gallery->sorted_id[c] = order[c].id;
-            gallery->row[c] = gallery->first + order[c].row;
-            gallery->column[order[c].row] = c;
+            gallery->sorted_id[c] = order[c].key;
+            gallery->row[c] = gallery->first + order[c].place;
+            gallery->column[order[c].place] = c;
         }
     }
     tdm_free(order);

@@ -126,12 +126,6 @@ tdm_status tdm_session_state(const tdm_session *s, tdm_train_state *state)
 
 /* ---- Model ---- */
 
-static int compare_i64(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* The distinct identities of the training data, ascending. *list is the caller's. */
 static tdm_status list_identities(const tdm_session *s, int64_t **list, int64_t *count)
 {
@@ -141,7 +135,7 @@ static tdm_status list_identities(const tdm_session *s, int64_t **list, int64_t 
     for (int64_t i = 0; i < rows; i++)
         if (!s->dataset || tdm_dataset_is_taken(s->dataset, i))
             (*list)[n++] = s->dataset ? tdm_dataset_identity(s->dataset, i) : i;
-    qsort(*list, (size_t)n, sizeof(**list), compare_i64);
+    qsort(*list, (size_t)n, sizeof(**list), tdm_compare_i64);
     *count = 0;
     for (int64_t i = 0; i < n; i++)
         if (i == 0 || (*list)[i] != (*list)[*count - 1]) (*list)[(*count)++] = (*list)[i];
