@@ -100,6 +100,9 @@ eval_queries eval_ring_queries(const eval_ring *ring);
 TDM_CHECKED tdm_status eval_ring_shift(eval_ring *ring, tdm_status local);
 void eval_ring_free(eval_ring *ring);
 
+/* rows[size]: the n of each rank. *first: those of the ranks before this one. Returns all. Collective. */
+int64_t eval_count_rows(tdm_comm *comm, int64_t n, int64_t *rows, int64_t *first);
+
 /* Where each rank's rows lie in the global lists. Checks both sides: equal widths everywhere, finite values.
  * Collective. */
 typedef struct eval_layout {

@@ -60,8 +60,7 @@ tdm_status tdm_embeddings_fold(tdm_comm *comm, const tdm_embeddings *embeddings,
     if (status == TDM_OK) status = take_captions(e, begin, end, from, part);
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK) {
-        tdm_comm_gather_i64(comm, part->captions, rows);
-        for (int r = 0; r < tdm_comm_rank(comm); r++) part->caption_first += rows[r];
+        (void)eval_count_rows(comm, part->captions, rows, &part->caption_first);
         part->image_first = tdm_max_i64(0, tdm_min_i64(e->image_first - begin, end - begin));
     }
     tdm_free(from);

@@ -63,15 +63,11 @@ static tdm_status make_offsets(grouping *g, tdm_group_metrics *metrics)
 static tdm_status find_groups(tdm_comm *comm, int64_t n, const tdm_query_groups *of, grouping *g,
                               tdm_group_metrics *metrics)
 {
-    const int size = tdm_comm_size(comm), rank = tdm_comm_rank(comm);
+    const int size = tdm_comm_size(comm);
     int64_t *count = NULL, own_count = 0, first = 0;
     tdm_keyed *own = NULL;
     TDM_AGREE(comm, TDM_ALLOC(size, &g->rows));
-    tdm_comm_gather_i64(comm, n, g->rows);
-    for (int r = 0; r < size; r++) {
-        first += r < rank ? g->rows[r] : 0;
-        g->queries += g->rows[r];
-    }
+    g->queries = eval_count_rows(comm, n, g->rows, &first);
     tdm_status status = list_own(of, first, n, &own_count, &own);
     if (status == TDM_OK) status = TDM_ALLOC(size, &count);
     if (status == TDM_OK) status = TDM_ALLOC(g->queries, &g->value);

@@ -6,14 +6,9 @@
 
 static tdm_status count_rows(rerank_pool *pool)
 {
-    const int size = tdm_comm_size(pool->comm), rank = tdm_comm_rank(pool->comm);
     for (int s = 0; s < POOL_SIDES; s++) {
-        TDM_AGREE(pool->comm, TDM_ALLOC(size, &pool->part[s]));
-        tdm_comm_gather_i64(pool->comm, pool->n[s], pool->part[s]);
-        for (int r = 0; r < size; r++) {
-            pool->first[s] += r < rank ? pool->part[s][r] : 0;
-            pool->total[s] += pool->part[s][r];
-        }
+        TDM_AGREE(pool->comm, TDM_ALLOC(tdm_comm_size(pool->comm), &pool->part[s]));
+        pool->total[s] = eval_count_rows(pool->comm, pool->n[s], pool->part[s], &pool->first[s]);
         pool->rows += pool->total[s];
     }
     return tdm_comm_agree(pool->comm, pool->rows < INT32_MAX

@@ -114,12 +114,11 @@ static void leave_out_self(int64_t first, int64_t n, int64_t k, int64_t *row, fl
 static tdm_status expand(const tdm_rerank_input *input, const tdm_eval_side *side,
                          const tdm_eval_side *gallery, bool but_self, int64_t k, double alpha, float **out)
 {
-    const int size = tdm_comm_size(input->comm), rank = tdm_comm_rank(input->comm);
     expander e = {.comm = input->comm, .gallery = gallery, .d = side->d, .k = k + but_self, .alpha = alpha};
-    int64_t *rows = NULL, *row = NULL, total = 0, side_first = 0;
+    int64_t *rows = NULL, *row = NULL, side_first = 0;
     float *score = NULL;
     tdm_status status = open_expander(&e);
-    if (status == TDM_OK) status = TDM_ALLOC(size, &rows);
+    if (status == TDM_OK) status = TDM_ALLOC(tdm_comm_size(input->comm), &rows);
     if (status == TDM_OK) status = TDM_ALLOC(side->n * e.k, &row);
     if (status == TDM_OK) status = TDM_ALLOC(side->n * e.k, &score);
     if (status == TDM_OK) status = TDM_ALLOC(side->n * e.d, out);
@@ -128,13 +127,8 @@ static tdm_status expand(const tdm_rerank_input *input, const tdm_eval_side *sid
         status = tdm_eval_top_k(input->comm, input->ops, side, gallery, e.k, tdm_eval_block_rows(input->ops),
                                 row, score);
     if (status == TDM_OK) {
-        tdm_comm_gather_i64(input->comm, gallery->n, rows);
-        for (int r = 0; r < rank; r++) e.gallery_first += rows[r];
-        tdm_comm_gather_i64(input->comm, side->n, rows);
-        for (int r = 0; r < size; r++) {
-            side_first += r < rank ? rows[r] : 0;
-            total += rows[r];
-        }
+        (void)eval_count_rows(input->comm, gallery->n, rows, &e.gallery_first);
+        const int64_t total = eval_count_rows(input->comm, side->n, rows, &side_first);
         if (but_self) leave_out_self(side_first, side->n, e.k, row, score);
         for (int64_t begin = 0; begin < total; begin += BLOCK)
             expand_block(&e, side, rows, begin, row, score, *out);

@@ -115,10 +115,22 @@ static tdm_status check_side(const char *what, const tdm_eval_side *side, int64_
     return side->source ? TDM_OK : eval_check_finite(what, side, first); /* else piece by piece */
 }
 
+int64_t eval_count_rows(tdm_comm *comm, int64_t n, int64_t *rows, int64_t *first)
+{
+    int64_t all = 0;
+    *first = 0;
+    tdm_comm_gather_i64(comm, n, rows);
+    for (int r = 0; r < tdm_comm_size(comm); r++) {
+        *first += r < tdm_comm_rank(comm) ? rows[r] : 0;
+        all += rows[r];
+    }
+    return all;
+}
+
 tdm_status eval_layout_create(tdm_comm *comm, const tdm_eval_side *query, const tdm_eval_side *gallery,
                               int64_t query_block, eval_layout *layout)
 {
-    const int size = tdm_comm_size(comm), rank = tdm_comm_rank(comm);
+    const int size = tdm_comm_size(comm);
     int64_t *rows = NULL;
     *layout = (eval_layout){0};
     TDM_AGREE(comm, query_block < 1 || query->n < 0 || gallery->n < 0
@@ -126,17 +138,10 @@ tdm_status eval_layout_create(tdm_comm *comm, const tdm_eval_side *query, const 
                                     (long long)query_block, (long long)query->n, (long long)gallery->n)
                         : TDM_ALLOC(size, &rows));
     layout->query_rows = rows;
-    tdm_comm_gather_i64(comm, gallery->n, rows);
-    for (int r = 0; r < size; r++) {
-        layout->gallery_first += r < rank ? rows[r] : 0;
-        layout->gallery += rows[r];
-    }
-    tdm_comm_gather_i64(comm, query->n, rows);
-    for (int r = 0; r < size; r++) {
-        layout->query_first += r < rank ? rows[r] : 0;
-        layout->queries += rows[r];
+    layout->gallery = eval_count_rows(comm, gallery->n, rows, &layout->gallery_first);
+    layout->queries = eval_count_rows(comm, query->n, rows, &layout->query_first);
+    for (int r = 0; r < size; r++)
         layout->rounds = tdm_max_i64(layout->rounds, (rows[r] + query_block - 1) / query_block);
-    }
     double widest[2] = {(double)tdm_max_i64(query->d, gallery->d), 0};
     if (query->n > 0 && query->labels != NULL) widest[1] = (double)query->label_words;
     if (gallery->n > 0 && gallery->labels != NULL && (double)gallery->label_words > widest[1])

@@ -79,8 +79,7 @@ tdm_status eval_top_k_in_pieces(tdm_comm *comm, tdm_ops *ops, const tdm_eval_sid
     status = tdm_comm_agree(comm, status);
     if (status == TDM_OK) status = eval_pieces_open(comm, gallery, &pieces);
     if (status == TDM_OK) {
-        tdm_comm_gather_i64(comm, gallery->n, room.map.rows);
-        for (int r = 0; r < tdm_comm_rank(comm); r++) gallery_first += room.map.rows[r];
+        (void)eval_count_rows(comm, gallery->n, room.map.rows, &gallery_first);
         for (int64_t i = 0; i < query->n * k; i++) row[i] = -1;
         for (int64_t i = 0; i < query->n * k; i++) score[i] = 0;
     }
