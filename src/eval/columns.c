@@ -8,14 +8,10 @@
 
 #include <math.h>
 
-static int64_t column_of(const eval_gallery *g, int64_t row)
-{
-    return g->column == NULL ? row - g->first : g->column[row - g->first];
-}
-
 tdm_status columns_take(evaluation *eval, const eval_queries *queries, const found_positive *found,
                         int64_t count)
 {
+    const eval_gallery *g = &eval->gallery;
     eval_buffer *buffer = &eval->columns->found;
     const int64_t before = buffer->bytes;
     TDM_TRY(eval_buffer_resize(buffer, before + count * (int64_t)sizeof *found));
@@ -24,7 +20,7 @@ tdm_status columns_take(evaluation *eval, const eval_queries *queries, const fou
     for (int64_t i = 0; i < count; i++)
         out[i] = (found_positive){.row = queries->row[found[i].query],
                                   .score = found[i].score,
-                                  .query = (int32_t)column_of(&eval->gallery, found[i].row)};
+                                  .query = (int32_t)eval_gallery_column(g, found[i].row - g->first)};
     return TDM_OK;
 }
 

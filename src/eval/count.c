@@ -40,7 +40,7 @@ static void leave_out_self(const counting *c, const score_chunk *chunk, int64_t 
     const eval_gallery *g = &c->eval->gallery;
     const int64_t column = chunk->panel * g->kernel->columns, local = c->queries.row[i] - g->first;
     if (!c->eval->exclude_self || local < 0 || local >= g->n) return;
-    const int64_t own = g->column == NULL ? local : g->column[local];
+    const int64_t own = eval_gallery_column(g, local);
     if (own >= column && own < column + chunk->n) score[own - column] = -INFINITY;
 }
 

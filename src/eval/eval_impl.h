@@ -53,6 +53,11 @@ typedef struct eval_gallery {
     const uint64_t *labels;
     int64_t label_words;
 } eval_gallery;
+/* Of a local row. */
+static inline int64_t eval_gallery_column(const eval_gallery *gallery, int64_t local)
+{
+    return gallery->column == NULL ? local : gallery->column[local];
+}
 /* In f32. by_id: columns are ordered by (id, row), so that the positives of a query are neighbours. Not collective.
  * side is borrowed for as long as the gallery lives (labels, features). */
 TDM_CHECKED tdm_status eval_gallery_pack(const tdm_eval_side *side, int64_t first, bool by_id, int threads,

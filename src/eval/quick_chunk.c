@@ -42,7 +42,7 @@ static void put_known(const open_chunk *o, const positives *p, int64_t r)
     for (int64_t k = p->offset[i]; k < p->offset[i + 1]; k++) {
         const int64_t local = p->row[k] - g->first;
         if (local < 0 || local >= g->n) continue;
-        const int64_t j = (g->column == NULL ? local : g->column[local]) - first;
+        const int64_t j = eval_gallery_column(g, local) - first;
         if (j >= 0 && j < chunk->n)
             chunk->score[r * chunk->n + j] = o->scorer->high[r * chunk->n + j] = p->score[k];
     }
