@@ -30,6 +30,16 @@ tdm_status call_next(const char *where, const char **at, call_text *call)
     return TDM_OK;
 }
 
+tdm_status call_find(const char *where, const call_text *call, const char *const *known, size_t count,
+                     size_t *at)
+{
+    for (*at = 0; *at < count; ++*at)
+        if (strcmp(known[*at], call->name) == 0) return TDM_OK;
+    const char *near = tdm_nearest_name(call->name, known, count);
+    TDM_FAIL(TDM_E_USAGE, "%s: there is no \"%s\"%s%s%s; `tandem eval --help` lists them", where, call->name,
+             near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
 /* text: a number and nothing else. */
 static tdm_status set_number(const char *where, const char *name, const tdm_option *row, const char *text,
                              void *options)

@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 void tdm_run_free(tdm_run *run)
 {
@@ -29,14 +28,9 @@ const tdm_fusion *const *tdm_fusion_table(size_t *count)
 static tdm_status add(const char *where, const call_text *text, tdm_fusion_list *list)
 {
     const char *known[FUSIONS];
-    int at = 0;
-    for (int i = 0; i < FUSIONS; i++) known[i] = fusions[i]->name;
-    while (at < FUSIONS && strcmp(known[at], text->name) != 0) at++;
-    if (at == FUSIONS) {
-        const char *near = tdm_nearest_name(text->name, known, FUSIONS);
-        TDM_FAIL(TDM_E_USAGE, "%s: there is no \"%s\"%s%s%s; `tandem eval --help` lists them", where,
-                 text->name, near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
-    }
+    size_t at;
+    for (size_t i = 0; i < FUSIONS; i++) known[i] = fusions[i]->name;
+    TDM_TRY(call_find(where, text, known, FUSIONS, &at));
     TDM_REQUIRE(list->count < TDM_MAX_FUSIONS, TDM_E_USAGE, "%s: more than %d", where, TDM_MAX_FUSIONS);
     tdm_fusion_call *call = &list->call[list->count++];
     call->row = fusions[at];

@@ -13,6 +13,9 @@ typedef struct call_text { /* one call of a list, cut into its parts */
 } call_text;
 /* The call at *at, which moves on behind the comma after it. TDM_E_USAGE begins with `where`. */
 TDM_CHECKED tdm_status call_next(const char *where, const char **at, call_text *call);
+/* Its place among the names; TDM_E_USAGE says which one is near. */
+TDM_CHECKED tdm_status call_find(const char *where, const call_text *call, const char *const *known,
+                                 size_t count, size_t *at);
 /* The defaults of `rows` into `options`, and over them what the call says. Numbers only. */
 TDM_CHECKED tdm_status call_options(const char *where, const call_text *call, const tdm_option *rows,
                                     size_t count, void *options);

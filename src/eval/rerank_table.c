@@ -1,8 +1,6 @@
 /* The table of re-rankings, and what was asked for of it. */
 #include "rerank_impl.h"
 
-#include <string.h>
-
 #define RERANK_ADDRESS(rerank) &rerank,
 static const tdm_rerank *const reranks[] = {TDM_RERANK_TABLE(RERANK_ADDRESS)};
 enum { RERANKS = sizeof reranks / sizeof reranks[0] };
@@ -13,24 +11,13 @@ const tdm_rerank *const *tdm_rerank_table(size_t *count)
     return reranks;
 }
 
-static tdm_status find(const char *where, const char *name, const tdm_rerank **row)
-{
-    const char *known[RERANKS];
-    for (size_t i = 0; i < RERANKS; i++) {
-        known[i] = reranks[i]->name;
-        if (strcmp(known[i], name) != 0) continue;
-        *row = reranks[i];
-        return TDM_OK;
-    }
-    const char *near = tdm_nearest_name(name, known, RERANKS);
-    TDM_FAIL(TDM_E_USAGE, "%s: there is no \"%s\"%s%s%s; `tandem eval --help` lists them", where, name,
-             near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
-}
-
 static tdm_status add(const char *where, const call_text *text, tdm_distance distance, tdm_rerank_list *list)
 {
-    const tdm_rerank *row = NULL;
-    TDM_TRY(find(where, text->name, &row));
+    const char *known[RERANKS];
+    size_t at;
+    for (size_t i = 0; i < RERANKS; i++) known[i] = reranks[i]->name;
+    TDM_TRY(call_find(where, text, known, RERANKS, &at));
+    const tdm_rerank *row = reranks[at];
     TDM_REQUIRE(list->count < TDM_MAX_RERANKS, TDM_E_USAGE, "%s: more than %d", where, TDM_MAX_RERANKS);
     TDM_REQUIRE(distance == TDM_COSINE || (distance == TDM_EUCLIDEAN && row->takes_euclidean), TDM_E_USAGE,
                 "%s: %s is defined for --distance cosine%s", where, row->name,
