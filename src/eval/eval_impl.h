@@ -99,6 +99,9 @@ typedef struct eval_queries { /* the head, as pointers into it */
 /* Fills the head with the local queries order[0 … n) (global row = first + local row). */
 TDM_CHECKED tdm_status eval_ring_load(eval_ring *ring, const tdm_eval_side *side, int64_t first,
                                       const int64_t *order, int64_t n);
+/* The same with the local queries [begin, begin + n) as they stand. */
+TDM_CHECKED tdm_status eval_ring_load_rows(eval_ring *ring, const tdm_eval_side *side, int64_t first,
+                                           int64_t begin, int64_t n);
 eval_queries eval_ring_queries(const eval_ring *ring);
 /* Head and tail go to the next rank. After as many shifts as there are ranks they are home again.
  * Collective; `local` is this rank's status so far, on which all agree first. */

@@ -64,14 +64,9 @@ static void fill_block(const pair_filler *f, const eval_ring *ring)
 static tdm_status load_block(eval_ring *ring, const tdm_eval_side *query, int64_t query_first, int64_t begin,
                              int64_t n, const int64_t *offset, const int64_t *row)
 {
-    int64_t *order = NULL;
-    TDM_TRY(TDM_ALLOC(n, &order));
-    for (int64_t i = 0; i < n; i++) order[i] = begin + i;
-    tdm_status status = eval_ring_load(ring, query, query_first, order, n);
-    tdm_free(order);
     const int64_t total = n > 0 ? offset[begin + n] - offset[begin] : 0;
-    if (status == TDM_OK) status = eval_buffer_resize(&ring->tail, 8 * (n + 1 + total) + 4 * total);
-    TDM_TRY(status);
+    TDM_TRY(eval_ring_load_rows(ring, query, query_first, begin, n));
+    TDM_TRY(eval_buffer_resize(&ring->tail, 8 * (n + 1 + total) + 4 * total));
     int64_t *at = (int64_t *)(void *)ring->tail.data;
     at[0] = 0;
     for (int64_t i = 1; i <= n; i++) at[i] = offset[begin + i] - offset[begin];

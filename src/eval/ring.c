@@ -53,6 +53,17 @@ tdm_status eval_ring_load(eval_ring *ring, const tdm_eval_side *side, int64_t fi
     return TDM_OK;
 }
 
+tdm_status eval_ring_load_rows(eval_ring *ring, const tdm_eval_side *side, int64_t first, int64_t begin,
+                               int64_t n)
+{
+    int64_t *order = NULL;
+    TDM_TRY(TDM_ALLOC(n, &order));
+    for (int64_t i = 0; i < n; i++) order[i] = begin + i;
+    const tdm_status status = eval_ring_load(ring, side, first, order, n);
+    tdm_free(order);
+    return status;
+}
+
 static void shift_buffer(eval_ring *ring, eval_buffer *buffer, int64_t receive_bytes)
 {
     ring->spare.bytes = receive_bytes;

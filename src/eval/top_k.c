@@ -135,13 +135,8 @@ static tdm_status search_f32(const eval_gallery *gallery, const eval_queries *qu
 static tdm_status load_block(eval_ring *ring, const tdm_eval_side *query, int64_t first, int64_t begin,
                              int64_t n, int64_t k)
 {
-    int64_t *order = NULL;
-    TDM_TRY(TDM_ALLOC(n, &order));
-    for (int64_t i = 0; i < n; i++) order[i] = begin + i;
-    tdm_status status = eval_ring_load(ring, query, first, order, n);
-    tdm_free(order);
-    if (status == TDM_OK) status = eval_buffer_resize(&ring->tail, n * k * (int64_t)sizeof(candidate));
-    TDM_TRY(status);
+    TDM_TRY(eval_ring_load_rows(ring, query, first, begin, n));
+    TDM_TRY(eval_buffer_resize(&ring->tail, n * k * (int64_t)sizeof(candidate)));
     candidate *best = (candidate *)(void *)ring->tail.data;
     for (int64_t i = 0; i < n * k; i++) best[i] = (candidate){.row = -1};
     return TDM_OK;
