@@ -31,8 +31,7 @@ void tdm_reordering_free(tdm_reordering *reordering)
 /* Of a gallery row of this score that is not listed; it never rises with the score. */
 static double plain_distance(const tdm_reordering *r, int64_t query, float score)
 {
-    const double far = r->far[query], square = fmax(0, r->square[query] - 2 * (double)score);
-    return r->base + r->weight * (far > 0 ? square / far : 0);
+    return r->base + r->weight * relative_distance(r->square[query], (double)score, r->far[query]);
 }
 
 static int compare_scored(const void *a, const void *b) /* the plain order */

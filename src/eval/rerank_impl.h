@@ -5,6 +5,14 @@
 #include "eval_impl.h"
 #include "rerank_table.h"
 
+#include <math.h>
+
+/* Of two rows, as a share of the largest from the first: square as in rerank_pool. */
+static inline double relative_distance(double square, double score, double far)
+{
+    return far > 0 ? fmax(0, square - 2 * score) / far : 0;
+}
+
 /* ---- Options in brackets: NAME(key=value, …) ---- */
 typedef struct call_text { /* one call of a list, cut into its parts */
     char name[64];

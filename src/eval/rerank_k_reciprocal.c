@@ -180,11 +180,6 @@ static tdm_status make_sets(const encoding *e, int side, int64_t begin, int64_t 
     return status;
 }
 
-static double relative_distance(double square, double score, double far)
-{
-    return far > 0 ? fmax(0, square - 2 * score) / far : 0;
-}
-
 /* Row i of the block: exp(-d) over their sum, columns ascending. */
 static void weigh(const sets *r, int64_t i, int64_t queries, double square, double far, entry *out)
 {
