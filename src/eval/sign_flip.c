@@ -136,6 +136,12 @@ static double least_of(const flip_test *t, int64_t column)
     return fabs(observed) - DBL_EPSILON * (4 * total + (double)n * largest);
 }
 
+/* May all patterns of so many clusters be counted? */
+static bool takes_all(const flip_test *t, int64_t clusters)
+{
+    return clusters <= MOST_EXACT && (int64_t)1 << clusters <= t->permutations;
+}
+
 static tdm_status flip_run_open(const flip_test *t, const int64_t *column, int64_t columns, flip_run *f)
 {
     f->kernel = t->kernel;
@@ -157,7 +163,7 @@ static tdm_status flip_run_open(const flip_test *t, const int64_t *column, int64
     memset(f->difference + kept * width, 0, (size_t)(TOGETHER * width) * sizeof *f->difference);
     f->groups = (kept + TOGETHER - 1) / TOGETHER;
     for (int64_t k = 0; k < columns; k++) f->least[k] = least_of(t, column[k]);
-    f->exact = kept <= MOST_EXACT && (int64_t)1 << kept <= t->permutations;
+    f->exact = takes_all(t, kept);
     f->patterns = f->exact ? (int64_t)1 << kept : t->permutations;
     f->seed = t->seed;
     return TDM_OK;
@@ -213,8 +219,7 @@ static tdm_status test_all(flip_test *t, int64_t *column)
 {
     int64_t drawn = 0;
     for (int64_t m = 0; m < t->difference->columns; m++) {
-        const int64_t k = t->test[m].differing;
-        if (k <= MOST_EXACT && (int64_t)1 << k <= t->permutations)
+        if (takes_all(t, t->test[m].differing))
             TDM_TRY(test_columns(t, &m, 1));
         else
             column[drawn++] = m;
