@@ -32,7 +32,7 @@ static const tdm_pack_format *folder_format(void)
 }
 
 /* The format's options are its own: they are set by their keys. */
-static tdm_status set_levels(const tdm_pack_format *format, const tdm_searcher_options *options, void *values)
+static void set_levels(const tdm_pack_format *format, const tdm_searcher_options *options, void *values)
 {
     const struct {
         const char *key;
@@ -42,7 +42,6 @@ static tdm_status set_levels(const tdm_pack_format *format, const tdm_searcher_o
         for (size_t i = 0; i < format->option_count; i++)
             if (strcmp(format->options[i].key, levels[k].key) == 0)
                 memcpy((char *)values + format->options[i].offset, &levels[k].value, sizeof levels[k].value);
-    return TDM_OK;
 }
 
 static tdm_status list_folder(const tdm_searcher_options *options, picture_folder *folder)
@@ -51,8 +50,8 @@ static tdm_status list_folder(const tdm_searcher_options *options, picture_folde
     void *values = NULL;
     TDM_TRY(tdm_alloc(format->option_bytes, "options of the folder", &values));
     tdm_pack_format_defaults(format, values);
-    tdm_status status = set_levels(format, options, values);
-    if (status == TDM_OK) status = tdm_pack_list_source(format, values, folder->dir, &folder->list);
+    set_levels(format, options, values);
+    const tdm_status status = tdm_pack_list_source(format, values, folder->dir, &folder->list);
     tdm_free(values);
     return status;
 }
