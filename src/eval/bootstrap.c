@@ -99,31 +99,19 @@ static void add_up(bootstrap *b)
     }
 }
 
-typedef struct ranked_query {
-    double value;
-    int64_t query;
-} ranked_query;
-
-static int compare_ranked(const void *a, const void *b)
-{
-    const ranked_query *x = a, *y = b;
-    if (x->value != y->value) return x->value < y->value ? -1 : 1;
-    return (x->query > y->query) - (x->query < y->query);
-}
-
 static tdm_status sort_column(const bootstrap *b, int64_t column, sorted_column *sorted)
 {
     const int64_t n = b->values->n;
-    ranked_query *order = NULL;
+    ranked *order = NULL;
     if (column < 0) return TDM_OK;
     TDM_TRY(TDM_ALLOC(n, &sorted->value));
     TDM_TRY(TDM_ALLOC(n, &sorted->cluster));
     TDM_TRY(TDM_ALLOC(n, &order));
-    for (int64_t i = 0; i < n; i++) order[i] = (ranked_query){value_of(b, column, i), i};
+    for (int64_t i = 0; i < n; i++) order[i] = (ranked){value_of(b, column, i), i};
     qsort(order, (size_t)n, sizeof *order, compare_ranked);
     for (int64_t i = 0; i < n; i++) {
         sorted->value[i] = order[i].value;
-        sorted->cluster[i] = b->number[order[i].query];
+        sorted->cluster[i] = b->number[order[i].place];
     }
     tdm_free(order);
     return TDM_OK;

@@ -249,32 +249,20 @@ tdm_status tdm_sign_flip_test(tdm_comm *comm, const tdm_query_values *difference
 
 /* ---- Holm ---- */
 
-typedef struct ranked_p {
-    double p;
-    int64_t at;
-} ranked_p;
-
-static int compare_p(const void *a, const void *b)
-{
-    const ranked_p *x = a, *y = b;
-    if (x->p != y->p) return x->p < y->p ? -1 : 1;
-    return (x->at > y->at) - (x->at < y->at);
-}
-
 tdm_status tdm_holm(int64_t n, const double *p, double *adjusted)
 {
-    ranked_p *order = NULL;
+    ranked *order = NULL;
     int64_t tests = 0;
     double largest = 0;
     TDM_TRY(TDM_ALLOC(n, &order));
     for (int64_t i = 0; i < n; i++) {
         adjusted[i] = NAN;
-        if (!isnan(p[i])) order[tests++] = (ranked_p){p[i], i};
+        if (!isnan(p[i])) order[tests++] = (ranked){p[i], i};
     }
-    if (tests > 0) qsort(order, (size_t)tests, sizeof *order, compare_p);
+    if (tests > 0) qsort(order, (size_t)tests, sizeof *order, compare_ranked);
     for (int64_t i = 0; i < tests; i++) {
-        largest = fmin(1, fmax(largest, (double)(tests - i) * order[i].p));
-        adjusted[order[i].at] = largest;
+        largest = fmin(1, fmax(largest, (double)(tests - i) * order[i].value));
+        adjusted[order[i].place] = largest;
     }
     tdm_free(order);
     return TDM_OK;

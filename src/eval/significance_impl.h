@@ -36,6 +36,18 @@ extern const resample_kernel resample_kernel_avx512;
 #endif
 TDM_CHECKED tdm_status resample_kernel_choose(const resample_kernel **kernel);
 
+/* For qsort: by value, those of one value by place. */
+typedef struct ranked {
+    double value;
+    int64_t place;
+} ranked;
+static inline int compare_ranked(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    if (x->value != y->value) return x->value < y->value ? -1 : 1;
+    return (x->place > y->place) - (x->place < y->place);
+}
+
 /* number[n]: the cluster of each query, from 0 in the order of their first queries. *count of them. */
 TDM_CHECKED tdm_status clusters_number(const tdm_query_values *values, int64_t *number, int64_t *count);
 
