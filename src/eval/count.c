@@ -153,7 +153,7 @@ tdm_status metrics_count(evaluation *eval)
 {
     bool abandoned = false;
     counting c = {.eval = eval, .queries = eval_ring_queries(&eval->ring), .abandoned = &abandoned};
-    const int64_t n = c.queries.n, groups = (n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    const int64_t n = c.queries.n, groups = eval_tile_groups(n);
     const int64_t columns = eval->gallery.kernel->columns;
     const tdm_eval_side sample = {.n = n, .d = eval->ring.d, .feature = c.queries.feature};
     c.positives = positives_in(&eval->ring.tail, n);

@@ -8,6 +8,12 @@
 #define EVAL_TILE_ROWS   12 /* queries of one tile */
 #define EVAL_MAX_COLUMNS 32 /* the widest panel of all kernels */
 
+/* Groups of EVAL_TILE_ROWS that n queries make, the last one filled up. */
+static inline int64_t eval_tile_groups(int64_t n)
+{
+    return (n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+}
+
 typedef struct eval_kernel {
     const char *name;
     int64_t columns; /* gallery items of a panel, at most EVAL_MAX_COLUMNS */

@@ -247,7 +247,7 @@ static tdm_status open_evaluation(evaluation *eval, const eval_layout *layout, c
     int64_t longest = 1; /* block that any rank sends */
     for (int r = 0; r < tdm_comm_size(eval->comm); r++) longest = tdm_max_i64(longest, layout->query_rows[r]);
     const int64_t block = tdm_min_i64(tdm_min_i64(query_block, longest), INT32_MAX);
-    const int64_t groups = (block + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    const int64_t groups = eval_tile_groups(block);
     eval->ring = (eval_ring){.comm = eval->comm, .d = query->d, .label_words = layout->label_words};
     eval->gallery_first = layout->gallery_first;
     eval->by_id = layout->label_words == 0 && !eval->judged;

@@ -144,7 +144,7 @@ static tdm_status leave_quick(evaluation *eval, const eval_queries *queries, int
 tdm_status metrics_collect(evaluation *eval)
 {
     const eval_queries queries = eval_ring_queries(&eval->ring);
-    const int64_t n = queries.n, groups = (n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    const int64_t n = queries.n, groups = eval_tile_groups(n);
     int64_t *begin = NULL;
     TDM_TRY(TDM_ALLOC(n + 1, &begin));
 #pragma omp parallel for num_threads(eval->threads) schedule(dynamic, 16)

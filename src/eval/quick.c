@@ -357,7 +357,7 @@ static void load_row(const eval_quick *quick, const float *x, int16_t *integer, 
 
 tdm_status eval_quick_load(eval_quick *quick, int64_t n, const float *feature, int threads)
 {
-    const int64_t groups = (n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    const int64_t groups = eval_tile_groups(n);
     int16_t *integer = NULL;
     TDM_TRY(eval_buffer_resize(&quick->block, groups * group_words(quick) * (int64_t)sizeof(int32_t)));
     TDM_TRY(TDM_ALLOC(threads * room_of(quick), &integer));

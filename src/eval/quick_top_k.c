@@ -158,7 +158,7 @@ static void search_groups(const quick_search *s, int64_t begin, int64_t end, flo
 
 static tdm_status search(quick_search *s, int threads)
 {
-    const int64_t n = s->queries->n, groups = (n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    const int64_t n = s->queries->n, groups = eval_tile_groups(n);
     s->floats = eval_plain_floats(s->gallery, s->chunk);
     TDM_TRY(TDM_ALLOC(n * s->k, &s->floor));
     TDM_TRY(TDM_ALLOC(n * s->room, &s->list));

@@ -27,7 +27,7 @@ int eval_threads(const tdm_ops *ops)
 
 void eval_pack_queries(int64_t n, int64_t d, const float *feature, float *out)
 {
-    const int64_t groups = (n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    const int64_t groups = eval_tile_groups(n);
     for (int64_t g = 0; g < groups; g++)
         for (int64_t r = 0; r < EVAL_TILE_ROWS; r++) {
             const int64_t q = g * EVAL_TILE_ROWS + r;
@@ -131,7 +131,7 @@ tdm_status tdm_eval_scores(int64_t nq, int64_t ng, int64_t d, const float *query
     TDM_REQUIRE(nq >= 0 && ng >= 0 && d >= 1, TDM_E_SHAPE, "scores of %lld queries, %lld items of width %lld",
                 (long long)nq, (long long)ng, (long long)d);
     const tdm_eval_side side = {.n = ng, .d = d, .feature = gallery};
-    const int64_t groups = (nq + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    const int64_t groups = eval_tile_groups(nq);
     eval_gallery packed = {0};
     float *packed_query = NULL;
     tdm_status status = eval_gallery_pack(&side, 0, false, omp_get_max_threads(), &packed);

@@ -117,7 +117,7 @@ static tdm_status search_f32(const eval_gallery *gallery, const eval_queries *qu
                              int64_t k, int threads, float *packed_query, candidate *best)
 {
     enum { MOST_HEAPS = 1 << 22 }; /* candidates of all threads */
-    const int64_t groups = (queries->n + EVAL_TILE_ROWS - 1) / EVAL_TILE_ROWS;
+    const int64_t groups = eval_tile_groups(queries->n);
     const top_search search = {
         .gallery = gallery, .row = row, .packed_query = packed_query, .n = queries->n, .k = k, .best = best};
     candidate *heaps = NULL;
