@@ -123,12 +123,6 @@ static tdm_status group_by_class(tdm_dataset *dataset, eval_picture *p)
                            several ? ", coloured by the first of their classes" : ", coloured by class");
 }
 
-static int compare_i64(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Only where an identity has several points. */
 static tdm_status group_by_identity(const tdm_dataset *dataset, eval_picture *p)
 {
@@ -136,7 +130,7 @@ static tdm_status group_by_identity(const tdm_dataset *dataset, eval_picture *p)
     TDM_TRY(TDM_ALLOC(p->sample.n, &p->identity));
     for (int64_t i = 0; i < p->sample.n; i++)
         p->identity[i] = tdm_dataset_identity(dataset, row_of(dataset, p, i));
-    qsort(p->identity, (size_t)p->sample.n, sizeof *p->identity, compare_i64);
+    qsort(p->identity, (size_t)p->sample.n, sizeof *p->identity, tdm_compare_i64);
     for (int64_t i = 0; i < p->sample.n; i++)
         if (i == 0 || p->identity[i] != p->identity[i - 1]) p->identity[identities++] = p->identity[i];
     if (p->sample.n < GROUP_POINTS * identities) return TDM_OK;

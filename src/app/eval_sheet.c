@@ -193,12 +193,6 @@ tdm_status eval_sheet_open(tdm_comm *comm, const eval_sheet_options *options, ev
 
 /* ---- What they find ---- */
 
-static int compare_i64(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static int64_t count_chosen(const eval_sheet *sheet)
 {
     int64_t n = 0;
@@ -214,7 +208,7 @@ static tdm_status list_captions(eval_sheet *sheet)
     for (int i = 0; i < EVAL_SHEET_SECTIONS; i++)
         for (int64_t q = 0; q < sheet->section[i].count; q++)
             sheet->caption[n++] = sheet->section[i].list[q].caption;
-    qsort(sheet->caption, (size_t)n, sizeof *sheet->caption, compare_i64);
+    qsort(sheet->caption, (size_t)n, sizeof *sheet->caption, tdm_compare_i64);
     for (int64_t i = 0; i < n; i++)
         if (i == 0 || sheet->caption[i] != sheet->caption[i - 1])
             sheet->caption[sheet->captions++] = sheet->caption[i];
