@@ -330,7 +330,7 @@ def check_metrics():
 
 
 def raw(data):
-    """Sends bytes, returns all that comes until the connection ends."""
+    """Sends bytes, returns all that comes until the connection ends; the server may end it at any time."""
     with socket.create_connection((URL.hostname, URL.port), timeout=30) as connection:
         answer = b""
         try:
@@ -341,7 +341,9 @@ def raw(data):
                 if not piece:
                     break
                 answer += piece
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:  # reset, broken pipe, or no longer connected (ENOTCONN, which is no ConnectionError)
             pass
         return answer
 
