@@ -1,4 +1,4 @@
-# kernels_body.h and attention_body.h are compiled once per instruction set; the table of function pointers is chosen
+# kernels_body.h, attention_body.h and gemm_body.h are compiled once per instruction set; the table of function pointers is chosen
 # at run time. Contraction to FMA is wanted; reordering of sums is only where the source asks for it (omp simd).
 set(kernel_flags -O3 -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math)
 set_source_files_properties(${root}/src/ops/kernels_generic.c PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
@@ -8,9 +8,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set_source_files_properties(${root}/src/ops/kernels_avx512.c PROPERTIES COMPILE_OPTIONS
                               "${kernel_flags};-march=x86-64-v4;-mprefer-vector-width=512")
   set_source_files_properties(${root}/src/ops/gemm_avx512.c PROPERTIES COMPILE_OPTIONS "-march=x86-64-v4")
+  set_source_files_properties(${root}/src/ops/gemm_avx2.c PROPERTIES COMPILE_OPTIONS "-march=x86-64-v3")
 else()
   set_source_files_properties(${root}/src/ops/kernels_avx2.c ${root}/src/ops/kernels_avx512.c
-                              ${root}/src/ops/gemm_avx512.c PROPERTIES HEADER_FILE_ONLY TRUE)
+                              ${root}/src/ops/gemm_avx512.c ${root}/src/ops/gemm_avx2.c PROPERTIES HEADER_FILE_ONLY TRUE)
 endif()
 
 # Matrix products on AMX tiles: compiled where the compiler knows the instructions, used where the CPU has them.

@@ -46,6 +46,7 @@ extern const gemm_backend gemm_amx; /* bf16 on CPUs with AMX-BF16; rounds to nea
 #endif
 #if defined(__x86_64__)
 extern const gemm_backend gemm_avx512; /* f32 on CPUs with AVX-512 */
+extern const gemm_backend gemm_avx2;   /* f32 on CPUs with AVX2 and FMA */
 #endif
 
 #endif

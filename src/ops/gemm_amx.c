@@ -199,13 +199,13 @@ static inline void convert_block(const float *w, int64_t row_step, int64_t rows,
 }
 
 /* Blocks of packed weights: [2 halves of the panel] [16 pairs of k] [16 of n] [2 of the pair] */
-static inline void pack_block(const float *w, int64_t row_step, int64_t rows, int64_t cols, void *along_cols,
-                              void *along_rows)
+static inline void pack_block(const float *w, int64_t row_step, int64_t rows, int64_t cols,
+                              gemm_place along_cols, gemm_place along_rows)
 {
     uint16_t block[BLOCK] __attribute__((aligned(64)));
     convert_block(w, row_step, rows, cols, block);
-    if (along_cols) pack_right_transposed(block, PANEL, along_cols);
-    if (along_rows) pack_right(block, PANEL, true, true, along_rows);
+    if (along_cols.at) pack_right_transposed(block, PANEL, along_cols.at);
+    if (along_rows.at) pack_right(block, PANEL, true, true, along_rows.at);
 }
 
 static size_t weight_bytes(int64_t k, int64_t n)
@@ -216,7 +216,7 @@ static size_t weight_bytes(int64_t k, int64_t n)
 static void pack_piece(int64_t rows, int64_t cols, gemm_piece piece, const float *w, void *along_cols,
                        void *along_rows)
 {
-    gemm_pack_blocks(rows, cols, piece, w, along_cols, along_rows, sizeof(uint16_t), pack_block);
+    gemm_pack_blocks(rows, cols, piece, w, along_cols, along_rows, sizeof(uint16_t), 1, pack_block);
 }
 
 /* ---- y = x · weight + bias ---- */

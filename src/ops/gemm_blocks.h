@@ -49,7 +49,7 @@ static inline gemm_share gemm_share_of(int thread, int threads, int64_t row_pane
 }
 
 /* ---- Packed weights: panels of 32 of n, in each all of k by 32, in blocks of 32 x 32 elements, padded with
- * zeros ---- */
+ * zeros; or two panels of 16 for each, one after the other, with half of each block ---- */
 enum { GEMM_BLOCK = GEMM_PIECE * GEMM_PIECE };
 
 static inline size_t gemm_weight_bytes(int64_t k, int64_t n, size_t element_bytes)
@@ -57,27 +57,40 @@ static inline size_t gemm_weight_bytes(int64_t k, int64_t n, size_t element_byte
     return (size_t)(ceil_div(n, GEMM_PIECE) * ceil_div(k, GEMM_PIECE)) * GEMM_BLOCK * element_bytes;
 }
 
+/* Where a block belongs; at NULL: not wanted. */
+typedef struct gemm_place {
+    void *at;
+    int64_t half_step; /* bytes from its half in the first narrow panel to that in the second */
+} gemm_place;
+
 /* Packs 32 x 32 elements of f32 w, their rows row_step apart, of which rows x cols are there, for either
- * direction; NULL: not wanted. May stream. */
-typedef void gemm_pack_block(const float *w, int64_t row_step, int64_t rows, int64_t cols, void *along_cols,
-                             void *along_rows);
+ * direction. May stream. */
+typedef void gemm_pack_block(const float *w, int64_t row_step, int64_t rows, int64_t cols,
+                             gemm_place along_cols, gemm_place along_rows);
+
+/* Block `step` of the `steps` of k, of 32 columns of n, which are `narrow` panels, 1 or 2 */
+static inline gemm_place gemm_place_of(void *packed, int64_t panel, int64_t steps, int64_t step, int narrow,
+                                       size_t element_bytes)
+{
+    const int64_t bytes = (int64_t)(GEMM_BLOCK * element_bytes);
+    if (!packed) return (gemm_place){NULL, 0};
+    return (gemm_place){(unsigned char *)packed + (panel * steps * narrow + step) * bytes / narrow,
+                        steps * bytes / narrow};
+}
 
 static inline __attribute__((always_inline)) void gemm_pack_blocks(int64_t rows, int64_t cols,
                                                                    gemm_piece piece, const float *w,
                                                                    void *along_cols, void *along_rows,
-                                                                   size_t element_bytes,
+                                                                   size_t element_bytes, int narrow,
                                                                    gemm_pack_block *pack)
 {
     const int64_t row_blocks = ceil_div(rows, GEMM_PIECE), col_blocks = ceil_div(cols, GEMM_PIECE);
-    const size_t block_bytes = GEMM_BLOCK * element_bytes;
     for (int64_t i = piece.row_begin / GEMM_PIECE; i * GEMM_PIECE < piece.row_end; i++)
-        for (int64_t j = piece.col_begin / GEMM_PIECE; j * GEMM_PIECE < piece.col_end; j++) {
-            const size_t by_cols = (size_t)(i * col_blocks + j), by_rows = (size_t)(j * row_blocks + i);
+        for (int64_t j = piece.col_begin / GEMM_PIECE; j * GEMM_PIECE < piece.col_end; j++)
             pack(w + (i * cols + j) * GEMM_PIECE, cols, tdm_min_i64(GEMM_PIECE, rows - i * GEMM_PIECE),
                  tdm_min_i64(GEMM_PIECE, cols - j * GEMM_PIECE),
-                 along_cols ? (unsigned char *)along_cols + by_cols * block_bytes : NULL,
-                 along_rows ? (unsigned char *)along_rows + by_rows * block_bytes : NULL);
-        }
+                 gemm_place_of(along_cols, i, col_blocks, j, narrow, element_bytes),
+                 gemm_place_of(along_rows, j, row_blocks, i, narrow, element_bytes));
     _mm_sfence(); /* streaming stores are seen after it */
 }
 

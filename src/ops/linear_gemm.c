@@ -19,6 +19,7 @@ static const gemm_backend *gemm_for(const tdm_ops *ops, tdm_dtype dtype)
 #endif
 #if defined(__x86_64__)
     if (dtype == TDM_F32 && ops->cpu.isa == TDM_ISA_AVX512) return &gemm_avx512;
+    if (dtype == TDM_F32 && ops->cpu.isa == TDM_ISA_AVX2) return &gemm_avx2;
 #endif
     (void)ops, (void)dtype;
     return NULL;

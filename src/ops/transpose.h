@@ -4,6 +4,31 @@
 
 #include <immintrin.h>
 
+/* Transposes 8 x 8 dwords in registers: pairs of rows, of twos, of fours. */
+static inline __attribute__((target("avx2"))) void transpose_dwords_8(__m256i r[8])
+{
+    __m256i s[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        s[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        s[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) { /* r[i + j]: columns j and 4 + j, rows i to i + 3 */
+        r[i] = _mm256_unpacklo_epi64(s[i], s[i + 2]);
+        r[i + 1] = _mm256_unpackhi_epi64(s[i], s[i + 2]);
+        r[i + 2] = _mm256_unpacklo_epi64(s[i + 1], s[i + 3]);
+        r[i + 3] = _mm256_unpackhi_epi64(s[i + 1], s[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        s[j] = _mm256_permute2x128_si256(r[j], r[4 + j], 0x20);
+        s[4 + j] = _mm256_permute2x128_si256(r[j], r[4 + j], 0x31);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) r[i] = s[i];
+}
+
 /* Transposes 16 x 16 dwords in registers: pairs of rows, of twos, of fours, of eights. */
 static inline __attribute__((target("avx512f"))) void transpose_dwords(__m512i r[16])
 {

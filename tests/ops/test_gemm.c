@@ -14,6 +14,8 @@
 typedef struct implementation {
     const gemm_backend *gemm;
     tdm_dtype dtype;
+    tdm_isa isa;       /* at least, of f32 */
+    int64_t panel;     /* columns of a packed f32 weight's panels */
     const char *needs; /* of the CPU */
 } implementation;
 
@@ -24,7 +26,7 @@ static const implementation *require(void **state)
     tdm_cpu cpu;
     CHECK_OK(tdm_cpu_detect(&cpu));
     tdm_cpu_request_tiles(&cpu);
-    const bool there = impl->dtype == TDM_F32 ? cpu.isa == TDM_ISA_AVX512 : cpu.amx_bf16 && cpu.avx512_bf16;
+    const bool there = impl->dtype == TDM_F32 ? cpu.isa >= impl->isa : cpu.amx_bf16 && cpu.avx512_bf16;
     if (!impl->gemm || !there) SKIP("no %s", impl->needs);
     return impl;
 }
@@ -133,9 +135,9 @@ static void test_products(void **state)
 }
 
 /* Where element (k, n) of a packed weight of `steps` steps of 32 k stands. */
-static int64_t place_of(tdm_dtype dtype, int64_t steps, int64_t k, int64_t n)
+static int64_t place_of(const implementation *impl, int64_t steps, int64_t k, int64_t n)
 {
-    if (dtype == TDM_F32) return (n / 32 * steps * 32 + k) * 32 + n % 32;
+    if (impl->dtype == TDM_F32) return (n / impl->panel * steps * 32 + k) * impl->panel + n % impl->panel;
     return ((n / 32 * steps + k / 32) * 2 + n / 16 % 2) * 512 + k % 32 / 2 * 32 + n % 16 * 2 + k % 2;
 }
 
@@ -151,8 +153,7 @@ static void test_packing(void **state)
     for (int64_t r = 0; r < 96; r++)
         for (int64_t c = 0; c < 64; c++) {
             const float want = r < ROWS && c < COLS ? rounded_to(impl->dtype, w[r * COLS + c]) : 0.0f;
-            const int64_t along_cols = place_of(impl->dtype, 2, c, r),
-                          along_rows = place_of(impl->dtype, 3, r, c);
+            const int64_t along_cols = place_of(impl, 2, c, r), along_rows = place_of(impl, 3, r, c);
             CHECK_NEAR(act_get_ref(impl->dtype, cols, along_cols), want, 0.0f);
             CHECK_NEAR(act_get_ref(impl->dtype, rows, along_rows), want, 0.0f);
         }
@@ -270,12 +271,14 @@ static void test_not_a_number_stays_in_its_row(void **state)
 int main(void)
 {
     implementation amx = {.dtype = TDM_BF16, .needs = "AMX-BF16"},
-                   avx512 = {.dtype = TDM_F32, .needs = "AVX-512"};
+                   avx512 = {.dtype = TDM_F32, .isa = TDM_ISA_AVX512, .panel = 32, .needs = "AVX-512"},
+                   avx2 = {.dtype = TDM_F32, .isa = TDM_ISA_AVX2, .panel = 16, .needs = "AVX2"};
 #if defined(TANDEM_HAVE_AMX)
     amx.gemm = &gemm_amx;
 #endif
 #if defined(__x86_64__)
     avx512.gemm = &gemm_avx512;
+    avx2.gemm = &gemm_avx2;
 #endif
 #define ON(test, implementation)                                                                             \
     {                                                                                                        \
@@ -292,6 +295,11 @@ int main(void)
         ON(test_gradients, avx512),
         ON(test_same_bits, avx512),
         ON(test_not_a_number_stays_in_its_row, avx512),
+        ON(test_packing, avx2),
+        ON(test_products, avx2),
+        ON(test_gradients, avx2),
+        ON(test_same_bits, avx2),
+        ON(test_not_a_number_stays_in_its_row, avx2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
