@@ -14,6 +14,9 @@ replaced too. For example, 2 ranks x 1 thread against 1 rank x 2 threads:
         --a 'mpirun -n 2 --bind-to none {tandem} bench --threads 1 --batch 64 --precision bf16 --json {json}' \\
         --b '{tandem} bench --threads 2 --batch 128 --precision bf16 --json {json}'
 
+--isa avx2 holds both sides to AVX2: Tandem by TANDEM_ISA, PyTorch by the variables that ATen, oneDNN and MKL read.
+What a side says about the instructions that it used is checked.
+
 "others" is the share of the machine's cores that other programs (or the hypervisor) used meanwhile: rounds with
 more than a few percent are disturbed, and --quiet SECONDS waits before each run until the machine was idle so long.
 """
@@ -36,6 +39,12 @@ TANDEM = ("mpirun -n {ranks} --bind-to none {tandem} bench --model {model} --pre
 PEER = ("{python} " + shlex.quote(str(HERE / "peer_pytorch.py")) + " --model {model} --precision {precision} "
         "--batch {batch} {clip_repo} --json {json}")
 
+# What holds a side to an instruction set. MKL_VERBOSE=1 and ONEDNN_VERBOSE=1 show what PyTorch's libraries make of it.
+ISAS = {
+    "avx2": dict(a=dict(TANDEM_ISA="avx2"),
+                 b=dict(ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2", MKL_ENABLE_INSTRUCTIONS="AVX2")),
+}
+
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -54,6 +63,7 @@ def parse_arguments():
     parser.add_argument("--b", help="command B")
     parser.add_argument("--name-a", default="tandem")
     parser.add_argument("--name-b", default="pytorch")
+    parser.add_argument("--isa", choices=list(ISAS), help="hold both sides to these instructions")
     parser.add_argument("--quiet", type=float, default=0, metavar="SECONDS",
                         help="before each run wait until the machine was idle this long")
     parser.add_argument("--json", help="write all rounds here")
@@ -93,6 +103,19 @@ def command(args, template, json_path):
     return template
 
 
+def held(args, side, template):
+    """The command of a side with the variables that hold it to --isa."""
+    if not args.isa:
+        return template
+    return " ".join(["env", *(f"{k}={v}" for k, v in ISAS[args.isa][side].items()), template])
+
+
+def check_isa(args, result):
+    used = result.get("isa", args.isa)
+    if args.isa and used.lower() != args.isa:
+        sys.exit(f"a side was to be held to {args.isa}, and used {used}")
+
+
 def measure(args, template):
     wait_until_quiet(args.quiet)
     with tempfile.TemporaryDirectory() as folder:
@@ -104,6 +127,7 @@ def measure(args, template):
             sys.exit(f"{line}\nfailed with {done.returncode}:\n{done.stderr}")
         result = json.loads(pathlib.Path(path).read_text())
     others = (busy_s() - begin_busy) - (children_s() - begin_own)
+    check_isa(args, result)
     rate = result[args.figure]
     rate = statistics.median(rate) if isinstance(rate, list) else rate
     return dict(rate=rate, others=max(0.0, others / (time.monotonic() - begin) / os.cpu_count()),
@@ -126,7 +150,7 @@ def main():
     rounds = []
     for number in range(args.rounds):
         order = "ab" if number % 2 == 0 else "ba"
-        runs = {side: measure(args, sides[side]) for side in order}
+        runs = {side: measure(args, held(args, side, sides[side])) for side in order}
         rounds.append(dict(order=order, ratio=runs["a"]["rate"] / runs["b"]["rate"], **runs))
         parts = [f"{name} {runs[side]['rate']:.2f} (others {100 * runs[side]['others']:.0f} %)"
                  for side, name in (("a", args.name_a), ("b", args.name_b))]

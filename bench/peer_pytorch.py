@@ -177,6 +177,10 @@ def run(rank, args):
     if args.processes > 1:
         towers = torch.nn.parallel.DistributedDataParallel(towers, gradient_as_bucket_view=True)
     if args.compile or args.max_autotune:
+        if torch.backends.cpu.get_cpu_capability() == "AVX2":  # inductor does not read ATEN_CPU_CAPABILITY
+            import torch._inductor.config
+
+            torch._inductor.config.cpp.simdlen = 256
         towers = torch.compile(towers, mode="max-autotune" if args.max_autotune else "default")
 
     def step():
@@ -214,7 +218,8 @@ def run(rank, args):
 
 
 def report(torch, args, pairs_per_s, pairs_per_cpu_s, loss):
-    result = dict(peer="pytorch", torch=torch.__version__, module=args.module, model=args.model,
+    result = dict(peer="pytorch", torch=torch.__version__, isa=torch.backends.cpu.get_cpu_capability(),
+                  module=args.module, model=args.model,
                   precision=args.precision, processes=args.processes, threads=args.threads, batch=args.batch,
                   tokens_per_caption=args.tokens_per_caption, padded_to=context_of(args.model),
                   optimizer=args.optimizer,

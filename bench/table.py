@@ -6,7 +6,8 @@
 For each row the settings of bench/peer_pytorch.py are tried once with few pairs (--probe-batch), and the fastest runs
 against Tandem in --rounds rounds of bench/interleave.py. A setting that fails (torch.compile without a C++ compiler)
 is left out and named. Prints a Markdown table; --json keeps everything, row by row, so that an interrupted run is not
-lost. --rows picks rows, --peer-options skips the trial, --quick is a smoke test on the smallest model.
+lost. --isa avx2 holds both sides to AVX2 and leaves the rows in bf16 out, which neither side has instructions for.
+--rows picks rows, --peer-options skips the trial, --quick is a smoke test on the smallest model.
 """
 
 import argparse
@@ -41,8 +42,8 @@ SETTINGS = [
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="MODEL/PRECISION",
-                        help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--rows", nargs="*", choices=list(ROWS), metavar="MODEL/PRECISION",
+                        help=f"of {', '.join(ROWS)}; unset: all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, help="pairs per step over all ranks, in place of the row's")
     parser.add_argument("--probe-batch", type=int, default=32, help="pairs per step while settings are tried")
@@ -54,14 +55,17 @@ def parse_arguments():
     parser.add_argument("--clip-repo", help="clone of github.com/openai/CLIP")
     parser.add_argument("--peer-options", help="the setting of peer_pytorch.py for all rows, instead of trying")
     parser.add_argument("--peer-steps", default="--warmup 1 --repeats 2 --steps 1", help="how long the peer runs")
+    parser.add_argument("--isa", choices=list(interleave.ISAS), help="hold both sides to these instructions")
     parser.add_argument("--quiet", type=float, default=0, metavar="SECONDS",
                         help="before each run wait until the machine was idle this long")
     parser.add_argument("--quick", action="store_true", help="smallest model, few pairs, one round: does it all run?")
     parser.add_argument("--json", help="write everything here")
     args = parser.parse_args()
     if args.quick:
-        args.rows, args.rounds, args.batch, args.probe_batch = ["emoji_vit/bf16", "emoji_vit/f32"], 1, 16, 4
+        args.rows = args.rows or [row for row in ROWS if row.startswith("emoji_vit")]
+        args.rounds, args.batch, args.probe_batch = 1, 16, 4
         args.peer_options = args.peer_options or SETTINGS[0]
+    args.rows = [row for row in args.rows or ROWS if not args.isa or row.endswith("/f32")]
     return args
 
 
@@ -84,6 +88,11 @@ def peer_command(args, row, setting, batch):
             f"{args.peer_steps} --json {{json}}")
 
 
+def probe(args, row, setting):
+    command = peer_command(args, row, setting, args.probe_batch)
+    return interleave.measure(args, interleave.held(args, "b", command))["rate"]
+
+
 def fastest_setting(args, row):
     """The setting of the highest rate, and the rates of all."""
     rates = {}
@@ -92,7 +101,7 @@ def fastest_setting(args, row):
         if not usable(args, model, setting):
             continue
         try:
-            rates[setting] = interleave.measure(args, peer_command(args, row, setting, args.probe_batch))["rate"]
+            rates[setting] = probe(args, row, setting)
             print(f"  {rates[setting]:8.2f} pairs/s  {setting}", flush=True)
         except SystemExit as failed:
             print(f"  left out: {setting}: {str(failed).strip().splitlines()[-1]}", flush=True)
@@ -113,7 +122,7 @@ def run_row(args, row):
     rounds = []
     for number in range(args.rounds):
         order = "ab" if number % 2 == 0 else "ba"
-        runs = {side: interleave.measure(args, sides[side]) for side in order}
+        runs = {side: interleave.measure(args, interleave.held(args, side, sides[side])) for side in order}
         rounds.append(dict(order=order, ratio=runs["a"]["rate"] / runs["b"]["rate"], **runs))
         print(f"  round {number + 1}: tandem {runs['a']['rate']:.2f}, pytorch {runs['b']['rate']:.2f}, ratio "
               f"{rounds[-1]['ratio']:.3f}, others {100 * max(r['others'] for r in runs.values()):.0f} %", flush=True)
