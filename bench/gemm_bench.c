@@ -2,7 +2,9 @@
  * median, and the best and the median of a loop that multiplies in registers between them. On shared hardware
  * the best is what the code can do and the median what it got.
  *
- *   gemm_bench f32|bf16 [threads] [seconds per shape] [part of a shape's name]        defaults: 1 4 (all)
+ *   gemm_bench f32|bf16|int8 [threads] [seconds per shape] [part of a shape's name]        defaults: 1 4 (all)
+ *
+ * int8: forward alone, of layers that round, against the products in the dtype that activations have here.
  *
  * Activations rotate through 128 MB, so that they come from memory as in a training step. */
 #include "linear_impl.h"
@@ -27,7 +29,8 @@ static const shape shapes[] = {
 
 enum { WAYS = 3, BACKENDS = 2, ROTATE_BYTES = 128 << 20 };
 static const char *const way_names[WAYS] = {"forward", "data", "weight"};
-static const linear_backend *const backends[BACKENDS] = {&linear_gemm, &linear_dnnl};
+static const linear_backend *backends[BACKENDS] = {&linear_gemm, &linear_dnnl};
+static int ways = WAYS;
 
 static void fail_if(tdm_status status)
 {
@@ -100,18 +103,18 @@ static void bench_shape(tdm_ops *ops, shape s, double seconds)
     fail_if(TDM_ALLOC(s.in * s.out, &dw));
     fail_if(TDM_ALLOC(s.out, &bias));
     for (int64_t i = 0; i < s.in * s.out; i++) w[i] = (float)(i % 61 - 30) * 1e-3f;
-    const linear_shape linear = {.in = s.in, .out = s.out, .has_bias = true};
+    const linear_shape linear = {.dtype = dtype, .in = s.in, .out = s.out, .has_bias = true};
     const double flop = 2e-9 * (double)(s.t * s.in * s.out);
     void *state[BACKENDS];
     peak.count = 0;
     for (int b = 0; b < BACKENDS; b++) {
         fail_if(backends[b]->create(ops, &linear, &state[b]));
-        fail_if(backends[b]->pack(state[b], w, bias, true));
-        for (int way = 0; way < WAYS; way++) rate[b][way].count = 0;
+        fail_if(backends[b]->pack(state[b], w, bias, ways == WAYS));
+        for (int way = 0; way < ways; way++) rate[b][way].count = 0;
     }
     const double end_s = tdm_now_s() + seconds;
     for (int64_t turn = 0; tdm_now_s() < end_s; turn = (turn + 1) % rotate) {
-        for (int way = 0; way < WAYS; way++)
+        for (int way = 0; way < ways; way++)
             for (int b = 0; b < BACKENDS; b++) {
                 const double start_s = clock_s(ops);
                 fail_if(run(backends[b], state[b], way, s.t, x + turn * s.t * s.in * size,
@@ -121,7 +124,7 @@ static void bench_shape(tdm_ops *ops, shape s, double seconds)
         if (turn % 8 == 0) add(&peak, tdm_ops_measure_peak_gflops(ops, 1));
     }
     printf("%-14s %5lld %5lld %5lld ", s.name, (long long)s.t, (long long)s.in, (long long)s.out);
-    for (int way = 0; way < WAYS; way++) {
+    for (int way = 0; way < ways; way++) {
         printf(" | %s", way_names[way]);
         for (int b = 0; b < BACKENDS; b++) print_series(&rate[b][way]);
     }
@@ -140,16 +143,21 @@ int main(int argc, char **argv)
     double seconds = argc > 3 ? atof(argv[3]) : 4.0;
     tdm_dtype dtype;
     tdm_ops *ops = NULL;
-    fail_if(tdm_ops_resolve_precision(precision, &dtype));
+    const bool rounds = !strcmp(precision, "int8");
+    fail_if(tdm_ops_resolve_precision(rounds ? "auto" : precision, &dtype));
     fail_if(tdm_ops_create(dtype, threads, &ops));
-    const linear_shape any = {.in = 64, .out = 64};
+    if (rounds) {
+        backends[1] = &linear_int8;
+        ways = 1;
+    }
+    const linear_shape any = {.dtype = dtype, .in = 64, .out = 64};
     if (!linear_gemm.supports(ops, &any)) {
         fprintf(stderr, "gemm_bench: no products of our own for %s here, or TANDEM_ISA forbids them\n",
                 precision);
         return 1;
     }
-    printf("GFLOP/s on %d threads: own products best, median, oneDNN best, median; columns t in out\n",
-           threads);
+    printf("GFLOP/s on %d threads: own products best, median, %s best, median; columns t in out\n", threads,
+           rounds ? tdm_ops_int8(ops) : "oneDNN");
     for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
         if (argc <= 4 || strstr(shapes[i].name, argv[4])) bench_shape(ops, shapes[i], seconds);
     tdm_ops_destroy(&ops);

@@ -18,6 +18,7 @@ typedef struct tdm_cpu {
     bool avx512_bf16; /* dot product of bf16 pairs */
     bool avx512_vnni; /* dot products of int8 quadruples and int16 pairs */
     bool amx_bf16;    /* tiles; before their first use see tdm_cpu_request_tiles */
+    bool amx_int8;    /* likewise */
 } tdm_cpu;
 
 /* "generic", "avx2", "avx512": also the values of TANDEM_ISA. */
@@ -33,7 +34,7 @@ tdm_cpu tdm_cpu_native(void);
 /* "AMD EPYC 9654 96-Core Processor": the maker's name of it, cut to fit. */
 void tdm_cpu_model(char *out, size_t room);
 
-/* Asks the operating system for the tile registers, which it gives to a process only on request; clears amx_bf16 where
+/* Asks the operating system for the tile registers, which it gives to a process only on request; clears amx_… where
  * it refuses. Only who multiplies with tiles asks: a thread's state to be saved grows by 8 KiB. */
 void tdm_cpu_request_tiles(tdm_cpu *cpu);
 

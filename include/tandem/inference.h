@@ -14,7 +14,7 @@
 
 typedef struct tdm_inference_options {
     const char *model;     /* checkpoint, run directory (best, else latest) or model.h5 */
-    const char *precision; /* "" = as in the checkpoint's configuration */
+    const char *precision; /* "" = as in the checkpoint's configuration; "int8": see tdm_inference_round */
     int64_t threads;       /* per rank; 0 = tdm_default_threads */
     int64_t batch;         /* rows embedded at once per rank */
     int64_t workers;       /* threads that decode images, per rank */
@@ -22,6 +22,13 @@ typedef struct tdm_inference_options {
      * functions below alone. */
     bool one_by_one;
 } tdm_inference_options;
+
+/* Of a tower in int8: cosines between embeddings of some rows before and after its blocks were rounded. */
+typedef struct tdm_rounding {
+    bool is_done;
+    int64_t rows;
+    double mean, least; /* to six places; 0 of no rows */
+} tdm_rounding;
 
 typedef struct tdm_inference { /* owned; tdm_inference_close */
     char dir[TDM_PATH_BYTES];  /* of the checkpoint */
@@ -34,7 +41,8 @@ typedef struct tdm_inference { /* owned; tdm_inference_close */
     tdm_ops *ops;
     tdm_params params;
     tdm_model *model;
-    bool *is_loaded; /* [TDM_MODALITIES] */
+    bool *is_loaded;        /* [TDM_MODALITIES] */
+    tdm_rounding *rounding; /* [TDM_MODALITIES]; NULL: not in int8 */
 } tdm_inference;
 
 /* Into a zeroed struct, which must not move afterwards: the model points into it. Collective: every rank opens the
@@ -48,6 +56,14 @@ TDM_CHECKED tdm_status tdm_inference_digest(const tdm_inference *inference, char
 /* Opens a split and checks that it was not packed with another tokenizer. Collective, as above. */
 TDM_CHECKED tdm_status tdm_inference_open_data(tdm_comm *comm, const tdm_inference *inference,
                                                const char *dir, const char *split, tdm_dataset **dataset);
+/* "bf16", "int8": what the model computes in. */
+const char *tdm_inference_precision(const tdm_inference *inference);
+/* In int8, and nothing otherwise: rounds the blocks' linear layers of both towers, and says in the log what that does to
+ * the split's first images and captions (TDM_ROUNDING_ROWS at most). Before the split is embedded. Where it is not
+ * called, the functions below round a tower with the first rows that it gets, and measure with these. Collective. */
+#define TDM_ROUNDING_ROWS 64
+TDM_CHECKED tdm_status tdm_inference_round(tdm_comm *comm, const tdm_inference *inference,
+                                           tdm_dataset *dataset);
 /* tdm_embed_dataset with this model. */
 TDM_CHECKED tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inference,
                                                 tdm_dataset *dataset, bool with_captions,

@@ -96,6 +96,13 @@ TDM_CHECKED tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, 
 TDM_CHECKED tdm_status tdm_linear_create_f32(tdm_ops *ops, int64_t in, int64_t out, bool has_bias,
                                              tdm_linear **linear);
 void tdm_linear_destroy(tdm_linear **linear);
+/* Int8, for inference: layers that may round and are loaded while the ops are told to round hold their weight in int8, by
+ * output channel, and round the rows of x to int8, each by itself. The sums are exact, so that y has the same bits on
+ * every CPU and however the rows are cut into calls. Such a layer is not loaded with_backward. */
+void tdm_linear_may_round(tdm_linear *linear);
+void tdm_ops_round_linears(tdm_ops *ops, bool round);
+/* "vnni", "amx" …: the kernel of these products. */
+const char *tdm_ops_int8(const tdm_ops *ops);
 /* Packs the f32 master weights for forward (and, if with_backward, for the data gradient). `weight` and
  * `bias` are borrowed until the next load. */
 TDM_CHECKED tdm_status tdm_linear_load(tdm_linear *linear, const float *weight, const float *bias,

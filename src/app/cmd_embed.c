@@ -42,6 +42,7 @@ static tdm_status embed(tdm_comm *comm, const embed_options *options, tdm_infere
         .dir = options->out, .part = options->split, .command = "embed", .steal = options->steal_lock};
     TDM_TRY(tdm_dir_lock_take(comm, &own, lock));
     TDM_TRY(inference_show(comm, inference));
+    TDM_TRY(tdm_inference_round(comm, inference, *dataset));
     const double begin_s = tdm_now_s();
     TDM_AGREE(comm, tdm_inference_embed_data(comm, inference, *dataset, true, embeddings));
     const double took_s = tdm_now_s() - begin_s;

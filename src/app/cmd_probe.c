@@ -451,6 +451,8 @@ static tdm_status keep_plain(probe *p)
 static tdm_status run(probe *p)
 {
     const probe_options *o = p->options;
+    TDM_REQUIRE(strcmp(o->inference.precision, "int8") != 0, TDM_E_USAGE,
+                "tandem probe: --precision int8: what a probe leaves out is measured without rounding");
     TDM_TRY(tdm_inference_open(p->comm, &o->inference, true, &p->in));
     TDM_TRY(tdm_inference_open_data(p->comm, &p->in, o->data, o->split, &p->dataset));
     TDM_AGREE(p->comm, check_options(p));

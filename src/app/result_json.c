@@ -149,6 +149,21 @@ json_t *result_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS])
     return metric_value(tdm_metrics_r_sum(metrics));
 }
 
+void result_rounding(json_t *root, const tdm_inference *inference)
+{
+    if (inference->rounding == NULL) return;
+    json_t *all = json_object();
+    for (int m = 0; m < TDM_MODALITIES; m++) {
+        const tdm_rounding *r = &inference->rounding[m];
+        json_t *one = json_object();
+        json_object_set_new(one, "rows", json_integer(r->rows));
+        json_object_set_new(one, "cosine_mean", r->rows > 0 ? json_real(r->mean) : json_null());
+        json_object_set_new(one, "cosine_min", r->rows > 0 ? json_real(r->least) : json_null());
+        json_object_set_new(all, tdm_modality_name((tdm_modality)m), one);
+    }
+    json_object_set_new(root, "int8", all);
+}
+
 tdm_status result_selection(json_t *root, const tdm_inference *inference, const tdm_dataset *dataset)
 {
     const tdm_config *c = &inference->config;

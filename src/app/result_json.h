@@ -33,6 +33,8 @@ json_t *result_macro(const char *by, const tdm_metric_rows *rows, const tdm_grou
 json_t *result_macro_average(const char *by, const tdm_metric_rows *rows,
                              const tdm_group_metrics groups[TDM_DIRECTIONS]);
 json_t *result_r_sum(const tdm_metrics metrics[TDM_DIRECTIONS]);
+/* Adds "int8" where the model computes in that. */
+void result_rounding(json_t *root, const tdm_inference *inference);
 /* Adds "selection" where the checkpoint was chosen by the evaluations of its run, and warns where that was done on the
  * very split that is measured. */
 TDM_CHECKED tdm_status result_selection(json_t *root, const tdm_inference *inference,

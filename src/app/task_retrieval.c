@@ -69,7 +69,7 @@ static tdm_status write_json(const retrieval *r)
     json_object_set_new(root, "data", tdm_json_text(r->request->data));
     json_object_set_new(root, "split", tdm_json_text(r->request->split));
     json_object_set_new(root, "positives", json_string(r->match->name));
-    json_object_set_new(root, "precision", json_string(tdm_dtype_name(tdm_ops_dtype(r->inference.ops))));
+    json_object_set_new(root, "precision", json_string(tdm_inference_precision(&r->inference)));
     json_object_set_new(root, "distance", json_string(r->options->distance));
     for (int i = 0; i < TDM_DIRECTIONS; i++) {
         json_t *direction = result_metrics(&r->metrics[i]);
@@ -90,6 +90,7 @@ static tdm_status write_json(const retrieval *r)
     if (r->options->folds > 0)
         json_object_set_new(root, "folds", result_folds(r->options->folds, TDM_DIRECTIONS, keys, r->fold));
     if (r->reranked) json_object_set(root, "reranked", r->reranked);
+    result_rounding(root, &r->inference);
     tdm_status status = result_selection(root, &r->inference, r->dataset);
     if (status == TDM_OK) status = result_write(root, 17, r->request->json);
     json_decref(root);
@@ -411,6 +412,7 @@ static tdm_status evaluate(retrieval *r)
     TDM_AGREE(r->comm, find_match(r));
     TDM_AGREE(r->comm, check_classes(r));
     TDM_TRY(inference_show(r->comm, &r->inference));
+    TDM_TRY(tdm_inference_round(r->comm, &r->inference, r->dataset));
     double begin_s = tdm_now_s();
     TDM_AGREE(r->comm, tdm_inference_embed_data(r->comm, &r->inference, r->dataset, true, &r->embeddings));
     r->embed_s = tdm_now_s() - begin_s;

@@ -142,7 +142,7 @@ static json_t *result_json(const zeroshot *z)
     json_object_set_new(root, "step", json_integer(z->inference.step));
     json_object_set_new(root, "data", tdm_json_text(z->request->data));
     json_object_set_new(root, "split", tdm_json_text(z->request->split));
-    json_object_set_new(root, "precision", json_string(tdm_dtype_name(tdm_ops_dtype(z->inference.ops))));
+    json_object_set_new(root, "precision", json_string(tdm_inference_precision(&z->inference)));
     json_object_set_new(root, "images", json_integer(a->images));
     json_object_set_new(root, "without_class", json_integer(a->without_class));
     json_object_set_new(root, "several_classes", json_integer(a->several_classes));
@@ -191,6 +191,7 @@ static tdm_status write_table(const zeroshot *z)
 static tdm_status write_results(const zeroshot *z)
 {
     json_t *root = result_json(z);
+    result_rounding(root, &z->inference);
     tdm_status status = result_selection(root, &z->inference, z->dataset);
     if (status == TDM_OK) status = result_write(root, 17, z->request->json);
     json_decref(root);
@@ -214,6 +215,7 @@ static tdm_status classify(zeroshot *z)
     TDM_TRY(tdm_inference_open(z->comm, &z->request->inference, false, &z->inference));
     TDM_TRY(open_input(z));
     TDM_TRY(inference_show(z->comm, &z->inference));
+    TDM_TRY(tdm_inference_round(z->comm, &z->inference, z->dataset));
     const double begin_s = tdm_now_s();
     TDM_AGREE(z->comm, embed_all(z, &cut));
     const double embed_s = tdm_now_s() - begin_s;

@@ -55,12 +55,13 @@ static tdm_cpu ask_cpu(void)
     tdm_cpu cpu = {.isa = has_avx512() ? TDM_ISA_AVX512 : has_avx2() ? TDM_ISA_AVX2 : TDM_ISA_GENERIC};
     if (cpu.isa != TDM_ISA_AVX512) return cpu;
     /* Intel SDM vol. 2A, CPUID leaf 7: sub-leaf 1 EAX bit 5 AVX512_BF16; sub-leaf 0 ECX bit 11 AVX512_VNNI, EDX bits 22
-     * AMX-BF16, 24 AMX-TILE */
+     * AMX-BF16, 24 AMX-TILE, 25 AMX-INT8 */
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) cpu.avx512_bf16 = bit(eax, 5);
     if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
         cpu.avx512_vnni = bit(ecx, 11);
         cpu.amx_bf16 = bit(edx, 22) && bit(edx, 24);
+        cpu.amx_int8 = bit(edx, 25) && bit(edx, 24);
     }
     return cpu;
 }
@@ -111,10 +112,10 @@ void tdm_cpu_request_tiles(tdm_cpu *cpu)
 {
 #if defined(__x86_64__) && defined(__linux__) && defined(SYS_arch_prctl)
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
-    if (cpu->amx_bf16) cpu->amx_bf16 = syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
-#else
-    cpu->amx_bf16 = false;
+    const bool wanted = cpu->amx_bf16 || cpu->amx_int8;
+    if (wanted && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0) return;
 #endif
+    cpu->amx_bf16 = cpu->amx_int8 = false;
 }
 
 static const char *const names[] = {
@@ -148,6 +149,6 @@ tdm_status tdm_cpu_detect(tdm_cpu *cpu)
     if (isa < (int)cpu->isa) cpu->isa = (tdm_isa)isa;
     cpu->avx512_bf16 = cpu->avx512_bf16 && cpu->isa == TDM_ISA_AVX512;
     cpu->avx512_vnni = cpu->avx512_vnni && cpu->isa == TDM_ISA_AVX512;
-    cpu->amx_bf16 = false;
+    cpu->amx_bf16 = cpu->amx_int8 = false;
     return TDM_OK;
 }

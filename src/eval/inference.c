@@ -1,4 +1,4 @@
-#include "tandem/inference.h"
+#include "rounding_impl.h"
 
 #include "tandem/checkpoint.h"
 #include "tandem/image.h"
@@ -11,7 +11,9 @@ static tdm_status create_model(const tdm_inference_options *options, tdm_inferen
     tdm_inference *in = inference;
     tdm_dtype dtype;
     const char *precision = options->precision[0] != '\0' ? options->precision : in->config.train.precision;
-    TDM_TRY(tdm_ops_resolve_precision(precision, &dtype));
+    const bool rounds = strcmp(precision, "int8") == 0;
+    if (rounds) TDM_TRY(TDM_ALLOC(TDM_MODALITIES, &in->rounding));
+    TDM_TRY(tdm_ops_resolve_precision(rounds ? "auto" : precision, &dtype));
     const int threads = options->threads > 0 ? (int)options->threads : tdm_default_threads();
     TDM_TRY(tdm_ops_create(dtype, threads, &in->ops));
     TDM_TRY(tdm_model_create(&in->config, in->ops, false, options->batch, &in->params, &in->model));
@@ -23,8 +25,7 @@ static tdm_status create_model(const tdm_inference_options *options, tdm_inferen
     return tdm_model_load(in->model);
 }
 
-/* A tower that was put off is read now. */
-static tdm_status need(const tdm_inference *in, tdm_modality modality)
+tdm_status inference_need(const tdm_inference *in, tdm_modality modality)
 {
     tdm_params params = in->params; /* the weights are written through it, its rows stay */
     if (in->is_loaded[modality]) return TDM_OK;
@@ -85,7 +86,9 @@ void tdm_inference_close(tdm_inference *inference)
     tdm_tokenizer_destroy(&inference->tokenizer);
     tdm_config_destroy(&inference->config);
     tdm_free(inference->is_loaded);
+    tdm_free(inference->rounding);
     inference->is_loaded = NULL;
+    inference->rounding = NULL;
 }
 
 static tdm_status open_data(const tdm_inference *inference, const char *dir, const char *split,
@@ -113,8 +116,9 @@ tdm_status tdm_inference_open_data(tdm_comm *comm, const tdm_inference *inferenc
 tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inference, tdm_dataset *dataset,
                                     bool with_captions, tdm_embeddings *embeddings)
 {
-    TDM_TRY(need(inference, TDM_IMAGE));
-    if (with_captions || tdm_dataset_feature_width(dataset, TDM_TEXT) > 0) TDM_TRY(need(inference, TDM_TEXT));
+    TDM_TRY(inference_need(inference, TDM_IMAGE));
+    if (with_captions || tdm_dataset_feature_width(dataset, TDM_TEXT) > 0)
+        TDM_TRY(inference_need(inference, TDM_TEXT));
     return tdm_embed_dataset(comm, inference->model, inference->ops, &inference->config, dataset,
                              with_captions ? inference->tokenizer : NULL, inference->batch,
                              inference->workers, embeddings);
@@ -122,15 +126,12 @@ tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inferen
 
 /* ---- Some texts, some images ---- */
 
-/* At most a batch. */
-static tdm_status embed_rows(const tdm_inference *inference, tdm_modality modality,
-                             const tdm_tower_input *input, float *feature)
+tdm_status inference_embed_rows(const tdm_inference *inference, tdm_modality modality,
+                                const tdm_tower_input *input, float *feature)
 {
     const int64_t d = tdm_model_embed_dim(inference->model);
     const tdm_pass mode = {.train = false};
     float *raw = NULL, *norm = NULL; /* [n][d], [n] */
-    if (input->n == 0) return TDM_OK;
-    TDM_TRY(need(inference, modality));
     tdm_status status = TDM_ALLOC(input->n * d, &raw);
     if (status == TDM_OK) status = TDM_ALLOC(input->n, &norm);
     if (status == TDM_OK)
@@ -140,6 +141,16 @@ static tdm_status embed_rows(const tdm_inference *inference, tdm_modality modali
     tdm_free(raw);
     tdm_free(norm);
     return status;
+}
+
+/* At most a batch. */
+static tdm_status embed_rows(const tdm_inference *inference, tdm_modality modality,
+                             const tdm_tower_input *input, float *feature)
+{
+    if (input->n == 0) return TDM_OK;
+    TDM_TRY(inference_need(inference, modality));
+    TDM_TRY(rounding_by_rows(inference, modality, input));
+    return inference_embed_rows(inference, modality, input, feature);
 }
 
 /* One batch. token [n·context], seq [n + 1]: room. */

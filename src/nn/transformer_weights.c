@@ -85,6 +85,10 @@ static tdm_status block_create(tdm_transformer *tr, const char *prefix, int64_t 
     TDM_TRY(tdm_linear_create(tr->ops, w, w, true, false, &b->out));
     TDM_TRY(tdm_linear_create(tr->ops, w, m, true, false, &b->fc));
     TDM_TRY(tdm_linear_create(tr->ops, m, w, true, false, &b->proj));
+    tdm_linear_may_round(b->qkv);
+    tdm_linear_may_round(b->out);
+    tdm_linear_may_round(b->fc);
+    tdm_linear_may_round(b->proj);
     return TDM_OK;
 }
 

@@ -7,10 +7,12 @@
 struct tdm_linear {
     tdm_ops *ops;
     linear_shape shape;
-    const linear_backend *backend;
+    const linear_backend *exact,
+        *backend; /* as chosen by the table, and what serves now: that, or linear_int8 */
     void *state;
     const float *weight, *bias; /* as loaded, borrowed */
     bool with_backward;
+    bool may_round;      /* see tdm_linear_may_round */
     bool packed;         /* tdm_linear_adamw has packed the weight since the last load */
     bool clear_gradient; /* the next gradient of the weight is written, not added */
     tdm_op_kind forward_kind, data_kind, weight_kind;
@@ -30,10 +32,10 @@ static tdm_status choose_backend(tdm_linear *l)
     bool any = !wish || !*wish || !strcmp(wish, "own");
     TDM_REQUIRE(any || !strcmp(wish, "dnnl"), TDM_E_CONFIG,
                 "environment: TANDEM_MATMUL is \"%s\", not one of own, dnnl", wish);
-    for (size_t i = 0; !l->backend && i < sizeof(backends) / sizeof(*backends); i++)
+    for (size_t i = 0; !l->exact && i < sizeof(backends) / sizeof(*backends); i++)
         if ((any || backends[i] == &linear_dnnl) && backends[i]->supports(l->ops, &l->shape))
-            l->backend = backends[i];
-    TDM_REQUIRE(l->backend, TDM_E_SHAPE, "no way to compute a linear layer of %lld inputs and %lld outputs",
+            l->exact = backends[i];
+    TDM_REQUIRE(l->exact, TDM_E_SHAPE, "no way to compute a linear layer of %lld inputs and %lld outputs",
                 (long long)l->shape.in, (long long)l->shape.out);
     return TDM_OK;
 }
@@ -48,6 +50,7 @@ static tdm_status create(tdm_ops *ops, linear_shape shape, tdm_linear **linear)
     l->shape = shape;
     linear_count_as(l, TDM_OP_LINEAR_FORWARD, TDM_OP_LINEAR_DATA, TDM_OP_LINEAR_WEIGHT);
     TDM_TRY(choose_backend(l));
+    l->backend = l->exact;
     return l->backend->create(ops, &l->shape, &l->state);
 }
 
@@ -94,6 +97,22 @@ static tdm_status pack(tdm_linear *l)
     return TDM_OK;
 }
 
+/* The backend that the next load wants. */
+static tdm_status change_backend(tdm_linear *l)
+{
+    const bool rounds = l->ops->round_linears && l->may_round && linear_int8.supports(l->ops, &l->shape);
+    const linear_backend *wanted = rounds ? &linear_int8 : l->exact;
+    if (wanted == l->backend) return TDM_OK;
+    l->backend->destroy(&l->state);
+    l->backend = wanted;
+    return wanted->create(l->ops, &l->shape, &l->state);
+}
+
+void tdm_linear_may_round(tdm_linear *l)
+{
+    l->may_round = true;
+}
+
 tdm_status tdm_linear_load(tdm_linear *l, const float *weight, const float *bias, bool with_backward)
 {
     TDM_REQUIRE(!l->shape.has_bias || bias, TDM_E_SHAPE, "a linear layer with bias is loaded without one");
@@ -101,6 +120,7 @@ tdm_status tdm_linear_load(tdm_linear *l, const float *weight, const float *bias
     l->bias = l->shape.has_bias ? bias : NULL;
     l->with_backward = with_backward;
     l->packed = false;
+    TDM_TRY(change_backend(l));
     return pack(l);
 }
 

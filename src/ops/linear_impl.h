@@ -36,5 +36,7 @@ void linear_count_as(tdm_linear *linear, tdm_op_kind forward, tdm_op_kind data, 
 
 extern const linear_backend linear_gemm; /* bf16 on CPUs with AMX-BF16, f32 on CPUs with AVX-512 */
 extern const linear_backend linear_dnnl; /* every CPU, dtype and shape */
+extern const linear_backend
+    linear_int8; /* every CPU and dtype, forward only; where tdm_ops_round_linears asks for it */
 
 #endif

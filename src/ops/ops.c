@@ -80,6 +80,11 @@ void tdm_ops_set_poll(tdm_ops *ops, void (*poll)(void *context), void *context)
     ops->poll_context = context;
 }
 
+void tdm_ops_round_linears(tdm_ops *ops, bool round)
+{
+    ops->round_linears = round;
+}
+
 const char *tdm_ops_isa(const tdm_ops *ops)
 {
     return ops->isa_name;

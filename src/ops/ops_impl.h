@@ -148,6 +148,7 @@ struct tdm_ops {
     int threads;
     tdm_cpu cpu;
     const ops_kernels *kernels;
+    bool round_linears; /* see tdm_ops_round_linears */
     char isa_name[32];
     struct ops_dnnl *dnnl;
     tdm_op_stats stats;

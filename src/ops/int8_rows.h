@@ -1,0 +1,94 @@
+/* What kernels of int8 products share, compiled with the flags of each: quantisation, and plain ways to arrange a panel
+ * and to finish sums. Products and sums of floats must be rounded one by one: compile with -ffp-contract=off. */
+#ifndef TANDEM_OPS_INT8_ROWS_H
+#define TANDEM_OPS_INT8_ROWS_H
+
+#include "int8.h"
+
+#include <math.h>
+#include <string.h>
+
+static inline float int8_value(tdm_dtype dtype, const void *x, int64_t i)
+{
+    float value;
+    if (dtype == TDM_F32) return ((const float *)x)[i];
+    const uint32_t bits = (uint32_t)((const uint16_t *)x)[i] << 16;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Of the largest |x|, which is the order of the absolute values themselves, and NaN above all. */
+static inline __attribute__((always_inline)) int32_t int8_largest(tdm_dtype dtype, int64_t k, const void *x)
+{
+    int32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (int64_t i = 0; i < k; i++) {
+        const float value = int8_value(dtype, x, i);
+        int32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        bits &= 0x7fffffff;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest;
+}
+
+static inline __attribute__((always_inline)) int32_t int8_round(tdm_dtype dtype, int64_t k, const void *x,
+                                                                float inverse, int8_t *restrict out)
+{
+    const float magic = 12582912.0F; /* 1.5·2^23: what is added to it is rounded to a whole, half to even */
+    int32_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < k; i++) {
+        const int32_t whole = (int32_t)((int8_value(dtype, x, i) * inverse + magic) - magic);
+        out[i] = (int8_t)whole;
+        sum += whole;
+    }
+    return sum;
+}
+
+static inline int32_t int8_quantise(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out,
+                                    float *scale)
+{
+    const int32_t bits = dtype == TDM_F32 ? int8_largest(TDM_F32, k, x) : int8_largest(TDM_BF16, k, x);
+    float largest;
+    memcpy(&largest, &bits, sizeof largest);
+    memset(out + k, 0, (size_t)(padded - k));
+    *scale = largest / 127.0F;
+    if (!isfinite(largest) || largest < 0x1p-100F) {
+        *scale = isfinite(largest) ? 0.0F : NAN;
+        memset(out, 0, (size_t)k);
+        return 0;
+    }
+    const float inverse = 127.0F / largest;
+    return dtype == TDM_F32 ? int8_round(TDM_F32, k, x, inverse, out)
+                            : int8_round(TDM_BF16, k, x, inverse, out);
+}
+
+/* ---- Panels of int16: [padded / 2][left_rows][2] ---- */
+
+static inline void int8_arrange_pairs(int64_t rows, int64_t left_rows, int64_t padded,
+                                      const int8_t *restrict row, int16_t *restrict panel)
+{
+    for (int64_t r = 0; r < left_rows; r++)
+        for (int64_t k = 0; k < padded; k += 2) {
+            int16_t *pair = panel + (k / 2 * left_rows + r) * 2;
+            pair[0] = r < rows ? row[r * padded + k] : 0;
+            pair[1] = r < rows ? row[r * padded + k + 1] : 0;
+        }
+}
+
+/* y of one row from its sums */
+static inline void int8_finish_row(const int32_t *restrict sum, float scale, int64_t row,
+                                   const int8_result *result)
+{
+    float y[INT8_COLS];
+    for (int c = 0; c < INT8_COLS; c++) y[c] = (float)sum[c] * scale * result->scale[c] + result->bias[c];
+    if (result->dtype == TDM_F32) {
+        memcpy((float *)result->y + row * result->step, y, sizeof(float) * (size_t)result->cols);
+        return;
+    }
+    uint16_t *out = (uint16_t *)result->y + row * result->step;
+    for (int64_t c = 0; c < result->cols; c++) out[c] = tdm_bf16_round(y[c]);
+}
+
+#endif
