@@ -1,12 +1,14 @@
 /* Products in int8 for linear layers that only infer. Private to src/ops.
  *
- *     y[i][n] = a[i]·b[n]·(X·W)[i][n] + bias[n],    X = round(x[i] / a[i]), W = round(w[n] / b[n])
- *     a[i] = max |x[i]| / 127 of each row ("token"), b[n] = max |w[n]| / 127 of each output channel
+ *     x[i] = z[i] + a[i]·X[i] + what is left over     each row ("token") by itself; z: the middle of its numbers,
+ *                                                     a: the 254th part of their range, |X| <= 127
+ *     w[n] = b[n]·W[n] + what is left over            each output channel; b: the 127th part of its largest |w|
+ *     y[i][n] = a[i]·b[n]·(X·W)[i][n] + (z[i]·c[n] + bias[n]),     c[n] = b[n] · the sum of W[n]
  *
  * X·W is a sum of integers. Each is less than 2^31 for k <= INT8_WIDEST, so that it is exact, and what is done to it
- * afterwards is two products and a sum, each rounded to f32: every kernel gives the same bits, whatever the number of
- * rows, threads or the instruction set. A row's largest number is X = 127 or -127, its others are off by a[i]/2 at most.
- * A row with a number that is not finite is NaN altogether; one whose numbers are all below 2^-100 counts as zeros.
+ * afterwards is products and sums that are each rounded to f32: every kernel gives the same bits, whatever the number of
+ * rows, threads or the instruction set. What is left over is a/2 or b/2 at most. A row that is not finite, or its range,
+ * is NaN altogether; where range and largest are below 2^-100, X is 0.
  *
  * Instructions that multiply bytes want one side unsigned. That is the weight: its integers are stored with 128 added,
  * and a row's sums begin with -128 times the sum of its X, which takes it out again. Sums wrap, hence nothing on the way
@@ -28,6 +30,7 @@ enum {
 typedef struct int8_panel {
     const void *left;     /* [kernel->left_rows · padded · value_bytes] */
     const float *scale;   /* [rows] a */
+    const float *middle;  /* [rows] z */
     const int32_t *start; /* [rows] what the sums begin with */
     int64_t rows;         /* that are there, kernel->rows at most */
 } int8_panel;
@@ -39,6 +42,7 @@ typedef struct int8_result {
     int64_t step, cols; /* that are there */
     bool stream;        /* past the caches; y is aligned and all columns are there */
     const float *scale; /* [INT8_COLS] b */
+    const float *sum;   /* [INT8_COLS] c */
     const float *bias;  /* [INT8_COLS] */
 } int8_result;
 
@@ -47,8 +51,10 @@ typedef struct int8_kernel {
     int64_t rows;        /* of a panel of the left operand */
     int64_t left_rows;   /* for which it has room */
     int64_t value_bytes; /* of a packed integer, left and right: 1, the weight's with 128 added; or 2 */
-    /* out[padded] and *scale of x[k], of `dtype`; zeros beyond k. Returns the sum of out. */
-    int32_t (*quantise)(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out, float *scale);
+    /* out[padded] and *scale of x[k], of `dtype`; zeros beyond k. middle NULL: it is 0, as for weights. Returns the sum
+     * of out. */
+    int32_t (*quantise)(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out, float *scale,
+                        float *middle);
     /* Rows row[rows][padded] as a panel. NULL: they are one as they stand, [left_rows][padded]. */
     void (*arrange)(int64_t rows, int64_t padded, const int8_t *row, void *panel);
     void (*begin)(void), (*end)(void); /* around a thread's calls of multiply; NULL: nothing */

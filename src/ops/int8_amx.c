@@ -6,9 +6,10 @@
 
 enum { ROWS = 2 * TILE, WEIGHT_ROW = 4 * INT8_COLS, WEIGHT_STEP = INT8_STEP / 4 * WEIGHT_ROW };
 
-static int32_t quantise(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out, float *scale)
+static int32_t quantise(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out, float *scale,
+                        float *middle)
 {
-    return int8_kernel_vnni.quantise(dtype, k, padded, x, out, scale);
+    return int8_kernel_vnni.quantise(dtype, k, padded, x, out, scale, middle);
 }
 
 /* The step of amx_tiles.h in bytes: tiles are cleared after their last use, and tile instructions kept apart. */
@@ -53,7 +54,7 @@ static __attribute__((target("amx-tile,amx-int8"))) void multiply(int64_t padded
         const __m512i start = _mm512_set1_epi32(panel->start[r]);
         const __m512i sum[2] = {_mm512_add_epi32(_mm512_load_si512(sums[r]), start),
                                 _mm512_add_epi32(_mm512_load_si512(sums[r] + TILE), start)};
-        int8_finish(sum, panel->scale[r], r, result);
+        int8_finish(sum, panel, r, result);
     }
 }
 

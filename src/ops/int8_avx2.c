@@ -7,9 +7,10 @@
 
 enum { ROWS = 6, VECTOR = 8, COLS = 2 * VECTOR };
 
-static int32_t quantise(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out, float *scale)
+static int32_t quantise(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out, float *scale,
+                        float *middle)
 {
-    return int8_quantise(dtype, k, padded, x, out, scale);
+    return int8_quantise(dtype, k, padded, x, out, scale, middle);
 }
 
 static void arrange(int64_t rows, int64_t padded, const int8_t *row, void *panel)
@@ -55,8 +56,7 @@ static void multiply(int64_t padded, const int8_panel *panel, const void *right,
     int32_t sums[ROWS * INT8_COLS];
     for (int c = 0; c < INT8_COLS; c += COLS)
         multiply_block(padded, panel, (const int16_t *)right + (ptrdiff_t)2 * c, sums + c);
-    for (int64_t r = 0; r < panel->rows; r++)
-        int8_finish_row(sums + r * INT8_COLS, panel->scale[r], r, result);
+    for (int64_t r = 0; r < panel->rows; r++) int8_finish_row(sums + r * INT8_COLS, panel, r, result);
 }
 
 const int8_kernel int8_kernel_avx2 = {

@@ -18,16 +18,19 @@ static inline __m256i int8_bf16_of(__m512 y)
 }
 
 /* The two halves of a row of INT8_COLS sums. */
-static inline __attribute__((always_inline)) void int8_finish(const __m512i sum[2], float scale, int64_t row,
-                                                              const int8_result *result)
+static inline __attribute__((always_inline)) void int8_finish(const __m512i sum[2], const int8_panel *panel,
+                                                              int64_t row, const int8_result *result)
 {
+    const __m512 scale = _mm512_set1_ps(panel->scale[row]), middle = _mm512_set1_ps(panel->middle[row]);
     const int64_t at = row * result->step;
 #pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
         const __mmask16 keep = first_of_16(result->cols - 16 * h);
-        const __m512 scaled = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[h]), _mm512_set1_ps(scale)),
+        const __m512 scaled = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[h]), scale),
                                             _mm512_loadu_ps(result->scale + 16 * h));
-        const __m512 y = _mm512_add_ps(scaled, _mm512_loadu_ps(result->bias + 16 * h));
+        const __m512 shift = _mm512_add_ps(_mm512_mul_ps(middle, _mm512_loadu_ps(result->sum + 16 * h)),
+                                           _mm512_loadu_ps(result->bias + 16 * h));
+        const __m512 y = _mm512_add_ps(scaled, shift);
         if (result->dtype == TDM_BF16)
             _mm256_mask_storeu_epi16((uint16_t *)result->y + at + 16 * h, keep, int8_bf16_of(y));
         else if (result->stream)

@@ -3,9 +3,10 @@
 
 enum { ROWS = 4 };
 
-static int32_t quantise(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out, float *scale)
+static int32_t quantise(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out, float *scale,
+                        float *middle)
 {
-    return int8_quantise(dtype, k, padded, x, out, scale);
+    return int8_quantise(dtype, k, padded, x, out, scale, middle);
 }
 
 static void arrange(int64_t rows, int64_t padded, const int8_t *row, void *panel)
@@ -23,7 +24,7 @@ static void multiply(int64_t padded, const int8_panel *panel, const void *right,
         for (int r = 0; r < ROWS; r++)
             for (int c = 0; c < INT8_COLS; c++)
                 sum[r][c] += left[2 * r] * weight[2 * c] + left[2 * r + 1] * weight[2 * c + 1];
-    for (int64_t r = 0; r < panel->rows; r++) int8_finish_row(sum[r], panel->scale[r], r, result);
+    for (int64_t r = 0; r < panel->rows; r++) int8_finish_row(sum[r], panel, r, result);
 }
 
 const int8_kernel int8_kernel_generic = {

@@ -17,51 +17,68 @@ static inline float int8_value(tdm_dtype dtype, const void *x, int64_t i)
     return value;
 }
 
-/* Of the largest |x|, which is the order of the absolute values themselves, and NaN above all. */
-static inline __attribute__((always_inline)) int32_t int8_largest(tdm_dtype dtype, int64_t k, const void *x)
+typedef struct int8_range {
+    float low, high;
+    int32_t
+        largest; /* bits of the largest |x|, whose order is that of the absolute values, with NaN above all */
+} int8_range;
+
+static inline __attribute__((always_inline)) int8_range int8_range_of(tdm_dtype dtype, int64_t k,
+                                                                      const void *x)
 {
+    float low = INFINITY, high = -INFINITY;
     int32_t largest = 0;
-#pragma omp simd reduction(max : largest)
+#pragma omp simd reduction(min : low) reduction(max : high, largest)
     for (int64_t i = 0; i < k; i++) {
         const float value = int8_value(dtype, x, i);
         int32_t bits;
         memcpy(&bits, &value, sizeof bits);
         bits &= 0x7fffffff;
+        low = value < low ? value : low;
+        high = value > high ? value : high;
         largest = bits > largest ? bits : largest;
     }
-    return largest;
+    return (int8_range){low, high, largest};
 }
 
 static inline __attribute__((always_inline)) int32_t int8_round(tdm_dtype dtype, int64_t k, const void *x,
-                                                                float inverse, int8_t *restrict out)
+                                                                float middle, float inverse,
+                                                                int8_t *restrict out)
 {
     const float magic = 12582912.0F; /* 1.5·2^23: what is added to it is rounded to a whole, half to even */
     int32_t sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < k; i++) {
-        const int32_t whole = (int32_t)((int8_value(dtype, x, i) * inverse + magic) - magic);
+        const int32_t whole = (int32_t)(((int8_value(dtype, x, i) - middle) * inverse + magic) - magic);
         out[i] = (int8_t)whole;
         sum += whole;
     }
     return sum;
 }
 
-static inline int32_t int8_quantise(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out,
-                                    float *scale)
+static inline __attribute__((always_inline)) int32_t int8_quantise(tdm_dtype dtype, int64_t k, int64_t padded,
+                                                                   const void *x, int8_t *out, float *scale,
+                                                                   float *middle)
 {
-    const int32_t bits = dtype == TDM_F32 ? int8_largest(TDM_F32, k, x) : int8_largest(TDM_BF16, k, x);
-    float largest;
-    memcpy(&largest, &bits, sizeof largest);
+    const int8_range range = dtype == TDM_F32 ? int8_range_of(TDM_F32, k, x) : int8_range_of(TDM_BF16, k, x);
+    float largest, half, centre = 0.0F;
+    memcpy(&largest, &range.largest, sizeof largest);
+    half = largest;
+    if (middle) {
+        centre = range.low + (range.high - range.low) * 0.5F;
+        half = (range.high - range.low) * 0.5F;
+        *middle = centre;
+    }
+    *scale = half / 127.0F;
     memset(out + k, 0, (size_t)(padded - k));
-    *scale = largest / 127.0F;
-    if (!isfinite(largest) || largest < 0x1p-100F) {
-        *scale = isfinite(largest) ? 0.0F : NAN;
+    if (!isfinite(largest) || !isfinite(half) || half < 0x1p-100F) {
+        *scale = isfinite(largest) && isfinite(half) ? 0.0F : NAN;
         memset(out, 0, (size_t)k);
         return 0;
     }
-    const float inverse = 127.0F / largest;
-    return dtype == TDM_F32 ? int8_round(TDM_F32, k, x, inverse, out)
-                            : int8_round(TDM_BF16, k, x, inverse, out);
+    const float inverse = 127.0F / half;
+    return dtype == TDM_F32 ? int8_round(TDM_F32, k, x, centre, inverse, out)
+                            : int8_round(TDM_BF16, k, x, centre, inverse, out);
 }
 
 /* ---- Panels of int16: [padded / 2][left_rows][2] ---- */
@@ -78,11 +95,13 @@ static inline void int8_arrange_pairs(int64_t rows, int64_t left_rows, int64_t p
 }
 
 /* y of one row from its sums */
-static inline void int8_finish_row(const int32_t *restrict sum, float scale, int64_t row,
+static inline void int8_finish_row(const int32_t *restrict sum, const int8_panel *panel, int64_t row,
                                    const int8_result *result)
 {
+    const float scale = panel->scale[row], middle = panel->middle[row];
     float y[INT8_COLS];
-    for (int c = 0; c < INT8_COLS; c++) y[c] = (float)sum[c] * scale * result->scale[c] + result->bias[c];
+    for (int c = 0; c < INT8_COLS; c++)
+        y[c] = (float)sum[c] * scale * result->scale[c] + (middle * result->sum[c] + result->bias[c]);
     if (result->dtype == TDM_F32) {
         memcpy((float *)result->y + row * result->step, y, sizeof(float) * (size_t)result->cols);
         return;

@@ -8,9 +8,10 @@
 
 enum { ROWS = 14, LEFT = 16, WORD = 4, UNROLLED = 4 };
 
-static int32_t quantise(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out, float *scale)
+static int32_t quantise(tdm_dtype dtype, int64_t k, int64_t padded, const void *x, int8_t *out, float *scale,
+                        float *middle)
 {
-    return int8_quantise(dtype, k, padded, x, out, scale);
+    return int8_quantise(dtype, k, padded, x, out, scale, middle);
 }
 
 static void arrange(int64_t rows, int64_t padded, const int8_t *row, void *panel)
@@ -56,7 +57,7 @@ static void multiply(int64_t padded, const int8_panel *panel, const void *right,
     }
 #pragma GCC unroll 14
     for (int r = 0; r < ROWS; r++)
-        if (r < panel->rows) int8_finish(sum[r], panel->scale[r], r, result);
+        if (r < panel->rows) int8_finish(sum[r], panel, r, result);
 }
 
 const int8_kernel int8_kernel_vnni = {

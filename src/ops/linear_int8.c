@@ -13,8 +13,8 @@ typedef struct int8_linear {
     linear_shape shape;
     int64_t padded;       /* shape.in */
     unsigned char *right; /* [panels of channels][padded][INT8_COLS] integers, as the kernel takes them */
-    float *scale,
-        *bias; /* [panels of channels · INT8_COLS], zeros beyond the channels and where there is no bias */
+    /* [panels of channels · INT8_COLS], zeros beyond the channels and where there is no bias */
+    float *scale, *sum, *bias;
 } int8_linear;
 
 static const int8_kernel *kernel_for(const tdm_cpu *cpu)
@@ -59,6 +59,7 @@ static void destroy(void **state)
     if (!l) return;
     tdm_free(l->right);
     tdm_free(l->scale);
+    tdm_free(l->sum);
     tdm_free(l->bias);
     tdm_free(l);
     *state = NULL;
@@ -76,6 +77,7 @@ static tdm_status create(tdm_ops *ops, const linear_shape *shape, void **state)
     l->padded = tdm_round_up(shape->in, INT8_STEP);
     TDM_TRY(TDM_ALLOC(panels(l) * panel_bytes(l), &l->right));
     TDM_TRY(TDM_ALLOC(panels(l) * INT8_COLS, &l->scale));
+    TDM_TRY(TDM_ALLOC(panels(l) * INT8_COLS, &l->sum));
     return TDM_ALLOC(panels(l) * INT8_COLS, &l->bias);
 }
 
@@ -114,7 +116,9 @@ static tdm_status pack(void *state, const float *weight, const float *bias, bool
         int8_t *row = (int8_t *)l->ops->scratch[omp_get_thread_num()].base;
         unsigned char *panel = l->right + p * panel_bytes(l);
         for (int64_t c = 0, i = p * INT8_COLS; c < INT8_COLS && i < n; c++, i++) {
-            l->kernel->quantise(TDM_F32, k, l->padded, weight + i * k, row, &l->scale[i]);
+            const int32_t sum =
+                l->kernel->quantise(TDM_F32, k, l->padded, weight + i * k, row, &l->scale[i], NULL);
+            l->sum[i] = (float)sum * l->scale[i];
             put_channel(l, row, c, panel);
             if (bias) l->bias[i] = bias[i];
         }
@@ -133,7 +137,7 @@ enum {
 typedef struct room {
     unsigned char *left; /* [BLOCK_PANELS, or fewer][left_bytes] */
     int8_t *row;         /* [left_rows][padded] */
-    float scale[BLOCK_PANELS][INT8_MOST_ROWS];
+    float scale[BLOCK_PANELS][INT8_MOST_ROWS], middle[BLOCK_PANELS][INT8_MOST_ROWS];
     int32_t start[BLOCK_PANELS][INT8_MOST_ROWS];
 } room;
 
@@ -161,7 +165,7 @@ static void take_rows(const int8_linear *l, room *r, int64_t i, int64_t rows, co
     for (int64_t j = 0; j < rows; j++) {
         const int32_t sum = kernel->quantise(l->shape.dtype, l->shape.in, l->padded,
                                              act_at(l->shape.dtype, x, j * l->shape.in), row + j * l->padded,
-                                             &r->scale[i][j]);
+                                             &r->scale[i][j], &r->middle[i][j]);
         r->start[i][j] = kernel->value_bytes == 1 ? -128 * sum : 0;
     }
     if (kernel->arrange) kernel->arrange(rows, l->padded, row, panel);
@@ -190,10 +194,12 @@ static void multiply_block(const product *p, int64_t row, int64_t rows, int64_t 
                               .cols = tdm_min_i64(INT8_COLS, out - col),
                               .stream = p->stream,
                               .scale = l->scale + col,
+                              .sum = l->sum + col,
                               .bias = l->bias + col};
         for (int64_t i = 0; i * step < rows; i++) {
             const int8_panel panel = {.left = r->left + i * left_bytes(l),
                                       .scale = r->scale[i],
+                                      .middle = r->middle[i],
                                       .start = r->start[i],
                                       .rows = tdm_min_i64(step, rows - i * step)};
             result.y = act_at_mutable(l->shape.dtype, p->y, (row + i * step) * out + col);

@@ -41,16 +41,26 @@ static tdm_ops *ops_of(const implementation *impl, int threads)
 
 /* ---- What is promised of a row ---- */
 
-/* By its definition. */
-static int32_t quantise_ref(tdm_dtype dtype, int64_t k, const void *x, int8_t *out, float *scale)
+/* By its definition; middle NULL: that is 0. */
+static int32_t quantise_ref(tdm_dtype dtype, int64_t k, const void *x, int8_t *out, float *scale,
+                            float *middle)
 {
-    float largest = 0.0F;
+    float low = INFINITY, high = -INFINITY, centre = 0.0F;
     int32_t sum = 0;
-    for (int64_t i = 0; i < k; i++) largest = fmaxf(largest, fabsf(act_get_ref(dtype, x, i)));
-    const float inverse = largest > 0.0F ? 127.0F / largest : 0.0F;
-    *scale = largest / 127.0F;
     for (int64_t i = 0; i < k; i++) {
-        out[i] = (int8_t)rintf(act_get_ref(dtype, x, i) * inverse);
+        low = fminf(low, act_get_ref(dtype, x, i));
+        high = fmaxf(high, act_get_ref(dtype, x, i));
+    }
+    float half = fmaxf(-low, high);
+    if (middle) {
+        half = (high - low) * 0.5F;
+        centre = low + half;
+        *middle = centre;
+    }
+    const float inverse = half > 0.0F ? 127.0F / half : 0.0F;
+    *scale = half / 127.0F;
+    for (int64_t i = 0; i < k; i++) {
+        out[i] = (int8_t)rintf((act_get_ref(dtype, x, i) - centre) * inverse);
         sum += out[i];
     }
     return sum;
@@ -62,70 +72,84 @@ static void forward_ref(const linear_shape *shape, int64_t t, const float *weigh
 {
     const int64_t in = shape->in, out = shape->out;
     int8_t *whole = malloc((size_t)((t + out) * in));
-    float *scale = malloc(sizeof(float) * (size_t)(t + out));
+    float *scale = malloc(sizeof(float) * (size_t)(t + out)),
+          *middle = malloc(sizeof(float) * (size_t)(t + out));
+    int32_t *channel = malloc(sizeof(int32_t) * (size_t)out);
     for (int64_t i = 0; i < t; i++)
-        quantise_ref(shape->dtype, in, act_at(shape->dtype, x, i * in), whole + i * in, &scale[i]);
+        quantise_ref(shape->dtype, in, act_at(shape->dtype, x, i * in), whole + i * in, &scale[i],
+                     &middle[i]);
     for (int64_t n = 0; n < out; n++)
-        quantise_ref(TDM_F32, in, weight + n * in, whole + (t + n) * in, &scale[t + n]);
+        channel[n] = quantise_ref(TDM_F32, in, weight + n * in, whole + (t + n) * in, &scale[t + n], NULL);
     for (int64_t i = 0; i < t; i++)
         for (int64_t n = 0; n < out; n++) {
             int64_t sum = 0;
             for (int64_t k = 0; k < in; k++) sum += whole[i * in + k] * whole[(t + n) * in + k];
             CHECK_LT(llabs(sum), (int64_t)1 << 31);
             const float scaled = (float)(int32_t)sum * scale[i] * scale[t + n];
-            const float value = scaled + (bias ? bias[n] : 0.0F);
+            const float shift = middle[i] * ((float)channel[n] * scale[t + n]) + (bias ? bias[n] : 0.0F);
+            const float value = scaled + shift;
             if (shape->dtype == TDM_F32)
                 ((float *)y)[i * out + n] = value;
             else
                 ((uint16_t *)y)[i * out + n] = bf16_round_ref(value);
         }
-    free(whole), free(scale);
+    free(whole), free(scale), free(middle), free(channel);
 }
 
-/* Every number is off by half a step at most, the largest by nothing. */
+/* Every number is off by half a step at most, and the ends by nothing: of rows, of a weight's channels. */
 static void test_rounding(void **state)
 {
     enum { K = 133, PADDED = 192 };
     (void)state;
-    float *x = random_f32(K, 5, 3.0), scale;
+    float *x = random_f32(K, 5, 3.0), scale, middle;
     int8_t out[PADDED];
-    x[7] = 1e30F, x[8] = -1e30F; /* beside which all others are 0 */
-    for (int turn = 0; turn < 2; turn++) {
-        const int32_t sum = int8_kernel_generic.quantise(TDM_F32, K, PADDED, x, out, &scale);
-        int32_t want = 0;
+    for (int turn = 0; turn < 6; turn++) {
+        const bool is_weight = turn % 2 == 1;
+        x[7] = turn < 2   ? 1e30F
+               : turn < 4 ? 100.0F
+                          : 0.0F; /* beside which all others are one number, or few */
+        const int32_t sum =
+            int8_kernel_generic.quantise(TDM_F32, K, PADDED, x, out, &scale, is_weight ? NULL : &middle);
+        int32_t total = 0, largest = 0;
+        if (is_weight) middle = 0.0F;
         for (int i = 0; i < PADDED; i++) {
-            want += out[i];
-            /* half a step, and what the division and the product round: 127 · 3 · 2^-24 of a step */
-            const double off = (i < K ? (double)x[i] : 0.0) - (double)scale * out[i];
+            /* half a step, and the roundings of a difference, a division and a product of up to 127: 2^-15 of a step */
+            const double off = i < K ? (double)x[i] - middle - (double)scale * out[i] : 0.0;
             CHECK_LE(fabs(off), (0.5 + 0x1p-15) * (double)scale);
+            total += out[i];
+            largest = abs(out[i]) > largest ? abs(out[i]) : largest;
+            if (i >= K) CHECK_EQ(out[i], 0);
         }
-        CHECK_EQ(sum, want);
-        CHECK_EQ(out[7], turn == 0 ? 127 : 0);
-        CHECK_EQ(out[8], turn == 0 ? -127 : 0);
-        x[7] = x[8] = 0.0F;
+        CHECK_EQ(sum, total);
+        CHECK_EQ(largest, 127);
     }
     free(x);
 }
 
-/* Zeros, numbers so small that they count as such, and what is not finite. */
+/* Rows without a range, numbers so small that they count as zeros, and what is not finite. */
 static void test_odd_rows(void **state)
 {
     enum { K = 70, PADDED = 128 };
     (void)state;
-    float x[K], scale;
+    float x[K], scale, middle;
     int8_t out[PADDED];
     const float odd[] = {0.0F, -0.0F, 0x1p-101F, 0x1p-149F, NAN, INFINITY, -INFINITY};
-    for (size_t o = 0; o < sizeof odd / sizeof *odd; o++) {
-        for (int i = 0; i < K; i++) x[i] = isfinite(odd[o]) ? odd[o] : 1.0F;
-        x[33] = odd[o];
+    for (size_t o = 0; o < 2 * (sizeof odd / sizeof *odd); o++) {
+        const float it = odd[o / 2];
+        for (int i = 0; i < K; i++) x[i] = isfinite(it) ? it : 1.0F;
+        x[33] = it;
         memset(out, 1, sizeof out);
-        CHECK_EQ(int8_kernel_generic.quantise(TDM_F32, K, PADDED, x, out, &scale), 0);
+        CHECK_EQ(int8_kernel_generic.quantise(TDM_F32, K, PADDED, x, out, &scale, o % 2 ? NULL : &middle), 0);
         for (int i = 0; i < PADDED; i++) CHECK_EQ(out[i], 0);
-        if (isfinite(odd[o]))
+        if (isfinite(it))
             CHECK_EQ(scale, 0.0F);
         else
             CHECK_TRUE(isnan(scale));
     }
+    for (int i = 0; i < K; i++) x[i] = 5.0F; /* a constant row is its middle */
+    CHECK_EQ(int8_kernel_generic.quantise(TDM_F32, K, PADDED, x, out, &scale, &middle), 0);
+    CHECK_EQ(scale, 0.0F);
+    CHECK_EQ(middle, 5.0F);
 }
 
 /* ---- Products ---- */
@@ -176,7 +200,7 @@ static void test_extremes(void **state)
     const linear_shape shape = {.dtype = TDM_F32, .in = IN, .out = OUT};
     float *weight = malloc(sizeof(float) * IN * OUT), *x = malloc(sizeof(float) * IN), y[OUT];
     for (int64_t k = 0; k < IN; k++) {
-        x[k] = -127.0F;
+        x[k] = k == 0 ? 127.0F : -127.0F;
         weight[k] = 127.0F;
         weight[IN + k] = -127.0F;
     }
@@ -187,8 +211,8 @@ static void test_extremes(void **state)
         CHECK_OK(linear_int8.create(ops, &shape, &layer));
         CHECK_OK(linear_int8.pack(layer, weight, NULL, false));
         CHECK_OK(linear_int8.forward(layer, 1, x, y));
-        CHECK_EQ(y[0], -127.0F * 127.0F * IN);
-        CHECK_EQ(y[1], 127.0F * 127.0F * IN);
+        CHECK_EQ(y[0], -127.0F * 127.0F * (IN - 2));
+        CHECK_EQ(y[1], 127.0F * 127.0F * (IN - 2));
         linear_int8.destroy(&layer);
         tdm_ops_destroy(&ops);
     }
@@ -223,7 +247,7 @@ static void test_layer(void **state)
     CHECK_OK(tdm_linear_forward(plain, ROWS, x, again));
     CHECK_MEM_EQ(again, exact, sizeof(float) * ROWS * OUT);
     CHECK_MEM_NE(rounded, exact, sizeof(float) * ROWS * OUT);
-    /* Normal numbers of variance 1, the largest of a row below 4: each is off by at most half a step of 4/127, evenly.
+    /* Normal numbers of variance 1, those of a row within 4: each is off by at most half a step of 4/127, evenly.
      * Each product is off by that of both sides, a sum of IN of them by sqrt(IN) times it; six times is far outside. */
     const double off = 4.0 / 127.0 / sqrt(12.0) * sqrt(2.0 * IN);
     for (int64_t i = 0; i < ROWS * OUT; i++) CHECK_NEAR(rounded[i], exact[i], 6.0 * off);
