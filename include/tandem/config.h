@@ -38,6 +38,7 @@ typedef struct tdm_tower_config {
     double mlp_ratio;
     tdm_strings drop; /* blocks and branches of blocks that are left out: "7", "3.attention", "5.mlp" */
     double attention_dropout; /* of texts */
+    double patch_dropout;     /* of a vit: share of the patches that training does not compute */
 } tdm_tower_config;
 
 /* What an epoch is made of; in the order of data.sample's choices. */
@@ -77,6 +78,7 @@ typedef struct tdm_config {
         int recompute;         /* a tdm_recompute_choice: what backward makes again */
         int64_t epochs, steps; /* steps = 0: epochs decide */
         int64_t patience;      /* evaluations without a better one that end the run; 0 = off */
+        double unmasked_share; /* of the run, at its end, without patch dropout */
         const char *precision; /* "auto", "f32", "bf16" */
         int64_t threads;    /* compute threads per rank; 0 = OMP_NUM_THREADS or the cores this rank may use */
         int64_t log_every;  /* steps */

@@ -27,6 +27,11 @@ TDM_CHECKED tdm_status tdm_model_reads(const tdm_config *config, tdm_modality mo
 /* Rows and columns of the places of an image that have positions of their own; 0 where the tower has none. */
 void tdm_model_grid(const tdm_config *config, int64_t *rows, int64_t *columns);
 
+/* Patches of an image that a pass of a vit computes: all, or those that patch dropout leaves (tdm_pass). */
+int64_t tdm_model_patches(const tdm_config *config, const tdm_pass *pass);
+/* Which: fills place[kept] with ascending numbers below `patches`, as (seed, step, sample) of the pass decide. */
+void tdm_patches_draw(const tdm_pass *pass, int64_t sample, int64_t patches, int64_t kept, int64_t *place);
+
 /* The row of the learned context [model.text.context_tokens][width], which stands between the start token and the
  * caption of every text. */
 #define TDM_CONTEXT_ROW "text.context"
@@ -99,11 +104,11 @@ typedef struct tdm_tower_input {
     const int32_t *token;  /* packed */
     const int64_t *seq;    /* [n+1]; seq[0] may be > 0 (a slice of a batch): token is indexed by it */
     const float *feature;  /* [n][width] */
-    const int64_t *sample; /* [n] keys of dropout; may be NULL without dropout */
+    const int64_t *sample; /* [n] keys of dropout, also of patches; may be NULL without dropout */
 } tdm_tower_input;
 /* What a tower gives, before normalisation; the same struct carries the gradients back. Dense tokens are those
- * of all images or captions one behind the other: of an image its class token and its patches row by row; of a
- * caption its tokens. */
+ * of all images or captions one behind the other: of an image its class token and its patches row by row, as far as
+ * the pass computes them; of a caption its tokens. */
 typedef struct tdm_tower_output {
     float *pooled; /* f32 [n][embed_dim] */
     /* f32 [tdm_model_token_rows][tdm_model_token_dim], projected like the pooled ones, but no head sees them.
@@ -113,7 +118,8 @@ typedef struct tdm_tower_output {
 /* Width of dense tokens: embed_dim, unless model.image.feature_dim or model.text.feature_dim says otherwise. */
 int64_t tdm_model_token_dim(const tdm_model *model, tdm_modality modality);
 /* Rows of dense tokens; 0 when the tower has none. */
-int64_t tdm_model_token_rows(const tdm_model *model, tdm_modality modality, const tdm_tower_input *input);
+int64_t tdm_model_token_rows(const tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
+                             const tdm_pass *pass);
 /* The most that one row has. */
 int64_t tdm_model_most_tokens(const tdm_model *model, tdm_modality modality);
 /* Fills output; keeps no activations. */
@@ -168,11 +174,11 @@ TDM_CHECKED tdm_status tdm_model_memory_estimate(const tdm_model *model, const t
                                                  int64_t tokens_per_caption, tdm_model_memory *memory);
 /* The most that activations have taken since the last tdm_model_reserve. */
 int64_t tdm_model_activation_bytes(const tdm_model *model);
-/* Matmul FLOP of one forward of n samples; of captions that hold `tokens` tokens in total and have
+/* Matmul FLOP of one forward of n samples in such a pass; of captions that hold `tokens` tokens in total and have
  * `tokens_squared` as the sum of their squared lengths (causal attention counts half). No padding is counted.
  * Backward is twice this, times tdm_model_backward_share. */
-double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int64_t n, int64_t tokens,
-                            int64_t tokens_squared);
+double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, const tdm_pass *pass, int64_t n,
+                            int64_t tokens, int64_t tokens_squared);
 /* Which share of a tower's backward frozen rows leave to do, 1 when all is trained, 0 when nothing is: by the
  * linear layers or convolutions of its blocks. As of the last load. */
 double tdm_model_backward_share(const tdm_model *model, tdm_modality modality);

@@ -38,9 +38,9 @@ static inline bool tdm_goes_below(const tdm_scope *scope, int64_t row)
 }
 
 /* One pass of a training step or of an evaluation. Dropout is on when train; its masks are keyed by (seed, step,
- * sample, site). */
+ * sample, site). Patch dropout is on when train and not whole_images. */
 typedef struct tdm_pass {
-    bool train;
+    bool train, whole_images;
     uint64_t seed, step;
 } tdm_pass;
 

@@ -248,20 +248,24 @@ void tdm_attention_backward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int
 
 /* ---- Input ends of the towers ---- */
 /* u8 images [n][height][width][3] -> act rows [n·grid_h·grid_w][3·patch·patch] of (u8/255 - mean)/std, in the
- * order of a conv1.weight row [3][patch][patch]; patches row by row. Height and width divisible by patch. */
-void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t patch, const uint8_t *image,
-                  const double mean[3], const double std[3], void *rows);
+ * order of a conv1.weight row [3][patch][patch]; patches row by row. Height and width divisible by patch.
+ * place [n][kept]: the patches of each image that become rows, counted from 0; NULL: all of them, whatever kept. */
+void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t patch, int64_t kept,
+                  const int64_t *place, const uint8_t *image, const double mean[3], const double std[3],
+                  void *rows);
 /* The same for overlapping windows, as a convolution of any stride with zero padding sees them: act rows
  * [n·out_h·out_w][3·kernel·kernel], out_h = (height + 2·pad - kernel)/stride + 1; 0 outside the image. */
 void tdm_image_windows(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t kernel, int64_t stride,
                        int64_t pad, const uint8_t *image, const double mean[3], const double std[3],
                        void *rows);
-/* x[n][1+patches][width] f32 = [class_token; patch rows] + position[1+patches][width] */
-void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const void *patch_rows,
-                              const float *class_token, const float *position, float *x);
+/* x[n][1+patches][width] f32 = [class_token; patch rows] + positions: position[0] of the class token, position[1+i]
+ * of patch i. place [n][patches]: which patches the rows are, as of tdm_patchify; NULL: 0 … patches-1. */
+void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, const int64_t *place, int64_t width,
+                              const void *patch_rows, const float *class_token, const float *position,
+                              float *x);
 /* Splits dx: d_patch_rows act [n·patches][width] is written, dclass_token += , dposition += . */
-void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const float *dx,
-                               void *d_patch_rows, float *dclass_token, float *dposition);
+void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, const int64_t *place, int64_t width,
+                               const float *dx, void *d_patch_rows, float *dclass_token, float *dposition);
 /* x[t][width] f32 = table[token[t]] + position[place in its sequence]; of a token -1-i it is context[i] in place of a
  * row of the table (NULL: there are none). Rows beyond seq[n_seq] are not touched. */
 void tdm_text_tokens_forward(tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t width,

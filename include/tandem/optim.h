@@ -50,6 +50,8 @@ typedef struct tdm_clock {
     double end;   /* of the schedule */
 } tdm_clock;
 double tdm_clock_at(const tdm_clock *clock, int64_t step);
+/* Is the step among the last of the schedule, which are this share of it, in whole steps? */
+bool tdm_clock_ends(const tdm_clock *clock, int64_t step, double share);
 /* Learning rate of the update at `at` (counted from 0) of `end`: linear warm-up, then the schedule. */
 double tdm_learning_rate(const tdm_optim *optim, const tdm_config *config, double at, double end);
 /* The same for a configuration without an optimiser. */

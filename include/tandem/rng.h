@@ -19,7 +19,8 @@ enum {
         8, /* whether a batch has mixed samples: step = epoch, sample = where the batch begins in it */
     TDM_RNG_BOOTSTRAP = 9, /* which clusters of queries are drawn again: step = resample */
     TDM_RNG_FLIP =
-        10 /* signs of clusters of queries: step = block of permutations, sample = group of clusters */
+        10, /* signs of clusters of queries: step = block of permutations, sample = group of clusters */
+    TDM_RNG_PATCHES = 11 /* which patches of an image are computed: step = optimiser step */
 };
 
 typedef struct tdm_rng {

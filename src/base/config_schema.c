@@ -123,6 +123,9 @@ static const tdm_option rows[] = {
         "Attention heads per block of a vit; of the attention pooling of a resnet (width x 32 / 64 in CLIP)."),
     FLOAT(model.image.mlp_ratio, MEANING, "4.0", 0.01, 64, "", "Width of a vit's MLPs over its width."),
     STRINGS(model.image.drop, MEANING, "[]", "What a vit leaves out: " DROP_HELP),
+    FLOAT(
+        model.image.patch_dropout, RUN, "0.0", 0, 0.99, "",
+        "Share of an image's patches that a vit drops while it trains (FLIP), other ones in every step; they are not computed at all."),
     INT4(model.image.stage_layers, MEANING, "[3, 4, 6, 3]", 1, 1000, "blocks",
          "Blocks of the four stages of a resnet."),
 
@@ -165,6 +168,9 @@ static const tdm_option rows[] = {
     INT(train.patience, RUN, "0", 0, MANY, "evaluations",
         "Early stopping: the run ends after so many evaluations in a row none of which is better than the best "
         "by checkpoint.best_metric; 0 = off."),
+    FLOAT(
+        train.unmasked_share, RUN, "0.0", 0, 1, "",
+        "Share of the run, at its end, that trains without model.image.patch_dropout, on whole images as in evaluation."),
     STRING(train.precision, FREE, "auto", "auto|f32|bf16",
            "Activations and matmuls; auto = bf16 where the CPU computes in it, else f32."),
     INT(train.threads, FREE, "0", 0, 4096, "threads",

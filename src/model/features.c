@@ -61,10 +61,10 @@ static tdm_status features_scratch_bytes(const tower *self, int64_t n, int64_t t
     return TDM_OK;
 }
 
-static double features_forward_flop(const tdm_config *config, int64_t n, int64_t tokens,
+static double features_forward_flop(const tdm_config *config, const tdm_pass *pass, int64_t n, int64_t tokens,
                                     int64_t tokens_squared)
 {
-    (void)config, (void)n, (void)tokens, (void)tokens_squared;
+    (void)config, (void)pass, (void)n, (void)tokens, (void)tokens_squared;
     return 0.0;
 }
 

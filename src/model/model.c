@@ -257,17 +257,19 @@ int64_t tdm_model_token_dim(const tdm_model *model, tdm_modality modality)
     return model->module[modality].feature_dim;
 }
 
-int64_t tdm_model_token_rows(const tdm_model *model, tdm_modality modality, const tdm_tower_input *input)
+int64_t tdm_model_token_rows(const tdm_model *model, tdm_modality modality, const tdm_tower_input *input,
+                             const tdm_pass *pass)
 {
     const tower *self = model->module[modality].tower;
-    return self->type->has_tokens ? self->type->token_rows(self, input) : 0;
+    return self->type->has_tokens ? self->type->token_rows(self, input, pass) : 0;
 }
 
 int64_t tdm_model_most_tokens(const tdm_model *model, tdm_modality modality)
 {
     const tdm_tower_input one = {.n = 1};
     if (!tdm_model_has_tokens(model, modality)) return 0;
-    return modality == TDM_TEXT ? model->caption_tokens : tdm_model_token_rows(model, modality, &one);
+    return modality == TDM_TEXT ? model->caption_tokens
+                                : tdm_model_token_rows(model, modality, &one, &(tdm_pass){0});
 }
 
 tdm_status tdm_model_embed(tdm_model *model, tdm_modality modality, const tdm_tower_input *input,

@@ -34,8 +34,9 @@ typedef struct tower_type {
     const char *name;
     tdm_modality modality;
     tdm_tower_reads reads;
-    bool has_levels; /* heeds scope.level; others know TDM_KEEP_ALL only */
-    bool has_tokens; /* gives dense tokens */
+    bool has_levels;  /* heeds scope.level; others know TDM_KEEP_ALL only */
+    bool has_tokens;  /* gives dense tokens */
+    bool has_patches; /* knows patch dropout */
     /* The blocks that model.*.drop is about; NULL: there are none. */
     tdm_transformer *(*blocks)(const tower *self);
     /* Keys of its own under model.image or model.text; NULL: none. tower_options gives their struct. */
@@ -56,7 +57,7 @@ typedef struct tower_type {
     tdm_status (*backward)(tower *self, const tdm_tower_output *gradient, tdm_final_from *final_from,
                            void *context);
     /* Rows of dense tokens; NULL where it has none. */
-    int64_t (*token_rows)(const tower *self, const tdm_tower_input *input);
+    int64_t (*token_rows)(const tower *self, const tdm_tower_input *input, const tdm_pass *pass);
     void (*update_statistics)(tower *self, bool apply); /* NULL: has none */
     /* See tdm_model_whole_batch; NULL: never. */
     const char *(*whole_batch)(const tower *self);
@@ -64,7 +65,8 @@ typedef struct tower_type {
     tdm_status (*scratch_bytes)(const tower *self, int64_t n, int64_t tokens_per_caption, bool dense,
                                 tower_bytes *bytes);
     /* FLOP of one forward: see tdm_model_tower_flop. */
-    double (*forward_flop)(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared);
+    double (*forward_flop)(const tdm_config *config, const tdm_pass *pass, int64_t n, int64_t tokens,
+                           int64_t tokens_squared);
     /* Share of the backward's matmuls that frozen rows leave, 0 … 1; may be NULL: all of them. */
     double (*backward_share)(const tower *self);
 } tower_type;

@@ -362,9 +362,10 @@ static tdm_status resnet_scratch_bytes(const tower *base, int64_t n, int64_t tok
     return TDM_OK;
 }
 
-static double resnet_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
+static double resnet_forward_flop(const tdm_config *config, const tdm_pass *pass, int64_t n, int64_t tokens,
+                                  int64_t tokens_squared)
 {
-    (void)tokens, (void)tokens_squared;
+    (void)pass, (void)tokens, (void)tokens_squared;
     const tdm_tower_config *c = &config->model.image;
     const double half = (double)c->width / 2.0, wide = 32.0 * (double)c->width;
     const double stem_pixels = (double)(c->height_px / 2) * (double)(c->width_px / 2);

@@ -215,8 +215,10 @@ static double text_backward_share(const tower *base)
     return tdm_transformer_backward_share(((const text *)base)->blocks);
 }
 
-static double text_forward_flop(const tdm_config *config, int64_t n, int64_t tokens, int64_t tokens_squared)
+static double text_forward_flop(const tdm_config *config, const tdm_pass *pass, int64_t n, int64_t tokens,
+                                int64_t tokens_squared)
 {
+    (void)pass;
     const tdm_tower_config *c = &config->model.text;
     const tower_drop drop = tower_drop_of(c);
     const int64_t m = c->context_tokens; /* (l + m)^2 = l^2 + 2 m l + m^2 */
@@ -248,9 +250,9 @@ static tdm_status text_scratch_bytes(const tower *base, int64_t n, int64_t token
 
 static tdm_status text_create(const tower_setup *setup, tower **out);
 
-static int64_t text_token_rows(const tower *base, const tdm_tower_input *input)
+static int64_t text_token_rows(const tower *base, const tdm_tower_input *input, const tdm_pass *pass)
 {
-    (void)base;
+    (void)base, (void)pass;
     return input->seq[input->n] - input->seq[0];
 }
 

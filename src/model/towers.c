@@ -123,6 +123,9 @@ tdm_status tdm_model_check(const tdm_config *config)
                         (config->model.text.context_tokens == 0 && !config->model.text.context_words[0]),
                     TDM_E_CONFIG, "model.text.context_tokens and context_words: a %s reads no tokens",
                     type->name);
+        TDM_REQUIRE(type->has_patches || tower_config(config, (tdm_modality)m)->patch_dropout == 0.0,
+                    TDM_E_CONFIG, "%s.patch_dropout is about the patches of a vit; a %s has none",
+                    group_of((tdm_modality)m), type->name);
         if (type->check) TDM_TRY(type->check(config));
         TDM_TRY(head_check(config, (tdm_modality)m));
     }
@@ -154,11 +157,11 @@ void tdm_model_grid(const tdm_config *config, int64_t *rows, int64_t *columns)
     *columns = config->model.image.width_px / type->place_px(config);
 }
 
-double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, int64_t n, int64_t tokens,
-                            int64_t tokens_squared)
+double tdm_model_tower_flop(const tdm_config *config, tdm_modality modality, const tdm_pass *pass, int64_t n,
+                            int64_t tokens, int64_t tokens_squared)
 {
     const tower_type *type;
     return tower_find(config, modality, &type) == TDM_OK
-               ? type->forward_flop(config, n, tokens, tokens_squared) + head_flop(config, modality, n)
+               ? type->forward_flop(config, pass, n, tokens, tokens_squared) + head_flop(config, modality, n)
                : 0.0;
 }

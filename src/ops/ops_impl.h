@@ -246,13 +246,15 @@ void pool_attention_backward_ref(tdm_dtype dtype, int64_t n, int64_t length, int
 void image_windows_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t kernel,
                        int64_t stride, int64_t pad, const uint8_t *image, const double mean[3],
                        const double std[3], void *rows);
-void patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t patch,
-                  const uint8_t *image, const double mean[3], const double std[3], void *rows);
-void image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,
-                              const void *patch_rows, const float *class_token, const float *position,
-                              float *x);
-void image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width, const float *dx,
-                               void *d_patch_rows, float *dclass_token, float *dposition);
+void patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t patch, int64_t kept,
+                  const int64_t *place, const uint8_t *image, const double mean[3], const double std[3],
+                  void *rows);
+void image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, const int64_t *place,
+                              int64_t width, const void *patch_rows, const float *class_token,
+                              const float *position, float *x);
+void image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, const int64_t *place,
+                               int64_t width, const float *dx, void *d_patch_rows, float *dclass_token,
+                               float *dposition);
 void text_tokens_forward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,
                              const float *table, const float *context, const float *position, float *x);
 void text_tokens_backward_ref(int64_t n_seq, const int64_t *seq, int64_t width, const int32_t *token,

@@ -339,47 +339,55 @@ void attention_backward_ref(tdm_dtype dtype, int64_t n_seq, const int64_t *seq, 
 }
 
 /* ---- Input ends ---- */
-void patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t patch,
-                  const uint8_t *image, const double mean[3], const double std[3], void *rows)
+void patchify_ref(tdm_dtype dtype, int64_t n, int64_t height, int64_t width, int64_t patch, int64_t kept,
+                  const int64_t *place, const uint8_t *image, const double mean[3], const double std[3],
+                  void *rows)
 {
-    int64_t grid_w = width / patch, patches = height / patch * grid_w;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t y = 0; y < height; y++)
-            for (int64_t x = 0; x < width; x++)
-                for (int64_t c = 0; c < 3; c++) {
-                    double value = image[((i * height + y) * width + x) * 3 + c] / 255.0;
-                    int64_t row = i * patches + y / patch * grid_w + x / patch;
-                    int64_t column = (c * patch + y % patch) * patch + x % patch;
-                    act_set_ref(dtype, rows, row * 3 * patch * patch + column, (value - mean[c]) / std[c]);
-                }
-}
-
-void image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width,
-                              const void *patch_rows, const float *class_token, const float *position,
-                              float *x)
-{
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t place = 0; place <= patches; place++)
-            for (int64_t c = 0; c < width; c++) {
-                float token = place == 0
-                                  ? class_token[c]
-                                  : act_get_ref(dtype, patch_rows, (i * patches + place - 1) * width + c);
-                x[(i * (1 + patches) + place) * width + c] = token + position[place * width + c];
+    const int64_t grid_w = width / patch, each = place ? kept : height / patch * grid_w;
+    for (int64_t row = 0; row < n * each; row++)
+        for (int64_t c = 0; c < 3; c++)
+            for (int64_t pixel = 0; pixel < patch * patch; pixel++) {
+                const int64_t at = place ? place[row] : row % each;
+                const int64_t y = row / each * height + at / grid_w * patch + pixel / patch;
+                const int64_t x = at % grid_w * patch + pixel % patch;
+                const double value = image[(y * width + x) * 3 + c] / 255.0;
+                act_set_ref(dtype, rows, (row * 3 + c) * patch * patch + pixel, (value - mean[c]) / std[c]);
             }
 }
 
-void image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, int64_t width, const float *dx,
-                               void *d_patch_rows, float *dclass_token, float *dposition)
+/* Row of the positions that token `token` of image i has. */
+static int64_t position_ref(int64_t i, int64_t patches, const int64_t *place, int64_t token)
+{
+    return token > 0 && place ? 1 + place[i * patches + token - 1] : token;
+}
+
+void image_tokens_forward_ref(tdm_dtype dtype, int64_t n, int64_t patches, const int64_t *place,
+                              int64_t width, const void *patch_rows, const float *class_token,
+                              const float *position, float *x)
 {
     for (int64_t i = 0; i < n; i++)
-        for (int64_t place = 0; place <= patches; place++)
+        for (int64_t k = 0; k <= patches; k++)
             for (int64_t c = 0; c < width; c++) {
-                float d = dx[(i * (1 + patches) + place) * width + c];
-                dposition[place * width + c] += d;
-                if (place == 0)
+                float token = k == 0 ? class_token[c]
+                                     : act_get_ref(dtype, patch_rows, (i * patches + k - 1) * width + c);
+                x[(i * (1 + patches) + k) * width + c] =
+                    token + position[position_ref(i, patches, place, k) * width + c];
+            }
+}
+
+void image_tokens_backward_ref(tdm_dtype dtype, int64_t n, int64_t patches, const int64_t *place,
+                               int64_t width, const float *dx, void *d_patch_rows, float *dclass_token,
+                               float *dposition)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k <= patches; k++)
+            for (int64_t c = 0; c < width; c++) {
+                float d = dx[(i * (1 + patches) + k) * width + c];
+                dposition[position_ref(i, patches, place, k) * width + c] += d;
+                if (k == 0)
                     dclass_token[c] += d;
                 else
-                    act_set_ref(dtype, d_patch_rows, (i * patches + place - 1) * width + c, d);
+                    act_set_ref(dtype, d_patch_rows, (i * patches + k - 1) * width + c, d);
             }
 }
 

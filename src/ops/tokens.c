@@ -1,5 +1,5 @@
 /* Input ends of the towers: patches, class token, positions, token table, row gather and scatter. Sums over
- * samples are made by column ranges or token ownership, in sample order: the same for any thread count. */
+ * samples are made by ownership of positions and tokens, in sample order: the same for any thread count. */
 #include "ops_impl.h"
 
 #include <omp.h>
@@ -69,26 +69,26 @@ static void patch_row_f32(const pixel_table *table, int64_t patch, int64_t row_b
         }
 }
 
-void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t patch, const uint8_t *image,
-                  const double mean[3], const double std[3], void *rows)
+void tdm_patchify(tdm_ops *ops, int64_t n, int64_t height, int64_t width, int64_t patch, int64_t kept,
+                  const int64_t *place, const uint8_t *image, const double mean[3], const double std[3],
+                  void *rows)
 {
     double start = op_begin();
     pixel_table table;
     fill_pixel_table(ops, mean, std, &table);
-    int64_t grid_h = height / patch, grid_w = width / patch, elements = 3 * patch * patch;
-    int64_t row_bytes = 3 * width;
-    int threads = ops_threads_for(ops, n * grid_h, grid_w * elements);
+    const int64_t grid_w = width / patch, each = place ? kept : height / patch * grid_w;
+    const int64_t elements = 3 * patch * patch, row_bytes = 3 * width;
+    int threads = ops_threads_for(ops, n * each, elements);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t strip = 0; strip < n * grid_h; strip++) { /* one row of patches */
-        const uint8_t *first = image + strip * patch * row_bytes;
-        for (int64_t column = 0; column < grid_w; column++) {
-            void *row = act_at_mutable(ops->dtype, rows, (strip * grid_w + column) * elements);
-            const uint8_t *pixels = first + column * patch * 3;
-            if (ops->dtype == TDM_BF16)
-                patch_row_bf16(ops, &table, patch, row_bytes, pixels, row);
-            else
-                patch_row_f32(&table, patch, row_bytes, pixels, row);
-        }
+    for (int64_t i = 0; i < n * each; i++) {
+        const int64_t at = place ? place[i] : i % each;
+        const uint8_t *pixels =
+            image + (i / each * height + at / grid_w * patch) * row_bytes + at % grid_w * patch * 3;
+        void *row = act_at_mutable(ops->dtype, rows, i * elements);
+        if (ops->dtype == TDM_BF16)
+            patch_row_bf16(ops, &table, patch, row_bytes, pixels, row);
+        else
+            patch_row_f32(&table, patch, row_bytes, pixels, row);
     }
     op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
@@ -130,8 +130,9 @@ void tdm_image_windows(tdm_ops *ops, int64_t n, int64_t height, int64_t width, i
     op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
 
-void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const void *patch_rows,
-                              const float *class_token, const float *position, float *x)
+void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, const int64_t *place, int64_t width,
+                              const void *patch_rows, const float *class_token, const float *position,
+                              float *x)
 {
     double start = op_begin();
     const ops_kernels *kernels = ops->kernels;
@@ -140,14 +141,18 @@ void tdm_image_tokens_forward(tdm_ops *ops, int64_t n, int64_t patches, int64_t 
     for (int64_t i = 0; i < n; i++) {
         float *rows = x + i * (1 + patches) * width;
         kernels->add(width, class_token, position, rows);
-        kernels->add_act(ops->dtype, patches * width, act_at(ops->dtype, patch_rows, i * patches * width),
-                         position + width, rows + width);
+        const int64_t stretch = place ? 1 : patches; /* rows whose positions lie behind each other */
+        for (int64_t k = 0; k < patches; k += stretch) {
+            const int64_t row = i * patches + k, at = place ? place[row] : 0;
+            kernels->add_act(ops->dtype, stretch * width, act_at(ops->dtype, patch_rows, row * width),
+                             position + (1 + at) * width, rows + (1 + k) * width);
+        }
     }
     op_end(ops, TDM_OP_EMBEDDING, start, 0.0);
 }
 
-void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t width, const float *dx,
-                               void *d_patch_rows, float *dclass_token, float *dposition)
+void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, const int64_t *place, int64_t width,
+                               const float *dx, void *d_patch_rows, float *dclass_token, float *dposition)
 {
     double start = op_begin();
     const ops_kernels *kernels = ops->kernels;
@@ -157,18 +162,19 @@ void tdm_image_tokens_backward(tdm_ops *ops, int64_t n, int64_t patches, int64_t
     {
         int parts = omp_get_num_threads(), part = omp_get_thread_num();
         int64_t first = tdm_part_begin(n, parts, part), last = tdm_part_begin(n, parts, part + 1);
-        int64_t begin = tdm_part_begin(image, parts, part), end = tdm_part_begin(image, parts, part + 1);
-        int64_t class_end = tdm_min_i64(end, width);
-        for (int64_t i = 0; i < n; i++) { /* a thread's images are split, its columns are summed */
+        for (int64_t i = 0; i < n; i++) { /* a thread's images are split, its positions are summed */
             const float *from = dx + i * image;
             void *to = act_at_mutable(ops->dtype, d_patch_rows, i * patches * width);
             if (i >= first && i < last && ops->dtype == TDM_BF16)
                 kernels->f32_to_bf16(patches * width, from + width, to);
             else if (i >= first && i < last)
                 memcpy(to, from + width, sizeof(float) * (size_t)(patches * width));
-            kernels->add(end - begin, dposition + begin, from + begin, dposition + begin);
-            if (begin < class_end)
-                kernels->add(class_end - begin, dclass_token + begin, from + begin, dclass_token + begin);
+            if (part == 0) kernels->add(width, dclass_token, from, dclass_token);
+            for (int64_t k = 0; k <= patches; k++) {
+                const int64_t at = k > 0 && place ? 1 + place[i * patches + k - 1] : k;
+                if (at % parts != part) continue;
+                kernels->add(width, dposition + at * width, from + k * width, dposition + at * width);
+            }
         }
     }
     op_end(ops, TDM_OP_EMBEDDING, start, 0.0);

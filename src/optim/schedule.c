@@ -33,6 +33,13 @@ double tdm_clock_at(const tdm_clock *clock, int64_t step)
     return clock->at + (double)(step - clock->step) * clock->rate;
 }
 
+/* Half a step of tolerance, as a resumed run's clock and its end are rounded. */
+bool tdm_clock_ends(const tdm_clock *clock, int64_t step, double share)
+{
+    const double last = round(clock->end * share), left = clock->end - tdm_clock_at(clock, step);
+    return last > 0.0 && left < last + 0.5 * clock->rate;
+}
+
 /* With warmup_epochs the same share of the schedule as they are of the epochs, in whole steps. */
 static double warmup_of(const tdm_config *config, double end)
 {

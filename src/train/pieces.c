@@ -57,6 +57,19 @@ tdm_pass tdm_step_pass(const tdm_config *config, int64_t step, tdm_view view, bo
                       .step = (uint64_t)step};
 }
 
+tdm_pass step_pass(const tdm_trainer *tr, int v, bool target)
+{
+    tdm_pass pass = tdm_step_pass(tr->config, tr->optim->step, (tdm_view)v, target);
+    pass.whole_images = tdm_clock_ends(&tr->clock, tr->optim->step, tr->config->train.unmasked_share);
+    return pass;
+}
+
+static int64_t token_rows(const tdm_trainer *tr, int v, const tdm_tower_input *input)
+{
+    const tdm_pass pass = step_pass(tr, v, false);
+    return tdm_model_token_rows(tr->model, tdm_view_of((tdm_view)v)->modality, input, &pass);
+}
+
 /* Where the dense tokens of a piece go. With keep_all the pieces lie behind each other, else there is one. */
 static float *token_room(const tdm_trainer *tr, int v, tdm_span rows)
 {
@@ -64,7 +77,7 @@ static float *token_room(const tdm_trainer *tr, int v, tdm_span rows)
     if (!f->tokens || !tr->keep_all) return f->tokens;
     const tdm_span before = {0, rows.begin};
     const tdm_tower_input input = piece_input(tr, v, before);
-    return f->tokens + tdm_model_token_rows(tr->model, tdm_view_of((tdm_view)v)->modality, &input) * tr->d;
+    return f->tokens + token_rows(tr, v, &input) * tr->d;
 }
 
 static tdm_status forward_view(tdm_trainer *tr, const piece *p, int v, bool keep)
@@ -74,7 +87,7 @@ static tdm_status forward_view(tdm_trainer *tr, const piece *p, int v, bool keep
     const tdm_span rows = piece_rows(tr, p, v);
     if (rows.begin == rows.end) return TDM_OK;
     const tdm_tower_input input = piece_input(tr, v, rows);
-    const tdm_pass pass = tdm_step_pass(tr->config, tr->optim->step, (tdm_view)v, false);
+    const tdm_pass pass = step_pass(tr, v, false);
     const tdm_tower_output output = {.pooled = f->raw + rows.begin * tr->d,
                                      .tokens = keep ? token_room(tr, v, rows) : NULL};
     return keep ? tdm_model_forward(tr->model, m, &input, &pass, &output)
@@ -109,7 +122,7 @@ tdm_status forward_targets(tdm_trainer *tr)
     for (int v = 0; v < TDM_VIEWS; v++) {
         view_features *f = &tr->view[v];
         if (!f->target) continue;
-        const tdm_pass pass = tdm_step_pass(tr->config, tr->optim->step, (tdm_view)v, true);
+        const tdm_pass pass = step_pass(tr, v, true);
         for (int64_t i = 0; i < piece_count(tr); i++) {
             const piece p = piece_at(tr, i);
             const tdm_span rows = piece_rows(tr, &p, v);
@@ -185,8 +198,7 @@ static void clear_token_gradients(tdm_trainer *tr, const piece *p)
         view_features *f = &tr->view[v];
         if (!f->dtokens) continue;
         const tdm_tower_input input = piece_input(tr, v, piece_rows(tr, p, v));
-        const int64_t rows = tdm_model_token_rows(tr->model, tdm_view_of((tdm_view)v)->modality, &input);
-        tdm_clear(tr->ops, rows * tr->d, f->dtokens);
+        tdm_clear(tr->ops, token_rows(tr, v, &input) * tr->d, f->dtokens);
     }
 }
 
@@ -214,7 +226,7 @@ void piece_tokens(const tdm_trainer *tr, const piece *p, int v, tdm_loss_view *v
     const tdm_span rows = piece_rows(tr, p, v);
     const int64_t n = rows.end - rows.begin;
     const tdm_tower_input input = piece_input(tr, v, rows);
-    const int64_t each = n > 0 && m == TDM_IMAGE ? tdm_model_token_rows(tr->model, m, &input) / n : 0;
+    const int64_t each = n > 0 && m == TDM_IMAGE ? token_rows(tr, v, &input) / n : 0;
     const int64_t base = source->text.seq ? source->text.seq[rows.begin] : 0;
     for (int64_t i = 0; i <= n; i++)
         f->seq[i] = m == TDM_TEXT ? source->text.seq[rows.begin + i] - base : i * each;

@@ -255,7 +255,8 @@ static void count_view(const tdm_batch_view *view, passed *p)
     }
 }
 
-static double step_flop(const tdm_trainer *tr, const tdm_batch *batch, int64_t *tokens)
+/* pass: of any view */
+static double step_flop(const tdm_trainer *tr, const tdm_batch *batch, const tdm_pass *pass, int64_t *tokens)
 {
     double flop = 0.0;
     *tokens = 0;
@@ -269,8 +270,9 @@ static double step_flop(const tdm_trainer *tr, const tdm_batch *batch, int64_t *
         }
         *tokens += all.tokens;
         flop += (1.0 + 2.0 * tdm_model_backward_share(tr->model, modality)) *
-                tdm_model_tower_flop(tr->config, modality, all.rows, all.tokens, all.squared);
-        flop += tdm_model_tower_flop(tr->config, modality, targets.rows, targets.tokens, targets.squared);
+                tdm_model_tower_flop(tr->config, modality, pass, all.rows, all.tokens, all.squared);
+        flop +=
+            tdm_model_tower_flop(tr->config, modality, pass, targets.rows, targets.tokens, targets.squared);
     }
     return flop;
 }
@@ -374,6 +376,17 @@ static tdm_status backward(tdm_trainer *tr, tdm_step_report *report)
     return tr->has_tokens ? settle_terms(tr, report) : TDM_OK;
 }
 
+/* At the first step, and where train.unmasked_share switches patch dropout off. */
+static void show_patches(tdm_trainer *tr, const tdm_pass *pass)
+{
+    const int64_t all = tdm_model_patches(tr->config, &(tdm_pass){.train = false});
+    const int64_t now = tdm_model_patches(tr->config, pass);
+    if (tr->config->model.image.patch_dropout > 0.0 && now != tr->patches)
+        tdm_log(TDM_LOG_INFO, "from step %lld on: %lld of the %lld patches of an image are computed",
+                (long long)tr->optim->step + 1, (long long)now, (long long)all);
+    tr->patches = now;
+}
+
 tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_report *report)
 {
     const double start_s = tdm_now_s();
@@ -383,6 +396,8 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
     TDM_REQUIRE(batch->n == tr->b, TDM_E_SHAPE, "the batch holds %lld pairs, this rank's share is %lld",
                 (long long)batch->n, (long long)tr->b);
 
+    const tdm_pass pass = step_pass(tr, TDM_VIEW_IMAGE_AUG_1, false);
+    show_patches(tr, &pass);
     tdm_pulse_phase("forward");
     TDM_TRY(local_rows(tr));
     TDM_TRY(forward(tr));
@@ -398,7 +413,7 @@ tdm_status tdm_trainer_step(tdm_trainer *tr, const tdm_batch *batch, tdm_step_re
     tdm_pulse_phase("update of the weights");
     TDM_TRY(update_weights(tr, report));
 
-    report->flop = step_flop(tr, batch, &report->tokens);
+    report->flop = step_flop(tr, batch, &pass, &report->tokens);
     report->comm = tr->time;
     report->step_s = tdm_now_s() - start_s;
     return TDM_OK;

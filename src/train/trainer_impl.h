@@ -44,6 +44,8 @@ struct tdm_trainer {
     view_features view[TDM_VIEWS];
     tdm_exchange exchange;
 
+    int64_t patches; /* of an image, computed in the last step; 0: there was none */
+
     /* of the step that runs */
     const tdm_batch *batch;
     int64_t *sample_rows;                  /* [ranks] samples of each */
@@ -84,6 +86,8 @@ typedef struct piece {
 int64_t piece_count(const tdm_trainer *tr);
 piece piece_at(const tdm_trainer *tr, int64_t index);
 tdm_span piece_rows(const tdm_trainer *tr, const piece *p, int v);
+/* The pass of a view in this step: tdm_step_pass, and whether it sees whole images. */
+tdm_pass step_pass(const tdm_trainer *tr, int v, bool target);
 /* A view's rows as a tower reads them. */
 tdm_tower_input piece_input(const tdm_trainer *tr, int v, tdm_span rows);
 tdm_status forward_pieces(tdm_trainer *tr);

@@ -20,6 +20,7 @@
 
 #include "check.h"
 #include "golden/context_golden.h"
+#include "golden/patches_golden.h"
 #include "optim_update.h"
 #include "tandem/base.h"
 #include "tandem/config.h"
@@ -182,7 +183,7 @@ static void load_weights(setup *s)
     CHECK_OK(tdm_model_load(s->model));
 }
 
-static void create(setup *s, const char *activation, tdm_dtype dtype, int64_t vectors)
+static void create(setup *s, const char *activation, tdm_dtype dtype, int64_t vectors, double patch_dropout)
 {
     memset(s, 0, sizeof *s);
     snprintf(s->variant, sizeof s->variant, "%s %s", activation, tdm_dtype_name(dtype));
@@ -190,6 +191,7 @@ static void create(setup *s, const char *activation, tdm_dtype dtype, int64_t ve
     s->dtype = dtype;
     set_config(&s->config, activation);
     s->config.model.text.context_tokens = vectors;
+    s->config.model.image.patch_dropout = patch_dropout;
     CHECK_OK(tdm_ops_create(dtype, 1, &s->ops));
     CHECK_OK(tdm_model_create(&s->config, s->ops, true, N, &s->params, &s->model));
     CHECK_OK(tdm_params_allocate(&s->params, true));
@@ -402,7 +404,7 @@ static void check_model(tdm_dtype dtype)
     static const char *const targets[][2] = {{"none", "hard"}, {"identity", "soft"}};
     for (size_t a = 0; a < 2; a++) {
         setup s;
-        create(&s, activations[a], dtype, 0);
+        create(&s, activations[a], dtype, 0, 0.0);
         for (size_t t = 0; t < 2; t++) {
             load_weights(&s);
             check_training(&s, targets[t][0], targets[t][1]);
@@ -437,13 +439,22 @@ static void check_row(const setup *s, worst *w, const char *name, const float *w
          name);
 }
 
+static void check_rows(const setup *s, worst *w, const float *got, const float *want)
+{
+    for (int64_t i = 0; i < N * EMBED; i += EMBED)
+        note(w,
+             s->dtype == TDM_F32 ? max_difference(EMBED, got + i, want + i) / max_abs(N * EMBED, want)
+                                 : angle(EMBED, got + i, want + i),
+             "");
+}
+
 static void check_context(tdm_dtype dtype)
 {
     setup s;
     int32_t token[N * 12];
     int64_t seq[N + 1];
     float features[N * EMBED];
-    create(&s, "quickgelu", dtype, GOLDEN_VECTORS);
+    create(&s, "quickgelu", dtype, GOLDEN_VECTORS, 0.0);
     const tdm_param *row = tdm_params_find(&s.params, TDM_CONTEXT_ROW);
     memcpy(s.params.weight + row->offset, golden_context, sizeof golden_context);
     cut_captions(&s, token, seq);
@@ -454,12 +465,7 @@ static void check_context(tdm_dtype dtype)
         tdm_model_forward(s.model, TDM_TEXT, &input, &train_mode, &(tdm_tower_output){.pooled = features}));
     CHECK_OK(tdm_model_backward(s.model, TDM_TEXT, &(tdm_tower_output){.pooled = image}, NULL, NULL));
     worst values = {.value = 0}, gradients = {.value = 0};
-    for (int64_t i = 0; i < N; i++)
-        note(&values,
-             dtype == TDM_F32 ? max_difference(EMBED, features + i * EMBED, golden_features + i * EMBED) /
-                                    max_abs(N * EMBED, golden_features)
-                              : angle(EMBED, features + i * EMBED, golden_features + i * EMBED),
-             "");
+    check_rows(&s, &values, features, golden_features);
     check_row(&s, &gradients, TDM_CONTEXT_ROW, golden_d_context);
     check_row(&s, &gradients, "positional_embedding", golden_d_positional_embedding);
     check_row(&s, &gradients, "token_embedding.weight", golden_d_token_embedding);
@@ -468,6 +474,38 @@ static void check_context(tdm_dtype dtype)
     report(&gradients, dtype == TDM_F32 ? F32_GRADIENTS : 1 - BF16_GRADIENTS, "learned context: gradients",
            s.variant);
     free(image);
+    destroy(&s);
+}
+
+/* ---- Patch dropout: the reference stands in patches_golden.h ---- */
+static void check_patches(tdm_dtype dtype)
+{
+    setup s;
+    int64_t sample[N], place[N * GOLDEN_KEPT];
+    float features[N * EMBED];
+    create(&s, "quickgelu", dtype, 0, golden_dropout);
+    const tdm_pass pass = {.train = true, .seed = GOLDEN_SEED, .step = golden_step};
+    CHECK_EQ(tdm_model_patches(&s.config, &pass), GOLDEN_KEPT);
+    for (int64_t i = 0; i < N; i++) {
+        sample[i] = GOLDEN_FIRST_SAMPLE + i;
+        tdm_patches_draw(&pass, sample[i], 6, GOLDEN_KEPT, place + i * GOLDEN_KEPT);
+    }
+    CHECK_MEM_EQ(place, golden_place, sizeof place);
+    float *text = read_golden(H5T_NATIVE_FLOAT, N * EMBED, "quickgelu/text_features");
+    s.image.sample = sample;
+    clear_gradients(&s);
+    CHECK_OK(tdm_model_forward(s.model, TDM_IMAGE, &s.image, &pass, &(tdm_tower_output){.pooled = features}));
+    CHECK_OK(tdm_model_backward(s.model, TDM_IMAGE, &(tdm_tower_output){.pooled = text}, NULL, NULL));
+    worst values = {.value = 0}, gradients = {.value = 0};
+    check_rows(&s, &values, features, golden_patch_features);
+    check_row(&s, &gradients, "visual.class_embedding", golden_patch_d_class_embedding);
+    check_row(&s, &gradients, "visual.positional_embedding", golden_patch_d_positional_embedding);
+    check_row(&s, &gradients, "visual.conv1.weight", golden_patch_d_conv1);
+    check_row(&s, &gradients, "visual.ln_pre.bias", golden_patch_d_ln_pre_bias);
+    report(&values, dtype == TDM_F32 ? F32_FEATURES : 1 - BF16_FEATURES, "patch dropout", s.variant);
+    report(&gradients, dtype == TDM_F32 ? F32_GRADIENTS : 1 - BF16_GRADIENTS, "patch dropout: gradients",
+           s.variant);
+    free(text);
     destroy(&s);
 }
 
@@ -484,7 +522,7 @@ static void test_rows(void **state)
 {
     (void)state;
     setup s;
-    create(&s, "quickgelu", TDM_F32, 0);
+    create(&s, "quickgelu", TDM_F32, 0, 0.0);
     const hid_t group = H5Gopen2(golden, "weight", H5P_DEFAULT);
     int64_t count = 0;
     CHECK_GE(H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, count_link, &count), 0);
@@ -510,6 +548,7 @@ static void test_f32(void **state)
     (void)state;
     check_model(TDM_F32);
     check_context(TDM_F32);
+    check_patches(TDM_F32);
 }
 
 static void test_bf16(void **state)
@@ -519,6 +558,7 @@ static void test_bf16(void **state)
     if (tdm_ops_resolve_precision("bf16", &dtype) != TDM_OK) SKIP("this CPU has no bf16");
     check_model(TDM_BF16);
     check_context(TDM_BF16);
+    check_patches(TDM_BF16);
 }
 
 static int open_golden(void **state)

@@ -200,7 +200,7 @@ static void test_image_tokens(void **state)
     const tdm_tower_input input = input_of(TDM_IMAGE);
     float pooled[N * E], alone[N * E], tokens[IMAGE_ROWS * E], expected[IMAGE_ROWS * E];
     CHECK_TRUE(tdm_model_has_tokens(s.model, TDM_IMAGE));
-    CHECK_EQ(tdm_model_token_rows(s.model, TDM_IMAGE, &input), IMAGE_ROWS);
+    CHECK_EQ(tdm_model_token_rows(s.model, TDM_IMAGE, &input, &(tdm_pass){0}), IMAGE_ROWS);
     CHECK_OK(
         tdm_model_embed(s.model, TDM_IMAGE, &input, &(tdm_pass){0}, &(tdm_tower_output){pooled, tokens}));
     CHECK_OK(tdm_model_embed(s.model, TDM_IMAGE, &input, &(tdm_pass){0}, &(tdm_tower_output){alone, NULL}));
@@ -216,7 +216,7 @@ static void check_text_tokens(int64_t learned)
     set_up(&s, "none", learned);
     const tdm_tower_input input = input_of(TDM_TEXT);
     float pooled[N * E], alone[N * E], tokens[MOST * E], cut[E];
-    CHECK_EQ(tdm_model_token_rows(s.model, TDM_TEXT, &input), seq[N]);
+    CHECK_EQ(tdm_model_token_rows(s.model, TDM_TEXT, &input, &(tdm_pass){0}), seq[N]);
     CHECK_OK(tdm_model_embed(s.model, TDM_TEXT, &input, &(tdm_pass){0}, &(tdm_tower_output){pooled, tokens}));
     CHECK_OK(tdm_model_embed(s.model, TDM_TEXT, &input, &(tdm_pass){0}, &(tdm_tower_output){alone, NULL}));
     CHECK_CLOSE_ARRAY(N * E, pooled, alone, 1e-5);
@@ -331,7 +331,7 @@ static void test_resnet_has_none(void **state)
     CHECK_OK(tdm_model_create(&s.config, s.ops, false, 1, &s.params, &s.model));
     CHECK_FALSE(tdm_model_has_tokens(s.model, TDM_IMAGE));
     const tdm_tower_input input = {.n = 1, .image = image};
-    CHECK_EQ(tdm_model_token_rows(s.model, TDM_IMAGE, &input), 0);
+    CHECK_EQ(tdm_model_token_rows(s.model, TDM_IMAGE, &input, &(tdm_pass){0}), 0);
     float x[1];
     CHECK_FAILS(tdm_model_embed(s.model, TDM_IMAGE, &input, &(tdm_pass){0}, &(tdm_tower_output){x, x}),
                 TDM_E_CONFIG, "model.image.tower = \"resnet\" gives no dense tokens");
@@ -348,7 +348,7 @@ typedef struct functional {
 static double value_of(setup *s, tdm_modality modality, const functional *f)
 {
     const tdm_tower_input input = input_of(modality);
-    const int64_t rows = tdm_model_token_rows(s->model, modality, &input);
+    const int64_t rows = tdm_model_token_rows(s->model, modality, &input, &(tdm_pass){0});
     float pooled[N * E], tokens[MOST * E];
     CHECK_OK(tdm_model_embed(s->model, modality, &input, &training, &(tdm_tower_output){pooled, tokens}));
     double value = 0;

@@ -217,7 +217,7 @@ static void test_flop(void **state)
     for (int i = 0; i < 4; i++) {
         tdm_config config;
         set_config(&config, lists[i]);
-        flop[i] = tdm_model_tower_flop(&config, TDM_IMAGE, N, 0, 0);
+        flop[i] = tdm_model_tower_flop(&config, TDM_IMAGE, &(tdm_pass){0}, N, 0, 0);
         tdm_config_destroy(&config);
     }
     const double t = N * IMAGE_TOKENS, w = 16; /* width */

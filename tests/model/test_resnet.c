@@ -537,7 +537,7 @@ static void test_memory_and_flop(void **state)
     tdm_params_destroy(&params);
     tdm_ops_destroy(&ops);
     /* CLIP's paper counts multiply-adds: RN50 6.1 G with the pooling */
-    const double flop = tdm_model_tower_flop(&config, TDM_IMAGE, 1, 0, 0);
+    const double flop = tdm_model_tower_flop(&config, TDM_IMAGE, &(tdm_pass){0}, 1, 0, 0);
     CHECK_GT(flop, 11e9);
     CHECK_LT(flop, 13e9);
     tdm_config_destroy(&config);

@@ -340,7 +340,7 @@ static void window_cases(tdm_ops *ops)
         image_windows_ref(dtype, N, HEIGHT, WIDTH, k, s, p, image, mean, std, want);
         check_act("windows", TOL_EXACT, dtype, rows * 3 * k * k, got, want);
         if (p == 0) { /* without overlap they are patches */
-            tdm_patchify(ops, N, HEIGHT, WIDTH, k, image, mean, std, want);
+            tdm_patchify(ops, N, HEIGHT, WIDTH, k, 0, NULL, image, mean, std, want);
             check_act("windows as patches", TOL_EXACT, dtype, rows * 3 * k * k, got, want);
         }
         free(got), free(want);

@@ -27,7 +27,7 @@ typedef struct problem {
     float *output;
     /* sizes and variants of the operation */
     int64_t t, in, out, n_seq, heads, head_dim;
-    const int64_t *seq;
+    const int64_t *seq, *place;
     bool flag;
     const tdm_attention_dropout *dropout;
     tdm_activation kind;
@@ -226,22 +226,30 @@ static void test_attention(void **state)
 /* ---- Image tokens: patch rows, class token, position. Text tokens: table, position. ---- */
 static double image_tokens_loss(problem *p)
 {
-    tdm_image_tokens_forward(p->ops, p->t, p->in, p->out, p->input[0], p->input[1], p->input[2], p->output);
+    tdm_image_tokens_forward(p->ops, p->t, p->in, p->place, p->out, p->input[0], p->input[1], p->input[2],
+                             p->output);
     return weighted_sum(p);
 }
 
+/* Of all patches, and of 4 of 7. */
 static void test_image_tokens(void **state)
 {
     (void)state;
-    tdm_ops *ops = make_ops(TDM_F32, 2);
-    problem p = {.name = "image tokens", .ops = ops, .loss = image_tokens_loss, .t = 3, .in = 4, .out = 6};
-    add_input(&p, p.t * p.in * p.out, 1.0);
-    add_input(&p, p.out, 1.0);
-    add_input(&p, (1 + p.in) * p.out, 1.0);
-    set_outputs(&p, p.t * (1 + p.in) * p.out);
-    tdm_image_tokens_backward(ops, p.t, p.in, p.out, p.weights, p.gradient[0], p.gradient[1], p.gradient[2]);
-    check_gradients(&p);
-    tdm_ops_destroy(&ops);
+    const int64_t place[] = {0, 1, 2, 6, 1, 3, 4, 5, 0, 2, 5, 6};
+    for (int dropped = 0; dropped < 2; dropped++) {
+        tdm_ops *ops = make_ops(TDM_F32, 2);
+        problem p = {
+            .name = "image tokens", .ops = ops, .loss = image_tokens_loss, .t = 3, .in = 4, .out = 6};
+        p.place = dropped ? place : NULL;
+        add_input(&p, p.t * p.in * p.out, 1.0);
+        add_input(&p, p.out, 1.0);
+        add_input(&p, (dropped ? 8 : 5) * p.out, 1.0);
+        set_outputs(&p, p.t * (1 + p.in) * p.out);
+        tdm_image_tokens_backward(ops, p.t, p.in, p.place, p.out, p.weights, p.gradient[0], p.gradient[1],
+                                  p.gradient[2]);
+        check_gradients(&p);
+        tdm_ops_destroy(&ops);
+    }
 }
 
 static const int32_t tokens[] = {4, -1, 1, 2, 4, 0, -2, -1, 4}; /* below 0: of the context */

@@ -163,10 +163,10 @@ static void image_tokens(tdm_ops *ops)
     tdm_linear *l;
     CHECK_OK(tdm_linear_create(ops, IN, OUT, false, false, &l));
     CHECK_OK(tdm_linear_load(l, w, NULL, false));
-    tdm_patchify(ops, N, HEIGHT, WIDTH, PATCH, image, mean, std, rows);
+    tdm_patchify(ops, N, HEIGHT, WIDTH, PATCH, 0, NULL, image, mean, std, rows);
     CHECK_OK(tdm_linear_forward(l, N * PATCHES, rows, embedded));
-    tdm_image_tokens_forward(ops, N, PATCHES, OUT, embedded, class_token, position, x);
-    tdm_image_tokens_backward(ops, N, PATCHES, OUT, dx, d_embedded, dclass, dposition);
+    tdm_image_tokens_forward(ops, N, PATCHES, NULL, OUT, embedded, class_token, position, x);
+    tdm_image_tokens_backward(ops, N, PATCHES, NULL, OUT, dx, d_embedded, dclass, dposition);
     CHECK_OK(tdm_linear_backward_weight(l, N * PATCHES, rows, d_embedded, dw, NULL));
     CHECK_F32(x, golden_image_tokens);
     CHECK_F32(dw, golden_image_tokens_dw);

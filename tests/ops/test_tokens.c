@@ -5,18 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void check_patches(tdm_ops *ops, int64_t patch, const double mean[3], const double std[3])
+/* For each of n images `kept` of its patches, ascending; the caller frees. */
+static int64_t *random_places(int64_t n, int64_t patches, int64_t kept)
+{
+    int64_t *place = malloc(sizeof(int64_t) * (size_t)(n * kept));
+    tdm_rng rng = tdm_rng_at(8, 0, 0, TDM_RNG_TEST);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t at = 0, k = 0; at < patches; at++)
+            if (tdm_rng_below(&rng, patches - at) < kept - k) place[i * kept + k++] = at;
+    return place;
+}
+
+/* dropped: of half of the patches */
+static void check_patches(tdm_ops *ops, int64_t patch, bool dropped, const double mean[3],
+                          const double std[3])
 {
     enum { IMAGES = 3, SIZE = 40, N = IMAGES * SIZE * SIZE * 3 };
+    const int64_t patches = SIZE / patch * (SIZE / patch), kept = (patches + 1) / 2;
+    int64_t *place = dropped ? random_places(IMAGES, patches, kept) : NULL;
     tdm_dtype dtype = tdm_ops_dtype(ops);
     uint8_t *image = malloc(N);
     tdm_rng rng = tdm_rng_at(1, 0, 0, TDM_RNG_TEST);
     for (int64_t i = 0; i < N; i++) image[i] = (uint8_t)tdm_rng_u32(&rng);
     void *rows = random_act(dtype, N, 1, 1.0), *rows_ref = random_act(dtype, N, 2, 1.0);
-    tdm_patchify(ops, IMAGES, SIZE, SIZE, patch, image, mean, std, rows);
-    patchify_ref(dtype, IMAGES, SIZE, SIZE, patch, image, mean, std, rows_ref);
-    check_act("patchify", TOL_EXACT, dtype, N, rows, rows_ref);
-    free(image), free(rows), free(rows_ref);
+    tdm_patchify(ops, IMAGES, SIZE, SIZE, patch, kept, place, image, mean, std, rows);
+    patchify_ref(dtype, IMAGES, SIZE, SIZE, patch, kept, place, image, mean, std, rows_ref);
+    check_act("patchify", TOL_EXACT, dtype, dropped ? IMAGES * kept * 3 * patch * patch : N, rows, rows_ref);
+    free(image), free(rows), free(rows_ref), free(place);
 }
 
 static void patchify(tdm_ops *ops)
@@ -26,8 +41,9 @@ static void patchify(tdm_ops *ops)
     const double white[3] = {1.0, 1.0, 1.0}, third[3] = {0.3, 0.3, 0.3};
     const int64_t patch[] = {1, 8, 20, 40}; /* less and more than the 16 pixels of a vector */
     for (size_t i = 0; i < sizeof(patch) / sizeof(*patch); i++) {
-        check_patches(ops, patch[i], clip_mean, clip_std);
-        check_patches(ops, patch[i], white, third);
+        check_patches(ops, patch[i], false, clip_mean, clip_std);
+        check_patches(ops, patch[i], false, white, third);
+        check_patches(ops, patch[i], true, clip_mean, clip_std);
     }
 }
 
@@ -40,27 +56,31 @@ static void test_patchify(void **state)
 static void image_tokens(tdm_ops *ops)
 {
     tdm_dtype dtype = tdm_ops_dtype(ops);
-    const int64_t shapes[][3] = {{1, 1, 1}, {3, 4, 7}, {5, 49, 65}, {2, 196, 127}};
-    for (size_t k = 0; k < 4; k++) {
-        int64_t n = shapes[k][0], patches = shapes[k][1], width = shapes[k][2];
-        int64_t rows = n * patches * width, tokens = n * (1 + patches) * width, table = (1 + patches) * width;
+    /* the last: positions; where there are more of them than patches, some are dropped */
+    const int64_t shapes[][4] = {{1, 1, 1, 1},       {3, 4, 7, 4},    {5, 49, 65, 49},
+                                 {2, 196, 127, 196}, {5, 24, 65, 49}, {7, 1, 16, 4}};
+    for (size_t k = 0; k < sizeof(shapes) / sizeof(*shapes); k++) {
+        int64_t n = shapes[k][0], patches = shapes[k][1], width = shapes[k][2], all = shapes[k][3];
+        int64_t rows = n * patches * width, tokens = n * (1 + patches) * width, table = (1 + all) * width;
+        int64_t *place = patches < all ? random_places(n, all, patches) : NULL;
         void *patch_rows = random_act(dtype, rows, 1, 1.0);
         float *class_token = random_f32(width, 2, 1.0), *position = random_f32(table, 3, 1.0);
         float *x = random_f32(tokens, 4, 1.0), *x_ref = random_f32(tokens, 5, 1.0);
-        tdm_image_tokens_forward(ops, n, patches, width, patch_rows, class_token, position, x);
-        image_tokens_forward_ref(dtype, n, patches, width, patch_rows, class_token, position, x_ref);
+        tdm_image_tokens_forward(ops, n, patches, place, width, patch_rows, class_token, position, x);
+        image_tokens_forward_ref(dtype, n, patches, place, width, patch_rows, class_token, position, x_ref);
         check_f32("image tokens", TOL_EXACT, TDM_F32, tokens, x, x_ref);
         void *d_rows = random_act(dtype, rows, 6, 1.0), *d_rows_ref = random_act(dtype, rows, 7, 1.0);
         float *d_class = copy_f32(class_token, width), *d_class_ref = copy_f32(class_token, width);
         float *d_position = copy_f32(position, table), *d_position_ref = copy_f32(position, table);
-        tdm_image_tokens_backward(ops, n, patches, width, x, d_rows, d_class, d_position);
-        image_tokens_backward_ref(dtype, n, patches, width, x, d_rows_ref, d_class_ref, d_position_ref);
+        tdm_image_tokens_backward(ops, n, patches, place, width, x, d_rows, d_class, d_position);
+        image_tokens_backward_ref(dtype, n, patches, place, width, x, d_rows_ref, d_class_ref,
+                                  d_position_ref);
         check_act("image tokens d_rows", TOL_EXACT, dtype, rows, d_rows, d_rows_ref);
         check_f32("image tokens d_class", TOL_EXACT, TDM_F32, width, d_class, d_class_ref);
         check_f32("image tokens d_position", TOL_EXACT, TDM_F32, table, d_position, d_position_ref);
         free(patch_rows), free(class_token), free(position), free(x), free(x_ref), free(d_rows),
             free(d_rows_ref);
-        free(d_class), free(d_class_ref), free(d_position), free(d_position_ref);
+        free(d_class), free(d_class_ref), free(d_position), free(d_position_ref), free(place);
     }
 }
 

@@ -80,6 +80,28 @@ static void test_schedule_of_tbps_clip(void **state)
     tdm_config_destroy(&config);
 }
 
+/* The last 2 of 10 steps; with the rest of them in half as many, the last one of 5; a share of less than half a step is
+ * none. */
+static void test_end_of_the_schedule(void **state)
+{
+    (void)state;
+    const tdm_clock clock = {.rate = 1.0, .end = 10.0};
+    for (int64_t step = 0; step < 10; step++) {
+        CHECK_EQ(tdm_clock_ends(&clock, step, 0.2), step >= 8);
+        CHECK_EQ(tdm_clock_ends(&clock, step, 1.0), true);
+        CHECK_EQ(tdm_clock_ends(&clock, step, 0.04), false);
+        CHECK_EQ(tdm_clock_ends(&clock, step, 0.0), false);
+    }
+    const tdm_clock faster = {.rate = 2.0, .end = 10.0 - 1e-9};
+    for (int64_t step = 0; step < 5; step++) CHECK_EQ(tdm_clock_ends(&faster, step, 0.2), step >= 4);
+    const tdm_clock slower = {.step = 4, .at = 4.0, .rate = 6.0 / 13.0, .end = 10.0};
+    for (int64_t step = 4; step < 17; step++) {
+        CHECK_EQ(tdm_clock_ends(&slower, step, 0.0), false);
+        CHECK_EQ(tdm_clock_ends(&slower, step, 0.3), step >= 11);
+    }
+    CHECK_EQ(tdm_clock_ends(&(tdm_clock){.rate = 1.0}, 3, 0.5), false); /* without an end */
+}
+
 static void test_warmup_that_cannot_be(void **state)
 {
     (void)state;
@@ -203,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_schedule),
         cmocka_unit_test(test_schedule_of_tbps_clip),
+        cmocka_unit_test(test_end_of_the_schedule),
         cmocka_unit_test(test_warmup_that_cannot_be),
         cmocka_unit_test(test_update),
         cmocka_unit_test(test_adam_of_torch),

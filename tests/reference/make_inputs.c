@@ -28,7 +28,7 @@ static tdm_status make_input(input_job *job, const char *path)
         status = tdm_image_make(job->work, path, file.data, file.length, policy, job->px, job->px, 1, &plain);
     tdm_text_free(&file);
     TDM_TRY(status);
-    tdm_patchify(job->ops, 1, job->px, job->px, job->px, job->pixel, mean, std, job->row);
+    tdm_patchify(job->ops, 1, job->px, job->px, job->px, 0, NULL, job->pixel, mean, std, job->row);
     const size_t values = (size_t)(3 * job->px * job->px);
     TDM_REQUIRE(fwrite(job->row, sizeof *job->row, values, stdout) == values, TDM_E_IO, "cannot write");
     return TDM_OK;

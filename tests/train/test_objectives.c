@@ -103,6 +103,7 @@ static void set_up(setup *s, tdm_comm *group, const char *const *objectives, con
                                               "model.image.height_px=16",
                                               "model.image.width_px=8",
                                               "model.image.patch_px=8",
+                                              "model.image.patch_dropout=0.5",
                                               "model.image.width=32",
                                               "model.image.layers=2",
                                               "model.image.heads=2",
@@ -244,8 +245,12 @@ static void test_lone_targets(void **state)
     tdm_step_report report[2][STEPS];
     double flop[2];
     for (int k = 0; k < 2; k++) {
-        const char *const objectives[] = {"loss.infonce.weight=1", "loss.infonce.pseudo=0.3",
-                                          "model.text.attention_dropout=0", dropout[k], NULL};
+        const char *const objectives[] = {"loss.infonce.weight=1",
+                                          "loss.infonce.pseudo=0.3",
+                                          "model.text.attention_dropout=0",
+                                          "model.image.patch_dropout=0",
+                                          dropout[k],
+                                          NULL};
         run(comm, objectives, NULL, true, &s[k], report[k]);
         flop[k] = tdm_ops_stats(s[k].ops)->flop[TDM_OP_LINEAR_FORWARD];
     }

@@ -1,6 +1,7 @@
 /* Activation checkpointing: whatever train.recompute keeps, a step leaves the same bits in weights, moments
  * and gradients, and the less it keeps the less memory it takes, never more than was estimated. On 1, 2 and 3
- * ranks, in one piece and in chunks, with dropout, with frozen rows. */
+ * ranks, in one piece and in chunks, with dropout (also of patches), with
+ * frozen rows. */
 #include "trainer_case.h"
 
 #include <math.h>
@@ -31,6 +32,7 @@ static void set_up(setup *s, const char *precision, const char *chunk, const cha
     set(s, "train.chunk", chunk);
     set(s, "train.recompute", recompute);
     set(s, "optim.freeze", freeze);
+    set(s, "model.image.patch_dropout", "0.4");
     set_up_model(s, precision, 1, tdm_trainer_rows(&s->config, tdm_comm_size(comm)));
     set_up_trainer(s);
 }

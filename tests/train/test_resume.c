@@ -128,6 +128,8 @@ static void test_classes(void **state)
         {TDM_CHANGE_RUN, "model.image.mlp.dropout=0.1", "model.image.mlp.dropout=0.2"},
         {TDM_CHANGE_MEANING, "model.image.mlp.hidden=10", "model.image.mlp.hidden=20"},
         {TDM_CHANGE_RUN, "model.image.batch_stats=sync", "model.image.batch_stats=frozen"},
+        {TDM_CHANGE_RUN, "model.image.patch_dropout=0.5", "model.image.patch_dropout=0"},
+        {TDM_CHANGE_RUN, "train.unmasked_share=0", "train.unmasked_share=0.1"},
         {TDM_CHANGE_RUN, "train.batch=2", "train.batch=4"},
         {TDM_CHANGE_RUN, "seed=1", "seed=2"},
         {TDM_CHANGE_RUN, "optim.lr=1", "optim.lr=2"},

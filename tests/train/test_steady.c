@@ -114,7 +114,8 @@ static void check(const char *precision, const char *const *more)
 
 static const char *const plain[] = {NULL};
 static const char *const block[] = {"train.recompute=block", "train.chunk=5", NULL};
-static const char *const chunk[] = {"train.recompute=chunk", "train.chunk=5", NULL};
+static const char *const chunk[] = {"train.recompute=chunk", "train.chunk=5", "model.image.patch_dropout=0.5",
+                                    NULL};
 static const char *const resnet[] = {"model.image.tower=resnet", "model.image.width=8", "model.image.heads=4",
                                      "model.image.stage_layers=[1, 1, 2, 1]", NULL};
 

@@ -1,11 +1,11 @@
-/* The distributed step against the whole batch computed on one rank: loss, gradients, chunks, dropout; and
- * the gradient against finite differences. Runs on 1, 2, 3 and 4 ranks; every rank also computes everything
+/* The distributed step against the whole batch computed on one rank: loss, gradients, chunks, dropout (also of
+ * patches); and the gradient against finite differences. Runs on 1, 2, 3 and 4 ranks; every rank also computes everything
  * alone as the reference. */
 #include "trainer_case.h"
 
 #include <math.h>
 
-enum { B = 10, HEIGHT = 16, WIDTH = 8, PATCH = 8, EMBED = 16, CONTEXT = 9, VOCAB = 40, TOKENS = B * CONTEXT };
+enum { B = 10, HEIGHT = 16, WIDTH = 8, EMBED = 16, CONTEXT = 9, VOCAB = 40, TOKENS = B * CONTEXT };
 
 /* The same global batch on every rank. */
 typedef struct global_batch {
@@ -33,7 +33,7 @@ static const char *const *extra; /* assignments, up to NULL */
 static void set_up(setup *s, const char *precision, int64_t chunk, double dropout)
 {
     static const char *const assignments[] = {"model.embed_dim=16",       "model.image.height_px=16",
-                                              "model.image.width_px=8",   "model.image.patch_px=8",
+                                              "model.image.width_px=8",   "model.image.patch_px=4",
                                               "model.image.width=32",     "model.image.layers=2",
                                               "model.image.heads=2",      "model.text.width=32",
                                               "model.text.layers=2",      "model.text.heads=2",
@@ -45,6 +45,7 @@ static void set_up(setup *s, const char *precision, int64_t chunk, double dropou
     set_all(s, extra);
     s->config.train.chunk = chunk;
     s->config.model.dropout = dropout;
+    s->config.model.image.patch_dropout = 2.0 * dropout;
     s->config.model.text.attention_dropout = dropout;
     set_up_model(s, precision, 1, B);
     set_up_trainer(s);
@@ -69,7 +70,10 @@ static void cut_batch(const global_batch *g, tdm_batch *batch, tdm_text_batch *t
 /* Loss of the whole batch on this rank alone; with `grad`, its gradient too (in params.grad). */
 static double whole_batch(setup *s, const global_batch *g, bool grad)
 {
-    const tdm_pass mode = {.train = true, .seed = (uint64_t)s->config.seed, .step = (uint64_t)s->optim.step};
+    const tdm_pass mode = {.train = true,
+                           .whole_images = s->config.train.unmasked_share == 1.0,
+                           .seed = (uint64_t)s->config.seed,
+                           .step = (uint64_t)s->optim.step};
     const tdm_tower_input image = {.n = B, .image = g->image, .sample = g->sample};
     const tdm_tower_input text = {.n = B, .token = g->token, .seq = g->seq, .sample = g->sample};
     static float raw[2][B * EMBED], unit[2][B * EMBED], dunit[2][B * EMBED], norm[2][B];
@@ -243,6 +247,39 @@ static void test_shard(void **state)
     check_shard("optim.freeze=[\"image\"]", 1);
 }
 
+/* Of 100 steps the last 2 see whole images, as if there were no patch dropout. */
+static void test_unmasked_share(void **state)
+{
+    (void)state;
+    static const char *const assignments[] = {"train.unmasked_share=0.02", NULL};
+    global_batch g;
+    setup s;
+    tdm_batch batch;
+    tdm_text_batch text;
+    tdm_step_report report;
+    double flop = 0.0;
+    fill_global(&g);
+    extra = assignments;
+    set_up(&s, "f32", 3, 0.2);
+    extra = NULL;
+    cut_batch(&g, &batch, &text);
+    for (int64_t step = 96; step < 100; step++) {
+        s.optim.step = step;
+        s.config.train.unmasked_share = step < 98 ? 0.0 : 1.0;
+        const double expected = whole_batch(&s, &g, false);
+        s.config.train.unmasked_share = 0.02;
+        CHECK_OK(tdm_trainer_step(s.trainer, &batch, &report));
+        CHECK_NEAR(report.loss, expected, 1e-6 * expected);
+        if (step == 98)
+            CHECK_GT(report.flop, 1.2 * flop);
+        else if (step > 96)
+            CHECK_EQ(report.flop, flop);
+        flop = report.flop;
+    }
+    tdm_free(text.seq);
+    tear_down(&s);
+}
+
 /* Directional derivatives: (L(w + h u) - L(w - h u)) / 2h against the gradient along u, for random directions
  * u in each parameter. f32 losses carry about 3e-7 of error, so the quotient carries 3e-7 / h; h = 3e-3 keeps
  * that at 1e-4 and the third-order term small: 1 % of the largest slope is asked for. */
@@ -306,6 +343,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_shard),
+        cmocka_unit_test(test_unmasked_share),
         cmocka_unit_test(test_finite_differences),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
