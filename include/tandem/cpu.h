@@ -16,16 +16,17 @@ typedef enum tdm_isa {
 typedef struct tdm_cpu {
     tdm_isa isa;
     bool avx512_bf16; /* dot product of bf16 pairs */
+    bool names_bf16;  /* TANDEM_ISA asks for it by name: it is used, whether it is the fastest way or not */
     bool avx512_vnni; /* dot products of int8 quadruples and int16 pairs */
     bool amx_bf16;    /* tiles; before their first use see tdm_cpu_request_tiles */
     bool amx_int8;    /* likewise */
 } tdm_cpu;
 
-/* "generic", "avx2", "avx512": also the values of TANDEM_ISA. */
+/* "generic", "avx2", "avx512": also values of TANDEM_ISA. */
 const char *tdm_isa_name(tdm_isa isa);
 
-/* What this CPU has and TANDEM_ISA allows; unset or empty allows everything, "avx512" allows AVX512_BF16 and
- * AVX512_VNNI but no tiles. The environment is read at each call. Collective: no.
+/* What this CPU has and TANDEM_ISA allows; unset or empty allows everything, "avx512" and "avx512_bf16" allow
+ * AVX512_BF16 and AVX512_VNNI but no tiles. The environment is read at each call. Collective: no.
  * Errors: TDM_E_CONFIG for an unknown value of TANDEM_ISA. */
 TDM_CHECKED tdm_status tdm_cpu_detect(tdm_cpu *cpu);
 

@@ -29,8 +29,8 @@ static inline const char *tdm_dtype_name(tdm_dtype dtype)
 typedef struct tdm_ops tdm_ops;
 
 /* dtype of activations; threads >= 1. TDM_BF16 on a CPU without native bf16 is refused: ask
- * tdm_ops_best_dtype first. The environment variable TANDEM_ISA (generic, avx2, avx512) caps the
- * instruction sets of the fused loops and of oneDNN alike. */
+ * tdm_ops_best_dtype first. The environment variable TANDEM_ISA (generic, avx2, avx512, avx512_bf16) caps
+ * the instruction sets of the fused loops and of oneDNN alike. */
 TDM_CHECKED tdm_status tdm_ops_create(tdm_dtype dtype, int threads, tdm_ops **ops);
 void tdm_ops_destroy(tdm_ops **ops);
 tdm_dtype tdm_ops_dtype(const tdm_ops *ops);

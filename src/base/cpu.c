@@ -54,6 +54,10 @@ static tdm_cpu ask_cpu(void)
     __builtin_cpu_init();
     tdm_cpu cpu = {.isa = has_avx512() ? TDM_ISA_AVX512 : has_avx2() ? TDM_ISA_AVX2 : TDM_ISA_GENERIC};
     if (cpu.isa != TDM_ISA_AVX512) return cpu;
+#if defined(TANDEM_EMULATE_BF16) || defined(TANDEM_PROXY_BF16)
+    cpu.avx512_bf16 = true; /* built of others, see bf16_dot.h in src/ops */
+    return cpu;
+#endif
     /* Intel SDM vol. 2A, CPUID leaf 7: sub-leaf 1 EAX bit 5 AVX512_BF16; sub-leaf 0 ECX bit 11 AVX512_VNNI, EDX bits 22
      * AMX-BF16, 24 AMX-TILE, 25 AMX-INT8 */
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -118,16 +122,22 @@ void tdm_cpu_request_tiles(tdm_cpu *cpu)
     cpu->amx_bf16 = cpu->amx_int8 = false;
 }
 
-static const char *const names[] = {
-    [TDM_ISA_GENERIC] = "generic",
-    [TDM_ISA_AVX2] = "avx2",
-    [TDM_ISA_AVX512] = "avx512",
+/* The values of TANDEM_ISA, the narrowest first; the first ones are the names of the instruction sets. */
+static const struct cap {
+    const char *name;
+    tdm_isa isa;
+    bool names_bf16;
+} caps[] = {
+    [TDM_ISA_GENERIC] = {"generic", TDM_ISA_GENERIC, false},
+    [TDM_ISA_AVX2] = {"avx2", TDM_ISA_AVX2, false},
+    [TDM_ISA_AVX512] = {"avx512", TDM_ISA_AVX512, false},
+    {"avx512_bf16", TDM_ISA_AVX512, true},
 };
-enum { ISAS = sizeof names / sizeof names[0] };
+enum { CAPS = sizeof caps / sizeof caps[0] };
 
 const char *tdm_isa_name(tdm_isa isa)
 {
-    return names[isa];
+    return caps[isa].name;
 }
 
 tdm_cpu tdm_cpu_native(void)
@@ -142,12 +152,13 @@ tdm_status tdm_cpu_detect(tdm_cpu *cpu)
     *cpu = tdm_cpu_native();
     const char *cap = getenv("TANDEM_ISA");
     if (!cap || !*cap) return TDM_OK;
-    int isa = 0;
-    while (isa < ISAS && strcmp(cap, names[isa]) != 0) isa++;
-    TDM_REQUIRE(isa < ISAS, TDM_E_CONFIG,
-                "environment: TANDEM_ISA is \"%s\", not one of generic, avx2, avx512", cap);
-    if (isa < (int)cpu->isa) cpu->isa = (tdm_isa)isa;
+    int i = 0;
+    while (i < CAPS && strcmp(cap, caps[i].name) != 0) i++;
+    TDM_REQUIRE(i < CAPS, TDM_E_CONFIG,
+                "environment: TANDEM_ISA is \"%s\", not one of generic, avx2, avx512, avx512_bf16", cap);
+    if (caps[i].isa < cpu->isa) cpu->isa = caps[i].isa;
     cpu->avx512_bf16 = cpu->avx512_bf16 && cpu->isa == TDM_ISA_AVX512;
+    cpu->names_bf16 = caps[i].names_bf16 && cpu->avx512_bf16;
     cpu->avx512_vnni = cpu->avx512_vnni && cpu->isa == TDM_ISA_AVX512;
     cpu->amx_bf16 = cpu->amx_int8 = false;
     return TDM_OK;

@@ -1,6 +1,6 @@
 /* Attention: heads of sequences over threads. Each head writes its own columns of its own rows, so the order
  * in which threads take heads does not show in the result. */
-#include "attention_amx.h"
+#include "attention_pairs.h"
 #include "tandem/rng.h"
 
 #include <math.h>
@@ -89,11 +89,12 @@ static attention_head head_of(const tdm_ops *ops, const attention_rows *rows, in
     return view;
 }
 
-/* The way for one length: tiles where they exist and the sequence is short enough, else the table's kernels.
- * Tiles take several heads at once as long as their operands fit the caches. */
+/* The way for one length: products of pairs where they exist and the sequence is short enough, else the table's
+ * kernels. Tiles take several heads at once as long as their operands fit the caches; products in vectors gain nothing
+ * from it. */
 typedef struct head_way {
-    bool tiles;
-    int64_t heads; /* at once */
+    const attention_pairs *pairs; /* NULL: the table's kernels */
+    int64_t heads;                /* at once */
     size_t scratch_bytes;
 } head_way;
 
@@ -101,29 +102,27 @@ static head_way choose_way(const tdm_ops *ops, int64_t length, int64_t head_dim)
 {
 #if defined(TANDEM_HAVE_AMX)
     enum { SHORT = 128 };
-    if (ops->dtype == TDM_BF16 && ops->cpu.amx_bf16 && ops->cpu.avx512_bf16 && length <= AMX_MAX_LENGTH &&
-        head_dim <= AMX_MAX_HEAD_DIM) {
-        const int64_t heads = length <= SHORT ? AMX_MAX_HEADS : 1;
-        return (head_way){true, heads, (size_t)heads * attention_amx_scratch_bytes(length, head_dim)};
+    if (ops->dtype == TDM_BF16 && ops->cpu.avx512_bf16 && length <= PAIRS_MAX_LENGTH &&
+        head_dim <= PAIRS_MAX_HEAD_DIM) {
+        const bool tiles = ops->cpu.amx_bf16;
+        const attention_pairs *pairs = tiles ? &attention_amx : &attention_avx512_bf16;
+        const int64_t heads = tiles && length <= SHORT ? PAIRS_MAX_HEADS : 1;
+        return (head_way){pairs, heads, (size_t)heads * pairs->scratch_bytes(length, head_dim)};
     }
 #else
     (void)ops;
 #endif
-    return (head_way){false, 1, attention_scratch_bytes(length, head_dim)};
+    return (head_way){NULL, 1, attention_scratch_bytes(length, head_dim)};
 }
 
 /* `count` heads of one sequence */
 static void run_way(const tdm_ops *ops, const head_way *way, const attention_head *head, int64_t count,
                     bool backward, void *scratch)
 {
-#if defined(TANDEM_HAVE_AMX)
-    if (way->tiles) {
-        (backward ? attention_amx_backward : attention_amx_forward)(head, count, scratch);
+    if (way->pairs) {
+        (backward ? way->pairs->backward : way->pairs->forward)(head, count, scratch);
         return;
     }
-#else
-    (void)way;
-#endif
     for (int64_t i = 0; i < count; i++)
         (backward ? ops->kernels->attention_backward : ops->kernels->attention_forward)(&head[i], scratch);
 }

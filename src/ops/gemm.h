@@ -42,7 +42,8 @@ void gemm_pack_weight(const gemm_backend *gemm, int threads, int64_t rows, int64
                       void *along_cols, void *along_rows);
 
 #if defined(TANDEM_HAVE_AMX)
-extern const gemm_backend gemm_amx; /* bf16 on CPUs with AMX-BF16; rounds to nearest even */
+extern const gemm_backend gemm_amx;         /* bf16 on CPUs with AMX-BF16; rounds to nearest even */
+extern const gemm_backend gemm_avx512_bf16; /* bf16 on CPUs with AVX512_BF16, likewise */
 #endif
 #if defined(__x86_64__)
 extern const gemm_backend gemm_avx512; /* f32 on CPUs with AVX-512 */

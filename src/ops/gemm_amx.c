@@ -32,17 +32,13 @@
  * What gained nothing is listed in bench/RESULTS.md.
  */
 #include "amx_tiles.h"
-#include "gemm_blocks.h"
-#include "transpose.h"
+#include "gemm_pairs.h"
 #include "tandem/base.h"
 
 #include <omp.h>
 #include <string.h>
 
 enum {
-    PANEL = GEMM_PIECE,   /* rows or columns of the micro kernel */
-    STEP = 32,            /* k of one step of the micro kernel */
-    BLOCK = PANEL * STEP, /* elements of one step of one panel; also sums of the micro kernel */
     LEFT_BYTES = 1 << 20, /* left operand of a block of rows, aimed at */
     ROW_PANELS = 16,      /* panels of a block of rows at most: their sums are 64 KB */
     BLOCK_TILES = 160,    /* tiles of 32 x 32 sums of a block of the gradient at most: 640 KB */
@@ -51,13 +47,6 @@ enum {
 };
 
 /* ---- Tiles ---- */
-
-/* Keeps the compiler from moving plain stores past a tile load, whose intrinsic does not say what it reads.
- */
-static inline void finish_stores(void)
-{
-    __asm__ volatile("" ::: "memory");
-}
 
 /* bias: 32 values, or NULL for zero */
 static inline void start_sums(const float *bias)
@@ -99,35 +88,7 @@ static inline void multiply_panels(int64_t steps, left_panel left, const uint16_
     *later = fetched;
 }
 
-/* ---- Packing ---- */
-
-/* stream: past the caches */
-static inline void store_line(uint16_t *to, __m512i line, bool stream)
-{
-    if (stream)
-        _mm512_stream_si512((void *)to, line);
-    else
-        _mm512_store_si512(to, line);
-}
-
-/* 32 x 32 elements [k][n] -> one step of a right panel, [2][16 k/2][16 n][2]. Interleaving works within
- * 128-bit lanes: in order, quadwords 0 to 3 are first put in the lanes' low halves and 4 to 7 in the high
- * ones. Without it, the columns of the two tiles are 0-3 8-11 16-19 24-27 and 4-7 12-15 20-23 28-31. */
-static inline void pack_right(const uint16_t *x, int64_t row_step, bool in_order, bool stream,
-                              uint16_t *panel)
-{
-    const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-    for (int p = 0; p < TILE; p++) {
-        __m512i even = _mm512_loadu_si512(x + 2 * p * row_step);
-        __m512i odd = _mm512_loadu_si512(x + (2 * p + 1) * row_step);
-        if (in_order) {
-            even = _mm512_permutexvar_epi64(order, even);
-            odd = _mm512_permutexvar_epi64(order, odd);
-        }
-        store_line(panel + p * 32, _mm512_unpacklo_epi16(even, odd), stream);
-        store_line(panel + BLOCK / 2 + p * 32, _mm512_unpackhi_epi16(even, odd), stream);
-    }
-}
+/* ---- Packing the left operand of the weight gradient ---- */
 
 /* Four 8-element pieces of rows 8 apart, one per lane. */
 static inline __m512i load_lanes(const uint16_t *x, int64_t row_step)
@@ -165,58 +126,21 @@ static inline void pack_left(const uint16_t *x, int64_t row_step, uint16_t *pane
     }
 }
 
-/* 32 x 32 elements [n][k] -> one step of a right panel, [2][16 k/2][16 n][2], streamed */
-static inline void pack_right_transposed(const uint16_t *x, int64_t row_step, uint16_t *panel)
+/* Likewise of the right one; add_tile puts the columns in order. */
+static inline void pack_right_mixed(const uint16_t *x, int64_t row_step, uint16_t *panel)
 {
-    for (int half = 0; half < 2; half++) {
-        __m512i r[TILE];
-#pragma GCC unroll 16
-        for (int n = 0; n < TILE; n++) r[n] = _mm512_loadu_si512(x + (half * TILE + n) * row_step);
-        transpose_dwords(r);
-#pragma GCC unroll 16
-        for (int p = 0; p < TILE; p++) store_line(panel + half * (BLOCK / 2) + p * 32, r[p], true);
-    }
+    pack_right(x, row_step, false, false, panel);
 }
 
-/* The upper left rows x cols of 32 x 32 elements, the rest zero. */
-static void copy_padded(const uint16_t *x, int64_t row_step, int64_t rows, int64_t cols, uint16_t *y)
+/* Out of line: the loop around it has no registers to spare. */
+static __attribute__((noinline)) void pack_side(bool is_left, const uint16_t *x, int64_t t, int64_t width,
+                                                int64_t token, int64_t steps, int64_t begin, int64_t end,
+                                                uint16_t *packed, float *sums)
 {
-    memset(y, 0, BLOCK * sizeof(*y));
-    for (int64_t i = 0; i < rows; i++) memcpy(y + i * 32, x + i * row_step, (size_t)cols * sizeof(*y));
-}
-
-/* f32 -> bf16, likewise */
-static inline void convert_block(const float *w, int64_t row_step, int64_t rows, int64_t cols, uint16_t *y)
-{
-    const __mmask16 low = first_of_16(cols), high = first_of_16(cols - 16);
-    for (int64_t i = 0; i < 32; i++) {
-        __m512i v = _mm512_setzero_si512();
-        if (i < rows)
-            v = (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, w + i * row_step + 16),
-                                             _mm512_maskz_loadu_ps(low, w + i * row_step));
-        _mm512_store_si512(y + i * 32, v);
-    }
-}
-
-/* Blocks of packed weights: [2 halves of the panel] [16 pairs of k] [16 of n] [2 of the pair] */
-static inline void pack_block(const float *w, int64_t row_step, int64_t rows, int64_t cols,
-                              gemm_place along_cols, gemm_place along_rows)
-{
-    uint16_t block[BLOCK] __attribute__((aligned(64)));
-    convert_block(w, row_step, rows, cols, block);
-    if (along_cols.at) pack_right_transposed(block, PANEL, along_cols.at);
-    if (along_rows.at) pack_right(block, PANEL, true, true, along_rows.at);
-}
-
-static size_t weight_bytes(int64_t k, int64_t n)
-{
-    return gemm_weight_bytes(k, n, sizeof(uint16_t));
-}
-
-static void pack_piece(int64_t rows, int64_t cols, gemm_piece piece, const float *w, void *along_cols,
-                       void *along_rows)
-{
-    gemm_pack_blocks(rows, cols, piece, w, along_cols, along_rows, sizeof(uint16_t), 1, pack_block);
+    if (is_left)
+        pack_chunk(pack_left, x, t, width, token, steps, begin, end, CHUNK_STEPS, packed, sums);
+    else
+        pack_chunk(pack_right_mixed, x, t, width, token, steps, begin, end, CHUNK_STEPS, packed, sums);
 }
 
 /* ---- y = x · weight + bias ---- */
@@ -270,7 +194,7 @@ typedef struct rounding {
 
 static inline __m512i round_row(const float *sums)
 {
-    return (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(sums + TILE), _mm512_load_ps(sums));
+    return bf16_round_both(_mm512_load_ps(sums + TILE), _mm512_load_ps(sums));
 }
 
 /* Rounds to bf16 and stores. Called one micro kernel late: its vector instructions then run beside the tile
@@ -423,59 +347,6 @@ typedef struct gradient_scratch {
 static const size_t gradient_scratch_bytes =
     (size_t)BLOCK * (BLOCK_TILES * sizeof(float) + 2 * BLOCK_PANELS * CHUNK_STEPS * sizeof(uint16_t));
 
-/* sums[cols] += column sums of 32 rows of 32 elements */
-static inline void add_column_sums(const uint16_t *x, int64_t row_step, int64_t cols, float *sums)
-{
-    const __m512i odd_mask = _mm512_set1_epi32((int)0xffff0000u);
-    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
-    for (int i = 0; i < 32; i++) {
-        __m512i v = _mm512_loadu_si512(x + i * row_step);
-        even = _mm512_add_ps(even, _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)));
-        odd = _mm512_add_ps(odd, _mm512_castsi512_ps(_mm512_and_si512(v, odd_mask)));
-    }
-    __mmask16 keep[2] = {first_of_16(cols), first_of_16(cols - 16)};
-    __m512 added[2] = {_mm512_permutex2var_ps(even, low, odd), _mm512_permutex2var_ps(even, high, odd)};
-    for (int h = 0; h < 2; h++) {
-        __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(keep[h], sums + h * 16), added[h]);
-        _mm512_mask_storeu_ps(sums + h * 16, keep[h], sum);
-    }
-}
-
-static inline void prefetch_rows(const uint16_t *x, int64_t rows, int64_t row_step)
-{
-    for (int64_t i = 0; i < rows; i++) _mm_prefetch((const char *)(x + i * row_step), _MM_HINT_T0);
-}
-
-/* Packs `steps` steps of 32 tokens, from `token` on, of panels [begin, end) of x[t][width].
- * sums: [width], to which the panels' column sums are added, or NULL. */
-static inline void pack_chunk(bool is_left, const uint16_t *x, int64_t t, int64_t width, int64_t token,
-                              int64_t steps, int64_t begin, int64_t end, uint16_t *packed, float *sums)
-{
-    uint16_t padded[BLOCK] __attribute__((aligned(64)));
-    for (int64_t s = 0; s < steps; s++)
-        for (int64_t j = begin; j < end; j++) {
-            int64_t first = token + s * STEP, row_step = width;
-            int64_t rows = tdm_min_i64(STEP, t - first), cols = tdm_min_i64(PANEL, width - j * PANEL);
-            const uint16_t *block = x + first * width + j * PANEL;
-            if (s + 1 < steps)
-                prefetch_rows(block + STEP * width, tdm_min_i64(STEP, t - first - STEP), width);
-            if (rows < STEP || cols < PANEL) {
-                copy_padded(block, width, rows, cols, padded);
-                block = padded;
-                row_step = PANEL;
-            }
-            uint16_t *panel = packed + ((j - begin) * CHUNK_STEPS + s) * BLOCK;
-            if (is_left)
-                pack_left(block, row_step, panel);
-            else
-                pack_right(block, row_step, false, false, panel);
-            if (sums) add_column_sums(block, row_step, cols, sums + j * PANEL);
-        }
-    finish_stores();
-}
-
 /* c += or = the finished sums of one tile, whose columns pack_right left in another order */
 static void add_tile(const gradient *g, int64_t i, int64_t j, const float *sums)
 {
@@ -519,8 +390,8 @@ static void update_block(const gradient *g, gemm_share block, gemm_share next, g
           *b_sums = block.row_begin == 0 ? g->b_sums : NULL;
     for (int64_t token = 0; token < g->t; token += CHUNK_STEPS * STEP) {
         int64_t steps = tdm_min_i64(CHUNK_STEPS, ceil_div(g->t - token, STEP));
-        pack_chunk(true, g->a, g->t, g->rows, token, steps, block.row_begin, block.row_end, s.left, a_sums);
-        pack_chunk(false, g->b, g->t, g->cols, token, steps, block.col_begin, block.col_end, s.right, b_sums);
+        pack_side(true, g->a, g->t, g->rows, token, steps, block.row_begin, block.row_end, s.left, a_sums);
+        pack_side(false, g->b, g->t, g->cols, token, steps, block.col_begin, block.col_end, s.right, b_sums);
         const int64_t after = token + steps * STEP, work = rows * cols * steps;
         wanted_pair later = after < g->t ? want_chunk(g, block, after, work) : want_chunk(g, next, 0, work);
         for (int64_t j = 0; j < cols; j++)
@@ -610,8 +481,8 @@ static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, 
 }
 
 const gemm_backend gemm_amx = {
-    .weight_bytes = weight_bytes,
-    .pack_piece = pack_piece,
+    .weight_bytes = pairs_weight_bytes,
+    .pack_piece = pairs_pack_piece,
     .multiply_scratch_bytes = multiply_scratch_bytes,
     .multiply = multiply,
     .backward_weight_scratch_bytes = backward_weight_scratch_bytes,

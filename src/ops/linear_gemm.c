@@ -15,7 +15,7 @@ typedef struct gemm_linear {
 static const gemm_backend *gemm_for(const tdm_ops *ops, tdm_dtype dtype)
 {
 #if defined(TANDEM_HAVE_AMX)
-    if (dtype == TDM_BF16 && ops->cpu.amx_bf16 && ops->cpu.avx512_bf16) return &gemm_amx;
+    if (dtype == TDM_BF16 && ops->cpu.avx512_bf16) return ops->cpu.amx_bf16 ? &gemm_amx : &gemm_avx512_bf16;
 #endif
 #if defined(__x86_64__)
     if (dtype == TDM_F32 && ops->cpu.isa == TDM_ISA_AVX512) return &gemm_avx512;

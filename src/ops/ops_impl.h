@@ -141,6 +141,9 @@ extern const ops_kernels ops_kernels_avx512;
 /* Floats to which scratch rows are padded: the widest vector. */
 #define VECTOR_PAD 16
 
+/* GFLOP/s of VDPBF16PS or of f32 in AVX-512's registers, in this thread's own CPU time; the CPU must have them. */
+double ops_thread_peak_gflops(tdm_dtype dtype, int runs);
+
 /* ---- Context ---- */
 struct ops_dnnl;
 struct tdm_ops {

@@ -83,18 +83,25 @@ static void test_cap(void **state)
         CHECK_EQ(cpu.avx512_bf16, cpu.isa == TDM_ISA_AVX512 && native.avx512_bf16);
         CHECK_EQ(cpu.avx512_vnni, cpu.isa == TDM_ISA_AVX512 && native.avx512_vnni);
         CHECK_FALSE(cpu.amx_bf16);
+        CHECK_FALSE(cpu.names_bf16);
     }
+    const tdm_cpu named = detect("avx512_bf16"); /* no more than the CPU has */
+    CHECK_EQ(named.isa, native.isa);
+    CHECK_EQ(named.avx512_bf16, native.avx512_bf16);
+    CHECK_EQ(named.names_bf16, native.avx512_bf16);
+    CHECK_EQ(named.avx512_vnni, native.avx512_vnni);
+    CHECK_FALSE(named.amx_bf16 || native.names_bf16);
 }
 
 static void test_unknown(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"sse9", "AVX2", "avx", "avx512 ", "generic,avx2", " "};
+    static const char *const bad[] = {"sse9", "avx512_bf", "AVX2", "avx", "avx512 ", "generic,avx2", " "};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         tdm_cpu cpu;
         char want[128];
-        snprintf(want, sizeof want, "environment: TANDEM_ISA is \"%s\", not one of generic, avx2, avx512",
-                 bad[i]);
+        snprintf(want, sizeof want,
+                 "environment: TANDEM_ISA is \"%s\", not one of generic, avx2, avx512, avx512_bf16", bad[i]);
         setenv("TANDEM_ISA", bad[i], 1);
         CHECK_FAILS(tdm_cpu_detect(&cpu), TDM_E_CONFIG, "");
         CHECK_STR_EQ(tdm_error_last()->message, want);

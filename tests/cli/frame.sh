@@ -40,7 +40,7 @@ run 0 tokenize --tokenizer="$file" --context=2 </dev/null
 
 # whatever multiplies, compares or decodes reads TANDEM_ISA in the same way: one message, before any work
 for command in pack train eval embed search bench tokenize; do
-    TANDEM_ISA=sse9 refuse 1 'environment: TANDEM_ISA is "sse9", not one of generic, avx2, avx512' "$command" --out "$work/isa"
+    TANDEM_ISA=sse9 refuse 1 'environment: TANDEM_ISA is "sse9", not one of generic, avx2, avx512, avx512_bf16' "$command" --out "$work/isa"
 done
 [ ! -e "$work/isa" ] || fail "an unknown TANDEM_ISA was refused after the work had begun"
 TANDEM_ISA=generic run 0 bench --help

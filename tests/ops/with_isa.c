@@ -17,7 +17,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", tdm_error_last()->message);
         return 1;
     }
-    if (strcmp(tdm_isa_name(cpu.isa), argv[1]) != 0) {
+    if (!cpu.names_bf16 && strcmp(tdm_isa_name(cpu.isa), argv[1]) != 0) {
         printf("skipped: this CPU has no %s\n", argv[1]);
         return SKIPPED;
     }
