@@ -19,26 +19,21 @@ static inline float int8_value(tdm_dtype dtype, const void *x, int64_t i)
 
 typedef struct int8_range {
     float low, high;
-    int32_t
-        largest; /* bits of the largest |x|, whose order is that of the absolute values, with NaN above all */
+    bool is_finite;
 } int8_range;
 
 static inline __attribute__((always_inline)) int8_range int8_range_of(tdm_dtype dtype, int64_t k,
                                                                       const void *x)
 {
-    float low = INFINITY, high = -INFINITY;
-    int32_t largest = 0;
-#pragma omp simd reduction(min : low) reduction(max : high, largest)
+    float low = INFINITY, high = -INFINITY, zero = 0.0F;
+#pragma omp simd reduction(min : low) reduction(max : high) reduction(+ : zero)
     for (int64_t i = 0; i < k; i++) {
         const float value = int8_value(dtype, x, i);
-        int32_t bits;
-        memcpy(&bits, &value, sizeof bits);
-        bits &= 0x7fffffff;
         low = value < low ? value : low;
         high = value > high ? value : high;
-        largest = bits > largest ? bits : largest;
+        zero += value * 0.0F; /* NaN of what is not finite */
     }
-    return (int8_range){low, high, largest};
+    return (int8_range){low, high, zero == 0.0F};
 }
 
 static inline __attribute__((always_inline)) int32_t int8_round(tdm_dtype dtype, int64_t k, const void *x,
@@ -56,29 +51,36 @@ static inline __attribute__((always_inline)) int32_t int8_round(tdm_dtype dtype,
     return sum;
 }
 
+/* What X is made with; scale 0 or NaN: X is 0. */
+typedef struct int8_scaling {
+    float scale, middle, inverse;
+} int8_scaling;
+
+static inline int8_scaling int8_scaling_of(float low, float high, bool is_finite, bool about_middle)
+{
+    const float half = about_middle ? (high - low) * 0.5F : -low > high ? -low : high;
+    int8_scaling s = {
+        .scale = half / 127.0F, .middle = about_middle ? low + half : 0.0F, .inverse = 127.0F / half};
+    if (half < 0x1p-100F) s.scale = 0.0F;
+    if (!is_finite || !isfinite(half)) s.scale = NAN;
+    return s;
+}
+
 static inline __attribute__((always_inline)) int32_t int8_quantise(tdm_dtype dtype, int64_t k, int64_t padded,
                                                                    const void *x, int8_t *out, float *scale,
                                                                    float *middle)
 {
     const int8_range range = dtype == TDM_F32 ? int8_range_of(TDM_F32, k, x) : int8_range_of(TDM_BF16, k, x);
-    float largest, half, centre = 0.0F;
-    memcpy(&largest, &range.largest, sizeof largest);
-    half = largest;
-    if (middle) {
-        centre = range.low + (range.high - range.low) * 0.5F;
-        half = (range.high - range.low) * 0.5F;
-        *middle = centre;
-    }
-    *scale = half / 127.0F;
+    const int8_scaling s = int8_scaling_of(range.low, range.high, range.is_finite, middle != NULL);
+    *scale = s.scale;
+    if (middle) *middle = s.middle;
     memset(out + k, 0, (size_t)(padded - k));
-    if (!isfinite(largest) || !isfinite(half) || half < 0x1p-100F) {
-        *scale = isfinite(largest) && isfinite(half) ? 0.0F : NAN;
+    if (!(s.scale > 0.0F)) {
         memset(out, 0, (size_t)k);
         return 0;
     }
-    const float inverse = 127.0F / half;
-    return dtype == TDM_F32 ? int8_round(TDM_F32, k, x, centre, inverse, out)
-                            : int8_round(TDM_BF16, k, x, centre, inverse, out);
+    return dtype == TDM_F32 ? int8_round(TDM_F32, k, x, s.middle, s.inverse, out)
+                            : int8_round(TDM_BF16, k, x, s.middle, s.inverse, out);
 }
 
 /* ---- Panels of int16: [padded / 2][left_rows][2] ---- */

@@ -160,6 +160,33 @@ assert near["distance"] == "cosine" and far["distance"] == "euclidean"
 assert all(abs(near[d]["map"] - far[d]["map"]) < 1e-3 for d in ("text_to_image", "image_to_text"))
 PY
 
+# In int8: the same on any number of ranks and in any batches, close to f32, and for inference alone.
+for n in 1 3; do
+    ranks "$n" eval --model run --data data --split test --precision int8 --batch $((40 / n)) --json "int8_$n.json" 2>log ||
+        fail "eval in int8 on $n ranks: $(tail -3 log)"
+    has log "the first 64 texts embedded in "
+    cmp int8_1.json "int8_$n.json" || fail "int8 on $n ranks differs"
+done
+TANDEM_ISA=avx2 "$TANDEM" embed --model run --data data --split test --precision int8 --out emb8 2>log || fail "embed in int8: $(tail -3 log)"
+has log "the first 64 images embedded in "
+"$TANDEM" search --model run --gallery emb8 -k 3 --precision int8 --find captions "a red disc" >int8.txt 2>log || fail "search in int8: $(cat log)"
+has log "the first 1 texts embedded in "
+has int8.txt "a red disc"
+"$TANDEM" eval --task zeroshot --model run --data data --split test --precision int8 >zero8.json 2>log || fail "zero-shot in int8: $(cat log)"
+python3 - <<'PY' || fail "int8: $(cat int8_1.json zero8.json)"
+import json
+m, plain = json.load(open("int8_1.json")), json.load(open("eval1.json"))
+assert m["precision"] == "int8" and plain["precision"] == "f32" and set(m) - set(plain) == {"int8"}
+for side in ("image", "text"):
+    r = m["int8"][side]
+    # Trained for a minute, 32 wide, one block: the error of a real model is a tenth of that.
+    assert r["rows"] == 64 and 0.995 < r["cosine_min"] <= r["cosine_mean"] < 1, r
+assert abs(m["average"]["map"] - plain["average"]["map"]) < 0.02
+assert json.load(open("zero8.json"))["int8"] == m["int8"]
+PY
+refuse "\"int8\" is not one of auto|f32|bf16" 2 train --config run.cfg --set train.precision=int8 --out never
+refuse "--precision int8" 2 probe --model run --data data --split test --precision int8 --out never
+
 # Zero-shot classification: the same on any number of ranks, from the data set's class names or renamed ones.
 printf '# prompts\n\na {}\n{} of colour red\n' >templates.txt
 printf 'square\ndisc\ncross\nring\n' >names.txt

@@ -97,10 +97,9 @@ static void forward_ref(const linear_shape *shape, int64_t t, const float *weigh
 }
 
 /* Every number is off by half a step at most, and the ends by nothing: of rows, of a weight's channels. */
-static void test_rounding(void **state)
+static void check_rounding(const int8_kernel *kernel)
 {
     enum { K = 133, PADDED = 192 };
-    (void)state;
     float *x = random_f32(K, 5, 3.0), scale, middle;
     int8_t out[PADDED];
     for (int turn = 0; turn < 6; turn++) {
@@ -108,8 +107,7 @@ static void test_rounding(void **state)
         x[7] = turn < 2   ? 1e30F
                : turn < 4 ? 100.0F
                           : 0.0F; /* beside which all others are one number, or few */
-        const int32_t sum =
-            int8_kernel_generic.quantise(TDM_F32, K, PADDED, x, out, &scale, is_weight ? NULL : &middle);
+        const int32_t sum = kernel->quantise(TDM_F32, K, PADDED, x, out, &scale, is_weight ? NULL : &middle);
         int32_t total = 0, largest = 0;
         if (is_weight) middle = 0.0F;
         for (int i = 0; i < PADDED; i++) {
@@ -127,10 +125,9 @@ static void test_rounding(void **state)
 }
 
 /* Rows without a range, numbers so small that they count as zeros, and what is not finite. */
-static void test_odd_rows(void **state)
+static void check_odd_rows(const int8_kernel *kernel)
 {
     enum { K = 70, PADDED = 128 };
-    (void)state;
     float x[K], scale, middle;
     int8_t out[PADDED];
     const float odd[] = {0.0F, -0.0F, 0x1p-101F, 0x1p-149F, NAN, INFINITY, -INFINITY};
@@ -139,7 +136,7 @@ static void test_odd_rows(void **state)
         for (int i = 0; i < K; i++) x[i] = isfinite(it) ? it : 1.0F;
         x[33] = it;
         memset(out, 1, sizeof out);
-        CHECK_EQ(int8_kernel_generic.quantise(TDM_F32, K, PADDED, x, out, &scale, o % 2 ? NULL : &middle), 0);
+        CHECK_EQ(kernel->quantise(TDM_F32, K, PADDED, x, out, &scale, o % 2 ? NULL : &middle), 0);
         for (int i = 0; i < PADDED; i++) CHECK_EQ(out[i], 0);
         if (isfinite(it))
             CHECK_EQ(scale, 0.0F);
@@ -147,9 +144,26 @@ static void test_odd_rows(void **state)
             CHECK_TRUE(isnan(scale));
     }
     for (int i = 0; i < K; i++) x[i] = 5.0F; /* a constant row is its middle */
-    CHECK_EQ(int8_kernel_generic.quantise(TDM_F32, K, PADDED, x, out, &scale, &middle), 0);
+    CHECK_EQ(kernel->quantise(TDM_F32, K, PADDED, x, out, &scale, &middle), 0);
     CHECK_EQ(scale, 0.0F);
     CHECK_EQ(middle, 5.0F);
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    const int8_kernel *const kernels[] = {
+        &int8_kernel_generic,
+#if defined(__x86_64__)
+        &int8_kernel_avx2,
+        &int8_kernel_vnni,
+#endif
+    };
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+        if (!runs_here(&implementations[i])) continue;
+        check_rounding(kernels[i]);
+        check_odd_rows(kernels[i]);
+    }
 }
 
 /* ---- Products ---- */
@@ -268,8 +282,10 @@ static void test_layer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rounding), cmocka_unit_test(test_odd_rows), cmocka_unit_test(test_products),
-        cmocka_unit_test(test_extremes), cmocka_unit_test(test_layer),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_layer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
