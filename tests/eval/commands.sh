@@ -184,7 +184,7 @@ for side in ("image", "text"):
 assert abs(m["average"]["map"] - plain["average"]["map"]) < 0.02
 assert json.load(open("zero8.json"))["int8"] == m["int8"]
 PY
-refuse "\"int8\" is not one of auto|f32|bf16" 2 train --config run.cfg --set train.precision=int8 --out never
+refuse "\"int8\" is not one of auto|f32|bf16" 1 train --config run.cfg --set train.precision=int8 --out never
 refuse "--precision int8" 2 probe --model run --data data --split test --precision int8 --out never
 
 # Zero-shot classification: the same on any number of ranks, from the data set's class names or renamed ones.
