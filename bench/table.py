@@ -14,7 +14,6 @@ import argparse
 import json
 import pathlib
 import statistics
-import subprocess
 import sys
 
 import interleave

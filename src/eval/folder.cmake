@@ -22,3 +22,7 @@ add_dependencies(benchmarks eval_bench)
 add_executable(significance_bench EXCLUDE_FROM_ALL ${root}/bench/significance_bench.c)
 target_link_libraries(significance_bench PRIVATE tandem_eval)
 add_dependencies(benchmarks significance_bench)
+
+add_executable(towers_bench EXCLUDE_FROM_ALL ${root}/bench/towers_bench.c)
+target_link_libraries(towers_bench PRIVATE tandem_train tandem_eval)
+add_dependencies(benchmarks towers_bench)
