@@ -111,7 +111,6 @@ def read_pairs(folder, limit):
 
 # ---- The model ----
 
-@functools.cache
 def load_towers(args, length):
     """Modules from u8 pixels and from token ids to unit features. PyTorch is needed from here on only: not by a runtime
     whose models are converted."""
@@ -363,7 +362,8 @@ class Bench:
         self.pixel = decode(list(itertools.islice(itertools.cycle(self.images), few)), self.px)
         self.token = self.captions.encode(list(itertools.islice(itertools.cycle(self.texts), few)))
         calibration = dict(image=self.pixel[: args.calibration], text=self.token[: args.calibration])
-        self.runtime = RUNTIMES[args.runtime](args, lambda: load_towers(args, self.captions.length), calibration)
+        modules = functools.cache(lambda: load_towers(args, self.captions.length))
+        self.runtime = RUNTIMES[args.runtime](args, modules, calibration)
         self.pool = concurrent.futures.ThreadPoolExecutor(args.streams, initializer=self.runtime.begin_thread)
         self.tower = {
             "image": run_short(self.runtime.tower("image", self.pixel[: args.batch]), args.batch),
