@@ -21,10 +21,14 @@ typedef struct shape {
 
 /* tokens of a batch of 16 images or 64 captions: short runs see quiet moments of a shared machine */
 static const shape shapes[] = {
-    {"ViT-B/32 qkv", 800, 768, 2304},  {"ViT-B/32 out", 800, 768, 768},   {"ViT-B/32 fc", 800, 768, 3072},
-    {"ViT-B/32 proj", 800, 3072, 768}, {"text qkv", 1216, 512, 1536},     {"text fc", 1216, 512, 2048},
-    {"text proj", 1216, 2048, 512},    {"demo qkv", 4096, 192, 576},      {"demo fc", 4096, 192, 768},
-    {"demo proj", 4096, 768, 192},     {"ViT-L/14 fc", 1024, 1024, 4096}, {"ViT-L/14 proj", 1024, 4096, 1024},
+    {"ViT-B/32 qkv", 800, 768, 2304},     {"ViT-B/32 out", 800, 768, 768},
+    {"ViT-B/32 fc", 800, 768, 3072},      {"ViT-B/32 proj", 800, 3072, 768},
+    {"text qkv", 1216, 512, 1536},        {"text fc", 1216, 512, 2048},
+    {"text proj", 1216, 2048, 512},       {"demo image qkv", 1088, 256, 768},
+    {"demo image out", 1088, 256, 256},   {"demo image fc", 1088, 256, 1024},
+    {"demo image proj", 1088, 1024, 256}, {"demo text qkv", 1174, 192, 576},
+    {"demo text fc", 1174, 192, 768},     {"demo text proj", 1174, 768, 192},
+    {"ViT-L/14 fc", 1024, 1024, 4096},    {"ViT-L/14 proj", 1024, 4096, 1024},
 };
 
 #if defined(TANDEM_PROXY_BF16) || defined(TANDEM_EMULATE_BF16)

@@ -59,16 +59,39 @@ INLINE void act_set(int dtype, void *x, int64_t i, float value)
         ((float *)x)[i] = value;
 }
 
-/* exp(x), relative error below 2e-7; 0 below -87.3, constant above 88.3. Cody-Waite reduction to
- * |r| <= ln2/2, then a polynomial fitted by weighted least squares (max. relative error 3e-9). */
-INLINE float fast_exp(float x)
+/* A loop that reads several streams from memory waits for them, whatever the core fetches by itself: it asks for what
+ * comes AHEAD bytes later. */
+enum { AHEAD = 2048, LINE = 64 };
+
+/* bytes: a constant, so that the loop unrolls */
+INLINE void fetch_ahead(const void *x, int64_t bytes)
 {
-    float clamped = x < -87.3f ? -87.3f : x;
-    clamped = clamped > 88.3f ? 88.3f : clamped;
+    for (int64_t at = 0; at < bytes; at += LINE) __builtin_prefetch((const char *)x + AHEAD + at);
+}
+
+/* Bounds of x, above 0 and below 0, as integers: of numbers with the sign of the bound, the larger magnitude is the
+ * larger integer, and the others are smaller ones. Compilers have an instruction for that; of two floats they have to
+ * tell NaN from the others. Here a NaN becomes the bound, so its place is where x comes in again. */
+INLINE float at_most(float x, float most)
+{
+    int32_t a = (int32_t)float_bits(x), b = (int32_t)float_bits(most);
+    return bits_float((uint32_t)(a < b ? a : b));
+}
+
+INLINE float at_least(float x, float least)
+{
+    uint32_t a = float_bits(x), b = float_bits(least);
+    return bits_float(a < b ? a : b);
+}
+
+/* exp(x) for |x| <= 88.3, relative error below 2e-7. Cody-Waite reduction to |r| <= ln2/2, then a polynomial fitted by
+ * weighted least squares (max. relative error 3e-9). */
+INLINE float exp_in_range(float x)
+{
     const float shift = 12582912.0f; /* 1.5·2^23: the sum's low mantissa bits are round(x / ln2) */
-    float shifted = clamped * 1.44269504f + shift;
+    float shifted = x * 1.44269504f + shift;
     float n = shifted - shift;
-    float r = clamped - n * 0.693359375f; /* ln2 = 0.693359375 - 2.12194440e-4, the first part is exact */
+    float r = x - n * 0.693359375f; /* ln2 = 0.693359375 - 2.12194440e-4, the first part is exact */
     r = r + n * 2.12194440e-4f;
     float p = 1.381446658e-3f;
     p = p * r + 8.368780618e-3f;
@@ -76,8 +99,23 @@ INLINE float fast_exp(float x)
     p = p * r + 1.666652011e-1f;
     p = p * r + 4.999999341e-1f;
     p = p * r * r + r + 1.0f;
-    float y = p * bits_float((float_bits(shifted) << 23) + 0x3f800000u); /* p·2^n */
+    return p * bits_float((float_bits(shifted) << 23) + 0x3f800000u); /* p·2^n */
+}
+
+/* exp(x): 0 below -87.3, constant above 88.3 */
+INLINE float fast_exp(float x)
+{
+    float clamped = x < -87.3f ? -87.3f : x;
+    clamped = clamped > 88.3f ? 88.3f : clamped;
+    float y = exp_in_range(clamped);
     return x < -87.3f ? 0.0f : y;
+}
+
+/* The same of -x, for x >= 0. */
+INLINE float fast_exp_minus(float x)
+{
+    float y = exp_in_range(-at_most(x, 87.3f));
+    return x > 87.3f ? 0.0f : y;
 }
 
 /* exp(x) for results that are rounded to bf16: relative error below 1e-5; x clamped to +-80. */
@@ -112,8 +150,7 @@ enum { STEPS_BF16 = 2, STEPS_F32 = 3 }; /* errors below 3e-4 and 1e-7 */
  * t = 1/(1 + 0.48 z), Q fitted by weighted least squares on 0 <= z <= 8 (max. relative error 1.4e-8). */
 INLINE float normal_cdf(int dtype, float x, float *density)
 {
-    float z = fabsf(x) * 0.70710678f;
-    z = z > 1e9f ? 1e9f : z;
+    float z = at_most(fabsf(x) * 0.70710678f, 1e9f);
     float t = reciprocal(1.0f + 0.48f * z, dtype == TDM_BF16 ? STEPS_BF16 : STEPS_F32);
     float q = -5.461046072e-2f;
     q = q * t + 2.913013904e-1f;
@@ -124,7 +161,7 @@ INLINE float normal_cdf(int dtype, float x, float *density)
     q = q * t + 2.278528598e-1f;
     q = q * t + 2.720515986e-1f;
     q = q * t + 2.707547642e-1f;
-    float gauss = dtype == TDM_BF16 ? rough_exp(-0.5f * x * x) : fast_exp(-0.5f * x * x);
+    float gauss = dtype == TDM_BF16 ? rough_exp(-0.5f * x * x) : fast_exp_minus(0.5f * x * x);
     float tail = 0.5f * gauss * t * q;
     *density = gauss * 0.39894228f;
     return x < 0.0f ? tail : 1.0f - tail;
@@ -328,7 +365,7 @@ static void layernorm_backward(tdm_dtype dtype, int64_t rows, int64_t width, con
 INLINE float sigmoid(int dtype, float x)
 {
     if (dtype == TDM_BF16) return reciprocal(1.0f + rough_exp(-x), STEPS_BF16);
-    return reciprocal(1.0f + fast_exp(-x < 80.0f ? -x : 80.0f), STEPS_F32);
+    return reciprocal(1.0f + exp_in_range(at_least(at_most(-x, 80.0f), -87.3f)), STEPS_F32);
 }
 
 INLINE float activation_value(int kind, int dtype, float x, float *slope)
@@ -661,9 +698,8 @@ static double sum_squares(int64_t n, const float *x)
     return (sum_a + sum_b) + (sum_c + sum_d);
 }
 
-static void adamw(int64_t n, float *w, const float *g, float *m, float *v, const adamw_step *step)
+INLINE void adamw_some(int64_t n, float *w, const float *g, float *m, float *v, const adamw_step s)
 {
-    const adamw_step s = *step;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float gradient = g[i] * s.grad_scale;
@@ -673,6 +709,21 @@ static void adamw(int64_t n, float *w, const float *g, float *m, float *v, const
         v[i] = second;
         w[i] = w[i] * s.keep - s.step_size * first / (sqrtf(second) * s.rsqrt_c2 + s.eps);
     }
+}
+
+static void adamw(int64_t n, float *w, const float *g, float *m, float *v, const adamw_step *step)
+{
+    enum { SOME = 64 };
+    const adamw_step s = *step;
+    int64_t i = 0;
+    for (; i + SOME <= n; i += SOME) {
+        fetch_ahead(w + i, SOME * sizeof(float));
+        fetch_ahead(g + i, SOME * sizeof(float));
+        fetch_ahead(m + i, SOME * sizeof(float));
+        fetch_ahead(v + i, SOME * sizeof(float));
+        adamw_some(SOME, w + i, g + i, m + i, v + i, s);
+    }
+    adamw_some(n - i, w + i, g + i, m + i, v + i, s);
 }
 
 #include "attention_body.h"
