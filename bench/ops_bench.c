@@ -1,7 +1,10 @@
 /* Speed of every operation at the shapes of CLIP's ViT-B/32 (or others): the best of some runs, as GFLOP/s
  * for matmuls and as GB/s of the memory that must move for the rest.
  *
- *   ops_bench [batch] [threads] [f32|bf16] [image|text|both|b16]     defaults: 32 1 auto both
+ *   ops_bench [batch] [threads] [f32|bf16] [image|text|both|b16|attention [NAME]]     defaults: 32 1 auto both
+ *
+ * `attention` runs attention alone, at the lengths and widths of heads of CLIP's models, and prints which part of the
+ * peak loop's arithmetic it reaches; with NAME only the shapes whose names contain it. `batch` does not count there.
  */
 #include "tandem/base.h"
 #include "tandem/ops.h"
@@ -158,6 +161,22 @@ static void run_gemm(bench *b)
                      b->tower.width, 0.0f, b->gradient, n));
 }
 
+/* Attention alone: `count` sequences of `shortest` to `longest` tokens, evenly: about a millisecond. */
+typedef struct attention_shape {
+    const char *name;
+    int64_t count, shortest, longest, heads, head_dim;
+    bool causal;
+} attention_shape;
+
+static const attention_shape attention_shapes[] = {
+    {"text", 19, 10, 28, 8, 64, true},          {"text, long captions", 8, 77, 77, 8, 64, true},
+    {"ViT-B/32", 8, 50, 50, 12, 64, false},     {"ViT-B/16", 1, 197, 197, 12, 64, false},
+    {"ViT-L/14", 1, 257, 257, 8, 64, false},    {"ViT-L/14 at 336 px", 1, 577, 577, 4, 64, false},
+    {"ViT-H/14", 1, 257, 257, 8, 80, false},    {"ViT-g/14", 1, 257, 257, 8, 88, false},
+    {"heads of 96", 1, 197, 197, 8, 96, false}, {"demo, image", 32, 17, 17, 4, 64, false},
+    {"demo, text", 36, 6, 14, 3, 64, true},     {"heads of 32", 8, 50, 50, 6, 32, false},
+};
+
 static void *allocate_act(bench *b, int64_t n, uint64_t seed)
 {
     float *values;
@@ -247,6 +266,79 @@ static void bench_tower(tdm_ops *ops, tower shape)
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++) tdm_free(buffers[i]);
 }
 
+/* Many sets of rows in turn, so that a call's operands are not in L2, as in a step; the mean over the sets of the best
+ * of some runs, because a run of a millisecond often goes undisturbed where one of a second does not. */
+static double attention_seconds(bench *b, int sets, bool backward)
+{
+    enum { ROUNDS = 15 };
+    const int64_t width = b->tower.width, element = (int64_t)tdm_dtype_bytes(tdm_ops_dtype(b->ops));
+    const int64_t head_dim = width / b->tower.heads, row = b->t * width * element;
+    double total = 0.0, *best;
+    fail_if(TDM_ALLOC(sets, &best));
+    for (int i = 0; i < ROUNDS * sets; i++) {
+        const int set = i % sets;
+        char *qkv = (char *)b->act_a + set * 3 * row, *out = (char *)b->act_b + set * row;
+        float *lse = b->row_a + set * b->t * b->tower.heads;
+        const double start = clock_s(b->ops);
+        if (backward)
+            tdm_attention_backward(b->ops, b->tower.batch, b->seq, b->tower.heads, head_dim, b->tower.causal,
+                                   NULL, qkv, out, lse, (char *)b->act_c + set * row,
+                                   (char *)b->act_d + set * 3 * row);
+        else
+            tdm_attention_forward(b->ops, b->tower.batch, b->seq, b->tower.heads, head_dim, b->tower.causal,
+                                  NULL, qkv, out, lse);
+        const double elapsed = clock_s(b->ops) - start;
+        if (i < sets || elapsed < best[set]) best[set] = elapsed;
+    }
+    for (int set = 0; set < sets; set++) total += best[set];
+    tdm_free(best);
+    return total / sets;
+}
+
+static void bench_attention(tdm_ops *ops, const attention_shape *shape, double peak)
+{
+    enum { TOKENS = 1 << 11 };
+    bench b = {.ops = ops,
+               .tower = {.batch = shape->count,
+                         .width = shape->heads * shape->head_dim,
+                         .heads = shape->heads,
+                         .causal = shape->causal}};
+    double scores = 0.0;
+    fail_if(TDM_ALLOC(shape->count + 1, &b.seq));
+    b.seq[0] = 0;
+    for (int64_t i = 0; i < shape->count; i++) {
+        const int64_t length = shape->shortest + i % (shape->longest - shape->shortest + 1);
+        const double all = (double)length;
+        b.seq[i + 1] = b.seq[i] + length;
+        scores += shape->causal ? all * (all + 1.0) / 2.0 : all * all;
+    }
+    b.t = b.seq[shape->count];
+    const int sets = (int)((TOKENS + b.t - 1) / b.t);
+    const int64_t elements = sets * b.t * b.tower.width;
+    b.act_a = allocate_act(&b, 3 * elements, 1);
+    b.act_b = allocate_act(&b, elements, 2);
+    b.act_c = allocate_act(&b, elements, 3);
+    b.act_d = allocate_act(&b, 3 * elements, 4);
+    b.row_a = allocate_f32(sets * b.t * shape->heads);
+    const double flop = 4.0 * scores * (double)b.tower.width;
+    const double forward = flop / attention_seconds(&b, sets, false) * 1e-9;
+    const double backward = 2.0 * flop / attention_seconds(&b, sets, true) * 1e-9;
+    printf(
+        "  %-20s %4lld to %4lld tokens, heads of %3lld  forward %7.1f (%2.0f %%)  backward %7.1f (%2.0f %%)\n",
+        shape->name, (long long)shape->shortest, (long long)shape->longest, (long long)shape->head_dim,
+        forward, 100.0 * forward / peak, backward, 100.0 * backward / peak);
+    void *buffers[] = {b.seq, b.act_a, b.act_b, b.act_c, b.act_d, b.row_a};
+    for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++) tdm_free(buffers[i]);
+}
+
+/* GFLOP/s as tandem bench counts it: backward as twice forward, causal as half. */
+static void bench_attentions(tdm_ops *ops, const char *part)
+{
+    const double peak = tdm_ops_measure_peak_gflops(ops, 20);
+    for (size_t i = 0; i < sizeof(attention_shapes) / sizeof(*attention_shapes); i++)
+        if (strstr(attention_shapes[i].name, part)) bench_attention(ops, &attention_shapes[i], peak);
+}
+
 int main(int argc, char **argv)
 {
     int64_t batch = argc > 1 ? atoll(argv[1]) : 32;
@@ -258,6 +350,11 @@ int main(int argc, char **argv)
     fail_if(tdm_ops_create(dtype, threads, &ops));
     printf("%s, %s, %d thread(s), peak %.0f GFLOP/s\n", tdm_ops_isa(ops), tdm_dtype_name(dtype), threads,
            tdm_ops_measure_peak_gflops(ops, 5));
+    if (!strcmp(which, "attention")) {
+        bench_attentions(ops, argc > 5 ? argv[5] : "");
+        tdm_ops_destroy(&ops);
+        return 0;
+    }
     if (strcmp(which, "text")) bench_tower(ops, (tower){"image ViT-B/32", batch, 50, 768, 12, 3072, false});
     if (strcmp(which, "image")) bench_tower(ops, (tower){"text", batch, 19, 512, 8, 2048, true});
     if (!strcmp(which, "b16")) bench_tower(ops, (tower){"image ViT-B/16", batch, 197, 768, 12, 3072, false});

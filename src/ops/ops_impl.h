@@ -35,6 +35,8 @@ typedef struct attention_head {
     float *lse;                    /* [S]; written by forward, read by backward */
     const void *dout;              /* act [S][hd]; backward only, and so on */
     void *dq, *dk, *dv;
+    const struct attention_head
+        *next; /* the head that this thread takes next: its rows may be fetched; or NULL */
 } attention_head;
 
 typedef struct pool_attention { /* of one image */
@@ -135,11 +137,18 @@ extern const ops_kernels ops_kernels_avx2;
 extern const ops_kernels ops_kernels_avx512;
 #endif
 
-/* Key and query rows of one block of scores. */
+/* Key and query rows of one block of scores; keys are whole groups of the mask, queries whole vectors. */
 #define ATTENTION_KEYS    256
-#define ATTENTION_QUERIES 96
+#define ATTENTION_QUERIES 64
 /* Floats to which scratch rows are padded: the widest vector. */
 #define VECTOR_PAD 16
+/* Floats from a row of a head to the next in scratch: an odd number of lines, so that a column of lines spreads over the
+ * sets of a cache. The same holds for ATTENTION_QUERIES + VECTOR_PAD. */
+static inline int64_t attention_step(int64_t head_dim)
+{
+    const int64_t lines = (head_dim + VECTOR_PAD - 1) / VECTOR_PAD;
+    return (lines | 1) * VECTOR_PAD;
+}
 
 /* GFLOP/s of VDPBF16PS or of f32 in AVX-512's registers, in this thread's own CPU time; the CPU must have them. */
 double ops_thread_peak_gflops(tdm_dtype dtype, int runs);
