@@ -9,13 +9,12 @@
 /* Scratch of one head; the same for every instruction set. */
 static size_t attention_scratch_bytes(int64_t length, int64_t head_dim)
 {
-    int64_t step = tdm_round_up(head_dim, VECTOR_PAD), kt_step = tdm_round_up(length, VECTOR_PAD);
-    int64_t floats = 4 * length * step        /* q, k, dout, dq */
-                     + 2 * head_dim * kt_step /* transposed k, v */
-                     + kt_step                /* delta */
-                     + 2 * ATTENTION_KEYS * step + 2 * ATTENTION_QUERIES * step +
-                     2 * ATTENTION_QUERIES * ATTENTION_KEYS + 16 * VECTOR_PAD;
-    return sizeof(float) * (size_t)floats;
+    const int64_t step = attention_step(head_dim), score_step = ATTENTION_QUERIES + VECTOR_PAD;
+    const int64_t rows = 4 * length * step; /* k, v, dk, dv */
+    /* q, dout, dq; q and dout transposed */
+    const int64_t queries = 3 * ATTENTION_QUERIES * step + 2 * head_dim * score_step;
+    const int64_t scores = 2 * ATTENTION_KEYS * score_step;
+    return sizeof(float) * (size_t)(rows + queries + scores + 16 * VECTOR_PAD);
 }
 
 static int64_t longest_sequence(int64_t n_seq, const int64_t *seq)
@@ -127,27 +126,46 @@ static void run_way(const tdm_ops *ops, const head_way *way, const attention_hea
         (backward ? ops->kernels->attention_backward : ops->kernels->attention_forward)(&head[i], scratch);
 }
 
+enum { GROUP = 4 }; /* heads of one job, the same for all sequences */
+
+static attention_head view_of(const tdm_ops *ops, const attention_rows *rows, const int64_t *seq, int64_t i,
+                              int64_t head)
+{
+    attention_head view = head_of(ops, rows, seq[i], seq[i + 1] - seq[i], head);
+    view.mask = mask_of(rows->dropout, i, head);
+    view.factors = ops->kernels->attention_factors;
+    return view;
+}
+
+/* Heads [first, first + GROUP) of sequence i, as far as there are; `next_job` is likely the thread's next one. */
+static void run_job(const tdm_ops *ops, const attention_rows *rows, int64_t n_seq, const int64_t *seq,
+                    int64_t job, int64_t next_job, void *scratch)
+{
+    const int64_t groups = (rows->heads + GROUP - 1) / GROUP;
+    const int64_t i = job / groups, first = job % groups * GROUP;
+    const int64_t length = seq[i + 1] - seq[i], count = tdm_min_i64(GROUP, rows->heads - first);
+    if (length == 0) return;
+    const head_way way = choose_way(ops, length, rows->head_dim);
+    attention_head view[GROUP + 1];
+    for (int64_t h = 0; h < count; h++) {
+        view[h] = view_of(ops, rows, seq, i, first + h);
+        view[h].next = &view[h + 1];
+    }
+    if (next_job < n_seq * groups)
+        view[count] = view_of(ops, rows, seq, next_job / groups, next_job % groups * GROUP);
+    else
+        view[count - 1].next = NULL;
+    for (int64_t h = 0; h < count; h += way.heads)
+        run_way(ops, &way, view + h, tdm_min_i64(way.heads, count - h), rows->dqkv != NULL, scratch);
+}
+
 static void run_heads(tdm_ops *ops, const attention_rows *rows, int64_t n_seq, const int64_t *seq)
 {
-    enum { GROUP = 4 }; /* heads of one job, the same for all sequences */
-    const int64_t groups = (rows->heads + GROUP - 1) / GROUP;
-    int threads = ops_threads_for(ops, n_seq * rows->heads, 1 << 16);
+    const int64_t jobs = n_seq * ((rows->heads + GROUP - 1) / GROUP);
+    const int threads = ops_threads_for(ops, n_seq * rows->heads, 1 << 16);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-    for (int64_t job = 0; job < n_seq * groups; job++) {
-        const int64_t i = job / groups, first = job % groups * GROUP;
-        const int64_t length = seq[i + 1] - seq[i], end = tdm_min_i64(first + GROUP, rows->heads);
-        if (length == 0) continue;
-        const head_way way = choose_way(ops, length, rows->head_dim);
-        attention_head view[GROUP];
-        for (int64_t head = first; head < end; head++) {
-            view[head - first] = head_of(ops, rows, seq[i], length, head);
-            view[head - first].mask = mask_of(rows->dropout, i, head);
-            view[head - first].factors = ops->kernels->attention_factors;
-        }
-        for (int64_t head = first; head < end; head += way.heads)
-            run_way(ops, &way, view + (head - first), tdm_min_i64(way.heads, end - head), rows->dqkv != NULL,
-                    ops->scratch[omp_get_thread_num()].base);
-    }
+    for (int64_t job = 0; job < jobs; job++)
+        run_job(ops, rows, n_seq, seq, job, job + threads, ops->scratch[omp_get_thread_num()].base);
 }
 
 static bool fits_scratch(const tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t head_dim)
