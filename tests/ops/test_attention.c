@@ -17,6 +17,16 @@ static const attention_case cases[] = {
     {1, 20, 2, {197, 48}},
     {2, 9, 6, {63, 64, 65, 127, 49, 47}},
     {1, 5, 3, {255, 257, 300}},
+    {1,
+     2,
+     8,
+     {2, 4, 15, 16, 17, 31, 32, 128}}, /* whole vectors and one more or less, two blocks of queries */
+    {1, 4, 3, {129, 192, 256}},
+    {2, 33, 3, {18, 3, 34}}, /* widths of all tiles, with rests */
+    {1, 80, 2, {18, 6}},
+    {1, 88, 1, {21}},
+    {1, 96, 1, {20}},
+    {1, 130, 1, {9}},
 };
 /* 600 keys: three blocks. The plain loops take length² head_dim², hence one small head. */
 static const attention_case long_case = {1, 3, 2, {600, 5}};
@@ -76,20 +86,53 @@ static void test_long_sequence(void **state)
     for_each_context(long_sequence);
 }
 
-/* Scores in the hundreds: the maximum must be subtracted, or exp overflows. */
-static void large_scores(tdm_ops *ops)
+/* Scores in the hundreds: the maximum must be subtracted, or exp overflows. Causal, the largest is often one that the
+ * query does not see. */
+static void check_large_scores(tdm_ops *ops, bool causal)
 {
     const attention_case c = {2, 16, 2, {90, 20}};
     int64_t seq[3], t = fill_offsets(c.n_seq, c.lengths, seq), width = c.heads * c.head_dim;
     tdm_dtype dtype = tdm_ops_dtype(ops);
     void *qkv = random_act(dtype, t * 3 * width, 1, 12.0), *out = random_act(dtype, t * width, 2, 1.0);
-    void *out_ref = random_act(dtype, t * width, 2, 1.0);
+    void *out_ref = random_act(dtype, t * width, 2, 1.0), *dqkv = random_act(dtype, t * 3 * width, 3, 1.0);
     float *lse = random_f32(c.heads * t, 5, 1.0), *lse_ref = random_f32(c.heads * t, 5, 1.0);
-    tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, false, NULL, qkv, out, lse);
-    attention_forward_ref(dtype, c.n_seq, seq, c.heads, c.head_dim, false, NULL, qkv, out_ref, lse_ref);
+    tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, causal, NULL, qkv, out, lse);
+    attention_forward_ref(dtype, c.n_seq, seq, c.heads, c.head_dim, causal, NULL, qkv, out_ref, lse_ref);
+    tdm_attention_backward(ops, c.n_seq, seq, c.heads, c.head_dim, causal, NULL, qkv, out, lse, out_ref,
+                           dqkv);
     for (int64_t i = 0; i < t * width; i++) CHECK_TRUE(isfinite(act_get_ref(dtype, out, i)));
+    for (int64_t i = 0; i < t * 3 * width; i++) CHECK_TRUE(isfinite(act_get_ref(dtype, dqkv, i)));
     check_f32("large lse", TOL_ATTENTION, TDM_F32, c.heads * t, lse, lse_ref);
-    free(qkv), free(out), free(out_ref), free(lse), free(lse_ref);
+    free(qkv), free(out), free(out_ref), free(dqkv), free(lse), free(lse_ref);
+}
+
+static void large_scores(tdm_ops *ops)
+{
+    check_large_scores(ops, false);
+    check_large_scores(ops, true);
+}
+
+/* What is not a number stays one: in the rows that see it, and not in those before. */
+static void not_a_number(tdm_ops *ops)
+{
+    enum { LENGTH = 70, AT = 66, DIM = 8 };
+    const int64_t seq[] = {0, LENGTH};
+    const tdm_dtype dtype = tdm_ops_dtype(ops);
+    void *qkv = random_act(dtype, LENGTH * 3 * DIM, 1, 1.0), *out = random_act(dtype, LENGTH * DIM, 2, 1.0);
+    float *lse = random_f32(LENGTH, 5, 1.0);
+    act_set_ref(dtype, qkv, AT * 3 * DIM + DIM, (double)NAN); /* in a key */
+    tdm_attention_forward(ops, 1, seq, 1, DIM, true, NULL, qkv, out, lse);
+    for (int64_t row = 0; row < LENGTH; row++) {
+        CHECK_TRUE(isfinite(act_get_ref(dtype, out, row * DIM)) == (row < AT));
+        CHECK_TRUE(isfinite(lse[row]) == (row < AT));
+    }
+    free(qkv), free(out), free(lse);
+}
+
+static void test_not_a_number(void **state)
+{
+    (void)state;
+    for_each_context(not_a_number);
 }
 
 static void test_large_scores(void **state)
@@ -178,7 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cases),        cmocka_unit_test(test_long_sequence),
         cmocka_unit_test(test_large_scores), cmocka_unit_test(test_packing),
-        cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_masks),        cmocka_unit_test(test_not_a_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
