@@ -86,7 +86,7 @@ INLINE vec log_vec(vec x)
 }
 
 /* ---- Rows of memory that are wanted in L2 later, in pieces that are fetched while something else is multiplied ---- */
-enum { STREAMS = 8, LINE = 64, FETCHED = 4 * LINE };
+enum { STREAMS = 8, CACHE_LINE = 64, FETCHED = 4 * CACHE_LINE };
 
 typedef struct row_stream {
     const char *at;
@@ -107,7 +107,7 @@ static __attribute__((noinline)) void fetch_some(fetch *f, int64_t work)
     for (f->due += f->per_work * (float)work; f->due >= 1.0f && f->row < f->rows; f->due -= 1.0f) {
         const row_stream *from = &f->of[f->stream];
         const char *at = from->at + f->row * from->row_bytes + f->piece * FETCHED;
-        for (int i = 0; i < FETCHED; i += LINE) __builtin_prefetch(at + i, 0, 2);
+        for (int i = 0; i < FETCHED; i += CACHE_LINE) __builtin_prefetch(at + i, 0, 2);
         if (++f->piece < f->pieces) continue;
         f->piece = 0;
         if (++f->stream < f->streams) continue;
