@@ -371,6 +371,7 @@ static tdm_status vit_build(vit *v, const tower_setup *setup)
     TDM_TRY(tdm_declare(p, &v->ln_pre_weight, TDM_INIT_ONE, 0, 1, (int64_t[]){w}, "visual", "ln_pre.weight"));
     TDM_TRY(tdm_declare(p, &v->ln_pre_bias, TDM_INIT_ZERO, 0, 1, (int64_t[]){w}, "visual", "ln_pre.bias"));
     TDM_TRY(tdm_linear_create(v->ops, patch_values, w, false, false, &v->patch_linear));
+    tdm_linear_may_round(v->patch_linear);
     const tower_drop drop = tower_drop_of(c);
     const tdm_transformer_setup blocks = {
         .nn = &setup->nn,

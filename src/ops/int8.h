@@ -35,6 +35,12 @@ typedef struct int8_panel {
     int64_t rows;         /* that are there, kernel->rows at most */
 } int8_panel;
 
+/* Memory that is wanted in L2 after this product, to be fetched during it; a hint. */
+typedef struct int8_later {
+    const char *at;
+    int64_t lines; /* of 64 bytes */
+} int8_later;
+
 /* Up to INT8_COLS columns of a panel's rows. */
 typedef struct int8_result {
     tdm_dtype dtype;
@@ -59,7 +65,8 @@ typedef struct int8_kernel {
     void (*arrange)(int64_t rows, int64_t padded, const int8_t *row, void *panel);
     void (*begin)(void), (*end)(void); /* around a thread's calls of multiply; NULL: nothing */
     /* right: [padded / 4][INT8_COLS][4] bytes, or [padded / 2][INT8_COLS][2] int16; aligned to 64 bytes, as `left`. */
-    void (*multiply)(int64_t padded, const int8_panel *panel, const void *right, const int8_result *result);
+    void (*multiply)(int64_t padded, const int8_panel *panel, const void *right, int8_later later,
+                     const int8_result *result);
 } int8_kernel;
 
 extern const int8_kernel int8_kernel_generic;

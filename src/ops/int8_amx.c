@@ -40,15 +40,20 @@ static inline __attribute__((target("amx-tile,amx-int8"))) void multiply_step(co
 }
 
 static __attribute__((target("amx-tile,amx-int8"))) void multiply(int64_t padded, const int8_panel *panel,
-                                                                  const void *right,
+                                                                  const void *right, int8_later later,
                                                                   const int8_result *result)
 {
     int32_t sums[ROWS][INT8_COLS] __attribute__((aligned(64)));
     const int8_t *left = panel->left;
     const char *weight = right;
     amx_clear_sums();
-    for (int64_t k = 0; k < padded; k += INT8_STEP, left += INT8_STEP, weight += WEIGHT_STEP)
+    const int64_t per_step = (later.lines * INT8_STEP + padded - 1) / padded;
+    const char *const later_end = later.at + later.lines * 64;
+    for (int64_t k = 0; k < padded; k += INT8_STEP, left += INT8_STEP, weight += WEIGHT_STEP) {
+        for (int64_t i = 0; i < per_step && later.at < later_end; i++, later.at += 64)
+            _mm_prefetch(later.at, _MM_HINT_T1);
         multiply_step(left, padded, weight);
+    }
     amx_store_sums((float *)(void *)sums, (int64_t)sizeof sums[0]);
     for (int64_t r = 0; r < panel->rows; r++) {
         const __m512i start = _mm512_set1_epi32(panel->start[r]);

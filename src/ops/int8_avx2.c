@@ -51,8 +51,10 @@ static inline void multiply_block(int64_t padded, const int8_panel *panel, const
     }
 }
 
-static void multiply(int64_t padded, const int8_panel *panel, const void *right, const int8_result *result)
+static void multiply(int64_t padded, const int8_panel *panel, const void *right, int8_later later,
+                     const int8_result *result)
 {
+    (void)later;
     int32_t sums[ROWS * INT8_COLS];
     for (int c = 0; c < INT8_COLS; c += COLS)
         multiply_block(padded, panel, (const int16_t *)right + (ptrdiff_t)2 * c, sums + c);

@@ -14,8 +14,10 @@ static void arrange(int64_t rows, int64_t padded, const int8_t *row, void *panel
     int8_arrange_pairs(rows, ROWS, padded, row, panel);
 }
 
-static void multiply(int64_t padded, const int8_panel *panel, const void *right, const int8_result *result)
+static void multiply(int64_t padded, const int8_panel *panel, const void *right, int8_later later,
+                     const int8_result *result)
 {
+    (void)later;
     int32_t sum[ROWS][INT8_COLS];
     const int16_t *left = panel->left, *weight = right;
     for (int r = 0; r < ROWS; r++)

@@ -106,7 +106,8 @@ static inline void add_products(__m512i *sum, __m512i weight, const int32_t *wor
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(weight), "m"(*word));
 }
 
-static void multiply(int64_t padded, const int8_panel *panel, const void *right, const int8_result *result)
+static void multiply(int64_t padded, const int8_panel *panel, const void *right, int8_later later,
+                     const int8_result *result)
 {
     __m512i sum[ROWS][2];
     const int32_t *left = panel->left;
@@ -114,7 +115,11 @@ static void multiply(int64_t padded, const int8_panel *panel, const void *right,
 #pragma GCC unroll 14
     for (int r = 0; r < ROWS; r++)
         sum[r][0] = sum[r][1] = _mm512_set1_epi32(r < panel->rows ? panel->start[r] : 0);
+    const int64_t per_step = (later.lines * UNROLLED * WORD + padded - 1) / padded;
+    const char *const later_end = later.at + later.lines * 64;
     for (int64_t k = 0; k < padded; k += UNROLLED * WORD) {
+        for (int64_t i = 0; i < per_step && later.at < later_end; i++, later.at += 64)
+            _mm_prefetch(later.at, _MM_HINT_T1);
 #pragma GCC unroll 4
         for (int i = 0; i < UNROLLED; i++, left += LEFT, weight += INT8_COLS * WORD) {
             const __m512i low = _mm512_load_si512(weight), high = _mm512_load_si512(weight + 64);

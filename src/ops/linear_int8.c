@@ -184,11 +184,13 @@ static void multiply_block(const product *p, int64_t row, int64_t rows, int64_t 
 {
     const int8_linear *l = p->l;
     const int64_t step = l->kernel->rows, in = l->shape.in, out = l->shape.out;
-    for (int64_t i = 0; i * step < rows; i++)
+    const int64_t row_panels = ceil_div(rows, step), lines = panel_bytes(l) / 64;
+    for (int64_t i = 0; i < row_panels; i++)
         take_rows(l, r, i, tdm_min_i64(step, rows - i * step),
                   act_at(l->shape.dtype, p->x, (row + i * step) * in));
     for (int64_t j = col_begin; j < col_end; j++) {
         const int64_t col = j * INT8_COLS;
+        const unsigned char *right = l->right + j * panel_bytes(l);
         int8_result result = {.dtype = l->shape.dtype,
                               .step = out,
                               .cols = tdm_min_i64(INT8_COLS, out - col),
@@ -196,14 +198,17 @@ static void multiply_block(const product *p, int64_t row, int64_t rows, int64_t 
                               .scale = l->scale + col,
                               .sum = l->sum + col,
                               .bias = l->bias + col};
-        for (int64_t i = 0; i * step < rows; i++) {
+        for (int64_t i = 0; i < row_panels; i++) {
+            const int64_t line = lines * i / row_panels; /* of the next panel */
+            const int8_later later = {.at = (const char *)right + panel_bytes(l) + line * 64,
+                                      .lines = j + 1 < col_end ? lines * (i + 1) / row_panels - line : 0};
             const int8_panel panel = {.left = r->left + i * left_bytes(l),
                                       .scale = r->scale[i],
                                       .middle = r->middle[i],
                                       .start = r->start[i],
                                       .rows = tdm_min_i64(step, rows - i * step)};
             result.y = act_at_mutable(l->shape.dtype, p->y, (row + i * step) * out + col);
-            l->kernel->multiply(l->padded, &panel, l->right + j * panel_bytes(l), &result);
+            l->kernel->multiply(l->padded, &panel, right, later, &result);
         }
     }
 }
