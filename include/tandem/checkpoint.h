@@ -88,6 +88,16 @@ TDM_CHECKED tdm_status tdm_checkpoint_read_tokenizer(const char *dir, tdm_tokeni
 TDM_CHECKED tdm_status tdm_checkpoint_read_model(const char *dir, tdm_params *params);
 /* The rows of one tower alone, and those of none. */
 TDM_CHECKED tdm_status tdm_checkpoint_read_tower(const char *dir, tdm_modality tower, tdm_params *params);
+/* Weights to compute with, and not to change. */
+typedef struct tdm_weights tdm_weights;
+/* Compares with the seal what of model.h5 is no weight; of an older file, all. Not collective. */
+TDM_CHECKED tdm_status tdm_weights_open(const char *dir, tdm_weights **weights);
+/* Gives params, whose rows are all declared, room for its weights: their place in the file where that is possible. Both
+ * stay where they are, and `weights` outlives params. TDM_E_SHAPE as tdm_checkpoint_read_model. */
+TDM_CHECKED tdm_status tdm_weights_lend(tdm_weights *weights, tdm_params *params);
+/* From now on the rows of a tower, and those of none, hold their values, which were compared with the seal. */
+TDM_CHECKED tdm_status tdm_weights_need(tdm_weights *weights, tdm_modality tower);
+void tdm_weights_close(tdm_weights **weights); /* NULL is fine */
 /* The state without the moments. */
 TDM_CHECKED tdm_status tdm_checkpoint_read_progress(const char *dir, tdm_train_state *state);
 /* Fills the moments of the optimiser's part and the state. */

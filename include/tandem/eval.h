@@ -256,6 +256,8 @@ typedef struct tdm_embedding_info {
     char split[32];
     char model[1024];      /* checkpoint directory */
     char model_digest[65]; /* SHA-256 of its model.h5 */
+    char model_seal
+        [65]; /* tdm_h5_digest of it, which is quick to compare; "": of an earlier version, no attribute */
 } tdm_embedding_info;
 /* Each rank writes its piece; files of an earlier, larger group of ranks are removed. Collective. */
 TDM_CHECKED tdm_status tdm_embeddings_write(tdm_comm *comm, const char *dir, const tdm_embedding_info *info,

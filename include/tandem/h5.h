@@ -31,6 +31,10 @@ typedef struct tdm_h5 tdm_h5;
 
 /* Overwrites. Puts the attributes format, version and tool_version. */
 TDM_CHECKED tdm_status tdm_h5_create(const char *path, const char *format, int64_t version, tdm_h5 **file);
+/* The same; whatever is stored begins at a multiple of 64 bytes, so that arrays of one chunk can be used where they
+ * stand (tdm_h5_map). */
+TDM_CHECKED tdm_status tdm_h5_create_aligned(const char *path, const char *format, int64_t version,
+                                             tdm_h5 **file);
 /* Read-only; the attributes format and version must be these. format NULL: any HDF5 file.
  * TDM_E_IO: missing, not a file; TDM_E_FORMAT: empty, not HDF5, truncated, another format or version. */
 TDM_CHECKED tdm_status tdm_h5_open(const char *path, const char *format, int64_t version, tdm_h5 **file);
@@ -46,6 +50,7 @@ const char *tdm_h5_path(const tdm_h5 *file);
 TDM_CHECKED tdm_status tdm_h5_put_text(tdm_h5 *file, const char *name, const char *value);
 TDM_CHECKED tdm_status tdm_h5_put_i64(tdm_h5 *file, const char *name, int64_t value);
 TDM_CHECKED tdm_status tdm_h5_put_f64(tdm_h5 *file, const char *name, double value);
+bool tdm_h5_has_attribute(const tdm_h5 *file, const char *name); /* false, too, when damage hides it */
 /* Appends to `text`. */
 TDM_CHECKED tdm_status tdm_h5_get_text(const tdm_h5 *file, const char *name, tdm_text *text);
 /* Cut to bytes - 1. */
@@ -125,6 +130,27 @@ TDM_CHECKED tdm_status tdm_h5_put_cells(tdm_h5 *file, const char *name, size_t b
 /* Texts of another width are cut or padded. *count as in tdm_h5_get_i64s. *cells: tdm_free. */
 TDM_CHECKED tdm_status tdm_h5_get_cells(tdm_h5 *file, const char *name, size_t bytes, int64_t *count,
                                         char **cells);
+
+/* ---- A sealed file in memory ---- read only, by pages as they are used. It may be renamed or removed meanwhile, but not
+ * written into or cut. */
+typedef struct tdm_h5_map tdm_h5_map;
+/* *map NULL, and TDM_OK: the file has no seal, or cannot be mapped. TDM_E_FORMAT: it is cut, or its seal is damaged. */
+TDM_CHECKED tdm_status tdm_h5_map_open(const char *path, tdm_h5_map **map);
+void tdm_h5_map_close(tdm_h5_map **map); /* NULL is fine */
+const void *tdm_h5_map_bytes(const tdm_h5_map *map);
+int64_t tdm_h5_map_end(const tdm_h5_map *map); /* bytes in front of the seal */
+/* Compares the seal's blocks that hold bytes [begin, end), each once in the map's life. The same errors as tdm_h5_verify. */
+TDM_CHECKED tdm_status tdm_h5_map_compare(tdm_h5_map *map, int64_t begin, int64_t end);
+/* Where the arrays of a group stand in the file. */
+typedef struct tdm_h5_place {
+    char name[256]; /* in the group */
+    int ndim;
+    int64_t shape[TDM_H5_MAX_DIMS];
+    int64_t at, bytes; /* as f32 in one piece, in this machine's order; at -1: not so */
+} tdm_h5_place;
+/* By name. *place: tdm_free. */
+TDM_CHECKED tdm_status tdm_h5_find_places(const tdm_h5 *file, const char *group, tdm_h5_place **place,
+                                          int64_t *count);
 
 /* ---- Any HDF5 file, for `tandem info` ---- */
 typedef struct tdm_h5_item {

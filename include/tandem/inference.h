@@ -21,6 +21,7 @@ typedef struct tdm_inference_options {
     /* A tower is read when it is first needed, so that a text in a known gallery needs one only. Then `model` is for the
      * functions below alone. */
     bool one_by_one;
+    bool own_weights; /* in.params are the caller's to change: read, and not mapped */
 } tdm_inference_options;
 
 /* Of a tower in int8: cosines between embeddings of some rows before and after its blocks were rounded. */
@@ -39,6 +40,7 @@ typedef struct tdm_inference { /* owned; tdm_inference_close */
     tdm_config config;
     tdm_tokenizer *tokenizer;
     tdm_ops *ops;
+    tdm_weights *weights; /* NULL: with own_weights */
     tdm_params params;
     tdm_model *model;
     bool *is_loaded;        /* [TDM_MODALITIES] */
@@ -52,6 +54,8 @@ TDM_CHECKED tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_op
 void tdm_inference_close(tdm_inference *inference); /* a zeroed one is fine */
 /* SHA-256 of its model.h5, whether it was opened with that or not. Not collective. */
 TDM_CHECKED tdm_status tdm_inference_digest(const tdm_inference *inference, char digest[65]);
+/* tdm_h5_digest of its model.h5. Not collective. */
+TDM_CHECKED tdm_status tdm_inference_seal(const tdm_inference *inference, char seal[65]);
 
 /* Opens a split and checks that it was not packed with another tokenizer. Collective, as above. */
 TDM_CHECKED tdm_status tdm_inference_open_data(tdm_comm *comm, const tdm_inference *inference,

@@ -50,6 +50,7 @@ typedef struct tdm_params {
     int64_t count, capacity;
     int64_t total; /* elements of the arena, including alignment gaps (zeros) */
     float *weight; /* [total], NULL until allocated */
+    bool is_lent;  /* weight is tdm_weights', read only, and rows stand in the order of a file */
     float *grad;   /* [total], NULL for inference; where rows are frozen its content means nothing */
 } tdm_params;
 

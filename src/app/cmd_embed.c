@@ -27,7 +27,7 @@ static tdm_status describe(const tdm_inference *inference, const embed_options *
     snprintf(info->split, sizeof info->split, "%s", options->split);
     snprintf(info->model, sizeof info->model, "%.1023s", inference->dir);
     memcpy(info->model_digest, inference->digest, sizeof info->model_digest);
-    return TDM_OK;
+    return tdm_inference_seal(inference, info->model_seal);
 }
 
 static tdm_status embed(tdm_comm *comm, const embed_options *options, tdm_inference *inference,

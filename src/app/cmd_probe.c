@@ -451,9 +451,11 @@ static tdm_status keep_plain(probe *p)
 static tdm_status run(probe *p)
 {
     const probe_options *o = p->options;
+    tdm_inference_options model = o->inference;
+    model.own_weights = true; /* those of layers are set back and forth */
     TDM_REQUIRE(strcmp(o->inference.precision, "int8") != 0, TDM_E_USAGE,
                 "tandem probe: --precision int8: what a probe leaves out is measured without rounding");
-    TDM_TRY(tdm_inference_open(p->comm, &o->inference, true, &p->in));
+    TDM_TRY(tdm_inference_open(p->comm, &model, true, &p->in));
     TDM_TRY(tdm_inference_open_data(p->comm, &p->in, o->data, o->split, &p->dataset));
     TDM_AGREE(p->comm, check_options(p));
     TDM_TRY(agree_on_initial(p));

@@ -6,6 +6,7 @@
  *   restore.c     reading
  *   progress.c    where the run stands, and what it is compared with when it goes on
  *   rows.c        rows of the parameter table as data sets
+ *   weights.c     weights to compute with, a tower at a time: mapped, or read
  *
  * Weights of other programs (convert_impl.h, weights_file.h, naming.h):
  *   import.c        a file of tensors becomes a checkpoint; import_check.c compares it with the model
@@ -25,7 +26,8 @@ enum { CKPT_VERSION = 1 };
 #define CKPT_STATE_FORMAT "tandem.state"
 
 /* ---- rows.c ---- */
-TDM_CHECKED tdm_status checkpoint_put_row(tdm_h5 *file, const char *group, const tdm_param *row,
+/* whole: in one piece, as weights are stored, which may be used where they stand in the file. */
+TDM_CHECKED tdm_status checkpoint_put_row(tdm_h5 *file, const char *group, const tdm_param *row, bool whole,
                                           const float *data);
 /* TDM_E_SHAPE when the row has another shape. */
 TDM_CHECKED tdm_status checkpoint_get_row(tdm_h5 *file, const char *group, const char *row, int ndim,
@@ -33,6 +35,14 @@ TDM_CHECKED tdm_status checkpoint_get_row(tdm_h5 *file, const char *group, const
 /* Shape of a row; *ndim = -1 when the file holds none. A scalar is one row of one. */
 TDM_CHECKED tdm_status checkpoint_row_shape(const tdm_h5 *file, const char *group, const char *row, int *ndim,
                                             int64_t shape[TDM_H5_MAX_DIMS]);
+
+/* ---- restore.c ---- */
+/* NULL when the group holds none of that name. */
+const tdm_h5_place *checkpoint_find_place(const tdm_h5_place *place, int64_t count, const char *name);
+/* The group's data sets are exactly the parameters, or one message names what differs. */
+TDM_CHECKED tdm_status checkpoint_compare_places(const char *path, const char *group,
+                                                 const tdm_h5_place *place, int64_t count,
+                                                 const tdm_params *params);
 
 /* ---- moments.c ---- */
 typedef struct moments {

@@ -102,31 +102,35 @@ void shape_text(int ndim, const int64_t *shape, char *text, size_t bytes)
     if (at < bytes) snprintf(text + at, bytes - at, "]");
 }
 
-static tdm_status compare_row(tdm_h5 *file, const char *group, const tdm_param *row, tdm_text *missing,
+static int compare_name(const void *name, const void *place)
+{
+    return strcmp(name, ((const tdm_h5_place *)place)->name);
+}
+
+const tdm_h5_place *checkpoint_find_place(const tdm_h5_place *place, int64_t count, const char *name)
+{
+    return count > 0 ? bsearch(name, place, (size_t)count, sizeof *place, compare_name) : NULL;
+}
+
+static tdm_status compare_row(const tdm_h5_place *stored, const tdm_param *row, tdm_text *missing,
                               int64_t *n_missing, tdm_text *shapes, int64_t *n_shapes)
 {
-    int ndim;
-    int64_t shape[TDM_H5_MAX_DIMS];
-    TDM_TRY(checkpoint_row_shape(file, group, row->name, &ndim, shape));
-    if (ndim < 0) return list_name(missing, n_missing, row->name);
-    bool same = ndim == row->ndim || (row->ndim == 0 && ndim == 1 && shape[0] == 1);
-    for (int i = 0; same && i < row->ndim; i++) same = shape[i] == row->shape[i];
+    if (stored == NULL) return list_name(missing, n_missing, row->name);
+    bool same = stored->ndim == row->ndim || (row->ndim == 0 && stored->ndim == 1 && stored->shape[0] == 1);
+    for (int i = 0; same && i < row->ndim; i++) same = stored->shape[i] == row->shape[i];
     if (same) return TDM_OK;
     char have[100], want[100], line[360];
-    shape_text(ndim, shape, have, sizeof have);
+    shape_text(stored->ndim, stored->shape, have, sizeof have);
     shape_text(row->ndim, row->shape, want, sizeof want);
     snprintf(line, sizeof line, "%s is %s, expected %s", row->name, have, want);
     return list_name(shapes, n_shapes, line);
 }
 
-static tdm_status find_unknown(tdm_h5 *file, const char *group, const tdm_params *params, tdm_text *unknown,
-                               int64_t *n_unknown)
+static tdm_status find_unknown(const tdm_h5_place *place, int64_t count, const tdm_params *params,
+                               tdm_text *unknown, int64_t *n_unknown)
 {
-    int64_t links;
-    TDM_TRY(tdm_h5_group_size(file, group, &links));
-    for (int64_t i = 0; i < links; i++) {
-        char name[256];
-        TDM_TRY(tdm_h5_link_name(file, group, i, name, sizeof name));
+    for (int64_t i = 0; i < count; i++) {
+        const char *name = place[i].name;
         if (params->grad == NULL && tdm_param_of_objective(name)) continue; /* only training needs them */
         if (tdm_params_find(params, name) == NULL) TDM_TRY(list_name(unknown, n_unknown, name));
     }
@@ -141,26 +145,37 @@ static tdm_status add_mismatch(tdm_text *message, int64_t count, const char *kin
                            names->data);
 }
 
-/* The group's data sets are exactly the parameters, or one message names what differs. */
-static tdm_status check_same_model(tdm_h5 *file, const char *group, const tdm_params *params)
+tdm_status checkpoint_compare_places(const char *path, const char *group, const tdm_h5_place *place,
+                                     int64_t count, const tdm_params *params)
 {
     tdm_text missing = {0}, unknown = {0}, shapes = {0}, message = {0};
     int64_t n_missing = 0, n_unknown = 0, n_shapes = 0;
-    tdm_status status = find_unknown(file, group, params, &unknown, &n_unknown);
+    tdm_status status = find_unknown(place, count, params, &unknown, &n_unknown);
     for (int64_t i = 0; i < params->count && status == TDM_OK; i++) {
-        status = compare_row(file, group, &params->row[i], &missing, &n_missing, &shapes, &n_shapes);
+        const tdm_param *row = &params->row[i];
+        status = compare_row(checkpoint_find_place(place, count, row->name), row, &missing, &n_missing,
+                             &shapes, &n_shapes);
     }
     if (status == TDM_OK) status = add_mismatch(&message, n_missing, "missing", &missing);
     if (status == TDM_OK) status = add_mismatch(&message, n_unknown, "unknown", &unknown);
     if (status == TDM_OK) status = add_mismatch(&message, n_shapes, "of another shape", &shapes);
     if (status == TDM_OK && message.length > 0) {
-        status =
-            TDM_ERROR(TDM_E_SHAPE, "%s: is of another model: /%s:%s", tdm_h5_path(file), group, message.data);
+        status = TDM_ERROR(TDM_E_SHAPE, "%s: is of another model: /%s:%s", path, group, message.data);
     }
     tdm_text_free(&missing);
     tdm_text_free(&unknown);
     tdm_text_free(&shapes);
     tdm_text_free(&message);
+    return status;
+}
+
+static tdm_status check_same_model(const tdm_h5 *file, const char *group, const tdm_params *params)
+{
+    tdm_h5_place *place = NULL;
+    int64_t count = 0;
+    tdm_status status = tdm_h5_find_places(file, group, &place, &count);
+    if (status == TDM_OK) status = checkpoint_compare_places(tdm_h5_path(file), group, place, count, params);
+    tdm_free(place);
     return status;
 }
 

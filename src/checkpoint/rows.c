@@ -4,6 +4,7 @@
 #include "tandem/pulse.h"
 
 enum { CHUNK_BYTES = 1 << 20, NAME_BYTES = 256 };
+#define MOST_CHUNK_BYTES (INT64_C(1) << 31) /* HDF5's limit is 4 GiB */
 
 static tdm_status set_name(const tdm_h5 *file, const char *group, const char *row, char name[NAME_BYTES])
 {
@@ -13,12 +14,15 @@ static tdm_status set_name(const tdm_h5 *file, const char *group, const char *ro
     return TDM_OK;
 }
 
-tdm_status checkpoint_put_row(tdm_h5 *file, const char *group, const tdm_param *row, const float *data)
+tdm_status checkpoint_put_row(tdm_h5 *file, const char *group, const tdm_param *row, bool whole,
+                              const float *data)
 {
     char name[NAME_BYTES];
+    const int64_t chunk_bytes =
+        whole ? tdm_min_i64(MOST_CHUNK_BYTES, row->size * (int64_t)sizeof *data) : CHUNK_BYTES;
     TDM_TRY(set_name(file, group, row->name, name));
     tdm_pulse_beat();
-    return tdm_h5_put_array(file, name, TDM_H5_F32, row->ndim, row->shape, CHUNK_BYTES, data);
+    return tdm_h5_put_array(file, name, TDM_H5_F32, row->ndim, row->shape, chunk_bytes, data);
 }
 
 tdm_status checkpoint_get_row(tdm_h5 *file, const char *group, const char *row, int ndim,

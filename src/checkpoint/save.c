@@ -37,7 +37,7 @@ static tdm_status put_arena(tdm_h5 *file, const char *group, const tdm_params *p
     TDM_TRY(tdm_h5_put_group(file, group));
     for (int64_t i = 0; i < params->count; i++) {
         const tdm_param *row = &params->row[i];
-        TDM_TRY(checkpoint_put_row(file, group, row, arena + row->offset));
+        TDM_TRY(checkpoint_put_row(file, group, row, true, arena + row->offset));
     }
     return TDM_OK;
 }
@@ -50,7 +50,7 @@ static tdm_status put_moments(tdm_h5 *file, const char *group, moments *source, 
         const tdm_param *row = &source->params->row[i];
         const float *data;
         TDM_TRY(moments_row(source, first + i, &data));
-        TDM_TRY(checkpoint_put_row(file, group, row, data));
+        TDM_TRY(checkpoint_put_row(file, group, row, false, data));
     }
     return TDM_OK;
 }
@@ -74,7 +74,7 @@ static tdm_status write_model(const char *path, const tdm_config *config, const 
                               const tdm_tokenizer *tokenizer, int64_t step)
 {
     tdm_h5 *file = NULL;
-    tdm_status status = tdm_h5_create(path, CKPT_MODEL_FORMAT, CKPT_VERSION, &file);
+    tdm_status status = tdm_h5_create_aligned(path, CKPT_MODEL_FORMAT, CKPT_VERSION, &file);
     if (status == TDM_OK) status = fill_model(file, config, params, tokenizer, step);
     if (status == TDM_OK) status = tdm_h5_finish(&file);
     tdm_h5_discard(&file);

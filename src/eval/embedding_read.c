@@ -22,6 +22,8 @@ static tdm_status read_attributes(const tdm_h5 *file, part_info *p)
     TDM_TRY(tdm_h5_get_chars(file, "split", p->info.split, sizeof p->info.split));
     TDM_TRY(tdm_h5_get_chars(file, "model", p->info.model, sizeof p->info.model));
     TDM_TRY(tdm_h5_get_chars(file, "model_digest", p->info.model_digest, sizeof p->info.model_digest));
+    if (tdm_h5_has_attribute(file, "model_seal"))
+        TDM_TRY(tdm_h5_get_chars(file, "model_seal", p->info.model_seal, sizeof p->info.model_seal));
     TDM_TRY(tdm_h5_get_chars(file, "dtype", dtype, sizeof dtype));
     TDM_REQUIRE(strcmp(dtype, "f32") == 0 || strcmp(dtype, "bf16") == 0, TDM_E_FORMAT,
                 "%s: dtype is \"%s\", not f32 or bf16", tdm_h5_path(file), dtype);

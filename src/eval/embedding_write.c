@@ -37,6 +37,7 @@ static tdm_status put_attributes(tdm_h5 *file, const part_info *p)
                    {"classes", p->classes}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         TDM_TRY(tdm_h5_put_text(file, texts[i].name, texts[i].value));
+    if (p->info.model_seal[0] != '\0') TDM_TRY(tdm_h5_put_text(file, "model_seal", p->info.model_seal));
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         TDM_TRY(tdm_h5_put_i64(file, numbers[i].name, numbers[i].value));
     return TDM_OK;

@@ -1,6 +1,7 @@
 #include "rounding_impl.h"
 
 #include "tandem/checkpoint.h"
+#include "tandem/h5.h"
 #include "tandem/image.h"
 
 #include <math.h>
@@ -18,18 +19,16 @@ static tdm_status create_model(const tdm_inference_options *options, tdm_inferen
     TDM_TRY(tdm_ops_create(dtype, threads, &in->ops));
     TDM_TRY(tdm_model_create(&in->config, in->ops, false, options->batch, &in->params, &in->model));
     TDM_TRY(TDM_ALLOC(TDM_MODALITIES, &in->is_loaded));
-    TDM_TRY(tdm_params_allocate(&in->params, false));
-    if (options->one_by_one) return TDM_OK;
-    for (int m = 0; m < TDM_MODALITIES; m++) in->is_loaded[m] = true;
-    TDM_TRY(tdm_checkpoint_read_model(in->dir, &in->params));
-    return tdm_model_load(in->model);
+    return options->own_weights ? tdm_params_allocate(&in->params, false)
+                                : tdm_weights_lend(in->weights, &in->params);
 }
 
 tdm_status inference_need(const tdm_inference *in, tdm_modality modality)
 {
     tdm_params params = in->params; /* the weights are written through it, its rows stay */
     if (in->is_loaded[modality]) return TDM_OK;
-    TDM_TRY(tdm_checkpoint_read_tower(in->dir, modality, &params));
+    TDM_TRY(in->weights != NULL ? tdm_weights_need(in->weights, modality)
+                                : tdm_checkpoint_read_tower(in->dir, modality, &params));
     TDM_TRY(tdm_model_load_tower(in->model, modality));
     in->is_loaded[modality] = true;
     return TDM_OK;
@@ -40,8 +39,10 @@ static tdm_status open_local(const tdm_inference_options *options, bool with_dig
     in->batch = options->batch;
     in->workers = options->workers;
     TDM_TRY(tdm_config_init(&in->config));
+    if (!options->own_weights) TDM_TRY(tdm_weights_open(in->dir, &in->weights));
     TDM_TRY(tdm_checkpoint_read_config(in->dir, &in->config, &in->tokenizer, &in->step));
     TDM_TRY(create_model(options, in));
+    for (int m = 0; m < TDM_MODALITIES && !options->one_by_one; m++) TDM_TRY(need(in, (tdm_modality)m));
     return with_digest ? tdm_inference_digest(in, in->digest) : TDM_OK;
 }
 
@@ -54,6 +55,13 @@ tdm_status tdm_inference_digest(const tdm_inference *inference, char digest[65])
     }
     TDM_TRY(tdm_path_join(path, sizeof path, inference->dir, "model.h5"));
     return tdm_sha256_file(path, digest);
+}
+
+tdm_status tdm_inference_seal(const tdm_inference *inference, char seal[65])
+{
+    char path[TDM_PATH_BYTES];
+    TDM_TRY(tdm_path_join(path, sizeof path, inference->dir, "model.h5"));
+    return tdm_h5_digest(path, seal);
 }
 
 static tdm_status agree_on_model(tdm_comm *comm, const char *dir)
@@ -74,7 +82,7 @@ tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *optio
     tdm_comm_broadcast(comm, inference->dir, sizeof inference->dir, 0);
     tdm_comm_broadcast(comm, &inference->selection, sizeof inference->selection, 0);
     TDM_TRY(agree_on_model(comm, inference->dir));
-    TDM_TRY(tdm_checkpoint_check(comm, inference->dir, false));
+    if (options->own_weights) TDM_TRY(tdm_checkpoint_check(comm, inference->dir, false));
     return tdm_comm_agree(comm, open_local(options, with_digest, inference));
 }
 
@@ -82,6 +90,7 @@ void tdm_inference_close(tdm_inference *inference)
 {
     tdm_model_destroy(&inference->model);
     tdm_params_destroy(&inference->params);
+    tdm_weights_close(&inference->weights);
     tdm_ops_destroy(&inference->ops);
     tdm_tokenizer_destroy(&inference->tokenizer);
     tdm_config_destroy(&inference->config);

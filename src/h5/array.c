@@ -46,7 +46,7 @@ static int file_dims(int ndim, const int64_t *shape, hsize_t dims[TDM_H5_MAX_DIM
     return ndim > 0 ? ndim : 1;
 }
 
-static bool set_dims(hid_t set, int *ndim, hsize_t dims[TDM_H5_MAX_DIMS])
+bool h5_set_dims(hid_t set, int *ndim, hsize_t dims[TDM_H5_MAX_DIMS])
 {
     const hid_t space = H5Dget_space(set);
     if (space < 0) return false;
@@ -96,7 +96,7 @@ tdm_status tdm_h5_find_shape(const tdm_h5 *file, const char *name, int *ndim, in
     if (!there) return TDM_OK;
     const hid_t set = H5Dopen2(file->id, name, H5P_DEFAULT);
     if (set < 0) return cannot_open_set(file, name);
-    const bool ok = set_dims(set, ndim, dims);
+    const bool ok = h5_set_dims(set, ndim, dims);
     for (int i = 0; ok && i < *ndim; i++) shape[i] = (int64_t)dims[i];
     H5Dclose(set);
     TDM_REQUIRE(ok, TDM_E_FORMAT, "%s: /%s is not an array", file->path, name);
@@ -287,7 +287,7 @@ static tdm_status check_set(const tdm_h5 *file, const char *name, hid_t set, H5T
 {
     int found;
     hsize_t all[TDM_H5_MAX_DIMS], elements;
-    TDM_REQUIRE(has_class(set, class) && set_dims(set, &found, all) && found == ndim, TDM_E_FORMAT,
+    TDM_REQUIRE(has_class(set, class) && h5_set_dims(set, &found, all) && found == ndim, TDM_E_FORMAT,
                 "%s: /%s is not an array of %s with %d dimension%s", file->path, name,
                 class == H5T_STRING  ? "strings of a fixed length"
                 : class == H5T_FLOAT ? "floats"

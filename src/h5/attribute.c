@@ -52,6 +52,12 @@ tdm_status tdm_h5_put_f64(tdm_h5 *file, const char *name, double value)
 
 /* ---- Reading ---- */
 
+bool tdm_h5_has_attribute(const tdm_h5 *file, const char *name)
+{
+    h5_quiet();
+    return H5Aexists(file->id, name) > 0;
+}
+
 /* One value of the class, of a fixed length. */
 static tdm_status check_type(const tdm_h5 *file, const char *name, hid_t attribute, hid_t type,
                              H5T_class_t class, const char *what)

@@ -61,12 +61,13 @@ tdm_status h5_cannot(tdm_status code, const char *path, const char *doing, const
 /* Closing a file closes all that is open in it; no file locks, which some cluster file systems refuse and
  * which writing under a temporary name makes needless; the bound puts checksums on HDF5's own metadata, and
  * keeps files of later libraries readable by 1.10. */
-static hid_t access_list(void)
+static hid_t access_list(int64_t alignment)
 {
     const hid_t list = H5Pcreate(H5P_FILE_ACCESS);
     if (list < 0) return list;
     if (H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) >= 0 && H5Pset_file_locking(list, false, true) >= 0 &&
-        H5Pset_libver_bounds(list, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0)
+        H5Pset_libver_bounds(list, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0 &&
+        (alignment <= 1 || H5Pset_alignment(list, 1, (hsize_t)alignment) >= 0))
         return list;
     H5Pclose(list);
     return H5I_INVALID_HID;
@@ -89,9 +90,9 @@ void tdm_h5_library(char out[24])
     snprintf(out, 24, "%u.%u.%u", major, minor, release);
 }
 
-static tdm_status create_file(tdm_h5 *file, const char *format, int64_t version)
+static tdm_status create_file(tdm_h5 *file, const char *format, int64_t version, int64_t alignment)
 {
-    const hid_t access = access_list(), create = H5Pcreate(H5P_FILE_CREATE);
+    const hid_t access = access_list(alignment), create = H5Pcreate(H5P_FILE_CREATE);
     if (access >= 0 && create >= 0 && H5Pset_obj_track_times(create, false) >= 0)
         file->id = H5Fcreate(file->path, H5F_ACC_TRUNC, create, access);
     const tdm_status status = file->id < 0 ? h5_cannot(TDM_E_IO, file->path, "create", "") : TDM_OK;
@@ -103,14 +104,26 @@ static tdm_status create_file(tdm_h5 *file, const char *format, int64_t version)
     return tdm_h5_put_text(file, "tool_version", TDM_VERSION);
 }
 
-tdm_status tdm_h5_create(const char *path, const char *format, int64_t version, tdm_h5 **file)
+static tdm_status create(const char *path, const char *format, int64_t version, int64_t alignment,
+                         tdm_h5 **file)
 {
     h5_quiet();
     *file = NULL;
     TDM_TRY(allocate(path, file));
-    const tdm_status status = create_file(*file, format, version);
+    const tdm_status status = create_file(*file, format, version, alignment);
     if (status != TDM_OK) tdm_h5_discard(file);
     return status;
+}
+
+tdm_status tdm_h5_create(const char *path, const char *format, int64_t version, tdm_h5 **file)
+{
+    return create(path, format, version, 1, file);
+}
+
+tdm_status tdm_h5_create_aligned(const char *path, const char *format, int64_t version, tdm_h5 **file)
+{
+    enum { CACHE_LINE = 64 };
+    return create(path, format, version, CACHE_LINE, file);
 }
 
 /* A file that is HDF5's no longer: Tandem's checksums are at its end, or zeros where it should begin. */
@@ -139,7 +152,7 @@ static tdm_status open_file(tdm_h5 *file)
                 strerror(errno));
     TDM_REQUIRE(info.st_size > 0, TDM_E_FORMAT, "%s: is empty", path);
     TDM_TRY(check_hdf5(path));
-    const hid_t access = access_list();
+    const hid_t access = access_list(1);
     if (access >= 0) file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
     const tdm_status status = file->id < 0 ? h5_cannot(TDM_E_FORMAT, path, "open", "") : TDM_OK;
     if (access >= 0) H5Pclose(access);

@@ -21,11 +21,6 @@
 #define MAGIC UINT64_C(0x314c4145534d4454) /* "TDMSEAL1" in the file */
 enum { BLOCK_BYTES = 16 << 10, READ_BYTES = 1 << 20, END_WORDS = 4, SUPERBLOCK_BYTES = 48, SHOWN = 3 };
 
-typedef struct seal {
-    uint64_t *hash; /* [blocks + END_WORDS] as in the file; owned */
-    int64_t bytes, block_bytes, blocks;
-} seal;
-
 static int64_t blocks_of(int64_t bytes, int64_t block_bytes)
 {
     return bytes / block_bytes + (bytes % block_bytes > 0);
@@ -61,7 +56,7 @@ static tdm_status write_at(int fd, const char *path, const void *data, size_t by
     return TDM_OK;
 }
 
-static tdm_status open_bytes(const char *path, int flags, int *fd, int64_t *bytes)
+tdm_status h5_open_bytes(const char *path, int flags, int *fd, int64_t *bytes)
 {
     struct stat info;
     *fd = open(path, flags | O_CLOEXEC);
@@ -77,17 +72,21 @@ static tdm_status open_bytes(const char *path, int flags, int *fd, int64_t *byte
 
 /* What is done with the hash of a block. */
 typedef struct block_job {
-    seal *seal;
+    h5_seal_hashes *seal;
     bool compare;               /* or fill */
     int64_t bad_begin, bad_end; /* the first stretch of blocks that differ; -1: none */
 } block_job;
 
+bool h5_block_is_whole(const h5_seal_hashes *seal, int64_t block, const void *data, size_t bytes)
+{
+    return seal->hash[block] == htole64(tdm_xxh64(data, bytes));
+}
+
 static void take_block(block_job *job, int64_t block, const void *data, size_t bytes)
 {
-    const uint64_t hash = htole64(tdm_xxh64(data, bytes));
     if (!job->compare) {
-        job->seal->hash[block] = hash;
-    } else if (job->seal->hash[block] != hash) {
+        job->seal->hash[block] = htole64(tdm_xxh64(data, bytes));
+    } else if (!h5_block_is_whole(job->seal, block, data, bytes)) {
         if (job->bad_begin < 0) job->bad_begin = job->bad_end = block;
         if (job->bad_end == block) job->bad_end = block + 1;
     }
@@ -116,7 +115,7 @@ static tdm_status walk_blocks(int fd, const char *path, int64_t first, int64_t e
 
 /* ---- Writing ---- */
 
-static tdm_status append_seal(int fd, const char *path, seal *made)
+static tdm_status append_seal(int fd, const char *path, h5_seal_hashes *made)
 {
     uint64_t *end = made->hash + made->blocks;
     end[0] = htole64(MAGIC);
@@ -128,7 +127,8 @@ static tdm_status append_seal(int fd, const char *path, seal *made)
 
 static tdm_status seal_open(int fd, const char *path, int64_t bytes)
 {
-    seal made = {.bytes = bytes, .block_bytes = BLOCK_BYTES, .blocks = blocks_of(bytes, BLOCK_BYTES)};
+    h5_seal_hashes made = {
+        .bytes = bytes, .block_bytes = BLOCK_BYTES, .blocks = blocks_of(bytes, BLOCK_BYTES)};
     block_job job = {.seal = &made};
     TDM_TRY(TDM_ALLOC(made.blocks + END_WORDS, &made.hash));
     tdm_status status = walk_blocks(fd, path, 0, made.blocks, &job);
@@ -141,7 +141,7 @@ tdm_status h5_seal(const char *path)
 {
     int fd;
     int64_t bytes;
-    TDM_TRY(open_bytes(path, O_RDWR, &fd, &bytes));
+    TDM_TRY(h5_open_bytes(path, O_RDWR, &fd, &bytes));
     tdm_status status = seal_open(fd, path, bytes);
     if (status == TDM_OK && fsync(fd) != 0)
         status = TDM_ERROR(TDM_E_IO, "%s: cannot sync: %s", path, strerror(errno));
@@ -180,7 +180,7 @@ static tdm_status check_unsealed(int fd, const char *path, int64_t file_bytes)
     return TDM_OK;
 }
 
-static bool is_seal(const uint64_t end[END_WORDS], int64_t file_bytes, seal *found)
+static bool is_seal(const uint64_t end[END_WORDS], int64_t file_bytes, h5_seal_hashes *found)
 {
     const uint64_t bytes = le64toh(end[1]), block_bytes = le64toh(end[2]);
     if (bytes == 0 || bytes > (uint64_t)file_bytes || block_bytes < 512 || block_bytes > 1 << 26)
@@ -191,8 +191,7 @@ static bool is_seal(const uint64_t end[END_WORDS], int64_t file_bytes, seal *fou
     return found->bytes + (found->blocks + END_WORDS) * (int64_t)sizeof *end == file_bytes;
 }
 
-/* Fills `found`; found->hash stays NULL when the file has no seal. */
-static tdm_status read_seal(int fd, const char *path, int64_t file_bytes, seal *found)
+tdm_status h5_read_seal(int fd, const char *path, int64_t file_bytes, h5_seal_hashes *found)
 {
     uint64_t end[END_WORDS] = {0};
     TDM_REQUIRE(file_bytes > 0, TDM_E_FORMAT, "%s: is damaged: is empty", path);
@@ -281,10 +280,10 @@ static tdm_status name_places(const char *path, place_search *search)
     return TDM_OK;
 }
 
-static tdm_status report_blocks(const char *path, const seal *found, const block_job *job)
+tdm_status h5_report_blocks(const char *path, const h5_seal_hashes *seal, int64_t first, int64_t last)
 {
-    const int64_t begin = job->bad_begin * found->block_bytes;
-    const int64_t end = tdm_min_i64(found->bytes, job->bad_end * found->block_bytes);
+    const int64_t begin = first * seal->block_bytes;
+    const int64_t end = tdm_min_i64(seal->bytes, last * seal->block_bytes);
     place_search search = {.begin = begin, .end = end};
     tdm_status status = name_places(path, &search);
     const place_list *list = search.illegible.count > 0 ? &search.illegible : &search.there;
@@ -303,23 +302,23 @@ static tdm_status report_blocks(const char *path, const seal *found, const block
 /* ---- Comparing ---- */
 
 static tdm_status compare_part(int fd, const char *path, int64_t file_bytes, int64_t part, int64_t parts,
-                               seal *found)
+                               h5_seal_hashes *found)
 {
-    TDM_TRY(read_seal(fd, path, file_bytes, found));
+    TDM_TRY(h5_read_seal(fd, path, file_bytes, found));
     if (found->hash == NULL) return TDM_OK;
     block_job job = {.seal = found, .compare = true, .bad_begin = -1};
     TDM_TRY(walk_blocks(fd, path, tdm_part_begin(found->blocks, parts, part),
                         tdm_part_begin(found->blocks, parts, part + 1), &job));
-    return job.bad_begin < 0 ? TDM_OK : report_blocks(path, found, &job);
+    return job.bad_begin < 0 ? TDM_OK : h5_report_blocks(path, found, job.bad_begin, job.bad_end);
 }
 
 tdm_status tdm_h5_compare_seal(const char *path, int64_t part, int64_t parts, bool *sealed)
 {
     int fd;
     int64_t bytes;
-    seal found = {0};
+    h5_seal_hashes found = {0};
     *sealed = false;
-    TDM_TRY(open_bytes(path, O_RDONLY, &fd, &bytes));
+    TDM_TRY(h5_open_bytes(path, O_RDONLY, &fd, &bytes));
     const tdm_status status = compare_part(fd, path, bytes, part, parts, &found);
     *sealed = found.hash != NULL;
     tdm_free(found.hash);
@@ -332,8 +331,8 @@ tdm_status tdm_h5_digest(const char *path, char digest[65])
     int fd;
     int64_t bytes;
     uint64_t end[END_WORDS] = {0};
-    seal found = {0};
-    TDM_TRY(open_bytes(path, O_RDONLY, &fd, &bytes));
+    h5_seal_hashes found = {0};
+    TDM_TRY(h5_open_bytes(path, O_RDONLY, &fd, &bytes));
     const int64_t at = bytes - (int64_t)sizeof end;
     const tdm_status status = at > 0 ? read_at(fd, path, end, sizeof end, at) : TDM_OK;
     close(fd);
@@ -348,7 +347,7 @@ bool h5_ends_with_seal(const char *path)
     int fd;
     int64_t bytes;
     uint64_t magic = 0;
-    if (open_bytes(path, O_RDONLY, &fd, &bytes) != TDM_OK) return false;
+    if (h5_open_bytes(path, O_RDONLY, &fd, &bytes) != TDM_OK) return false;
     const int64_t at = bytes - END_WORDS * (int64_t)sizeof magic;
     const bool sealed =
         at > 0 && read_at(fd, path, &magic, sizeof magic, at) == TDM_OK && le64toh(magic) == MAGIC;

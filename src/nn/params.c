@@ -111,7 +111,7 @@ bool tdm_params_next_trained(const tdm_params *params, int64_t *row, tdm_span *s
 void tdm_params_destroy(tdm_params *params)
 {
     free(params->row);
-    tdm_free(params->weight);
+    if (!params->is_lent) tdm_free(params->weight);
     tdm_free(params->grad);
     memset(params, 0, sizeof(*params));
 }

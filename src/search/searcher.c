@@ -40,6 +40,8 @@ static tdm_status check_embeddings(const char *dir, const tdm_embedding_info *in
     TDM_REQUIRE(s->embeddings.d == d, TDM_E_SHAPE, "%s: embeddings of width %lld, the model's have %lld", dir,
                 (long long)s->embeddings.d, (long long)d);
     char digest[65];
+    TDM_TRY(tdm_inference_seal(s->inference, digest)); /* SHA-256 reads the whole model */
+    if (strcmp(info->model_seal, digest) == 0) return TDM_OK;
     TDM_TRY(tdm_inference_digest(s->inference, digest));
     TDM_REQUIRE(strcmp(info->model_digest, digest) == 0, TDM_E_DATA,
                 "%s: was embedded by another model (%s) than %s; run tandem embed again", dir, info->model,

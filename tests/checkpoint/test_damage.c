@@ -329,6 +329,103 @@ static void test_damage_is_not_another_model(void **state)
     CHECK_GT(refused, 4);
 }
 
+/* ---- Weights to compute with ---- */
+
+/* The rows of `one`; the long one is the image tower's, the others the text tower's. */
+static void open_weights(tdm_params *params, tdm_weights **weights)
+{
+    *params = (tdm_params){0};
+    for (int64_t i = 0; i < one.params.count; i++) {
+        const tdm_param *row = &one.params.row[i];
+        CHECK_OK(tdm_params_add(params, row->name, row->ndim, row->shape, TDM_INIT_ZERO, 0, true, NULL));
+        params->row[i].tower = strcmp(row->name, "token_embedding.weight") == 0 ? TDM_IMAGE : TDM_TEXT;
+    }
+    CHECK_OK(tdm_weights_open(in_run("checkpoints/step-00000020"), weights));
+    CHECK_OK(tdm_weights_lend(*weights, params));
+}
+
+static void close_weights(tdm_params *params, tdm_weights **weights)
+{
+    tdm_params_destroy(params);
+    tdm_weights_close(weights);
+}
+
+static void expect_weights(const tdm_params *params, int tower)
+{
+    for (int64_t i = 0; i < params->count; i++) {
+        const tdm_param *got = &params->row[i], *want = &one.params.row[i];
+        if (got->tower != tower) continue;
+        CHECK_EQ(got->offset % 16, 0);
+        CHECK_MEM_EQ(params->weight + got->offset, one.params.weight + want->offset,
+                     (size_t)want->size * sizeof(float));
+    }
+}
+
+/* Used where they stand in the file, also when it is gone; without checksums of the file read, as before. */
+static void test_weights(void **state)
+{
+    (void)state;
+    const char *path = in_step(20, "model.h5");
+    for (int sealed = 1; sealed >= 0; sealed--) {
+        tdm_params params;
+        tdm_weights *weights;
+        CHECK_OK(save(20, false));
+        if (!sealed) unseal(path);
+        listen_begin();
+        open_weights(&params, &weights);
+        listen_end();
+        CHECK_EQ(params.is_lent, sealed);
+        CHECK_OK(tdm_weights_need(weights, TDM_TEXT));
+        expect_weights(&params, TDM_TEXT);
+        CHECK_OK(tdm_weights_need(weights, TDM_IMAGE));
+        CHECK_EQ(unlink(path), 0);
+        expect_weights(&params, TDM_IMAGE);
+        expect_weights(&params, TDM_TEXT);
+        close_weights(&params, &weights);
+    }
+}
+
+/* Damage is met where it is read: in what is no weight at once, in a tower when that is needed. */
+static void test_damaged_weights(void **state)
+{
+    (void)state;
+    const char *path = in_step(20, "model.h5"), *dir = in_run("checkpoints/step-00000020");
+    const float twice[2] = {22, 22};
+    tdm_text bytes = {0};
+    tdm_params params;
+    tdm_weights *weights;
+    CHECK_OK(tdm_read_file(path, &bytes));
+    const int64_t at = find(&bytes, (const char *)twice, sizeof twice, 0);
+    const int64_t config = find(&bytes, "context_length", 14, 0);
+    tdm_text_free(&bytes);
+    CHECK_GE(at, 0);
+    damage(path, FLIP, at + (1 << 20));
+    open_weights(&params, &weights);
+    CHECK_TRUE(params.is_lent);
+    CHECK_OK(tdm_weights_need(weights, TDM_TEXT));
+    expect_weights(&params, TDM_TEXT);
+    CHECK_FAILS(tdm_weights_need(weights, TDM_IMAGE), TDM_E_FORMAT, "(/param/token_embedding.weight)");
+    close_weights(&params, &weights);
+
+    CHECK_OK(save(20, false));
+    damage(path, FLIP, config);
+    CHECK_FAILS(tdm_weights_open(dir, &weights), TDM_E_FORMAT, "(the file's structure)");
+    CHECK_NULL(weights);
+    CHECK_OK(save(20, false));
+    damage(path, CUT, at + (1 << 20));
+    CHECK_FAILS(tdm_weights_open(dir, &weights), TDM_E_FORMAT, "is damaged: truncated");
+    static const char *const signatures[] = {"OHDR", "FRHP", "FHDB", "FADB"};
+    for (size_t i = 0; i < sizeof signatures / sizeof signatures[0]; i++) {
+        CHECK_OK(save(20, false));
+        CHECK_OK(tdm_read_file(path, &bytes));
+        const int64_t place = find(&bytes, signatures[i], 4, 0);
+        tdm_text_free(&bytes);
+        if (place < 0) continue;
+        damage(path, ZERO_64, place);
+        CHECK_FAILS(tdm_weights_open(dir, &weights), TDM_E_FORMAT, "have changed since it was written");
+    }
+}
+
 /* ---- Several checkpoints ---- */
 
 static void test_two_damaged(void **state)
@@ -502,14 +599,23 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_data),          CASE(test_text),
-        CASE(test_structure),     CASE(test_whole_files),
-        CASE(test_checksums),     CASE(test_mixed_files),
-        CASE(test_older_version), CASE(test_damage_is_not_another_model),
-        CASE(test_two_damaged),   CASE(test_all_damaged),
-        CASE(test_best_damaged),  CASE(test_pointers),
-        CASE(test_keep),          CASE(test_unreadable),
+        CASE(test_data),
+        CASE(test_text),
+        CASE(test_structure),
+        CASE(test_whole_files),
+        CASE(test_checksums),
+        CASE(test_mixed_files),
+        CASE(test_older_version),
+        CASE(test_damage_is_not_another_model),
+        CASE(test_two_damaged),
+        CASE(test_all_damaged),
+        CASE(test_best_damaged),
+        CASE(test_pointers),
+        CASE(test_keep),
+        CASE(test_unreadable),
         CASE(test_while_written),
+        CASE(test_weights),
+        CASE(test_damaged_weights),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
