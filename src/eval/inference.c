@@ -42,7 +42,8 @@ static tdm_status open_local(const tdm_inference_options *options, bool with_dig
     if (!options->own_weights) TDM_TRY(tdm_weights_open(in->dir, &in->weights));
     TDM_TRY(tdm_checkpoint_read_config(in->dir, &in->config, &in->tokenizer, &in->step));
     TDM_TRY(create_model(options, in));
-    for (int m = 0; m < TDM_MODALITIES && !options->one_by_one; m++) TDM_TRY(need(in, (tdm_modality)m));
+    for (int m = 0; m < TDM_MODALITIES && !options->one_by_one; m++)
+        TDM_TRY(inference_need(in, (tdm_modality)m));
     return with_digest ? tdm_inference_digest(in, in->digest) : TDM_OK;
 }
 
