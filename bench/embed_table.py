@@ -55,10 +55,13 @@ def parse_arguments():
     parser.add_argument("--tandem-options", default="", help="further options of tandem embed")
     parser.add_argument("--settings", help="the setting of peer_embed.py for all peers, instead of trying")
     parser.add_argument("--probe-pairs", type=int, default=128, help="pairs while settings are tried")
+    parser.add_argument("--cpu-time", action="store_true",
+                        help="of the towers: images a second of CPU time, for --ranks 1 on a machine that is not quiet")
     parser.add_argument("--quiet", type=float, default=0, metavar="SECONDS",
                         help="before each run wait until the machine was idle this long")
     parser.add_argument("--json", type=pathlib.Path, help="write everything here")
     args = parser.parse_args()
+    args.towers_figure = "images_per_cpu_s" if args.cpu_time else "images_per_s"
     args.raw = args.work / "raw" / SPLIT
     # what interleave.py's words stand for; these commands name everything themselves
     args.isa, args.model, args.precision, args.tandem, args.threads, args.clip_repo = None, "", "", "", 1, None
@@ -97,12 +100,12 @@ def peer_command(args, peer, kind, setting, pairs, features=""):
 
 
 def run_peer(args, peer, kind, setting, pairs, features=""):
-    args.figure = "all_images_per_s" if kind == "all" else "images_per_s"
+    args.figure = "all_images_per_s" if kind == "all" else args.towers_figure
     return interleave.measure(args, peer_command(args, peer, kind, setting, pairs, features))
 
 
 def run_tandem_towers(args, precision):
-    args.figure = "images_per_s"
+    args.figure = args.towers_figure
     return interleave.measure(args, f"mpirun -n {args.ranks} --bind-to none {args.build / 'towers_bench'} "
                               f"{args.work / 'clip'} {precision} {args.work / 'captions.txt'} {args.batch} "
                               f"{args.seconds} {{json}}")
@@ -236,7 +239,7 @@ def ratios(rows, row, tandem):
     return [a["rate"] / b["rate"] for a, b in zip(rows[tandem]["runs"], rows[row]["runs"])]
 
 
-def markdown(kind, rows, similar):
+def markdown(kind, rows, similar, captions):
     tandem_rows = [row for row in rows if row.startswith("tandem")]
     header = ["", "setting", "images/s", "captions/s" if kind == "towers" else "cosine of images: mean, least, about the mean",
               *(["cosine of captions"] if kind == "all" else []), *(f"{row} over it" for row in tandem_rows)]
@@ -244,7 +247,7 @@ def markdown(kind, rows, similar):
     for row, done in rows.items():
         cells = [row, f"`{done['setting']}`" if done["setting"] else "", spread([r["rate"] for r in done["runs"]])]
         if kind == "towers":
-            cells.append(spread([r["result"]["captions_per_s"] for r in done["runs"]]))
+            cells.append(spread([r["result"][captions] for r in done["runs"]]))
         else:
             cells += [", ".join(f"{v:.5f}" for v in similar[row][m]) for m in ("image", "text")]
         cells += ["" if row == t else spread(ratios(rows, row, t), "{:.2f}") for t in tandem_rows]
@@ -263,7 +266,8 @@ def main():
         results[kind] = measure_kind(args, kind, tandem_rows)
         if args.json:
             args.json.write_text(json.dumps(results, indent=1) + "\n")
-        print(markdown(kind, results[kind], cosines(args, results[kind]) if kind == "all" else None), flush=True)
+        print(markdown(kind, results[kind], cosines(args, results[kind]) if kind == "all" else None,
+                       args.towers_figure.replace("images", "captions")), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@
 The model is the module of tests/golden/clip_torch.py (bench/peer_pytorch.py --module own); `tandem import --from
 model.pt` takes the same weights. DIR holds NAME.jpg with a caption in NAME.txt. Three rates are measured:
 
-    images_per_s, captions_per_s    the towers alone, on pixels and token ids that are ready
+    images_per_s, captions_per_s    the towers alone, on pixels and token ids that are ready; images_per_cpu_s counts
+                                    CPU time per thread, which other programs on the machine do not lengthen
     all_images_per_s                all that a user does: files are read, decoded and resized by Pillow in --workers
                                     processes, captions tokenized, and both embedded
 
@@ -374,15 +375,16 @@ class Bench:
         return in_turn(self.pool, self.tower[modality], batches, self.args.streams + 1)
 
     def rate(self, modality, data):
-        """Rows a second of one tower, over --seconds."""
+        """Rows a second of one tower, over --seconds, and rows a second of CPU time per thread."""
         batch, streams = data[: self.args.batch], self.args.streams
         list(self.embed(modality, [batch] * (2 * streams)))
-        rates, until = [], time.monotonic() + self.args.seconds
+        rates, cpu_rates, rows, until = [], [], 2 * streams * len(batch), time.monotonic() + self.args.seconds
         while not rates or time.monotonic() < until:
-            begin = time.monotonic()
+            begin, cpu_begin = time.monotonic(), time.process_time()
             list(self.embed(modality, [batch] * (2 * streams)))
-            rates.append(2 * streams * len(batch) / (time.monotonic() - begin))
-        return statistics.median(rates)
+            rates.append(rows / (time.monotonic() - begin))
+            cpu_rates.append(rows * self.args.threads / (time.process_time() - cpu_begin))
+        return statistics.median(rates), statistics.median(cpu_rates)
 
     def embed_files(self, workers):
         """All images and captions, and the seconds they took."""
@@ -417,8 +419,8 @@ def measure(args):
                   compile=args.compile, caption_tokens=bench.captions.length, pairs=len(bench.images),
                   start_s=round(bench.start_s, 2))
     if args.work in ("towers", "both"):
-        result["images_per_s"] = bench.rate("image", bench.pixel)
-        result["captions_per_s"] = bench.rate("text", bench.token)
+        result["images_per_s"], result["images_per_cpu_s"] = bench.rate("image", bench.pixel)
+        result["captions_per_s"], result["captions_per_cpu_s"] = bench.rate("text", bench.token)
     if args.work in ("all", "both"):
         result["all_images_per_s"] = bench.measure_all()
     text = json.dumps(result)
