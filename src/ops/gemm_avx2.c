@@ -5,8 +5,8 @@ enum {
     ROWS = 6,
     COLS = 16,
     DEPTH = 320,            /* 20 KB of a right panel */
-    LEFT_BYTES = 256 << 10, /* packed left operand of a block at most */
-    ROW_PANELS = 24         /* its panels at most */
+    LEFT_BYTES = 512 << 10, /* packed left operand of a block at most */
+    ROW_PANELS = 40         /* its panels at most */
 };
 
 typedef struct tile_sums {

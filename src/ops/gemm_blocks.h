@@ -54,13 +54,13 @@ static inline __attribute__((always_inline)) void gemm_pack_blocks(int64_t rows,
     _mm_sfence(); /* streaming stores are seen after it */
 }
 
-/* ---- Memory that is wanted in L2 later, in rows: fetched bit by bit while something else is multiplied, and
- * a little beyond ---- */
+/* ---- Memory that is wanted in L2 later, in rows: fetched bit by bit while something else is multiplied ---- */
 typedef struct wanted {
     const char *at, *row_end;
     int64_t row_bytes; /* of what is fetched of a row */
     int64_t next_row;  /* bytes from a row to the next */
     int64_t per_step;  /* lines fetched in a step of k */
+    int64_t lines;     /* still to be fetched */
 } wanted;
 
 /* The two operands of what comes next. */
@@ -76,12 +76,13 @@ static inline wanted want(const void *x, int64_t rows, int64_t row_bytes, int64_
                     .row_end = (const char *)x + lines * 64,
                     .row_bytes = lines * 64,
                     .next_row = next_row,
-                    .per_step = ceil_div(rows * lines, steps)};
+                    .per_step = ceil_div(rows * lines, steps),
+                    .lines = rows * lines};
 }
 
 static inline void fetch_some(wanted *w)
 {
-    for (int64_t i = 0; i < w->per_step; i++) {
+    for (int64_t i = 0; i < w->per_step && w->lines > 0; i++, w->lines--) {
         _mm_prefetch(w->at, _MM_HINT_T1);
         w->at += 64;
         if (w->at != w->row_end) continue;

@@ -293,7 +293,10 @@ static void pack_rows(const float *x, int64_t row_step, int64_t rows, chunk k, f
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++) {
             r[i] = zero_bits();
-            if (i < ROWS && i < rows) r[i] = load_bits(keep, x + i * row_step + k.begin + p);
+            if (i >= ROWS || i >= rows) continue;
+            const float *from = x + i * row_step + k.begin + p;
+            r[i] = load_bits(keep, from);
+            _mm_prefetch((const char *)(from + ROWS * row_step), _MM_HINT_T0); /* of the next panel */
         }
         transpose_lanes(r);
 #pragma GCC unroll 16
@@ -380,6 +383,7 @@ static inline void pack_columns(const float *x, int64_t width, int64_t tokens, l
     lanes sum = zero_lanes();
     for (int64_t s = 0; s < tokens; s++) {
         const lanes v = load_lanes(keep, x + s * width);
+        _mm_prefetch((const char *)(x + (s + GROUP) * width), _MM_HINT_T0);
         if (stream)
             stream_aligned(panel + s * panel_width, v);
         else
