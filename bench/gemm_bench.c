@@ -86,8 +86,7 @@ static double clock_s(const tdm_ops *ops)
 /* Of the instruction that multiplies. */
 static double measure_peak(const tdm_ops *ops)
 {
-    const bool one_thread = tdm_ops_threads(ops) == 1 && !ops->cpu.amx_bf16 && ops->cpu.isa == TDM_ISA_AVX512;
-    return one_thread ? ops_thread_peak_gflops(tdm_ops_dtype(ops), 1) : tdm_ops_measure_peak_gflops(ops, 1);
+    return tdm_ops_threads(ops) == 1 ? ops_thread_peak_gflops(ops, 1) : tdm_ops_measure_peak_gflops(ops, 1);
 }
 
 /* GFLOP/s of short runs */

@@ -45,9 +45,12 @@ TDM_CHECKED tdm_status tdm_ops_resolve_precision(const char *precision, tdm_dtyp
 const char *tdm_ops_isa(const tdm_ops *ops);
 /* "3.7.1": oneDNN's version. */
 void tdm_ops_library(char out[24]);
-/* Peak of a register-resident loop on all threads, GFLOP/s: the best of `runs` runs of about 10 ms; bf16 uses
- * AMX where present. On shared hardware one run tells what can be had at this moment, five what there is. */
+/* Peak of a register-resident loop on all threads, GFLOP/s: the best of `runs` runs of about 10 ms, by the widest
+ * instructions that TANDEM_ISA and the precision allow. On shared hardware one run tells what can be had at this
+ * moment, five what there is. */
 double tdm_ops_measure_peak_gflops(const tdm_ops *ops, int runs);
+/* "FMA on 256 bits", "AMX tiles" …: those instructions. */
+const char *tdm_ops_peak_name(const tdm_ops *ops);
 
 /* Time and matmul work by kind of operation, for `tandem bench` and the progress line. */
 typedef enum tdm_op_kind {

@@ -96,6 +96,7 @@ tdm_status bench_report(const tdm_comm *comm, tdm_ops *ops, const bench_result *
     set_real(root, "gflops", gflops);
     set_real(root, "mfu", mfu);
     set_real(root, "peak_gflops", r->peak_gflops);
+    set_string(root, "peak_of", tdm_ops_peak_name(ops));
     set_real(root, "mfu_sustained", gflops / r->sustained_gflops);
     set_real(root, "peak_sustained_gflops", r->sustained_gflops);
     set_integer(root, "rss_bytes", r->memory[BENCH_PEAK]);
@@ -110,10 +111,11 @@ tdm_status bench_report(const tdm_comm *comm, tdm_ops *ops, const bench_result *
     fprintf(stderr, "%s %s, %d ranks x %d threads, %lld pairs per rank in chunks of %lld, recompute %s:\n",
             r->model, tdm_dtype_name(tdm_ops_dtype(ops)), tdm_comm_size(comm), tdm_ops_threads(ops),
             (long long)r->batch, (long long)r->plan.chunk, r->recompute);
-    fprintf(stderr,
-            "%.2f pairs/s, step %.1f ms, MFU %.1f %% of %.0f GFLOP/s, %.1f %% of %.0f between the steps\n",
-            pairs / step_s, step_s * 1e3, 100.0 * mfu, r->peak_gflops, 100.0 * gflops / r->sustained_gflops,
-            r->sustained_gflops);
+    fprintf(
+        stderr,
+        "%.2f pairs/s, step %.1f ms, MFU %.1f %% of %.0f GFLOP/s (%s), %.1f %% of %.0f between the steps\n",
+        pairs / step_s, step_s * 1e3, 100.0 * mfu, r->peak_gflops, tdm_ops_peak_name(ops),
+        100.0 * gflops / r->sustained_gflops, r->sustained_gflops);
     fprintf(stderr,
             "waiting for data %.1f ms, communication %.1f ms (%.1f %%), waiting for the slower rank up to "
             "%.1f ms, peak memory %.0f MiB\n",

@@ -150,8 +150,8 @@ static inline int64_t attention_step(int64_t head_dim)
     return (lines | 1) * VECTOR_PAD;
 }
 
-/* GFLOP/s of VDPBF16PS or of f32 in AVX-512's registers, in this thread's own CPU time; the CPU must have them. */
-double ops_thread_peak_gflops(tdm_dtype dtype, int runs);
+/* tdm_ops_measure_peak_gflops of this thread, in its own CPU time. */
+double ops_thread_peak_gflops(const tdm_ops *ops, int runs);
 
 /* ---- Context ---- */
 struct ops_dnnl;

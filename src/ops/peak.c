@@ -136,26 +136,35 @@ static double measure_thread(peak_loop loop, int runs)
     return best * 1e-9;
 }
 
-double ops_thread_peak_gflops(tdm_dtype dtype, int runs)
+/* The widest multiply-adds that the context's products may use. */
+typedef struct peak_kind {
+    const char *name;
+    peak_loop loop;
+} peak_kind;
+
+static peak_kind kind_of(const tdm_ops *ops)
 {
 #if defined(__x86_64__)
-    return measure_thread(dtype == TDM_BF16 ? loop_dpbf16 : loop_avx512, runs);
-#else
-    (void)dtype;
-    return measure_thread(loop_generic, runs);
+    if (ops->dtype == TDM_BF16)
+        return ops->cpu.amx_bf16 ? (peak_kind){"AMX tiles", loop_amx} : (peak_kind){"VDPBF16PS", loop_dpbf16};
+    if (ops->cpu.isa == TDM_ISA_AVX512) return (peak_kind){"FMA on 512 bits", loop_avx512};
+    if (ops->cpu.isa == TDM_ISA_AVX2) return (peak_kind){"FMA on 256 bits", loop_avx2};
 #endif
+    (void)ops;
+    return (peak_kind){"generic code", loop_generic};
+}
+
+const char *tdm_ops_peak_name(const tdm_ops *ops)
+{
+    return kind_of(ops).name;
+}
+
+double ops_thread_peak_gflops(const tdm_ops *ops, int runs)
+{
+    return measure_thread(kind_of(ops).loop, runs);
 }
 
 double tdm_ops_measure_peak_gflops(const tdm_ops *ops, int runs)
 {
-#if defined(__x86_64__)
-    if (ops->dtype == TDM_BF16) {
-        double tiles = ops->cpu.amx_bf16 ? measure(ops, loop_amx, runs) : 0.0;
-        double pairs = ops->cpu.avx512_bf16 ? measure(ops, loop_dpbf16, runs) : 0.0;
-        return tiles > pairs ? tiles : pairs;
-    }
-    if (ops->cpu.isa == TDM_ISA_AVX512) return measure(ops, loop_avx512, runs);
-    if (ops->cpu.isa == TDM_ISA_AVX2) return measure(ops, loop_avx2, runs);
-#endif
-    return measure(ops, loop_generic, runs);
+    return measure(ops, kind_of(ops).loop, runs);
 }

@@ -18,6 +18,7 @@ typedef struct implementation {
     int64_t panel;     /* columns of a packed f32 weight's panels */
     const char *needs; /* of the CPU */
     bool tiles;
+    const gemm_backend *twin; /* of the same bits, or NULL */
 } implementation;
 
 /* Skips where the CPU or the build lacks it. */
@@ -270,6 +271,34 @@ static void test_not_a_number_stays_in_its_row(void **state)
     free_scratch(1, scratch);
 }
 
+#if !defined(TANDEM_EMULATE_BF16)
+/* Sums are in the order of k on both: a run may go on with the other instructions, bit for bit as far as products
+ * go. */
+static void test_avx2_has_the_bits_of_avx512(void **state)
+{
+    const implementation *impl = require(state);
+    enum { T = 90, K = 1400, N = 75 };
+    const gemm_backend *both[2] = {impl->gemm, impl->twin};
+    float *x = random_f32(T * K, 1, 1.0), *w = random_f32(K * N, 2, 1.0), *dy = random_f32(T * N, 3, 1.0),
+          *y[2], *dw[2], sums[2][N] = {{0}};
+    for (int i = 0; i < 2; i++) {
+        void *packed = aligned(both[i]->weight_bytes(K, N));
+        y[i] = aligned(T * N * 4), dw[i] = aligned(K * N * 4);
+        gemm_pack_weight(both[i], 1, N, K, w, packed, NULL);
+        tdm_scratch *scratch =
+            make_scratch(1, both[i]->multiply_scratch_bytes(K) + both[i]->backward_weight_scratch_bytes());
+        both[i]->multiply(1, T, K, N, x, packed, NULL, y[i], scratch);
+        both[i]->backward_weight(1, T, N, K, dy, x, false, dw[i], sums[i], NULL, scratch);
+        free(packed);
+        free_scratch(1, scratch);
+    }
+    CHECK_MEM_EQ(y[0], y[1], T * N * 4);
+    CHECK_MEM_EQ(dw[0], dw[1], K * N * 4);
+    CHECK_MEM_EQ(sums[0], sums[1], sizeof(sums[0]));
+    free(x), free(w), free(dy), free(y[0]), free(y[1]), free(dw[0]), free(dw[1]);
+}
+#endif
+
 int main(void)
 {
     implementation amx = {.dtype = TDM_BF16, .needs = "AMX-BF16", .tiles = true},
@@ -281,7 +310,7 @@ int main(void)
     avx512_bf16.gemm = &gemm_avx512_bf16;
 #endif
 #if defined(__x86_64__)
-    avx512.gemm = &gemm_avx512;
+    avx512.gemm = &gemm_avx512, avx512.twin = &gemm_avx2;
     avx2.gemm = &gemm_avx2;
 #endif
 #define ON(test, implementation)                                                                             \
@@ -297,6 +326,7 @@ int main(void)
         ALL(amx),
         ALL(avx512),
         ALL(avx2),
+        ON(test_avx2_has_the_bits_of_avx512, avx512),
 #endif
     };
     (void)amx, (void)avx512, (void)avx2;

@@ -114,6 +114,33 @@ static void peak(tdm_ops *ops)
     double gflops = tdm_ops_measure_peak_gflops(ops, 5);
     CHECK_GT(gflops, 0.1);
     CHECK_TRUE(isfinite(gflops));
+    const char *name = tdm_ops_peak_name(ops), *isa = tdm_ops_isa(ops);
+    if (tdm_ops_dtype(ops) == TDM_BF16)
+        CHECK_STR_EQ(name, strstr(isa, "amx") ? "AMX tiles" : "VDPBF16PS");
+    else /* of the instructions that are allowed, not of those that the CPU has */
+        CHECK_STR_EQ(name, !strncmp(isa, "avx512", 6) ? "FMA on 512 bits"
+                           : !strcmp(isa, "avx2")     ? "FMA on 256 bits"
+                                                      : "generic code");
+}
+
+/* Under each cap on the instructions, so on every kind of CPU. */
+static void test_peak_is_capped(void **state)
+{
+    (void)state;
+    static const char *const caps[] = {"generic", "avx2", "avx512"};
+    char saved[32] = "";
+    const char *cap = getenv("TANDEM_ISA");
+    if (cap) strncpy(saved, cap, sizeof(saved) - 1);
+    for (size_t i = 0; i < sizeof(caps) / sizeof(*caps); i++) {
+        setenv("TANDEM_ISA", caps[i], 1);
+        tdm_ops *ops = make_ops(TDM_F32, 1);
+        peak(ops);
+        tdm_ops_destroy(&ops);
+    }
+    if (cap)
+        setenv("TANDEM_ISA", saved, 1);
+    else
+        unsetenv("TANDEM_ISA");
 }
 
 static void test_peak(void **state)
@@ -125,8 +152,9 @@ static void test_peak(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_precision),   cmocka_unit_test(test_isa),   cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_conversions), cmocka_unit_test(test_stats), cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_precision),      cmocka_unit_test(test_isa),   cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_conversions),    cmocka_unit_test(test_stats), cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_peak_is_capped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,11 @@ small=(--set model.image.width=64 --set model.text.width=64 --set model.image.la
 ranks 2 bench --config "$work/run.cfg" "${small[@]}" --set data.dir= --batch 12 --tokens-per-caption 8 --steps 3 --threads 1 \
     --json "$work/synthetic.json" 2>"$work/log" || fail "$(cat "$work/log")"
 grep -q "memory of a rank, MiB: base" "$work/log" || fail "no memory in the summary: $(cat "$work/log")"
+# the peak is that of the instructions that are allowed
+TANDEM_ISA=generic ranks 1 bench --config "$work/run.cfg" "${small[@]}" --batch 4 --steps 1 --threads 1 --precision f32 \
+    --json "$work/generic.json" 2>"$work/log" || fail "$(cat "$work/log")"
+grep -q "GFLOP/s (generic code)" "$work/log" || fail "no name of the peak: $(cat "$work/log")"
+grep -Eq '"peak_of": ?"generic code"' "$work/generic.json" || fail "$(cat "$work/generic.json")"
 recipe=(--set loss.infonce.weight=1 --set loss.infonce.pseudo=0.5 --set model.dropout=0
     --set model.text.attention_dropout=0.1 --set loss.simclr.weight=1 --set loss.mlm.weight=1 --set loss.mlm.depth=1 --set loss.mlm.heads=2
     --set loss.cross_entropy.weight=1)
