@@ -39,8 +39,12 @@ int tdm_ops_threads(const tdm_ops *ops);
  * of a layer; it must not compute with `ops`. NULL (the start): nothing. */
 void tdm_ops_set_poll(tdm_ops *ops, void (*poll)(void *context), void *context);
 /* "auto" -> bf16 where AVX512_BF16 or AMX-BF16 exist (and TANDEM_ISA allows), else f32. Refuses "bf16"
- * elsewhere. */
+ * elsewhere. AVX512_BF16 alone must be worth it: where it multiplies no faster than f32, "auto" is f32, unless
+ * TANDEM_ISA names it. Ranks that ask for "auto" agree on the answer. */
 TDM_CHECKED tdm_status tdm_ops_resolve_precision(const char *precision, tdm_dtype *dtype);
+/* How many times as fast as f32 AVX512_BF16 multiplies here, measured within milliseconds at the first call; 0 where the
+ * CPU lacks it, and where it has tiles, which need no measurement. */
+double tdm_ops_bf16_gain(void);
 /* "avx512+amx", "avx2" …: what the fused loops and matmuls will use. */
 const char *tdm_ops_isa(const tdm_ops *ops);
 /* "3.7.1": oneDNN's version. */

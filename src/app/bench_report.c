@@ -99,6 +99,7 @@ tdm_status bench_report(const tdm_comm *comm, tdm_ops *ops, const bench_result *
     set_string(root, "peak_of", tdm_ops_peak_name(ops));
     set_real(root, "mfu_sustained", gflops / r->sustained_gflops);
     set_real(root, "peak_sustained_gflops", r->sustained_gflops);
+    set_real(root, "bf16_gain", tdm_ops_bf16_gain());
     set_integer(root, "rss_bytes", r->memory[BENCH_PEAK]);
     set_real(root, "wait_data_s", r->wait_data_s);
     set_real(root, "exposed_comm_s", r->exposed_s);
@@ -116,6 +117,8 @@ tdm_status bench_report(const tdm_comm *comm, tdm_ops *ops, const bench_result *
         "%.2f pairs/s, step %.1f ms, MFU %.1f %% of %.0f GFLOP/s (%s), %.1f %% of %.0f between the steps\n",
         pairs / step_s, step_s * 1e3, 100.0 * mfu, r->peak_gflops, tdm_ops_peak_name(ops),
         100.0 * gflops / r->sustained_gflops, r->sustained_gflops);
+    if (tdm_ops_bf16_gain() > 0.0)
+        fprintf(stderr, "AVX512_BF16 multiplies %.2f times as fast as f32\n", tdm_ops_bf16_gain());
     fprintf(stderr,
             "waiting for data %.1f ms, communication %.1f ms (%.1f %%), waiting for the slower rank up to "
             "%.1f ms, peak memory %.0f MiB\n",

@@ -7,14 +7,26 @@
 #include <math.h>
 #include <string.h>
 
-static tdm_status create_model(const tdm_inference_options *options, tdm_inference *inference)
+static const char *precision_of(const tdm_inference_options *options, const tdm_inference *in)
 {
-    tdm_inference *in = inference;
-    tdm_dtype dtype;
-    const char *precision = options->precision[0] != '\0' ? options->precision : in->config.train.precision;
+    return options->precision[0] != '\0' ? options->precision : in->config.train.precision;
+}
+
+/* Collective: f32 on every rank where one has to choose it. */
+static tdm_status choose_dtype(tdm_comm *comm, const char *precision, tdm_dtype *dtype)
+{
     const bool rounds = strcmp(precision, "int8") == 0;
+    const tdm_status status = tdm_ops_resolve_precision(rounds ? "auto" : precision, dtype);
+    double chooses_f32 = status == TDM_OK && *dtype == TDM_F32;
+    tdm_comm_max_f64(comm, &chooses_f32, 1);
+    if (chooses_f32 > 0.0) *dtype = TDM_F32;
+    return status;
+}
+
+static tdm_status create_model(const tdm_inference_options *options, tdm_dtype dtype, tdm_inference *in)
+{
+    const bool rounds = strcmp(precision_of(options, in), "int8") == 0;
     if (rounds) TDM_TRY(TDM_ALLOC(TDM_MODALITIES, &in->rounding));
-    TDM_TRY(tdm_ops_resolve_precision(rounds ? "auto" : precision, &dtype));
     const int threads = options->threads > 0 ? (int)options->threads : tdm_default_threads();
     TDM_TRY(tdm_ops_create(dtype, threads, &in->ops));
     TDM_TRY(tdm_model_create(&in->config, in->ops, false, options->batch, &in->params, &in->model));
@@ -34,14 +46,19 @@ tdm_status inference_need(const tdm_inference *in, tdm_modality modality)
     return TDM_OK;
 }
 
-static tdm_status open_local(const tdm_inference_options *options, bool with_digest, tdm_inference *in)
+static tdm_status read_config(const tdm_inference_options *options, tdm_inference *in)
 {
     in->batch = options->batch;
     in->workers = options->workers;
     TDM_TRY(tdm_config_init(&in->config));
     if (!options->own_weights) TDM_TRY(tdm_weights_open(in->dir, &in->weights));
-    TDM_TRY(tdm_checkpoint_read_config(in->dir, &in->config, &in->tokenizer, &in->step));
-    TDM_TRY(create_model(options, in));
+    return tdm_checkpoint_read_config(in->dir, &in->config, &in->tokenizer, &in->step);
+}
+
+static tdm_status load_local(const tdm_inference_options *options, tdm_dtype dtype, bool with_digest,
+                             tdm_inference *in)
+{
+    TDM_TRY(create_model(options, dtype, in));
     for (int m = 0; m < TDM_MODALITIES && !options->one_by_one; m++)
         TDM_TRY(inference_need(in, (tdm_modality)m));
     return with_digest ? tdm_inference_digest(in, in->digest) : TDM_OK;
@@ -84,7 +101,10 @@ tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *optio
     tdm_comm_broadcast(comm, &inference->selection, sizeof inference->selection, 0);
     TDM_TRY(agree_on_model(comm, inference->dir));
     if (options->own_weights) TDM_TRY(tdm_checkpoint_check(comm, inference->dir, false));
-    return tdm_comm_agree(comm, open_local(options, with_digest, inference));
+    tdm_dtype dtype;
+    TDM_AGREE(comm, read_config(options, inference));
+    TDM_AGREE(comm, choose_dtype(comm, precision_of(options, inference), &dtype));
+    return tdm_comm_agree(comm, load_local(options, dtype, with_digest, inference));
 }
 
 void tdm_inference_close(tdm_inference *inference)

@@ -28,7 +28,18 @@ BF16_INLINE __m512i bf16_repeat_pair(const void *at)
     return _mm512_castps_si512(_mm512_set1_ps(*(const bf16_pair *)at));
 }
 
-#if defined(TANDEM_EMULATE_BF16) || defined(TANDEM_PROXY_BF16)
+#if defined(TANDEM_PROXY_BF16)
+/* Of as many micro-operations. */
+BF16_INLINE __m256i bf16_round(__m512 x)
+{
+    return _mm512_cvtepi32_epi16(_mm512_castps_si512(x));
+}
+
+BF16_INLINE __m512i bf16_round_both(__m512 high, __m512 low)
+{
+    return _mm512_packs_epi32(_mm512_castps_si512(low), _mm512_castps_si512(high));
+}
+#elif defined(TANDEM_EMULATE_BF16)
 /* f32 to bf16 in the upper half of each word: the nearest, of two the even one; what is denormal counts as zero, and a
  * NaN stays one. */
 BF16_INLINE __m512i bf16_round_words(__m512 x)

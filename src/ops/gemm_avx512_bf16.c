@@ -278,11 +278,14 @@ static void pack_left(const gradient *g, chunk k, int64_t begin, int64_t end, fl
                       unsigned char *left)
 {
     for (int64_t s = 0; s < k.steps; s++)
-        for (int64_t i = begin; i < end; i++)
-            pack_left_step(g->a + (k.token + s * STEP) * g->rows + i * ROWS, g->rows,
-                           tdm_min_i64(STEP, k.tokens - s * STEP), g->rows - i * ROWS,
+        for (int64_t i = begin; i < end; i++) {
+            const int64_t tokens = k.tokens - s * STEP;
+            const uint16_t *x = g->a + (k.token + s * STEP) * g->rows + i * ROWS;
+            if (tokens > STEP) prefetch_rows(x + STEP * g->rows, tdm_min_i64(STEP, tokens - STEP), g->rows);
+            pack_left_step(x, g->rows, tdm_min_i64(STEP, tokens), g->rows - i * ROWS,
                            sums ? sums + i * ROWS : NULL,
                            left + ((i - begin) * k.steps + s) * GRADIENT_STEP_BYTES);
+        }
 }
 
 /* Right panels are more than the caches hold: written past them. */

@@ -152,6 +152,8 @@ static inline int64_t attention_step(int64_t head_dim)
 
 /* tdm_ops_measure_peak_gflops of this thread, in its own CPU time. */
 double ops_thread_peak_gflops(const tdm_ops *ops, int runs);
+/* GFLOP/s of VDPBF16PS by those of f32 on 512 bits, likewise; the CPU must have both. */
+double ops_measure_bf16_gain(void);
 
 /* ---- Context ---- */
 struct ops_dnnl;

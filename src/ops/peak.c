@@ -121,8 +121,8 @@ static double thread_s(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* GFLOP per second that this thread has computed, whatever else the machine does: the best of `runs` runs of about a
- * millisecond or two. */
+/* GFLOP per second that this thread has computed, whatever else the machine does: the best of `runs` runs of some
+ * tenths of a millisecond. */
 static double measure_thread(peak_loop loop, int runs)
 {
     float sink = 0.0f;
@@ -162,6 +162,21 @@ const char *tdm_ops_peak_name(const tdm_ops *ops)
 double ops_thread_peak_gflops(const tdm_ops *ops, int runs)
 {
     return measure_thread(kind_of(ops).loop, runs);
+}
+
+/* In turn, so that both see the same moments of a busy machine. */
+double ops_measure_bf16_gain(void)
+{
+#if defined(__x86_64__)
+    double bf16 = 0.0, f32 = 0.0;
+    for (int run = 0; run < 8; run++) {
+        bf16 = fmax(bf16, measure_thread(loop_dpbf16, 1));
+        f32 = fmax(f32, measure_thread(loop_avx512, 1));
+    }
+    return bf16 / f32;
+#else
+    return 0.0;
+#endif
 }
 
 double tdm_ops_measure_peak_gflops(const tdm_ops *ops, int runs)

@@ -178,14 +178,26 @@ static tdm_status create_losses(tdm_session *s)
     return status;
 }
 
+/* Collective under "auto": f32 on every rank where one chooses it. */
+static tdm_status choose_precision(const tdm_session *s, tdm_dtype *dtype)
+{
+    const char *wanted = s->config.train.precision;
+    const tdm_status status = tdm_ops_resolve_precision(wanted, dtype);
+    if (strcmp(wanted, "auto") != 0) return status;
+    double chooses_f32 = status == TDM_OK && *dtype == TDM_F32;
+    tdm_comm_max_f64(s->comm, &chooses_f32, 1);
+    if (chooses_f32 > 0.0) *dtype = TDM_F32;
+    return status;
+}
+
 tdm_status tdm_session_create_model(tdm_session *s)
 {
     const tdm_config *c = &s->config;
     const int64_t rows = tdm_trainer_rows(c, tdm_comm_size(s->comm));
     const int threads = c->train.threads > 0 ? (int)c->train.threads : tdm_default_threads();
     tdm_dtype dtype;
+    TDM_TRY(choose_precision(s, &dtype));              /* first: all ranks come here */
     TDM_TRY(context_settle(&s->config, s->tokenizer)); /* without data nothing has done it */
-    TDM_TRY(tdm_ops_resolve_precision(c->train.precision, &dtype));
     TDM_TRY(tdm_ops_create(dtype, threads, &s->ops));
     TDM_TRY(tdm_model_create(c, s->ops, true, tdm_max_i64(s->max_rows, rows), &s->params, &s->model));
     TDM_TRY(create_losses(s));
