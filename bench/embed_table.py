@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The table of embedding: `tandem embed` beside OpenVINO, ONNX Runtime and PyTorch on the same pictures, in turn.
 
-    make -C build tandem towers_bench
+    make -C build towers_bench tandem
     python3 bench/embed_table.py --work DIR --python PYTHON --merges bpe_simple_vocab_16e6.txt.gz --json table.json
 
 PYTHON has what bench/peer_embed.py and bench/loader.py need. The first call makes random weights, pictures of 500 x 375
