@@ -24,17 +24,22 @@ enum { SCORE_STEP = ATTENTION_QUERIES + VECTOR_PAD }; /* of rows of scores and o
 static const float LOG2_E = 1.44269504f;
 
 /* ---- Rows ---- */
+INLINE int64_t vectors_of(int64_t floats)
+{
+    return (floats + VECTOR - 1) / VECTOR;
+}
 
-/* to[rows][step] = from[rows][width] as f32, the columns beyond width zero. */
+/* to[rows][step] = from[rows][width] as f32, columns beyond width zero as far as vectors reach. */
 INLINE void load_rows(int dtype, int64_t rows, int64_t width, int64_t from_step, const void *from,
                       int64_t step, float *to)
 {
+    const int64_t padded = vectors_of(width) * VECTOR;
     for (int64_t row = 0; row < rows; row++) {
         float *to_row = to + row * step;
         const void *from_row = act_at(dtype, from, row * from_step);
 #pragma omp simd
         for (int64_t i = 0; i < width; i++) to_row[i] = act_get(dtype, from_row, i);
-        for (int64_t i = width; i < step; i++) to_row[i] = 0.0f;
+        for (int64_t i = width; i < padded; i++) to_row[i] = 0.0f;
     }
 }
 
@@ -98,12 +103,12 @@ static void start_fetch(const attention_head *head, float products, fetch *f)
 
 /* ---- Products of a block ---- */
 
-/* All columns of a product, p's pointers being those of column 0. */
-static void multiply(panel p, int64_t rows, int64_t vectors, fetch *f)
+/* Rows [begin, end) of a product and all columns; p's pointers are those of row and column 0. */
+static void multiply(panel p, int64_t begin, int64_t end, int64_t vectors, fetch *f)
 {
     for (int64_t width; vectors > 0; vectors -= width) {
         width = tile_width(vectors);
-        multiply_rows(&p, 0, rows, width, f);
+        multiply_rows(&p, begin, end, width, f);
         p.b += width * VECTOR;
         p.c += width * VECTOR;
     }
@@ -140,11 +145,6 @@ typedef struct score_block {
     int64_t step; /* of rows of head_dim */
 } score_block;
 
-INLINE int64_t vectors_of(int64_t floats)
-{
-    return (floats + VECTOR - 1) / VECTOR;
-}
-
 /* to[keys][SCORE_STEP] = rows[keys][head_dim] · columns[head_dim][queries] */
 static void multiply_scores(const score_block *b, rows_f32 rows, const float *columns, float *to, fetch *f)
 {
@@ -157,7 +157,10 @@ static void multiply_scores(const score_block *b, rows_f32 rows, const float *co
                      .c = to,
                      .c_step = SCORE_STEP,
                      .limit = b->query - b->key};
-    (b->head->causal ? multiply_triangle : multiply)(p, b->keys, vectors_of(b->queries), f);
+    if (b->head->causal)
+        multiply_triangle(p, b->keys, vectors_of(b->queries), f);
+    else
+        multiply(p, 0, b->keys, vectors_of(b->queries), f);
 }
 
 /* to[queries][step] (+)= scores^T · rows[keys][step] */
@@ -175,25 +178,30 @@ static void multiply_keys(const score_block *b, const float *scores, const float
                      .add = add,
                      .range = b->head->causal ? K_TO_ROW : K_ALL,
                      .limit = b->query - b->key + 1};
-    multiply(p, b->queries, vectors_of(b->head->head_dim), f);
+    multiply(p, 0, b->queries, vectors_of(b->head->head_dim), f);
 }
 
-/* to[keys][step] += scores · rows[queries][step] */
+/* to[keys][step] (+)= scores · rows[queries][step]: keys that no earlier block of queries saw are written */
 static void multiply_queries(const score_block *b, const float *scores, const float *rows, float *to,
                              fetch *f)
 {
-    const panel p = {.k = b->queries,
-                     .a = scores,
-                     .row_step = SCORE_STEP,
-                     .k_step = 1,
-                     .b = rows,
-                     .b_step = b->step,
-                     .c = to + b->key * b->step,
-                     .c_step = b->step,
-                     .add = true,
-                     .range = b->head->causal ? K_FROM_ROW : K_ALL,
-                     .limit = b->query - b->key};
-    multiply(p, b->keys, vectors_of(b->head->head_dim), f);
+    panel p = {.k = b->queries,
+               .a = scores,
+               .row_step = SCORE_STEP,
+               .k_step = 1,
+               .b = rows,
+               .b_step = b->step,
+               .c = to + b->key * b->step,
+               .c_step = b->step,
+               .add = true,
+               .range = b->head->causal ? K_FROM_ROW : K_ALL,
+               .limit = b->query - b->key};
+    const int64_t vectors = vectors_of(b->head->head_dim),
+                  seen = b->head->causal || b->query == 0 ? b->query : b->head->length;
+    const int64_t known = tdm_max_i64(0, tdm_min_i64(seen - b->key, b->keys));
+    multiply(p, 0, known, vectors, f);
+    p.add = false;
+    multiply(p, known, b->keys, vectors, f);
 }
 
 /* ---- Blocks of queries: of about one size, whole vectors ---- */
@@ -498,8 +506,6 @@ INLINE void attention_backward_typed(int dtype, const attention_head *head, void
     start_fetch(head, 5.0f, &f);
     load_rows(dtype, length, dim, head->qkv_step, head->k, step, s.k);
     s.v = view_rows(dtype, length, dim, head->qkv_step, head->v, step, v_room);
-    memset(s.dk, 0, sizeof(float) * (size_t)(length * step));
-    memset(s.dv, 0, sizeof(float) * (size_t)(length * step));
     for (int64_t i = 0; i < query_blocks(length); i++) {
         const int64_t query = first_query(length, i), queries = first_query(length, i + 1) - query;
         const score_block b = {.head = head, .query = query, .queries = queries, .step = step};
