@@ -7,6 +7,7 @@
 /* A vector register of floats, the same of integers, and floats at any 4-byte address. */
 typedef float vec __attribute__((vector_size(KERNEL_VECTOR_BYTES)));
 typedef int32_t ivec __attribute__((vector_size(KERNEL_VECTOR_BYTES)));
+typedef uint32_t uvec __attribute__((vector_size(KERNEL_VECTOR_BYTES)));
 typedef float vec_at __attribute__((vector_size(KERNEL_VECTOR_BYTES), aligned(4), may_alias));
 
 enum {
@@ -71,7 +72,7 @@ INLINE vec exp2_vec(vec x)
 #if KERNEL_VECTOR_BYTES == 64
     return (vec)_mm512_maskz_scalef_ps(normal, (__m512)p, (__m512)n);
 #else
-    return p * (vec)(((ivec)shifted << 23) + 0x3f800000); /* -127 makes a factor of zero */
+    return p * (vec)(((uvec)shifted << 23) + 0x3f800000u); /* -127 makes a factor of zero */
 #endif
 }
 
@@ -80,7 +81,7 @@ INLINE vec exp2_vec(vec x)
 INLINE vec log_vec(vec x)
 {
     const ivec n = ((ivec)x - 0x3f3504f3) >> 23;
-    const vec m = (vec)((ivec)x - (n << 23)), s = (m - 1.0f) / (m + 1.0f), z = s * s;
+    const vec m = (vec)((uvec)x - ((uvec)n << 23)), s = (m - 1.0f) / (m + 1.0f), z = s * s;
     const vec series = (((z * (1.0f / 9.0f) + 1.0f / 7.0f) * z + 0.2f) * z + 1.0f / 3.0f) * z;
     return __builtin_convertvector(n, vec) * 0.693147182f + (2.0f * s * series + 2.0f * s) + (x - x);
 }
