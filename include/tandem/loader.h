@@ -130,6 +130,13 @@ TDM_CHECKED tdm_status tdm_loader_next(tdm_loader *loader, const tdm_batch **bat
 TDM_CHECKED tdm_status tdm_load_images(tdm_dataset *dataset, int64_t first, int64_t n, int64_t height,
                                        int64_t width, tdm_image_policy policy, int64_t workers,
                                        uint8_t *image);
+/* The same images on threads that let others go first, while the caller computes: it leaves dataset and
+ * `image` alone until tdm_images_wait, which returns what tdm_load_images would, and frees. *ahead NULL is fine there. */
+typedef struct tdm_images_ahead tdm_images_ahead;
+TDM_CHECKED tdm_status tdm_images_begin(tdm_dataset *dataset, int64_t first, int64_t n, int64_t height,
+                                        int64_t width, tdm_image_policy policy, int64_t workers,
+                                        uint8_t *image, tdm_images_ahead **ahead);
+TDM_CHECKED tdm_status tdm_images_wait(tdm_images_ahead **ahead);
 TDM_CHECKED tdm_status tdm_load_captions(tdm_dataset *dataset, const tdm_tokenizer *tokenizer, int64_t first,
                                          int64_t n, int64_t context_length, tdm_text_batch *text);
 #endif

@@ -42,7 +42,7 @@ typedef struct embedding_job {
     int64_t batch, workers;
     float *feature;                        /* [batch][d] before normalisation */
     float *norm;                           /* [batch] */
-    uint8_t *image;                        /* [batch][height][width][3]; NULL: the tower reads features */
+    uint8_t *image[2];                     /* [batch][height][width][3]; NULL: the tower reads features */
     int64_t feature_width[TDM_MODALITIES]; /* of what a tower reads; 0: it reads pixels or tokens */
     float *cached;                         /* [batch][larger width] */
 } embedding_job;
@@ -72,21 +72,46 @@ static tdm_status embed_cached(embedding_job *job, tdm_modality modality, int64_
     return embed_rows(job, modality, &input, out);
 }
 
+/* Begins to decode the batch that starts with image i of this rank's piece, if there is one. */
+static tdm_status decode_ahead(const embedding_job *job, const tdm_embeddings *e, int64_t i, uint8_t *image,
+                               tdm_images_ahead **ahead)
+{
+    const tdm_tower_config *tower = &job->config->model.image;
+    const int64_t n = tdm_min_i64(job->batch, e->images - i);
+    if (n <= 0) return TDM_OK;
+    return tdm_images_begin(job->dataset, e->image_first + i, n, tower->height_px, tower->width_px,
+                            tdm_image_policy_of(tower), job->workers, image, ahead);
+}
+
+/* One batch; the next is decoded meanwhile. Of the two images, image[0] holds the batch. */
+static tdm_status embed_pixels(embedding_job *job, const tdm_embeddings *e, int64_t i, int64_t n)
+{
+    tdm_images_ahead *ahead = NULL;
+    const tdm_tower_input input = {.n = n, .image = job->image[0]};
+    TDM_TRY(decode_ahead(job, e, i + n, job->image[1], &ahead));
+    const tdm_status status = embed_rows(job, TDM_IMAGE, &input, e->image + i * e->d);
+    const tdm_error kept = *tdm_error_last();
+    const tdm_status next = tdm_images_wait(&ahead);
+    if (status != TDM_OK) return tdm_error_adopt(&kept);
+    uint8_t *const done = job->image[0];
+    job->image[0] = job->image[1];
+    job->image[1] = done;
+    return next;
+}
+
 static tdm_status embed_images(embedding_job *job, const tdm_embeddings *e)
 {
-    const int64_t height = job->config->model.image.height_px, width = job->config->model.image.width_px;
-    const tdm_image_policy policy = tdm_image_policy_of(&job->config->model.image);
+    const tdm_tower_config *tower = &job->config->model.image;
+    if (job->image[0] != NULL)
+        TDM_TRY(tdm_load_images(job->dataset, e->image_first, tdm_min_i64(job->batch, e->images),
+                                tower->height_px, tower->width_px, tdm_image_policy_of(tower), job->workers,
+                                job->image[0]));
     for (int64_t i = 0; i < e->images; i += job->batch) {
         const int64_t n = tdm_min_i64(job->batch, e->images - i);
         TDM_TRY(tdm_stop_point("after embedding %lld of %lld images", (long long)i, (long long)e->images));
-        if (job->image != NULL) {
-            TDM_TRY(tdm_load_images(job->dataset, e->image_first + i, n, height, width, policy, job->workers,
-                                    job->image));
-            const tdm_tower_input input = {.n = n, .image = job->image};
-            TDM_TRY(embed_rows(job, TDM_IMAGE, &input, e->image + i * e->d));
-        } else {
-            TDM_TRY(embed_cached(job, TDM_IMAGE, e->image_first + i, n, e->image + i * e->d));
-        }
+        TDM_TRY(job->image[0] != NULL
+                    ? embed_pixels(job, e, i, n)
+                    : embed_cached(job, TDM_IMAGE, e->image_first + i, n, e->image + i * e->d));
         tdm_progress("embedding images %lld/%lld", (long long)(i + n), (long long)e->images);
     }
     return TDM_OK;
@@ -245,7 +270,9 @@ static tdm_status prepare(embedding_job *job)
     TDM_TRY(TDM_ALLOC(job->batch * tdm_model_embed_dim(job->model), &job->feature));
     TDM_TRY(TDM_ALLOC(job->batch, &job->norm));
     if (job->feature_width[TDM_IMAGE] > 0) return TDM_OK;
-    return TDM_ALLOC(job->batch * image->height_px * image->width_px * 3, &job->image);
+    const int64_t bytes = job->batch * image->height_px * image->width_px * 3;
+    TDM_TRY(TDM_ALLOC(bytes, &job->image[0]));
+    return TDM_ALLOC(bytes, &job->image[1]);
 }
 
 static tdm_status embed_piece(tdm_comm *comm, embedding_job *job, tdm_embeddings *e)
@@ -265,7 +292,8 @@ static void job_end(embedding_job *job)
     tdm_progress_clear();
     tdm_free(job->feature);
     tdm_free(job->norm);
-    tdm_free(job->image);
+    tdm_free(job->image[0]);
+    tdm_free(job->image[1]);
     tdm_free(job->cached);
 }
 

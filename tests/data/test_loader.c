@@ -331,6 +331,9 @@ static void errors_come_out_of_the_threads(void **state)
                     TDM_E_DATA, "bad-00000.h5 row 13");
         CHECK_MESSAGE("truncated");
         CHECK_OK(tdm_load_images(dataset, 0, 13, PX, PX, (tdm_image_policy){0}, workers, image));
+        tdm_images_ahead *ahead;
+        CHECK_OK(tdm_images_begin(dataset, 2, 18, PX, PX, (tdm_image_policy){0}, workers, image, &ahead));
+        CHECK_FAILS(tdm_images_wait(&ahead), TDM_E_DATA, "bad-00000.h5 row 13");
     }
     free(image);
     tdm_dataset_close(&dataset);
@@ -904,6 +907,16 @@ static void slices_equal_the_plain_view(void **state)
     CHECK_MEM_EQ(one + 20 * IMAGE_BYTES, many, 3 * IMAGE_BYTES);
     CHECK_OK(tdm_load_images(it->dataset, 5, 0, PX, PX, (tdm_image_policy){0}, 3, many));
     CHECK_FAILS(tdm_load_images(it->dataset, 20, 4, PX, PX, (tdm_image_policy){0}, 3, many), TDM_E_SHAPE, "");
+    tdm_images_ahead *ahead;
+    memset(many, 0, (size_t)TOY_IMAGES * IMAGE_BYTES);
+    CHECK_OK(tdm_images_begin(it->dataset, 0, TOY_IMAGES, PX, PX, (tdm_image_policy){0}, 3, many, &ahead));
+    CHECK_OK(tdm_images_wait(&ahead));
+    CHECK_MEM_EQ(one, many, (size_t)TOY_IMAGES * IMAGE_BYTES);
+    CHECK_NULL(ahead);
+    CHECK_OK(tdm_images_wait(&ahead));
+    CHECK_FAILS(tdm_images_begin(it->dataset, 20, 4, PX, PX, (tdm_image_policy){0}, 3, many, &ahead),
+                TDM_E_SHAPE, "");
+    CHECK_NULL(ahead);
     tdm_loader_config config = base_config(it);
     config.sample = TDM_SAMPLE_IMAGE;
     gathered *step = run(it, config, 1, 0, 1);
