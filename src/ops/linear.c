@@ -7,8 +7,8 @@
 struct tdm_linear {
     tdm_ops *ops;
     linear_shape shape;
-    const linear_backend *exact,
-        *backend; /* as chosen by the table, and what serves now: that, or linear_int8 */
+    const linear_backend *exact;   /* the table's choice */
+    const linear_backend *backend; /* what serves now: that, or linear_int8 */
     void *state;
     const float *weight, *bias; /* as loaded, borrowed */
     bool with_backward;

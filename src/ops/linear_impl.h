@@ -34,9 +34,8 @@ typedef struct linear_backend {
 /* The kinds under which forward, data and weight gradient are counted; TDM_OP_LINEAR_… unless said. */
 void linear_count_as(tdm_linear *linear, tdm_op_kind forward, tdm_op_kind data, tdm_op_kind weight);
 
-extern const linear_backend linear_gemm; /* bf16 on CPUs with AMX-BF16 or AVX512_BF16, f32 on CPUs with AVX-512 */
+extern const linear_backend linear_gemm; /* bf16 with AMX-BF16 or AVX512_BF16, f32 with AVX2 or AVX-512 */
 extern const linear_backend linear_dnnl; /* every CPU, dtype and shape */
-extern const linear_backend
-    linear_int8; /* every CPU and dtype, forward only; where tdm_ops_round_linears asks for it */
+extern const linear_backend linear_int8; /* every CPU and dtype, forward only, for tdm_ops_round_linears */
 
 #endif
