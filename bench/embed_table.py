@@ -83,8 +83,8 @@ def prepare(args):
     if len(list(args.raw.glob("*.jpg"))) != args.pairs:
         for folder in (args.raw, args.work / "shards"):
             shutil.rmtree(folder, ignore_errors=True)
-        for features in args.work.glob("*.npz"):  # of other pictures
-            features.unlink()
+        for made in (*args.work.glob("*.npz"), *args.work.glob("model.pt.*int8*")):  # of other pictures
+            made.unlink()
         call(args.python, "-c", "import pathlib, sys; sys.path.insert(0, sys.argv[1]); import loader; "
              "loader.make_split(sys.argv[2], pathlib.Path(sys.argv[3]), sys.argv[4], int(sys.argv[5]))",
              interleave.HERE, args.build / "tandem", args.work, SPLIT, args.pairs)

@@ -137,6 +137,8 @@ typedef struct tdm_h5_map tdm_h5_map;
 /* *map NULL, and TDM_OK: the file has no seal, or cannot be mapped. TDM_E_FORMAT: it is cut, or its seal is damaged. */
 TDM_CHECKED tdm_status tdm_h5_map_open(const char *path, tdm_h5_map **map);
 void tdm_h5_map_close(tdm_h5_map **map); /* NULL is fine */
+/* TDM_E_IO: by now the path names another file. */
+TDM_CHECKED tdm_status tdm_h5_map_check_name(const tdm_h5_map *map);
 const void *tdm_h5_map_bytes(const tdm_h5_map *map);
 int64_t tdm_h5_map_end(const tdm_h5_map *map); /* bytes in front of the seal */
 /* Compares the seal's blocks that hold bytes [begin, end), each once in the map's life. The same errors as tdm_h5_verify. */

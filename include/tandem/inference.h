@@ -24,7 +24,7 @@ typedef struct tdm_inference_options {
     bool own_weights; /* in.params are the caller's to change: read, and not mapped */
 } tdm_inference_options;
 
-/* Of a tower in int8: cosines between embeddings of some rows before and after its blocks were rounded. */
+/* Of a tower in int8: cosines between embeddings of some rows before and after it was rounded. */
 typedef struct tdm_rounding {
     bool is_done;
     int64_t rows;
@@ -62,9 +62,10 @@ TDM_CHECKED tdm_status tdm_inference_open_data(tdm_comm *comm, const tdm_inferen
                                                const char *dir, const char *split, tdm_dataset **dataset);
 /* "bf16", "int8": what the model computes in. */
 const char *tdm_inference_precision(const tdm_inference *inference);
-/* In int8, and nothing otherwise: rounds the blocks' linear layers of both towers, and says in the log what that does to
- * the split's first images and captions (TDM_ROUNDING_ROWS at most). Before the split is embedded. Where it is not
- * called, the functions below round a tower with the first rows that it gets, and measure with these. Collective. */
+/* In int8, and nothing otherwise: rounds the linear layers of both towers' blocks and patches, and says in the log what
+ * that does to the split's first images and captions (TDM_ROUNDING_ROWS at most). Before the split is embedded:
+ * tdm_inference_embed_data takes towers as they are. The functions of texts and pixels round a tower that is not yet
+ * with the first rows that it gets, and measure with these. Collective. */
 #define TDM_ROUNDING_ROWS 64
 TDM_CHECKED tdm_status tdm_inference_round(tdm_comm *comm, const tdm_inference *inference,
                                            tdm_dataset *dataset);

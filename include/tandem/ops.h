@@ -29,7 +29,7 @@ static inline const char *tdm_dtype_name(tdm_dtype dtype)
 typedef struct tdm_ops tdm_ops;
 
 /* dtype of activations; threads >= 1. TDM_BF16 on a CPU without native bf16 is refused: ask
- * tdm_ops_best_dtype first. The environment variable TANDEM_ISA (generic, avx2, avx512, avx512_bf16) caps
+ * tdm_ops_resolve_precision first. The environment variable TANDEM_ISA (generic, avx2, avx512, avx512_bf16) caps
  * the instruction sets of the fused loops and of oneDNN alike. */
 TDM_CHECKED tdm_status tdm_ops_create(tdm_dtype dtype, int threads, tdm_ops **ops);
 void tdm_ops_destroy(tdm_ops **ops);
@@ -99,7 +99,7 @@ typedef struct tdm_linear tdm_linear;
 TDM_CHECKED tdm_status tdm_linear_create(tdm_ops *ops, int64_t in, int64_t out, bool has_bias,
                                          bool transposed, tdm_linear **linear);
 /* The same for rows that are f32 whatever the ops' dtype. *linear is NULL where tdm_gemm is as fast as anything: without
- * AVX-512, and with TANDEM_MATMUL=dnnl. */
+ * AVX2, and with TANDEM_MATMUL=dnnl. */
 TDM_CHECKED tdm_status tdm_linear_create_f32(tdm_ops *ops, int64_t in, int64_t out, bool has_bias,
                                              tdm_linear **linear);
 void tdm_linear_destroy(tdm_linear **linear);

@@ -13,8 +13,8 @@
                 "checkpoint, model.h5, or a run directory (its best checkpoint, else its latest)"),          \
         FLAG_STRING(                                                                                         \
             "--precision", &(options).precision, "auto|f32|bf16|int8", "",                                   \
-            "of the model; unset: as it was trained; int8: the linear layers of its blocks by products in "  \
-            "int8, whose error is shown"),                                                                   \
+            "of the model; unset: as it was trained; int8: the linear layers of its blocks and patches by "  \
+            "products in int8, whose error is shown"),                                                       \
         FLAG_INT("--threads", &(options).threads, "N", "0", "", 0, 4096,                                     \
                  "compute threads per rank; 0: OMP_NUM_THREADS, else this rank's cores"),                    \
         FLAG_INT("--batch", &(options).batch, "N", "128", "rows", 1, 1 << 20, "embedded at once per rank"),  \

@@ -171,8 +171,9 @@ static const tdm_option rows[] = {
     FLOAT(
         train.unmasked_share, RUN, "0.0", 0, 1, "",
         "Share of the run, at its end, that trains without model.image.patch_dropout, on whole images as in evaluation."),
-    STRING(train.precision, FREE, "auto", "auto|f32|bf16",
-           "Activations and matmuls; auto = bf16 where the CPU computes in it, else f32."),
+    STRING(
+        train.precision, FREE, "auto", "auto|f32|bf16",
+        "Activations and matmuls; auto = bf16 where the CPUs of all ranks multiply faster in it, else f32."),
     INT(train.threads, FREE, "0", 0, 4096, "threads",
         "Compute threads per rank; 0 = OMP_NUM_THREADS, or the cores that the rank may use."),
     INT(train.log_every, FREE, "10", 1, MANY, "steps", "Steps between two lines of the log."),

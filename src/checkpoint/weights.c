@@ -1,5 +1,5 @@
-/* Weights to compute with. Where model.h5 has each row in one piece, rows are used where they stand in the file: nothing is
- * copied, ranks of a node share the memory, and of a tower that nobody asks for not a byte is read. Older files, and
+/* Weights to compute with. Where model.h5 has each row in one piece, rows are used where they stand in the file: they are
+ * not copied, ranks of a node share the memory, and nothing is read of a tower that nobody asks for. Older files, and
  * those that another program has written into, are read as a whole. */
 #include "checkpoint_impl.h"
 
@@ -104,6 +104,7 @@ tdm_status tdm_weights_lend(tdm_weights *weights, tdm_params *params)
 {
     weights->params = params;
     if (weights->map == NULL) return tdm_params_allocate(params, false);
+    TDM_TRY(tdm_h5_map_check_name(weights->map)); /* places and configuration were read by it */
     TDM_TRY(checkpoint_compare_places(weights->path, "param", weights->place, weights->count, params));
     params->weight = (float *)(uintptr_t)tdm_h5_map_bytes(weights->map);
     params->is_lent = true;

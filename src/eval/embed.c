@@ -42,7 +42,7 @@ typedef struct embedding_job {
     int64_t batch, workers;
     float *feature;                        /* [batch][d] before normalisation */
     float *norm;                           /* [batch] */
-    uint8_t *image[2];                     /* [batch][height][width][3]; NULL: the tower reads features */
+    uint8_t *image[2];                     /* [batch][height][width][3] */
     int64_t feature_width[TDM_MODALITIES]; /* of what a tower reads; 0: it reads pixels or tokens */
     float *cached;                         /* [batch][larger width] */
 } embedding_job;
@@ -99,19 +99,26 @@ static tdm_status embed_pixels(embedding_job *job, const tdm_embeddings *e, int6
     return next;
 }
 
-static tdm_status embed_images(embedding_job *job, const tdm_embeddings *e)
+/* The first batch of this rank's piece, and room for the next where there are several. */
+static tdm_status load_first(embedding_job *job, const tdm_embeddings *e)
 {
     const tdm_tower_config *tower = &job->config->model.image;
-    if (job->image[0] != NULL)
-        TDM_TRY(tdm_load_images(job->dataset, e->image_first, tdm_min_i64(job->batch, e->images),
-                                tower->height_px, tower->width_px, tdm_image_policy_of(tower), job->workers,
-                                job->image[0]));
+    const int64_t n = tdm_min_i64(job->batch, e->images), bytes = n * tower->height_px * tower->width_px * 3;
+    TDM_TRY(TDM_ALLOC(bytes, &job->image[0]));
+    if (n < e->images) TDM_TRY(TDM_ALLOC(bytes, &job->image[1]));
+    return tdm_load_images(job->dataset, e->image_first, n, tower->height_px, tower->width_px,
+                           tdm_image_policy_of(tower), job->workers, job->image[0]);
+}
+
+static tdm_status embed_images(embedding_job *job, const tdm_embeddings *e)
+{
+    const bool cached = job->feature_width[TDM_IMAGE] > 0;
+    if (!cached && e->images > 0) TDM_TRY(load_first(job, e));
     for (int64_t i = 0; i < e->images; i += job->batch) {
         const int64_t n = tdm_min_i64(job->batch, e->images - i);
         TDM_TRY(tdm_stop_point("after embedding %lld of %lld images", (long long)i, (long long)e->images));
-        TDM_TRY(job->image[0] != NULL
-                    ? embed_pixels(job, e, i, n)
-                    : embed_cached(job, TDM_IMAGE, e->image_first + i, n, e->image + i * e->d));
+        TDM_TRY(cached ? embed_cached(job, TDM_IMAGE, e->image_first + i, n, e->image + i * e->d)
+                       : embed_pixels(job, e, i, n));
         tdm_progress("embedding images %lld/%lld", (long long)(i + n), (long long)e->images);
     }
     return TDM_OK;
@@ -265,14 +272,9 @@ static tdm_status check_finite(tdm_dataset *dataset, const tdm_embeddings *e)
 
 static tdm_status prepare(embedding_job *job)
 {
-    const tdm_tower_config *image = &job->config->model.image;
     TDM_TRY(prepare_cached(job));
     TDM_TRY(TDM_ALLOC(job->batch * tdm_model_embed_dim(job->model), &job->feature));
-    TDM_TRY(TDM_ALLOC(job->batch, &job->norm));
-    if (job->feature_width[TDM_IMAGE] > 0) return TDM_OK;
-    const int64_t bytes = job->batch * image->height_px * image->width_px * 3;
-    TDM_TRY(TDM_ALLOC(bytes, &job->image[0]));
-    return TDM_ALLOC(bytes, &job->image[1]);
+    return TDM_ALLOC(job->batch, &job->norm);
 }
 
 static tdm_status embed_piece(tdm_comm *comm, embedding_job *job, tdm_embeddings *e)

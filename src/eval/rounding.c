@@ -1,4 +1,5 @@
-/* Towers in int8: the linear layers of their blocks are loaded rounded, and some rows are embedded before and after. */
+/* Towers in int8: the linear layers of blocks and patches are loaded rounded, and some rows are embedded before and
+ * after. */
 #include "rounding_impl.h"
 
 #include <math.h>
@@ -15,6 +16,7 @@ static tdm_status round_tower(const tdm_inference *in, tdm_modality modality)
     const tdm_status status = tdm_model_load_tower(in->model, modality);
     tdm_ops_round_linears(in->ops, false);
     in->rounding[modality].is_done = status == TDM_OK;
+    in->is_loaded[modality] = status == TDM_OK; /* else a part of it is rounded: it is loaded again */
     return status;
 }
 
@@ -28,7 +30,8 @@ static void cosines(int64_t n, int64_t d, const float *a, const float *b, double
             square_a += (double)a[k] * (double)a[k];
             square_b += (double)b[k] * (double)b[k];
         }
-        cosine[i] = with / sqrt(square_a * square_b);
+        const double norms = sqrt(square_a * square_b);
+        cosine[i] = norms > 0 ? with / norms : 0;
     }
 }
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #if !defined(MADV_POPULATE_READ)
@@ -19,6 +20,8 @@ struct tdm_h5_map {
     int64_t file_bytes;
     h5_seal_hashes seal;
     bool *is_whole; /* [seal.blocks] compared before */
+    dev_t device;
+    ino_t inode;
     char path[TDM_PATH_BYTES];
 };
 
@@ -35,6 +38,10 @@ void tdm_h5_map_close(tdm_h5_map **map)
 
 static tdm_status map_sealed(int fd, tdm_h5_map *map)
 {
+    struct stat file;
+    TDM_REQUIRE(fstat(fd, &file) == 0, TDM_E_IO, "%s: %s", map->path, strerror(errno));
+    map->device = file.st_dev;
+    map->inode = file.st_ino;
     TDM_TRY(h5_read_seal(fd, map->path, map->file_bytes, &map->seal));
     if (map->seal.hash == NULL) return TDM_OK;
     TDM_TRY(TDM_ALLOC(map->seal.blocks, &map->is_whole));
@@ -61,6 +68,15 @@ tdm_status tdm_h5_map_open(const char *path, tdm_h5_map **map)
     return status;
 }
 
+tdm_status tdm_h5_map_check_name(const tdm_h5_map *map)
+{
+    struct stat file;
+    if (stat(map->path, &file) != 0) return TDM_OK; /* removed, or out of reach: what is mapped stays */
+    TDM_REQUIRE(file.st_dev == map->device && file.st_ino == map->inode, TDM_E_IO,
+                "%s: was replaced while it was opened", map->path);
+    return TDM_OK;
+}
+
 const void *tdm_h5_map_bytes(const tdm_h5_map *map)
 {
     return map->base;
@@ -72,6 +88,8 @@ static tdm_status bring_in(const tdm_h5_map *map, int64_t begin, int64_t end)
     const int64_t page = sysconf(_SC_PAGESIZE), first = begin / page * page;
     void *at = (void *)(uintptr_t)(map->base + first);
     if (madvise(at, (size_t)(end - first), MADV_POPULATE_READ) == 0 || errno == EINVAL) return TDM_OK;
+    TDM_REQUIRE(errno != ENOMEM && errno != EAGAIN, TDM_E_NOMEM, "%s: no memory for bytes %lld to %lld",
+                map->path, (long long)first, (long long)end - 1);
     TDM_FAIL(TDM_E_FORMAT, "%s: is damaged: bytes %lld to %lld cannot be read: %s", map->path,
              (long long)first, (long long)end - 1, strerror(errno));
 }

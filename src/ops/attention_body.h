@@ -341,7 +341,7 @@ static void forward_queries(score_block b, forward_scratch *s, fetch *f)
         multiply_scores(&b, s->k, s->qt, s->p, f);
         online_softmax(&b, s);
         for (int64_t row = 0; row < b.queries && b.key > 0; row++)
-            scale_row(b.step, s->keep[row], s->out + row * b.step);
+            scale_row(head->head_dim, s->keep[row], s->out + row * b.step);
         multiply_keys(&b, s->p, s->v, b.key > 0, s->out, f);
     }
     for (int64_t at = 0; at < b.queries; at += VECTOR) {

@@ -18,7 +18,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
                               "-march=x86-64-v4;-mprefer-vector-width=512;-mavx512vnni;${int8_flags}")
 else()
   set_source_files_properties(${root}/src/ops/kernels_avx2.c ${root}/src/ops/kernels_avx512.c
-                              ${root}/src/ops/gemm_avx512.c ${root}/src/ops/gemm_avx2.c PROPERTIES HEADER_FILE_ONLY TRUE)
+                              ${root}/src/ops/gemm_avx512.c ${root}/src/ops/gemm_avx2.c ${root}/src/ops/int8_avx2.c
+                              ${root}/src/ops/int8_vnni.c PROPERTIES HEADER_FILE_ONLY TRUE)
 endif()
 
 # Matrix products on AMX tiles: compiled where the compiler knows the instructions, used where the CPU has them.

@@ -332,14 +332,12 @@ static void update_share(const gradient *g, gemm_share mine, chunk k, gradient_s
     }
 }
 
-static size_t left_scratch_bytes(void)
-{
-    return tdm_max_i64(LEFT_BYTES, FEWEST_PANELS * CHUNK_STEPS * GRADIENT_STEP_BYTES);
-}
+_Static_assert((int)FEWEST_PANELS *CHUNK_STEPS *GRADIENT_STEP_BYTES <= (int)LEFT_BYTES,
+               "room of a gradient's block");
 
 static size_t backward_weight_scratch_bytes(void)
 {
-    return left_scratch_bytes() + (size_t)RIGHT_PANELS * CHUNK_STEPS * RIGHT_STEP_BYTES;
+    return (size_t)LEFT_BYTES + (size_t)RIGHT_PANELS * CHUNK_STEPS * RIGHT_STEP_BYTES;
 }
 
 static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const void *a, const void *b,
@@ -359,7 +357,7 @@ static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, 
     {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();
         const gradient_scratch s = {.left = scratch[thread].base,
-                                    .right = (uint16_t *)(scratch[thread].base + left_scratch_bytes())};
+                                    .right = (uint16_t *)(scratch[thread].base + LEFT_BYTES)};
         const gemm_share mine = gemm_share_of(thread, team, ceil_div(rows, ROWS), ceil_div(cols, PANEL));
         const int64_t parts = ceil_div(mine.col_end - mine.col_begin, RIGHT_PANELS);
         for (int64_t part = 0; part < parts; part++)

@@ -300,8 +300,7 @@ static void pack_rows(const float *x, int64_t row_step, int64_t rows, chunk k, f
         }
         transpose_lanes(r);
 #pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-            if (p + i < k.padded) store_bits_aligned(left + (p + i) * LEFT, r[i]);
+        for (int i = 0; i < LANES; i++) store_bits_aligned(left + (p + i) * LEFT, r[i]);
     }
 }
 
@@ -350,7 +349,8 @@ static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x
     {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();
         const gemm_share mine = gemm_share_of(thread, team, ceil_div(t, ROWS), ceil_div(n, COLS));
-        const int64_t blocks = ceil_div(mine.row_end - mine.row_begin, panels_of_block(chunk_size(k)));
+        const int64_t panels = mine.col_begin < mine.col_end ? mine.row_end - mine.row_begin : 0;
+        const int64_t blocks = ceil_div(panels, panels_of_block(chunk_size(k)));
         for (int64_t i = 0; i < blocks; i++) {
             const gemm_share part = gemm_part(mine, blocks, 1, i, 0);
             const int64_t row = part.row_begin * ROWS, rows = tdm_min_i64(part.row_end * ROWS, t) - row;

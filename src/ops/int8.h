@@ -1,7 +1,7 @@
 /* Products in int8 for linear layers that only infer. Private to src/ops.
  *
  *     x[i] = z[i] + a[i]·X[i] + what is left over     each row ("token") by itself; z: the middle of its numbers,
- *                                                     a: the 254th part of their range, |X| <= 127
+ *                                                     a: the 127th part of what its farthest is off, |X| <= 127
  *     w[n] = b[n]·W[n] + what is left over            each output channel; b: the 127th part of its largest |w|
  *     y[i][n] = a[i]·b[n]·(X·W)[i][n] + (z[i]·c[n] + bias[n]),     c[n] = b[n] · the sum of W[n]
  *
@@ -46,7 +46,7 @@ typedef struct int8_result {
     tdm_dtype dtype;
     void *y;            /* rows `step` elements apart */
     int64_t step, cols; /* that are there */
-    bool stream;        /* past the caches; y is aligned and all columns are there */
+    bool stream;        /* a hint: past the caches; y is aligned and all columns are there */
     const float *scale; /* [INT8_COLS] b */
     const float *sum;   /* [INT8_COLS] c */
     const float *bias;  /* [INT8_COLS] */

@@ -71,6 +71,7 @@ static void begin(void)
 static __attribute__((target("amx-tile"))) void end(void)
 {
     _tile_release();
+    _mm_sfence(); /* streaming stores are seen after it */
 }
 
 const int8_kernel int8_kernel_amx = {

@@ -2,7 +2,6 @@
  * saturates there. 6 x 16 sums in 12 of the 16 registers; a panel of 32 channels is two such blocks. */
 #include "int8_rows.h"
 
-#if defined(__AVX2__)
 #include <immintrin.h>
 
 enum { ROWS = 6, VECTOR = 8, COLS = 2 * VECTOR };
@@ -70,4 +69,3 @@ const int8_kernel int8_kernel_avx2 = {
     .arrange = arrange,
     .multiply = multiply,
 };
-#endif

@@ -58,9 +58,10 @@ typedef struct int8_scaling {
 
 static inline int8_scaling int8_scaling_of(float low, float high, bool is_finite, bool about_middle)
 {
-    const float half = about_middle ? (high - low) * 0.5F : -low > high ? -low : high;
-    int8_scaling s = {
-        .scale = half / 127.0F, .middle = about_middle ? low + half : 0.0F, .inverse = 127.0F / half};
+    const float middle = about_middle ? low + (high - low) * 0.5F : 0.0F;
+    /* to the farther end: the middle is rounded, in a narrow row far from halfway */
+    const float half = high - middle > middle - low ? high - middle : middle - low;
+    int8_scaling s = {.scale = half / 127.0F, .middle = middle, .inverse = 127.0F / half};
     if (half < 0x1p-100F) s.scale = 0.0F;
     if (!is_finite || !isfinite(half)) s.scale = NAN;
     return s;

@@ -4,8 +4,6 @@
 #include "int8_rows.h"
 #include "transpose.h"
 
-#if defined(__AVX512F__) && defined(__AVX512VNNI__)
-
 enum { ROWS = 14, LEFT = 16, WORD = 4, UNROLLED = 4, VECTOR = 16, AHEAD_BYTES = 8192 };
 
 static const __mmask16 ALL = 0xffff;
@@ -105,7 +103,7 @@ static void arrange(int64_t rows, int64_t padded, const int8_t *row, void *panel
 }
 
 /* *sum += weight · *word: four products of an unsigned and a signed byte each, exact, without saturation. The word is
- * broadcast by the instruction itself, see add_product of gemm_avx512.c. */
+ * broadcast by the instruction itself, see add_products of gemm_avx512.c. */
 static inline void add_products(__m512i *sum, __m512i weight, const int32_t *word)
 {
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(weight), "m"(*word));
@@ -140,6 +138,11 @@ static void multiply(int64_t padded, const int8_panel *panel, const void *right,
         if (r < panel->rows) int8_finish(sum[r], panel, r, result);
 }
 
+static void end(void)
+{
+    _mm_sfence(); /* streaming stores are seen after it */
+}
+
 const int8_kernel int8_kernel_vnni = {
     .name = "vnni",
     .rows = ROWS,
@@ -147,6 +150,6 @@ const int8_kernel int8_kernel_vnni = {
     .value_bytes = 1,
     .quantise = quantise,
     .arrange = arrange,
+    .end = end,
     .multiply = multiply,
 };
-#endif

@@ -71,7 +71,7 @@ INLINE void fetch_ahead(const void *x, int64_t bytes)
 
 /* Bounds of x, above 0 and below 0, as integers: of numbers with the sign of the bound, the larger magnitude is the
  * larger integer, and the others are smaller ones. Compilers have an instruction for that; of two floats they have to
- * tell NaN from the others. Here a NaN becomes the bound, so its place is where x comes in again. */
+ * tell NaN from the others. Here a NaN of the bound's sign becomes the bound, another stays, so its place is where x comes in again. */
 INLINE float at_most(float x, float most)
 {
     int32_t a = (int32_t)float_bits(x), b = (int32_t)float_bits(most);

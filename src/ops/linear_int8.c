@@ -230,7 +230,8 @@ static tdm_status forward(void *state, int64_t t, const void *x, void *y)
         room r = {.left = l->ops->scratch[thread].base};
         r.row = (int8_t *)(r.left + block_panels(l) * left_bytes(l));
         const gemm_share mine = gemm_share_of(thread, team, ceil_div(t, kernel->rows), panels(l));
-        const int64_t blocks = ceil_div(mine.row_end - mine.row_begin, block_panels(l));
+        const int64_t rows = mine.col_begin < mine.col_end ? mine.row_end - mine.row_begin : 0;
+        const int64_t blocks = ceil_div(rows, block_panels(l));
         if (kernel->begin) kernel->begin();
         for (int64_t i = 0; i < blocks; i++) {
             const gemm_share part = gemm_part(mine, blocks, 1, i, 0);

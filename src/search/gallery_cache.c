@@ -54,9 +54,10 @@ static tdm_status key_of(const tdm_inference *inference, const char *isa, char k
     TDM_TRY(tdm_path_join(path, sizeof path, inference->dir, "model.h5"));
     TDM_TRY(tdm_h5_digest(path, digest)); /* does not read it all, as SHA-256 would */
     tdm_status status = tdm_text_printf(
-        &all, "%s %s on %s %lldx%lld fit %d alpha %d tokens %lld of %s", digest,
-        tdm_inference_precision(inference), isa, (long long)image->width_px, (long long)image->height_px,
-        (int)policy.fit, (int)policy.alpha, (long long)tdm_caption_tokens(&inference->config),
+        &all, "%s %s%s on %s %lldx%lld fit %d alpha %d tokens %lld of %s", digest,
+        inference->rounding != NULL ? "int8 in " : "", tdm_dtype_name(tdm_ops_dtype(inference->ops)), isa,
+        (long long)image->width_px, (long long)image->height_px, (int)policy.fit, (int)policy.alpha,
+        (long long)tdm_caption_tokens(&inference->config),
         inference->tokenizer != NULL ? tdm_tokenizer_digest(inference->tokenizer) : "none");
     if (status == TDM_OK) status = tdm_sha256_buffer(all.data, all.length, key);
     tdm_text_free(&all);

@@ -385,6 +385,19 @@ static void test_weights(void **state)
     }
 }
 
+/* What was read by name and what is mapped are one file. */
+static void test_replaced_weights(void **state)
+{
+    (void)state;
+    const char *dir = in_run("checkpoints/step-00000020");
+    tdm_params params = {0};
+    tdm_weights *weights;
+    CHECK_OK(tdm_weights_open(dir, &weights));
+    CHECK_OK(save(20, false));
+    CHECK_FAILS(tdm_weights_lend(weights, &params), TDM_E_IO, "was replaced while it was opened");
+    tdm_weights_close(&weights);
+}
+
 /* Damage is met where it is read: in what is no weight at once, in a tower when that is needed. */
 static void test_damaged_weights(void **state)
 {
@@ -615,6 +628,7 @@ int main(void)
         CASE(test_unreadable),
         CASE(test_while_written),
         CASE(test_weights),
+        CASE(test_replaced_weights),
         CASE(test_damaged_weights),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

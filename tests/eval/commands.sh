@@ -172,6 +172,8 @@ has log "the first 64 images embedded in "
 "$TANDEM" search --model run --gallery emb8 -k 3 --precision int8 --find captions "a red disc" >int8.txt 2>log || fail "search in int8: $(cat log)"
 has log "the first 1 texts embedded in "
 has int8.txt "a red disc"
+"$TANDEM" search --model run --gallery data --split test -k 3 --precision int8 "a red disc" >int8.txt 2>log || fail "search of packed data in int8: $(cat log)"
+has log "images embedded in f32, too: cosine mean 0.99"
 "$TANDEM" eval --task zeroshot --model run --data data --split test --precision int8 >zero8.json 2>log || fail "zero-shot in int8: $(cat log)"
 python3 - <<'PY' || fail "int8: $(cat int8_1.json zero8.json)"
 import json

@@ -84,9 +84,10 @@ typedef struct size {
 /* Whole panels, single elements, each tail alone, all tails, more blocks of rows than one, long k, and
  * results that are large enough (over 1 MiB) to be streamed. */
 static const size sizes[] = {
-    {64, 64, 64},   {1, 1, 1},      {32, 32, 31},   {33, 32, 32},   {32, 33, 32},     {31, 31, 31},
-    {95, 65, 97},   {17, 300, 40},  {7, 1000, 10},  {1, 512, 64},   {600, 64, 96},    {2500, 40, 7},
-    {100, 576, 33}, {64, 2080, 32}, {20, 2624, 40}, {550, 32, 992}, {1090, 32, 1024}, {1090, 48, 1000},
+    {64, 64, 64},   {1, 1, 1},        {32, 32, 31},     {33, 32, 32},   {32, 33, 32},
+    {31, 31, 31},   {95, 65, 97},     {17, 300, 40},    {7, 1000, 10},  {1, 512, 64},
+    {600, 64, 96},  {2500, 40, 7},    {100, 576, 33},   {64, 2080, 32}, {20, 2624, 40},
+    {550, 32, 992}, {1090, 32, 1024}, {1090, 48, 1000}, {70, 4800, 33},
 };
 enum { SIZES = sizeof(sizes) / sizeof(*sizes) };
 
@@ -205,9 +206,16 @@ static void test_gradients(void **state)
 {
     const implementation *impl = require(state);
     /* more than one chunk of tokens, more panels than one block has in either direction or in all */
-    static const size more[] = {{300, 40, 70},  {257, 64, 32},  {520, 33, 129}, {40, 800, 32}, {33, 32, 801},
-                                {40, 20, 4200}, {70, 608, 480}, {450, 417, 481}}; /* several blocks of several
-                                                                                     chunks of tokens each */
+    static const size more[] = {{300, 40, 70},
+                                {257, 64, 32},
+                                {520, 33, 129},
+                                {40, 800, 32},
+                                {33, 32, 801},
+                                {40, 20, 4200},
+                                {70, 608, 480},
+                                /* several blocks of several chunks of tokens each: on tiles, on vectors */
+                                {450, 417, 481},
+                                {2600, 340, 8}};
     for (int i = 0; i < 14; i++)
         for (int threads = 1; threads <= 3; threads++)
             check_gradient(impl, sizes[i], threads > 1, threads & 1, threads);

@@ -51,12 +51,8 @@ static int32_t quantise_ref(tdm_dtype dtype, int64_t k, const void *x, int8_t *o
         low = fminf(low, act_get_ref(dtype, x, i));
         high = fmaxf(high, act_get_ref(dtype, x, i));
     }
-    float half = fmaxf(-low, high);
-    if (middle) {
-        half = (high - low) * 0.5F;
-        centre = low + half;
-        *middle = centre;
-    }
+    if (middle) *middle = centre = low + (high - low) * 0.5F;
+    const float half = fmaxf(high - centre, centre - low);
     const float inverse = half > 0.0F ? 127.0F / half : 0.0F;
     *scale = half / 127.0F;
     for (int64_t i = 0; i < k; i++) {
@@ -124,6 +120,25 @@ static void check_rounding(const int8_kernel *kernel)
     free(x);
 }
 
+/* Rows of two numbers that are a few units in the last place apart: there is hardly a number halfway. */
+static void check_narrow_rows(const int8_kernel *kernel)
+{
+    enum { K = 70, PADDED = 128 };
+    float x[K], scale, middle;
+    int8_t out[PADDED];
+    for (int n = 1; n <= 300; n++) {
+        for (int i = 0; i < K; i++) x[i] = i % 3 ? 1.0F : 1.0F + (float)n * 0x1p-23F;
+        const int32_t sum = kernel->quantise(TDM_F32, K, PADDED, x, out, &scale, &middle);
+        int32_t total = 0;
+        for (int i = 0; i < PADDED; i++) {
+            CHECK_LE(abs(out[i]), 127);
+            if (i < K) CHECK_LE(fabs((double)x[i] - middle - (double)scale * out[i]), 0.501 * (double)scale);
+            total += out[i];
+        }
+        CHECK_EQ(sum, total);
+    }
+}
+
 /* Rows without a range, numbers so small that they count as zeros, and what is not finite. */
 static void check_odd_rows(const int8_kernel *kernel)
 {
@@ -162,6 +177,7 @@ static void test_rows(void **state)
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         if (!runs_here(&implementations[i])) continue;
         check_rounding(kernels[i]);
+        check_narrow_rows(kernels[i]);
         check_odd_rows(kernels[i]);
     }
 }
@@ -180,14 +196,17 @@ static void check_product(const implementation *impl, product_case c, tdm_dtype 
 {
     const linear_shape shape = {.dtype = dtype, .in = c.in, .out = c.out, .has_bias = bias};
     float *weight = random_f32(c.in * c.out, 1, 1.0), *b = random_f32(c.out, 2, 1.0);
-    void *x = random_act(dtype, c.t * c.in, 3, 2.0), *y = random_act(dtype, c.t * c.out, 4, 1.0);
-    void *y_ref = copy_act(dtype, y, c.t * c.out), *layer = NULL;
+    void *x = random_act(dtype, c.t * c.in, 3, 2.0), *y_ref = random_act(dtype, c.t * c.out, 4, 1.0);
+    const size_t bytes = (size_t)(c.t * c.out) * tdm_dtype_bytes(dtype);
+    void *y = aligned_alloc(64, (bytes + 63) / 64 * 64),
+         *layer = NULL; /* as in use: a large one is streamed */
+    memset(y, 1, bytes);
     tdm_ops *ops = ops_of(impl, threads);
     CHECK_OK(linear_int8.create(ops, &shape, &layer));
     CHECK_OK(linear_int8.pack(layer, weight, bias ? b : NULL, false));
     CHECK_OK(linear_int8.forward(layer, c.t, x, y));
     forward_ref(&shape, c.t, weight, bias ? b : NULL, x, y_ref);
-    CHECK_MEM_EQ(y, y_ref, (size_t)(c.t * c.out) * tdm_dtype_bytes(dtype));
+    CHECK_MEM_EQ(y, y_ref, bytes);
     linear_int8.destroy(&layer);
     CHECK_NULL(layer);
     tdm_ops_destroy(&ops);
