@@ -145,14 +145,6 @@ static __attribute__((noinline)) void pack_side(bool is_left, const uint16_t *x,
 
 /* ---- y = x · weight + bias ---- */
 
-typedef struct product {
-    int64_t k, n, steps; /* steps = ceil(k / 32) */
-    const uint16_t *x, *weight;
-    const float *bias;
-    uint16_t *y;
-    bool stream; /* y goes to memory past the caches */
-} product;
-
 /* What one thread works in. */
 typedef struct product_scratch {
     float *even; /* [ROW_PANELS][32][32] finished sums of an even panel of columns, kept for its neighbour */
@@ -199,7 +191,7 @@ static inline __m512i round_row(const float *sums)
 
 /* Rounds to bf16 and stores. Called one micro kernel late: its vector instructions then run beside the tile
  * multiplications, which the processor has queued by that time. */
-static inline void round_sums(rounding r, const product *p)
+static inline void round_sums(rounding r, const pairs_product *p)
 {
     if (!r.even) return;
     if (p->stream && r.cols == 2 * PANEL) {
@@ -218,7 +210,7 @@ static inline void round_sums(rounding r, const product *p)
 
 /* The left operand of rows [row, row + rows): x itself, or a padded copy where rows or k are no multiple
  * of 32. */
-static left_panel left_of_block(const product *p, int64_t row, int64_t rows, uint16_t *copy)
+static left_panel left_of_block(const pairs_product *p, int64_t row, int64_t rows, uint16_t *copy)
 {
     const uint16_t *x = p->x + row * p->k;
     if (rows % PANEL == 0 && p->k % STEP == 0)
@@ -234,7 +226,7 @@ static left_panel left_of_block(const product *p, int64_t row, int64_t rows, uin
 }
 
 /* 32 biases of a panel of columns; NULL without bias. A copy where the panel is not full. */
-static const float *bias_of_panel(const product *p, int64_t col, float *copy)
+static const float *bias_of_panel(const pairs_product *p, int64_t col, float *copy)
 {
     if (!p->bias || col + PANEL <= p->n) return p->bias ? p->bias + col : NULL;
     for (int64_t i = 0; i < PANEL; i++) copy[i] = col + i < p->n ? p->bias[col + i] : 0.0f;
@@ -250,7 +242,7 @@ typedef struct position {
 
 /* One panel of columns of a block of rows. Two panels are rounded together, panel i of the rows while the
  * processor multiplies panel i + 1; the last one is left in `waiting`. */
-static void multiply_panel(const product *p, position at, left_panel block, product_scratch s,
+static void multiply_panel(const pairs_product *p, position at, left_panel block, product_scratch s,
                            rounding *waiting)
 {
     const float *bias = bias_of_panel(p, at.j * PANEL, s.bias);
@@ -278,8 +270,8 @@ static void multiply_panel(const product *p, position at, left_panel block, prod
 }
 
 /* Rows [row, row + rows), panels of columns [col_begin, col_end). */
-static void multiply_block(const product *p, int64_t row, int64_t rows, int64_t col_begin, int64_t col_end,
-                           product_scratch s)
+static void multiply_block(const pairs_product *p, int64_t row, int64_t rows, int64_t col_begin,
+                           int64_t col_end, product_scratch s)
 {
     left_panel block = left_of_block(p, row, rows, s.left);
     rounding waiting = {0};
@@ -302,15 +294,7 @@ static size_t multiply_scratch_bytes(int64_t k)
 static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x, const void *weight,
                      const float *bias, void *y, const tdm_scratch *scratch)
 {
-    bool aligned = n % PANEL == 0 && (uintptr_t)y % 64 == 0;
-    const product p = {.k = k,
-                       .n = n,
-                       .steps = ceil_div(k, STEP),
-                       .x = x,
-                       .weight = weight,
-                       .bias = bias,
-                       .y = y,
-                       .stream = aligned && t * n * 2 / threads > GEMM_STREAM_BYTES};
+    const pairs_product p = pairs_product_of(threads, t, k, n, x, weight, bias, y);
 #pragma omp parallel num_threads(threads)
     {
         int thread = omp_get_thread_num(), team = omp_get_num_threads();

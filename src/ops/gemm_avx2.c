@@ -9,10 +9,6 @@ enum {
     ROW_PANELS = 40         /* its panels at most */
 };
 
-typedef struct tile_sums {
-    lanes at[ROWS][2];
-} tile_sums;
-
 /* (*low_sum, *high_sum) += (low, high) · *factor */
 static inline void add_products(lanes *low_sum, lanes *high_sum, lanes low, lanes high, const float *factor)
 {

@@ -11,10 +11,6 @@ enum {
     ROW_PANELS = 24       /* its panels at most */
 };
 
-typedef struct tile_sums {
-    lanes at[ROWS][2];
-} tile_sums;
-
 /* (*low_sum, *high_sum) += (low, high) · *factor. The factor is broadcast by the multiplication itself: 28 such
  * instructions a k take fewer slots than as many and 14 broadcasts, which is 8 % on a core whose second
  * hardware thread runs another program. Compilers share one broadcast if they may choose. */

@@ -36,11 +36,9 @@ enum {
     RIGHT_PANELS = 128                        /* panels of a gradient's right operand packed at once: 20 MB */
 };
 
-/* ---- The micro kernel ---- */
+#include "gemm_sums.h"
 
-typedef struct tile_sums {
-    __m512 at[ROWS][2];
-} tile_sums;
+/* ---- The micro kernel ---- */
 
 /* s + left · right over `steps` steps. In a step of the left panel rows are row_bytes and pairs pair_bytes apart.
  *
@@ -78,45 +76,6 @@ static inline __attribute__((always_inline)) tile_sums multiply_panels(
     return s;
 }
 
-/* The same row 14 times; NULL: zeros. */
-static inline tile_sums repeat_row(const float *row, int64_t cols)
-{
-    tile_sums s;
-    for (int h = 0; h < 2; h++) {
-        const __m512 v = row ? _mm512_maskz_loadu_ps(first_of_16(cols - h * VECTOR), row + h * VECTOR)
-                             : _mm512_setzero_ps();
-#pragma GCC unroll 14
-        for (int r = 0; r < ROWS; r++) s.at[r][h] = v;
-    }
-    return s;
-}
-
-/* Sums in rows of memory that are row_step floats apart, as many rows and columns as there are. */
-static inline tile_sums load_sums(const float *c, int64_t row_step, int64_t rows, int64_t cols)
-{
-    const __mmask16 low = first_of_16(cols), high = first_of_16(cols - VECTOR);
-    tile_sums s;
-#pragma GCC unroll 14
-    for (int r = 0; r < ROWS; r++) {
-        s.at[r][0] = s.at[r][1] = _mm512_setzero_ps();
-        if (r >= rows) continue;
-        s.at[r][0] = _mm512_maskz_loadu_ps(low, c + r * row_step);
-        s.at[r][1] = _mm512_maskz_loadu_ps(high, c + r * row_step + VECTOR);
-    }
-    return s;
-}
-
-static inline void store_sums(tile_sums s, float *c, int64_t row_step, int64_t rows, int64_t cols)
-{
-    const __mmask16 low = first_of_16(cols), high = first_of_16(cols - VECTOR);
-#pragma GCC unroll 14
-    for (int r = 0; r < ROWS; r++) {
-        if (r >= rows) break;
-        _mm512_mask_storeu_ps(c + r * row_step, low, s.at[r][0]);
-        _mm512_mask_storeu_ps(c + r * row_step + VECTOR, high, s.at[r][1]);
-    }
-}
-
 /* Rounded to bf16. stream: past the caches; y is aligned and cols a multiple of 32. */
 static inline void store_rounded(tile_sums s, uint16_t *y, int64_t row_step, int64_t rows, int64_t cols,
                                  bool stream)
@@ -141,21 +100,13 @@ static int64_t panels_of_block(int64_t panel_bytes)
 
 /* ---- y = x · weight + bias ---- */
 
-typedef struct product {
-    int64_t k, n, steps; /* steps = ceil(k / 32) */
-    const uint16_t *x, *weight;
-    const float *bias;
-    uint16_t *y;
-    bool stream; /* y goes to memory past the caches */
-} product;
-
 /* Some rows of x and panels of columns of the weight. */
 typedef struct product_block {
     int64_t row, rows, col_begin, col_end;
 } product_block;
 
 /* The block's rows of x -> [panels][steps][14][32], zero beyond k. */
-static void copy_rows(const product *p, product_block b, unsigned char *left)
+static void copy_rows(const pairs_product *p, product_block b, unsigned char *left)
 {
     for (int64_t r = 0; r < b.rows; r++) {
         const uint16_t *x = p->x + (b.row + r) * p->k;
@@ -166,7 +117,7 @@ static void copy_rows(const product *p, product_block b, unsigned char *left)
 }
 
 /* `after` is the block that follows, which may be empty. */
-static void multiply_block(const product *p, product_block b, product_block after, unsigned char *left)
+static void multiply_block(const pairs_product *p, product_block b, product_block after, unsigned char *left)
 {
     const int64_t panels = ceil_div(b.rows, ROWS), steps = panels * p->steps;
     wanted_pair later = {
@@ -204,15 +155,7 @@ static product_block block_of(gemm_share mine, int64_t t, int64_t blocks, int64_
 static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x, const void *weight,
                      const float *bias, void *y, const tdm_scratch *scratch)
 {
-    const bool aligned = n % PANEL == 0 && (uintptr_t)y % 64 == 0;
-    const product p = {.k = k,
-                       .n = n,
-                       .steps = ceil_div(k, STEP),
-                       .x = x,
-                       .weight = weight,
-                       .bias = bias,
-                       .y = y,
-                       .stream = aligned && t * n * 2 / threads > GEMM_STREAM_BYTES};
+    const pairs_product p = pairs_product_of(threads, t, k, n, x, weight, bias, y);
 #pragma omp parallel num_threads(threads)
     {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();

@@ -22,13 +22,13 @@
  * An element is summed in the order of k, whatever the sizes of blocks: the same bits on AVX2 and AVX-512.
  */
 #include "gemm_blocks.h"
+#include "gemm_sums.h"
 
 #include <omp.h>
 #include <string.h>
 
 enum {
     LEFT = LANES,               /* floats of a row of a packed left panel */
-    HALVES = 2,                 /* vectors of a row of a right panel */
     STEP = 16,                  /* k between two looks at what to fetch into L2 */
     CHUNK = 1280,               /* k of a block at most */
     WHOLE = DEPTH >= CHUNK,     /* the only stretch of k is all of it */
@@ -59,43 +59,6 @@ static inline __attribute__((always_inline)) tile_sums multiply_panels(int64_t k
     }
     *later = fetched;
     return s;
-}
-
-/* The same row ROWS times; NULL: zeros. */
-static inline tile_sums repeat_row(const float *row, int64_t cols)
-{
-    tile_sums s;
-    for (int h = 0; h < HALVES; h++) {
-        const lanes v = row ? load_lanes(first_lanes(cols - h * LANES), row + h * LANES) : zero_lanes();
-        for (int r = 0; r < ROWS; r++) s.at[r][h] = v;
-    }
-    return s;
-}
-
-/* Sums in rows of memory that are row_step floats apart, as many rows and columns as there are. */
-static inline tile_sums load_sums(const float *c, int64_t row_step, int64_t rows, int64_t cols)
-{
-    const lane_mask low = first_lanes(cols), high = first_lanes(cols - LANES);
-    tile_sums s;
-#pragma GCC unroll 14
-    for (int r = 0; r < ROWS; r++) {
-        s.at[r][0] = s.at[r][1] = zero_lanes();
-        if (r >= rows) continue;
-        s.at[r][0] = load_lanes(low, c + r * row_step);
-        s.at[r][1] = load_lanes(high, c + r * row_step + LANES);
-    }
-    return s;
-}
-
-static inline void store_sums(tile_sums s, float *c, int64_t row_step, int64_t rows, int64_t cols)
-{
-    const lane_mask low = first_lanes(cols), high = first_lanes(cols - LANES);
-#pragma GCC unroll 14
-    for (int r = 0; r < ROWS; r++) {
-        if (r >= rows) break;
-        store_lanes(c + r * row_step, low, s.at[r][0]);
-        store_lanes(c + r * row_step + LANES, high, s.at[r][1]);
-    }
 }
 
 /* All of them, past the caches; aligned. */

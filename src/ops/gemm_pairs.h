@@ -163,4 +163,29 @@ static inline __attribute__((always_inline)) void pack_chunk(pack_step *pack, co
     finish_stores();
 }
 
+/* ---- y = x · weight + bias, both sides bf16 ---- */
+
+typedef struct pairs_product {
+    int64_t k, n, steps; /* steps = ceil(k / 32) */
+    const uint16_t *x, *weight;
+    const float *bias;
+    uint16_t *y;
+    bool stream; /* y goes to memory past the caches */
+} pairs_product;
+
+/* Of the arguments of gemm_backend.multiply. */
+static inline pairs_product pairs_product_of(int threads, int64_t t, int64_t k, int64_t n, const void *x,
+                                             const void *weight, const float *bias, void *y)
+{
+    const bool aligned = n % PANEL == 0 && (uintptr_t)y % 64 == 0;
+    return (pairs_product){.k = k,
+                           .n = n,
+                           .steps = ceil_div(k, STEP),
+                           .x = x,
+                           .weight = weight,
+                           .bias = bias,
+                           .y = y,
+                           .stream = aligned && t * n * 2 / threads > GEMM_STREAM_BYTES};
+}
+
 #endif
