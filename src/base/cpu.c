@@ -54,10 +54,6 @@ static tdm_cpu ask_cpu(void)
     __builtin_cpu_init();
     tdm_cpu cpu = {.isa = has_avx512() ? TDM_ISA_AVX512 : has_avx2() ? TDM_ISA_AVX2 : TDM_ISA_GENERIC};
     if (cpu.isa != TDM_ISA_AVX512) return cpu;
-#if defined(TANDEM_EMULATE_BF16) || defined(TANDEM_PROXY_BF16)
-    cpu.avx512_bf16 = true; /* built of others, see bf16_dot.h in src/ops */
-    return cpu;
-#endif
     /* Intel SDM vol. 2A, CPUID leaf 7: sub-leaf 1 EAX bit 5 AVX512_BF16; sub-leaf 0 ECX bit 11 AVX512_VNNI, EDX bits 22
      * AMX-BF16, 24 AMX-TILE, 25 AMX-INT8 */
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -67,6 +63,12 @@ static tdm_cpu ask_cpu(void)
         cpu.amx_bf16 = bit(edx, 22) && bit(edx, 24);
         cpu.amx_int8 = bit(edx, 25) && bit(edx, 24);
     }
+#if defined(TANDEM_EMULATE_BF16) /* built of others, see bf16_dot.h and amx_emulated.h in src/ops */
+    cpu.avx512_bf16 = cpu.amx_bf16 = cpu.amx_int8 = true;
+#elif defined(TANDEM_PROXY_BF16)
+    cpu.avx512_bf16 = true;
+    cpu.amx_bf16 = cpu.amx_int8 = false;
+#endif
     return cpu;
 }
 #else
@@ -114,6 +116,10 @@ static void ask_once(void)
 /* Linux: Documentation/arch/x86/xstate.rst, ARCH_REQ_XCOMP_PERM, feature 18. */
 void tdm_cpu_request_tiles(tdm_cpu *cpu)
 {
+#if defined(TANDEM_EMULATE_BF16)
+    (void)cpu; /* emulated ones need no permission */
+    return;
+#endif
 #if defined(__x86_64__) && defined(__linux__) && defined(SYS_arch_prctl)
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
     const bool wanted = cpu->amx_bf16 || cpu->amx_int8;

@@ -1,11 +1,15 @@
 /* AMX tiles: what matrix products, attention and the measurement of the peak share. Private to src/ops;
  * x86-64 with TANDEM_HAVE_AMX. Instructions: Intel 64 SDM vol. 2, TDPBF16PS, TILELOADD, LDTILECFG; vol.
- * 1, 18.2. */
+ * 1, 18.2. Where TANDEM_EMULATE_BF16 is defined they are emulated. */
 #ifndef TANDEM_OPS_AMX_TILES_H
 #define TANDEM_OPS_AMX_TILES_H
 
 #include <immintrin.h>
 #include <stdint.h>
+
+#if defined(TANDEM_EMULATE_BF16)
+#include "amx_emulated.h"
+#endif
 
 enum { TILE = 16 }; /* rows of a tile, columns of a tile of sums */
 
