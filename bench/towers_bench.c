@@ -101,7 +101,7 @@ static tdm_status run(bench *b, char **argv, const char *json)
     rates images, captions;
     char text[256];
     TDM_AGREE(b->comm, tdm_register_options());
-    TDM_TRY(tdm_inference_open(b->comm, &options, false, &b->inference));
+    TDM_TRY(tdm_inference_open(b->comm, &options, &b->inference));
     TDM_AGREE(b->comm, prepare(b, argv[3]));
     TDM_TRY(measure(b, TDM_IMAGE, &images));
     TDM_TRY(measure(b, TDM_TEXT, &captions));

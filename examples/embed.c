@@ -9,7 +9,7 @@ static tdm_status compare(tdm_comm *comm, tdm_inference *clip, char **arg)
     const tdm_inference_options options = {.model = arg[0], .precision = "", .batch = 1};
     /* a checkpoint holds the keys of its towers, objectives and so on */
     TDM_TRY(tdm_register_options());
-    TDM_TRY(tdm_inference_open(comm, &options, false, clip));
+    TDM_TRY(tdm_inference_open(comm, &options, clip));
     const int64_t d = clip->config.model.embed_dim;
     float a[d], b[d]; /* unit norm */
     TDM_TRY(tdm_inference_embed_text(clip, arg[1], a, NULL));

@@ -14,14 +14,11 @@
 
 typedef struct tdm_inference_options {
     const char *model;     /* checkpoint, run directory (best, else latest) or model.h5 */
-    const char *precision; /* "" = as in the checkpoint's configuration; "int8": see tdm_inference_round */
+    const char *precision; /* "" = as in the checkpoint's configuration; "int8": see tdm_inference_prepare */
     int64_t threads;       /* per rank; 0 = tdm_default_threads */
     int64_t batch;         /* rows embedded at once per rank */
     int64_t workers;       /* threads that decode images, per rank */
-    /* A tower is read when it is first needed, so that a text in a known gallery needs one only. Then `model` is for the
-     * functions below alone. */
-    bool one_by_one;
-    bool own_weights; /* in.params are the caller's to change: read, and not mapped */
+    bool own_weights;      /* in.params are the caller's to change: read at once, and not mapped */
 } tdm_inference_options;
 
 /* Of a tower in int8: cosines between embeddings of some rows before and after it was rounded. */
@@ -33,7 +30,6 @@ typedef struct tdm_rounding {
 
 typedef struct tdm_inference { /* owned; tdm_inference_close */
     char dir[TDM_PATH_BYTES];  /* of the checkpoint */
-    char digest[65];           /* SHA-256 of its model.h5; "" unless asked for */
     int64_t step;              /* of training */
     tdm_selection selection;   /* how it was chosen */
     int64_t batch, workers;    /* of the options */
@@ -42,7 +38,7 @@ typedef struct tdm_inference { /* owned; tdm_inference_close */
     tdm_ops *ops;
     tdm_weights *weights; /* NULL: with own_weights */
     tdm_params params;
-    tdm_model *model;
+    tdm_model *model;       /* each tower behind tdm_inference_need */
     bool *is_loaded;        /* [TDM_MODALITIES] */
     tdm_rounding *rounding; /* [TDM_MODALITIES]; NULL: not in int8 */
 } tdm_inference;
@@ -50,9 +46,12 @@ typedef struct tdm_inference { /* owned; tdm_inference_close */
 /* Into a zeroed struct, which must not move afterwards: the model points into it. Collective: every rank opens the
  * checkpoint, which must be the same on all; all return the same status. Close it after an error, too. */
 TDM_CHECKED tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *options,
-                                          bool with_digest, tdm_inference *inference);
+                                          tdm_inference *inference);
 void tdm_inference_close(tdm_inference *inference); /* a zeroed one is fine */
-/* SHA-256 of its model.h5, whether it was opened with that or not. Not collective. */
+/* Reads and packs a tower's weights, the first time. The functions below do it themselves: a text in a known gallery
+ * needs one tower only, and what is wrong with the data is said before. Not collective. */
+TDM_CHECKED tdm_status tdm_inference_need(const tdm_inference *inference, tdm_modality modality);
+/* SHA-256 of its model.h5: reads it all. Not collective. */
 TDM_CHECKED tdm_status tdm_inference_digest(const tdm_inference *inference, char digest[65]);
 /* tdm_h5_digest of its model.h5. Not collective. */
 TDM_CHECKED tdm_status tdm_inference_seal(const tdm_inference *inference, char seal[65]);
@@ -62,13 +61,13 @@ TDM_CHECKED tdm_status tdm_inference_open_data(tdm_comm *comm, const tdm_inferen
                                                const char *dir, const char *split, tdm_dataset **dataset);
 /* "bf16", "int8": what the model computes in. */
 const char *tdm_inference_precision(const tdm_inference *inference);
-/* In int8, and nothing otherwise: rounds the linear layers of both towers' blocks and patches, and says in the log what
- * that does to the split's first images and captions (TDM_ROUNDING_ROWS at most). Before the split is embedded:
- * tdm_inference_embed_data takes towers as they are. The functions of texts and pixels round a tower that is not yet
- * with the first rows that it gets, and measure with these. Collective. */
+/* Before a split is embedded: reads the towers that it needs, with captions the text tower too. In int8 it rounds the
+ * linear layers of both towers' blocks and patches, and says in the log what that does to the split's first images and
+ * captions (TDM_ROUNDING_ROWS at most): tdm_inference_embed_data takes towers as they are. The functions of texts and
+ * pixels round a tower that is not yet with the first rows that it gets, and measure with these. Collective. */
 #define TDM_ROUNDING_ROWS 64
-TDM_CHECKED tdm_status tdm_inference_round(tdm_comm *comm, const tdm_inference *inference,
-                                           tdm_dataset *dataset);
+TDM_CHECKED tdm_status tdm_inference_prepare(tdm_comm *comm, const tdm_inference *inference,
+                                             tdm_dataset *dataset, bool with_captions);
 /* tdm_embed_dataset with this model. */
 TDM_CHECKED tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inference,
                                                 tdm_dataset *dataset, bool with_captions,

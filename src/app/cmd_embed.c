@@ -11,7 +11,7 @@ typedef struct embed_options {
     bool steal_lock;
 } embed_options;
 
-static tdm_status describe(const tdm_inference *inference, const embed_options *options,
+static tdm_status describe(const tdm_inference *inference, const embed_options *options, bool by_rank_0,
                            tdm_embedding_info *info)
 {
     char absolute[PATH_MAX];
@@ -26,23 +26,25 @@ static tdm_status describe(const tdm_inference *inference, const embed_options *
     snprintf(info->source, sizeof info->source, "%s", absolute);
     snprintf(info->split, sizeof info->split, "%s", options->split);
     snprintf(info->model, sizeof info->model, "%.1023s", inference->dir);
-    memcpy(info->model_digest, inference->digest, sizeof info->model_digest);
-    return tdm_inference_seal(inference, info->model_seal);
+    TDM_TRY(tdm_inference_seal(inference, info->model_seal));
+    return by_rank_0 ? tdm_inference_digest(inference, info->model_digest)
+                     : TDM_OK; /* reads the whole model */
 }
 
 static tdm_status embed(tdm_comm *comm, const embed_options *options, tdm_inference *inference,
                         tdm_dataset **dataset, tdm_embeddings *embeddings, tdm_dir_lock **lock)
 {
     tdm_embedding_info info = {0};
-    TDM_TRY(tdm_inference_open(comm, &options->inference, true, inference));
+    TDM_TRY(tdm_inference_open(comm, &options->inference, inference));
     TDM_TRY(tdm_inference_open_data(comm, inference, options->data, options->split, dataset));
-    TDM_AGREE(comm, describe(inference, options, &info));
+    TDM_AGREE(comm, describe(inference, options, tdm_comm_rank(comm) == 0, &info));
+    tdm_comm_broadcast(comm, info.model_digest, sizeof info.model_digest, 0);
     /* one directory takes several splits, also at the same time */
     const tdm_dir_lock_options own = {
         .dir = options->out, .part = options->split, .command = "embed", .steal = options->steal_lock};
     TDM_TRY(tdm_dir_lock_take(comm, &own, lock));
     TDM_TRY(inference_show(comm, inference));
-    TDM_TRY(tdm_inference_round(comm, inference, *dataset));
+    TDM_TRY(tdm_inference_prepare(comm, inference, *dataset, true));
     const double begin_s = tdm_now_s();
     TDM_AGREE(comm, tdm_inference_embed_data(comm, inference, *dataset, true, embeddings));
     const double took_s = tdm_now_s() - begin_s;

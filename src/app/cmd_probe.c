@@ -39,6 +39,7 @@ typedef struct probe {
     const tdm_match *match;
     tdm_metric_rows rows; /* the table's, and the one that --metric names */
     tdm_metric_choice metric;
+    char model_digest[65];                      /* on rank 0 */
     char data_digest[65], path[TDM_PATH_BYTES]; /* of probe.jsonl */
     tdm_inference in;
     tdm_dataset *dataset;
@@ -61,10 +62,10 @@ static entry *entry_of(const probe *p, int modality, int64_t layer, int part)
 static json_t *describe(const probe *p)
 {
     const probe_options *o = p->options;
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:s}", "model", p->in.digest, "data",
-                     p->data_digest, "split", o->split, "metric", o->metric, "positives", p->match->name,
-                     "precision", tdm_dtype_name(tdm_ops_dtype(p->in.ops)), "from", p->from, "seed",
-                     (json_int_t)p->seed, "eps", o->eps, "grid", o->step, "search", o->search);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:s}", "model", p->model_digest,
+                     "data", p->data_digest, "split", o->split, "metric", o->metric, "positives",
+                     p->match->name, "precision", tdm_dtype_name(tdm_ops_dtype(p->in.ops)), "from", p->from,
+                     "seed", (json_int_t)p->seed, "eps", o->eps, "grid", o->step, "search", o->search);
 }
 
 /* Entries of an earlier start count when they are of the same probe. */
@@ -115,6 +116,7 @@ static tdm_status append_line(const probe *p, json_t *object)
 static tdm_status read_kept(probe *p)
 {
     tdm_text text = {0}, whole = {0};
+    TDM_TRY(tdm_inference_digest(&p->in, p->model_digest));
     if (!tdm_path_exists(p->path)) return append_line(p, describe(p));
     tdm_status status = tdm_read_file(p->path, &text);
     bool first = true;
@@ -455,7 +457,7 @@ static tdm_status run(probe *p)
     model.own_weights = true; /* those of layers are set back and forth */
     TDM_REQUIRE(strcmp(o->inference.precision, "int8") != 0, TDM_E_USAGE,
                 "tandem probe: --precision int8: what a probe leaves out is measured without rounding");
-    TDM_TRY(tdm_inference_open(p->comm, &model, true, &p->in));
+    TDM_TRY(tdm_inference_open(p->comm, &model, &p->in));
     TDM_TRY(tdm_inference_open_data(p->comm, &p->in, o->data, o->split, &p->dataset));
     TDM_AGREE(p->comm, check_options(p));
     TDM_TRY(agree_on_initial(p));

@@ -113,9 +113,7 @@ static tdm_status show_results(search *s)
 static tdm_status run_search(search *s)
 {
     TDM_AGREE(s->comm, read_queries(s));
-    tdm_inference_options model = s->options->inference;
-    model.one_by_one = true;
-    TDM_TRY(tdm_inference_open(s->comm, &model, false, &s->inference));
+    TDM_TRY(tdm_inference_open(s->comm, &s->options->inference, &s->inference));
     TDM_TRY(open_gallery(s));
     TDM_AGREE(s->comm, make_filter(s));
     TDM_TRY(find_best(s));

@@ -14,12 +14,14 @@ typedef struct serve_options {
 static tdm_status serve(tdm_comm *comm, const serve_options *o, tdm_inference *inference,
                         tdm_searcher *searcher)
 {
-    TDM_TRY(tdm_inference_open(comm, &o->inference, true, inference));
+    TDM_TRY(tdm_inference_open(comm, &o->inference, inference));
     const tdm_searcher_options gallery = gallery_searched(&o->gallery);
     TDM_TRY(tdm_searcher_open(comm, inference, &gallery, searcher));
     if (!tdm_searcher_has_source(searcher))
         tdm_log(TDM_LOG_WARN, "%s: the gallery's source is not there: no captions, names and pictures",
                 searcher->source);
+    for (int m = 0; m < TDM_MODALITIES; m++) /* no visitor waits for it */
+        TDM_AGREE(comm, tdm_inference_need(inference, (tdm_modality)m));
     TDM_TRY(inference_show(comm, inference));
     return tdm_serve(searcher, &o->serve);
 }

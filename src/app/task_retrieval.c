@@ -406,13 +406,13 @@ static tdm_status evaluate(retrieval *r)
     TDM_TRY(check_options(r));
     TDM_TRY(tdm_metric_rows_ask("tandem eval: --metrics", TDM_E_USAGE, r->options->metrics, &r->rows));
     TDM_TRY(tdm_rerank_ask("tandem eval: --rerank", r->options->rerank, TDM_COSINE, &r->rerank));
-    TDM_TRY(tdm_inference_open(r->comm, &o->inference, false, &r->inference));
+    TDM_TRY(tdm_inference_open(r->comm, &o->inference, &r->inference));
     TDM_TRY(tdm_inference_open_data(r->comm, &r->inference, o->data, o->split, &r->dataset));
     TDM_TRY(eval_sheet_open(r->comm, &r->options->sheet, &r->sheet));
     TDM_AGREE(r->comm, find_match(r));
     TDM_AGREE(r->comm, check_classes(r));
     TDM_TRY(inference_show(r->comm, &r->inference));
-    TDM_TRY(tdm_inference_round(r->comm, &r->inference, r->dataset));
+    TDM_TRY(tdm_inference_prepare(r->comm, &r->inference, r->dataset, true));
     double begin_s = tdm_now_s();
     TDM_AGREE(r->comm, tdm_inference_embed_data(r->comm, &r->inference, r->dataset, true, &r->embeddings));
     r->embed_s = tdm_now_s() - begin_s;

@@ -212,10 +212,10 @@ static tdm_status embed_all(zeroshot *z, int64_t *cut)
 static tdm_status classify(zeroshot *z)
 {
     int64_t cut = 0;
-    TDM_TRY(tdm_inference_open(z->comm, &z->request->inference, false, &z->inference));
+    TDM_TRY(tdm_inference_open(z->comm, &z->request->inference, &z->inference));
     TDM_TRY(open_input(z));
     TDM_TRY(inference_show(z->comm, &z->inference));
-    TDM_TRY(tdm_inference_round(z->comm, &z->inference, z->dataset));
+    TDM_TRY(tdm_inference_prepare(z->comm, &z->inference, z->dataset, true));
     const double begin_s = tdm_now_s();
     TDM_AGREE(z->comm, embed_all(z, &cut));
     const double embed_s = tdm_now_s() - begin_s;

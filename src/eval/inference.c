@@ -35,7 +35,7 @@ static tdm_status create_model(const tdm_inference_options *options, tdm_dtype d
                                 : tdm_weights_lend(in->weights, &in->params);
 }
 
-tdm_status inference_need(const tdm_inference *in, tdm_modality modality)
+tdm_status tdm_inference_need(const tdm_inference *in, tdm_modality modality)
 {
     tdm_params params = in->params; /* the weights are written through it, its rows stay */
     if (in->is_loaded[modality]) return TDM_OK;
@@ -55,22 +55,17 @@ static tdm_status read_config(const tdm_inference_options *options, tdm_inferenc
     return tdm_checkpoint_read_config(in->dir, &in->config, &in->tokenizer, &in->step);
 }
 
-static tdm_status load_local(const tdm_inference_options *options, tdm_dtype dtype, bool with_digest,
-                             tdm_inference *in)
+static tdm_status load_local(const tdm_inference_options *options, tdm_dtype dtype, tdm_inference *in)
 {
     TDM_TRY(create_model(options, dtype, in));
-    for (int m = 0; m < TDM_MODALITIES && !options->one_by_one; m++)
-        TDM_TRY(inference_need(in, (tdm_modality)m));
-    return with_digest ? tdm_inference_digest(in, in->digest) : TDM_OK;
+    for (int m = 0; m < TDM_MODALITIES && options->own_weights; m++)
+        TDM_TRY(tdm_inference_need(in, (tdm_modality)m));
+    return TDM_OK;
 }
 
 tdm_status tdm_inference_digest(const tdm_inference *inference, char digest[65])
 {
     char path[TDM_PATH_BYTES];
-    if (inference->digest[0] != '\0') {
-        memmove(digest, inference->digest, sizeof inference->digest);
-        return TDM_OK;
-    }
     TDM_TRY(tdm_path_join(path, sizeof path, inference->dir, "model.h5"));
     return tdm_sha256_file(path, digest);
 }
@@ -89,8 +84,7 @@ static tdm_status agree_on_model(tdm_comm *comm, const char *dir)
     return tdm_comm_agree_on(comm, tdm_checkpoint_reading(dir, "model", false, &reading), &reading);
 }
 
-tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *options, bool with_digest,
-                              tdm_inference *inference)
+tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *options, tdm_inference *inference)
 {
     /* by rank 0: a run that is going on may move `latest` meanwhile */
     const bool decides = tdm_comm_rank(comm) == 0;
@@ -104,7 +98,7 @@ tdm_status tdm_inference_open(tdm_comm *comm, const tdm_inference_options *optio
     tdm_dtype dtype;
     TDM_AGREE(comm, read_config(options, inference));
     TDM_AGREE(comm, choose_dtype(comm, precision_of(options, inference), &dtype));
-    return tdm_comm_agree(comm, load_local(options, dtype, with_digest, inference));
+    return tdm_comm_agree(comm, load_local(options, dtype, inference));
 }
 
 void tdm_inference_close(tdm_inference *inference)
@@ -143,12 +137,17 @@ tdm_status tdm_inference_open_data(tdm_comm *comm, const tdm_inference *inferenc
     return tdm_comm_agree_on(comm, status, &reading);
 }
 
+tdm_status inference_need_for(const tdm_inference *in, const tdm_dataset *dataset, bool with_captions)
+{
+    TDM_TRY(tdm_inference_need(in, TDM_IMAGE));
+    if (!with_captions && tdm_dataset_feature_width(dataset, TDM_TEXT) == 0) return TDM_OK;
+    return tdm_inference_need(in, TDM_TEXT);
+}
+
 tdm_status tdm_inference_embed_data(tdm_comm *comm, const tdm_inference *inference, tdm_dataset *dataset,
                                     bool with_captions, tdm_embeddings *embeddings)
 {
-    TDM_TRY(inference_need(inference, TDM_IMAGE));
-    if (with_captions || tdm_dataset_feature_width(dataset, TDM_TEXT) > 0)
-        TDM_TRY(inference_need(inference, TDM_TEXT));
+    TDM_TRY(inference_need_for(inference, dataset, with_captions));
     return tdm_embed_dataset(comm, inference->model, inference->ops, &inference->config, dataset,
                              with_captions ? inference->tokenizer : NULL, inference->batch,
                              inference->workers, embeddings);
@@ -178,7 +177,7 @@ static tdm_status embed_rows(const tdm_inference *inference, tdm_modality modali
                              const tdm_tower_input *input, float *feature)
 {
     if (input->n == 0) return TDM_OK;
-    TDM_TRY(inference_need(inference, modality));
+    TDM_TRY(tdm_inference_need(inference, modality));
     TDM_TRY(rounding_by_rows(inference, modality, input));
     return inference_embed_rows(inference, modality, input, feature);
 }

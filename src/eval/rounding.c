@@ -1,5 +1,5 @@
-/* Towers in int8: the linear layers of blocks and patches are loaded rounded, and some rows are embedded before and
- * after. */
+/* Towers made ready; in int8 the linear layers of blocks and patches are loaded rounded, and some rows are embedded
+ * before and after. */
 #include "rounding_impl.h"
 
 #include <math.h>
@@ -113,7 +113,7 @@ static tdm_status round_by_part(const tdm_inference *in, tdm_dataset *dataset, t
 {
     const int64_t d = tdm_model_embed_dim(in->model);
     float *before = NULL, *after = NULL; /* [n][d] */
-    TDM_TRY(inference_need(in, modality));
+    TDM_TRY(tdm_inference_need(in, modality));
     tdm_status status = TDM_ALLOC(n * d, &before);
     if (status == TDM_OK) status = TDM_ALLOC(n * d, &after);
     if (status == TDM_OK && n > 0) status = embed_part(in, dataset, modality, first, n, before);
@@ -125,17 +125,24 @@ static tdm_status round_by_part(const tdm_inference *in, tdm_dataset *dataset, t
     return status;
 }
 
-tdm_status tdm_inference_round(tdm_comm *comm, const tdm_inference *inference, tdm_dataset *dataset)
+static tdm_status round_towers(tdm_comm *comm, const tdm_inference *in, tdm_dataset *dataset)
 {
     const int rank = tdm_comm_rank(comm), size = tdm_comm_size(comm);
-    for (int m = 0; inference->rounding != NULL && m < TDM_MODALITIES; m++) {
+    for (int m = 0; m < TDM_MODALITIES; m++) {
         const tdm_modality modality = (tdm_modality)m;
-        const int64_t n = tdm_min_i64(rows_of(inference, dataset, modality), TDM_ROUNDING_ROWS);
+        const int64_t n = tdm_min_i64(rows_of(in, dataset, modality), TDM_ROUNDING_ROWS);
         const int64_t first = tdm_part_begin(n, size, rank), end = tdm_part_begin(n, size, rank + 1);
         double cosine[TDM_ROUNDING_ROWS] = {0}; /* of this rank's part, then of all */
-        TDM_AGREE(comm, round_by_part(inference, dataset, modality, first, end - first, cosine + first));
+        TDM_AGREE(comm, round_by_part(in, dataset, modality, first, end - first, cosine + first));
         tdm_comm_sum_f64(comm, cosine, TDM_ROUNDING_ROWS);
-        conclude(inference, modality, n, cosine);
+        conclude(in, modality, n, cosine);
     }
     return TDM_OK;
+}
+
+tdm_status tdm_inference_prepare(tdm_comm *comm, const tdm_inference *inference, tdm_dataset *dataset,
+                                 bool with_captions)
+{
+    if (inference->rounding != NULL) return round_towers(comm, inference, dataset);
+    return tdm_comm_agree(comm, inference_need_for(inference, dataset, with_captions));
 }

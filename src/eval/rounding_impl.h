@@ -4,8 +4,9 @@
 
 #include "tandem/inference.h"
 
-/* A tower that was put off is read now. */
-TDM_CHECKED tdm_status inference_need(const tdm_inference *inference, tdm_modality modality);
+/* The towers that embedding the split needs. */
+TDM_CHECKED tdm_status inference_need_for(const tdm_inference *inference, const tdm_dataset *dataset,
+                                          bool with_captions);
 /* At most a batch, by the tower as it is; feature[n][embed_dim] of unit norm. */
 TDM_CHECKED tdm_status inference_embed_rows(const tdm_inference *inference, tdm_modality modality,
                                             const tdm_tower_input *input, float *feature);

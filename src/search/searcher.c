@@ -121,7 +121,7 @@ static tdm_status load_packed(const tdm_searcher_options *options, tdm_searcher 
     const char *dir = options->gallery;
     if (s->split[0] == '\0') TDM_AGREE(s->comm, choose_data_split(dir, s->split, sizeof s->split));
     TDM_TRY(tdm_inference_open_data(s->comm, s->inference, dir, s->split, &s->dataset));
-    TDM_TRY(tdm_inference_round(s->comm, s->inference, s->dataset));
+    TDM_TRY(tdm_inference_prepare(s->comm, s->inference, s->dataset, !options->images_only));
     return tdm_comm_agree(s->comm, embed_gallery(options, s));
 }
 

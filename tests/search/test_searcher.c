@@ -21,10 +21,10 @@ static char dir[64], data_dir[80], model_dir[80], embedding_dir[80];
 static const tdm_inference_options options = {
     .model = model_dir, .precision = "f32", .threads = 1, .batch = 16, .workers = 1};
 
-static void open_model(bool with_digest, tdm_inference *inference)
+static void open_model(tdm_inference *inference)
 {
     *inference = (tdm_inference){0};
-    CHECK_OK(tdm_inference_open(comm, &options, with_digest, inference));
+    CHECK_OK(tdm_inference_open(comm, &options, inference));
 }
 
 static tdm_status open_gallery(const tdm_inference *inference, const char *gallery, const char *split,
@@ -40,7 +40,7 @@ static void test_one(void **state)
 {
     (void)state;
     tdm_inference in;
-    open_model(false, &in);
+    open_model(&in);
     tdm_dataset *dataset = NULL;
     tdm_embeddings e;
     CHECK_EQ(in.step, 7);
@@ -158,14 +158,14 @@ static void test_find(void **state)
 {
     (void)state;
     tdm_inference in;
-    open_model(true, &in);
+    open_model(&in);
     tdm_searcher packed, stored;
     CHECK_OK(open_gallery(&in, data_dir, "test", &packed));
     tdm_embedding_info info = {0};
     snprintf(info.source, sizeof info.source, "%s", data_dir);
     snprintf(info.split, sizeof info.split, "test");
     snprintf(info.model, sizeof info.model, "%s", model_dir);
-    snprintf(info.model_digest, sizeof info.model_digest, "%s", in.digest);
+    CHECK_OK(tdm_inference_digest(&in, info.model_digest));
     CHECK_OK(tdm_embeddings_write(comm, embedding_dir, &info, TDM_F32, &packed.embeddings));
     CHECK_OK(open_gallery(&in, embedding_dir, "", &stored));
     CHECK_STR_EQ(stored.split, "test");
@@ -448,7 +448,7 @@ static void check_other_isa(const tdm_inference *in)
     if (strcmp(tdm_ops_isa(in->ops), "generic") == 0) return; /* there is no other */
     snprintf(saved, sizeof saved, "%s", cap ? cap : "");
     setenv("TANDEM_ISA", "generic", 1);
-    open_model(true, &other);
+    open_model(&other);
     CHECK_EQ(tdm_ops_dtype(other.ops), tdm_ops_dtype(in->ops));
     for (int i = 0; i < 2; i++) {
         CHECK_OK(open_folder(&other, &s));
@@ -466,7 +466,7 @@ static void test_folder(void **state)
 {
     (void)state;
     tdm_inference in;
-    open_model(true, &in);
+    open_model(&in);
     tdm_searcher s;
     if (rank == 0) make_folder();
     tdm_comm_barrier(comm);
@@ -545,7 +545,7 @@ static void test_errors(void **state)
 {
     (void)state;
     tdm_inference in;
-    open_model(false, &in);
+    open_model(&in);
     tdm_searcher s;
     const struct {
         const char *dir, *split, *message;
@@ -567,7 +567,7 @@ static void test_errors(void **state)
     tdm_inference_options o = options;
     o.model = "/nosuch";
     tdm_inference none = {0};
-    CHECK_NE(tdm_inference_open(comm, &o, false, &none), TDM_OK);
+    CHECK_NE(tdm_inference_open(comm, &o, &none), TDM_OK);
     tdm_inference_close(&none);
 }
 

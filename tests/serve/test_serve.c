@@ -84,7 +84,7 @@ static int start(void **state)
                               .duplicates = 0.97,
                               .stall_s = 60}};
     CHECK_OK(tdm_comm_create_alone(&s->comm));
-    CHECK_OK(tdm_inference_open(s->comm, &model, true, &s->inference));
+    CHECK_OK(tdm_inference_open(s->comm, &model, &s->inference));
     CHECK_OK(tdm_searcher_open(s->comm, &s->inference, &gallery, &s->searcher));
     s->options.port = port = free_port();
     CHECK_EQ(pthread_create(&s->thread, NULL, serve, s), 0);
