@@ -1,6 +1,7 @@
 /* Attention: heads of sequences over threads. Each head writes its own columns of its own rows, so the order
  * in which threads take heads does not show in the result. */
 #include "attention_pairs.h"
+#include "gemm_share.h"
 #include "tandem/rng.h"
 
 #include <math.h>
@@ -72,6 +73,8 @@ static attention_head head_of(const tdm_ops *ops, const attention_rows *rows, in
         .qkv_step = 3 * width,
         .out_step = width,
         .causal = rows->causal,
+        .stream = rows->t * (rows->dqkv ? 3 : 1) * width * (int64_t)tdm_dtype_bytes(dtype) / ops->threads >
+                  GEMM_STREAM_BYTES,
         .scale = (float)(1.0 / sqrt((double)rows->head_dim)),
         .q = act_at(dtype, rows->qkv, at),
         .k = act_at(dtype, rows->qkv, at + width),
@@ -163,9 +166,15 @@ static void run_heads(tdm_ops *ops, const attention_rows *rows, int64_t n_seq, c
 {
     const int64_t jobs = n_seq * ((rows->heads + GROUP - 1) / GROUP);
     const int threads = ops_threads_for(ops, n_seq * rows->heads, 1 << 16);
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-    for (int64_t job = 0; job < jobs; job++)
-        run_job(ops, rows, n_seq, seq, job, job + threads, ops->scratch[omp_get_thread_num()].base);
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp for schedule(dynamic, 1) nowait
+        for (int64_t job = 0; job < jobs; job++)
+            run_job(ops, rows, n_seq, seq, job, job + threads, ops->scratch[omp_get_thread_num()].base);
+#if defined(__x86_64__)
+        __builtin_ia32_sfence(); /* streaming stores are seen after it */
+#endif
+    }
 }
 
 static bool fits_scratch(const tdm_ops *ops, int64_t n_seq, const int64_t *seq, int64_t head_dim)

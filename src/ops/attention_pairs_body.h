@@ -118,10 +118,18 @@ static inline __m512 exp2_vector(__m512 x)
 
 static const float LOG2_E = 1.44269504f;
 
-/* to[width] = from·scale as bf16 */
-static void store_row(int64_t width, const float *from, float scale, uint16_t *to)
+/* to[width] = from·scale as bf16; stream: past the caches, where these are whole lines */
+static void store_row(int64_t width, const float *from, float scale, bool stream, uint16_t *to)
 {
     __m512 factor = _mm512_set1_ps(scale);
+    if (stream && width % 32 == 0 && (uintptr_t)to % 64 == 0) {
+        for (int64_t i = 0; i < width; i += 32) {
+            const __m512 low = _mm512_mul_ps(_mm512_load_ps(from + i), factor);
+            const __m512 high = _mm512_mul_ps(_mm512_load_ps(from + i + 16), factor);
+            _mm512_stream_si512((void *)(to + i), bf16_round_both(high, low));
+        }
+        return;
+    }
     for (int64_t i = 0; i < width; i += 16) {
         __m512 value = _mm512_mul_ps(_mm512_load_ps(from + i), factor);
         _mm256_mask_storeu_epi16(to + i, first_of_16(width - i), bf16_round(value));
@@ -254,7 +262,7 @@ static void forward_block(const attention_head *head, forward_operands *o, int64
                  o[h].width);
     for (int64_t h = 0; h < count; h++)
         for (int64_t row = 0; row < block_rows(&head[h], query); row++)
-            store_row(head[h].head_dim, o[h].out + row * o[h].width, 1.0f / o[h].sum[row],
+            store_row(head[h].head_dim, o[h].out + row * o[h].width, 1.0f / o[h].sum[row], head[h].stream,
                       (uint16_t *)head[h].out + (query + row) * head[h].out_step);
 }
 
@@ -412,7 +420,7 @@ static void store_block(const attention_head *head, const backward_operands *o, 
                         uint16_t *gradient)
 {
     for (int64_t row = 0; row < block_rows(head, first); row++)
-        store_row(head->head_dim, o->block + row * o->width, scale,
+        store_row(head->head_dim, o->block + row * o->width, scale, head->stream,
                   gradient + (first + row) * head->qkv_step);
 }
 

@@ -141,32 +141,43 @@ static void test_large_scores(void **state)
     for_each_context(large_scores);
 }
 
-/* Packed in one call or alone: bit for bit the same, whatever its neighbours. */
-static void check_packing(tdm_ops *ops, const tdm_attention_dropout *dropout)
+/* Packed in one call or alone: bit for bit the same, whatever its neighbours, and whether the rows are so many that they
+ * are written past the caches. */
+static void check_packing(tdm_ops *ops, const attention_case *c, const tdm_attention_dropout *dropout)
 {
-    const attention_case c = {3, 24, 4, {19, 77, 5, 33}};
-    int64_t seq[5], t = fill_offsets(c.n_seq, c.lengths, seq), width = c.heads * c.head_dim;
+    int64_t seq[9], t = fill_offsets(c->n_seq, c->lengths, seq), width = c->heads * c->head_dim;
     tdm_dtype dtype = tdm_ops_dtype(ops);
-    void *qkv = random_act(dtype, t * 3 * width, 1, 1.0), *out = random_act(dtype, t * width, 2, 1.0);
-    void *alone = random_act(dtype, t * width, 3, 1.0);
-    float *lse = random_f32(c.heads * t, 5, 1.0), *lse_alone = random_f32(c.heads * t, 6, 1.0);
-    tdm_attention_forward(ops, c.n_seq, seq, c.heads, c.head_dim, true, dropout, qkv, out, lse);
-    for (int64_t i = 0; i < c.n_seq; i++) {
-        const int64_t one[2] = {0, c.lengths[i]};
+    void *qkv = random_act(dtype, t * 3 * width, 1, 1.0), *dout = random_act(dtype, t * width, 2, 1.0);
+    const size_t bytes = tdm_dtype_bytes(dtype) * (size_t)(t * width);
+    void *out = aligned_alloc(64, bytes / 64 * 64 + 64), *dqkv = aligned_alloc(64, bytes / 64 * 192 + 192);
+    void *alone = random_act(dtype, t * width, 3, 1.0), *dalone = random_act(dtype, t * 3 * width, 4, 1.0);
+    float *lse = random_f32(c->heads * t, 5, 1.0), *lse_alone = random_f32(c->heads * t, 6, 1.0);
+    tdm_attention_forward(ops, c->n_seq, seq, c->heads, c->head_dim, true, dropout, qkv, out, lse);
+    tdm_attention_backward(ops, c->n_seq, seq, c->heads, c->head_dim, true, dropout, qkv, out, lse, dout,
+                           dqkv);
+    for (int64_t i = 0; i < c->n_seq; i++) {
+        const int64_t one[2] = {0, c->lengths[i]}, at = seq[i] * width;
         tdm_attention_dropout own = dropped;
+        const tdm_attention_dropout *its = dropout ? &own : NULL;
         own.sample = sample + i;
-        tdm_attention_forward(ops, 1, one, c.heads, c.head_dim, true, dropout ? &own : NULL,
-                              act_at(dtype, qkv, seq[i] * 3 * width),
-                              act_at_mutable(dtype, alone, seq[i] * width), lse_alone);
+        tdm_attention_forward(ops, 1, one, c->heads, c->head_dim, true, its, act_at(dtype, qkv, 3 * at),
+                              act_at_mutable(dtype, alone, at), lse_alone);
+        tdm_attention_backward(ops, 1, one, c->heads, c->head_dim, true, its, act_at(dtype, qkv, 3 * at),
+                               act_at(dtype, alone, at), lse_alone, act_at(dtype, dout, at),
+                               act_at_mutable(dtype, dalone, 3 * at));
     }
-    CHECK_MEM_EQ(out, alone, tdm_dtype_bytes(dtype) * (size_t)(t * width));
-    free(qkv), free(out), free(alone), free(lse), free(lse_alone);
+    CHECK_MEM_EQ(out, alone, bytes);
+    CHECK_MEM_EQ(dqkv, dalone, 3 * bytes);
+    free(qkv), free(dout), free(out), free(dqkv), free(alone), free(dalone), free(lse), free(lse_alone);
 }
 
 static void packing(tdm_ops *ops)
 {
-    check_packing(ops, NULL);
-    check_packing(ops, &dropped);
+    const attention_case few = {3, 24, 4, {19, 77, 5, 33}},
+                         many = {8, 64, 8, {60, 77, 81, 19, 64, 96, 70, 45}};
+    check_packing(ops, &few, NULL);
+    check_packing(ops, &few, &dropped);
+    check_packing(ops, &many, NULL);
 }
 
 static void test_packing(void **state)
