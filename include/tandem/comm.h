@@ -52,7 +52,9 @@ void tdm_comm_sum_f32(tdm_comm *comm, float *value, int64_t count);   /* in plac
 void tdm_comm_broadcast(tdm_comm *comm, void *data, int64_t bytes, int root);
 /* The same for ranks that may have to wait for long: they sleep meanwhile, at most 5 ms at a time. Bytes: at most 2^28. */
 TDM_CHECKED tdm_status tdm_comm_broadcast_patiently(tdm_comm *comm, void *data, int64_t bytes, int root);
-/* True when `data` is the same on every rank. */
+/* True on every rank where it is on one. */
+bool tdm_comm_any(tdm_comm *comm, bool value);
+/* True when `value` is the same on every rank. */
 bool tdm_comm_all_equal_u64(tdm_comm *comm, uint64_t value);
 
 /* all [sum of rows][width] <- every rank's local [rows[rank]][width], in rank order. `rows` has one entry

@@ -208,9 +208,7 @@ static tdm_study_state state_of(tdm_comm *comm, const tdm_study_run *run)
 /* A signal that came between two runs. */
 static bool is_stopped(tdm_comm *comm)
 {
-    double wish = tdm_stop_requested();
-    tdm_comm_max_f64(comm, &wish, 1);
-    return wish > 0.0;
+    return tdm_comm_any(comm, tdm_stop_requested());
 }
 
 static tdm_status report(tdm_comm *comm, const tdm_study *study, const char *out)

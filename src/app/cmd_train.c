@@ -343,9 +343,7 @@ static bool is_over(const run *r)
 /* Whether any rank was asked to. */
 static bool stop_before_first_step(run *r)
 {
-    double wish = tdm_stop_requested();
-    tdm_comm_max_f64(r->comm, &wish, 1);
-    return wish > 0.0 && !is_over(r);
+    return tdm_comm_any(r->comm, tdm_stop_requested()) && !is_over(r);
 }
 
 static tdm_status stopped_early(void)

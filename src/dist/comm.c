@@ -274,6 +274,13 @@ tdm_status tdm_comm_broadcast_patiently(tdm_comm *comm, void *data, int64_t byte
     return TDM_OK;
 }
 
+bool tdm_comm_any(tdm_comm *comm, bool value)
+{
+    double most = value;
+    tdm_comm_max_f64(comm, &most, 1);
+    return most > 0.0;
+}
+
 bool tdm_comm_all_equal_u64(tdm_comm *comm, uint64_t value)
 {
     if (comm->size == 1) return true;

@@ -79,8 +79,8 @@ static tdm_status move_detail(tdm_comm *comm, const tdm_eval_detail *detail, eva
 {
     size_t count = 0;
     (void)tdm_metric_rows_of(detail->rows, &count);
-    double wants_value = detail->value != NULL, class_words = (double)detail->class_words;
-    tdm_comm_max_f64(comm, &wants_value, 1);
+    const bool wants_value = tdm_comm_any(comm, detail->value != NULL);
+    double class_words = (double)detail->class_words;
     tdm_comm_max_f64(comm, &class_words, 1);
     if (detail->classes > 0) {
         TDM_TRY(recut(comm, even, detail->query_class, (int64_t)class_words * (int64_t)sizeof(uint64_t),
@@ -88,7 +88,7 @@ static tdm_status move_detail(tdm_comm *comm, const tdm_eval_detail *detail, eva
         even->detail.query_class = even->query_class;
         even->detail.class_words = (int64_t)class_words;
     }
-    if (wants_value == 0) return TDM_OK;
+    if (!wants_value) return TDM_OK;
     TDM_AGREE(comm, TDM_ALLOC((int64_t)count * even->side.n, &even->value));
     even->detail.value = even->value;
     return TDM_OK;

@@ -17,9 +17,7 @@ static tdm_status choose_dtype(tdm_comm *comm, const char *precision, tdm_dtype 
 {
     const bool rounds = strcmp(precision, "int8") == 0;
     const tdm_status status = tdm_ops_resolve_precision(rounds ? "auto" : precision, dtype);
-    double chooses_f32 = status == TDM_OK && *dtype == TDM_F32;
-    tdm_comm_max_f64(comm, &chooses_f32, 1);
-    if (chooses_f32 > 0.0) *dtype = TDM_F32;
+    if (tdm_comm_any(comm, status == TDM_OK && *dtype == TDM_F32)) *dtype = TDM_F32;
     return status;
 }
 

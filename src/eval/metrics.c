@@ -435,15 +435,14 @@ static tdm_status collect_all(evaluation *eval, const query_blocks *queries, int
     /* While they are arranged the columns' records stand beside their copies, sorted and final. */
     enum { COPIES = 3 };
     int64_t of_blocks = 0;
-    double over = eval->gallery.n > INT32_MAX; /* columns are numbered in the records */
-    tdm_comm_max_f64(eval->comm, &over, 1);
-    for (int64_t round = 0; over == 0 && round < queries->rounds; round++) {
+    bool over =
+        tdm_comm_any(eval->comm, eval->gallery.n > INT32_MAX); /* columns are numbered in the records */
+    for (int64_t round = 0; !over && round < queries->rounds; round++) {
         TDM_TRY(collect_rounds(eval, queries, round, round + 1, &kept[round]));
         of_blocks += kept[round].bytes;
-        over = of_blocks + COPIES * eval->columns->found.bytes > bytes;
-        tdm_comm_max_f64(eval->comm, &over, 1);
+        over = tdm_comm_any(eval->comm, of_blocks + COPIES * eval->columns->found.bytes > bytes);
     }
-    *fits = over == 0;
+    *fits = !over;
     return !*fits ? TDM_OK : tdm_comm_agree(eval->comm, columns_arrange(eval));
 }
 

@@ -2,9 +2,10 @@
  * x86-64. Intel 64 SDM vol. 2: VDPBF16PS, VCVTNEPS2BF16, VCVTNE2PS2BF16.
  *
  * Where TANDEM_EMULATE_BF16 is defined they are computed with AVX-512 F, BW and DQ alone, to the same bits, so that
- * whatever is built on them runs and is tested on every CPU with AVX-512 (tiles: amx_emulated.h). Where TANDEM_PROXY_BF16 is defined, VPDPWSSD
- * of AVX512_VNNI stands in for the product: pairs of 16 bits and 32-bit sums as well, and on most CPUs of the same
- * speed. Its results mean nothing; bench/gemm_bench.c measures with it where the real one is missing. */
+ * whatever is built on them runs and is tested on every CPU with AVX-512 (tiles: amx_emulated.h). Where
+ * TANDEM_PROXY_BF16 is defined, VPDPWSSD of AVX512_VNNI stands in for the product: pairs of 16 bits and 32-bit sums as
+ * well, and on most CPUs of the same speed. Its results mean nothing; bench/gemm_bench.c measures with it where the real
+ * one is missing. */
 #ifndef TANDEM_OPS_BF16_DOT_H
 #define TANDEM_OPS_BF16_DOT_H
 

@@ -48,9 +48,7 @@ static tdm_status help_rows(const tdm_searcher *s)
 
 static void exchange_stop(const tdm_searcher *s, bool *stop)
 {
-    double asked = tdm_stop_requested() ? 1 : 0;
-    tdm_comm_max_f64(s->comm, &asked, 1);
-    *stop = asked > 0;
+    *stop = tdm_comm_any(s->comm, tdm_stop_requested());
 }
 
 tdm_status serve_batch_help(serve_server *server)

@@ -184,9 +184,7 @@ static tdm_status choose_precision(const tdm_session *s, tdm_dtype *dtype)
     const char *wanted = s->config.train.precision;
     const tdm_status status = tdm_ops_resolve_precision(wanted, dtype);
     if (strcmp(wanted, "auto") != 0) return status;
-    double chooses_f32 = status == TDM_OK && *dtype == TDM_F32;
-    tdm_comm_max_f64(s->comm, &chooses_f32, 1);
-    if (chooses_f32 > 0.0) *dtype = TDM_F32;
+    if (tdm_comm_any(s->comm, status == TDM_OK && *dtype == TDM_F32)) *dtype = TDM_F32;
     return status;
 }
 

@@ -140,10 +140,12 @@ static void test_all_equal(void **state)
     for (int r = 0; r < size; r++) {
         const uint64_t value = UINT64_C(0x8000000000000000) + (uint64_t)(rank == r);
         CHECK_EQ(tdm_comm_all_equal_u64(comm, value), size == 1);
+        CHECK_TRUE(tdm_comm_any(comm, rank == r));
     }
     int64_t all[8];
     tdm_comm_gather_i64(comm, 100 + rank, all);
     for (int r = 0; r < size; r++) CHECK_EQ(all[r], 100 + r);
+    CHECK_FALSE(tdm_comm_any(comm, false));
     tdm_comm_barrier(comm);
 }
 
