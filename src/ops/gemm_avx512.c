@@ -6,6 +6,8 @@
 enum {
     ROWS = 14,
     COLS = 32,
+    LEFT = 16,            /* floats of a row of a packed left panel */
+    UNROLL = 4,           /* k between two jumps */
     DEPTH = 1 << 20,      /* from L2 is fast enough */
     LEFT_BYTES = 1 << 20, /* packed left operand of a block at most */
     ROW_PANELS = 24       /* its panels at most */

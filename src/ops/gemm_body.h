@@ -1,9 +1,9 @@
 /* f32 matrix products on vectors: the loops around a micro kernel, the packing and the backend. Included by
- * gemm_avx512.c and gemm_avx2.c, which define ROWS, COLS, DEPTH, LEFT_BYTES, ROW_PANELS and add_products. A
- * micro kernel holds ROWS x COLS sums in registers. For each k it loads two vectors of the right panel, and
+ * gemm_avx512.c and gemm_avx2.c, which define ROWS, COLS, LEFT, UNROLL, DEPTH, LEFT_BYTES, ROW_PANELS and
+ * add_products. A micro kernel holds ROWS x COLS sums in registers. For each k it loads two vectors of the right panel, and
  * multiplies them with one element of the left panel after the other:
  *
- *        left [k][LANES], ROWS used          right [k][COLS]          sums [ROWS][COLS]
+ *        left [k][LEFT], ROWS used           right [k][COLS]          sums [ROWS][COLS]
  *
  * Both panels are packed, each a stream of whole lines. Around it are three loops, over a block of the result:
  *
@@ -28,7 +28,6 @@
 #include <string.h>
 
 enum {
-    LEFT = LANES,               /* floats of a row of a packed left panel */
     STEP = 16,                  /* k between two looks at what to fetch into L2 */
     CHUNK = 1280,               /* k of a block at most */
     WHOLE = DEPTH >= CHUNK,     /* the only stretch of k is all of it */
@@ -50,12 +49,14 @@ static inline __attribute__((always_inline)) tile_sums multiply_panels(int64_t k
     for (int64_t p = 0; p < k; p += STEP) {
         fetch_some(&fetched.a);
         fetch_some(&fetched.b);
-#pragma GCC unroll 2
-        for (int i = 0; i < STEP; i++, left += LEFT, right += COLS) {
-            const lanes low = load_aligned(right), high = load_aligned(right + LANES);
+        for (int i = 0; i < STEP; i += UNROLL)
+#pragma GCC unroll 16
+            for (int u = 0; u < UNROLL; u++, left += LEFT, right += COLS) {
+                const lanes low = load_aligned(right), high = load_aligned(right + LANES);
 #pragma GCC unroll 14
-            for (int r = 0; r < ROWS; r++) add_products(&s.at[r][0], &s.at[r][1], low, high, left + r);
-        }
+                for (int r = 0; r < ROWS; r++) add_products(&s.at[r][0], &s.at[r][1], low, high, left + r);
+                __asm__ volatile("" ::: "memory"); /* else compilers load ahead and spill sums */
+            }
     }
     *later = fetched;
     return s;
@@ -115,16 +116,22 @@ static chunk chunk_at(int64_t k, int64_t begin)
     return (chunk){begin, count, tdm_round_up(count, STEP)};
 }
 
+/* Floats of a left panel. Its rows are stored in order as whole vectors, and the last one reaches beyond it. */
+static int64_t left_panel(int64_t k)
+{
+    return k * LEFT + LANES - LEFT;
+}
+
 /* Left panels of a block of `k`: LEFT_BYTES at most. */
 static int64_t panels_of_block(int64_t k)
 {
-    return tdm_min_i64(LEFT_BYTES / (k * LEFT * (int64_t)sizeof(float)), ROW_PANELS);
+    return tdm_min_i64(LEFT_BYTES / (left_panel(k) * (int64_t)sizeof(float)), ROW_PANELS);
 }
 
 /* c[rows][cols] = left · right + bias, or c += left · right */
 typedef struct block {
     int64_t k, rows, cols;
-    const float *left;  /* [panels of rows][k][LEFT] */
+    const float *left;  /* [panels of rows][k][LEFT], left_panel(k) apart */
     const float *right; /* [panels of columns][k][COLS], panels right_step floats apart */
     int64_t right_step;
     float *c; /* rows c_step floats apart */
@@ -143,7 +150,7 @@ static inline __attribute__((always_inline)) void multiply_stretch(const block *
     const float *left = b->left + begin * LEFT, *right = b->right + col / COLS * b->right_step + begin * COLS;
     float *c = b->c + col;
     const int64_t cols = b->cols - col;
-    for (int64_t row = 0; row < b->rows; row += ROWS, left += b->k * LEFT, c += ROWS * b->c_step) {
+    for (int64_t row = 0; row < b->rows; row += ROWS, left += left_panel(b->k), c += ROWS * b->c_step) {
         const int64_t rows = b->rows - row;
         tile_sums s = !first   ? load_tile(tiles + row * COLS)
                       : b->add ? load_sums(c, b->c_step, rows, cols)
@@ -263,7 +270,7 @@ static void pack_rows(const float *x, int64_t row_step, int64_t rows, chunk k, f
         }
         transpose_lanes(r);
 #pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) store_bits_aligned(left + (p + i) * LEFT, r[i]);
+        for (int i = 0; i < LANES; i++) store_bits(left + (p + i) * LEFT, r[i]);
     }
 }
 
@@ -275,7 +282,7 @@ static void multiply_rows(const product *p, int64_t row, int64_t rows, int64_t c
     for (int64_t begin = 0; begin < p->k; begin += chunk_size(p->k)) {
         const chunk k = chunk_at(p->k, begin);
         for (int64_t r = 0; r < rows; r += ROWS)
-            pack_rows(p->x + (row + r) * p->k, p->k, rows - r, k, left + r / ROWS * k.padded * LEFT);
+            pack_rows(p->x + (row + r) * p->k, p->k, rows - r, k, left + r / ROWS * left_panel(k.padded));
         const block b = {.k = k.padded,
                          .rows = rows,
                          .cols = tdm_min_i64(col_end * COLS, p->n) - col,
@@ -350,7 +357,7 @@ static inline void pack_columns(const float *x, int64_t width, int64_t tokens, l
         if (stream)
             stream_aligned(panel + s * panel_width, v);
         else
-            store_aligned(panel + s * panel_width, v);
+            store_whole(panel + s * panel_width, v);
         sum = add_lanes(sum, v);
     }
     if (!sums) return;
@@ -366,11 +373,11 @@ static void pack_left(const gradient *g, chunk tokens, int64_t begin, int64_t en
             const int64_t cols = g->rows - i * ROWS;
             pack_columns(g->a + (tokens.begin + s) * g->rows + i * ROWS, g->rows,
                          tdm_min_i64(GROUP, tokens.count - s), first_lanes(cols),
-                         left + ((i - begin) * tokens.padded + s) * LEFT, LEFT, false,
+                         left + (i - begin) * left_panel(tokens.padded) + s * LEFT, LEFT, false,
                          sums ? sums + i * ROWS : NULL, first_lanes(tdm_min_i64(ROWS, cols)));
         }
     for (int64_t i = 0; i < end - begin; i++)
-        memset(left + (i * tokens.padded + tokens.count) * LEFT, 0,
+        memset(left + i * left_panel(tokens.padded) + tokens.count * LEFT, 0,
                (size_t)((tokens.padded - tokens.count) * LEFT) * sizeof(float));
 }
 

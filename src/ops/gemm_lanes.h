@@ -52,6 +52,15 @@ static inline void store_bits_aligned(float *y, lane_bits v)
 {
     _mm512_store_si512(y, v);
 }
+/* Anywhere: */
+static inline void store_whole(float *y, lanes v)
+{
+    _mm512_storeu_ps(y, v);
+}
+static inline void store_bits(float *y, lane_bits v)
+{
+    _mm512_storeu_si512(y, v);
+}
 static inline lanes zero_lanes(void)
 {
     return _mm512_setzero_ps();
@@ -119,6 +128,14 @@ static inline lane_bits load_bits_aligned(const float *x)
 static inline void store_bits_aligned(float *y, lane_bits v)
 {
     _mm256_store_ps(y, _mm256_castsi256_ps(v));
+}
+static inline void store_whole(float *y, lanes v)
+{
+    _mm256_storeu_ps(y, v);
+}
+static inline void store_bits(float *y, lane_bits v)
+{
+    _mm256_storeu_ps(y, _mm256_castsi256_ps(v));
 }
 static inline lanes zero_lanes(void)
 {
