@@ -1,7 +1,7 @@
 /* f32 matrix products on vectors: the loops around a micro kernel, the packing and the backend. Included by
  * gemm_avx512.c and gemm_avx2.c, which define ROWS, COLS, LEFT, UNROLL, DEPTH, LEFT_BYTES, ROW_PANELS and
- * add_products. A micro kernel holds ROWS x COLS sums in registers. For each k it loads two vectors of the right panel, and
- * multiplies them with one element of the left panel after the other:
+ * add_products. A micro kernel holds ROWS x COLS sums in registers. For each k it loads two vectors of the
+ * right panel, and multiplies them with one element of the left panel after the other:
  *
  *        left [k][LEFT], ROWS used           right [k][COLS]          sums [ROWS][COLS]
  *
@@ -336,6 +336,7 @@ typedef struct gradient {
     int64_t rows, cols;
     const float *a, *b;
     bool add;
+    bool stream; /* c goes to memory past the caches */
     float *c, *a_sums, *b_sums;
 } gradient;
 
@@ -418,7 +419,8 @@ static void update_share(const gradient *g, gemm_share mine, chunk tokens, gradi
                          .right_step = tokens.padded * COLS,
                          .c = g->c + row * g->cols + col,
                          .c_step = g->cols,
-                         .add = g->add || tokens.begin > 0};
+                         .add = g->add || tokens.begin > 0,
+                         .stream = g->stream};
         multiply_block(&b);
     }
 }
@@ -431,8 +433,17 @@ static size_t backward_weight_scratch_bytes(void)
 static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const void *a, const void *b,
                             bool add, float *c, float *a_sums, float *b_sums, const tdm_scratch *scratch)
 {
-    const gradient g = {
-        .rows = rows, .cols = cols, .a = a, .b = b, .add = add, .c = c, .a_sums = a_sums, .b_sums = b_sums};
+    const bool aligned = cols % COLS == 0 && (uintptr_t)c % 64 == 0;
+    const gradient g = {.rows = rows,
+                        .cols = cols,
+                        .a = a,
+                        .b = b,
+                        .add = add,
+                        .stream =
+                            aligned && !add && t <= CHUNK && rows * cols * 4 / threads > GEMM_STREAM_BYTES,
+                        .c = c,
+                        .a_sums = a_sums,
+                        .b_sums = b_sums};
 #pragma omp parallel num_threads(threads)
     {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();
@@ -443,5 +454,6 @@ static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, 
         for (int64_t part = 0; part < parts; part++)
             for (int64_t begin = 0; begin < t; begin += chunk_size(t))
                 update_share(&g, gemm_part(mine, 1, parts, 0, part), chunk_at(t, begin), s);
+        _mm_sfence();
     }
 }
