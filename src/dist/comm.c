@@ -37,6 +37,27 @@ tdm_status tdm_comm_create_alone(tdm_comm **comm)
     return status;
 }
 
+/* MPI_Init_thread. A process that no launcher started sends to nobody: Open MPI then needs neither a daemon beside it nor
+ * plug-ins for networks, which take most of the time of its start. What the environment says counts. */
+static int init(int *argc, char ***argv, int *provided)
+{
+    static const char *const light[][2] = {{"OMPI_MCA_ess_singleton_isolated", "1"},
+                                           {"OMPI_MCA_pml", "ob1"},
+                                           {"OMPI_MCA_btl", "self"},
+                                           {"OMPI_MCA_osc", "^ucx"}};
+    enum { LIGHT = sizeof light / sizeof light[0] };
+    bool set[LIGHT];
+    const bool lone = !strcmp(tdm_comm_launcher(), "none");
+    for (int i = 0; i < LIGHT; i++) {
+        set[i] = lone && getenv(light[i][0]) == NULL;
+        if (set[i]) setenv(light[i][0], light[i][1], 0);
+    }
+    const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, provided);
+    for (int i = 0; i < LIGHT; i++)
+        if (set[i]) unsetenv(light[i][0]); /* they are no settings of the user, nor those of a child */
+    return code;
+}
+
 tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
 {
     *comm = NULL;
@@ -44,7 +65,7 @@ tdm_status tdm_comm_create(int *argc, char ***argv, tdm_comm **comm)
     MPI_Initialized(&up);
     if (!up) {
         int provided = MPI_THREAD_SINGLE;
-        const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
+        const int code = init(argc, argv, &provided);
         TDM_REQUIRE(code == MPI_SUCCESS, TDM_E_LIBRARY, "MPI_Init_thread failed with code %d", code);
         /* Only one thread per rank calls MPI, so FUNNELED suffices; SINGLE would forbid loader threads. */
         TDM_REQUIRE(provided >= MPI_THREAD_FUNNELED, TDM_E_LIBRARY,

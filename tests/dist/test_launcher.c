@@ -98,8 +98,31 @@ static void test_name(void **state)
     set_environment("");
 }
 
+/* One process needs no daemon of MPI beside it, and its environment stays as it was. */
+static void test_alone(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"OMPI_MCA_ess_singleton_isolated", "OMPI_MCA_pml", "OMPI_MCA_btl"};
+    char children[32];
+    tdm_comm *comm = NULL;
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) unsetenv(settings[i]);
+    setenv("OMPI_MCA_btl", "self,vader", 1);
+    CHECK_OK(tdm_comm_create(NULL, NULL, &comm));
+    CHECK_EQ(tdm_comm_size(comm), 1);
+    FILE *file = fopen("/proc/thread-self/children", "r"); /* not in every kernel */
+    if (file != NULL) {
+        if (fgets(children, sizeof children, file) != NULL) fail_msg("process %s was started", children);
+        fclose(file);
+    }
+    CHECK_NULL(getenv(settings[0]));
+    CHECK_NULL(getenv(settings[1]));
+    CHECK_STR_EQ(getenv(settings[2]), "self,vader");
+    tdm_comm_destroy(&comm);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tasks), cmocka_unit_test(test_name)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tasks), cmocka_unit_test(test_name),
+                                       cmocka_unit_test(test_alone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
