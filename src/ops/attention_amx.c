@@ -3,15 +3,10 @@
 
 #include "amx_tiles.h"
 
-/* Rows of the lower half of a block of 32 that are computed: those of a single short block. */
-static int lower_rows(int64_t length)
+/* Of the lower half of a block of 32, a single short block's rows are computed. */
+static void begin_products(int64_t rows)
 {
-    return length < BLOCK ? (int)tdm_max_i64(length - TILE, 1) : TILE;
-}
-
-static void begin_products(int64_t length)
-{
-    amx_configure_tiles(lower_rows(length));
+    amx_configure_tiles(rows < BLOCK ? (int)tdm_max_i64(rows - TILE, 1) : TILE);
 }
 
 static void end_products(void)

@@ -4,9 +4,9 @@
 /* Of the micro kernel: rows by two vectors of 16 columns, all sums in registers. */
 enum { MOST_ROWS = 14 };
 
-static void begin_products(int64_t length)
+static void begin_products(int64_t rows)
 {
-    (void)length;
+    (void)rows;
 }
 
 static void end_products(void)

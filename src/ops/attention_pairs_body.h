@@ -1,18 +1,18 @@
 /* Attention on products of pairs of bf16, included by a file for each instruction that multiplies them.
  *
  * TDPBF16PS and VDPBF16PS multiply rows of contiguous k with pairs of k by columns. A right operand therefore
- * consists of 32-bit words that hold two neighbours in k:
+ * consists of 32-bit words that hold two neighbours in k. Scores lie with a query in each column:
  *
- *     product           left operand (rows as they are)     right operand (words)
- *     S  = Q K^T        Q  [query][dim]                     K^T  [dim pair][key]     K's words transposed
- *     dP = dO V^T       dO [query][dim]                     V^T  [dim pair][key]     V's words transposed
- *     O  = P V          P  [query][key]                     V    [key pair][dim]     two rows interleaved
- *     dQ = dS K         dS [query][key]                     K    [key pair][dim]     two rows interleaved
- *     dV = P^T dO       P^T  [key][query]                   dO   [query pair][dim]   two rows interleaved
- *     dK = dS^T Q       dS^T [key][query]                   Q    [query pair][dim]   two rows interleaved
+ *     product             left operand (rows)              right operand (words)
+ *     S^T  = K Q^T        K    [key][dim]                  Q^T   [dim pair][query]    Q's words transposed
+ *     dP^T = V dO^T       V    [key][dim]                  dO^T  [dim pair][query]    dO's words transposed
+ *     O^T  = V^T P^T      V^T  [dim][key]   transposed     P^T   [key pair][query]    two rows interleaved
+ *     dQ^T = K^T dS^T     K^T  [dim][key]   transposed     dS^T  [key pair][query]    two rows interleaved
+ *     dV   = P^T dO       P^T  [key][query]                dO    [query pair][dim]    two rows interleaved
+ *     dK   = dS^T Q       dS^T [key][query]                Q     [query pair][dim]    two rows interleaved
  *
- * P^T and dS^T are made by interleaving two rows of queries into words and transposing the words. All sizes
- * are padded with zeros to multiples of 32. Queries go in blocks of 32. */
+ * so that the softmax of a query runs down one lane, and that nothing of the size of the scores is transposed. All
+ * sizes are padded with zeros to multiples of 32. Forward goes by blocks of 32 queries, backward by blocks of 32 keys. */
 #include "attention_pairs.h"
 
 #include "bf16_dot.h"
@@ -24,7 +24,8 @@
 
 enum {
     BLOCK = 32, /* queries or keys that are computed at once, and to a multiple of which memory is padded */
-    LANES = 16  /* words of a vector */
+    LANES = 16, /* words of a vector */
+    GROUP = ATTENTION_MASK_GROUP
 };
 
 /* A left operand: bf16 rows of `step` elements; a right one: rows of `step` words, one row per pair of k. */
@@ -39,8 +40,9 @@ typedef struct right_words {
 
 /* What the including file defines.
  * c[rows][columns] = A[rows][k_begin … k_end) · B[k_begin … k_end)[columns]; k_begin a multiple of 32, rows 32 at most.
- * It may round rows, k_end and columns up to multiples of 32. Between begin and end of a call for heads of `length`. */
-static void begin_products(int64_t length);
+ * It may round rows, k_end and columns up to multiples of 32. begin_products says how many rows the products have that
+ * follow, from 32 on any number; end_products ends them. */
+static void begin_products(int64_t rows);
 static void multiply(left_rows left, right_words right, int64_t rows, int64_t k_begin, int64_t k_end,
                      int64_t columns, float *c, int64_t c_step);
 static void end_products(void);
@@ -61,14 +63,33 @@ static void copy_rows(int64_t rows, int64_t width, const uint16_t *from, int64_t
     memset(to + rows * step, 0, sizeof(*to) * (size_t)((padded - rows) * step));
 }
 
+/* Two rows of 32 elements -> words of the first and of the last 16 columns, the second row in the upper halves. */
+typedef struct pair_words {
+    __m512i first, last;
+} pair_words;
+static inline pair_words interleave(__m512i even, __m512i odd)
+{
+    const __m512i first =
+        _mm512_set_epi32(0x2f000f, 0x2e000e, 0x2d000d, 0x2c000c, 0x2b000b, 0x2a000a, 0x290009, 0x280008,
+                         0x270007, 0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
+    const __m512i last = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+    return (pair_words){_mm512_permutex2var_epi16(even, first, odd),
+                        _mm512_permutex2var_epi16(even, last, odd)};
+}
+
+/* The same of two rows of 16 that a register holds one behind the other. */
+static inline __m512i interleave_halves(__m512i rows)
+{
+    const __m512i order =
+        _mm512_set_epi32(0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008,
+                         0x170007, 0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
+    return _mm512_permutexvar_epi16(order, rows);
+}
+
 /* words[padded/2][step]: element (2i, c) in the low and (2i + 1, c) in the high half. */
 static void interleave_rows(int64_t rows, int64_t width, const uint16_t *from, int64_t from_step,
                             int64_t padded, int64_t step, uint32_t *words)
 {
-    const __m512i low =
-        _mm512_set_epi32(0x2f000f, 0x2e000e, 0x2d000d, 0x2c000c, 0x2b000b, 0x2a000a, 0x290009, 0x280008,
-                         0x270007, 0x260006, 0x250005, 0x240004, 0x230003, 0x220002, 0x210001, 0x200000);
-    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
     int64_t pairs = (rows + 1) / 2;
     for (int64_t pair = 0; pair < pairs; pair++) {
         const uint16_t *even = from + 2 * pair * from_step;
@@ -76,12 +97,25 @@ static void interleave_rows(int64_t rows, int64_t width, const uint16_t *from, i
         for (int64_t column = 0; column < step; column += 32) {
             __m512i a = load_part(even, column, width);
             __m512i b = has_odd ? load_part(even + from_step, column, width) : _mm512_setzero_si512();
-            uint32_t *to = words + pair * step + column;
-            _mm512_store_si512(to, _mm512_permutex2var_epi16(a, low, b));
-            _mm512_store_si512(to + 16, _mm512_permutex2var_epi16(a, high, b));
+            const pair_words w = interleave(a, b);
+            _mm512_store_si512(words + pair * step + column, w.first);
+            _mm512_store_si512(words + pair * step + column + LANES, w.last);
         }
     }
     memset(words + pairs * step, 0, sizeof(*words) * (size_t)((padded / 2 - pairs) * step));
+}
+
+/* Words of 16 rows from `row` on, 32 columns from `column` on, transposed: word i of each row in block[i]. */
+static inline __attribute__((always_inline)) void load_words(int64_t rows, int64_t width,
+                                                             const uint16_t *from, int64_t from_step,
+                                                             int64_t row, int64_t column,
+                                                             __m512i block[LANES])
+{
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        block[i] =
+            row + i < rows ? load_part(from + (row + i) * from_step, column, width) : _mm512_setzero_si512();
+    transpose_dwords(block);
 }
 
 /* words[step/2][padded]: word (d, row) = elements (2d, 2d + 1) of the row; zero beyond rows and width. */
@@ -90,20 +124,41 @@ static void transpose_rows(int64_t rows, int64_t width, const uint16_t *from, in
 {
     for (int64_t row = 0; row < padded; row += LANES)
         for (int64_t column = 0; column < step; column += 32) {
-            __m512i block[16];
-#pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++)
-                block[i] = row + i < rows ? load_part(from + (row + i) * from_step, column, width)
-                                          : _mm512_setzero_si512();
-            transpose_dwords(block);
+            __m512i block[LANES];
+            load_words(rows, width, from, from_step, row, column, block);
             uint32_t *to = words + column / 2 * padded + row;
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++) _mm512_store_si512(to + i * padded, block[i]);
         }
 }
 
-/* 2^x for x <= about 0, relative error 3e-6; 0 below -126. */
-static inline __m512 exp2_vector(__m512 x)
+/* to[step][padded]: the transpose; zero beyond rows and width. */
+static void transpose_elements(int64_t rows, int64_t width, const uint16_t *from, int64_t from_step,
+                               int64_t padded, int64_t step, uint16_t *to)
+{
+    const __m512i two = _mm512_set1_epi16(2), one = _mm512_set1_epi16(1);
+    __m512i even = _mm512_setzero_si512(); /* 0, 2, 4 … 62 */
+    for (int i = 1; i < 32; i++) {
+        even = _mm512_mask_add_epi16(even, ~0u << i, even, two);
+    }
+    const __m512i odd = _mm512_add_epi16(even, one);
+    for (int64_t row = 0; row < padded; row += BLOCK)
+        for (int64_t column = 0; column < step; column += 32) {
+            __m512i low[LANES], high[LANES];
+            load_words(rows, width, from, from_step, row, column, low);
+            load_words(rows, width, from, from_step, row + LANES, column, high);
+            uint16_t *at = to + column * padded + row;
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++) {
+                _mm512_store_si512(at + (2 * i) * padded, _mm512_permutex2var_epi16(low[i], even, high[i]));
+                _mm512_store_si512(at + (2 * i + 1) * padded,
+                                   _mm512_permutex2var_epi16(low[i], odd, high[i]));
+            }
+        }
+}
+
+/* 2^x for x <= about 0, relative error 3e-6; 0 below -126. Zero but where `wanted`. */
+static inline __m512 exp2_vector(__mmask16 wanted, __m512 x)
 {
     x = _mm512_max_ps(_mm512_set1_ps(-150.0f), x); /* in this order a NaN stays */
     __m512 n = _mm512_roundscale_ps(x, 0);
@@ -113,65 +168,97 @@ static inline __m512 exp2_vector(__m512 x)
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.402410453e-1f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.931241045e-1f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
+    return _mm512_maskz_scalef_ps(wanted, p, n);
+}
+
+/* Natural logarithm of positive normal numbers, relative error 2e-7; a NaN stays one. x = 2^n m with m in 0.75 … 1.5,
+ * ln m = 2 artanh(s), s = (m - 1)/(m + 1). */
+static inline __m512 log_vector(__m512 x)
+{
+    const __m512 one = _mm512_set1_ps(1.0f),
+                 m = _mm512_getmant_ps(x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
+    const __m512 n = _mm512_sub_ps(_mm512_getexp_ps(x), _mm512_getexp_ps(m));
+    const __m512 s = _mm512_div_ps(_mm512_sub_ps(m, one), _mm512_add_ps(m, one)), z = _mm512_mul_ps(s, s);
+    __m512 p = _mm512_set1_ps(1.0f / 9.0f);
+    p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(1.0f / 7.0f));
+    p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(0.2f));
+    p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(1.0f / 3.0f));
+    p = _mm512_fmadd_ps(p, z, one);
+    const __m512 twice = _mm512_add_ps(s, s);
+    return _mm512_fmadd_ps(n, _mm512_set1_ps(0.693147182f), _mm512_mul_ps(twice, p));
 }
 
 static const float LOG2_E = 1.44269504f;
 
-/* to[width] = from·scale as bf16; stream: past the caches, where these are whole lines */
-static void store_row(int64_t width, const float *from, float scale, bool stream, uint16_t *to)
+/* Of one row 32 columns from `column` on; stream: past the caches, where these are whole lines. */
+static inline void store_part(__m512i part, int64_t column, int64_t width, bool stream, uint16_t *row)
 {
-    __m512 factor = _mm512_set1_ps(scale);
-    if (stream && width % 32 == 0 && (uintptr_t)to % 64 == 0) {
+    uint16_t *to = row + column;
+    if (stream && width - column >= 32 && (uintptr_t)to % 64 == 0)
+        _mm512_stream_si512((void *)to, part);
+    else
+        _mm512_mask_storeu_epi16(to, first_of_32(width - column), part);
+}
+
+/* to[rows][width] = from[rows][from_step]·scale as bf16 */
+static void store_rows(int64_t rows, int64_t width, const float *from, int64_t from_step, float scale,
+                       bool stream, int64_t step, uint16_t *to)
+{
+    const __m512 factor = _mm512_set1_ps(scale);
+    for (int64_t row = 0; row < rows; row++)
         for (int64_t i = 0; i < width; i += 32) {
-            const __m512 low = _mm512_mul_ps(_mm512_load_ps(from + i), factor);
-            const __m512 high = _mm512_mul_ps(_mm512_load_ps(from + i + 16), factor);
-            _mm512_stream_si512((void *)(to + i), bf16_round_both(high, low));
+            const float *at = from + row * from_step + i;
+            const __m512 low = _mm512_mul_ps(_mm512_load_ps(at), factor);
+            const __m512 high = _mm512_mul_ps(_mm512_load_ps(at + LANES), factor);
+            store_part(bf16_round_both(high, low), i, width, stream, to + row * step);
         }
-        return;
-    }
-    for (int64_t i = 0; i < width; i += 16) {
-        __m512 value = _mm512_mul_ps(_mm512_load_ps(from + i), factor);
-        _mm256_mask_storeu_epi16(to + i, first_of_16(width - i), bf16_round(value));
+}
+
+/* to[columns][width] = transpose of from[width][BLOCK], times each column's scale, as bf16; 16 columns at most */
+static void store_columns(int64_t columns, int64_t width, const float *from, __m512 scale, bool stream,
+                          int64_t step, uint16_t *to)
+{
+    for (int64_t i = 0; i < width; i += 32) {
+        __m512i words[LANES];
+#pragma GCC unroll 16
+        for (int j = 0; j < LANES; j++) {
+            const float *at = from + (i + 2 * j) * BLOCK;
+            const __m512 low = _mm512_mul_ps(_mm512_load_ps(at), scale);
+            const __m512 high = _mm512_mul_ps(_mm512_load_ps(at + BLOCK), scale);
+            words[j] = interleave_halves(bf16_round_both(high, low));
+        }
+        transpose_dwords(words);
+        if (columns >= LANES) {
+#pragma GCC unroll 16
+            for (int c = 0; c < LANES; c++) store_part(words[c], i, width, stream, to + c * step);
+        } else {
+            for (int64_t c = 0; c < columns; c++) store_part(words[c], i, width, stream, to + c * step);
+        }
     }
 }
 
-/* p[width] = exp(scale·(score - max)), times factor unless that is NULL, as bf16, zero from `seen` on; returns the sum
- * (of the unrounded values without factor) and *log_sum = log of the sum of exp(scale·score). */
-static float softmax_row(int64_t seen, int64_t width, float scale, const float *score, const float *factor_of,
-                         uint16_t *p, float *log_sum)
+/* Lanes of 16 queries from `query` on that see a key; of queries that do not exist it may be any. */
+static inline __mmask16 seeing(const attention_head *head, int64_t query, int64_t key)
 {
-    const __m512 lowest = _mm512_set1_ps(-INFINITY);
-    __m512 largest = lowest, sum = _mm512_setzero_ps();
-    for (int64_t key = 0; key < seen; key += 16)
-        largest = _mm512_mask_max_ps(largest, first_of_16(seen - key), largest, _mm512_load_ps(score + key));
-    float shift = _mm512_reduce_max_ps(largest) * scale;
-    __m512 factor = _mm512_set1_ps(scale * LOG2_E), offset = _mm512_set1_ps(shift * LOG2_E);
-    int64_t key = 0;
-    for (; key < seen; key += 16) {
-        __m512 value = exp2_vector(_mm512_fmsub_ps(_mm512_load_ps(score + key), factor, offset));
-        value = _mm512_maskz_mov_ps(first_of_16(seen - key), value);
-        sum = _mm512_add_ps(sum, value);
-        if (factor_of) value = _mm512_mul_ps(value, _mm512_load_ps(factor_of + key));
-        _mm256_store_si256((__m256i *)(p + key), bf16_round(value));
-    }
-    for (; key < width; key += 16) _mm256_store_si256((__m256i *)(p + key), _mm256_setzero_si256());
-    float total = _mm512_reduce_add_ps(sum);
-    *log_sum = shift + logf(total);
-    return total;
+    if (key >= head->length) return 0;
+    return head->causal ? (__mmask16)~first_of_16(key - query) : 0xffff;
 }
 
-/* Dropout's factors of one query's keys. */
-typedef struct factor_row {
-    _Alignas(64) float of[PAIRS_MAX_LENGTH];
-} factor_row;
-
-/* NULL: there is no dropout. */
-static const float *factors(const attention_head *head, int64_t query, factor_row *room)
+/* Dropout's factors: to[GROUP keys][step] of 16 queries; `key` begins a group. */
+static void make_factors(const attention_head *head, int64_t query, int64_t key, int64_t step, float *to)
 {
-    if (head->mask.threshold == 0) return NULL;
-    head->factors(&head->mask, query, 0, head->length, room->of);
-    return room->of;
+    float rows[LANES][GROUP] __attribute__((aligned(64)));
+    const int64_t queries = tdm_min_i64(LANES, head->length - query);
+    for (int64_t i = 0; i < LANES; i++) /* of queries that do not exist the last one's */
+        head->factors(&head->mask, query + tdm_min_i64(i, queries - 1), key, GROUP, rows[i]);
+    for (int64_t k = 0; k < GROUP; k += LANES) {
+        __m512i block[LANES];
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) block[i] = _mm512_load_si512(rows[i] + k);
+        transpose_dwords(block);
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) _mm512_store_si512(to + (k + i) * step, block[i]);
+    }
 }
 
 static int64_t pad(int64_t n)
@@ -179,24 +266,16 @@ static int64_t pad(int64_t n)
     return tdm_round_up(n, BLOCK);
 }
 
-/* Rows of the block of queries from `query` that exist. */
-static int64_t block_rows(const attention_head *head, int64_t query)
+/* Queries or keys of the block from `first` that exist. */
+static int64_t block_rows(const attention_head *head, int64_t first)
 {
-    return tdm_min_i64(BLOCK, head->length - query);
+    return tdm_min_i64(BLOCK, head->length - first);
 }
 
-/* Keys that the block of queries from `query` sees, the same rounded up to blocks, and those that one query sees. */
+/* Keys that the block of queries from `query` sees. */
 static int64_t seen_keys(const attention_head *head, int64_t query)
 {
     return head->causal ? tdm_min_i64(query + BLOCK, head->length) : head->length;
-}
-static int64_t block_keys(const attention_head *head, int64_t query)
-{
-    return pad(seen_keys(head, query));
-}
-static int64_t query_keys(const attention_head *head, int64_t query)
-{
-    return head->causal ? query + 1 : head->length;
 }
 
 /* Memory is taken in pieces of 64 bytes. */
@@ -210,10 +289,20 @@ static void *take(unsigned char **at, int64_t bytes)
 static size_t scratch_bytes(int64_t length, int64_t head_dim)
 {
     int64_t rows = pad(length), width = pad(head_dim);
-    int64_t operands = 7 * rows * width * 2; /* q, dout; transposed k, v; interleaved k, q, dout */
-    int64_t blocks = BLOCK * (rows * 4 * 2 + rows * 2 * 3 + width * 4);
-    int64_t squares = 2 * rows * rows * 2; /* P^T, dS^T */
-    return (size_t)(operands + blocks + squares + rows * 4 + 32 * 64);
+    int64_t operands = 7 * rows * width * 2; /* k, v; transposed k, q, dout; interleaved q, dout */
+    int64_t blocks = BLOCK * (rows * 4 * 2 + rows * 2 * 2 + width * 4);
+    int64_t square = rows * rows * 2;                  /* dS^T */
+    int64_t queries = rows * 4 * 2 + GROUP * rows * 4; /* lse, delta, factors */
+    return (size_t)(operands + blocks + square + queries + 32 * 64);
+}
+
+/* c[head_dim][BLOCK] = left[head_dim][rows] · right[keys][BLOCK queries], a block of dim at a time */
+static void multiply_dims(const attention_head *head, int64_t rows, const uint16_t *left, right_words right,
+                          int64_t query, float *c)
+{
+    for (int64_t dim = 0; dim < head->head_dim; dim += BLOCK)
+        multiply((left_rows){left + dim * rows, rows}, right, tdm_min_i64(BLOCK, head->head_dim - dim), 0,
+                 seen_keys(head, query), block_rows(head, query), c + dim * BLOCK, BLOCK);
 }
 
 /* ---- Forward ----
@@ -222,48 +311,100 @@ static size_t scratch_bytes(int64_t length, int64_t head_dim)
 
 typedef struct forward_operands {
     int64_t rows, width; /* padded length and head_dim */
-    uint16_t *q, *p;     /* [rows][width], [32][rows] */
-    uint32_t *kt, *v;    /* [width/2][rows], [rows/2][width] */
-    float *scores, *out; /* [32][rows], [32][width] */
-    float sum[BLOCK];
+    uint16_t *k, *vt;    /* [rows][width], [width][rows] */
+    uint32_t *qt, *p;    /* [width/2][rows], [rows/2][BLOCK] */
+    float *scores, *out; /* [rows][BLOCK], [width][BLOCK] */
+    __m512 scale[2];     /* of 16 queries each: 1 / the sum of their probabilities */
 } forward_operands;
 
 static void load_forward(const attention_head *head, unsigned char **at, forward_operands *o)
 {
     const int64_t length = head->length, dim = head->head_dim, step = head->qkv_step;
     const int64_t rows = o->rows = pad(length), width = o->width = pad(dim);
-    o->q = take(at, rows * width * 2);
-    o->kt = take(at, rows * width * 2);
-    o->v = take(at, rows * width * 2);
+    o->k = take(at, rows * width * 2);
+    o->qt = take(at, rows * width * 2);
+    o->vt = take(at, rows * width * 2);
     o->p = take(at, BLOCK * rows * 2);
     o->scores = take(at, BLOCK * rows * 4);
     o->out = take(at, BLOCK * width * 4);
-    copy_rows(length, dim, head->q, step, rows, width, o->q);
-    transpose_rows(length, dim, head->k, step, rows, width, o->kt);
-    interleave_rows(length, dim, head->v, step, rows, width, o->v);
+    copy_rows(length, dim, head->k, step, rows, width, o->k);
+    transpose_rows(length, dim, head->q, step, rows, width, o->qt);
+    transpose_elements(length, dim, head->v, step, rows, width, o->vt);
+}
+
+/* The largest score of each of 16 queries; `lane` of the block from `query`. */
+static __m512 largest_scores(const attention_head *head, const forward_operands *o, int64_t query,
+                             int64_t lane)
+{
+    const float *scores = o->scores + lane;
+    const int64_t seen = seen_keys(head, query), all_see = head->causal ? query + lane + 1 : seen;
+    __m512 largest[4];
+    for (int i = 0; i < 4; i++) largest[i] = _mm512_set1_ps(-INFINITY);
+    int64_t key = 0;
+    for (; key + 4 <= all_see; key += 4)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            largest[i] = _mm512_max_ps(largest[i], _mm512_load_ps(scores + (key + i) * BLOCK));
+    for (; key < seen; key++)
+        largest[0] = _mm512_mask_max_ps(largest[0], seeing(head, query + lane, key), largest[0],
+                                        _mm512_load_ps(scores + key * BLOCK));
+    return _mm512_max_ps(_mm512_max_ps(largest[0], largest[1]), _mm512_max_ps(largest[2], largest[3]));
+}
+
+/* Of 16 queries p = exp(scale·(score - max)), times dropout's factors, as words of two keys, zero up to a multiple of
+ * 32 keys. lse = log of the sum of exp(scale·score). The sum is of the unrounded values without factors. */
+static void softmax_columns(const attention_head *head, forward_operands *o, int64_t query, int64_t lane)
+{
+    const float *scores = o->scores + lane;
+    uint32_t *p = o->p + lane;
+    const int64_t seen = seen_keys(head, query), all_see = head->causal ? query + lane + 1 : seen;
+    const __m512 shift = _mm512_mul_ps(largest_scores(head, o, query, lane), _mm512_set1_ps(head->scale));
+    const __m512 factor = _mm512_set1_ps(head->scale * LOG2_E);
+    const __m512 offset = _mm512_mul_ps(shift, _mm512_set1_ps(LOG2_E));
+    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    float factors[GROUP][LANES] __attribute__((aligned(64)));
+    for (int64_t key = 0; key < seen; key += 2) {
+        __m512 value[2];
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            const __mmask16 mask = key + i < all_see ? 0xffff : seeing(head, query + lane, key + i);
+            const __m512 score = _mm512_load_ps(scores + (key + i) * BLOCK);
+            value[i] = exp2_vector(mask, _mm512_fmsub_ps(score, factor, offset));
+            sum[i] = _mm512_add_ps(sum[i], value[i]);
+        }
+        if (head->mask.threshold) {
+            if (key % GROUP == 0) make_factors(head, query + lane, key, LANES, factors[0]);
+            value[0] = _mm512_mul_ps(value[0], _mm512_load_ps(factors[key % GROUP]));
+            value[1] = _mm512_mul_ps(value[1], _mm512_load_ps(factors[key % GROUP + 1]));
+        }
+        _mm512_store_si512(p + key / 2 * BLOCK, interleave_halves(bf16_round_both(value[1], value[0])));
+    }
+    for (int64_t pair = (seen + 1) / 2; pair < pad(seen) / 2; pair++)
+        _mm512_store_si512(p + pair * BLOCK, _mm512_setzero_si512());
+    const __m512 total = _mm512_add_ps(sum[0], sum[1]);
+    o->scale[lane / LANES] = _mm512_div_ps(_mm512_set1_ps(1.0f), total);
+    _mm512_mask_storeu_ps(head->lse + query + lane, first_of_16(head->length - query - lane),
+                          _mm512_add_ps(shift, log_vector(total)));
 }
 
 static void forward_block(const attention_head *head, forward_operands *o, int64_t count, int64_t query)
 {
-    factor_row room;
+    const int64_t queries = block_rows(head, query);
     for (int64_t h = 0; h < count; h++)
-        multiply((left_rows){o[h].q + query * o[h].width, o[h].width}, (right_words){o[h].kt, o[h].rows},
-                 block_rows(&head[h], query), 0, head[h].head_dim, seen_keys(&head[h], query), o[h].scores,
-                 o[h].rows);
+        for (int64_t key = 0; key < seen_keys(&head[h], query); key += BLOCK)
+            multiply((left_rows){o[h].k + key * o[h].width, o[h].width},
+                     (right_words){o[h].qt + query, o[h].rows}, block_rows(&head[h], key), 0,
+                     head[h].head_dim, queries, o[h].scores + key * BLOCK, BLOCK);
     for (int64_t h = 0; h < count; h++)
-        for (int64_t row = 0; row < block_rows(&head[h], query); row++)
-            o[h].sum[row] =
-                softmax_row(query_keys(&head[h], query + row), block_keys(&head[h], query), head[h].scale,
-                            o[h].scores + row * o[h].rows, factors(&head[h], query + row, &room),
-                            o[h].p + row * o[h].rows, head[h].lse + query + row);
+        for (int64_t lane = 0; lane < queries; lane += LANES) softmax_columns(&head[h], &o[h], query, lane);
+    if (head->length < BLOCK) begin_products(BLOCK); /* there is one block */
     for (int64_t h = 0; h < count; h++)
-        multiply((left_rows){o[h].p, o[h].rows}, (right_words){o[h].v, o[h].width},
-                 block_rows(&head[h], query), 0, seen_keys(&head[h], query), head[h].head_dim, o[h].out,
-                 o[h].width);
+        multiply_dims(&head[h], o[h].rows, o[h].vt, (right_words){o[h].p, BLOCK}, query, o[h].out);
     for (int64_t h = 0; h < count; h++)
-        for (int64_t row = 0; row < block_rows(&head[h], query); row++)
-            store_row(head[h].head_dim, o[h].out + row * o[h].width, 1.0f / o[h].sum[row], head[h].stream,
-                      (uint16_t *)head[h].out + (query + row) * head[h].out_step);
+        for (int64_t lane = 0; lane < queries; lane += LANES)
+            store_columns(tdm_min_i64(LANES, queries - lane), head[h].head_dim, o[h].out + lane,
+                          o[h].scale[lane / LANES], head[h].stream, head[h].out_step,
+                          (uint16_t *)head[h].out + (query + lane) * head[h].out_step);
 }
 
 static void forward(const attention_head *head, int64_t count, void *scratch)
@@ -279,190 +420,177 @@ static void forward(const attention_head *head, int64_t count, void *scratch)
 /* ---- Backward ---- */
 
 typedef struct backward_operands {
-    int64_t rows, width;                /* padded length and head_dim */
-    uint16_t *q, *dout;                 /* [rows][width] */
-    uint32_t *kt, *vt;                  /* [width/2][rows] */
-    uint32_t *k, *q_pairs, *dout_pairs; /* [rows/2][width] */
-    float *delta;                       /* [length]: dout·out */
-    float *scores, *dp;                 /* [32][rows] */
-    uint16_t *ds;                       /* [32][rows] */
-    uint32_t *p_pairs, *ds_pairs;       /* [16][rows]: two queries to a word */
-    uint16_t *pt, *dst;                 /* [rows of keys][rows of queries] */
-    float *block;                       /* [32][width] */
+    int64_t rows, width;            /* padded length and head_dim */
+    uint16_t *k, *v, *kt;           /* [rows][width], [rows][width], [width][rows] */
+    uint32_t *qt, *dout_t;          /* [width/2][rows] */
+    uint32_t *q_pairs, *dout_pairs; /* [rows/2][width] */
+    float *offset, *delta;          /* [rows]: lse·log2(e), dout·out */
+    float *factors;                 /* [GROUP][rows] */
+    float *scores, *dp;             /* [BLOCK][rows] */
+    uint16_t *p, *ds;               /* [BLOCK][rows] */
+    uint32_t *ds_pairs;             /* [rows/2][rows]: two keys to a word */
+    float *block;                   /* [BLOCK][width] or [width][BLOCK] */
 } backward_operands;
 
 static void take_backward(const attention_head *head, unsigned char **at, backward_operands *o)
 {
     int64_t rows = o->rows = pad(head->length), width = o->width = pad(head->head_dim);
-    o->q = take(at, rows * width * 2);
-    o->dout = take(at, rows * width * 2);
-    o->kt = take(at, rows * width * 2);
-    o->vt = take(at, rows * width * 2);
     o->k = take(at, rows * width * 2);
+    o->v = take(at, rows * width * 2);
+    o->kt = take(at, rows * width * 2);
+    o->qt = take(at, rows * width * 2);
+    o->dout_t = take(at, rows * width * 2);
     o->q_pairs = take(at, rows * width * 2);
     o->dout_pairs = take(at, rows * width * 2);
+    o->offset = take(at, rows * 4);
     o->delta = take(at, rows * 4);
     o->scores = take(at, BLOCK * rows * 4);
     o->dp = take(at, BLOCK * rows * 4);
+    o->p = take(at, BLOCK * rows * 2);
     o->ds = take(at, BLOCK * rows * 2);
-    o->p_pairs = take(at, BLOCK * rows * 2);
-    o->ds_pairs = take(at, BLOCK * rows * 2);
-    o->pt = take(at, rows * rows * 2);
-    o->dst = take(at, rows * rows * 2);
+    o->ds_pairs = take(at, rows * rows * 2);
     o->block = take(at, BLOCK * width * 4);
-}
-
-static inline __m512 to_f32(__m256i x)
-{
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+    o->factors = take(at, GROUP * rows * 4);
 }
 
 static void load_backward(const attention_head *head, backward_operands *o)
 {
     int64_t length = head->length, dim = head->head_dim, rows = o->rows, width = o->width;
-    copy_rows(length, dim, head->q, head->qkv_step, rows, width, o->q);
-    copy_rows(length, dim, head->dout, head->out_step, rows, width, o->dout);
-    transpose_rows(length, dim, head->k, head->qkv_step, rows, width, o->kt);
-    transpose_rows(length, dim, head->v, head->qkv_step, rows, width, o->vt);
-    interleave_rows(length, dim, head->k, head->qkv_step, rows, width, o->k);
-    interleave_rows(rows, width, o->q, width, rows, width, o->q_pairs);
-    interleave_rows(rows, width, o->dout, width, rows, width, o->dout_pairs);
+    copy_rows(length, dim, head->k, head->qkv_step, rows, width, o->k);
+    copy_rows(length, dim, head->v, head->qkv_step, rows, width, o->v);
+    transpose_elements(rows, width, o->k, width, rows, width, o->kt);
+    transpose_rows(length, dim, head->q, head->qkv_step, rows, width, o->qt);
+    interleave_rows(length, dim, head->q, head->qkv_step, rows, width, o->q_pairs);
+    transpose_rows(length, dim, head->dout, head->out_step, rows, width, o->dout_t);
+    interleave_rows(length, dim, head->dout, head->out_step, rows, width, o->dout_pairs);
     for (int64_t row = 0; row < length; row++) {
         const uint16_t *out = (const uint16_t *)head->out + row * head->out_step;
+        const uint16_t *dout = (const uint16_t *)head->dout + row * head->out_step;
         __m512 sum = _mm512_setzero_ps();
-        for (int64_t i = 0; i < dim; i += 16) {
-            __m512 a = to_f32(_mm256_maskz_loadu_epi16(first_of_16(dim - i), out + i));
-            __m512 b = to_f32(_mm256_load_si256((const __m256i *)(o->dout + row * width + i)));
-            sum = _mm512_fmadd_ps(a, b, sum);
-        }
+        for (int64_t i = 0; i < dim; i += 32)
+            sum = bf16_dot(sum, load_part(out, i, dim), load_part(dout, i, dim));
         o->delta[row] = _mm512_reduce_add_ps(sum);
     }
+    for (int64_t row = 0; row < rows; row++) o->offset[row] = row < length ? head->lse[row] * LOG2_E : 0.0f;
 }
 
-/* What the probabilities of one query are made from; a query that does not exist sees no key. */
-typedef struct query_row {
-    int64_t seen;
-    __m512 offset, delta;              /* lse·log2(e) */
-    const float *scores, *dp, *factor; /* factor: NULL without dropout */
-} query_row;
+/* What the probabilities of 16 queries are made from. */
+typedef struct query_lanes {
+    int64_t query;
+    __mmask16 exist;
+    __m512 offset, delta;
+} query_lanes;
 
-static query_row row_of(const attention_head *head, const backward_operands *o, int64_t query, int64_t row,
-                        factor_row *room)
+/* p = exp(scale·score - lse), ds = p (dp - delta) of a key of the block; with factors f ds = p (f dp - delta) and then
+ * p = f p. Zero where a query does not exist or does not see the key; what is read there may be anything, also a NaN. */
+static inline __attribute__((always_inline)) void probabilities(const attention_head *head,
+                                                                const backward_operands *o,
+                                                                const query_lanes *q, int64_t first,
+                                                                int64_t key, __m512 factor, __m512 *p,
+                                                                __m512 *ds)
 {
-    bool exists = query + row < head->length;
-    return (query_row){
-        .seen = exists ? query_keys(head, query + row) : 0,
-        .offset = _mm512_set1_ps(exists ? head->lse[query + row] * LOG2_E : 0.0f),
-        .delta = _mm512_set1_ps(exists ? o->delta[query + row] : 0.0f),
-        .scores = o->scores + row * o->rows,
-        .dp = o->dp + row * o->rows,
-        .factor = exists ? factors(head, query + row, room) : NULL,
-    };
-}
-
-/* p = exp(scale·score - lse), ds = p (dp - delta) for 16 keys; with factors f ds = p (f dp - delta) and then p = f p */
-static inline void probabilities(const query_row *row, __m512 factor, int64_t key, __m512 *p, __m512 *ds)
-{
-    __m512 value = exp2_vector(_mm512_fmsub_ps(_mm512_load_ps(row->scores + key), factor, row->offset));
-    const __mmask16 seen = first_of_16(row->seen - key); /* beyond it may be anything, also a NaN */
-    *p = _mm512_maskz_mov_ps(seen, value);
-    if (row->factor) {
-        const __m512 factor_of = _mm512_load_ps(row->factor + key);
-        const __m512 dp = _mm512_mul_ps(_mm512_load_ps(row->dp + key), factor_of);
-        *ds = _mm512_maskz_mul_ps(seen, *p, _mm512_sub_ps(dp, row->delta));
-        *p = _mm512_maskz_mul_ps(seen, *p, factor_of);
+    const int64_t at = key * o->rows + q->query;
+    const __mmask16 seen = q->exist & seeing(head, q->query, first + key);
+    __m512 dp = _mm512_load_ps(o->dp + at);
+    *p = exp2_vector(seen, _mm512_fmsub_ps(_mm512_load_ps(o->scores + at), factor, q->offset));
+    if (!head->mask.threshold) {
+        *ds = _mm512_maskz_mul_ps(seen, *p, _mm512_sub_ps(dp, q->delta));
         return;
     }
-    *ds = _mm512_maskz_mul_ps(seen, *p, _mm512_sub_ps(_mm512_load_ps(row->dp + key), row->delta));
+    const __m512 factor_of = _mm512_load_ps(o->factors + (first % GROUP + key) * o->rows + q->query);
+    dp = _mm512_mul_ps(dp, factor_of);
+    *ds = _mm512_maskz_mul_ps(seen, *p, _mm512_sub_ps(dp, q->delta));
+    *p = _mm512_maskz_mul_ps(seen, *p, factor_of);
 }
 
-/* Two queries at a time: rows of ds, and words of two queries of p and ds. */
-static void probability_rows(const attention_head *head, backward_operands *o, int64_t query, int64_t keys)
+/* Of 32 keys from `first` and 32 queries from `query`: rows of p and ds, and words of two keys of ds. */
+static void probability_block(const attention_head *head, const backward_operands *o, int64_t first,
+                              int64_t query)
 {
-    const __m512i interleave =
-        _mm512_set_epi32(0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008,
-                         0x170007, 0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
     const __m512 factor = _mm512_set1_ps(head->scale * LOG2_E);
-    factor_row room[2];
-    for (int64_t pair = 0; pair < BLOCK / 2; pair++) {
-        const query_row even = row_of(head, o, query, 2 * pair, &room[0]),
-                        odd = row_of(head, o, query, 2 * pair + 1, &room[1]);
-        uint16_t *ds_row = o->ds + 2 * pair * o->rows;
-        for (int64_t key = 0; key < keys; key += 16) {
+    const int64_t rows = o->rows;
+    query_lanes lanes[2];
+    for (int i = 0; i < 2; i++) {
+        const int64_t at = query + i * LANES;
+        lanes[i] = (query_lanes){at, first_of_16(head->length - at), _mm512_load_ps(o->offset + at),
+                                 _mm512_load_ps(o->delta + at)};
+        if (head->mask.threshold && first % GROUP == 0 && at < head->length)
+            make_factors(head, at, first, rows, o->factors + at);
+    }
+    for (int64_t key = 0; key < BLOCK; key += 2) {
+        __m512i ds[2];
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
             __m512 p0, p1, ds0, ds1;
-            probabilities(&even, factor, key, &p0, &ds0);
-            probabilities(&odd, factor, key, &p1, &ds1);
-            __m512i p = bf16_round_both(p1, p0), ds = bf16_round_both(ds1, ds0);
-            _mm256_store_si256((__m256i *)(ds_row + key), _mm512_castsi512_si256(ds));
-            _mm256_store_si256((__m256i *)(ds_row + o->rows + key), _mm512_extracti64x4_epi64(ds, 1));
-            _mm512_store_si512(o->p_pairs + pair * o->rows + key, _mm512_permutexvar_epi16(interleave, p));
-            _mm512_store_si512(o->ds_pairs + pair * o->rows + key, _mm512_permutexvar_epi16(interleave, ds));
+            probabilities(head, o, &lanes[0], first, key + i, factor, &p0, &ds0);
+            probabilities(head, o, &lanes[1], first, key + i, factor, &p1, &ds1);
+            ds[i] = bf16_round_both(ds1, ds0);
+            _mm512_store_si512(o->p + (key + i) * rows + query, bf16_round_both(p1, p0));
+            _mm512_store_si512(o->ds + (key + i) * rows + query, ds[i]);
         }
+        const pair_words words = interleave(ds[0], ds[1]);
+        uint32_t *to = o->ds_pairs + (first + key) / 2 * rows + query;
+        _mm512_store_si512(to, words.first);
+        _mm512_store_si512(to + LANES, words.last);
     }
 }
 
-/* The block's words [16 pairs of queries][keys] -> to[keys][rows] at the block's queries. */
-static void transpose_block(const backward_operands *o, int64_t query, int64_t keys, const uint32_t *words,
-                            uint16_t *to)
+/* The first query that sees keys from `key` on. */
+static int64_t first_query(const attention_head *head, int64_t key)
 {
-    for (int64_t key = 0; key < keys; key += LANES) {
-        __m512i block[16];
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) block[i] = _mm512_load_si512(words + i * o->rows + key);
-        transpose_dwords(block);
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) _mm512_store_si512(to + (key + i) * o->rows + query, block[i]);
-    }
+    return head->causal ? key : 0;
 }
 
-/* Rows of 32 of a gradient, times scale, as bf16. */
-static void store_block(const attention_head *head, const backward_operands *o, int64_t first, float scale,
-                        uint16_t *gradient)
+/* scores[32 keys][queries] = left[32 keys][width] · right[width][queries] */
+static void multiply_queries(const attention_head *head, const backward_operands *o, int64_t key,
+                             const uint16_t *left, const uint32_t *right, float *scores)
 {
-    for (int64_t row = 0; row < block_rows(head, first); row++)
-        store_row(head->head_dim, o->block + row * o->width, scale, head->stream,
-                  gradient + (first + row) * head->qkv_step);
+    const int64_t first = first_query(head, key);
+    multiply((left_rows){left + key * o->width, o->width}, (right_words){right + first, o->rows},
+             block_rows(head, key), 0, head->head_dim, head->length - first, scores + first, o->rows);
 }
 
-/* dQ of 32 queries; leaves their part of P^T and dS^T. */
-static void query_block(const attention_head *head, backward_operands *o, int64_t count, int64_t query)
-{
-    for (int64_t h = 0; h < count; h++) {
-        const int64_t rows = block_rows(&head[h], query), keys = seen_keys(&head[h], query);
-        const int64_t width = o[h].width, at = query * width, dim = head[h].head_dim;
-        multiply((left_rows){o[h].q + at, width}, (right_words){o[h].kt, o[h].rows}, rows, 0, dim, keys,
-                 o[h].scores, o[h].rows);
-        multiply((left_rows){o[h].dout + at, width}, (right_words){o[h].vt, o[h].rows}, rows, 0, dim, keys,
-                 o[h].dp, o[h].rows);
-    }
-    for (int64_t h = 0; h < count; h++) probability_rows(&head[h], &o[h], query, block_keys(&head[h], query));
-    for (int64_t h = 0; h < count; h++) {
-        const int64_t keys = block_keys(&head[h], query);
-        multiply((left_rows){o[h].ds, o[h].rows}, (right_words){o[h].k, o[h].width},
-                 block_rows(&head[h], query), 0, seen_keys(&head[h], query), head[h].head_dim, o[h].block,
-                 o[h].width);
-        transpose_block(&o[h], query, keys, o[h].p_pairs, o[h].pt);
-        transpose_block(&o[h], query, keys, o[h].ds_pairs, o[h].dst);
-    }
-    for (int64_t h = 0; h < count; h++) store_block(&head[h], &o[h], query, head[h].scale, head[h].dq);
-}
-
-/* block[32 keys][width] = left[32 keys][queries] · right[queries][width] */
+/* gradient[32 keys] = left[32 keys][queries] · right[queries][width], times scale */
 static void multiply_keys(const attention_head *head, const backward_operands *o, int64_t key,
                           const uint16_t *left, const uint32_t *right)
 {
-    int64_t first = head->causal ? key : 0; /* earlier queries do not see these keys */
-    multiply((left_rows){left + key * o->rows, o->rows}, (right_words){right, o->width},
-             block_rows(head, key), first, head->length, head->head_dim, o->block, o->width);
+    multiply((left_rows){left, o->rows}, (right_words){right, o->width}, block_rows(head, key),
+             first_query(head, key), head->length, head->head_dim, o->block, o->width);
+}
+static void store_keys(const attention_head *head, const backward_operands *o, int64_t key, float scale,
+                       uint16_t *gradient)
+{
+    store_rows(block_rows(head, key), head->head_dim, o->block, o->width, scale, head->stream, head->qkv_step,
+               gradient + key * head->qkv_step);
 }
 
-/* dV and dK of 32 keys */
+/* dV and dK of 32 keys; leaves their part of dS^T. */
 static void key_block(const attention_head *head, backward_operands *o, int64_t count, int64_t key)
 {
-    for (int64_t h = 0; h < count; h++) multiply_keys(&head[h], &o[h], key, o[h].pt, o[h].dout_pairs);
-    for (int64_t h = 0; h < count; h++) store_block(&head[h], &o[h], key, 1.0f, head[h].dv);
-    for (int64_t h = 0; h < count; h++) multiply_keys(&head[h], &o[h], key, o[h].dst, o[h].q_pairs);
-    for (int64_t h = 0; h < count; h++) store_block(&head[h], &o[h], key, head[h].scale, head[h].dk);
+    for (int64_t h = 0; h < count; h++) {
+        multiply_queries(&head[h], &o[h], key, o[h].k, o[h].qt, o[h].scores);
+        multiply_queries(&head[h], &o[h], key, o[h].v, o[h].dout_t, o[h].dp);
+    }
+    for (int64_t h = 0; h < count; h++)
+        for (int64_t query = first_query(&head[h], key); query < o[h].rows; query += BLOCK)
+            probability_block(&head[h], &o[h], key, query);
+    for (int64_t h = 0; h < count; h++) multiply_keys(&head[h], &o[h], key, o[h].p, o[h].dout_pairs);
+    for (int64_t h = 0; h < count; h++) store_keys(&head[h], &o[h], key, 1.0f, head[h].dv);
+    for (int64_t h = 0; h < count; h++) multiply_keys(&head[h], &o[h], key, o[h].ds, o[h].q_pairs);
+    for (int64_t h = 0; h < count; h++) store_keys(&head[h], &o[h], key, head[h].scale, head[h].dk);
+}
+
+/* dQ of 32 queries */
+static void query_block(const attention_head *head, backward_operands *o, int64_t count, int64_t query)
+{
+    for (int64_t h = 0; h < count; h++)
+        multiply_dims(&head[h], o[h].rows, o[h].kt, (right_words){o[h].ds_pairs + query, o[h].rows}, query,
+                      o[h].block);
+    for (int64_t h = 0; h < count; h++)
+        for (int64_t lane = 0; lane < block_rows(head, query); lane += LANES)
+            store_columns(tdm_min_i64(LANES, block_rows(head, query) - lane), head[h].head_dim,
+                          o[h].block + lane, _mm512_set1_ps(head[h].scale), head[h].stream, head[h].qkv_step,
+                          (uint16_t *)head[h].dq + (query + lane) * head[h].qkv_step);
 }
 
 static void backward(const attention_head *head, int64_t count, void *scratch)
@@ -474,7 +602,8 @@ static void backward(const attention_head *head, int64_t count, void *scratch)
         load_backward(&head[h], &o[h]);
     }
     begin_products(head->length);
-    for (int64_t query = 0; query < head->length; query += BLOCK) query_block(head, o, count, query);
     for (int64_t key = 0; key < head->length; key += BLOCK) key_block(head, o, count, key);
+    if (head->length < BLOCK) begin_products(BLOCK);
+    for (int64_t query = 0; query < head->length; query += BLOCK) query_block(head, o, count, query);
     end_products();
 }
