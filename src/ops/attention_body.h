@@ -57,17 +57,23 @@ INLINE rows_f32 view_rows(int dtype, int64_t rows, int64_t width, int64_t from_s
     return (rows_f32){room, step};
 }
 
-INLINE void store_row(int dtype, int64_t width, const float *from, float scale, void *to)
+/* stream: past the caches, where these are whole lines */
+INLINE void store_row(int dtype, int64_t width, const float *from, float scale, bool stream, void *to)
 {
+    if (stream && dtype == TDM_F32 && width * (int64_t)sizeof(float) % CACHE_LINE == 0 &&
+        (uintptr_t)to % CACHE_LINE == 0) {
+        for (int64_t i = 0; i < width; i += VECTOR) stream_vec((float *)to + i, load_vec(from + i) * scale);
+        return;
+    }
 #pragma omp simd
     for (int64_t i = 0; i < width; i++) act_set(dtype, to, i, from[i] * scale);
 }
 
 INLINE void store_rows(int dtype, int64_t rows, int64_t width, int64_t step, const float *from, float scale,
-                       int64_t to_step, void *to)
+                       bool stream, int64_t to_step, void *to)
 {
     for (int64_t row = 0; row < rows; row++)
-        store_row(dtype, width, from + row * step, scale, act_at_mutable(dtype, to, row * to_step));
+        store_row(dtype, width, from + row * step, scale, stream, act_at_mutable(dtype, to, row * to_step));
 }
 
 /* to[width][SCORE_STEP] = transpose of rows of queries */
@@ -78,7 +84,7 @@ static void transpose_queries(int64_t queries, int64_t width, rows_f32 from, flo
                        SCORE_STEP, to + i);
 }
 
-/* ---- The next head's rows are fetched: what it writes like what it reads ---- */
+/* ---- The next head's rows are fetched: what it writes like what it reads, unless that goes past the caches ---- */
 
 /* `products` products with all scores are the work of this head. */
 static void start_fetch(const attention_head *head, float products, fetch *f)
@@ -91,9 +97,10 @@ static void start_fetch(const attention_head *head, float products, fetch *f)
     const int64_t qkv = next->qkv_step * size, out = next->out_step * size;
     const row_stream all[STREAMS] = {{next->q, qkv},    {next->k, qkv},  {next->v, qkv},  {next->out, out},
                                      {next->dout, out}, {next->dq, qkv}, {next->dk, qkv}, {next->dv, qkv}};
+    const bool stream = next->stream && next->dtype == TDM_F32;
     memcpy(f->of, all, sizeof(all));
     f->stream = f->piece = 0;
-    f->streams = next->dout ? STREAMS : 4;
+    f->streams = next->dout ? (stream ? 5 : STREAMS) : (stream ? 3 : 4);
     f->rows = next->length;
     f->pieces = (next->head_dim * size + FETCHED - 1) / FETCHED;
     const float length = (float)head->length, dim = (float)head->head_dim;
@@ -382,7 +389,7 @@ INLINE void attention_forward_typed(int dtype, const attention_head *head, void 
         forward_queries((score_block){.head = head, .query = query, .queries = queries, .step = step}, &s,
                         &f);
         for (int64_t row = 0; row < queries; row++)
-            store_row(dtype, dim, s.out + row * step, s.keep[row],
+            store_row(dtype, dim, s.out + row * step, s.keep[row], head->stream,
                       act_at_mutable(dtype, head->out, (query + row) * head->out_step));
     }
 }
@@ -511,11 +518,11 @@ INLINE void attention_backward_typed(int dtype, const attention_head *head, void
         const score_block b = {.head = head, .query = query, .queries = queries, .step = step};
         load_queries(dtype, &b, &s);
         backward_queries(b, &s, &f);
-        store_rows(dtype, queries, dim, step, s.dq, head->scale, head->qkv_step,
+        store_rows(dtype, queries, dim, step, s.dq, head->scale, head->stream, head->qkv_step,
                    act_at_mutable(dtype, head->dq, query * head->qkv_step));
     }
-    store_rows(dtype, length, dim, step, s.dk, head->scale, head->qkv_step, head->dk);
-    store_rows(dtype, length, dim, step, s.dv, 1.0f, head->qkv_step, head->dv);
+    store_rows(dtype, length, dim, step, s.dk, head->scale, head->stream, head->qkv_step, head->dk);
+    store_rows(dtype, length, dim, step, s.dv, 1.0f, head->stream, head->qkv_step, head->dv);
 }
 
 static void attention_backward(const attention_head *head, void *scratch)

@@ -26,6 +26,18 @@ INLINE void store_vec(float *x, vec value)
     *(vec_at *)x = value;
 }
 
+/* Past the caches; x lies at a multiple of the vector. */
+INLINE void stream_vec(float *x, vec value)
+{
+#if KERNEL_VECTOR_BYTES == 64
+    _mm512_stream_ps(x, (__m512)value);
+#elif KERNEL_VECTOR_BYTES == 32
+    _mm256_stream_ps(x, (__m256)value);
+#else
+    store_vec(x, value);
+#endif
+}
+
 /* Where mask is set (all ones) a, else b. */
 INLINE vec select_vec(ivec mask, vec a, vec b)
 {

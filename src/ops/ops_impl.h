@@ -27,7 +27,8 @@ typedef struct attention_head {
     int64_t qkv_step; /* elements between rows of q, k, v and of their gradients */
     int64_t out_step; /* elements between rows of out and dout */
     bool causal;
-    bool stream; /* the rows that are written, all heads', do not stay in the caches: they may go past them */
+    bool
+        stream; /* the rows that are written, those of all heads, would not stay in the caches: they go past them */
     float scale;
     attention_mask mask;
     attention_factors_of *factors; /* the table's */
