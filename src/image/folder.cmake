@@ -3,7 +3,7 @@ target_include_directories(tandem_image_objects SYSTEM PRIVATE ${STB_INCLUDE_DIR
 set_source_files_properties(${root}/src/image/image_encode.c PROPERTIES COMPILE_OPTIONS "-Wno-unused-function;-fwrapv")
 # The inner loops are compiled once per instruction set; the choice is made at run time (image_kernels.c). All give the
 # same bits, so nothing may be contracted.
-set(kernel_flags -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
+set(kernel_flags ${tandem_fast} -ffp-contract=off -fno-math-errno -fno-trapping-math)
 set_source_files_properties(${root}/src/image/image_kernels_generic.c PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
 set_source_files_properties(
   ${root}/src/image/image_tensor.c ${root}/src/image/image_policy.c ${root}/src/image/augment_blur.c

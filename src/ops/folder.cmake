@@ -1,13 +1,10 @@
 # kernels_body.h, attention_body.h and gemm_body.h are compiled once per instruction set; the table of function pointers is chosen
 # at run time. Contraction to FMA is wanted; reordering of sums is only where the source asks for it (omp simd).
-set(kernel_flags -O3 -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math)
-if(TANDEM_ASAN)
-  list(TRANSFORM kernel_flags REPLACE "^-O3$" "-O1") # with sanitizers -O3 compiles for three times as long
-endif()
+set(kernel_flags ${tandem_fast} -fopenmp-simd -ffp-contract=fast -fno-math-errno -fno-trapping-math)
 set_property(GLOBAL PROPERTY tandem_kernel_flags ${kernel_flags})
 set_source_files_properties(${root}/src/ops/kernels_generic.c PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
 # Every instruction set gives the same bits: products are rounded before they are added.
-set(int8_flags -O3 -fopenmp-simd -ffp-contract=off -fno-math-errno -fno-trapping-math)
+set(int8_flags ${tandem_fast} -fopenmp-simd -ffp-contract=off -fno-math-errno -fno-trapping-math)
 set_source_files_properties(${root}/src/ops/int8_generic.c PROPERTIES COMPILE_OPTIONS "${int8_flags}")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set_source_files_properties(${root}/src/ops/kernels_avx2.c PROPERTIES COMPILE_OPTIONS
@@ -40,7 +37,7 @@ if(NOT TANDEM_BF16 STREQUAL native)
 endif()
 if(TANDEM_HAVE_AMX)
   set_source_files_properties(${root}/src/ops/gemm_amx.c PROPERTIES COMPILE_OPTIONS "${amx_flags}")
-  set_source_files_properties(${root}/src/ops/attention_amx.c PROPERTIES COMPILE_OPTIONS "-O3;${amx_flags}")
+  set_source_files_properties(${root}/src/ops/attention_amx.c PROPERTIES COMPILE_OPTIONS "${tandem_fast};${amx_flags}")
   set_source_files_properties(${root}/src/ops/int8_amx.c PROPERTIES COMPILE_OPTIONS "${amx_flags};${int8_flags}")
   set(bf16_flags -march=x86-64-v4 -mavx512bf16)
   if(TANDEM_BF16 STREQUAL emulate)
@@ -48,7 +45,7 @@ if(TANDEM_HAVE_AMX)
   elseif(TANDEM_BF16 STREQUAL proxy)
     set(bf16_flags -march=x86-64-v4 -mavx512vnni)
   endif()
-  set_source_files_properties(${root}/src/ops/attention_avx512_bf16.c PROPERTIES COMPILE_OPTIONS "-O3;${bf16_flags}")
+  set_source_files_properties(${root}/src/ops/attention_avx512_bf16.c PROPERTIES COMPILE_OPTIONS "${tandem_fast};${bf16_flags}")
   set_source_files_properties(${root}/src/ops/gemm_avx512_bf16.c PROPERTIES COMPILE_OPTIONS "${bf16_flags}")
   target_compile_definitions(tandem_ops_objects PUBLIC TANDEM_HAVE_AMX)
 else()

@@ -2,7 +2,7 @@
 # tandem pack under mpirun: shards, index and report are the same bytes, and errors the same line, on 1 to 4 ranks.
 # shellcheck source=../cli/common.sh
 . "$(dirname "$0")/../cli/common.sh"
-export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+export OMPI_MCA_btl_vader_single_copy_mechanism=none
 
 python3 "$TANDEM_SOURCE_DIR/tests/run/make_pairs.py" "$work/raw" 61
 python3 - "$work" <<'EOF'
