@@ -88,8 +88,9 @@ bool tdm_path_is_device(const char *path)
     struct stat info, itself;
     if (stat(path, &info) != 0 || lstat(path, &itself) != 0) return false;
     if (!S_ISREG(info.st_mode)) return !S_ISDIR(info.st_mode);
-    /* /dev/stdout leads to a file when the shell sends it there */
-    return (S_ISLNK(itself.st_mode) && strncmp(path, "/dev/", 5) == 0) || strncmp(path, "/proc/", 6) == 0;
+    /* /dev/stdout leads to a file when the shell sends it there; what lies in /dev/shm is a user's */
+    const bool in_dev = strncmp(path, "/dev/", 5) == 0 && strncmp(path, "/dev/shm/", 9) != 0;
+    return (S_ISLNK(itself.st_mode) && in_dev) || strncmp(path, "/proc/", 6) == 0;
 }
 
 int tdm_device_open(const char *path)
