@@ -170,7 +170,8 @@ static void check_gradient(const implementation *impl, size s, bool add, bool su
 {
     int64_t rows = s.k, cols = s.n;
     void *a = random_act(impl->dtype, s.t * rows, 1, 1.0), *b = random_act(impl->dtype, s.t * cols, 2, 1.0);
-    float *c = random_f32(rows * cols, 3, 1.0), *before = copy_f32(c, rows * cols);
+    float *before = random_f32(rows * cols, 3, 1.0), *c = aligned((size_t)(rows * cols) * sizeof(float));
+    memcpy(c, before, (size_t)(rows * cols) * sizeof(float));
     int64_t width = sums_of_a ? rows : cols;
     float *sums = random_f32(width, 4, 1.0), *sums_before = copy_f32(sums, width);
     tdm_scratch *scratch = make_scratch(threads, impl->gemm->backward_weight_scratch_bytes());
