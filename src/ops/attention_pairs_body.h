@@ -157,18 +157,18 @@ static void transpose_elements(int64_t rows, int64_t width, const uint16_t *from
         }
 }
 
-/* 2^x for x <= about 0, relative error 3e-6; 0 below -126. Zero but where `wanted`. */
-static inline __m512 exp2_vector(__mmask16 wanted, __m512 x)
+/* 2^(x - 0.5) for x <= about 0.5, relative error 3e-6; 0 below -126. Zero but where `wanted`. With x = n + r, n whole,
+ * it is 2^n 2^(r - 0.5), the latter by the polynomial of rough_exp in kernels_body.h, moved by 0.5: reduce gives r, scalef
+ * takes n of x itself, and infinities need no care. */
+static inline __m512 exp2_less_half(__mmask16 wanted, __m512 x)
 {
-    x = _mm512_max_ps(_mm512_set1_ps(-150.0f), x); /* in this order a NaN stays */
-    __m512 n = _mm512_roundscale_ps(x, 0);
-    __m512 r = _mm512_sub_ps(x, n);
-    __m512 p = _mm512_set1_ps(9.582776798e-3f); /* as rough_exp in kernels_body.h */
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.590721608e-2f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.402410453e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.931241045e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_maskz_scalef_ps(wanted, p, n);
+    const __m512 r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF);
+    __m512 p = _mm512_set1_ps(9.582776798e-03f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(3.674166248e-02f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.707543864e-01f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.900220829e-01f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(7.071087306e-01f));
+    return _mm512_maskz_scalef_ps(wanted, p, x);
 }
 
 /* Natural logarithm of positive normal numbers, relative error 2e-7; a NaN stays one. x = 2^n m with m in 0.75 … 1.5,
@@ -360,7 +360,7 @@ static void softmax_columns(const attention_head *head, forward_operands *o, int
     const int64_t seen = seen_keys(head, query), all_see = head->causal ? query + lane + 1 : seen;
     const __m512 shift = _mm512_mul_ps(largest_scores(head, o, query, lane), _mm512_set1_ps(head->scale));
     const __m512 factor = _mm512_set1_ps(head->scale * LOG2_E);
-    const __m512 offset = _mm512_mul_ps(shift, _mm512_set1_ps(LOG2_E));
+    const __m512 offset = _mm512_fmsub_ps(shift, _mm512_set1_ps(LOG2_E), _mm512_set1_ps(0.5f));
     __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     float factors[GROUP][LANES] __attribute__((aligned(64)));
     for (int64_t key = 0; key < seen; key += 2) {
@@ -369,7 +369,7 @@ static void softmax_columns(const attention_head *head, forward_operands *o, int
         for (int i = 0; i < 2; i++) {
             const __mmask16 mask = key + i < all_see ? 0xffff : seeing(head, query + lane, key + i);
             const __m512 score = _mm512_load_ps(scores + (key + i) * BLOCK);
-            value[i] = exp2_vector(mask, _mm512_fmsub_ps(score, factor, offset));
+            value[i] = exp2_less_half(mask, _mm512_fmsub_ps(score, factor, offset));
             sum[i] = _mm512_add_ps(sum[i], value[i]);
         }
         if (head->mask.threshold) {
@@ -424,7 +424,7 @@ typedef struct backward_operands {
     uint16_t *k, *v, *kt;           /* [rows][width], [rows][width], [width][rows] */
     uint32_t *qt, *dout_t;          /* [width/2][rows] */
     uint32_t *q_pairs, *dout_pairs; /* [rows/2][width] */
-    float *offset, *delta;          /* [rows]: lse·log2(e), dout·out */
+    float *offset, *delta;          /* [rows]: lse·log2(e) - 0.5, dout·out */
     float *factors;                 /* [GROUP][rows] */
     float *scores, *dp;             /* [BLOCK][rows] */
     uint16_t *p, *ds;               /* [BLOCK][rows] */
@@ -471,7 +471,8 @@ static void load_backward(const attention_head *head, backward_operands *o)
             sum = bf16_dot(sum, load_part(out, i, dim), load_part(dout, i, dim));
         o->delta[row] = _mm512_reduce_add_ps(sum);
     }
-    for (int64_t row = 0; row < rows; row++) o->offset[row] = row < length ? head->lse[row] * LOG2_E : 0.0f;
+    for (int64_t row = 0; row < rows; row++)
+        o->offset[row] = row < length ? head->lse[row] * LOG2_E - 0.5f : 0.0f;
 }
 
 /* What the probabilities of 16 queries are made from. */
@@ -492,7 +493,7 @@ static inline __attribute__((always_inline)) void probabilities(const attention_
     const int64_t at = key * o->rows + q->query;
     const __mmask16 seen = q->exist & seeing(head, q->query, first + key);
     __m512 dp = _mm512_load_ps(o->dp + at);
-    *p = exp2_vector(seen, _mm512_fmsub_ps(_mm512_load_ps(o->scores + at), factor, q->offset));
+    *p = exp2_less_half(seen, _mm512_fmsub_ps(_mm512_load_ps(o->scores + at), factor, q->offset));
     if (!head->mask.threshold) {
         *ds = _mm512_maskz_mul_ps(seen, *p, _mm512_sub_ps(dp, q->delta));
         return;

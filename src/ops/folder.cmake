@@ -24,7 +24,7 @@ endif()
 
 # Matrix products on AMX tiles: compiled where the compiler knows the instructions, used where the CPU has them.
 include(CheckCSourceCompiles)
-set(amx_flags -mamx-tile -mamx-bf16 -mamx-int8 -mavx512f -mavx512bw -mavx512vl -mavx512bf16)
+set(amx_flags -mamx-tile -mamx-bf16 -mamx-int8 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16)
 string(REPLACE ";" " " CMAKE_REQUIRED_FLAGS "${amx_flags}")
 check_c_source_compiles("#include <immintrin.h>
 #ifndef __x86_64__
@@ -33,7 +33,7 @@ check_c_source_compiles("#include <immintrin.h>
 int main(void) { _tile_dpbf16ps(0, 1, 2); _tile_dpbsud(0, 1, 2); return 0; }" TANDEM_HAVE_AMX)
 unset(CMAKE_REQUIRED_FLAGS)
 if(NOT TANDEM_BF16 STREQUAL native)
-  list(APPEND amx_flags -mavx512dq -mavx512vnni) # what stands in for AVX512_BF16 is built of them
+  list(APPEND amx_flags -mavx512vnni) # what stands in for AVX512_BF16 is built of them
 endif()
 if(TANDEM_HAVE_AMX)
   set_source_files_properties(${root}/src/ops/gemm_amx.c PROPERTIES COMPILE_OPTIONS "${amx_flags}")
