@@ -50,12 +50,12 @@ scripts/install.sh "${groups[@]}"
 step "layout of the sources"
 if command -v clang-format-14 >/dev/null; then
     find bench data_prep examples include src tests \( -name '*.c' -o -name '*.h' \) -print0 |
-        xargs -0 clang-format-14 --dry-run -Werror
+        xargs -0 -n 99 -P "$(cores)" clang-format-14 --dry-run -Werror
 else
     echo "no clang-format-14: not checked"
 fi
 find . \( -path './build*' -o -path ./runs -o -path ./demo -o -path ./.git \) -prune -o -type f -print0 |
-    xargs -0 grep -lE --null '^#!.*[ /](ba)?sh$' | xargs -0 shellcheck
+    xargs -0 grep -lE --null '^#!.*[ /](ba)?sh$' | xargs -0 -n 16 -P "$(cores)" shellcheck
 
 # what both builds set; every option of CMakeLists.txt
 options=(-DCMAKE_BUILD_TYPE=Check -DTANDEM_TESTS=ON -DTANDEM_WERROR=ON -DTANDEM_TSAN=OFF -DTANDEM_FUZZ=OFF -DBUILD_SHARED_LIBS=OFF)
