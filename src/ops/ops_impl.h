@@ -27,8 +27,7 @@ typedef struct attention_head {
     int64_t qkv_step; /* elements between rows of q, k, v and of their gradients */
     int64_t out_step; /* elements between rows of out and dout */
     bool causal;
-    bool
-        stream; /* the rows that are written, those of all heads, would not stay in the caches: they go past them */
+    bool stream; /* past the caches: what all heads write would not stay there */
     float scale;
     attention_mask mask;
     attention_factors_of *factors; /* the table's */
