@@ -25,18 +25,33 @@ elif [ $# -gt 0 ]; then
     fail "unknown argument: $* (--browser, --label REGEX)"
 fi
 
+# Is there room in memory, the machine's and what a container may take of it, and may programs run there?
+memory_has_room() {
+    local group=/sys/fs/cgroup probe code=0
+    [ "$(df --output=avail -B1G /dev/shm | tail -1)" -ge 6 ] || return 1
+    [ "$(awk '/^MemAvailable:/ { print int($2 / 2^20) }' /proc/meminfo)" -ge 10 ] || return 1
+    if [ "$(cat $group/memory.max || echo max)" != max ]; then
+        [ $((($(<$group/memory.max) - $(<$group/memory.current)) >> 30)) -ge 10 ] || return 1
+    fi
+    probe=$(mktemp /dev/shm/tandem-check.XXXXXX) || return 1
+    printf '#!/bin/sh\n' >"$probe"
+    chmod +x "$probe"
+    "$probe" || code=1
+    rm -f "$probe"
+    return "$code"
+}
+
 # What tests leave behind when they are stopped goes with this directory; of earlier calls that were killed, the
 # directories that nobody holds. What a test leaves behind when it passes is a fault.
-# In memory where it has room and programs may run there: tests write many small files, each of which waits for a disk.
-room() { df --output=avail -B1G "$1" | tail -1; }
-if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && [ "$(room /dev/shm)" -ge 6 ] &&
-    [ "$(awk '/^MemAvailable:/ { print int($2 / 2^20) }' /proc/meminfo)" -ge 10 ] &&
-    ! findmnt -no OPTIONS -T /dev/shm | grep -qw noexec; then
-    TMPDIR=/dev/shm
-fi
-for left in "${TMPDIR:-/tmp}"/tandem-check.*; do
-    if [ -O "$left" ] && flock --nonblock "$left" true; then rm -rf "$left"; fi
+# It lies in memory where there is room: tests write many small files, each of which waits for a disk otherwise.
+places=("${TMPDIR:-/tmp}")
+[ -n "${TMPDIR:-}" ] || places+=(/dev/shm)
+for place in "${places[@]}"; do
+    for left in "$place"/tandem-check.*; do
+        if [ -O "$left" ] && flock --nonblock "$left" true; then rm -rf "$left"; fi
+    done
 done
+if [ -z "${TMPDIR:-}" ] && memory_has_room 2>/dev/null; then TMPDIR=/dev/shm; fi
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/tandem-check.XXXXXX")
 chmod 1777 "$scratch" # as /tmp: some tests give up the rights of root
 exec 8<"$scratch"

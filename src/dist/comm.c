@@ -38,19 +38,23 @@ tdm_status tdm_comm_create_alone(tdm_comm **comm)
 }
 
 /* MPI_Init_thread. A process that no launcher started sends to nobody: Open MPI then needs neither a daemon beside it nor
- * plug-ins for networks, which take most of the time of its start. What the environment says counts. */
+ * plug-ins for networks, which take most of the time of its start. Nor a directory for its session: all such processes
+ * would have the same, and one that ends removes it under another that starts. What the environment says counts. */
 static int init(int *argc, char ***argv, int *provided)
 {
-    static const char *const light[][2] = {{"OMPI_MCA_ess_singleton_isolated", "1"},
-                                           {"OMPI_MCA_pml", "ob1"},
-                                           {"OMPI_MCA_btl", "self"},
-                                           {"OMPI_MCA_osc", "^ucx"}};
+    static const char *const light[][2] = {
+        {"OMPI_MCA_ess_singleton_isolated", "1"},
+        {"OMPI_MCA_pml", "ob1"},
+        {"OMPI_MCA_btl", "self"},
+        {"OMPI_MCA_osc", "^ucx"},
+        {"OMPI_MCA_orte_create_session_dirs", "0"},
+        {"OMPI_MCA_pmix", NULL}}; /* set by Open MPI itself when it is isolated */
     enum { LIGHT = sizeof light / sizeof light[0] };
     bool set[LIGHT];
     const bool lone = !strcmp(tdm_comm_launcher(), "none");
     for (int i = 0; i < LIGHT; i++) {
         set[i] = lone && getenv(light[i][0]) == NULL;
-        if (set[i]) setenv(light[i][0], light[i][1], 0);
+        if (set[i] && light[i][1] != NULL) setenv(light[i][0], light[i][1], 0);
     }
     const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, provided);
     for (int i = 0; i < LIGHT; i++)

@@ -21,6 +21,7 @@ const char *tdm_comm_launcher(void)
         const char *variable, *name;
     } rows[] = {{"OMPI_COMM_WORLD_SIZE", "mpirun of Open MPI"},
                 {"PALS_RANKID", "PALS"},
+                {"ALPS_APP_PE", "aprun"},
                 {"FLUX_TASK_RANK", "flux"},
                 {"MPI_LOCALNRANKS", "mpiexec of MPICH (Hydra)"},
                 {"SLURM_STEP_NUM_TASKS", "srun"},

@@ -1,7 +1,7 @@
 /* AMX's tiles in C with AVX-512 F, BW, DQ and VL, to the same bits: included by amx_tiles.h where TANDEM_EMULATE_BF16 is
  * defined, so that whatever is built on tiles runs and is tested on every CPU with AVX-512. What the processor refuses
- * ends here in the same signal, SIGILL. Instructions: Intel 64 SDM vol. 2, LDTILECFG, TILELOADD, TILESTORED, TDPBF16PS,
- * TDPBSUD. */
+ * ends here in SIGILL (there in SIGSEGV, where it is the configuration). Instructions: Intel 64 SDM vol. 2, LDTILECFG,
+ * TILELOADD, TILESTORED, TDPBF16PS, TDPBSUD. */
 #ifndef TANDEM_OPS_AMX_EMULATED_H
 #define TANDEM_OPS_AMX_EMULATED_H
 
@@ -21,7 +21,6 @@ static _Thread_local struct {
     } tile[8];
 } amx;
 
-/* As the processor's exception of an undefined operation. */
 static inline void amx_demand(bool allowed)
 {
     if (!allowed) __builtin_trap();
@@ -32,23 +31,31 @@ AMX_EMULATED void amx_release(void)
     memset(&amx, 0, sizeof amx);
 }
 
-/* Palette 1: bytes of a row are 16 bits each from byte 16 on, rows a byte each from byte 48 on. */
+/* Palette 1: bytes of a row are 16 bits each from byte 16 on, rows a byte each from byte 48 on. The other bytes are zero: a
+ * start row, which is not used here, and reserved ones. */
 AMX_EMULATED void amx_load_config(const void *config)
 {
     const unsigned char *byte = config;
     amx_release();
     amx_demand(byte[0] == 1);
+    for (int i = 1; i < 64; i++) amx_demand((i >= 16 && i < 32) || (i >= 48 && i < 56) || byte[i] == 0);
     for (int t = 0; t < 8; t++) {
         amx.tile[t].row_bytes = byte[16 + 2 * t] + 256 * byte[17 + 2 * t];
         amx.tile[t].rows = byte[48 + t];
         amx_demand(amx.tile[t].row_bytes <= 64 && amx.tile[t].rows <= 16);
+        amx_demand((amx.tile[t].rows == 0) == (amx.tile[t].row_bytes == 0));
     }
     amx.configured = true;
 }
 
+AMX_EMULATED void amx_demand_tile(int t)
+{
+    amx_demand(amx.configured && amx.tile[t].rows > 0 && amx.tile[t].row_bytes % 4 == 0);
+}
+
 AMX_EMULATED void amx_zero(int t)
 {
-    amx_demand(amx.configured);
+    amx_demand_tile(t);
     memset(amx.tile[t].row, 0, sizeof amx.tile[t].row);
 }
 
@@ -61,7 +68,7 @@ AMX_EMULATED void amx_load(int t, const void *base, int64_t step)
 
 AMX_EMULATED void amx_store(int t, void *base, int64_t step)
 {
-    amx_demand(amx.configured);
+    amx_demand_tile(t);
     for (int r = 0; r < amx.tile[t].rows; r++)
         memcpy((char *)base + r * step, amx.tile[t].row[r], (size_t)amx.tile[t].row_bytes);
 }

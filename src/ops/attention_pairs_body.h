@@ -157,9 +157,9 @@ static void transpose_elements(int64_t rows, int64_t width, const uint16_t *from
         }
 }
 
-/* 2^(x - 0.5) for x <= about 0.5, relative error 3e-6; 0 below -126. Zero but where `wanted`. With x = n + r, n whole,
- * it is 2^n 2^(r - 0.5), the latter by the polynomial of rough_exp in kernels_body.h, moved by 0.5: reduce gives r, scalef
- * takes n of x itself, and infinities need no care. */
+/* 2^(x - 0.5) for x <= about 0.5, relative error 3e-6; denormal below -126, 0 below -149. Zero but where `wanted`. With
+ * x = n + r, n whole, it is 2^n 2^(r - 0.5), the latter by the polynomial of rough_exp in kernels_body.h, moved by 0.5:
+ * reduce gives r, scalef takes n of x itself, and infinities need no care. */
 static inline __m512 exp2_less_half(__mmask16 wanted, __m512 x)
 {
     const __m512 r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF);

@@ -5,7 +5,7 @@
  *
  *        left [k][LEFT], ROWS used           right [k][COLS]          sums [ROWS][COLS]
  *
- * Both panels are packed, each a stream of whole lines. Around it are three loops, over a block of the result:
+ * Both panels are packed, each a stream. Around it are three loops, over a block of the result:
  *
  *     for each panel of COLS columns, while the next one and its part of the result come to L2
  *         for each stretch of k, DEPTH at most, if not all of k: as much of the panel as stays in L1
@@ -342,7 +342,7 @@ typedef struct gradient {
 
 /* What one thread works in: panels of a chunk of tokens. */
 typedef struct gradient_scratch {
-    float *left;  /* [panels of a block][padded][LEFT] */
+    float *left;  /* [panels of a block][padded][LEFT], left_panel(padded) apart */
     float *right; /* [RIGHT_PANELS][padded][COLS] */
 } gradient_scratch;
 

@@ -6,9 +6,10 @@
 #include <stdlib.h>
 
 static const char *const known[] = {
-    "OMPI_COMM_WORLD_SIZE", "PMI_SIZE",        "PMI_RANK",     "PMIX_RANK",    "MPI_LOCALNRANKS",
-    "PALS_RANKID",          "PALS_LOCAL_SIZE", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_ID",
-    "SLURM_STEP_NUM_TASKS", "SLURM_PTY_PORT",  "SLURM_JOB_ID", "SLURM_NPROCS"};
+    "OMPI_COMM_WORLD_SIZE", "PMI_SIZE",     "PMI_RANK",      "PMIX_RANK",
+    "MPI_LOCALNRANKS",      "ALPS_APP_PE",  "PALS_RANKID",   "PALS_LOCAL_SIZE",
+    "SLURM_NTASKS",         "SLURM_PROCID", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS",
+    "SLURM_PTY_PORT",       "SLURM_JOB_ID", "SLURM_NPROCS"};
 
 /* The environment: "NAME=VALUE NAME=VALUE". */
 static void set_environment(const char *text)
@@ -90,6 +91,7 @@ static void test_name(void **state)
         {"srun", "PMIX_RANK=0 SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=0"},
         {"a launcher with PMIx", "PMIX_RANK=0"},
         {"PALS", "PALS_RANKID=0 PMI_RANK=0"},
+        {"aprun", "ALPS_APP_PE=0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         set_environment(cases[i][1]);
@@ -102,11 +104,13 @@ static void test_name(void **state)
 static void test_alone(void **state)
 {
     (void)state;
-    static const char *const settings[] = {"OMPI_MCA_ess_singleton_isolated", "OMPI_MCA_pml", "OMPI_MCA_btl"};
+    static const char *const settings[] = {"OMPI_MCA_ess_singleton_isolated", "OMPI_MCA_pml", "OMPI_MCA_pmix",
+                                           "OMPI_MCA_orte_create_session_dirs", "OMPI_MCA_btl"};
+    enum { SETTINGS = sizeof settings / sizeof settings[0], OWN = SETTINGS - 1 };
     char children[32];
     tdm_comm *comm = NULL;
-    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) unsetenv(settings[i]);
-    setenv("OMPI_MCA_btl", "self,vader", 1);
+    for (int i = 0; i < SETTINGS; i++) unsetenv(settings[i]);
+    setenv(settings[OWN], "self,vader", 1);
     CHECK_OK(tdm_comm_create(NULL, NULL, &comm));
     CHECK_EQ(tdm_comm_size(comm), 1);
     FILE *file = fopen("/proc/thread-self/children", "r"); /* not in every kernel */
@@ -114,9 +118,8 @@ static void test_alone(void **state)
         if (fgets(children, sizeof children, file) != NULL) fail_msg("process %s was started", children);
         fclose(file);
     }
-    CHECK_NULL(getenv(settings[0]));
-    CHECK_NULL(getenv(settings[1]));
-    CHECK_STR_EQ(getenv(settings[2]), "self,vader");
+    for (int i = 0; i < OWN; i++) CHECK_NULL(getenv(settings[i]));
+    CHECK_STR_EQ(getenv(settings[OWN]), "self,vader");
     tdm_comm_destroy(&comm);
 }
 

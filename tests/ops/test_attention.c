@@ -174,7 +174,7 @@ static void check_packing(tdm_ops *ops, const attention_case *c, const tdm_atten
 static void packing(tdm_ops *ops)
 {
     const attention_case few = {3, 24, 4, {19, 77, 5, 33}},
-                         many = {8, 64, 8, {60, 77, 81, 19, 64, 96, 70, 45}};
+                         many = {8, 64, 8, {60, 77, 81, 19, 64, 96, 70, 77}};
     check_packing(ops, &few, NULL);
     check_packing(ops, &few, &dropped);
     check_packing(ops, &many, NULL);
