@@ -442,8 +442,7 @@ static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, 
                         .a = a,
                         .b = b,
                         .add = add,
-                        .stream = !add && rows * cols * 4 / threads > GEMM_STREAM_BYTES &&
-                                  cols % PANEL == 0 && (uintptr_t)c % 64 == 0,
+                        .stream = !add && gemm_streams(threads, c, rows, cols, PANEL, sizeof(float)),
                         .c = c,
                         .a_sums = a_sums,
                         .b_sums = b_sums};

@@ -307,14 +307,13 @@ static size_t multiply_scratch_bytes(int64_t k)
 static void multiply(int threads, int64_t t, int64_t k, int64_t n, const void *x, const void *weight,
                      const float *bias, void *y, const tdm_scratch *scratch)
 {
-    const bool aligned = n % COLS == 0 && (uintptr_t)y % 64 == 0;
     const product p = {.k = k,
                        .n = n,
                        .x = x,
                        .weight = weight,
                        .bias = bias,
                        .y = y,
-                       .stream = aligned && k <= CHUNK && t * n * 4 / threads > GEMM_STREAM_BYTES};
+                       .stream = k <= CHUNK && gemm_streams(threads, y, t, n, COLS, sizeof(float))};
 #pragma omp parallel num_threads(threads)
     {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();
@@ -433,14 +432,13 @@ static size_t backward_weight_scratch_bytes(void)
 static void backward_weight(int threads, int64_t t, int64_t rows, int64_t cols, const void *a, const void *b,
                             bool add, float *c, float *a_sums, float *b_sums, const tdm_scratch *scratch)
 {
-    const bool aligned = cols % COLS == 0 && (uintptr_t)c % 64 == 0;
     const gradient g = {.rows = rows,
                         .cols = cols,
                         .a = a,
                         .b = b,
                         .add = add,
                         .stream =
-                            aligned && !add && t <= CHUNK && rows * cols * 4 / threads > GEMM_STREAM_BYTES,
+                            !add && t <= CHUNK && gemm_streams(threads, c, rows, cols, COLS, sizeof(float)),
                         .c = c,
                         .a_sums = a_sums,
                         .b_sums = b_sums};

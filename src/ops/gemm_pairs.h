@@ -177,7 +177,6 @@ typedef struct pairs_product {
 static inline pairs_product pairs_product_of(int threads, int64_t t, int64_t k, int64_t n, const void *x,
                                              const void *weight, const float *bias, void *y)
 {
-    const bool aligned = n % PANEL == 0 && (uintptr_t)y % 64 == 0;
     return (pairs_product){.k = k,
                            .n = n,
                            .steps = ceil_div(k, STEP),
@@ -185,7 +184,7 @@ static inline pairs_product pairs_product_of(int threads, int64_t t, int64_t k, 
                            .weight = weight,
                            .bias = bias,
                            .y = y,
-                           .stream = aligned && t * n * 2 / threads > GEMM_STREAM_BYTES};
+                           .stream = gemm_streams(threads, y, t, n, PANEL, sizeof(uint16_t))};
 }
 
 #endif

@@ -13,6 +13,14 @@ static inline int64_t ceil_div(int64_t a, int64_t b)
 /* A result of which a thread writes more than this is written past the caches: most results are cold. */
 enum { GEMM_STREAM_BYTES = 1 << 18 };
 
+/* Whether y[rows][cols] is, in panels of panel_cols: each of their rows must be whole lines. */
+static inline bool gemm_streams(int threads, const void *y, int64_t rows, int64_t cols, int64_t panel_cols,
+                                int64_t element_bytes)
+{
+    return cols % panel_cols == 0 && (uintptr_t)y % 64 == 0 &&
+           rows * cols * element_bytes / threads > GEMM_STREAM_BYTES;
+}
+
 /* ---- Who computes what: panels of rows and columns ---- */
 typedef struct gemm_share {
     int64_t row_begin, row_end, col_begin, col_end;

@@ -217,12 +217,9 @@ static tdm_status forward(void *state, int64_t t, const void *x, void *y)
 {
     const int8_linear *l = state;
     const int8_kernel *kernel = l->kernel;
-    const int64_t out = l->shape.out, y_bytes = t * out * (int64_t)tdm_dtype_bytes(l->shape.dtype);
-    const product p = {.l = l,
-                       .x = x,
-                       .y = y,
-                       .stream = out % INT8_COLS == 0 && (uintptr_t)y % 64 == 0 &&
-                                 y_bytes / l->ops->threads > GEMM_STREAM_BYTES};
+    const int64_t out = l->shape.out, act_bytes = (int64_t)tdm_dtype_bytes(l->shape.dtype);
+    const product p = {
+        .l = l, .x = x, .y = y, .stream = gemm_streams(l->ops->threads, y, t, out, INT8_COLS, act_bytes)};
     TDM_TRY(require_scratch(l, room_bytes(l)));
 #pragma omp parallel num_threads(l->ops->threads)
     {
